@@ -1,0 +1,71 @@
+# Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check constraints screenshots clean
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+# the interpreter that makes .venv; empty: the first one that is new enough
+PYTHON ?=
+# more arguments for pytest, e.g. make test ARGS="tests/unit -k spool"
+ARGS   ?=
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+
+help:
+	@echo "make demo         a local Hub and the sample Space, until Ctrl-C (PORT=7860, HUB_PORT=a free one)"
+	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
+	@echo "make test-all     the tests and every longer suite"
+	@echo "make check        ruff and mypy --strict"
+	@echo "make constraints  write constraints.txt anew, with every python3.10 to 3.13 found"
+	@echo "make screenshots  take the pictures in docs/ anew (needs chromium)"
+	@echo "make clean        remove .venv, build results and caches (.demo/, the demo's data, stays)"
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/python demo_space/demo.py
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# longer suites join here
+test-all: test
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+constraints: $(VENV)/dev.stamp
+	$(BIN)/python .ci/constraints.py > constraints.new
+	mv constraints.new constraints.txt
+
+screenshots: $(VENV)/dev.stamp
+	HUBSPOOL_SCREENSHOTS=docs $(BIN)/python -m pytest -q tests/browser -k screenshot
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@rm -rf $(VENV); \
+	for name in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 python); do \
+	    if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then found=$$name; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "Python 3.10 or newer is needed$(if $(PYTHON),; PYTHON=$(PYTHON) is not one,). Install it, or name it: make PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$found ($$($$found -c 'import platform; print(platform.python_version())'))"; \
+	"$$found" -m venv $(VENV) && $(BIN)/python -m pip --version >/dev/null || { \
+	    rm -rf $(VENV); \
+	    echo "$$found could not make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv" >&2; \
+	    exit 1; \
+	}
+
+$(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing hubspool and what its tests need (the first time takes a few minutes)"
+	@$(PIP) -e '.[dev]'
+	@touch $(VENV)/demo.stamp $@
+
+$(VENV)/demo.stamp: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing hubspool and what the demo needs (the first time takes a minute or two)"
+	@$(PIP) -e '.[demo]'
+	@touch $@

@@ -1,0 +1,92 @@
+"""Where a tab's rows go, and how a visitor is told: before the first click, and while the Hub is away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+
+from hubspool.status import SchedulerStatus
+
+
+@dataclass(frozen=True)
+class Destination:
+    """One dataset on the Hub.
+
+    Args:
+        repo_id: the dataset, `user/name` or the name alone, which then is the token owner's.
+        local_only: this is a Space without a token, so that nothing can leave its disk.
+    """
+
+    repo_id: str
+    local_only: bool = False
+
+    @classmethod
+    def of(cls, tab: str, environment: Mapping[str, str]) -> Destination:
+        """The dataset of a tab: the prefix is HUBSPOOL_REPO, else the Space's own name."""
+        prefix = environment.get("HUBSPOOL_REPO") or environment.get("SPACE_ID") or "romanisation-arena"
+        # secrets are not copied when a Space is duplicated, so the copy starts without a token
+        local_only = "SPACE_ID" in environment and not environment.get("HF_TOKEN")
+        return cls(f"{prefix}-{tab}", local_only)
+
+    @property
+    def missing_token(self) -> str:
+        """What the owner of a Space without a token has to do; for the page and the log."""
+        return (
+            "Votes are kept on this disk only, and are lost when the Space restarts: there is no HF_TOKEN. "
+            f"Add a fine-grained token with write access to the dataset {self.repo_id} "
+            "as a secret of that name."
+        )
+
+    def notice(self, status: SchedulerStatus) -> str:
+        """What a visitor must know before the first vote."""
+        dataset = f"<b>{escape(self.repo_id)}</b>"
+        if status.repo_url:
+            dataset = f'<a href="{escape(status.repo_url)}" target="_blank" rel="noopener">{dataset}</a>'
+        return (
+            "<b>Your vote is kept.</b> The text, both results and your choice become one row of the dataset "
+            f"{dataset}. No name and no address is stored. Please do not enter anything private."
+        )
+
+    def progress(self, status: SchedulerStatus, now: datetime) -> str:
+        """One line on what waits and what has arrived, in plain English."""
+        rows = status.pending_rows or 0
+        waiting = f"{rows} {'vote' if rows == 1 else 'votes'}"
+        if self.local_only:
+            return _line("warn", f"{waiting} on this disk. {self.missing_token}")
+        last = _ago(now, status.last_commit_at)
+        if status.consecutive_failures:
+            held = f"{waiting} {'is' if rows == 1 else 'are'}" if rows else "New votes are"
+            text = f"The Hub did not take the last push. {held} safe on this disk and will be sent. {last}"
+            detail = " ".join(part for part in (status.last_error, status.last_error_hint) if part)
+            return _line("warn", text, detail)
+        if not rows:
+            return _line("ok", f"No vote is waiting. {last}")
+        return _line("busy", f"{waiting} waiting on this disk{_due(now, status.next_push_at)}. {last}")
+
+
+def _line(kind: str, text: str, detail: str = "") -> str:
+    more = f"<details><summary>Details</summary>{escape(detail)}</details>" if detail else ""
+    dot = '<span aria-hidden="true"></span>'
+    return f'<div class="progress-line {kind}">{dot}<div>{escape(text)}{more}</div></div>'
+
+
+def _ago(now: datetime, then: datetime | None) -> str:
+    if then is None:
+        return "No commit yet since this server started."
+    return f"Last commit: {_span((now - then).total_seconds())} ago ({then:%H:%M:%S} UTC)."
+
+
+def _due(now: datetime, then: datetime | None) -> str:
+    seconds = (then - now).total_seconds() if then else 0.0
+    return f", to be sent in about {_span(seconds)}" if seconds >= 1 else ", being sent now" if then else ""
+
+
+def _span(seconds: float) -> str:
+    """A duration as people say it."""
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}s"
+    whole = max(0, round(seconds))
+    return f"{whole} second{'' if whole == 1 else 's'}"

@@ -1,0 +1,49 @@
+"""The two libraries that the arena compares, and sample texts on which they mostly differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anyascii import anyascii
+from text_unidecode import unidecode
+
+SAMPLES = {
+    "Amharic": "ሰላም ለዓለም",
+    "Arabic": "مرحبا بالعالم",
+    "Armenian": "Բարեւ ձեզ",
+    "Bengali": "আমার সোনার বাংলা",
+    "Chinese": "北京欢迎你",
+    "Georgian": "გამარჯობა, როგორ ხარ?",
+    "Greek": "Καλημέρα κόσμε, ευχαριστώ!",
+    "Hebrew": "שלום עולם",
+    "Hindi": "आपका स्वागत है",
+    "Japanese": "こんにちは世界",
+    "Korean": "안녕하세요 세계",
+    "Russian": "Съешь ещё этих мягких булок",
+    "Tamil": "வணக்கம் உலகம்",
+    "Thai": "สวัสดีชาวโลก",
+    "Ukrainian": "Щасливої дороги, Києве",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two romanisations of one text, in the order in which they are shown."""
+
+    output_1: str
+    output_2: str
+    library_1: str
+    library_2: str
+
+    @property
+    def agree(self) -> bool:
+        """Whether there is nothing to choose; spaces at the ends do not show on a page."""
+        return self.output_1.strip() == self.output_2.strip()
+
+
+def romanise(text: str, *, swapped: bool = False) -> Pair:
+    """Both romanisations of `text`; `swapped` says which library stands first."""
+    pair = Pair(anyascii(text), unidecode(text), "anyascii", "text-unidecode")
+    if swapped:
+        pair = Pair(pair.output_2, pair.output_1, pair.library_2, pair.library_1)
+    return pair

@@ -1,0 +1,74 @@
+"""`hubspool hub`: a Hub on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the `hubspool` parser."""
+    parser = subparsers.add_parser(
+        "hub",
+        help="serve a Hub from a folder of this machine",
+        description="Serve a Hub from a folder until SIGTERM or Ctrl-C. The first line of stdout is its address; "
+        "set HF_ENDPOINT to it.",
+    )
+    parser.add_argument(
+        "--root", required=True, metavar="DIR", help="folder that keeps everything; made if missing"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="0 (default) for a free one")
+    parser.add_argument(
+        "--user",
+        action="append",
+        metavar="NAME:TOKEN[:read|write|none]",
+        help="who may log in; repeatable (default: local:hf_local)",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; 0 after a signal, 1 with one sentence on stderr when that is not possible."""
+    if not 0 <= args.port <= 65535:
+        return _fail(f"--port {args.port} is not a port: use 0 to 65535.")
+    try:
+        from hubspool.local_hub import LocalHub, User
+    except ImportError as error:
+        return _fail(str(error))
+    try:
+        users = [User.parse(text) for text in args.user] if args.user else None
+    except ValueError as error:
+        return _fail(f"--user: {error}")
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        hub = LocalHub(Path(args.root).expanduser(), host=args.host, port=args.port, users=users).start()
+    except (OSError, ValueError, RuntimeError) as error:
+        return _fail(str(error))
+    print(hub.endpoint, flush=True)
+    while not ended.wait(60):  # Windows delivers Ctrl-C only between waits
+        pass
+    hub.stop()
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    print(f"hubspool hub: {sentence}", file=sys.stderr)
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command alone, as `python -m hubspool.cli.hub`."""
+    parser = argparse.ArgumentParser(prog="hubspool")
+    add_parser(parser.add_subparsers(required=True))
+    args = parser.parse_args(["hub", *(sys.argv[1:] if argv is None else argv)])
+    return int(args.func(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

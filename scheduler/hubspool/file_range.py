@@ -1,0 +1,108 @@
+"""A range of a file that may still grow, described without holding it open."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hubspool.errors import FileReplacedError, FileShrankError
+
+
+@dataclass(frozen=True)
+class FileRange:
+    """The bytes [start, end) of a file.
+
+    Not guaranteed: that the bytes in the range stay what they are; whoever describes a file must know that it
+    only grows. The file is open only while a reader of `open` is: thousands of ranges hold no descriptors.
+
+    Attributes:
+        path: The file.
+        start: Offset of the first byte.
+        end: Offset after the last byte.
+        identity: ``(st_dev, st_ino)`` that the file must have when it is opened; None checks nothing.
+    """
+
+    path: Path
+    start: int
+    end: int
+    identity: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+        if not 0 <= self.start <= self.end:
+            raise ValueError(f"Not a range of {self.path}: [{self.start}, {self.end}).")
+
+    @property
+    def size(self) -> int:
+        """Bytes in the range."""
+        return self.end - self.start
+
+    def open(self) -> IO[bytes]:
+        """Open the range for reading; position 0 is its first byte.
+
+        Raises:
+            FileReplacedError: Another file stands at the path.
+            FileShrankError: The file ends before the range does.
+            OSError: The file cannot be opened.
+        """
+        raw = self.path.open("rb", buffering=0)
+        try:
+            self._check(os.fstat(raw.fileno()))
+            return io.BufferedReader(_RangeReader(raw, self))
+        except BaseException:
+            raw.close()
+            raise
+
+    def _check(self, stat: os.stat_result) -> None:
+        if self.identity is not None and (stat.st_dev, stat.st_ino) != self.identity:
+            raise FileReplacedError(f"{self.path} is not the file any more that was found there.", path=self.path)
+        if stat.st_size < self.end:
+            raise self._shrank(stat.st_size)
+
+    def _shrank(self, size: int) -> FileShrankError:
+        return FileShrankError(
+            f"{self.path} has {size} bytes, but {self.end} were there when it was described.", path=self.path
+        )
+
+
+class _RangeReader(io.RawIOBase):
+    """Raw reader bounded to a range; a file that ends early is an error, never a short content."""
+
+    def __init__(self, raw: io.FileIO, source: FileRange) -> None:
+        self._raw = raw
+        self._source = source
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._source.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative seek position {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # typeshed: WriteableBuffer
+        wanted = min(len(buffer), max(0, self._source.size - self._position))
+        if wanted == 0:
+            return 0
+        self._raw.seek(self._source.start + self._position)
+        count = self._raw.readinto(buffer[:wanted])
+        if not count:
+            raise self._source._shrank(self._raw.seek(0, os.SEEK_END))
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

@@ -1,0 +1,91 @@
+"""What a push reads from the repo: its head, its newest commits, what stands at a path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hubspool.errors import BadResponseError, RemoteEntryNotFoundError
+from hubspool.repo_info import RepoFile, parse_commit
+from hubspool.survey import HubFile
+from hubspool.target import Target
+
+if TYPE_CHECKING:
+    from hubspool.hf_api import HfApi
+    from hubspool.session import HubClient
+
+_WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
+_PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
+
+
+def description(push_id: str, writer: str) -> str:
+    """Return the lines at the end of a commit's message by which its writers find their own, and each other's."""
+    return f"hubspool-push: {push_id}\nhubspool-writer: {writer}"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The branch as one request saw it.
+
+    Args:
+        oid: its newest commit.
+        push_ids: ids in the newest commits' descriptions.
+        writers: distinct hubspool writers among them.
+    """
+
+    oid: str
+    push_ids: frozenset[str]
+    writers: frozenset[str]
+
+
+class HubView:
+    """Reads one branch of one repo; implements `survey.HubReader`. Every call asks the Hub anew.
+
+    What it returns may be stale by some seconds: the Hub's replicas lag.
+    """
+
+    def __init__(self, api: HfApi, target: Target) -> None:
+        self.api = api
+        self.target = target
+
+    def head(self) -> Head:
+        """Return the newest commit and what the newest page of commits tells of their writers; one request."""
+        page = self._client().json("GET", self.target.route("commits"))
+        if not page:
+            raise BadResponseError(f"{self.target.repo_id} lists no commits at {self.target.revision}.")
+        commits = [parse_commit(entry) for entry in page]
+        text = "\n".join(commit.message for commit in commits)
+        return Head(commits[0].commit_id, frozenset(_PUSH.findall(text)), frozenset(_WRITER.findall(text)))
+
+    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
+        """Return what stands at those of `paths` that exist."""
+        if not paths:
+            return {}
+        entries = self.api.get_paths_info(
+            self.target.repo_id, paths, repo_type=self.target.repo_type, revision=self.target.revision
+        )
+        return {
+            entry.path: HubFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
+            for entry in entries
+            if isinstance(entry, RepoFile)
+        }
+
+    def head_of(self, path: str, length: int) -> bytes:
+        """Return the first `length` bytes of a file."""
+        if length == 0:
+            return b""
+        headers = {"Range": f"bytes=0-{length - 1}", "Accept-Encoding": "identity"}
+        return self._client().request("GET", self.target.file_url(path), headers=headers).content[:length]
+
+    def text(self, path: str) -> str | None:
+        """Return a small text file, or None where there is none."""
+        try:
+            content = self._client().request("GET", self.target.file_url(path)).content
+        except RemoteEntryNotFoundError:
+            return None
+        return content.decode("utf-8")
+
+    def _client(self) -> HubClient:
+        return self.api._client()

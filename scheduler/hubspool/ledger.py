@@ -1,0 +1,216 @@
+"""The ledger: what the Hub is known to hold, and what was sent without an answer yet.
+
+SQLite in write-ahead mode with ``synchronous=FULL``: a row that was written is there after a kill or a power loss.
+It is a memory, not the truth: without it parts are found again on the Hub by their names (see `plan.recovered_parts`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+
+from hubspool.part import Closed, Part
+from hubspool.scan import Stat
+from hubspool.target import Target
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+FILE_NAME = "ledger.sqlite3"
+
+_SCHEMA = """
+create table if not exists target (
+    id integer primary key, endpoint text not null, repo_type text not null, repo_id text not null,
+    revision text not null, path_in_repo text not null, hub_id text,
+    unique (endpoint, repo_type, repo_id, revision, path_in_repo));
+create table if not exists settled (
+    target integer not null, path text not null, size integer not null, mtime_ns integer not null,
+    ctime_ns integer not null, inode integer not null, primary key (target, path)) without rowid;
+create table if not exists part (
+    target integer not null, source text not null, number integer not null, path text not null,
+    "start" integer not null, "end" integer not null, rows integer not null, sha256 text, content_id text,
+    commits integer not null, opened_at real not null, closed text,
+    sending_end integer, sending_sha256 text, sending_id text, push_id text, sent_at real,
+    primary key (target, source, number)) without rowid;
+"""
+
+_PART_FIELDS = tuple(Part.__dataclass_fields__)
+_PART_COLUMNS = ", ".join(f'"{name}"' for name in _PART_FIELDS)
+
+
+class Ledger:
+    """The ledger of one folder.
+
+    A damaged file, or one of a later version of this program, is set aside under another name (never removed) and a
+    new one is begun. Thread-safe; several processes may open it, but only the holder of the push lock writes.
+
+    Args:
+        directory: the state folder; made if missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._db = self._open()
+
+    @cached_property
+    def folder_id(self) -> str:
+        """A random id of this folder, 32 hex digits. It stands in a file of its own and so outlives a lost ledger."""
+        path = self.directory / "folder_id"
+        with suppress(FileExistsError), path.open("x") as file:
+            file.write(uuid.uuid4().hex)
+        return path.read_text().strip() or uuid.uuid4().hex
+
+    def target(self, target: Target, path_in_repo: str) -> int:
+        """Return the number of a target and a path in its repo, made at their first use.
+
+        What the ledger knows of one says nothing about another.
+        """
+        key = (target.endpoint, target.repo_type, target.repo_id, target.revision, path_in_repo)
+        with self._write() as db:
+            db.execute(
+                "insert or ignore into target (endpoint, repo_type, repo_id, revision, path_in_repo)"
+                " values (?, ?, ?, ?, ?)",
+                key,
+            )
+            row = db.execute(
+                "select id from target where endpoint = ? and repo_type = ? and repo_id = ? and revision = ?"
+                " and path_in_repo = ?",
+                key,
+            ).fetchone()
+            return int(row[0])
+
+    def hub_id(self, target: int) -> str | None:
+        """Return the Hub's own id of the repo, as last seen."""
+        with self._lock:
+            row = self._connection().execute("select hub_id from target where id = ?", (target,)).fetchone()
+            return None if row is None else row[0]
+
+    def set_hub_id(self, target: int, hub_id: str) -> None:
+        """Remember the Hub's own id of the repo; a repo made again under the same name has another."""
+        with self._write() as db:
+            db.execute("update target set hub_id = ? where id = ?", (hub_id, target))
+
+    def settled(self, target: int) -> dict[str, Stat]:
+        """Return path → numbers of every file all of which is on the Hub."""
+        with self._lock:
+            rows = self._connection().execute(
+                "select path, size, mtime_ns, ctime_ns, inode from settled where target = ?", (target,)
+            )
+            return {row[0]: Stat(*row[1:]) for row in rows}
+
+    def settle(self, target: int, files: Iterable[tuple[str, Stat]]) -> None:
+        """Remember that all of these files, as they were at these numbers, is on the Hub."""
+        with self._write() as db:
+            db.executemany(
+                "insert or replace into settled values (?, ?, ?, ?, ?, ?)",
+                [(target, path, *stat) for path, stat in files],
+            )
+
+    def parts(self, target: int) -> dict[str, list[Part]]:
+        """Return source → its parts in order."""
+        with self._lock:
+            rows = self._connection().execute(
+                f"select {_PART_COLUMNS} from part where target = ? order by source, number",  # noqa: S608  our names
+                (target,),
+            )
+            found: dict[str, list[Part]] = {}
+            for row in rows:
+                part = _part(row)
+                found.setdefault(part.source, []).append(part)
+            return found
+
+    def save(self, target: int, parts: Iterable[Part]) -> None:
+        """Write these parts in one transaction; durable when this returns."""
+        marks = ", ".join("?" * (len(_PART_FIELDS) + 1))
+        with self._write() as db:
+            db.executemany(
+                f"insert or replace into part (target, {_PART_COLUMNS}) values ({marks})",  # noqa: S608  our names
+                [(target, *_row(part)) for part in parts],
+            )
+
+    def forget(self, target: int, source: str) -> None:
+        """Drop all about a local file that was removed after all of it was on the Hub."""
+        with self._write() as db:
+            db.execute("delete from part where target = ? and source = ?", (target, source))
+            db.execute("delete from settled where target = ? and path = ?", (target, source))
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._connection() as db:  # `with db` is one transaction
+            yield db
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():  # a connection must not be used, nor closed, across a fork
+            self._pid = os.getpid()
+            self._db = self._open()
+        return self._db
+
+    def after_fork_in_child(self) -> None:
+        """Forget a lock that another thread of the parent may have held."""
+        self._lock = threading.RLock()
+
+    def _open(self) -> sqlite3.Connection:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / FILE_NAME
+        try:
+            return self._connect(path)
+        except (sqlite3.DatabaseError, _FutureVersionError) as error:
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                raise
+            kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.kept")
+            logger.warning("%s cannot be read (%s): kept as %s, a new one is begun", path, error, kept.name)
+            for suffix in ("", "-wal", "-shm"):
+                part = path.with_name(path.name + suffix)
+                if part.exists():
+                    part.replace(kept.with_name(kept.name + suffix))
+            return self._connect(path)
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        db = sqlite3.connect(path, timeout=30, check_same_thread=False)
+        try:
+            version = db.execute("pragma user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise _FutureVersionError(f"version {version}, this program knows {SCHEMA_VERSION}")
+            with closing(db.execute("pragma journal_mode = wal")):
+                pass
+            db.execute("pragma synchronous = full")
+            db.executescript(_SCHEMA)
+            if db.execute("pragma quick_check").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("damaged")
+            db.execute(f"pragma user_version = {SCHEMA_VERSION}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+class _FutureVersionError(Exception):
+    """The file was written by a later version of this program."""
+
+
+def _row(part: Part) -> tuple[object, ...]:
+    values = [getattr(part, name) for name in _PART_FIELDS]
+    return tuple(value.value if isinstance(value, Closed) else value for value in values)
+
+
+def _part(row: tuple[object, ...]) -> Part:
+    values = dict(zip(_PART_FIELDS, row, strict=True))
+    if values["closed"] is not None:
+        values["closed"] = Closed(str(values["closed"]))
+    return Part(**values)  # type: ignore[arg-type]  # columns are the fields, in order

@@ -1,0 +1,227 @@
+"""The bad days: what a test can make the local Hub do to its clients."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """At most `requests` in each window of `seconds`; more are answered with 429.
+
+    128 commits in 3,600 s is what the Hub allows for one repository.
+    """
+
+    requests: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which requests go wrong. Without any of the effects below it only counts.
+
+    Which requests:
+
+    Attributes:
+        route: Name of a route, or several; None for any. The names are those of `hub.requests`.
+        path: Regular expression searched in the raw path.
+        method: In capitals.
+        after: How many matching requests pass first.
+        times: How many are hit then; None for all.
+
+    What happens to them, combined as one likes:
+
+        delay: Seconds before anything else happens (`math.inf`: silence until the Hub stops or the faults are cleared).
+            A request whose client has gone by then does not take effect.
+        status: Answered with this status, `headers` and `body`.
+        headers: Added to the answer, also to a real one.
+        body: Of the answer; text or bytes, HTML or broken JSON as one likes.
+        drop: The connection is reset in place of an answer.
+        applied: The request takes effect before `status` or `drop`: the client cannot know. Otherwise it does not.
+        late: The request is answered by `status`, or dropped, and takes effect this many seconds later; with `math.inf` when
+            `faults.release()` is called.
+        keep_bytes: Only so many bytes of the answer's body are sent, then the connection ends.
+        stale: Reads are answered from the state this many commits ago.
+        limit: A rate limit over the matching requests, with the headers that the Hub sends. `times` does not count.
+    """
+
+    route: str | tuple[str, ...] | None = None
+    path: str | None = None
+    method: str | None = None
+    after: int = 0
+    times: int | None = 1
+    delay: float = 0
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | bytes = ""
+    drop: bool = False
+    applied: bool = False
+    late: float | None = None
+    keep_bytes: int | None = None
+    stale: int = 0
+    limit: RateLimit | None = None
+
+    def matches(self, route: str, method: str, path: str) -> bool:
+        routes = (self.route,) if isinstance(self.route, str) else self.route
+        return (
+            (routes is None or route in routes)
+            and (self.method is None or method == self.method)
+            and (self.path is None or re.search(self.path, path) is not None)
+        )
+
+    @property
+    def replaces_answer(self) -> bool:
+        return self.status is not None or self.drop or self.late is not None
+
+
+@dataclass(frozen=True)
+class FaultHit:
+    """A fault that really happened to a request."""
+
+    fault: Fault
+    route: str
+    method: str
+    path: str
+
+
+@dataclass
+class _Armed:
+    """A fault and what it has seen; changed under the lock of `Faults`."""
+
+    fault: Fault
+    seen: int = 0
+    window_start: float = 0
+    used: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to happen to one request: at most one fault, and the rate limit headers that go with the answer."""
+
+    fault: Fault | None
+    headers: Mapping[str, str]
+    cleared: threading.Event
+
+
+class Faults:
+    """The faults that are armed; the first one that matches a request hits it.
+
+    Thread-safety: every method may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._armed: list[_Armed] = []
+        self._hits: list[FaultHit] = []
+        self._late = 0
+        self._releases = 0
+        self._stopped = False
+        self._cleared = threading.Event()
+        self._changed = threading.Condition()
+
+    def add(self, fault: Fault) -> Fault:
+        with self._changed:
+            self._armed.append(_Armed(fault))
+        return fault
+
+    def clear(self) -> None:
+        """Disarm all faults and end their delays; hits are kept, and late requests still wait for `release()`."""
+        with self._changed:
+            self._armed.clear()
+            self._cleared.set()
+            self._cleared = threading.Event()
+
+    @property
+    def hits(self) -> list[FaultHit]:
+        """What happened so far, oldest first."""
+        with self._changed:
+            return list(self._hits)
+
+    def wait_for_hits(self, count: int = 1, *, timeout: float = 30) -> bool:
+        """Wait until `count` faults have happened; False after `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._hits) >= count, timeout)
+
+    def release(self, *, timeout: float = 30) -> bool:
+        """Apply the late requests now and wait until they took effect; False when that takes over `timeout` seconds."""
+        with self._changed:
+            self._releases += 1
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._late == 0, timeout)
+
+    # -- for the server
+
+    def judge(self, route: str, method: str, path: str) -> Verdict:
+        """Count a request that arrived and say what happens to it."""
+        headers: dict[str, str] = {}
+        with self._changed:
+            found: Fault | None = None
+            for armed in self._armed:
+                fault = armed.fault
+                if (found is not None and fault.limit is None) or not fault.matches(route, method, path):
+                    continue
+                effect = self._over_limit(armed, headers) if fault.limit is not None else self._due(armed)
+                if found is None and effect is not None:
+                    found = effect
+                    self._hits.append(FaultHit(fault, route, method, path))
+                    self._changed.notify_all()
+            return Verdict(found, headers, self._cleared)
+
+    @staticmethod
+    def _due(armed: _Armed) -> Fault | None:
+        armed.seen += 1
+        number = armed.seen - armed.fault.after
+        return (
+            armed.fault if number > 0 and (armed.fault.times is None or number <= armed.fault.times) else None
+        )
+
+    @staticmethod
+    def _over_limit(armed: _Armed, headers: dict[str, str]) -> Fault | None:
+        limit, now = armed.fault.limit, time.monotonic()
+        assert limit is not None  # the caller's condition
+        if armed.used == 0 or now - armed.window_start >= limit.seconds:
+            armed.window_start, armed.used = now, 0
+        armed.used += 1
+        left = max(limit.requests - armed.used, 0)
+        seconds = math.ceil(armed.window_start + limit.seconds - now)
+        headers["RateLimit"] = f'"api";r={left};t={seconds}'
+        headers["RateLimit-Policy"] = f'"fixed window";"api";q={limit.requests};w={math.ceil(limit.seconds)}'
+        if armed.used <= limit.requests:
+            return None
+        text = '{"error": "You have been rate limited; we suggest that you wait and try again."}'
+        return Fault(status=429, headers=dict(armed.fault.headers), body=armed.fault.body or text)
+
+    def begin_late(self) -> int:
+        """A late request arrived; returns what `wait_late` wants."""
+        with self._changed:
+            self._late += 1
+            return self._releases
+
+    def wait_late(self, ticket: int, seconds: float) -> bool:
+        """Wait until a late request is due; False when the Hub stops first. Blocks: not for the event loop."""
+        with self._changed:
+            timeout = None if math.isinf(seconds) else seconds
+            self._changed.wait_for(lambda: self._stopped or self._releases > ticket, timeout)
+            return not self._stopped
+
+    def end_late(self) -> None:
+        with self._changed:
+            self._late -= 1
+            self._changed.notify_all()
+
+    def start(self) -> None:
+        """The Hub starts (again)."""
+        with self._changed:
+            self._stopped = False
+            self._cleared = threading.Event()
+
+    def stop(self) -> None:
+        """End every wait; late requests are forgotten."""
+        with self._changed:
+            self._stopped = True
+            self._cleared.set()
+            self._changed.notify_all()

@@ -1,0 +1,136 @@
+"""Changing a repository: preupload, commit, branches, tags; and its history."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from starlette.responses import Response
+
+from hubspool.local_hub.routes.call import API, Body, Call, Route, ok
+from hubspool.local_hub.services import commits, refs
+from hubspool.local_hub.services.errors import HubError
+from hubspool.local_hub.services.files import title
+from hubspool.local_hub.services.preupload import Candidate, Preupload, decode_sample
+from hubspool.local_hub.services.repositories import Repository, iso
+from hubspool.local_hub.storage.git_store import BRANCHES, TAGS, CommitRecord
+
+MAX_COMMIT_BODY = 1536 << 20  # bytes: 1 GB of regular content in base64, and its lines
+MAX_PREUPLOAD = 256  # files
+
+
+def _refuse_pull_request(call: Call) -> None:
+    if call.flag("create_pr"):
+        raise HubError(501, "This local Hub has no pull requests yet; commit to a branch")
+
+
+def preupload(call: Call) -> Response:
+    _refuse_pull_request(call)
+    repo, body = call.repo(write=True), call.json()
+    files = body.get("files")
+    if not isinstance(files, list) or len(files) > MAX_PREUPLOAD:
+        raise HubError(413 if files else 400, f"preupload takes a list of at most {MAX_PREUPLOAD} files")
+    commit = repo.revision(call.args["rev"])
+    rules = Preupload(repo, commit, gitignore=body.get("gitIgnore"), gitattributes=body.get("gitAttributes"))
+    answers = []
+    for file in files:
+        path = commits.check_path(file.get("path"))
+        verdict = rules.judge(Candidate(path, int(file.get("size") or 0), decode_sample(file.get("sample"))))
+        answers.append(
+            {
+                "path": path,
+                "uploadMode": "lfs" if verdict.lfs else "regular",
+                "shouldIgnore": verdict.ignored,
+                "oid": verdict.oid,
+            }
+        )
+    return ok({"files": answers, "commitOid": commit})
+
+
+def commit(call: Call) -> Response:
+    _refuse_pull_request(call)
+    repo = call.repo(write=True)
+    with call.upload.open("rb") as lines:
+        request = commits.parse(lines, repo.git, call.services.contents)
+    oid = commits.apply(repo, call.args["rev"], request, call.author)
+    url = f"{call.endpoint}/{repo.url_path}/commit/{oid}"
+    return ok({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+
+
+def history(call: Call) -> Response:
+    repo = call.repo()
+    start = call.request.query_params.get("cursor") or call.commit_of(repo)
+    limit = call.limit(50)
+    records = list(islice(repo.git.history(repo.revision(start)), limit + 1))
+    following = records[limit].oid if len(records) > limit else None
+    formatted = "formatted" in call.request.query_params.getlist(
+        "expand[]"
+    ) + call.request.query_params.getlist("expand")
+    return ok(
+        [_describe(record, formatted=formatted) for record in records[:limit]],
+        headers=call.next_link(following),
+    )
+
+
+def _describe(record: CommitRecord, *, formatted: bool) -> dict[str, object]:
+    text = {"title": title(record), "message": record.message.partition("\n")[2].strip("\n")}
+    described: dict[str, object] = {"id": record.oid, **text, "authors": [{"user": record.author}], "date": iso(record.date)}
+    return {**described, "formatted": text} if formatted else described
+
+
+def all_refs(call: Call) -> Response:
+    repo = call.repo()
+    answer: dict[str, object] = {
+        "branches": _refs(call, repo, BRANCHES),
+        "tags": _refs(call, repo, TAGS),
+        "converts": [],  # clients read it unasked
+    }
+    if call.flag("include_prs"):
+        answer["pullRequests"] = []
+    return ok(answer)
+
+
+def _refs(call: Call, repo: Repository, prefix: str) -> list[dict[str, str]]:
+    return [
+        {"name": name, "ref": prefix + name, "targetCommit": call.commit_of(repo, prefix + name)}
+        for name in repo.git.refs(prefix)
+    ]
+
+
+def create_branch(call: Call) -> Response:
+    refs.create_branch(call.repo(write=True), call.args["branch"], call.json().get("startingPoint"))
+    return ok()
+
+
+def delete_branch(call: Call) -> Response:
+    refs.delete_branch(call.repo(write=True), call.args["branch"])
+    return ok()
+
+
+def create_tag(call: Call) -> Response:
+    refs.create_tag(call.repo(write=True), str(call.json().get("tag") or ""), call.args["rev"])
+    return ok()
+
+
+def delete_tag(call: Call) -> Response:
+    refs.delete_tag(call.repo(write=True), call.args["tag"])
+    return ok()
+
+
+def super_squash(call: Call) -> Response:
+    branch = call.args["branch"].removeprefix(BRANCHES)
+    message = str(call.json().get("message") or f"Super-squash branch '{branch}'")
+    refs.super_squash(call.repo(write=True), branch, message, call.author)
+    return ok()
+
+
+ROUTES = [
+    Route("preupload", "POST", rf"{API}/preupload/(?P<rev>[^/]+)", preupload),
+    Route("commit", "POST", rf"{API}/commit/(?P<rev>[^/]+)", commit, Body.DISK, MAX_COMMIT_BODY),
+    Route("commits", "GET", rf"{API}/commits/(?P<rev>[^/]+)", history),
+    Route("refs", "GET", rf"{API}/refs", all_refs),
+    Route("branch-create", "POST", rf"{API}/branch/(?P<branch>[^/]+)", create_branch),
+    Route("branch-delete", "DELETE", rf"{API}/branch/(?P<branch>[^/]+)", delete_branch),
+    Route("tag-create", "POST", rf"{API}/tag/(?P<rev>[^/]+)", create_tag),
+    Route("tag-delete", "DELETE", rf"{API}/tag/(?P<tag>[^/]+)", delete_tag),
+    Route("super-squash", "POST", rf"{API}/super-squash/(?P<branch>[^/]+)", super_squash),
+]

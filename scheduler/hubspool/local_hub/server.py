@@ -1,0 +1,268 @@
+"""The local Hub as an object: one folder, one address, one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import cast
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from hubspool.local_hub.app import App
+from hubspool.local_hub.faults import Faults
+from hubspool.local_hub.records import RequestLog
+from hubspool.local_hub.services.hub import Services
+from hubspool.local_hub.storage.accounts import DEFAULT_USER, User
+from hubspool.local_hub.storage.disk import Disk
+
+START_SECONDS = STOP_SECONDS = 30
+
+
+class PortInUseError(OSError):
+    """The address is taken.
+
+    Attributes:
+        host: As asked for.
+        port: As asked for.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"Port {port} of {host} is in use by another program. Give --port another number, or 0 for any free one."
+        )
+        self.host = host
+        self.port = port
+
+
+class LocalHub:
+    """A Hub on this machine, served by a thread of this process.
+
+    Not guaranteed: it is no copy of the Hub. Pull requests, organizations, gated repositories, `git push` and most of the
+    website are missing; everybody who can reach the address can read public repositories.
+
+    Args:
+        root: Folder that keeps everything and may be opened again later; None for a temporary one that is removed by
+            `stop()`, for which nothing is fsynced.
+        host: Address to listen on. Anything but loopback needs `users`.
+        port: 0 for a free one.
+        users: `User` objects or `NAME:TOKEN[:read|write|none]`; None for `local` with the token `hf_local`.
+        xet: Whether large files go through Xet; otherwise through LFS.
+        lfs_part_size: Bytes from which an LFS upload goes in parts.
+
+    Attributes:
+        requests: What was asked, see `RequestRecord`.
+        faults: What is to go wrong, see `Fault`.
+
+    Thread-safety: `start` and `stop` from one thread; the attributes may be used from any.
+    """
+
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        users: Iterable[User | str] | None = None,
+        xet: bool = True,
+        lfs_part_size: int = 64 << 20,
+    ) -> None:
+        if users is None and not _is_loopback(host):
+            raise ValueError(
+                f"{host} can be reached from other machines, and the default token is known to everybody. "
+                "Name the users (--user NAME:TOKEN), or listen on 127.0.0.1."
+            )
+        self.users = tuple(
+            user if isinstance(user, User) else User.parse(user) for user in (users or (DEFAULT_USER,))
+        )
+        self.requests = RequestLog()
+        self.faults = Faults()
+        self._root = Path(root) if root is not None else None
+        self._host, self._port = host, port
+        self._xet, self._lfs_part_size = xet, lfs_part_size
+        self._running: _Running | None = None
+
+    @property
+    def token(self) -> str:
+        """The token of the first user."""
+        return self.users[0].token
+
+    @property
+    def user(self) -> str:
+        """The name of the first user."""
+        return self.users[0].name
+
+    @property
+    def endpoint(self) -> str:
+        """The address, such as http://127.0.0.1:43121."""
+        return self._started.endpoint
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._started.disk.root
+
+    @property
+    def _started(self) -> _Running:
+        if self._running is None:
+            raise RuntimeError("The local Hub is not running: call start(), or use it in a with statement.")
+        return self._running
+
+    def start(self) -> LocalHub:
+        """Serve until `stop()`; returns when requests are answered. May follow a `stop()`, at the same port.
+
+        Raises:
+            PortInUseError: Another program listens there.
+            RootInUseError: Another local Hub serves the folder.
+        """
+        if self._running is not None:
+            raise RuntimeError(f"The local Hub is running already, at {self.endpoint}.")
+        listener = _listen(self._host, self._port)
+        root = self._root or Path(tempfile.mkdtemp(prefix="hubspool-hub-"))
+        disk = Disk(root, durable=self._root is not None)
+        try:
+            disk.lock()
+            services = Services.open(disk, self.users, xet=self._xet, lfs_part_size=self._lfs_part_size)
+        except BaseException:
+            listener.close()
+            disk.unlock()
+            raise
+        host, port = listener.getsockname()[:2]
+        endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        server = _Server(App(services, endpoint, self.faults, self.requests))
+        thread = threading.Thread(
+            target=server.run, args=([listener],), name="hubspool-local-hub", daemon=True
+        )
+        self._port = port  # a Hub that starts again is found where it was
+        self._running = _Running(endpoint, disk, services, server, thread)
+        self.faults.start()
+        thread.start()
+        if not server.answering.wait(START_SECONDS):
+            self.stop()
+            raise RuntimeError(f"The local Hub did not start within {START_SECONDS} s.")
+        return self
+
+    def stop(self) -> None:
+        """End all connections and give the folder back; requests that a fault holds are dropped."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        self.faults.stop()
+        running.server.stop()
+        running.thread.join(STOP_SECONDS)
+        running.services.repositories.close()
+        running.disk.unlock()
+        if self._root is None:
+            shutil.rmtree(running.disk.root, ignore_errors=True)
+
+    def wait_idle(self, timeout: float = 30) -> bool:
+        """Wait until no request is being answered; False after `timeout` seconds."""
+        return self.requests.wait_idle(timeout)
+
+    def __enter__(self) -> LocalHub:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Running:
+    """What exists between `start` and `stop`."""
+
+    def __init__(
+        self, endpoint: str, disk: Disk, services: Services, server: _Server, thread: threading.Thread
+    ) -> None:
+        self.endpoint = endpoint
+        self.disk = disk
+        self.services = services
+        self.server = server
+        self.thread = thread
+
+
+class _Protocol(H11Protocol):
+    """Lets the application reach its connection, to end it without an answer."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it answers, and stops when told instead of at its next look at a flag."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self.answering = threading.Event()
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self.answering.set()
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not self.should_exit:
+            await self.on_tick(ticks)
+            ticks += 10  # it renews the Date header at each tenth
+            try:
+                await asyncio.wait_for(self._stop.wait(), 1)
+            except asyncio.TimeoutError:
+                continue
+
+    def stop(self) -> None:
+        """From another thread."""
+        self.should_exit = True
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._stop.set)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":  # on Windows it would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(cast("tuple[str, int]", address))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if isinstance(error, PermissionError) or not port:
+            raise
+        raise PortInUseError(host, port) from None
+    return listener

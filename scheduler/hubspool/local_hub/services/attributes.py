@@ -1,0 +1,96 @@
+"""Which paths a `.gitattributes` keeps in LFS."""
+
+from __future__ import annotations
+
+import re
+
+from dulwich.attrs import Pattern
+
+LFS = "filter=lfs diff=lfs merge=lfs -text"
+_COMMON = (
+    "*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.lfs.* {more}*.mlmodel *.model *.msgpack *.npy *.npz "
+    "*.onnx *.ot *.parquet *.pb *.pickle *.pkl *.pt *.pth *.rar *.safetensors saved_model/**/* *.tar.* *.tar *.tflite "
+    "*.tgz *.wasm *.xz *.zip *.zst *tfevents*"
+)
+_MEDIA = {
+    "Audio files - uncompressed": "*.pcm *.sam *.raw",
+    "Audio files - compressed": "*.aac *.flac *.mp3 *.ogg *.wav",
+    "Image files - uncompressed": "*.bmp *.gif *.png *.tiff",
+    "Image files - compressed": "*.jpg *.jpeg *.webp",
+    "Video files - compressed": "*.mp4 *.webm",
+}
+_SPECIAL = re.compile(r"[*?\[]")
+
+
+def default_attributes(repo_type: str) -> str:
+    """The `.gitattributes` that a new repository of this type starts with."""
+    lines = [
+        f"{glob} {LFS}" for glob in _COMMON.format(more="*.lz4 *.mds " * (repo_type == "dataset")).split()
+    ]
+    if repo_type == "dataset":
+        for title, globs in _MEDIA.items():
+            lines += [f"# {title}", *(f"{glob} {LFS}" for glob in globs.split())]
+    return "\n".join(lines) + "\n"
+
+
+def lfs_rule(path: str) -> str:
+    """The line that keeps exactly this path in LFS."""
+    escaped = re.sub(r"([*?\[\]\\])", r"\\\1", path)
+    if escaped[0] in '!#"':
+        escaped = "\\" + escaped
+    return f"{re.sub(r'[ ]', '[[:space:]]', escaped)} {LFS}"
+
+
+class Attributes:
+    """The LFS rules of one `.gitattributes`; the last line that matches a path decides.
+
+    A repository can have thousands of rules for one path each (the Hub writes them), so those are looked up, not
+    tried in turn. Rules in folders below the root are not read.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._paths: dict[str, tuple[int, bool]] = {}
+        self._names: dict[str, tuple[int, bool]] = {}
+        self._globs: list[tuple[int, bool, Pattern]] = []
+        for order, line in enumerate(text.splitlines()):
+            pattern, *attributes = line.split() or ("#",)
+            lfs = _lfs_value(attributes)
+            if pattern.startswith("#") or lfs is None:
+                continue
+            literal = _literal(pattern)
+            if literal is not None and "/" in literal:
+                self._paths[literal.lstrip("/")] = (order, lfs)
+            elif literal is not None:
+                self._names[literal] = (order, lfs)
+            else:
+                self._globs.append((order, lfs, Pattern(pattern.replace("[[:space:]]", "[ \t]").encode())))
+
+    def is_lfs(self, path: str) -> bool:
+        """Whether `filter=lfs` holds for this path."""
+        no_rule = (-1, False)
+        name = path.rpartition("/")[2]
+        order, lfs = max(self._paths.get(path, no_rule), self._names.get(name, no_rule))
+        for glob_order, glob_lfs, pattern in reversed(self._globs):
+            if glob_order < order:
+                break
+            if pattern.match(path.encode()):
+                return glob_lfs
+        return lfs
+
+
+def _lfs_value(attributes: list[str]) -> bool | None:
+    """True for filter=lfs, False for another filter or none, None when the line does not speak of filters."""
+    value = None
+    for attribute in attributes:
+        if attribute == "filter=lfs":
+            value = True
+        elif attribute in ("-filter", "!filter") or attribute.startswith("filter="):
+            value = False
+    return value
+
+
+def _literal(pattern: str) -> str | None:
+    """The one path that a pattern without wildcards matches."""
+    plain = pattern.replace("[[:space:]]", " ")
+    unescaped = re.sub(r"\\(.)", "", plain)
+    return None if _SPECIAL.search(unescaped) else re.sub(r"\\(.)", r"\1", plain)

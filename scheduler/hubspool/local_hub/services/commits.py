@@ -1,0 +1,207 @@
+"""A commit: a list of operations that happens as a whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hubspool.local_hub.services.attributes import Attributes, lfs_rule
+from hubspool.local_hub.services.content import Contents, Pointer
+from hubspool.local_hub.services.errors import HubError, entry_not_found, revision_not_found
+from hubspool.local_hub.services.repositories import Repository
+from hubspool.local_hub.storage.git_store import BRANCHES, GitStore
+from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
+
+MAX_REGULAR = 10 << 20  # bytes of one file that is not in LFS
+_STALE = "The branch was updated since you opened this page. Please refresh and try again."
+
+Step = Callable[[TreeEdit], None]
+
+
+def check_path(path: object) -> str:
+    """The path, if it stays inside the repository.
+
+    Raises:
+        HubError: 422.
+    """
+    if not isinstance(path, str) or not path:
+        raise HubError(422, f"{path!r} is not a path in a repository")
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
+        raise HubError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
+    if "\\" in path or any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
+        raise HubError(422, f"Invalid path {path!r}: no backslash or control character")
+    if not path.isascii():
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise HubError(422, f"Invalid path {path!r}: not UTF-8") from None
+    return path
+
+
+@dataclass
+class CommitRequest:
+    """A parsed commit. Contents are in the object store already; nothing points to them before `apply`."""
+
+    summary: str = ""
+    description: str = ""
+    parent: str | None = None
+    steps: list[Step] = field(default_factory=list)
+    lfs_paths: list[str] = field(default_factory=list)
+
+    @property
+    def message(self) -> str:
+        return f"{self.summary}\n\n{self.description}" if self.description else self.summary
+
+
+def parse(lines: Iterable[bytes], git: GitStore, contents: Contents) -> CommitRequest:
+    """Read the lines of a commit, storing each file as it comes so that memory holds one at a time.
+
+    Raises:
+        HubError: 400 or 422 for the line that cannot be applied.
+    """
+    request = CommitRequest()
+    too_large: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+            key, value = item["key"], item["value"]
+        except (ValueError, TypeError, KeyError):
+            raise HubError(400, f"Line {number} of the commit is not an object with key and value") from None
+        if key == "header":
+            request.summary = str(value.get("summary") or "")
+            request.description = str(value.get("description") or "")
+            request.parent = value.get("parentCommit") or None
+        else:
+            _parse_operation(key, value, git, contents, request, too_large)
+    if not request.summary:
+        raise HubError(400, "A commit needs a header with a summary")
+    if too_large:
+        raise HubError(
+            400,
+            "Your push was rejected because it contains files larger than 10 MiB. Please use LFS or Xet for them. "
+            f"Offending files: {', '.join(too_large)}",
+        )
+    return request
+
+
+def _parse_operation(
+    key: str,
+    value: dict[str, Any],
+    git: GitStore,
+    contents: Contents,
+    request: CommitRequest,
+    too_large: list[str],
+) -> None:
+    path = value.get("path")
+    path = check_path(path.rstrip("/") if key == "deletedFolder" and isinstance(path, str) else path)
+    if key == "file":
+        content = _content(path, value)
+        if len(content) > MAX_REGULAR:
+            too_large.append(path)
+        else:
+            request.steps.append(_set(path, git.add_blob(content)))
+    elif key == "lfsFile":
+        pointer = _pointer(path, value, contents)
+        request.steps.append(_set(path, git.add_blob(pointer.encode())))
+        request.lfs_paths.append(path)
+    elif key == "deletedFile":
+        request.steps.append(_remove_file(path))
+    elif key == "deletedFolder":
+        request.steps.append(_remove_folder(path))
+    else:
+        raise HubError(400, f"Unknown operation {key!r} for {path!r}")
+
+
+def _content(path: str, value: dict[str, Any]) -> bytes:
+    content, encoding = value.get("content"), value.get("encoding", "utf-8")
+    try:
+        if encoding == "base64":
+            return base64.b64decode(content or "", validate=True)
+        if encoding == "utf-8" and isinstance(content, str):
+            return content.encode()
+    except (ValueError, TypeError, binascii.Error):
+        pass
+    raise HubError(400, f"The content of {path!r} is not {encoding}")
+
+
+def _pointer(path: str, value: dict[str, Any], contents: Contents) -> Pointer:
+    oid = str(value.get("oid"))
+    size = contents.size(oid) if value.get("algo", "sha256") == "sha256" and oid.isalnum() else None
+    if size is None:
+        raise HubError(
+            400, f"The LFS object {oid} of {path!r} was not uploaded. Upload it before the commit."
+        )
+    if value.get("size") is not None and value["size"] != size:
+        raise HubError(
+            400, f"The LFS object {oid} of {path!r} has {size} bytes, the commit says {value['size']}."
+        )
+    return Pointer(oid, size)
+
+
+def _set(path: str, oid: str) -> Step:
+    return lambda edit: edit.set(path, oid)
+
+
+def _remove_file(path: str) -> Step:
+    def step(edit: TreeEdit) -> None:
+        if edit.blob(path) is None:
+            raise entry_not_found(message="A file with this name doesn't exist")
+        edit.remove(path)
+
+    return step
+
+
+def _remove_folder(path: str) -> Step:
+    def step(edit: TreeEdit) -> None:
+        if not edit.remove(path):
+            raise entry_not_found(message="A folder with this name doesn't exist")
+
+    return step
+
+
+def apply(repo: Repository, branch: str, request: CommitRequest, author: str) -> str:
+    """Make the commit on a branch; returns its id. The branch moves last.
+
+    Raises:
+        HubError: 404 for an unknown branch or a deleted path that is not there, 412 when the branch moved on, 422 when a
+            file and a folder would share a path.
+    """
+    ref = branch if branch.startswith("refs/") else f"{BRANCHES}{branch}"
+    with repo.changing():
+        head = repo.git.ref(ref)
+        if head is None:
+            raise revision_not_found(branch)
+        if request.parent is not None and not head.startswith(request.parent):
+            raise HubError(412, _STALE)
+        edit = TreeEdit(repo.git, repo.git.commit(head).root)
+        try:
+            for step in request.steps:
+                step(edit)
+            _cover_by_rules(repo.git, edit, request.lfs_paths)
+        except PathConflictError as error:
+            raise HubError(422, f"A file and a folder cannot both be called {str(error)!r}") from None
+        commit = repo.git.add_commit(edit.write(), [head], author, request.message)
+        repo.git.set_ref(ref, commit)
+    return commit
+
+
+def _cover_by_rules(git: GitStore, edit: TreeEdit, paths: list[str]) -> None:
+    """Add a `.gitattributes` line for each LFS file that no rule covers, as the real Hub does."""
+    if not paths:
+        return
+    blob = edit.blob(".gitattributes")
+    text = git.blob(blob).decode("utf-8", "replace") if blob is not None else ""
+    attributes = Attributes(text)
+    missing = [
+        lfs_rule(path) for path in paths if edit.blob(path) is not None and not attributes.is_lfs(path)
+    ]
+    if missing:
+        start = text if text.endswith("\n") or not text else text + "\n"
+        edit.set(".gitattributes", git.add_blob((start + "\n".join(dict.fromkeys(missing)) + "\n").encode()))

@@ -1,0 +1,49 @@
+"""Everything that one local Hub is made of, handed to the routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hubspool.local_hub.services.content import Contents
+from hubspool.local_hub.services.repositories import Repositories
+from hubspool.local_hub.storage.accounts import Accounts, User
+from hubspool.local_hub.storage.disk import Disk
+from hubspool.local_hub.storage.lfs_store import LfsStore
+from hubspool.local_hub.storage.signing import Signer
+from hubspool.local_hub.storage.xet_store import XetStore
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of a running Hub.
+
+    Attributes:
+        store_id: Part of the CAS address. Random per root, because a client's cache that remembers chunks of a wiped store
+            at the same address fails for ever.
+        xet: Whether Xet tokens are given out; without them clients use LFS.
+        lfs_part_size: Bytes; larger LFS uploads go in parts of this size when the client knows how.
+    """
+
+    disk: Disk
+    accounts: Accounts
+    signer: Signer
+    repositories: Repositories
+    contents: Contents
+    store_id: str
+    xet: bool
+    lfs_part_size: int
+
+    @classmethod
+    def open(cls, disk: Disk, users: Iterable[User], *, xet: bool, lfs_part_size: int) -> Services:
+        """Open the folder, which must be locked, and read its indexes."""
+        return cls(
+            disk=disk,
+            accounts=Accounts(users),
+            signer=Signer(disk.once("secret", 32)),
+            repositories=Repositories(disk),
+            contents=Contents(LfsStore(disk), XetStore(disk)),
+            store_id=disk.once("store-id", 8).hex(),
+            xet=xet,
+            lfs_part_size=lfs_part_size,
+        )

@@ -1,0 +1,86 @@
+"""Branches, tags, and the history behind them."""
+
+from __future__ import annotations
+
+from dulwich.refs import check_ref_format
+
+from hubspool.local_hub.services.errors import HubError, revision_not_found
+from hubspool.local_hub.services.repositories import Repository
+from hubspool.local_hub.storage.git_store import BRANCHES, TAGS
+
+
+def create_branch(repo: Repository, branch: str, starting_point: str | None) -> None:
+    """Point a new branch to a revision, main's when none is given.
+
+    Raises:
+        HubError: 400 for a bad name, 404 for a bad revision, 409 when it exists.
+    """
+    _create(repo, BRANCHES, branch, repo.revision(starting_point or "main"))
+
+
+def create_tag(repo: Repository, tag: str, rev: str) -> None:
+    """Point a new tag to a revision. The message of an annotated tag is not kept.
+
+    Raises:
+        HubError: As `create_branch`.
+    """
+    _create(repo, TAGS, tag, repo.revision(rev))
+
+
+def _create(repo: Repository, prefix: str, name: str, commit: str) -> None:
+    ref = prefix + name
+    kind = "branch" if prefix == BRANCHES else "tag"
+    # a name of 40 hex digits would hide a commit
+    if not check_ref_format(ref.encode()) or (len(name) == 40 and set(name) <= set("0123456789abcdef")):  # type: ignore[arg-type]  # it takes any bytes
+        raise HubError(400, f"Invalid reference for a {kind}: {name}")
+    with repo.changing():
+        if repo.git.ref(ref) is not None:
+            raise HubError(409, f"Reference {ref} already exists")
+        if any(
+            f"{other}/".startswith(f"{name}/") or name.startswith(f"{other}/")
+            for other in repo.git.refs(prefix)
+        ):
+            raise HubError(409, f"Reference {ref} cannot exist beside one that contains it")
+        repo.git.set_ref(ref, commit)
+
+
+def delete_branch(repo: Repository, branch: str) -> None:
+    """Remove a branch; its commits stay reachable by id.
+
+    Raises:
+        HubError: 400 for main, 404 when there is none.
+    """
+    if branch == "main":
+        raise HubError(400, "Cannot delete refs/heads/main")
+    _delete(repo, BRANCHES, branch)
+
+
+def delete_tag(repo: Repository, tag: str) -> None:
+    """Remove a tag.
+
+    Raises:
+        HubError: 404 when there is none.
+    """
+    _delete(repo, TAGS, tag)
+
+
+def _delete(repo: Repository, prefix: str, name: str) -> None:
+    with repo.changing():
+        if repo.git.ref(prefix + name) is None:
+            raise revision_not_found(name)
+        repo.git.delete_ref(prefix + name)
+
+
+def super_squash(repo: Repository, branch: str, message: str, author: str) -> str:
+    """Make the branch one commit without a parent, with the content that it has; returns the commit.
+
+    Raises:
+        HubError: 404 when there is no such branch.
+    """
+    with repo.changing():
+        head = repo.git.ref(BRANCHES + branch)
+        if head is None:
+            raise revision_not_found(branch)
+        commit = repo.git.add_commit(repo.git.commit(head).root, [], author, message)
+        repo.git.set_ref(BRANCHES + branch, commit)
+    return commit

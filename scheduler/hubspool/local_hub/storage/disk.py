@@ -1,0 +1,111 @@
+"""Files that are whole or absent, whatever kills the process between two writes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+class RootInUseError(RuntimeError):
+    """Another local Hub serves the same folder.
+
+    Attributes:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(
+            f"Another local Hub already serves {root}: two servers on one folder would corrupt it. "
+            "Stop the other one, or give --root another folder."
+        )
+        self.root = root
+
+
+class Disk:
+    """The folder of one local Hub and the ways of writing to it.
+
+    Does not survive a second server on the same folder, therefore `lock()` comes first. With `durable=False` a power
+    failure may lose what was written (temporary folders, which do not outlive the process, need no fsync); a killed
+    process loses nothing either way.
+
+    Thread-safety: every method may be called from any thread.
+    """
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self.root = root
+        self.durable = durable
+        self._temporary = root / "tmp"
+        self._lock = FileLock(str(root / "lock"))
+
+    def lock(self) -> None:
+        """Take the folder for this process and clear what an earlier one left half written.
+
+        Raises:
+            RootInUseError: Another process, or another Hub of this process, holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RootInUseError(self.root) from None
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir()
+
+    def unlock(self) -> None:
+        """Give the folder back."""
+        self._lock.release()
+
+    def temporary_path(self) -> Path:
+        """A fresh name on the same file system, so that it can be renamed into place."""
+        return self._temporary / secrets.token_hex(12)
+
+    @contextmanager
+    def temporary_file(self) -> Iterator[Path]:
+        """A temporary path that is gone afterwards unless it was adopted."""
+        path = self.temporary_path()
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Put `data` at `path`: readers see the old content or the new one, never a part."""
+        with self.temporary_file() as temporary:
+            temporary.write_bytes(data)
+            self.adopt(temporary, path)
+
+    def adopt(self, temporary: Path, path: Path) -> None:
+        """Move a finished file or folder to its final place."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.durable:
+            for part in temporary.rglob("*") if temporary.is_dir() else (temporary,):
+                if part.is_file():
+                    with part.open("rb+") as file:
+                        os.fsync(file.fileno())
+        temporary.replace(path)
+        if self.durable and os.name == "posix":  # Windows cannot open a folder
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def discard(self, path: Path) -> None:
+        """Remove a folder: at once for everybody, in one rename; its content afterwards."""
+        temporary = self.temporary_path()
+        path.replace(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+    def once(self, name: str, size: int) -> bytes:
+        """`size` random bytes that stay the same for as long as this folder lives."""
+        path = self.root / name
+        if not path.exists():
+            self.write(path, secrets.token_hex(size).encode())
+            path.chmod(0o600)
+        return bytes.fromhex(path.read_text())

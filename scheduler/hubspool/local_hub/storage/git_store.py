@@ -1,0 +1,222 @@
+"""Bare git repositories, written so that a killed process leaves every one of them whole.
+
+dulwich knows the objects, the history and the wire protocol; the writing is ours. Its own writers take `<file>.lock` files, and
+one that a kill leaves behind blocks the branch (or the object) for ever. Here a file is made elsewhere and renamed, objects
+first, the branch last; two writers of one branch are kept apart by the caller's lock.
+"""
+
+from __future__ import annotations
+
+import stat
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
+from dulwich.refs import Ref
+from dulwich.repo import Repo
+
+from hubspool.local_hub.storage.disk import Disk
+
+FILE_MODE = stat.S_IFREG | 0o644
+BRANCHES, TAGS = "refs/heads/", "refs/tags/"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name in a folder: `oid` is the hex sha1 of the blob or tree."""
+
+    path: str
+    oid: str
+    is_folder: bool
+
+
+@dataclass(frozen=True)
+class CommitRecord:
+    """What the Hub tells about a commit; `date` is in Unix seconds, `root` the tree."""
+
+    oid: str
+    parents: tuple[str, ...]
+    root: str
+    author: str
+    date: int
+    message: str
+
+
+class GitStore:
+    """One bare repository.
+
+    Thread-safety: reading and adding objects from any thread; refs are set under the caller's lock for the repository.
+    """
+
+    CACHED = 4096  # small objects kept in memory: trees and what listings need
+
+    def __init__(self, disk: Disk, path: Path) -> None:
+        self.path = path
+        self._disk = disk
+        self._repo = Repo(str(path))
+        self._objects: OrderedDict[str, ShaFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def init(cls, path: Path) -> None:
+        """Make an empty repository with HEAD at refs/heads/main."""
+        path.mkdir(parents=True)
+        repo = Repo.init_bare(str(path), default_branch=b"main")
+        repo.close()
+
+    def close(self) -> None:
+        """Close the files that dulwich may hold open."""
+        self._repo.close()
+
+    @property
+    def repo(self) -> Repo:
+        """For the git protocol, which dulwich speaks."""
+        return self._repo
+
+    # -- objects
+
+    def add(self, obj: ShaFile) -> str:
+        """Store an object; returns its name."""
+        oid = obj.id.decode()
+        path = self.path / "objects" / oid[:2] / oid[2:]
+        if not path.exists():
+            self._disk.write(path, obj.as_legacy_object())
+        return oid
+
+    def add_blob(self, content: bytes) -> str:
+        return self.add(Blob.from_string(content))
+
+    def _get(self, oid: str) -> ShaFile:
+        with self._lock:
+            if (cached := self._objects.get(oid)) is not None:
+                self._objects.move_to_end(oid)
+                return cached
+        return self._repo.object_store[ObjectID(oid.encode())]
+
+    def _keep(self, oid: str, obj: ShaFile) -> None:
+        with self._lock:
+            self._objects[oid] = obj
+            while len(self._objects) > self.CACHED:
+                self._objects.popitem(last=False)
+
+    def blob(self, oid: str) -> bytes:
+        """The content of a file as git keeps it."""
+        obj = self._get(oid)
+        content: bytes = obj.as_raw_string()
+        if len(content) < 1024:  # LFS pointers above all
+            self._keep(oid, obj)
+        return content
+
+    def tree(self, oid: str) -> Tree:
+        """A folder. It is shared: change a copy."""
+        obj = self._get(oid)
+        if not isinstance(obj, Tree):
+            raise KeyError(oid)
+        self._keep(oid, obj)
+        return obj
+
+    def commit(self, oid: str) -> CommitRecord:
+        obj = self._get(oid)
+        if not isinstance(obj, Commit):
+            raise KeyError(oid)
+        self._keep(oid, obj)
+        return CommitRecord(
+            oid=oid,
+            parents=tuple(parent.decode() for parent in obj.parents),
+            root=obj.tree.decode(),
+            author=obj.author.decode("utf-8", "replace").partition(" <")[0],
+            date=int(obj.author_time),
+            message=obj.message.decode("utf-8", "replace").rstrip("\n"),
+        )
+
+    def add_commit(self, root: str, parents: list[str], author: str, message: str) -> str:
+        """Store a commit; no branch points to it yet."""
+        made = Commit()
+        made.tree = ObjectID(root.encode())
+        made.parents = [ObjectID(parent.encode()) for parent in parents]
+        made.author = made.committer = f"{author} <{author}@users.noreply.localhost>".encode()
+        made.author_time = made.commit_time = int(time.time())
+        made.author_timezone = made.commit_timezone = 0
+        made.encoding = b"UTF-8"
+        made.message = message.encode("utf-8", "replace") + b"\n"
+        return self.add(made)
+
+    def history(self, oid: str) -> Iterator[CommitRecord]:
+        """The commits from `oid` back to the first, along the first parents."""
+        following: str | None = oid
+        while following is not None:
+            record = self.commit(following)
+            yield record
+            following = record.parents[0] if record.parents else None
+
+    # -- refs
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Short names and commits of the refs below `prefix`."""
+        found = {}
+        for name in self._repo.refs.keys(Ref(prefix.encode())):
+            oid = self.ref(f"{prefix}{name.decode()}")
+            if oid is not None:
+                found[name.decode()] = oid
+        return dict(sorted(found.items()))
+
+    def ref(self, name: str) -> str | None:
+        """The commit that a full ref name stands for, tags peeled; None when there is no such ref."""
+        try:
+            oid = self._repo.refs[Ref(name.encode())].decode()
+        except KeyError:
+            return None
+        obj = self._get(oid)
+        while isinstance(obj, Tag):
+            oid = obj.object[1].decode()
+            obj = self._get(oid)
+        return oid
+
+    def set_ref(self, name: str, oid: str) -> None:
+        """Point a ref to a commit; this is what makes a commit happen."""
+        self._disk.write(self.path / name, oid.encode() + b"\n")
+
+    def delete_ref(self, name: str) -> None:
+        self._repo.refs.remove_if_equals(Ref(name.encode()), None)
+
+    def find_commit(self, rev: str) -> str | None:
+        """The commit of a branch, tag, full ref name or (abbreviated) commit id, None when there is none."""
+        for name in (f"{BRANCHES}{rev}", f"{TAGS}{rev}", rev if rev.startswith("refs/") else None):
+            if name is not None and (oid := self.ref(name)) is not None:
+                return oid
+        if len(rev) < 7 or len(rev) > 40 or any(letter not in "0123456789abcdef" for letter in rev):
+            return None
+        for candidate in self._repo.object_store.iter_prefix(rev.encode()):
+            try:
+                return self.commit(candidate.decode()).oid
+            except KeyError:
+                continue
+        return None
+
+    # -- folders
+
+    def entry(self, root: str, path: str) -> Entry | None:
+        """What stands at `path`, None when nothing does; "" is the root folder."""
+        oid, is_folder = root, True
+        for name in path.split("/") if path else ():
+            if not is_folder:
+                return None
+            try:
+                mode, child = self.tree(oid)[name.encode()]
+            except KeyError:
+                return None
+            oid, is_folder = child.decode(), stat.S_ISDIR(mode)
+        return Entry(path, oid, is_folder)
+
+    def walk(self, folder: Entry, *, recursive: bool) -> Iterator[Entry]:
+        """What is in a folder; with `recursive` each folder comes before what is in it."""
+        for name, mode, oid in self.tree(folder.oid).iteritems():
+            path = f"{folder.path}/{name.decode()}" if folder.path else name.decode()
+            entry = Entry(path, oid.decode(), stat.S_ISDIR(mode))
+            yield entry
+            if recursive and entry.is_folder:
+                yield from self.walk(entry, recursive=True)

@@ -1,0 +1,186 @@
+"""What changed in a folder since the ledger last saw it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import NamedTuple
+
+from hubspool.segment import SegmentName
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+FOREIGN_REST_SECONDS = 15 * 60
+#: A file changed less than this before it was looked at may change again with all four numbers the same.
+RACY_NS = 50_000_000
+
+
+class Stat(NamedTuple):
+    """Four numbers that together change whenever a file does.
+
+    The change time is among them because a copy of another file of equal size with its times restored leaves the
+    other three as they were.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, result: os.stat_result) -> Stat:
+        return cls(result.st_size, result.st_mtime_ns, result.st_ctime_ns, result.st_ino)
+
+    def is_racy(self, now_ns: int) -> bool:
+        """Whether the file was written so shortly before `now_ns` that these numbers may not tell the next write."""
+        return now_ns - max(self.ctime_ns, self.mtime_ns) < RACY_NS
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look at a folder: lengths fixed at one moment, under the writers' lock.
+
+    Args:
+        segments: every segment in the folder.
+        changed: other files whose numbers are not the known ones.
+        taken_ns: when the lengths were fixed (`time.time_ns`).
+        unreadable: path → reason, for what could not be looked at.
+    """
+
+    segments: dict[str, Stat]
+    changed: dict[str, Stat]
+    taken_ns: int
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def scan(
+    folder: Path,
+    known: Mapping[str, Stat],
+    chosen: Callable[[str], bool],
+    lock: AbstractContextManager[object] | None = None,
+) -> Snapshot:
+    """List what is new, holding `lock` only to fix the lengths of what changed.
+
+    The walk runs without the lock: with 100,000 files it takes seconds, and every writer would wait for it. What was
+    created meanwhile is found by listing again, under the lock, the folders whose own times changed.
+
+    Returns:
+        Paths are relative, with ``/``. Links to files count as files, links to folders are not followed; ``.git``,
+        ``.cache/huggingface`` and hidden files of the spool are left out.
+    """
+    walk = _Walk(folder, known, chosen)
+    walk.below("")
+    with lock or nullcontext():
+        walk.again()
+        for path in [*walk.segments, *walk.changed]:
+            walk.fix(path)
+        return Snapshot(walk.segments, walk.changed, time.time_ns(), walk.unreadable)
+
+
+class _Walk:
+    def __init__(self, folder: Path, known: Mapping[str, Stat], chosen: Callable[[str], bool]) -> None:
+        self.folder = folder
+        self.known = known
+        self.chosen = chosen
+        self.segments: dict[str, Stat] = {}
+        self.changed: dict[str, Stat] = {}
+        self.unreadable: dict[str, str] = {}
+        self._folder_times: dict[str, int] = {}
+
+    def below(self, start: str) -> None:
+        waiting = [start]
+        while waiting:
+            waiting.extend(self._list(waiting.pop()))
+
+    def again(self) -> None:
+        """List once more the folders that got or lost a name since `below` saw them."""
+        for relative, seen in list(self._folder_times.items()):
+            with suppress(FileNotFoundError):
+                if (self.folder / relative).stat().st_mtime_ns != seen:
+                    for found in self._list(relative):
+                        if found not in self._folder_times:
+                            self.below(found)
+
+    def fix(self, path: str) -> None:
+        """Take the numbers of a file once more; forget one that is gone."""
+        found = self.segments if path in self.segments else self.changed
+        try:
+            found[path] = Stat.of((self.folder / path).stat())
+        except FileNotFoundError:
+            del found[path]
+        except OSError as error:
+            del found[path]
+            self.unreadable[path] = str(error)
+
+    def _list(self, relative: str) -> list[str]:
+        folders = []
+        prefix = f"{relative}/" if relative else ""
+        try:
+            self._folder_times[relative] = (self.folder / relative).stat().st_mtime_ns
+            with os.scandir(self.folder / relative) as entries:
+                for entry in entries:
+                    path = prefix + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.name != ".git" and not path.endswith(".cache/huggingface"):
+                            folders.append(path)
+                    else:
+                        self._look(entry, path)
+        except FileNotFoundError:
+            pass  # removed while we walked: nothing to send
+        except OSError as error:
+            self.unreadable[relative or "."] = str(error)
+        return folders
+
+    def _look(self, entry: os.DirEntry[str], path: str) -> None:
+        if entry.name.startswith(".") and entry.name.endswith(".jsonl.new"):
+            return  # a segment that is being made
+        try:
+            if not entry.is_file():
+                return
+            stat = Stat.of(entry.stat())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.unreadable[path] = str(error)
+            return
+        if SegmentName.parse(entry.name) is not None:
+            if self.chosen(path):
+                self.segments[path] = stat
+        elif self.known.get(path) != stat and self.chosen(path):
+            self.changed[path] = stat
+
+
+def owner_is_gone(path: Path, stat: Stat, now_ns: int) -> bool:
+    """Whether nobody writes to the segment at `path` any more.
+
+    On this host the owner's flock tells, at once and for certain. A segment made on another host (a shared disk, or a
+    disk that outlived its machine), and any segment where there is no flock, counts as left when it has not changed
+    for 15 minutes.
+    """
+    name = SegmentName.parse(PurePosixPath(path).name)
+    rested = now_ns - stat.mtime_ns > FOREIGN_REST_SECONDS * 1_000_000_000
+    if fcntl is None or name is None or not name.is_of_this_host:
+        return rested
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a mount without locks
+        return rested
+    else:
+        return True
+    finally:
+        os.close(fd)

@@ -1,0 +1,90 @@
+"""Names of segments and of the parts cut from them: pure text, no I/O.
+
+A segment is a local row file ``<name>-<UTC date>-<writer>-<seq>.jsonl`` with one writer. A part is a byte range of a
+segment under one path on the Hub, ``<segment stem>-p<NNNN>.jsonl``. The writer id is random per scheduler object, so
+names of two writers never meet, on one disk or on the Hub; its first four digits tell the host, so that a folder on a
+shared disk can be told apart from an orphan of this machine.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import uuid
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
+from pathlib import PurePosixPath
+
+#: The LFS rule that makes new parts, and nothing else, go through Xet from their first byte.
+PART_PATTERN = "*-p[0-9][0-9][0-9][0-9].jsonl"
+PART_RULE = f"{PART_PATTERN} filter=lfs diff=lfs merge=lfs -text"
+MAX_PARTS = 10_000
+
+_SEGMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<date>\d{8})-(?P<writer>[0-9a-f]{12})-(?P<seq>\d{5})\.jsonl"
+)
+
+
+@cache
+def host_digits() -> str:
+    """Four hex digits that tell this host from most others."""
+    return sha256(f"{socket.gethostname()}/{uuid.getnode()}".encode()).hexdigest()[:4]
+
+
+def new_writer_id() -> str:
+    """Twelve hex digits: four of the host, eight random. Never used for a second object."""
+    return host_digits() + uuid.uuid4().hex[:8]
+
+
+@dataclass(frozen=True)
+class SegmentName:
+    """The four fields of a segment's file name."""
+
+    name: str
+    date: str
+    writer: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.date}-{self.writer}-{self.seq:05d}.jsonl"
+
+    @classmethod
+    def parse(cls, filename: str) -> SegmentName | None:
+        """Return the fields, or None where `filename` is not a segment's."""
+        match = _SEGMENT.fullmatch(filename)
+        if match is None:
+            return None
+        return cls(match["name"], match["date"], match["writer"], int(match["seq"]))
+
+    @classmethod
+    def of(cls, path: str) -> SegmentName:
+        """Return the fields of a path that is known to be a segment's."""
+        name = cls.parse(PurePosixPath(path).name)
+        if name is None:
+            raise ValueError(f"not a segment: {path}")
+        return name
+
+    @property
+    def is_of_this_host(self) -> bool:
+        return self.writer.startswith(host_digits())
+
+    def next(self, date: str) -> SegmentName:
+        return replace(self, date=date, seq=self.seq + 1)
+
+
+def part_path(source: str, number: int) -> str:
+    """Return where part `number` of the segment at `source` (both relative paths) is stored."""
+    path = PurePosixPath(source)
+    return str(path.with_name(f"{path.stem}-p{number:04d}{path.suffix}"))
+
+
+def versioned_path(source: str, number: int, folder_id: str) -> str:
+    """Return the path of the `number`-th continuation of a user's file whose own name is taken on the Hub.
+
+    The folder's random id keeps two folders that continue the same name from meeting again.
+    """
+    if number == 0:
+        return source
+    path = PurePosixPath(source)
+    return str(path.with_name(f"{path.stem}-{folder_id[:8]}-{number:04d}{path.suffix}"))

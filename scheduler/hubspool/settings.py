@@ -1,0 +1,223 @@
+"""The environment, read in one place and at the time of the call.
+
+Names that huggingface_hub reads too mean the same here. Nothing is cached, so that a test, a notebook or an
+app may change a variable while it runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hubspool.errors import HFValidationError, LocalTokenNotFoundError, SettingError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+_TRUE = frozenset({"1", "on", "yes", "true"})
+_FALSE = frozenset({"", "0", "off", "no", "false"})
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment asks for.
+
+    Attributes:
+        endpoint: Address of the Hub, without a trailing slash (HF_ENDPOINT).
+        hf_home: Folder of tokens and caches (HF_HOME).
+        env_token: The token in HF_TOKEN, not shown by repr.
+        token_path: File that holds the token of `hubspool login` (HF_TOKEN_PATH).
+        offline: Only a Hub on this machine may be reached (HF_HUB_OFFLINE).
+        xet: Large content may go through hf_xet (HF_HUB_DISABLE_XET).
+        progress_bars: Whether to show progress bars; None: as the terminal (HF_HUB_DISABLE_PROGRESS_BARS).
+        xet_cache: Folder of hf_xet's caches (HF_XET_CACHE).
+        repo: Repository to use on the real Hub (HUBSPOOL_REPO).
+        every: Minutes between pushes (HUBSPOOL_EVERY).
+        timeout: Seconds that one request may be silent (HUBSPOOL_TIMEOUT).
+        log_level: Level of the log of the CLI and the demo (HUBSPOOL_LOG).
+        space_id: The Space that this process runs in (SPACE_ID).
+        color: Whether colour is allowed (NO_COLOR).
+    """
+
+    endpoint: str
+    hf_home: Path
+    env_token: str | None = field(repr=False)
+    token_path: Path
+    offline: bool
+    xet: bool
+    progress_bars: bool | None
+    xet_cache: Path
+    repo: str | None
+    every: float | None
+    timeout: float
+    log_level: str
+    space_id: str | None
+    color: bool
+
+    @property
+    def commit_timeout(self) -> float:
+        """Seconds that a commit may be silent.
+
+        Above the Hub's own limit of 60 s: otherwise a commit that is only late passes for a lost one.
+        """
+        return max(90.0, self.timeout)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment.
+
+        Raises:
+            SettingError: A variable cannot be parsed; the message names it, its value and what is allowed.
+        """
+        env = os.environ if environ is None else environ
+        home = _hf_home(env)
+        disabled_bars = env.get("HF_HUB_DISABLE_PROGRESS_BARS")
+        return cls(
+            endpoint=_endpoint(env),
+            hf_home=home,
+            env_token=_clean_token(env.get("HF_TOKEN"), "HF_TOKEN"),
+            token_path=_path(env, "HF_TOKEN_PATH") or home / "token",
+            offline=_flag(env, "HF_HUB_OFFLINE"),
+            xet=not _flag(env, "HF_HUB_DISABLE_XET"),
+            progress_bars=None if not disabled_bars else not _flag(env, "HF_HUB_DISABLE_PROGRESS_BARS"),
+            xet_cache=_path(env, "HF_XET_CACHE") or home / "xet",
+            repo=env.get("HUBSPOOL_REPO") or None,
+            every=_positive(env, "HUBSPOOL_EVERY", "minutes"),
+            timeout=_positive(env, "HUBSPOOL_TIMEOUT", "seconds") or 30.0,
+            log_level=_log_level(env),
+            space_id=env.get("SPACE_ID") or None,
+            color=not env.get("NO_COLOR"),
+        )
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token and where it came from; only the latter is ever shown."""
+
+    value: str = field(repr=False)
+    source: str
+
+
+def find_token(token: str | bool | None = None, settings: Settings | None = None) -> Token | None:
+    """Return the token to use: the argument, HF_TOKEN, the token file; in this order.
+
+    Args:
+        token: A token; True: one must be found; None: use one if there is one; False: use none.
+        settings: The environment, read now when not given.
+
+    Raises:
+        LocalTokenNotFoundError: `token` is True and none was found.
+        HFValidationError: It has characters that no token has. The message names its source, not the token.
+    """
+    if token is False:
+        return None
+    if isinstance(token, str):
+        if clean := _clean_token(token, "the argument token"):
+            return Token(clean, "the argument token")
+        raise HFValidationError("The argument token is empty.", hint=LocalTokenNotFoundError.default_hint)
+    settings = settings or Settings.from_env()
+    if settings.env_token:
+        return Token(settings.env_token, "HF_TOKEN")
+    source = f"the file {settings.token_path}"
+    try:
+        stored = _clean_token(settings.token_path.read_text(encoding="utf-8"), source)
+    except FileNotFoundError:
+        stored = None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HFValidationError(f"The token cannot be read from {source}: {type(error).__name__}.") from None
+    if stored:
+        return Token(stored, source)
+    if token is True:
+        raise LocalTokenNotFoundError("A token is needed, but there is none.")
+    return None
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether `url` is an address of this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _clean_token(value: str | None, source: str) -> str | None:
+    token = (value or "").strip()
+    if not token:
+        return None
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise HFValidationError(
+            f"What {source} holds is not a token: it has spaces, line breaks or characters outside ASCII.",
+            hint="Copy the token again from https://huggingface.co/settings/tokens.",
+        )
+    return token
+
+
+def _endpoint(env: Mapping[str, str]) -> str:
+    value = env.get("HF_ENDPOINT", "").strip()
+    return check_endpoint(value, "HF_ENDPOINT") if value else DEFAULT_ENDPOINT
+
+
+def check_endpoint(value: str, name: str) -> str:
+    """Return the address of a Hub without a trailing slash.
+
+    Raises:
+        SettingError: It is not an http or https address; `name` says where it came from.
+    """
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or parts.username:
+        raise SettingError(
+            f"{name} is {value!r}, which is not the address of a Hub.",
+            hint=f"Use http://HOST[:PORT] or https://HOST, for example {DEFAULT_ENDPOINT}.",
+        )
+    return value.rstrip("/")
+
+
+def _hf_home(env: Mapping[str, str]) -> Path:
+    if given := _path(env, "HF_HOME"):
+        return given
+    cache = _path(env, "XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return cache / "huggingface"
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    value = env.get(name)
+    return Path(value).expanduser() if value else None
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").strip().lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise SettingError(f"{name} is {env[name]!r}.", hint="Use 1 (on, yes, true) or 0 (off, no, false).")
+
+
+def _positive(env: Mapping[str, str], name: str, unit: str) -> float | None:
+    value = env.get(name, "").strip()
+    if not value:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise SettingError(f"{name} is {env[name]!r}.", hint=f"Use a number of {unit} greater than 0.")
+    return number
+
+
+def _log_level(env: Mapping[str, str]) -> str:
+    value = env.get("HUBSPOOL_LOG", "").strip().upper() or "WARNING"
+    if value not in _LOG_LEVELS:
+        raise SettingError(f"HUBSPOOL_LOG is {env['HUBSPOOL_LOG']!r}.", hint=f"Use one of {', '.join(_LOG_LEVELS)}.")
+    return value

@@ -1,0 +1,128 @@
+"""The ways out of a process: atexit, SIGTERM, fork.
+
+One budget per process: all schedulers flush at the same time. What did not get out in time is on the disk and is sent
+by the next start, so correctness never depends on any of this.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from types import FrameType
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+
+class Leaver(Protocol):
+    """A scheduler, as far as the end of the process is concerned."""
+
+    exit_budget: float
+
+    def begin_leaving(self) -> Future[Any] | None:
+        """Start the final push; called without waiting for any lock that a paused thread may hold."""
+
+    def after_fork_in_child(self) -> None:
+        """Become the child's own."""
+
+
+_live: dict[int, Leaver] = {}
+_lock = threading.RLock()  # re-entrant: a signal handler may run inside register()
+_installed = False
+_leaving = False
+_previous: Any = None
+
+
+def register(leaver: Leaver, *, handle_signals: bool) -> None:
+    """Include a scheduler in what happens at the end of the process.
+
+    Args:
+        handle_signals: also flush on SIGTERM. Only from the main thread; from another one only atexit is left, because
+            Python installs signal handlers in the main thread alone.
+    """
+    global _installed  # noqa: PLW0603  one set of handlers per process
+    with _lock:
+        _live[id(leaver)] = leaver
+        if not _installed:
+            _installed = True
+            atexit.register(_at_exit)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=_after_fork_in_child)
+    if handle_signals and threading.current_thread() is threading.main_thread():
+        _install_sigterm()
+
+
+def unregister(leaver: Leaver) -> None:
+    """Leave a scheduler out again: it was stopped."""
+    with _lock:
+        _live.pop(id(leaver), None)
+
+
+def live() -> list[Leaver]:
+    """Return the schedulers that have not been stopped."""
+    with _lock:
+        return list(_live.values())
+
+
+def flush_all() -> None:
+    """Let every scheduler do its final push, all at the same time, within the largest of their budgets."""
+    leavers = live()
+    if not leavers:
+        return
+    deadline = time.monotonic() + max(leaver.exit_budget for leaver in leavers)
+    futures = [future for leaver in leavers if (future := leaver.begin_leaving()) is not None]
+    _, unfinished = wait_for(futures, timeout=max(deadline - time.monotonic(), 0))
+    if unfinished:
+        logger.warning("leaving with %d pushes unfinished: their data is on this disk and is sent at the next start",
+                       len(unfinished))  # fmt: skip
+
+
+def _at_exit() -> None:
+    global _leaving  # noqa: PLW0603
+    if not _leaving:
+        _leaving = True
+        flush_all()
+
+
+def _install_sigterm() -> None:
+    global _previous  # noqa: PLW0603
+    current = signal.getsignal(signal.SIGTERM)
+    if current is _on_sigterm or current is None:  # None: installed by C code that we could not chain to
+        return
+    _previous = current
+    signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(signum: int, frame: FrameType | None) -> None:
+    """Flush, then do what SIGTERM did before."""
+    global _leaving  # noqa: PLW0603
+    if _leaving:
+        return
+    _leaving = True
+    signal.signal(signum, signal.SIG_IGN)  # a second SIGTERM would abort the flush
+    flush_all()
+    _leaving = False  # atexit flushes once more: the previous handler may let the app write its last rows
+    previous: Callable[[int, FrameType | None], Any] | int | None = _previous
+    if callable(previous):
+        signal.signal(signum, previous)
+        previous(signum, frame)
+    elif previous == signal.SIG_IGN:
+        signal.signal(signum, _on_sigterm)
+    else:
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)  # the exit status says SIGTERM, as it would have without us
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _leaving  # noqa: PLW0603
+    _lock = threading.RLock()
+    _leaving = False
+    for leaver in list(_live.values()):
+        leaver.after_fork_in_child()

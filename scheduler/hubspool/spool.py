@@ -1,0 +1,288 @@
+"""The spool: append-only row files on the local disk, one writer each."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from hubspool.errors import SpoolFull
+from hubspool.segment import SegmentName, new_writer_id
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: an orphan is told by its age alone (see scan.owner_is_gone)
+    fcntl = None
+
+logger = logging.getLogger(__name__)
+
+Durability = Literal["process", "disk"]
+ROLL_BYTES = 64 * 1024 * 1024
+SYNC_SECONDS = 1.0
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class Spool:
+    """Appends rows to segments in a folder, so that a row survives the end of the process once `write` returned.
+
+    Not promised: that a row survives a power loss within the last second (use ``durability="disk"``), and any order
+    between two spools. What stands after the last newline of a segment was never acknowledged.
+
+    A segment is opened by the first write, belongs to this object alone and is locked (flock on its own descriptor)
+    for as long as this object writes to it, which is how others tell a live segment from an orphan. It is rolled when
+    it holds 64 MiB, at the first write of a new UTC day, and after an I/O error.
+
+    Args:
+        folder: where the segments are; made if missing.
+        name: first part of every segment's name; letters, digits, ``_``, ``-`` and ``.``.
+        durability: "process": one `os.write` per row, a background fdatasync each second; "disk": fdatasync before
+            `write` returns.
+        max_bytes: a write that would take the spool's files beyond this raises `SpoolFull`; bytes.
+
+    Thread-safety: all methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        name: str = "train",
+        durability: Durability = "process",
+        max_bytes: int = 10 * 1024**3,
+        roll_bytes: int = ROLL_BYTES,
+    ) -> None:
+        if durability not in ("process", "disk"):
+            raise ValueError(f"durability must be 'process' or 'disk', not {durability!r}.")
+        if max_bytes <= 0:
+            raise ValueError(f"max_spool_bytes must be a positive number of bytes, not {max_bytes!r}.")
+        self.folder = Path(folder)
+        self.durability = durability
+        self.max_bytes = max_bytes
+        self.roll_bytes = roll_bytes
+        self._lock = threading.Lock()
+        # All below is written under _lock.
+        self._name = SegmentName(name, _utc_date(), new_writer_id(), -1)
+        if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
+            raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
+        self._fd: int | None = None
+        self._size = 0
+        self._synced_size = 0
+        self._other_bytes = 0
+        self._rows: dict[str, int] = {}
+        self._sync_fd: int | None = None  # the syncer's duplicate; closed by it, or in a fork's child
+        self._wake = threading.Event()
+        self._syncer: threading.Thread | None = None
+
+    @property
+    def writer(self) -> str:
+        """The writer id in this spool's segment names."""
+        return self._name.writer
+
+    def rows_written(self) -> dict[str, int]:
+        """Return how many rows this object wrote to each of its segments (file name → rows)."""
+        with self._lock:
+            return dict(self._rows)
+
+    def write(self, line: bytes) -> None:
+        """Append one row: bytes that end in their only newline.
+
+        Returns when the row will survive the end of this process (or of the machine, with "disk").
+
+        Raises:
+            ValueError: `line` is not exactly one line.
+            SpoolFull: `max_bytes` or the disk is full; the row is not kept.
+            OSError: the write failed; the row is not kept and the next one goes to a new segment.
+        """
+        if line.find(b"\n") != len(line) - 1:
+            raise ValueError(f"a row must end in its only newline: {line[:80]!r}")
+        with self._lock:
+            self._append(line, 1)
+
+    def write_many(self, lines: Iterable[bytes]) -> None:
+        """Append rows in one write: after a crash inside the call any number of the first ones may have been kept."""
+        block = list(lines)
+        for line in block:
+            if line.find(b"\n") != len(line) - 1:
+                raise ValueError(f"a row must end in its only newline: {line[:80]!r}")
+        if block:
+            with self._lock:
+                self._append(b"".join(block), len(block))
+
+    def close(self) -> None:
+        """Sync and release the segment; the owner's lock ends with it.
+
+        A later write opens a new segment, so that rows appended after `stop` are on disk for the next start.
+        """
+        with self._lock:
+            self._roll()
+            syncer, self._syncer = self._syncer, None
+            self._wake.set()
+        if syncer is not None:
+            syncer.join(timeout=5)
+
+    def after_fork_in_child(self) -> None:
+        """Give the child its own writer: drop the parent's descriptor (and with it the shared lock) without a sync."""
+        self._lock = threading.Lock()
+        for fd in (self._fd, self._sync_fd):
+            if fd is not None:
+                with suppress(OSError):
+                    os.close(fd)
+        self._fd = self._sync_fd = None
+        self._name = SegmentName(self._name.name, _utc_date(), new_writer_id(), -1)
+        self._size = self._synced_size = 0
+        self._rows = {}
+        self._syncer = None
+        self._wake = threading.Event()
+
+    def _append(self, data: bytes, rows: int) -> None:
+        fd = self._fd
+        if fd is None:
+            fd = self._open_segment()
+        if self._size + self._other_bytes + len(data) > self.max_bytes:
+            self._check_room(len(data))
+        try:
+            written = os.write(fd, data)
+            if written != len(data):  # seen at a full disk: 748 of 3,011 bytes, and no exception
+                self._finish(fd, data, written)
+            if self.durability == "disk":
+                _sync(fd)
+        except OSError as error:
+            self._take_back(fd)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise SpoolFull(self.folder, self._size, None) from error
+            raise
+        self._size += len(data)
+        self._rows[str(self._name)] += rows
+        if self._size >= self.roll_bytes:
+            self._roll()
+
+    def _finish(self, fd: int, data: bytes, written: int) -> None:
+        view = memoryview(data)
+        while written < len(data):
+            count = os.write(fd, view[written:])
+            if count == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+            written += count
+
+    def _take_back(self, fd: int) -> None:
+        """Cut a half-written row off our own segment and leave it: its last write, or its last sync, failed.
+
+        Only the owner may cut, and only under the lock: a segment cut by anyone else between two halves of a write
+        lost an acknowledged row. The segment is given up because a failed fdatasync must not be tried again on the
+        same descriptor: the kernel drops the dirty pages and reports success the second time.
+        """
+        with suppress(OSError):
+            os.ftruncate(fd, self._size)
+        self._close_fd(sync=False)
+
+    def _open_segment(self) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._other_bytes = sum(size for _, size in _segment_sizes(self.folder))
+        self._name = self._name.next(_utc_date())
+        final = self.folder / str(self._name)
+        hidden = final.with_name(f".{final.name}.new")
+        fd = os.open(hidden, _FLAGS, 0o600)
+        try:
+            if fcntl is not None:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Locked before it is visible: a pusher that found it unlocked would take it for an orphan and remove it.
+            hidden.rename(final)
+            _sync_folder(self.folder)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        self._size = self._synced_size = 0
+        self._rows[final.name] = 0
+        if self._syncer is None:
+            self._wake = threading.Event()
+            self._syncer = threading.Thread(
+                target=self._sync_loop, args=(self._wake,), name=f"hubspool-sync-{self.writer}", daemon=True
+            )
+            self._syncer.start()
+        return fd
+
+    def _check_room(self, more: int) -> None:
+        self._other_bytes = sum(size for name, size in _segment_sizes(self.folder) if name != str(self._name))
+        used = self._size + self._other_bytes
+        if used + more > self.max_bytes:
+            raise SpoolFull(self.folder, used, self.max_bytes)
+
+    def _roll(self) -> None:
+        if self._fd is not None:
+            self._close_fd(sync=True)
+
+    def _close_fd(self, *, sync: bool) -> None:
+        fd, self._fd = self._fd, None
+        if fd is None:
+            return
+        self._other_bytes += self._size
+        self._size = 0
+        try:
+            if sync:
+                _sync(fd)
+        except OSError:
+            logger.exception("%s: the disk did not confirm %s", self.folder, self._name)
+        finally:
+            os.close(fd)
+
+    def _sync_loop(self, stopped: threading.Event) -> None:
+        """Once a second: fdatasync what is new, and close the segment of a day that is over.
+
+        It works on a duplicate of the descriptor, outside the lock, so that no writer waits for the disk.
+        """
+        while not stopped.wait(SYNC_SECONDS):
+            with self._lock:
+                if self._fd is not None and self._name.date != _utc_date():
+                    self._roll()
+                if self._fd is None or self._size == self._synced_size or self.durability == "disk":
+                    continue
+                size, name = self._size, self._name
+                self._sync_fd = fd = os.dup(self._fd)
+            failed = False
+            try:
+                _sync(fd)
+            except OSError:
+                failed = True
+                logger.exception("%s: the disk did not confirm %s; later rows go to a new file", self.folder, name)
+            with self._lock:
+                self._sync_fd = None
+                os.close(fd)
+                if self._name == name and failed:
+                    self._close_fd(sync=False)
+                elif self._name == name:
+                    self._synced_size = size
+
+
+def _segment_sizes(folder: Path) -> list[tuple[str, int]]:
+    sizes = []
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if SegmentName.parse(entry.name) is not None:
+                with suppress(FileNotFoundError):  # a pusher removed it meanwhile
+                    sizes.append((entry.name, entry.stat().st_size))
+    return sizes
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name durable; a folder cannot be opened on Windows, where NTFS journals the name itself."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _utc_date() -> str:
+    return datetime.now(timezone.utc).strftime("%Y%m%d")

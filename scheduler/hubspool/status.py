@@ -1,0 +1,87 @@
+"""What a scheduler shows: its state, its status, and the events that hooks receive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+
+class State(str, Enum):
+    """What the scheduler's thread is doing."""
+
+    IDLE = "idle"
+    """Waiting for the next period or a trigger."""
+    SCANNING = "scanning"
+    """Looking for what is new in the folder."""
+    UPLOADING = "uploading"
+    """Sending content; nothing is visible on the Hub yet."""
+    COMMITTING = "committing"
+    """The commit request is under way."""
+    BACKING_OFF = "backing off"
+    """The last try of this push failed for a passing reason; waiting for the next one."""
+    STOPPING = "stopping"
+    """Sending what is left before the end."""
+    STOPPED = "stopped"
+    """The thread has ended. What is appended now waits on disk for the next start."""
+
+
+@dataclass(frozen=True)
+class SchedulerStatus:
+    """A snapshot of a scheduler; taken without a request to the Hub.
+
+    Args:
+        state: what the thread is doing.
+        pending_files: files with bytes that are not known to be on the Hub, as of the last look at the folder.
+        pending_rows: rows of this process's own spool that are not known to be on the Hub; None without a spool.
+        pending_bytes: bytes not known to be on the Hub, as of the last look.
+        last_commit: commit id (40 hex digits) of the last commit that landed, or None.
+        last_commit_at: its time, UTC.
+        last_error: what the last failed push said, until one succeeds.
+        last_error_hint: what to do about it.
+        consecutive_failures: pushes that failed since the last one that did not.
+        next_push_at: when the next push is due, UTC; None once stopped.
+        repo_url: address of the repo as a person opens it, or None while it is not known.
+        commits_in_repo: commits that this scheduler made since it started.
+        set_aside: files that the Hub refused or that could not be read, with the reason (path → reason).
+    """
+
+    state: State
+    pending_files: int
+    pending_rows: int | None
+    pending_bytes: int
+    last_commit: str | None
+    last_commit_at: datetime | None
+    last_error: str | None
+    last_error_hint: str | None
+    consecutive_failures: int
+    next_push_at: datetime | None
+    repo_url: str | None
+    commits_in_repo: int
+    set_aside: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CommitEvent:
+    """What `on_commit` receives, in the scheduler's thread and without the lock held.
+
+    Args:
+        oid: commit id, 40 hex digits.
+        paths: paths in the repo.
+        bytes_new: content that no earlier commit holds.
+        rows_new: lines in it.
+    """
+
+    oid: str
+    paths: tuple[str, ...]
+    bytes_new: int
+    rows_new: int
+
+
+@dataclass(frozen=True)
+class ErrorEvent:
+    """What `on_error` receives, in the scheduler's thread and without the lock held."""
+
+    error: BaseException
+    consecutive_failures: int
+    retry_at: datetime | None

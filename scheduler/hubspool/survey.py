@@ -1,0 +1,321 @@
+"""From a look at the folder to what is to be sent: the reading that `plan` decides on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from hubspool import lines, plan
+from hubspool.digest import Digest, Relation, digests, relate
+from hubspool.lines import Kind
+from hubspool.part import Closed, Part
+from hubspool.plan import Naming, OnExisting, Rules, Upload
+from hubspool.scan import Snapshot, Stat, owner_is_gone, scan
+from hubspool.segment import SegmentName
+
+#: Candidate names asked for at once when a segment's parts are looked for on the Hub.
+_PROBE = 64
+_COMPARE_LIMIT = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """What stands at a path on the Hub: bytes, and the id of the content (sha256, or git blob id)."""
+
+    path: str
+    size: int
+    content_id: str
+
+
+class HubReader(Protocol):
+    """The reads that a survey needs, all at one revision."""
+
+    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
+        """Return what stands at those of `paths` that exist."""
+
+    def head_of(self, path: str, length: int) -> bytes:
+        """Return the first `length` bytes of a file."""
+
+
+@dataclass
+class Survey:
+    """What a push has to do.
+
+    Args:
+        uploads: what to send, the user's files first: rows may name them.
+        digests: of each upload's range, by (source, part number).
+        kinds: of the user's files among them.
+        parts: ledger rows that changed without a request.
+        settled: files all of which is on the Hub once the uploads are.
+        removable: segments all of which is on the Hub, and whose writer has ended.
+        set_aside: path → why it is not sent.
+        waiting: bytes that are left for a later push (an unfinished last line).
+    """
+
+    uploads: list[Upload] = field(default_factory=list)
+    digests: dict[tuple[str, int], Digest] = field(default_factory=dict)
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    settled: dict[str, Stat] = field(default_factory=dict)
+    removable: list[str] = field(default_factory=list)
+    set_aside: dict[str, str] = field(default_factory=dict)
+    waiting: int = 0
+
+    @property
+    def pending_bytes(self) -> int:
+        return sum(upload.new_bytes for upload in self.uploads) + self.waiting
+
+
+@dataclass
+class Surveyor:
+    """Surveys one folder. Used by one thread at a time, the holder of the push lock.
+
+    It remembers between two looks what it has decided about a file's kind, and since when a file rests.
+
+    Args:
+        rest_seconds: how long a file must not have changed before what stands after its last newline goes along.
+    """
+
+    folder: Path
+    chosen: Callable[[str], bool]
+    lock: AbstractContextManager[object]
+    naming: Naming
+    rules: Rules
+    on_existing: OnExisting
+    rest_seconds: float
+    clock: Callable[[], float] = time.time
+    _kinds: dict[str, Kind] = field(default_factory=dict)
+    _seen: dict[str, tuple[Stat, float]] = field(default_factory=dict)
+
+    def look(self, settled: dict[str, Stat]) -> Snapshot:
+        """Return what is not settled; the lock is held only while lengths are fixed."""
+        return scan(self.folder, settled, self.chosen, self.lock)
+
+    def survey(
+        self,
+        snapshot: Snapshot,
+        settled: dict[str, Stat],
+        known: dict[str, list[Part]],
+        hub: HubReader,
+        *,
+        final: bool,
+    ) -> Survey:
+        """Decide about everything in `snapshot`; `hub` is asked only about paths that the ledger does not know.
+
+        Args:
+            settled: files of which nothing is left to do.
+            known: the ledger's parts by source.
+            final: unfinished last lines go along now, where they are complete rows.
+        """
+        survey = Survey(set_aside=dict(snapshot.unreadable))
+        for source, stat in sorted(snapshot.changed.items()):
+            self._attempt(survey, source, self._file, stat, known.get(source, []), hub, final, snapshot.taken_ns)
+        for source, stat in sorted(snapshot.segments.items()):
+            self._attempt(
+                survey,
+                source,
+                self._segment,
+                stat,
+                known.get(source, []),
+                hub,
+                settled.get(source),
+                snapshot.taken_ns,
+            )
+        return survey
+
+    def _attempt(self, survey: Survey, source: str, look: Callable[..., None], *args: object) -> None:
+        """Run one file's decision; one that cannot be read does not keep the others from being sent."""
+        try:
+            look(survey, source, *args)
+        except FileNotFoundError:
+            pass  # removed since the scan: a local deletion changes nothing on the Hub
+        except (OSError, EOFError) as error:
+            survey.set_aside[source] = str(error)
+
+    def _segment(
+        self,
+        survey: Survey,
+        source: str,
+        stat: Stat,
+        parts: list[Part],
+        hub: HubReader,
+        settled: Stat | None,
+        taken_ns: int,
+    ) -> None:
+        path = self.folder / source
+        gone = owner_is_gone(path, stat, taken_ns)
+        if not gone and not SegmentName.of(source).is_of_this_host:
+            survey.waiting += stat.size - plan.position_of(parts)
+            return  # its own host sends it, until it has been left
+        if settled == stat and not any(part.in_doubt for part in parts):
+            if gone and plan.position_of(parts) == stat.size:
+                survey.removable.append(source)
+            return
+        now = self.clock()
+        if not parts and stat.size:
+            parts = self._recover(source, stat, hub, now)
+            survey.parts.extend(parts)
+        start = plan.position_of(parts)
+        cuts = lines.cuts(path, start, stat.size, self.rules.part_bytes, plan.room(parts, now, self.rules))
+        for upload in plan.plan_segment(source, parts, cuts, self.naming, now, self.rules):
+            self._add(survey, upload, self._digest(path, upload)[-1])
+        end = cuts[-1] if cuts else start
+        survey.waiting += 0 if gone else stat.size - end
+        # A live segment that is all sent is left alone until it grows; of a dead one, what follows the last newline
+        # was never acknowledged to its writer.
+        if gone or end == stat.size:
+            survey.settled[source] = stat
+        if gone and end == stat.size:
+            survey.removable.append(source)
+
+    def _recover(self, source: str, stat: Stat, hub: HubReader, now: float) -> list[Part]:
+        """Find the parts of a segment that the ledger does not know: it is new, or the ledger was lost."""
+        found: list[HubFile] = []
+        for first in range(0, 10_000, _PROBE):
+            paths = [self.naming.segment_part(source, first + i, 0, now).path for i in range(_PROBE)]
+            files = hub.files(paths)
+            found.extend(files.values())
+            if len(files) < _PROBE:
+                break
+        listed = [(file.path, file.size, file.content_id) for file in found]
+        return plan.recovered_parts(source, listed, self.naming, now, stat.size)
+
+    def _file(
+        self,
+        survey: Survey,
+        source: str,
+        stat: Stat,
+        parts: list[Part],
+        hub: HubReader,
+        final: bool,
+        taken_ns: int,
+    ) -> None:
+        path = self.folder / source
+        kind = self._kind(source, stat)
+        now = self.clock()
+        if parts and parts[-1].in_doubt:
+            parts = self._resolve(survey, path, parts, kind, hub)
+        end, rests = self._end(source, kind, stat, parts, final)
+        if not end and kind.is_lines:
+            survey.waiting += stat.size
+            return  # an empty data file makes no row and may keep the dataset from loading
+        relation = Relation.ABSENT
+        while candidate := plan.candidate_path(source, parts, self.naming):
+            parts, relation = self._relate(survey, path, source, kind, end, parts, candidate, hub)
+            tried = parts[-1] if parts and not parts[-1].closed else self.naming.part(source, len(parts), 0, now)
+            ended = plan.met(tried, kind, relation, self.on_existing)
+            if ended is None:
+                break
+            # Others' rows stand there. The next name may hold what we sent before the ledger was lost: look again.
+            survey.parts.append(ended)
+            parts = [*parts[: tried.number], ended]
+        last_part = parts[-1] if parts else None
+        intact = same = False
+        if last_part is not None and last_part.sha256 is not None:
+            reach = [e for e in (last_part.end, end) if last_part.start <= e]
+            found = digests(path, last_part.start, sorted(reach)) if stat.size >= last_part.end else []
+            intact = bool(found) and found[0 if end >= last_part.end else -1].sha256 == last_part.sha256
+            same = intact and end == last_part.end
+        decision = plan.plan_file(
+            source,
+            kind,
+            parts,
+            end,
+            intact=intact,
+            same=same,
+            relation=relation,
+            on_existing=self.on_existing,
+            naming=self.naming,
+            now=now,
+        )
+        survey.parts.extend(decision.parts)
+        if decision.refused:
+            survey.set_aside[source] = decision.refused
+            return
+        if decision.upload is not None:
+            survey.kinds[source] = kind
+            self._add(survey, decision.upload, self._digest(path, decision.upload)[-1])
+        survey.waiting += stat.size - end
+        if (rests or end == stat.size) and not stat.is_racy(taken_ns):
+            survey.settled[source] = stat
+
+    def _relate(
+        self,
+        survey: Survey,
+        path: Path,
+        source: str,
+        kind: Kind,
+        end: int,
+        parts: list[Part],
+        candidate: str,
+        hub: HubReader,
+    ) -> tuple[list[Part], Relation]:
+        """Compare the file with what stands at `candidate`, and take as acknowledged what both have."""
+        remote = hub.files([candidate]).get(candidate)
+        relation = relate(path, end, remote, lambda length: hub.head_of(candidate, length), _COMPARE_LIMIT)
+        longer = relation is Relation.HUB_EXTENDS and kind.is_lines
+        if remote is None or not (longer or relation in (Relation.EQUAL, Relation.LOCAL_EXTENDS)):
+            return parts, relation
+        last = parts[-1] if parts else None
+        if last is None or last.path != candidate:
+            last = self.naming.part(source, len(parts), 0, self.clock())
+        content = digests(path, 0, [min(remote.size, end)])[0]
+        part = plan.adopted(last, min(remote.size, end), content.rows, content.sha256, remote.content_id)
+        if longer:  # it ends otherwise on the Hub: what is written here from now on goes to a path of its own
+            part = replace(part, closed=Closed.FOREIGN)
+        survey.parts.append(part)
+        return [*parts[: part.number], part], relation
+
+    def _resolve(self, survey: Survey, path: Path, parts: list[Part], kind: Kind, hub: HubReader) -> list[Part]:
+        last = parts[-1]
+        remote = hub.files([last.path]).get(last.path)
+        rows = lines.count_lines(path, last.start, last.sending_end or last.start)
+        part = plan.resolved(last, rows, remote.content_id if remote else None)
+        if part is None:
+            part = plan.after_foreign_change(last, kind)
+        survey.parts.append(part)
+        return [*parts[:-1], part]
+
+    def _kind(self, source: str, stat: Stat) -> Kind:
+        kind = self._kinds.get(source) or lines.kind_by_name(source)
+        if kind is Kind.UNDECIDED:
+            kind = lines.kind_of_json(self.folder / source, stat.size)
+        if kind is not Kind.UNDECIDED:
+            self._kinds[source] = kind
+        return kind
+
+    def _end(self, source: str, kind: Kind, stat: Stat, parts: list[Part], final: bool) -> tuple[int, bool]:
+        """Return up to where a file is sent now, and whether nothing more of it is expected while it stays as it is."""
+        if kind is Kind.WHOLE:
+            return stat.size, True
+        seen, since = self._seen.get(source, (None, 0.0))
+        if seen != stat:
+            since = self.clock()
+            self._seen[source] = (stat, since)
+        last = parts[-1].end if parts and parts[-1].end <= stat.size else 0
+        begin = last if kind is not Kind.TABLE and _ends_line(self.folder / source, last) else 0
+        end = lines.cut(self.folder / source, kind, begin, stat.size)
+        rests = final or self.clock() - since >= self.rest_seconds
+        if end < stat.size and rests and lines.tail_is_complete(self.folder / source, kind, end, stat.size):
+            end = stat.size
+        return max(end, last if begin else 0), rests and not final
+
+    def _digest(self, path: Path, upload: Upload) -> list[Digest]:
+        return digests(path, upload.part.start, [upload.end])
+
+    def _add(self, survey: Survey, upload: Upload, digest: Digest) -> None:
+        survey.uploads.append(upload)
+        survey.digests[upload.part.source, upload.part.number] = digest
+
+
+def _ends_line(path: Path, position: int) -> bool:
+    """Whether `position` is the end of a line; a tail without a newline may have been sent when the writer rested."""
+    if position == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(position - 1)
+        return file.read(1) == b"\n"

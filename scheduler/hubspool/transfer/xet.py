@@ -1,0 +1,272 @@
+"""Large files through hf_xet: only chunks travel that the Hub does not have.
+
+Everything is given to hf_xet as a stream of exactly the described bytes: a path would be read to whatever its
+    end is
+when hf_xet opens it, and an append in between would upload a content that no commit names. hf_xet also
+computes the
+sha256 of what it reads, which is compared with ours: a digest that is handed in is trusted without a look.
+
+Source of the protocol: https://huggingface.co/docs/xet, hf_xet 1.8.0.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from hubspool.errors import (
+    BadResponseError,
+    HfHubHTTPError,
+    HubTimeoutError,
+    Outcome,
+    RepositoryNotFoundError,
+    RequestError,
+    RevisionNotFoundError,
+    XetTransferError,
+)
+from hubspool.operations import CommitOperationAdd
+from hubspool.responses import public_url
+from hubspool.retry import Repeat, RetryPolicy
+from hubspool.session import HubClient
+from hubspool.settings import Settings
+from hubspool.target import Target
+from hubspool.transfer.report import TransferOptions, TransferReport
+
+#: Bounds what is sent again when an upload fails.
+FILES_PER_UPLOAD = 500
+#: Seconds before its end in which a token is not used; seconds after which a Hub without Xet is asked again.
+_TOKEN_MARGIN = 60.0
+_ABSENT_SECONDS = 600.0
+_AGAIN = RetryPolicy(Repeat.SAFE, attempts=2)
+_QUERY = re.compile(r"\?[^\s\"'()]+")
+
+_sessions: dict[tuple[int, bool], Any] = {}
+
+
+@dataclass(frozen=True)
+class XetToken:
+    """Access to a CAS, or the Hub's word that it has none."""
+
+    endpoint: str
+    value: str = field(repr=False)
+    expires: float
+
+
+class XetTokens:
+    """Write tokens of one `HfApi`, kept per repository and revision until a minute before they expire.
+
+    Threads: two may fetch the same token at the same time; either is good.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._tokens: dict[tuple[str, str], XetToken | None] = {}
+        self._absent_until: dict[tuple[str, str], float] = {}
+
+    def get(self, client: HubClient, url: str) -> XetToken | None:
+        """Return a token, None where the Hub has no Xet.
+
+        Raises:
+            RequestError: The Hub refused (401, 403, an unknown repository or revision) or did not answer.
+        """
+        key = (url, client.token.value if client.token else "")
+        token = self._tokens.get(key)
+        if token is not None and token.expires > self._clock() + _TOKEN_MARGIN:
+            return token
+        if self._absent_until.get(key, 0.0) > self._clock():
+            return None
+        try:
+            answer = client.json("GET", url)
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            raise
+        except HfHubHTTPError as error:
+            if error.status_code != 404:
+                raise
+            self._absent_until[key] = self._clock() + _ABSENT_SECONDS
+            return None
+        try:
+            token = XetToken(str(answer["casUrl"]), str(answer["accessToken"]), float(answer["exp"]))
+        except (KeyError, TypeError, ValueError):
+            raise BadResponseError(f"{public_url(url)} answered without a usable Xet token.", url=url) from None
+        self._tokens[key] = token
+        return token
+
+    def drop(self, client: HubClient, url: str) -> None:
+        """Forget a token that failed: a Hub that was set up anew has another store at the same address."""
+        self._tokens.pop((url, client.token.value if client.token else ""), None)
+
+
+def is_available(settings: Settings) -> bool:
+    """Return whether hf_xet is installed and not switched off."""
+    return settings.xet and importlib.util.find_spec("hf_xet") is not None
+
+
+def token_url(target: Target, *, create_pr: bool) -> str:
+    """Return where a write token for `target` is asked for."""
+    # With create_pr the revision does not exist yet; write access to the repository is what counts.
+    url = target.route("xet-write-token") if not create_pr else f"{target.api_url}/xet-write-token/None"
+    return f"{url}?create_pr=1" if create_pr else url
+
+
+def upload(
+    client: HubClient,
+    tokens: XetTokens,
+    url: str,
+    additions: Sequence[CommitOperationAdd],
+    options: TransferOptions,
+) -> TransferReport | None:
+    """Upload contents to the Hub's CAS; None, with nothing sent, where the Hub has no Xet.
+
+    Nothing becomes visible before a commit names it, so every failure is `Outcome.NOT_APPLIED`.
+
+    Raises:
+        HubTimeoutError: No progress for ``options.stall_timeout`` seconds.
+        XetTransferError: hf_xet failed.
+        FileChangedError: A content is not what was described.
+    """
+    report = TransferReport()
+    for first in range(0, len(additions), FILES_PER_UPLOAD):
+        group = additions[first : first + FILES_PER_UPLOAD]
+
+        def attempt(group: Sequence[CommitOperationAdd] = group) -> TransferReport | None:
+            token = tokens.get(client, url)
+            if token is None:
+                return None
+            try:
+                return _upload_group(client, token, url, group, options)
+            except RequestError:
+                tokens.drop(client, url)
+                raise
+
+        sent = client.session.retrying(attempt, _AGAIN)
+        if sent is None:
+            return None
+        report += sent
+    return report
+
+
+def _session(*, small_appends: bool) -> Any:
+    """Return this process's session: hf_xet's threads do not survive a fork. A parent's is never dropped."""
+    import hf_xet
+
+    key = (os.getpid(), small_appends)
+    if key not in _sessions:
+        config = hf_xet.XetConfig()
+        if small_appends:
+            config = config.with_config("deduplication.min_n_chunks_per_range", 0.0)
+        _sessions[key] = hf_xet.XetSession(config)
+    return _sessions[key]
+
+
+class _Watch:
+    """Aborts an upload that makes no progress.
+
+    `look` is hf_xet's progress callback, which comes every 100 ms from a thread of its own, also while the
+    other side is silent. That spares a thread of ours, which could not be started at interpreter exit.
+    hf_xet's own clocks run to minutes; `abort` frees the uploading thread within milliseconds.
+    """
+
+    def __init__(self, options: TransferOptions, interrupt: threading.Event) -> None:
+        self._options = options
+        self._interrupt = interrupt
+        self._seen: tuple[int, ...] = ()
+        self._since = time.monotonic()
+        self.upload: Any = None
+        self.reason: str | None = None
+
+    def look(self, group: Any, _items: Any = None) -> None:
+        shard = group.shard
+        seen: tuple[int, ...] = (group.total_bytes_completed, group.total_transfer_bytes_completed)
+        if shard is not None:
+            seen += (shard.total_shard_bytes_upload_completed, shard.total_shard_validation_entries_completed)
+        now = time.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+            if self._options.on_progress is not None:
+                self._options.on_progress(group.total_bytes_completed)
+        if self._interrupt.is_set():
+            self._abort("was interrupted")
+        elif now - self._since > self._options.stall_timeout:
+            self._abort(f"made no progress for {self._options.stall_timeout:g} s")
+
+    def _abort(self, reason: str) -> None:
+        if self.reason is None and self.upload is not None:
+            self.reason = reason
+            self.upload.abort()
+
+
+def _upload_group(
+    client: HubClient,
+    token: XetToken,
+    url: str,
+    group: Sequence[CommitOperationAdd],
+    options: TransferOptions,
+) -> TransferReport:
+    import hf_xet
+
+    watch = _Watch(options, client.session.interrupt)
+    upload = None
+    try:
+        upload = watch.upload = _session(small_appends=options.small_appends).new_upload_commit(
+            endpoint=token.endpoint,
+            token=token.value,
+            token_expiry_unix_secs=int(token.expires),
+            token_refresh_url=url,
+            token_refresh_headers=client.auth_headers,
+            custom_headers={"User-Agent": client.session.headers.get("User-Agent", "hubspool")},
+            progress_callback=watch.look,
+        )
+        digests = []
+        for addition in group:
+            stream = upload.start_upload_stream(name=addition.path_in_repo, sha256=hf_xet.COMPUTE_SHA256)
+            for block in addition.blocks():
+                stream.write(block)
+            digests.append(stream.finish().xet_info.sha256)
+        for addition, digest in zip(group, digests, strict=True):
+            addition.set_sha256(digest)
+        metrics = upload.wait_to_finish().dedup_metrics
+    except BaseException as error:
+        if upload is not None:
+            with suppress(RuntimeError):  # it is over already
+                upload.abort()
+        if watch.reason is not None:
+            raise _stalled(watch.reason, token.endpoint) from None
+        if _is_of_hf_xet(error):
+            raise _failed(error, token, client) from None
+        raise
+    return TransferReport(len(group), metrics.total_bytes, metrics.total_bytes_uploaded)
+
+
+def _is_of_hf_xet(error: BaseException) -> bool:
+    """Return whether hf_xet raised `error`: it uses the builtin classes, as reading a local file does."""
+    import hf_xet
+
+    if isinstance(error, (hf_xet.XetAuthenticationError, hf_xet.XetObjectNotFoundError)):
+        return True
+    return type(error) in (RuntimeError, ConnectionError, TimeoutError, ValueError, OSError) and not getattr(
+        error, "filename", None
+    )
+
+
+def _stalled(reason: str, endpoint: str) -> HubTimeoutError:
+    return HubTimeoutError(
+        f"The Xet upload to {public_url(endpoint)} {reason}.",
+        url=public_url(endpoint),
+        outcome=Outcome.NOT_APPLIED,
+        hint="Nothing was committed; try again later.",
+    )
+
+
+def _failed(error: BaseException, token: XetToken, client: HubClient) -> XetTransferError:
+    text = _QUERY.sub("", str(error)).replace(token.value, "***")
+    if client.token is not None:
+        text = text.replace(client.token.value, "hf_***")
+    endpoint = public_url(token.endpoint)
+    return XetTransferError(f"The Xet upload to {endpoint} failed: {text}", url=endpoint)

@@ -1,0 +1,106 @@
+"""Repository ids, paths in repositories and revisions, checked before anything is sent."""
+
+from __future__ import annotations
+
+import re
+
+from hubspool.errors import HFValidationError
+
+REPO_TYPES = ("model", "dataset", "space")
+#: Folders that no client writes to: git's own, and the one where clients keep their bookkeeping.
+FORBIDDEN_FOLDERS = frozenset({".git", ".cache"})
+
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+
+
+def check_repo_id(repo_id: object) -> str:
+    """Return `repo_id`, which must be ``name`` or ``namespace/name`` as the Hub allows it."""
+    problem = None
+    if not isinstance(repo_id, str):
+        problem = f"it is a {type(repo_id).__name__}"
+    elif repo_id.count("/") > 1:
+        problem = "it has more than one '/'"
+    elif not all(_NAME.fullmatch(part) for part in repo_id.split("/")):
+        problem = "its parts are letters, digits, '_', '-' and '.', and begin and end with neither '-' nor '.'"
+    elif "--" in repo_id or ".." in repo_id:
+        problem = "'--' and '..' are not allowed"
+    elif repo_id.endswith(".git"):
+        problem = "it ends in '.git'"
+    elif len(repo_id.split("/")[-1]) > 96:
+        problem = "its name is longer than 96 characters"
+    if problem is not None:
+        raise HFValidationError(f"Not a repository id: {repo_id!r}: {problem}.", hint="Use 'name' or 'user/name'.")
+    assert isinstance(repo_id, str)
+    return repo_id
+
+
+def check_repo_type(repo_type: str | None) -> str:
+    """Return the repository type; None means a model."""
+    if repo_type is None:
+        return "model"
+    if repo_type not in REPO_TYPES:
+        raise HFValidationError(f"Not a repository type: {repo_type!r}.", hint=f"Use one of {', '.join(REPO_TYPES)}.")
+    return repo_type
+
+
+def check_revision(revision: str | None) -> str:
+    """Return the revision; None means ``main``."""
+    if revision is None:
+        return "main"
+    if not isinstance(revision, str) or not revision or _CONTROL.search(revision) or revision != revision.strip():
+        raise HFValidationError(f"Not a revision: {revision!r}.", hint="Use a branch, a tag or a commit id.")
+    return revision
+
+
+def check_commit_id(commit: str) -> str:
+    """Return `commit`, 7 to 40 hexadecimal digits."""
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise HFValidationError(f"Not a commit id: {commit!r}.", hint="Use 7 to 40 hexadecimal digits.")
+    return commit
+
+
+def check_path_in_repo(path: object, *, folder_allowed: bool = False) -> str:
+    """Return a path in a repository, without a leading ``./``.
+
+    Args:
+        path: Relative, with ``/`` between its parts.
+        folder_allowed: Whether it may end in ``/``.
+
+    Raises:
+        HFValidationError: It is empty, absolute, leaves the repository, or lies in a folder that belongs to
+            git or to the clients.
+    """
+    if not isinstance(path, str):
+        raise _bad_path(path, f"it is a {type(path).__name__}, not a str")
+    clean = path[2:] if path.startswith("./") else path
+    inner = clean[:-1] if folder_allowed and clean.endswith("/") else clean
+    if not inner:
+        raise _bad_path(path, "it is empty")
+    if clean.startswith("/"):
+        raise _bad_path(path, "it is absolute")
+    if "\\" in clean:
+        raise _bad_path(path, "it has a backslash; parts are separated by '/'")
+    if _CONTROL.search(clean):
+        raise _bad_path(path, "it has a control character")
+    try:
+        clean.encode()
+    except UnicodeEncodeError:
+        raise _bad_path(path, "it is not valid Unicode") from None
+    parts = inner.split("/")
+    if ".." in parts:
+        raise _bad_path(path, "'..' leaves the repository")
+    if "" in parts or "." in parts:
+        raise _bad_path(path, "it has an empty part or a '.'" if folder_allowed else "it does not name a file")
+    for part in parts:
+        if part.lower() in FORBIDDEN_FOLDERS:
+            raise _bad_path(path, f"{part}/ is not for data")
+    return clean
+
+
+def _bad_path(path: object, problem: str) -> HFValidationError:
+    return HFValidationError(
+        f"Not a path in a repository: {path!r}: {problem}.",
+        hint="Use a relative path such as 'data/train.jsonl'.",
+    )

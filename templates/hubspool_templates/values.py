@@ -1,0 +1,131 @@
+"""Rows as JSON: which Python values a row may hold, and what becomes of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time, timezone
+from decimal import Decimal
+from pathlib import PurePath
+from typing import Any
+
+import orjson
+
+from hubspool.errors import HFValidationError
+
+logger = logging.getLogger(__name__)
+
+_OPTIONS = (
+    orjson.OPT_APPEND_NEWLINE
+    | orjson.OPT_SERIALIZE_NUMPY
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+)
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_INT64 = range(-(2**63), 2**63)
+
+
+class RowEncoder:
+    """Turns rows into JSON lines.
+
+    None stays null; bool, 64-bit int, float, str, dict and list stay what they are; tuple → list; NaN and ±inf → null,
+    with one warning per key; datetime → ISO 8601 (naive: read as UTC, with one warning); Decimal, UUID, Path → str;
+    Enum → its value; numpy scalar → Python value, array → list. Everything else is refused.
+
+    Thread-safety: may be used by several threads; a warning may then come twice.
+    """
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
+    def encode(self, row: Mapping[str, Any]) -> bytes:
+        """Return `row` as one line of JSON, with its newline.
+
+        Raises:
+            HFValidationError: a ValueError that names the key and the value that JSON cannot hold.
+        """
+        if not isinstance(row, dict):
+            if not isinstance(row, Mapping):
+                raise HFValidationError(
+                    f"A row is a dict of columns, not a {type(row).__name__}: {_short(row)}.",
+                    hint="Pass {'column': value, …}.",
+                )
+            row = dict(row)
+        try:
+            line = orjson.dumps(row, self._convert, _OPTIONS)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._refusal(row, error) from None
+        if b"null" in line or _LONG_NUMBER.search(line):
+            self._look_closer(row)
+        return line
+
+    def _convert(self, value: object) -> object:
+        """Called by orjson for what it does not know."""
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                self._warn("naive", "a datetime without a time zone is stored as UTC; pass an aware one")
+                value = value.replace(tzinfo=timezone.utc)
+            return value.isoformat()
+        if isinstance(value, (date, time)):
+            return value.isoformat()
+        if isinstance(value, Decimal | PurePath):
+            return str(value)
+        if isinstance(value, Mapping):
+            return dict(value)
+        tolist = getattr(value, "tolist", None)  # a numpy array that orjson does not take as it lies in memory
+        if tolist is not None and type(value).__module__.split(".")[0] == "numpy":
+            return tolist()
+        raise TypeError(type(value).__name__)
+
+    def _look_closer(self, row: Mapping[str, Any]) -> None:
+        """Warn of numbers that became null, refuse integers that no 64-bit column holds."""
+        for key, value in _walk(row):
+            if isinstance(value, float) and not math.isfinite(value):
+                self._warn(key, f"{value} in {key!r} is stored as null: JSON has no such number")
+            elif isinstance(value, int) and value not in _INT64:
+                raise _bad(key, value, "it does not fit in 64 bits", "Store it as a str.")
+
+    def _refusal(self, row: Mapping[str, Any], error: Exception) -> HFValidationError:
+        for key, value in _walk(row):
+            if isinstance(value, Mapping) and (bad := [k for k in value if not isinstance(k, str)]):
+                return _bad(key, bad[0], f"as a key it is a {type(bad[0]).__name__}", "Use str keys.")
+            if isinstance(value, (bytes, bytearray, memoryview)) or type(value).__module__.startswith("PIL."):
+                kind = type(value).__name__
+                return _bad(key, value, f"a {kind} is no JSON", "Store media with ParquetScheduler.")
+            if isinstance(value, (dict, list, tuple)):
+                continue
+            try:
+                orjson.dumps(value, self._convert, _OPTIONS)
+            except (TypeError, ValueError) as reason:
+                what = "it does not fit in 64 bits" if isinstance(value, int) else str(reason)
+                return _bad(key, value, what, "Convert it to a str, number, list or dict first.")
+        return HFValidationError(f"The row is no JSON: {error}.", hint="Look for a loop, or very deep nesting, in it.")
+
+    def _warn(self, key: str, message: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            logger.warning("%s", message)
+
+
+def _walk(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield every value in a row with the key that leads to it, such as ``meta.tags[3]``."""
+    yield key or "row", value
+    if depth > 100:
+        return
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _walk(inner, f"{key}.{name}" if key else str(name), depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from _walk(inner, f"{key}[{index}]", depth + 1)
+
+
+def _bad(key: str, value: object, problem: str, hint: str) -> HFValidationError:
+    return HFValidationError(f"Cannot store {_short(value)} in {key!r}: {problem}.", hint=hint)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
