@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hubspool import shutdown
+from hubspool.attempts import Attempts, may_pass
 from hubspool.board import Board
 from hubspool.connection import Connection
 from hubspool.errors import (
@@ -21,12 +21,10 @@ from hubspool.errors import (
     HFValidationError,
     HubspoolError,
     NotStoredError,
-    ParentCommitMismatchError,
 )
 from hubspool.patterns import Patterns, path_filter
 from hubspool.plan import OnExisting
 from hubspool.push import CommitPlan, Hooks, Pusher
-from hubspool.retry import GiveUp, RetryPolicy, decide_retry
 from hubspool.segment import new_writer_id
 from hubspool.status import CommitEvent, ErrorEvent, SchedulerStatus, State
 from hubspool.validation import check_path_in_repo
@@ -159,8 +157,8 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         self._writer_id = new_writer_id()
         self._pusher: Pusher | None = None  # used by the pushing thread only, like _final
         self._final = False
-        self._deadline: float | None = None  # monotonic; written by whoever ends, read by the pushing thread
-        self._worker = self._new_worker()
+        self._last_commit: CommitInfo | None = None  # written by the pushing thread, read by flush
+        self._start_over()
         if every < 5 and not self._connection.is_local:
             logger.warning(
                 "every=%s minutes means up to %d commits an hour; the Hub takes about 128 an hour and repo, from all"
@@ -197,11 +195,12 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         """
         if self._pusher is None:
             self._pusher = self._new_pusher()
-        result = self._pusher.push(final=self._final, lock_timeout=self._seconds_left(5.0))
+        result = self._pusher.push(final=self._final, lock_timeout=self._attempts.seconds_left(5.0))
         if result is None:
             logger.info("%s: another process is pushing this folder; it takes our rows along", self.folder_path)
             return None
         self._board.note_result(result)
+        self._last_commit = result.commit or self._last_commit
         if result.commit is not None and self.squash_history:
             self.api.super_squash_history(repo_id=self.repo_id, repo_type=self.repo_type, branch=self.revision)
         return result.commit
@@ -246,6 +245,7 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         """
         self._refuse_under_lock("flush")
         deadline = None if timeout is None else time.monotonic() + timeout
+        before = self._last_commit
         while True:
             future = self._worker.trigger(final=True)
             if future.cancelled():
@@ -260,12 +260,13 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
                     hint="What is pending stays on the disk and is sent later; status() says what holds it up.",
                 ) from self._board.error
             except HubspoolError as error:
-                if not _passes(error):
+                if not may_pass(error):
                     raise
                 continue
             if self._board.set_aside:
                 raise NotStoredError(self._board.set_aside)
-            return commit
+            # The push that ran when we were called may have taken everything along.
+            return self._last_commit if self._last_commit is not before else commit
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread; stopping twice does nothing.
@@ -281,7 +282,7 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         if self._worker.stopping.is_set():
             return
         budget = self.exit_budget if timeout is None else timeout
-        self._deadline = time.monotonic() + budget
+        self._attempts.deadline = time.monotonic() + budget
         try:
             if flush:
                 self.flush(budget)
@@ -328,7 +329,7 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
 
     def begin_leaving(self) -> Future[CommitInfo | None] | None:
         """Start the final push at the end of the process; internal."""
-        self._deadline = time.monotonic() + self.exit_budget
+        self._attempts.deadline = time.monotonic() + self.exit_budget
         future = self._worker.trigger(final=True)
         return None if future.cancelled() else future
 
@@ -338,7 +339,7 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         self._writer_id = new_writer_id()
         self._pusher = None
         self._connection.after_fork_in_child()
-        self._worker = self._new_worker()
+        self._start_over()
         self._worker.start(at_once=False)
 
     def _new_pusher(self) -> Pusher:
@@ -357,7 +358,7 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
             hooks=Hooks(
                 enter=self._board.enter,
                 message=self._message,
-                before_commit=self._on_before_commit or (lambda plan: None),
+                before_commit=self._on_before_commit or _nothing,
                 additional_operations=self.additional_operations,
                 committed=lambda event, commit: self._board.note_commit(self.repo_id, event, commit),
             ),
@@ -369,8 +370,11 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
             return given(plan) if callable(given) else given
         return f"Add {plan.rows_new} rows" if plan.rows_new else "Scheduled commit"
 
-    def _new_worker(self) -> Worker[CommitInfo | None]:
-        return Worker(self._run_push, self.every * _MINUTE, f"hubspool-push-{self._connection.repo_id}")
+    def _start_over(self) -> None:
+        """Make the thread's objects, for a new scheduler or for a fork's child."""
+        period = self.every * _MINUTE
+        self._worker: Worker[CommitInfo | None] = Worker(self._run_push, period, f"hubspool-push-{self.repo_id}")
+        self._attempts = Attempts(self._board, self._worker.stopping, period)
 
     def _start(self) -> None:
         for other in shutdown.live():
@@ -388,47 +392,15 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         return self.folder_path, self.repo_id, self.repo_type, self.revision, self.path_in_repo
 
     def _run_push(self, final: bool) -> CommitInfo | None:
-        """One call of the worker: push, and unless `push_to_hub` is overridden repeat it while the reason may pass."""
+        """One call of the worker."""
         own = type(self).push_to_hub is not CommitScheduler.push_to_hub
-        policy = RetryPolicy(attempts=1000, seconds=max(self.every * _MINUTE, 60.0), base=1.0, cap=60.0)
-        began = time.monotonic()
         self._final = final
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                self._connection.open(patient=True)
-                commit = self.push_to_hub()
-            except HubspoolError as error:
-                wait = None if own else self._wait_before_retry(policy, error, attempt, time.monotonic() - began)
-                self._board.note_error(self.repo_id, error, retry_in=wait)
-                if wait is None or self._worker.stopping.wait(wait):
-                    self._board.enter(State.IDLE)
-                    raise
-            except Exception as error:  # an override's, or a bug: told here, and carried by the future
-                self._board.note_error(self.repo_id, error, retry_in=None)
-                self._board.enter(State.IDLE)
-                raise
-            else:
-                self._board.note_success()
-                return commit
 
-    def _wait_before_retry(
-        self, policy: RetryPolicy, error: HubspoolError, attempt: int, elapsed: float
-    ) -> float | None:
-        """Return how many seconds to wait before the push is repeated, or None to leave it to the next period."""
-        if not _passes(error):
-            return None
-        chance = random.random()  # noqa: S311  jitter
-        decision = decide_retry(policy, error, attempt=attempt, elapsed=elapsed, chance=chance)
-        if isinstance(decision, GiveUp) or decision.seconds > self._seconds_left(decision.seconds):
-            return None
-        self._board.enter(State.BACKING_OFF)
-        return decision.seconds
+        def push() -> CommitInfo | None:
+            self._connection.open(patient=True)
+            return self.push_to_hub()
 
-    def _seconds_left(self, otherwise: float) -> float:
-        """Return `otherwise`, or what is left of the time that stop, or the end of the process, may take."""
-        return otherwise if self._deadline is None else min(max(self._deadline - time.monotonic(), 0.1), otherwise)
+        return self._attempts.run(push, name=self.repo_id, repeat=not own)
 
     def _refuse_under_lock(self, what: str) -> None:
         if self.lock.is_mine():
@@ -438,9 +410,8 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
             )
 
 
-def _passes(error: HubspoolError) -> bool:
-    """Whether the reason of a failed push may pass without anybody doing anything."""
-    return error.retryable or isinstance(error, ParentCommitMismatchError)
+def _nothing(plan: CommitPlan) -> None:
+    pass
 
 
 def _made_folder(given: str | Path) -> Path:

@@ -112,6 +112,7 @@ class Surveyor:
             final: unfinished last lines go along now, where they are complete rows.
         """
         survey = Survey(set_aside=dict(snapshot.unreadable))
+        hub = _AskedOnce(hub, self._questions(snapshot, known))
         for source, stat in sorted(snapshot.changed.items()):
             self._attempt(survey, source, self._file, stat, known.get(source, []), hub, final, snapshot.taken_ns)
         for source, stat in sorted(snapshot.segments.items()):
@@ -126,6 +127,18 @@ class Surveyor:
                 snapshot.taken_ns,
             )
         return survey
+
+    def _questions(self, snapshot: Snapshot, known: dict[str, list[Part]]) -> list[str]:
+        """Return the paths whose content on the Hub the user's files need to know, for one request."""
+        paths = []
+        for source in snapshot.changed:
+            parts = known.get(source, [])
+            candidate = plan.candidate_path(source, parts, self.naming)
+            if candidate is not None:
+                paths.append(candidate)
+            elif parts[-1].in_doubt:
+                paths.append(parts[-1].path)
+        return paths
 
     def _attempt(self, survey: Survey, source: str, look: Callable[..., None], *args: object) -> None:
         """Run one file's decision; one that cannot be read does not keep the others from being sent."""
@@ -310,6 +323,23 @@ class Surveyor:
     def _add(self, survey: Survey, upload: Upload, digest: Digest) -> None:
         survey.uploads.append(upload)
         survey.digests[upload.part.source, upload.part.number] = digest
+
+
+class _AskedOnce:
+    """A `HubReader` that asks for many paths in the first request about any of them."""
+
+    def __init__(self, hub: HubReader, paths: list[str]) -> None:
+        self.head_of = hub.head_of
+        self._hub = hub
+        self._paths = frozenset(paths)
+        self._found: dict[str, HubFile] | None = None
+
+    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
+        if not self._paths.issuperset(paths):
+            return self._hub.files(paths)
+        if self._found is None:
+            self._found = self._hub.files(sorted(self._paths))
+        return {path: self._found[path] for path in paths if path in self._found}
 
 
 def _ends_line(path: Path, position: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 Role = Literal["read", "write", "none"]
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
+_RESERVED = frozenset({"api", "models", "datasets", "spaces", "lfs", "xet"})  # addresses begin with them
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,11 @@ class User:
     role: Role = "write"
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is not a user name: use letters, digits, '.', '_' and '-'.")
+        if not NAME.fullmatch(self.name) or self.name in _RESERVED:
+            raise ValueError(
+                f"{self.name!r} is not a user name: use letters, digits, '.', '_' and '-', "
+                f"and none of {', '.join(sorted(_RESERVED))}."
+            )
         if not self.token or not self.token.isascii() or not self.token.isprintable() or " " in self.token:
             raise ValueError(f"The token of user {self.name!r} must be printable ASCII without spaces.")
         if self.role not in get_args(Role):
