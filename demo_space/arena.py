@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from datetime import datetime, timezone
@@ -20,6 +21,10 @@ TEXT_LIMIT = 2_000
 """Characters that a visitor may enter."""
 OUTPUT_LIMIT = 20 * TEXT_LIMIT
 """Characters of one result; one character of the input can become many."""
+ANOTHER_SAMPLE = (
+    f"const others = {json.dumps(list(SAMPLES.values()))}.filter(sample => sample !== text); "
+    "return others[Math.floor(Math.random() * others.length)];"
+)
 STATUS_SECONDS = 3.0
 """How often an open page asks how many votes wait."""
 
@@ -52,9 +57,7 @@ class Arena:
         try:
             self.scheduler.append(row)
         except OSError as error:
-            raise _refusal(
-                f"The vote could not be written to the server's disk: {error.strerror}."
-            ) from error
+            raise _refusal(f"The vote could not be written to the server's disk: {error.strerror}.") from error
         return row_id
 
     def vote(self, choice: int, text: str, output_1: str, output_2: str) -> tuple[Any, ...]:
@@ -96,15 +99,12 @@ class Arena:
         # What the results belong to. The browser sends it with a vote; with the text box instead, the vote
         # of somebody who types on would mix two texts.
         shown = gr.Textbox(visible="hidden", label="Text of these results")
-        swapped = gr.State(False)
         outputs, buttons = [], []
         with gr.Row(equal_height=True):
             for number in (1, 2):
                 with gr.Column(min_width=280):
                     label = f"Romanisation {number}"
-                    outputs.append(
-                        gr.Textbox(label=label, lines=1, max_lines=8, interactive=False, elem_classes="big")
-                    )
+                    outputs.append(gr.Textbox(label=label, lines=1, max_lines=8, interactive=False, elem_classes="big"))
                     buttons.append(
                         gr.Button(
                             f"{label} is better",
@@ -119,9 +119,11 @@ class Arena:
 
         page_only: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         results = [shown, *outputs, *buttons, outcome, another]
-        text.change(_show, [text, swapped], results, trigger_mode="always_last", **page_only)
-        gr.on([page.load, another.click], _another_sample, [text], [text, swapped], **page_only)
-        samples.click(_pick, samples, [text, swapped], **page_only)
+        text.change(_show, text, results, trigger_mode="always_last", **page_only)
+        # In the browser, because an answer of the server may come after the visitor has begun to type.
+        another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
+        page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
+        samples.click(lambda sample: sample[0], samples, text, **page_only)
         for choice, button in enumerate(buttons, start=1):
             changed = [*buttons, outcome, another, progress]
             button.click(partial(self.vote, choice), [shown, *outputs], changed, **page_only)
@@ -134,37 +136,21 @@ class Arena:
         api(self.save_feedback, api_name="save_feedback")
 
 
-def _show(text: str, swapped: bool) -> tuple[Any, ...]:
-    """Both romanisations, and whether there is something to vote on."""
+def _show(text: str, request: gr.Request) -> tuple[Any, ...]:
+    """Both romanisations in a random order, and whether there is something to vote on."""
     text = text.strip()
     if len(text) > TEXT_LIMIT:
-        pair, words = (
-            Pair("", "", "", ""),
-            f"Please use at most {TEXT_LIMIT:,} characters; this is {len(text):,}.",
-        )
+        pair, words = Pair("", "", "", ""), f"Please use at most {TEXT_LIMIT:,} characters; this is {len(text):,}."
     else:
-        pair = romanise(text, swapped=swapped)
+        # one order for texts of a session that begin alike: typing on must not swap the two boxes at every key
+        coin = random.Random(f"{request.session_hash}{text[:1]}")  # noqa: S311 - a fair order, not a secret
+        pair = romanise(text, swapped=coin.random() < 0.5)
         words = ""
         if text and pair.agree:
-            words = (
-                "Both libraries agree on this text, so there is nothing to vote on. Please try another one."
-            )
+            words = "Both libraries agree on this text, so there is nothing to vote on. Please try another one."
     open_for_votes = gr.Button(interactive=not pair.agree)
     highlight = gr.Button(variant="primary" if words else "secondary")
     return text, pair.output_1, pair.output_2, open_for_votes, open_for_votes, words, highlight
-
-
-def _pick(sample: list[str]) -> tuple[str, bool]:
-    """A sample, and a fresh order of the two libraries."""
-    return sample[0], _coin()
-
-
-def _another_sample(current: str) -> tuple[str, bool]:
-    return random.choice([sample for sample in SAMPLES.values() if sample != current]), _coin()  # noqa: S311
-
-
-def _coin() -> bool:
-    return random.random() < 0.5  # noqa: S311 - a fair order, not a secret
 
 
 def _reveal(choice: int, text: str, output_1: str) -> str:

@@ -40,9 +40,7 @@ class DemoError(Exception):
 class Child:
     """A child process in a group of its own, so that Ctrl-C reaches only the launcher, which keeps order."""
 
-    def __init__(
-        self, name: str, command: list[str], folder: Path, environment: Mapping[str, str], log: Path
-    ) -> None:
+    def __init__(self, name: str, command: list[str], folder: Path, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
         log.write_bytes(b"")
@@ -78,9 +76,7 @@ class Child:
         """Raises if the process is gone."""
         code = self.process.poll()
         if code is not None:
-            how = (
-                f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            )
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             raise DemoError(f"{self.name} {how}. Its last words are in {self.log}{self._last_words()}")
 
     def _last_words(self) -> str:
@@ -136,9 +132,7 @@ class Demo:
         except DemoError as error:
             if len(self.children) < 2:
                 raise
-            raise DemoError(
-                f"{error}\nVotes that were not sent wait in {self.folder} for the next start."
-            ) from None
+            raise DemoError(f"{error}\nVotes that were not sent wait in {self.folder} for the next start.") from None
         finally:
             self._end()
 
@@ -154,8 +148,7 @@ class Demo:
         own = {
             name: value
             for name, value in self.environment.items()
-            if not name.startswith(("HF_", "HUGGING_FACE_", "HUGGINGFACE_", "SPACE_"))
-            and name != "HUBSPOOL_REPO"
+            if not name.startswith(("HF_", "HUGGING_FACE_", "HUGGINGFACE_", "SPACE_")) and name != "HUBSPOOL_REPO"
         }
         own["HF_HOME"] = str(self.folder / "hf_home")
         for name in ("no_proxy", "NO_PROXY"):
@@ -208,9 +201,7 @@ class Demo:
         dataset = Destination.of("votes", environment).repo_id
         every = _minutes(environment)
         settings = "".join(f"{name}={shlex.quote(value)} " for name, value in reader.items())
-        code = (
-            f"from datasets import load_dataset; print(load_dataset('{dataset}', split='train').to_pandas())"
-        )
+        code = f"from datasets import load_dataset; print(load_dataset('{dataset}', split='train').to_pandas())"
         print(
             f"Space    {address}\n"
             f"Hub      {environment.get('HF_ENDPOINT', 'https://huggingface.co')}\n"
@@ -258,17 +249,13 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
         try:
             probe.bind((HOST, int(text)))
         except OSError as error:
-            raise DemoError(
-                f"Port {text} cannot be used ({error.strerror}); set {name} to another one."
-            ) from error
+            raise DemoError(f"Port {text} cannot be used ({error.strerror}); set {name} to another one.") from error
         return int(probe.getsockname()[1])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the sample Space beside a local Hub until Ctrl-C.")
-    parser.add_argument(
-        "--root", type=Path, default=ROOT / ".demo", help="folder for all data (default: .demo)"
-    )
+    parser.add_argument("--root", type=Path, default=ROOT / ".demo", help="folder for all data (default: .demo)")
     demo = Demo(parser.parse_args().root.resolve(), os.environ)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, demo.leave)

@@ -29,18 +29,16 @@ if TYPE_CHECKING:
     from hubspool.errors import FlushTimeout, HubspoolError, SpoolFull
     from hubspool.hf_api import HfApi
     from hubspool.operations import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
-    from hubspool.push import CommitPlan
     from hubspool.repo_info import CommitInfo
-    from hubspool.status import CommitEvent, ErrorEvent, SchedulerStatus, State
+    from hubspool.status import CommitEvent, CommitPlan, ErrorEvent, SchedulerStatus, State
 
 _HOME = {
     "CommitScheduler": "commit_scheduler",
     "CommitInfo": "repo_info",
-    "CommitPlan": "push",
     "HfApi": "hf_api",
     **dict.fromkeys(("FlushTimeout", "HubspoolError", "SpoolFull"), "errors"),
     **dict.fromkeys(("CommitOperationAdd", "CommitOperationCopy", "CommitOperationDelete"), "operations"),
-    **dict.fromkeys(("CommitEvent", "ErrorEvent", "SchedulerStatus", "State"), "status"),
+    **dict.fromkeys(("CommitEvent", "CommitPlan", "ErrorEvent", "SchedulerStatus", "State"), "status"),
 }
 
 

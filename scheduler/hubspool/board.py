@@ -55,6 +55,11 @@ class Board:
         with self._lock:
             return dict(self._set_aside)
 
+    def after_fork_in_child(self) -> None:
+        """Free the lock from a thread that the child does not have."""
+        self._lock = threading.RLock()
+        self._state = State.IDLE
+
     def enter(self, state: State) -> None:
         """Note what the thread is doing now."""
         with self._lock:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import asynccontextmanager
+import random
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from hubspool import shutdown
-from hubspool.attempts import Attempts, may_pass
 from hubspool.board import Board
+from hubspool.budget import period_seconds
 from hubspool.connection import Connection
-from hubspool.errors import (
-    FlushTimeout,
-    HFValidationError,
-    HubspoolError,
-    NotStoredError,
-)
+from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
+from hubspool.lifecycle import Lifecycle
 from hubspool.patterns import Patterns, path_filter
 from hubspool.plan import OnExisting
-from hubspool.push import CommitPlan, Hooks, Pusher
+from hubspool.push import Pusher
 from hubspool.segment import new_writer_id
-from hubspool.status import CommitEvent, ErrorEvent, SchedulerStatus, State
-from hubspool.validation import check_path_in_repo
-from hubspool.worker import Worker
+from hubspool.sending import Hooks
+from hubspool.status import CommitEvent, CommitPlan, ErrorEvent
+from hubspool.validation import check_folder, check_path_in_repo
 from hubspool.writer_lock import WriterLock
 
 if TYPE_CHECKING:
@@ -38,18 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MINUTE = 60.0
+#: Seconds to wait while another process pushes the same folder; its push takes our rows along.
+_PATIENCE = 5.0
+_FINAL_PATIENCE = 60.0
 
 
-class _StartsWhenBuilt(type):
-    """Starts a scheduler after the last `__init__` of a subclass: its first push must not run before that."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        scheduler = super().__call__(*args, **kwargs)
-        scheduler._start()
-        return scheduler
-
-
-class CommitScheduler(metaclass=_StartsWhenBuilt):
+class CommitScheduler(Lifecycle):
     """Keeps a local folder on the Hub: every `every` minutes what is new in it becomes a commit.
 
     It assumes append-only files: rows are added at the end, files are added, nothing is taken back. A line file
@@ -128,12 +113,13 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
             raise HFValidationError(
                 f"on_existing is {on_existing!r}.", hint=f"Use one of {[*map(str.__str__, OnExisting)]}."
             )
-        self.folder_path = _made_folder(folder_path)
+        self.folder_path = check_folder(folder_path)
         self.path_in_repo = check_path_in_repo(path_in_repo.strip("/")) if path_in_repo else ""
         self._connection = Connection(
             repo_id,
             repo_type=repo_type,
             revision=revision,
+            path_in_repo=self.path_in_repo,
             private=True if private is None else private,
             api=hf_api,
             token=token,
@@ -155,9 +141,8 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         self._on_before_commit = on_before_commit
         self._board = Board(on_commit, on_error)
         self._writer_id = new_writer_id()
-        self._pusher: Pusher | None = None  # used by the pushing thread only, like _final
-        self._final = False
-        self._last_commit: CommitInfo | None = None  # written by the pushing thread, read by flush
+        self._pusher: Pusher | None = None  # used by the pushing thread only
+        self._period = every * _MINUTE
         self._start_over()
         if every < 5 and not self._connection.is_local:
             logger.warning(
@@ -173,16 +158,6 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
                 raise
             self._board.note_error(self.repo_id, error, retry_in=0)
 
-    @property
-    def repo_id(self) -> str:
-        """The repo's id; without a namespace only while a name alone was given and the Hub could not be asked."""
-        return self._connection.repo_id
-
-    @property
-    def last_future(self) -> Future[CommitInfo | None]:
-        """The future of the latest push: done, running, or about to start."""
-        return self._worker.last_future
-
     def push_to_hub(self) -> CommitInfo | None:
         """Send what is new in the folder. Override it to send something else.
 
@@ -195,12 +170,17 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         """
         if self._pusher is None:
             self._pusher = self._new_pusher()
-        result = self._pusher.push(final=self._final, lock_timeout=self._attempts.seconds_left(5.0))
+        patience = _FINAL_PATIENCE if self._final else _PATIENCE
+        result = self._pusher.push(final=self._final, lock_timeout=self._attempts.seconds_left(patience))
         if result is None:
+            if self._final:  # a flush must not say that our rows are on the Hub when somebody else may send them
+                raise PushLockBusyError(self.folder_path)
             logger.info("%s: another process is pushing this folder; it takes our rows along", self.folder_path)
             return None
         self._board.note_result(result)
         self._last_commit = result.commit or self._last_commit
+        if result.writers:
+            self._worker.period = period_seconds(self._period, result.writers, random.random())  # noqa: S311
         if result.commit is not None and self.squash_history:
             self.api.super_squash_history(repo_id=self.repo_id, repo_type=self.repo_type, branch=self.revision)
         return result.commit
@@ -212,135 +192,9 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
         """
         return ()
 
-    def pending_rows(self) -> int | None:
-        """Return how many rows of this process are not known to be on the Hub; None without a spool of rows."""
-        return None
-
     def rows_on_hub(self, sources: Iterable[str]) -> int:
         """Return how many lines of these files in the folder are known to be on the Hub; no request is made."""
-        return self._connection.rows_on_hub(self.path_in_repo, sources)
-
-    def trigger(self) -> Future[CommitInfo | None]:
-        """Push as soon as possible, in the background.
-
-        Returns:
-            The future of that push. While one is running it is the next one's: the running one may have looked already.
-        """
-        return self._worker.trigger()
-
-    def flush(self, timeout: float | None = None) -> CommitInfo | None:
-        """Wait until everything written so far is on the Hub.
-
-        Args:
-            timeout: seconds; None waits as long as the reasons for failing are passing ones.
-
-        Returns:
-            The last commit this took, or None where nothing was left to send.
-
-        Raises:
-            FlushTimeout: not done in time; the data stays on the disk and is sent later.
-            NotStoredError: some files cannot be stored; it names them.
-            HubspoolError: the Hub refuses, and waiting does not help.
-            RuntimeError: the caller holds the lock, under which a push cannot look at the folder.
-        """
-        self._refuse_under_lock("flush")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        before = self._last_commit
-        while True:
-            future = self._worker.trigger(final=True)
-            if future.cancelled():
-                raise RuntimeError(
-                    f"The scheduler of {self.repo_id} is stopped; what is on the disk is sent by the next."
-                )
-            try:
-                commit = future.result(None if deadline is None else max(deadline - time.monotonic(), 0))
-            except FutureTimeout:
-                raise FlushTimeout(
-                    f"{self.repo_id}: the flush of {self.folder_path} did not end in {timeout} seconds.",
-                    hint="What is pending stays on the disk and is sent later; status() says what holds it up.",
-                ) from self._board.error
-            except HubspoolError as error:
-                if not may_pass(error):
-                    raise
-                continue
-            if self._board.set_aside:
-                raise NotStoredError(self._board.set_aside)
-            # The push that ran when we were called may have taken everything along.
-            return self._last_commit if self._last_commit is not before else commit
-
-    def stop(self, flush: bool = True, timeout: float | None = None) -> None:
-        """Send what is left, then end the thread; stopping twice does nothing.
-
-        Args:
-            flush: False leaves on the disk what is not sent yet.
-            timeout: seconds for the flush; `exit_budget` by default.
-
-        Raises:
-            FlushTimeout, HubspoolError: the flush failed. The thread has ended all the same.
-        """
-        self._refuse_under_lock("stop")
-        if self._worker.stopping.is_set():
-            return
-        budget = self.exit_budget if timeout is None else timeout
-        self._attempts.deadline = time.monotonic() + budget
-        try:
-            if flush:
-                self.flush(budget)
-        finally:
-            self._board.enter(State.STOPPING)
-            shutdown.unregister(self)
-            if self._worker.stop(timeout=budget):
-                self._connection.close()
-            self._board.enter(State.STOPPED)
-
-    def status(self) -> SchedulerStatus:
-        """Return what is known without asking the Hub or looking at the folder."""
-        return self._board.status(
-            pending_rows=self.pending_rows(),
-            seconds_left=self._worker.seconds_left,
-            repo_url=self._connection.repo_url,
-        )
-
-    def __enter__(self) -> CommitScheduler:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self.stop()
-        except Exception as error:
-            if exc_value is None:
-                raise
-            # The user's exception wins; ours is shown above it.
-            logger.warning("the final push failed too: %s", error)
-            exc_value.__context__ = exc_value.__context__ or error
-
-    @asynccontextmanager
-    async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  the ASGI signature
-        """For FastAPI and Starlette: ``app = FastAPI(lifespan=scheduler.lifespan)`` stops the scheduler at shutdown."""
-        import asyncio
-
-        yield
-        await asyncio.to_thread(self.stop)
-
-    def begin_leaving(self) -> Future[CommitInfo | None] | None:
-        """Start the final push at the end of the process; internal."""
-        self._attempts.deadline = time.monotonic() + self.exit_budget
-        future = self._worker.trigger(final=True)
-        return None if future.cancelled() else future
-
-    def after_fork_in_child(self) -> None:
-        """Become the child's own: thread, session, ledger connection and writer id; internal."""
-        self.lock = WriterLock()
-        self._writer_id = new_writer_id()
-        self._pusher = None
-        self._connection.after_fork_in_child()
-        self._start_over()
-        self._worker.start(at_once=False)
+        return self._connection.rows_on_hub(sources)
 
     def _new_pusher(self) -> Pusher:
         return Pusher(
@@ -353,7 +207,7 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
             lock=self.lock,
             writer=self._writer_id,
             on_existing=self.on_existing,
-            rest_seconds=self.every * _MINUTE,
+            rest_seconds=self._period,
             keep_local=self.keep_local,
             hooks=Hooks(
                 enter=self._board.enter,
@@ -370,53 +224,16 @@ class CommitScheduler(metaclass=_StartsWhenBuilt):
             return given(plan) if callable(given) else given
         return f"Add {plan.rows_new} rows" if plan.rows_new else "Scheduled commit"
 
-    def _start_over(self) -> None:
-        """Make the thread's objects, for a new scheduler or for a fork's child."""
-        period = self.every * _MINUTE
-        self._worker: Worker[CommitInfo | None] = Worker(self._run_push, period, f"hubspool-push-{self.repo_id}")
-        self._attempts = Attempts(self._board, self._worker.stopping, period)
+    def after_fork_in_child(self) -> None:
+        """Become the child's own, with a writer id of its own; internal."""
+        self._writer_id = new_writer_id()
+        self._pusher = None
+        super().after_fork_in_child()
 
-    def _start(self) -> None:
-        for other in shutdown.live():
-            if isinstance(other, CommitScheduler) and other is not self and other._key() == self._key():
-                # A notebook cell run twice, or a reload: the newer object takes over. No flush: it sends all there is.
-                logger.info("%s: a newer scheduler for %s takes over", self.folder_path, self.repo_id)
-                shutdown.unregister(other)
-                other._worker.stop(timeout=1)
-                other._board.enter(State.STOPPED)
-        shutdown.register(self, handle_signals=self._handle_signals)
-        self._worker.start(at_once=True)
-        logger.info("%s is pushed to %s every %s minutes", self.folder_path, self.repo_id, self.every)
-
-    def _key(self) -> tuple[object, ...]:
-        return self.folder_path, self.repo_id, self.repo_type, self.revision, self.path_in_repo
-
-    def _run_push(self, final: bool) -> CommitInfo | None:
-        """One call of the worker."""
-        own = type(self).push_to_hub is not CommitScheduler.push_to_hub
-        self._final = final
-
-        def push() -> CommitInfo | None:
-            self._connection.open(patient=True)
-            return self.push_to_hub()
-
-        return self._attempts.run(push, name=self.repo_id, repeat=not own)
-
-    def _refuse_under_lock(self, what: str) -> None:
-        if self.lock.is_mine():
-            raise RuntimeError(
-                f"{what}() was called with the lock held, which the push needs to look at the folder."
-                " Leave the `with scheduler.lock` block first."
-            )
+    @property
+    def _repeats(self) -> bool:
+        return type(self).push_to_hub is CommitScheduler.push_to_hub
 
 
 def _nothing(plan: CommitPlan) -> None:
-    pass
-
-
-def _made_folder(given: str | Path) -> Path:
-    folder = Path(given).expanduser().resolve()
-    if folder.is_file():
-        raise HFValidationError(f"folder_path is a file: {folder}.", hint="Pass the folder that it is in.", path=folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Stand for a hook that was not given."""

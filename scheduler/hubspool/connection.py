@@ -43,6 +43,7 @@ class Connection:
         *,
         repo_type: str | None,
         revision: str | None,
+        path_in_repo: str,
         private: bool,
         api: Any | None,
         token: str | None,
@@ -51,6 +52,7 @@ class Connection:
         self.repo_id = check_repo_id(repo_id)
         self.repo_type = check_repo_type(repo_type)
         self.revision = check_revision(revision)
+        self.path_in_repo = path_in_repo
         self.private = private
         self.api = _our_client(api, token)
         self.state_dir = state_dir
@@ -72,6 +74,11 @@ class Connection:
     def is_open(self) -> bool:
         """Whether the repo is known to exist."""
         return self.repo_url is not None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells it from another connection of the same process."""
+        return self.api.endpoint, self.repo_type, self.repo_id, self.revision, self.path_in_repo
 
     @property
     def target(self) -> Target:
@@ -113,13 +120,13 @@ class Connection:
             logger.info("made the %s repo %s", "private" if self.private else "public", self.repo_id)
         self.repo_url = self.target.web_url
 
-    def rows_on_hub(self, path_in_repo: str, sources: Iterable[str]) -> int:
+    def rows_on_hub(self, sources: Iterable[str]) -> int:
         """Return how many lines of these files the ledger knows to be on the Hub."""
         if not self.is_open:
             return 0
         ledger = self._ledger or Ledger(self.state_dir)  # closed by now: opened for this one question
         try:
-            known = ledger.parts(ledger.target(self.target, path_in_repo))
+            known = ledger.parts(ledger.target(self.target, self.path_in_repo))
         finally:
             if ledger is not self._ledger:
                 ledger.close()

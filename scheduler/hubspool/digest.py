@@ -67,11 +67,12 @@ def digests(path: Path, start: int, ends: Sequence[int]) -> list[Digest]:
     return found
 
 
-def has_content(path: Path, size: int, content_id: str) -> bool:
-    """Whether [0, size) of the file is the content that the Hub calls `content_id`."""
+def has_content(path: Path, size: int, content_id: str, start: int = 0) -> bool:
+    """Whether the `size` bytes of the file from `start` on are the content that the Hub calls `content_id`."""
     state = sha1(b"blob %d\0" % size, usedforsecurity=False) if len(content_id) == 40 else sha256()
     left = size
     with path.open("rb") as file:
+        file.seek(start)
         while left and (block := file.read(min(_BLOCK, left))):
             state.update(block)
             left -= len(block)

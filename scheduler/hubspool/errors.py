@@ -13,6 +13,9 @@
     ├── SpoolFull (OSError)                       the spool, or its disk, has no room for a row
     ├── FlushTimeout (TimeoutError)               a flush did not end in the time it was given
     ├── NotStoredError (OSError)                  files that cannot be stored, with the reasons
+    ├── PushLockBusyError (OSError)               another process is pushing the same folder
+    ├── ChangedMeanwhileError                     a path on the Hub is not what was planned for
+    ├── RepoReplacedError (OSError)               the repository was deleted and made again
     ├── EntryNotFoundError (FileNotFoundError)
     │   ├── LocalEntryNotFoundError
     │   └── RemoteEntryNotFoundError              (also HfHubHTTPError)
@@ -179,6 +182,44 @@ class NotStoredError(HubspoolError, OSError):
             hint="They stay on the disk and are looked at again in every push; see status().set_aside.",
         )
         self.reasons = dict(reasons)
+
+
+class PushLockBusyError(HubspoolError, OSError):
+    """Another process has been pushing the same folder for too long."""
+
+    retryable = True
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(
+            f"Another process is pushing {folder}.",
+            hint="It is tried again; if no such process runs, look who holds push.lock in the state folder.",
+            path=folder,
+        )
+
+
+class ChangedMeanwhileError(HubspoolError):
+    """What stands at a path on the Hub is not what was planned for; the next attempt plans anew."""
+
+    retryable = True
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} changed on the Hub meanwhile.", hint="It is looked at again at once.", path=path)
+
+
+class RepoReplacedError(HubspoolError, OSError):
+    """The repository was deleted and made again since this folder was pushed to it; nothing is sent to the new one.
+
+    Args:
+        repo_id: Its name.
+        folder: The folder whose content it held.
+    """
+
+    def __init__(self, repo_id: str, folder: str | Path) -> None:
+        super().__init__(
+            f"{repo_id} is not the repository that {folder} was pushed to: it was deleted and made again.",
+            hint=f"To send everything in the folder to the new one, run `hubspool flush {folder} --to-new-repo`.",
+            path=folder,
+        )
 
 
 class EntryNotFoundError(HubspoolError, FileNotFoundError):

@@ -6,7 +6,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from hubspool.errors import FileReplacedError, FileShrankError
 
@@ -92,12 +92,12 @@ class _RangeReader(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # typeshed: WriteableBuffer
+    def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), max(0, self._source.size - self._position))
         if wanted == 0:
             return 0
         self._raw.seek(self._source.start + self._position)
-        count = self._raw.readinto(buffer[:wanted])
+        count = self._raw.readinto(memoryview(buffer)[:wanted])  # a slice of a bytearray is a copy
         if not count:
             raise self._source._shrank(self._raw.seek(0, os.SEEK_END))
         self._position += count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hubspool.errors import BadResponseError, RemoteEntryNotFoundError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from hubspool.session import HubClient
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
-_PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
 
 
 def description(push_id: str, writer: str) -> str:
@@ -27,17 +27,24 @@ def description(push_id: str, writer: str) -> str:
 
 @dataclass(frozen=True)
 class Head:
-    """The branch as one request saw it.
+    """The branch as one request saw it: its newest page of commits.
 
     Args:
-        oid: its newest commit.
-        push_ids: ids in the newest commits' descriptions.
-        writers: distinct hubspool writers among them.
+        oids: commit ids, newest first.
+        writers: hubspool writers → when the newest of their commits was made.
     """
 
-    oid: str
-    push_ids: frozenset[str]
-    writers: frozenset[str]
+    oids: tuple[str, ...]
+    writers: dict[str, datetime]
+
+    @property
+    def oid(self) -> str:
+        """The newest commit."""
+        return self.oids[0]
+
+    def writers_since(self, since: datetime) -> set[str]:
+        """Return the writers that committed after `since`."""
+        return {writer for writer, at in self.writers.items() if at > since}
 
 
 class HubView:
@@ -56,8 +63,15 @@ class HubView:
         if not page:
             raise BadResponseError(f"{self.target.repo_id} lists no commits at {self.target.revision}.")
         commits = [parse_commit(entry) for entry in page]
-        text = "\n".join(commit.message for commit in commits)
-        return Head(commits[0].commit_id, frozenset(_PUSH.findall(text)), frozenset(_WRITER.findall(text)))
+        writers: dict[str, datetime] = {}
+        for commit in commits:
+            for writer in _WRITER.findall(commit.message):
+                writers.setdefault(writer, commit.created_at)
+        return Head(tuple(commit.commit_id for commit in commits), writers)
+
+    def identity(self) -> str | None:
+        """Return the Hub's own id of the repo; one that was deleted and made again has another."""
+        return self.api.repo_info(self.target.repo_id, repo_type=self.target.repo_type).internal_id
 
     def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
         """Return what stands at those of `paths` that exist."""
@@ -67,7 +81,7 @@ class HubView:
             self.target.repo_id, paths, repo_type=self.target.repo_type, revision=self.target.revision
         )
         return {
-            entry.path: HubFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
+            entry.path: HubFile(entry.path, entry.size, entry.content_id)
             for entry in entries
             if isinstance(entry, RepoFile)
         }

@@ -16,6 +16,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from hubspool.part import Closed, Part
 from hubspool.scan import Stat
@@ -29,8 +32,9 @@ FILE_NAME = "ledger.sqlite3"
 _SCHEMA = """
 create table if not exists target (
     id integer primary key, endpoint text not null, repo_type text not null, repo_id text not null,
-    revision text not null, path_in_repo text not null, hub_id text,
+    revision text not null, path_in_repo text not null, hub_id text, last_oid text,
     unique (endpoint, repo_type, repo_id, revision, path_in_repo));
+create table if not exists recipe (id integer primary key, options text not null unique);
 create table if not exists settled (
     target integer not null, path text not null, size integer not null, mtime_ns integer not null,
     ctime_ns integer not null, inode integer not null, primary key (target, path)) without rowid;
@@ -89,16 +93,35 @@ class Ledger:
             ).fetchone()
             return int(row[0])
 
-    def hub_id(self, target: int) -> str | None:
-        """Return the Hub's own id of the repo, as last seen."""
+    def identity(self, target: int) -> tuple[str | None, str | None]:
+        """Return the Hub's own id of the repo, and our last commit there, as far as they are known."""
         with self._lock:
-            row = self._connection().execute("select hub_id from target where id = ?", (target,)).fetchone()
-            return None if row is None else row[0]
+            row = self._connection().execute("select hub_id, last_oid from target where id = ?", (target,)).fetchone()
+            return (None, None) if row is None else (row[0], row[1])
 
-    def set_hub_id(self, target: int, hub_id: str) -> None:
-        """Remember the Hub's own id of the repo; a repo made again under the same name has another."""
+    def identify(self, target: int, hub_id: str | None, last_oid: str | None) -> None:
+        """Remember the Hub's own id of the repo, and our last commit there."""
         with self._write() as db:
-            db.execute("update target set hub_id = ? where id = ?", (hub_id, target))
+            db.execute("update target set hub_id = ?, last_oid = ? where id = ?", (hub_id, last_oid, target))
+
+    def start_over(self, target: int) -> None:
+        """Forget what the target holds: the repo was made again, and a person wants everything sent to it."""
+        with self._write() as db:
+            for table in ("part", "settled"):
+                db.execute(f"delete from {table} where target = ?", (target,))  # noqa: S608  our names
+            db.execute("update target set hub_id = null, last_oid = null where id = ?", (target,))
+
+    def remember(self, recipe: dict[str, Any]) -> None:
+        """Note how a scheduler of this folder was made, so that ``hubspool flush`` can make it again."""
+        text = orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS).decode()
+        with self._write() as db:
+            db.execute("insert or ignore into recipe (options) values (?)", (text,))
+
+    def recipes(self) -> list[dict[str, Any]]:
+        """Return how the schedulers of this folder were made, in the order of their first use."""
+        with self._lock:
+            rows = self._connection().execute("select options from recipe order by id").fetchall()
+            return [orjson.loads(row[0]) for row in rows]
 
     def settled(self, target: int) -> dict[str, Stat]:
         """Return path → numbers of every file all of which is on the Hub."""

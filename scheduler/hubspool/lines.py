@@ -90,25 +90,51 @@ def cut(path: Path, kind: Kind, start: int, size: int) -> int:
     return start
 
 
-def cuts(path: Path, start: int, size: int, step: int, first: int | None = None) -> tuple[int, ...]:
-    """Return line ends in (start, size], each at most `step` bytes after the one before where lines allow it.
+def cuts(path: Path, start: int, end: int, step: int, first: int | None = None) -> tuple[int, ...]:
+    """Return line ends in (start, end], each at most `step` bytes after the one before where lines allow it.
 
-    The first one is at most `first` bytes after `start` (None: `step`).
-
-    The last one is the last line end at all, so that ranges between them hold everything that is complete.
+    `end` must be a line end, and is the last one returned. The first is at most `first` bytes after `start` (None:
+    `step`).
     """
-    last = cut(path, Kind.TEXT, start, size)
     found: list[int] = []
     position, limit = start, step if first is None else first
-    while last - position > limit:
-        end = cut(path, Kind.TEXT, position, position + limit)
-        if end == position:  # one line is longer than the step: it goes whole
-            end = _next_line_end(path, position, last)
+    while end - position > limit:
+        cut_at = cut(path, Kind.TEXT, position, position + limit)
+        if cut_at == position:  # one line is longer than the step: it goes whole
+            cut_at = _next_line_end(path, position, end)
+        found.append(cut_at)
+        position, limit = cut_at, step
+    if end > position:
         found.append(end)
-        position, limit = end, step
-    if last > position:
-        found.append(last)
     return tuple(found)
+
+
+def damaged_lines(path: Path, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of the lines in [start, end) that are no JSON object: a bit flipped, a block was never written.
+
+    They stay where they are, and the rows around them go on without them.
+    """
+    found = []
+    position = start
+    with path.open("rb") as file:
+        file.seek(start)
+        while position < end and (line := file.readline()):
+            if not is_object(line):
+                found.append((position, position + len(line)))
+            position += len(line)
+    return tuple(found)
+
+
+def around(damaged: tuple[tuple[int, int], ...], start: int, end: int) -> list[tuple[int, int]]:
+    """Return what is left of [start, end) without the damaged ranges."""
+    healthy = []
+    for bad_start, bad_end in damaged:
+        if bad_start > start:
+            healthy.append((start, bad_start))
+        start = max(start, bad_end)
+    if end > start:
+        healthy.append((start, end))
+    return healthy
 
 
 def tail_is_complete(path: Path, kind: Kind, start: int, size: int) -> bool:

@@ -125,27 +125,27 @@ def room(parts: Sequence[Part], now: float, rules: Rules) -> int:
 
 
 def plan_segment(
-    source: str, parts: Sequence[Part], cuts: Sequence[int], naming: Naming, now: float, rules: Rules
+    source: str, parts: Sequence[Part], ranges: Sequence[tuple[int, int]], naming: Naming, now: float, rules: Rules
 ) -> list[Upload]:
-    """Return the uploads that bring a segment's rows up to the last of `cuts` to the Hub.
+    """Return the uploads that bring a segment's rows to the Hub.
 
     Args:
         source: the segment's path in the folder.
         parts: what the ledger knows of it, in order.
-        cuts: line ends after `position_of(parts)`, spaced so that each range fits a part (`room`, then `part_bytes`).
+        ranges: whole lines after `position_of(parts)`, ascending; each fits a part (`room` for the first, `part_bytes`
+            for others), and between two of them there may be damaged lines, which no part holds.
         naming: how paths in the repo are made.
         now: seconds since the epoch.
     """
     uploads = [Upload(part, part.sending_end) for part in parts if part.sending_end is not None]
     current = open_part(parts, now, rules)
-    position = position_of(parts)
     number = len(parts)
-    for end in cuts:
-        if current is None:
-            current = naming.segment_part(source, number, position, now)
+    for start, end in ranges:
+        if current is None or current.end != start:
+            current = naming.segment_part(source, number, start, now)
             number += 1
         uploads.append(Upload(current, end))
-        position, current = end, None
+        current = None
     return uploads
 
 
@@ -216,7 +216,12 @@ def met(part: Part, kind: Kind, relation: Relation, on_existing: OnExisting) -> 
 
 def adopted(part: Part, end: int, rows: int, sha256: str, content_id: str) -> Part:
     """Return the part once its [start, `end`) was found standing on the Hub already."""
-    return replace(part, end=end, rows=rows, sha256=sha256, content_id=content_id)
+    return replace(part.withdrawn(), end=end, rows=rows, sha256=sha256, content_id=content_id)
+
+
+def closed_unknown(part: Part) -> Part:
+    """Return the part closed because it is not known which commit wrote what its path holds."""
+    return replace(part, closed=Closed.UNKNOWN)
 
 
 def after_foreign_change(part: Part, kind: Kind | None) -> Part:
@@ -250,20 +255,29 @@ def landed(part: Part, rows: int, now: float, rules: Rules, *, was_in_doubt: boo
 
 
 def recovered_parts(
-    source: str, found: Sequence[tuple[str, int, str]], naming: Naming, now: float, size: int
+    source: str,
+    found: Sequence[tuple[str, int, str]],
+    damaged: Sequence[tuple[int, int]],
+    naming: Naming,
+    now: float,
+    size: int,
 ) -> list[Part]:
     """Return the parts of a segment whose ledger was lost, from what stands on the Hub; all closed.
 
-    Parts of a segment are consecutive, so the sizes alone tell where each began.
+    Parts of a segment follow each other, so their sizes alone tell where each began.
 
     Args:
         found: (path, size in bytes, content id) of the Hub's files at the part paths of this segment, in any order.
+        damaged: ranges that no part holds.
         size: the segment's local size: a part that reaches beyond it cannot be told from a foreign file.
     """
     by_path = {path: (length, content_id) for path, length, content_id in found}
+    after = dict(damaged)
     parts: list[Part] = []
     position = 0
     for number in range(len(found)):
+        while position in after:
+            position = after[position]
         part = naming.segment_part(source, number, position, now)
         length, content_id = by_path.get(part.path, (0, ""))
         if not content_id or position + length > size:

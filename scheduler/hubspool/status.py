@@ -62,6 +62,23 @@ class SchedulerStatus:
 
 
 @dataclass(frozen=True)
+class CommitPlan:
+    """What the next commit will hold; handed to `commit_message`, `on_before_commit` and `additional_operations`.
+
+    Args:
+        paths: paths in the repo.
+        bytes_total: content at those paths.
+        bytes_new: of it, what no earlier commit holds.
+        rows_new: lines among the new bytes.
+    """
+
+    paths: tuple[str, ...]
+    bytes_total: int
+    bytes_new: int
+    rows_new: int
+
+
+@dataclass(frozen=True)
 class CommitEvent:
     """What `on_commit` receives, in the scheduler's thread and without the lock held.
 

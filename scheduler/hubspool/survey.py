@@ -165,7 +165,7 @@ class Surveyor:
             survey.waiting += stat.size - plan.position_of(parts)
             return  # its own host sends it, until it has been left
         if settled == stat and not any(part.in_doubt for part in parts):
-            if gone and plan.position_of(parts) == stat.size:
+            if gone and plan.position_of(parts) == stat.size and not _has_gaps(parts):
                 survey.removable.append(source)
             return
         now = self.clock()
@@ -173,16 +173,27 @@ class Surveyor:
             parts = self._recover(source, stat, hub, now)
             survey.parts.extend(parts)
         start = plan.position_of(parts)
-        cuts = lines.cuts(path, start, stat.size, self.rules.part_bytes, plan.room(parts, now, self.rules))
-        for upload in plan.plan_segment(source, parts, cuts, self.naming, now, self.rules):
+        end = lines.cut(path, Kind.TEXT, start, stat.size)
+        damaged = lines.damaged_lines(path, start, end)
+        if damaged:
+            where = ", ".join(str(begin) for begin, _ in damaged[:5])
+            survey.set_aside[f"{source}#damaged"] = (
+                f"{len(damaged)} damaged lines are kept and not sent (at byte {where})"
+            )
+        ranges: list[tuple[int, int]] = []
+        first = plan.room(parts, now, self.rules)
+        for begin, stop in lines.around(damaged, start, end):
+            ends = lines.cuts(path, begin, stop, self.rules.part_bytes, first)
+            ranges.extend(zip((begin, *ends), ends, strict=False))
+            first = self.rules.part_bytes
+        for upload in plan.plan_segment(source, parts, ranges, self.naming, now, self.rules):
             self._add(survey, upload, self._digest(path, upload)[-1])
-        end = cuts[-1] if cuts else start
         survey.waiting += 0 if gone else stat.size - end
         # A live segment that is all sent is left alone until it grows; of a dead one, what follows the last newline
         # was never acknowledged to its writer.
         if gone or end == stat.size:
             survey.settled[source] = stat
-        if gone and end == stat.size:
+        if gone and end == stat.size and not damaged and not _has_gaps(parts):
             survey.removable.append(source)
 
     def _recover(self, source: str, stat: Stat, hub: HubReader, now: float) -> list[Part]:
@@ -194,8 +205,11 @@ class Surveyor:
             found.extend(files.values())
             if len(files) < _PROBE:
                 break
+        if not found:
+            return []
         listed = [(file.path, file.size, file.content_id) for file in found]
-        return plan.recovered_parts(source, listed, self.naming, now, stat.size)
+        damaged = lines.damaged_lines(self.folder / source, 0, stat.size)
+        return plan.recovered_parts(source, listed, damaged, self.naming, now, stat.size)
 
     def _file(
         self,
@@ -323,6 +337,12 @@ class Surveyor:
     def _add(self, survey: Survey, upload: Upload, digest: Digest) -> None:
         survey.uploads.append(upload)
         survey.digests[upload.part.source, upload.part.number] = digest
+
+
+def _has_gaps(parts: list[Part]) -> bool:
+    """Whether lines of the segment were left out as damaged; it is then kept for somebody to look at."""
+    starts = [part.start for part in parts]
+    return starts != [0, *(part.end for part in parts)][: len(starts)]
 
 
 class _AskedOnce:

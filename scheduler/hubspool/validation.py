@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from hubspool.errors import HFValidationError
 
@@ -104,3 +105,16 @@ def _bad_path(path: object, problem: str) -> HFValidationError:
         f"Not a path in a repository: {path!r}: {problem}.",
         hint="Use a relative path such as 'data/train.jsonl'.",
     )
+
+
+def check_folder(folder: str | Path) -> Path:
+    """Return the absolute path of a local folder, made if it was missing.
+
+    Raises:
+        HFValidationError: A file stands there.
+    """
+    path = Path(folder).expanduser().resolve()
+    if path.is_file():
+        raise HFValidationError(f"folder_path is a file: {path}.", hint="Pass the folder that it is in.", path=path)
+    path.mkdir(parents=True, exist_ok=True)
+    return path

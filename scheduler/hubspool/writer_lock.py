@@ -43,6 +43,12 @@ class WriterLock:
         """Whether the calling thread holds it."""
         return self._holder == threading.get_ident()
 
+    def after_fork_in_child(self) -> None:
+        """Free it from a thread that the child does not have; where the forking thread held it, it still does."""
+        if not self.is_mine():
+            self._lock = threading.RLock()
+            self._holder, self._depth = None, 0
+
     def __enter__(self) -> bool:
         return self.acquire()
 

@@ -12,8 +12,8 @@ import orjson
 from hubspool import CommitOperationAdd, CommitScheduler, HfApi
 from hubspool.card import with_config
 from hubspool.hub_view import HubView
-from hubspool.push import CommitPlan
 from hubspool.spool import Durability, Spool
+from hubspool.status import CommitPlan
 from hubspool.target import Target
 from hubspool_templates.values import RowEncoder
 

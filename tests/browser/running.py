@@ -140,11 +140,12 @@ class RunningDemo:
     def row_with(self, marker: str) -> dict[str, object]:
         """The one row whose input holds `marker`; reads again while the push is under way."""
         for _ in range(8):
-            found = [row for row in self.rows() if marker in str(row["input"])]
+            rows = self.rows()
+            found = [row for row in rows if marker in str(row["input"])]
             if found:
                 (row,) = found
                 return row
-        raise AssertionError(f"no row with {marker} on the Hub\n{self._logs()}")
+        raise AssertionError(f"no row with {marker} among {rows}\n{self._logs()}")
 
 
 def rows_of(dataset: str, settings: dict[str, str]) -> list[dict[str, object]]:

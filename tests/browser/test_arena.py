@@ -67,11 +67,12 @@ def test_the_keyboard_is_enough(demo: RunningDemo, visitor: Visitor) -> None:
     page.get_by_role("button", name="Georgian").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_label("Text in any script")).to_have_value("გამარჯობა, როგორ ხარ?")
+    expect(page.get_by_label("Romanisation 1")).to_have_value(re.compile("gamarjoba"))
     vote = page.get_by_role("button", name="Romanisation 1 is better")
     expect(vote).to_be_enabled()
     vote.focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_contain_text("You preferred")
+    expect(page.locator("#outcome [role=status]")).to_contain_text("You preferred")
     wait_until_sent(page)
 
 

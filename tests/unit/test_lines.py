@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubspool.lines import Kind, count_lines, cut, cuts, kind_by_name, kind_of_json, tail_is_complete
+from hubspool.lines import (
+    Kind,
+    around,
+    count_lines,
+    cut,
+    cuts,
+    damaged_lines,
+    kind_by_name,
+    kind_of_json,
+    tail_is_complete,
+)
 
 
 def written(tmp_path: Path, data: bytes) -> Path:
@@ -78,12 +88,22 @@ def test_cuts_are_line_ends_that_cover_all_complete_lines(
     data = b"".join(b"x" * size + b"\n" for size in rows)
     path = tmp_path_factory.mktemp("cuts") / "file"
     path.write_bytes(data + b"y" * tail)
-    found = cuts(path, 0, len(data) + tail, step)
+    end = cut(path, Kind.TEXT, 0, len(data) + tail)
+    found = cuts(path, 0, end, step)
     assert list(found) == sorted(set(found))
     assert (found[-1] if found else 0) == len(data)
     assert all(data[end - 1 : end] == b"\n" for end in found)
     for begin, end in zip((0, *found), found, strict=False):
         assert end - begin <= step or data[begin:end].count(b"\n") == 1
+
+
+def test_damaged_lines_are_found_and_left_out(tmp_path: Path) -> None:
+    rows = [b'{"a":1}\n', b'{"a":\0\0\n', b'{"a":3}\n', b"[4]\n"]
+    path = written(tmp_path, b"".join(rows))
+    damaged = damaged_lines(path, 0, path.stat().st_size)
+    assert damaged == ((8, 16), (24, 28))
+    assert around(damaged, 0, 28) == [(0, 8), (16, 24)]
+    assert around((), 8, 16) == [(8, 16)]
 
 
 def test_count_lines(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def segment_part(number: int = 0, start: int = 0, end: int = 0, **fields: object
 
 
 def test_the_first_rows_of_a_segment_open_a_part() -> None:
-    uploads = plan.plan_segment(SEGMENT, [], [40], NAMING, 0, RULES)
+    uploads = plan.plan_segment(SEGMENT, [], [(0, 40)], NAMING, 0, RULES)
     assert [(u.part.path, u.part.start, u.end) for u in uploads] == [
         ("data/train-20260102-0123456789ab-00000-p0000.jsonl", 0, 40)
     ]
@@ -31,7 +31,7 @@ def test_the_first_rows_of_a_segment_open_a_part() -> None:
 
 def test_an_open_part_grows_under_its_path() -> None:
     part = segment_part(end=40, commits=1)
-    assert plan.plan_segment(SEGMENT, [part], [60], NAMING, 0, RULES) == [Upload(part, 60)]
+    assert plan.plan_segment(SEGMENT, [part], [(40, 60)], NAMING, 0, RULES) == [Upload(part, 60)]
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ def test_an_open_part_grows_under_its_path() -> None:
 )
 def test_a_full_or_closed_part_never_grows_and_the_next_starts_where_it_ended(full: dict[str, object]) -> None:
     part = segment_part(**{"end": 40, "commits": 1, **full})
-    (upload,) = plan.plan_segment(SEGMENT, [part], [part.end + 9], NAMING, 0, RULES)
+    (upload,) = plan.plan_segment(SEGMENT, [part], [(part.end, part.end + 9)], NAMING, 0, RULES)
     assert (upload.part.number, upload.part.start, upload.end) == (1, part.end, part.end + 9)
 
 
 def test_a_part_in_doubt_is_sent_again_with_the_same_bytes_and_later_rows_go_to_the_next() -> None:
     part = segment_part(end=40, commits=1).sending(60, "sha", "id", "push", 0)
-    repeat, more = plan.plan_segment(SEGMENT, [part], [80], NAMING, 0, RULES)
+    repeat, more = plan.plan_segment(SEGMENT, [part], [(60, 80)], NAMING, 0, RULES)
     assert repeat == Upload(part, 60)
     assert repeat.is_repeat
     assert (more.part.number, more.part.start, more.end) == (1, 60, 80)
@@ -59,16 +59,24 @@ def test_a_part_whose_repeat_landed_stays_closed() -> None:
 
 
 def test_a_backlog_is_cut_into_parts_that_are_full_one_by_one() -> None:
-    uploads = plan.plan_segment(SEGMENT, [], [90, 180, 200], NAMING, 0, RULES)
+    uploads = plan.plan_segment(SEGMENT, [], [(0, 90), (90, 180), (180, 200)], NAMING, 0, RULES)
     assert [(u.part.number, u.part.start, u.end) for u in uploads] == [(0, 0, 90), (1, 90, 180), (2, 180, 200)]
 
 
 def test_parts_are_recovered_from_their_sizes_alone() -> None:
     found = [(NAMING.segment_part(SEGMENT, n, 0, 0).path, size, f"id{n}") for n, size in [(1, 30), (0, 20)]]
-    parts = plan.recovered_parts(SEGMENT, found, NAMING, 0, size=70)
+    parts = plan.recovered_parts(SEGMENT, found, [], NAMING, 0, size=70)
     assert [(p.number, p.start, p.end, p.content_id) for p in parts] == [(0, 0, 20, "id0"), (1, 20, 50, "id1")]
     assert all(p.closed for p in parts)
     assert plan.position_of(parts) == 50
+
+
+def test_damaged_lines_are_in_no_part_and_recovery_steps_over_them() -> None:
+    first, second = plan.plan_segment(SEGMENT, [], [(0, 20), (30, 60)], NAMING, 0, RULES)
+    assert [(u.part.number, u.part.start, u.end) for u in (first, second)] == [(0, 0, 20), (1, 30, 60)]
+    found = [(first.part.path, 20, "a"), (second.part.path, 30, "b")]
+    parts = plan.recovered_parts(SEGMENT, found, [(20, 30)], NAMING, 0, size=60)
+    assert [(p.start, p.end) for p in parts] == [(0, 20), (30, 60)]
 
 
 def test_batches_keep_to_files_and_bytes() -> None:

@@ -48,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         hub = LocalHub(Path(args.root).expanduser(), host=args.host, port=args.port, users=users).start()
-    except (OSError, ValueError, RuntimeError) as error:
+    except OSError as error:
+        folder = f"--root {args.root} cannot be used: {error.strerror}."
+        return _fail(folder if error.filename else str(error))
+    except (ValueError, RuntimeError) as error:
         return _fail(str(error))
     print(hub.endpoint, flush=True)
     while not ended.wait(60):  # Windows delivers Ctrl-C only between waits
@@ -61,14 +64,3 @@ def _fail(sentence: str) -> int:
     print(f"hubspool hub: {sentence}", file=sys.stderr)
     return 1
 
-
-def main(argv: list[str] | None = None) -> int:
-    """The command alone, as `python -m hubspool.cli.hub`."""
-    parser = argparse.ArgumentParser(prog="hubspool")
-    add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args(["hub", *(sys.argv[1:] if argv is None else argv)])
-    return int(args.func(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -35,8 +35,8 @@ class TransferOptions:
         stall_timeout: Seconds without any progress after which a Xet transfer is given up.
         small_appends: The files are known to grow by small appends: Xet looks for duplicates also where that
             fragments them (300 pushes of a growing file: 1.1 bytes sent per byte instead of 5.1).
-        on_progress: Called with the bytes that are done so far, about ten times a second, from a thread of
-            hf_xet or of LFS. It must return quickly and not raise.
+        on_progress: Called with the bytes that are done so far, a few times a second, from a thread of the
+            transfer. It must return quickly and not raise.
     """
 
     num_threads: int = 5

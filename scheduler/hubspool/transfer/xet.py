@@ -44,6 +44,7 @@ FILES_PER_UPLOAD = 500
 #: Seconds before its end in which a token is not used; seconds after which a Hub without Xet is asked again.
 _TOKEN_MARGIN = 60.0
 _ABSENT_SECONDS = 600.0
+_LOOK_SECONDS = 0.2
 _AGAIN = RetryPolicy(Repeat.SAFE, attempts=2)
 _QUERY = re.compile(r"\?[^\s\"'()]+")
 
@@ -166,40 +167,57 @@ def _session(*, small_appends: bool) -> Any:
 
 
 class _Watch:
-    """Aborts an upload that makes no progress.
+    """Aborts an upload that makes no progress, from a thread of its own.
 
-    `look` is hf_xet's progress callback, which comes every 100 ms from a thread of its own, also while the
-    other side is silent. That spares a thread of ours, which could not be started at interpreter exit.
-    hf_xet's own clocks run to minutes; `abort` frees the uploading thread within milliseconds.
+    hf_xet's clocks run to minutes, while `abort` frees the uploading thread within milliseconds. hf_xet's own progress
+    callback also comes while the other side is silent, but an abort from there tries to join the very thread that
+    it runs in, and panics.
     """
 
-    def __init__(self, options: TransferOptions, interrupt: threading.Event) -> None:
+    def __init__(self, upload: Any, options: TransferOptions, interrupt: threading.Event) -> None:
+        self._upload = upload
         self._options = options
         self._interrupt = interrupt
-        self._seen: tuple[int, ...] = ()
-        self._since = time.monotonic()
-        self.upload: Any = None
+        self._done = threading.Event()
         self.reason: str | None = None
 
-    def look(self, group: Any, _items: Any = None) -> None:
-        shard = group.shard
-        seen: tuple[int, ...] = (group.total_bytes_completed, group.total_transfer_bytes_completed)
-        if shard is not None:
-            seen += (shard.total_shard_bytes_upload_completed, shard.total_shard_validation_entries_completed)
-        now = time.monotonic()
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-            if self._options.on_progress is not None:
-                self._options.on_progress(group.total_bytes_completed)
-        if self._interrupt.is_set():
-            self._abort("was interrupted")
-        elif now - self._since > self._options.stall_timeout:
-            self._abort(f"made no progress for {self._options.stall_timeout:g} s")
+    def __enter__(self) -> _Watch:
+        # Where the interpreter ends and starts no threads, the upload is bounded by whoever joins its thread.
+        with suppress(RuntimeError):
+            threading.Thread(target=self._watch, name="hubspool-xet-watch", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+    def _watch(self) -> None:
+        seen: tuple[int, ...] = ()
+        since = time.monotonic()
+        while not self._done.wait(_LOOK_SECONDS):
+            now, group = time.monotonic(), self._upload.progress()
+            done = _counters(group)
+            if done != seen:
+                seen, since = done, now
+                if self._options.on_progress is not None:
+                    self._options.on_progress(group.total_bytes_completed)
+            if self._interrupt.is_set():
+                self._abort("was interrupted")
+            elif now - since > self._options.stall_timeout:
+                self._abort(f"made no progress for {self._options.stall_timeout:g} s")
 
     def _abort(self, reason: str) -> None:
-        if self.reason is None and self.upload is not None:
-            self.reason = reason
-            self.upload.abort()
+        self.reason = self.reason or reason
+        self._done.set()
+        self._upload.abort()
+
+
+def _counters(group: Any) -> tuple[int, ...]:
+    """Return what moves while an upload makes progress, the Hub's work on its metadata included."""
+    counts = (group.total_bytes_completed, group.total_transfer_bytes_completed)
+    shard = group.shard
+    if shard is None:
+        return counts
+    return (*counts, shard.total_shard_bytes_upload_completed, shard.total_shard_validation_entries_completed)
 
 
 def _upload_group(
@@ -209,39 +227,45 @@ def _upload_group(
     group: Sequence[CommitOperationAdd],
     options: TransferOptions,
 ) -> TransferReport:
-    import hf_xet
-
-    watch = _Watch(options, client.session.interrupt)
-    upload = None
     try:
-        upload = watch.upload = _session(small_appends=options.small_appends).new_upload_commit(
+        upload = _session(small_appends=options.small_appends).new_upload_commit(
             endpoint=token.endpoint,
             token=token.value,
             token_expiry_unix_secs=int(token.expires),
             token_refresh_url=url,
             token_refresh_headers=client.auth_headers,
             custom_headers={"User-Agent": client.session.headers.get("User-Agent", "hubspool")},
-            progress_callback=watch.look,
         )
-        digests = []
-        for addition in group:
-            stream = upload.start_upload_stream(name=addition.path_in_repo, sha256=hf_xet.COMPUTE_SHA256)
-            for block in addition.blocks():
-                stream.write(block)
-            digests.append(stream.finish().xet_info.sha256)
-        for addition, digest in zip(group, digests, strict=True):
-            addition.set_sha256(digest)
-        metrics = upload.wait_to_finish().dedup_metrics
-    except BaseException as error:
-        if upload is not None:
-            with suppress(RuntimeError):  # it is over already
-                upload.abort()
-        if watch.reason is not None:
-            raise _stalled(watch.reason, token.endpoint) from None
+    except Exception as error:
         if _is_of_hf_xet(error):
             raise _failed(error, token, client) from None
         raise
+    with _Watch(upload, options, client.session.interrupt) as watch:
+        try:
+            metrics = _send(upload, group)
+        except BaseException as error:
+            with suppress(RuntimeError):  # it is over already
+                upload.abort()
+            if watch.reason is not None:
+                raise _stalled(watch.reason, token.endpoint) from None
+            if _is_of_hf_xet(error):
+                raise _failed(error, token, client) from None
+            raise
     return TransferReport(len(group), metrics.total_bytes, metrics.total_bytes_uploaded)
+
+
+def _send(upload: Any, group: Sequence[CommitOperationAdd]) -> Any:
+    import hf_xet
+
+    digests = []
+    for addition in group:
+        stream = upload.start_upload_stream(name=addition.path_in_repo, sha256=hf_xet.COMPUTE_SHA256)
+        for block in addition.blocks():
+            stream.write(block)
+        digests.append(stream.finish().xet_info.sha256)
+    for addition, digest in zip(group, digests, strict=True):
+        addition.set_sha256(digest)
+    return upload.wait_to_finish().dedup_metrics
 
 
 def _is_of_hf_xet(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
+from dulwich.errors import GitProtocolError
 from dulwich.protocol import ReceivableProtocol
 from dulwich.repo import BaseRepo
 from dulwich.server import Backend, UploadPackHandler
@@ -19,6 +20,8 @@ from hubspool.local_hub.services.repositories import Repository
 
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
 _IN_MEMORY = 8 << 20  # bytes of a pack; more goes to disk
+# dulwich's server makes shallow clones, but does not know fetches into one
+_SHALLOW = "This local Hub cannot fetch into a shallow clone: run git fetch --unshallow first"
 _REFUSAL = "This local Hub takes no git push: upload with hubspool or huggingface_hub"
 
 
@@ -44,9 +47,22 @@ def upload_pack(call: Call) -> Response:
     if call.request.headers.get("content-encoding") == "gzip":
         body = gzip.decompress(body)
     out = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - _drain closes it
-    _handler(repo, io.BytesIO(body), out, advertise_refs=False).handle()
+    try:
+        _handler(repo, io.BytesIO(body), out, advertise_refs=False).handle()
+    except GitProtocolError as error:
+        out.close()
+        return _refusal(f"{error}. {_SHALLOW}" if b"shallow " in body else str(error))
+    except BaseException:
+        out.close()
+        raise
     out.seek(0)
     return StreamingResponse(_drain(out), 200, _NO_CACHE, "application/x-git-upload-pack-result")
+
+
+def _refusal(message: str) -> Response:
+    """An error line, which git shows to its user; it would only show the number of an HTTP status."""
+    line = f"ERR {message}\n".encode()
+    return Response(b"%04x%s" % (len(line) + 4, line), 200, _NO_CACHE, "application/x-git-upload-pack-result")
 
 
 def refuse_push(call: Call) -> Response:

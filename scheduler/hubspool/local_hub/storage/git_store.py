@@ -7,9 +7,11 @@ first, the branch last; two writers of one branch are kept apart by the caller's
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import threading
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,10 +83,15 @@ class GitStore:
 
     def add(self, obj: ShaFile) -> str:
         """Store an object; returns its name."""
-        oid = obj.id.decode()
+        # in one piece: dulwich compresses a folder entry by entry, 9 ms for 5,000 files
+        raw = obj.as_raw_string()
+        content = b"%s %d\0%s" % (obj.type_name, len(raw), raw)
+        oid = hashlib.sha1(content).hexdigest()  # noqa: S324 - git's name for it
         path = self.path / "objects" / oid[:2] / oid[2:]
         if not path.exists():
-            self._disk.write(path, obj.as_legacy_object())
+            self._disk.write(path, zlib.compress(content, 1))
+        if isinstance(obj, Tree):
+            self._keep(oid, obj)  # the next commit begins with it
         return oid
 
     def add_blob(self, content: bytes) -> str:

@@ -1,0 +1,241 @@
+"""The life of a scheduler: its thread begins, pushes, flushes, and ends with the process, a fork or a call."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hubspool import shutdown
+from hubspool.attempts import Attempts, may_pass
+from hubspool.board import Board
+from hubspool.connection import Connection
+from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError
+from hubspool.status import SchedulerStatus, State
+from hubspool.worker import Worker
+from hubspool.writer_lock import WriterLock
+
+if TYPE_CHECKING:
+    from hubspool.repo_info import CommitInfo
+
+logger = logging.getLogger(__name__)
+
+S = TypeVar("S", bound="Lifecycle")
+
+
+class StartsWhenBuilt(type):
+    """Starts a scheduler after the last `__init__` of a subclass: its first push must not run before that."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        scheduler = super().__call__(*args, **kwargs)
+        scheduler._start()
+        return scheduler
+
+
+class Lifecycle(metaclass=StartsWhenBuilt):
+    """Calls `push_to_hub` in the background; what it sends is the subclass's, `CommitScheduler`'s, concern.
+
+    Thread-safety: all methods may be called from any thread, except that `flush` and `stop` must not be called with the
+    lock held.
+    """
+
+    folder_path: Path
+    lock: WriterLock
+    exit_budget: float
+    _connection: Connection
+    _board: Board
+    _period: float
+    _handle_signals: bool
+    _final = False  # whether the push that runs is a final one; written and read by the pushing thread
+    _last_commit: CommitInfo | None = None  # written by the pushing thread, read by flush
+
+    def push_to_hub(self) -> CommitInfo | None:
+        """Send what is new; called in the background thread, never twice at once."""
+        raise NotImplementedError
+
+    @property
+    def repo_id(self) -> str:
+        """The repo's id; without a namespace only while a name alone was given and the Hub could not be asked."""
+        return self._connection.repo_id
+
+    @property
+    def last_future(self) -> Future[CommitInfo | None]:
+        """The future of the latest push: done, running, or about to start."""
+        return self._worker.last_future
+
+    def trigger(self) -> Future[CommitInfo | None]:
+        """Push as soon as possible, in the background.
+
+        Returns:
+            The future of that push. While one is running it is the next one's: the running one may have looked already.
+        """
+        return self._worker.trigger()
+
+    def flush(self, timeout: float | None = None) -> CommitInfo | None:
+        """Wait until everything written so far is on the Hub.
+
+        Args:
+            timeout: seconds; None waits as long as the reasons for failing are passing ones.
+
+        Returns:
+            The last commit this took, or None where nothing was left to send.
+
+        Raises:
+            FlushTimeout: not done in time; the data stays on the disk and is sent later.
+            NotStoredError: some files cannot be stored; it names them.
+            HubspoolError: the Hub refuses, and waiting does not help.
+            RuntimeError: the caller holds the lock, under which a push cannot look at the folder.
+        """
+        self._refuse_under_lock("flush")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        before = self._last_commit
+        while True:
+            future = self._worker.trigger(final=True)
+            if future.cancelled():
+                raise self._stopped()
+            try:
+                commit = future.result(None if deadline is None else max(deadline - time.monotonic(), 0))
+            except FutureTimeout:
+                raise FlushTimeout(
+                    f"{self.repo_id}: the flush of {self.folder_path} did not end in {timeout} seconds.",
+                    hint="What is pending stays on the disk and is sent later; status() says what holds it up.",
+                ) from self._board.error
+            except HubspoolError as error:
+                if not may_pass(error):
+                    raise
+                continue
+            except CancelledError:
+                raise self._stopped() from None
+            if self._board.set_aside:
+                raise NotStoredError(self._board.set_aside)
+            # The push that ran when we were called may have taken everything along.
+            return commit if self._last_commit is before else self._last_commit
+
+    def stop(self, flush: bool = True, timeout: float | None = None) -> None:
+        """Send what is left, then end the thread; stopping twice does nothing.
+
+        Args:
+            flush: False leaves on the disk what is not sent yet.
+            timeout: seconds for the flush; `exit_budget` by default.
+
+        Raises:
+            FlushTimeout, HubspoolError: the flush failed. The thread has ended all the same.
+        """
+        self._refuse_under_lock("stop")
+        if self._worker.stopping.is_set():
+            return
+        budget = self.exit_budget if timeout is None else timeout
+        self._attempts.deadline = time.monotonic() + budget
+        try:
+            if flush:
+                self.flush(budget)
+        finally:
+            self._board.enter(State.STOPPING)
+            shutdown.unregister(self)
+            if self._worker.stop(timeout=budget):
+                self._connection.close()
+            self._board.enter(State.STOPPED)
+
+    def pending_rows(self) -> int | None:
+        """Return how many rows of this process are not known to be on the Hub; None without a spool of rows."""
+        return None
+
+    def status(self) -> SchedulerStatus:
+        """Return what is known without asking the Hub or looking at the folder."""
+        return self._board.status(
+            pending_rows=self.pending_rows(),
+            seconds_left=self._worker.seconds_left,
+            repo_url=self._connection.repo_url,
+        )
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+        except Exception as error:
+            if exc_value is None:
+                raise
+            # The user's exception wins; ours is shown above it.
+            logger.warning("the final push failed too: %s", error)
+            exc_value.__context__ = exc_value.__context__ or error
+
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  the ASGI signature
+        """For FastAPI and Starlette: ``app = FastAPI(lifespan=scheduler.lifespan)`` stops the scheduler at shutdown."""
+        import asyncio
+
+        yield
+        await asyncio.to_thread(self.stop)
+
+    def begin_leaving(self) -> Future[CommitInfo | None] | None:
+        """Start the final push at the end of the process; internal."""
+        self._attempts.deadline = time.monotonic() + self.exit_budget
+        future = self._worker.trigger(final=True)
+        return None if future.cancelled() else future
+
+    def after_fork_in_child(self) -> None:
+        """Become the child's own: locks, thread, session and ledger connection; internal."""
+        self.lock.after_fork_in_child()
+        self._board.after_fork_in_child()
+        self._connection.after_fork_in_child()
+        self._start_over()
+        self._worker.start(at_once=False)
+
+    def _start_over(self) -> None:
+        """Make the thread's objects, for a new scheduler or for a fork's child."""
+        self._worker: Worker[CommitInfo | None] = Worker(self._call, self._period, f"hubspool-push-{self.repo_id}")
+        self._attempts = Attempts(self._board, self._worker.stopping, self._period)
+
+    def _start(self) -> None:
+        for other in shutdown.live():
+            if isinstance(other, Lifecycle) and other is not self and other._key() == self._key():
+                # A notebook cell run twice, or a reload: the newer object takes over. No flush: it sends all there is.
+                logger.info("%s: a newer scheduler for %s takes over", self.folder_path, self.repo_id)
+                shutdown.unregister(other)
+                other._worker.stop(timeout=1)
+                other._board.enter(State.STOPPED)
+        shutdown.register(self, handle_signals=self._handle_signals)
+        self._worker.start(at_once=True)
+        logger.info("%s is pushed to %s every %g minutes", self.folder_path, self.repo_id, self._period / 60)
+
+    def _key(self) -> tuple[object, ...]:
+        """What two schedulers must not both push."""
+        return self.folder_path, self._connection.key
+
+    def _call(self, final: bool) -> CommitInfo | None:
+        """One call of the worker."""
+        self._final = final
+
+        def push() -> CommitInfo | None:
+            self._connection.open(patient=True)
+            return self.push_to_hub()
+
+        return self._attempts.run(push, name=self.repo_id, repeat=self._repeats)
+
+    @property
+    def _repeats(self) -> bool:
+        """Whether a failed push may be repeated within the period: only ours knows what a repeat does."""
+        return True
+
+    def _stopped(self) -> RuntimeError:
+        return RuntimeError(f"The scheduler of {self.repo_id} is stopped; what is on the disk is sent by the next.")
+
+    def _refuse_under_lock(self, what: str) -> None:
+        if self.lock.is_mine():
+            raise RuntimeError(
+                f"{what}() was called with the lock held, which the push needs to look at the folder."
+                " Leave the `with scheduler.lock` block first."
+            )

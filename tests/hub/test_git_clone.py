@@ -1,0 +1,96 @@
+"""Repositories are real git repositories, for git itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+from hubspool.local_hub import LocalHub
+
+NOISE = os.urandom(3_000_000)
+needs_git_lfs = pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
+
+
+@pytest.fixture
+def git(hub_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs git away from the user's settings, without ever asking."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_TERMINAL_PROMPT", "0")
+
+    def run(*args: str, cwd: Path = tmp_path, ok: bool = True) -> str:
+        done = subprocess.run(["git", *args], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode == 0) == ok, done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def filled(stock_api: HfApi, dataset: str) -> str:
+    first = [CommitOperationAdd("a.txt", b"one\n"), CommitOperationAdd("sub/b.txt", b"two\n"), CommitOperationAdd("big.bin", NOISE)]
+    stock_api.create_commit(dataset, first, commit_message="first", repo_type="dataset")
+    second = [CommitOperationAdd("a.txt", b"1\n"), CommitOperationDelete("sub/")]
+    stock_api.create_commit(dataset, second, commit_message="second", commit_description="more\nwords", repo_type="dataset")
+    stock_api.create_branch(dataset, branch="side", repo_type="dataset")
+    stock_api.create_tag(dataset, tag="v1", repo_type="dataset")
+    return dataset
+
+
+@pytest.mark.parametrize("suffix", ["", ".git"])
+def test_git_clones_the_repository_with_its_history(suffix: str, git, filled: str, local_hub: LocalHub, tmp_path: Path) -> None:
+    git("clone", f"{local_hub.endpoint}/datasets/{filled}{suffix}", "clone")
+    clone = tmp_path / "clone"
+    assert git("log", "--format=%s", cwd=clone).split() == ["second", "first", "initial", "commit"]
+    assert (clone / "a.txt").read_bytes() == b"1\n"
+    assert not (clone / "sub").exists()
+    assert "origin/side" in git("branch", "-r", cwd=clone)
+    assert git("tag", cwd=clone).strip() == "v1"
+    git("fsck", "--strict", "--full", cwd=clone)
+    git("fsck", "--strict", "--full", cwd=local_hub.root / "repos" / "datasets" / f"{filled}.git")
+
+
+def test_git_fetches_what_is_new(git, filled: str, local_hub: LocalHub, stock_api: HfApi, tmp_path: Path) -> None:
+    url = f"{local_hub.endpoint}/datasets/{filled}"
+    git("clone", url, "clone")
+    git("clone", "--depth", "1", url, "shallow")
+    for number in range(2):
+        new = f"{number}.txt"
+        stock_api.upload_file(path_or_fileobj=b"new\n", path_in_repo=new, repo_id=filled, repo_type="dataset")
+        git("pull", "--ff-only", cwd=tmp_path / "clone")
+        assert (tmp_path / "clone" / new).read_bytes() == b"new\n"
+    assert "--unshallow" in git("pull", "--ff-only", cwd=tmp_path / "shallow", ok=False)
+    git("fetch", "--unshallow", cwd=tmp_path / "shallow")
+    git("merge", "--ff-only", "origin/main", cwd=tmp_path / "shallow")
+    assert (tmp_path / "shallow" / "1.txt").read_bytes() == b"new\n"
+
+
+@needs_git_lfs
+def test_git_lfs_brings_the_large_files_and_the_clone_is_clean(
+    git, filled: str, local_hub: LocalHub, tmp_path: Path
+) -> None:
+    git("lfs", "install")
+    git("clone", f"{local_hub.endpoint}/datasets/{filled}", "clone")
+    assert (tmp_path / "clone" / "big.bin").read_bytes() == NOISE
+    assert git("status", "--porcelain", cwd=tmp_path / "clone") == ""
+
+
+def test_a_private_repository_is_cloned_with_a_token_only(git, local_hub: LocalHub, stock_api: HfApi, tmp_path: Path) -> None:
+    stock_api.create_repo("local/secret", private=True)
+    git("clone", f"{local_hub.endpoint}/local/secret", ok=False)
+    git("clone", f"{local_hub.endpoint}/local/secret".replace("://", f"://anybody:{local_hub.token}@"))
+    assert (tmp_path / "secret" / ".gitattributes").exists()
+
+
+def test_a_push_is_refused_in_words(git, filled: str, local_hub: LocalHub, tmp_path: Path) -> None:
+    url = f"{local_hub.endpoint}/datasets/{filled}".replace("://", f"://local:{local_hub.token}@")
+    git("clone", url, "clone")
+    clone = tmp_path / "clone"
+    git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "--allow-empty", "-m", "x", cwd=clone)
+    assert "403" in git("push", cwd=clone, ok=False)
