@@ -8,7 +8,14 @@ import tempfile
 pytest_plugins = ["hubspool.local_hub.pytest_plugin"]
 
 # huggingface_hub reads these once, when it is first imported, which is before any fixture could set them.
-for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET"):
+for _name in (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_TOKEN_PATH",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "HF_HUB_DISABLE_XET",
+):
     os.environ.pop(_name, None)
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hubspool-tests-")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ class Board:
         self._on_error = on_error
         self._lock = threading.RLock()  # re-entrant: a signal handler may ask for the status
         self._state = State.IDLE
+        self._moved_at = time.monotonic()
         self._pending_files = 0
         self._pending_bytes = 0
         self._set_aside: dict[str, str] = {}
@@ -42,6 +44,12 @@ class Board:
         self._error: BaseException | None = None
         self._failures = 0
         self._commits = 0
+
+    @property
+    def state(self) -> State:
+        """What the thread is doing."""
+        with self._lock:
+            return self._state
 
     @property
     def error(self) -> BaseException | None:
@@ -64,6 +72,13 @@ class Board:
         """Note what the thread is doing now."""
         with self._lock:
             self._state = state
+            self._moved_at = time.monotonic()
+
+    def seconds_without_progress(self) -> float:
+        """Return how long ago the push that runs last moved on to another state; 0 while none runs."""
+        with self._lock:
+            busy = self._state in (State.SCANNING, State.UPLOADING, State.COMMITTING)
+            return time.monotonic() - self._moved_at if busy else 0.0
 
     def note_result(self, result: PushResult) -> None:
         """Note what a push left."""

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from hubspool.board import Board
 from hubspool.budget import period_seconds
 from hubspool.connection import Connection
+from hubspool.disk import disk_of
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
+from hubspool.history import SquashPolicy
 from hubspool.lifecycle import Lifecycle
 from hubspool.patterns import Patterns, path_filter
 from hubspool.plan import OnExisting
 from hubspool.push import Pusher
+from hubspool.restore import restore as fetch
 from hubspool.segment import new_writer_id
 from hubspool.sending import Hooks
 from hubspool.status import CommitEvent, CommitPlan, ErrorEvent
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MINUTE = 60.0
+_OURS = ("hubspool", "hubspool_templates")
 #: Seconds to wait while another process pushes the same folder; its push takes our rows along.
 _PATIENCE = 5.0
 _FINAL_PATIENCE = 60.0
@@ -59,9 +63,12 @@ class CommitScheduler(Lifecycle):
         private: of a repo that has to be made. None means True: users' data is not published by accident.
         token: overrides HF_TOKEN and the token file.
         allow_patterns, ignore_patterns: globs on the path in the folder.
-        squash_history: squash the branch into one commit after each commit. All history is lost.
+        squash_history: True squashes the branch into one commit after each commit; a number, when more than so many
+            have gathered. All history is lost.
         hf_api: client to use; of a huggingface_hub client the endpoint, token and headers are taken over.
         on_existing: "keep_both", "overwrite" or "error": what to do where the Hub has other content at a path.
+        restore: before the constructor returns, fetch what the repo has and the folder lacks, up to 30 s; if that
+            fails, `on_existing` decides as for any other folder, and `status()` says so.
         strict: raise in the constructor when the repo cannot be reached, instead of spooling until it can.
         handle_signals: flush on SIGTERM too (from the main thread only).
         exit_budget: seconds that the end of the process may take for the final flush.
@@ -95,9 +102,10 @@ class CommitScheduler(Lifecycle):
         token: str | None = None,
         allow_patterns: Patterns = None,
         ignore_patterns: Patterns = None,
-        squash_history: bool = False,
+        squash_history: bool | int = False,
         hf_api: Any | None = None,
         on_existing: str = "keep_both",
+        restore: bool = False,
         strict: bool = False,
         handle_signals: bool = True,
         exit_budget: float = 8,
@@ -139,6 +147,7 @@ class CommitScheduler(Lifecycle):
         self._handle_signals = handle_signals
         self._commit_message = commit_message
         self._on_before_commit = on_before_commit
+        self._squash = SquashPolicy(squash_history)
         self._board = Board(on_commit, on_error)
         self._writer_id = new_writer_id()
         self._pusher: Pusher | None = None  # used by the pushing thread only
@@ -153,10 +162,38 @@ class CommitScheduler(Lifecycle):
             )
         try:
             self._connection.open(patient=False)
-        except HubspoolError as error:
+            if restore:
+                fetch(self.api, self._connection.target, self.path_in_repo, self.folder_path, self._chosen())
+        except (HubspoolError, TimeoutError) as error:
             if strict:
                 raise
             self._board.note_error(self.repo_id, error, retry_in=0)
+        disk = disk_of(self.folder_path)
+        if not disk.is_reliable:
+            logger.warning(
+                "%s is on a %s mount, where locks and fsync are not reliable; rows may be lost with the mount. Use a"
+                " local disk, or at least state_dir=... on one.",
+                self.folder_path,
+                disk.kind,
+            )
+        self._connection.ledger.remember(self.recipe())
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the options that make this scheduler again (``hubspool flush``), as JSON values; no token."""
+        kind = type(self)
+        return {
+            "class": kind.__name__ if kind.__module__.split(".")[0] in _OURS else f"{kind.__module__}.{kind.__name__}",
+            "endpoint": self.api.endpoint,
+            "repo_id": self.repo_id,
+            "repo_type": self.repo_type,
+            "revision": self.revision,
+            "path_in_repo": self.path_in_repo,
+            "private": self._connection.private,
+            "every": self.every,
+            "allow_patterns": self.allow_patterns,
+            "ignore_patterns": self.ignore_patterns,
+            "on_existing": self.on_existing.value,
+        }
 
     def push_to_hub(self) -> CommitInfo | None:
         """Send what is new in the folder. Override it to send something else.
@@ -181,8 +218,8 @@ class CommitScheduler(Lifecycle):
         self._last_commit = result.commit or self._last_commit
         if result.writers:
             self._worker.period = period_seconds(self._period, result.writers, random.random())  # noqa: S311
-        if result.commit is not None and self.squash_history:
-            self.api.super_squash_history(repo_id=self.repo_id, repo_type=self.repo_type, branch=self.revision)
+        if result.commit is not None and not result.in_doubt:
+            self._squash.after_commit(self.api, self._connection.target, result.commit.oid)
         return result.commit
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:  # noqa: ARG002  for subclasses
@@ -203,7 +240,7 @@ class CommitScheduler(Lifecycle):
             path_in_repo=self.path_in_repo,
             folder=self.folder_path,
             ledger=self._connection.ledger,
-            chosen=path_filter(self.allow_patterns, self.ignore_patterns or []),
+            chosen=self._chosen(),
             lock=self.lock,
             writer=self._writer_id,
             on_existing=self.on_existing,
@@ -217,6 +254,9 @@ class CommitScheduler(Lifecycle):
                 committed=lambda event, commit: self._board.note_commit(self.repo_id, event, commit),
             ),
         )
+
+    def _chosen(self) -> Callable[[str], bool]:
+        return path_filter(self.allow_patterns, self.ignore_patterns or [])
 
     def _message(self, plan: CommitPlan) -> str:
         given = self._commit_message

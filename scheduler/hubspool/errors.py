@@ -15,6 +15,7 @@
     ├── NotStoredError (OSError)                  files that cannot be stored, with the reasons
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
     ├── ChangedMeanwhileError                     a path on the Hub is not what was planned for
+    ├── StalledError (TimeoutError)               a push no longer moves
     ├── RepoReplacedError (OSError)               the repository was deleted and made again
     ├── EntryNotFoundError (FileNotFoundError)
     │   ├── LocalEntryNotFoundError
@@ -204,6 +205,18 @@ class ChangedMeanwhileError(HubspoolError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} changed on the Hub meanwhile.", hint="It is looked at again at once.", path=path)
+
+
+class StalledError(HubspoolError, TimeoutError):
+    """A push has not moved on for longer than every one of its requests may take."""
+
+    retryable = True
+
+    def __init__(self, state: str, seconds: float) -> None:
+        super().__init__(
+            f"The push has been {state} for {seconds:.0f} seconds.",
+            hint="It hangs in the disk or the network below us; what is appended is kept. A restart sends it.",
+        )
 
 
 class RepoReplacedError(HubspoolError, OSError):

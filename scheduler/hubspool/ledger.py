@@ -93,6 +93,14 @@ class Ledger:
             ).fetchone()
             return int(row[0])
 
+    def targets(self) -> dict[int, tuple[Target, str]]:
+        """Return number → target and path in its repo, of everything that this folder was pushed to."""
+        with self._lock:
+            rows = self._connection().execute(
+                "select id, endpoint, repo_id, repo_type, revision, path_in_repo from target order by id"
+            )
+            return {row[0]: (Target(*row[1:5]), row[5]) for row in rows}
+
     def identity(self, target: int) -> tuple[str | None, str | None]:
         """Return the Hub's own id of the repo, and our last commit there, as far as they are known."""
         with self._lock:

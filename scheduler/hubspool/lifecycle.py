@@ -16,7 +16,8 @@ from hubspool import shutdown
 from hubspool.attempts import Attempts, may_pass
 from hubspool.board import Board
 from hubspool.connection import Connection
-from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError
+from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, StalledError
+from hubspool.settings import Settings
 from hubspool.status import SchedulerStatus, State
 from hubspool.worker import Worker
 from hubspool.writer_lock import WriterLock
@@ -185,6 +186,15 @@ class Lifecycle(metaclass=StartsWhenBuilt):
         self._attempts.deadline = time.monotonic() + self.exit_budget
         future = self._worker.trigger(final=True)
         return None if future.cancelled() else future
+
+    def look_after(self) -> None:
+        """Start a dead thread again, and report one that does not move; internal, called by the watchdog."""
+        if self._worker.revive():
+            logger.error("%s: the pushing thread had died and was started again", self.repo_id)
+        limit = 2 * Settings.from_env().commit_timeout
+        stuck = self._board.seconds_without_progress()
+        if stuck > limit and not isinstance(self._board.error, StalledError):
+            self._board.note_error(self.repo_id, StalledError(self._board.state.value, stuck), retry_in=None)
 
     def after_fork_in_child(self) -> None:
         """Become the child's own: locks, thread, session and ledger connection; internal."""

@@ -34,6 +34,7 @@ class PushResult:
         writers: hubspool writers that committed to the repo in the last hour, this one included; 0 if nobody looked.
         pending_files, pending_bytes: what is left: files set aside, suspects, unfinished lines.
         set_aside: path → why it was not sent.
+        in_doubt: a commit of ours has an outcome that is not known.
     """
 
     commit: CommitInfo | None = None
@@ -41,6 +42,7 @@ class PushResult:
     pending_files: int = 0
     pending_bytes: int = 0
     set_aside: dict[str, str] = field(default_factory=dict)
+    in_doubt: bool = False
 
 
 class Pusher:
@@ -115,6 +117,7 @@ class Pusher:
             pending_files=len(sending.unsent_sources | survey.set_aside.keys()),
             pending_bytes=survey.waiting + sum(upload.new_bytes for upload in sending.unsent.values()),
             set_aside=survey.set_aside,
+            in_doubt=any(upload.is_repeat for upload in sending.unsent.values()),
         )
 
     def _finish(self, survey: Survey, sending: Sending) -> None:

@@ -90,6 +90,11 @@ class HubSession:
             pool = self._pools[key] = _new_pool(local=local)
         return pool
 
+    def close(self) -> None:
+        """Close this process's connections; a later request opens new ones."""
+        for key in [key for key in self._pools if key[0] == os.getpid()]:
+            self._pools.pop(key).close()
+
     def retrying(self, call: Callable[[], T], policy: RetryPolicy) -> T:
         """Return what `call` returns, calling it again as `policy` and its errors allow.
 

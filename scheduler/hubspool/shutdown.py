@@ -18,6 +18,8 @@ from concurrent.futures import wait as wait_for
 from types import FrameType
 from typing import Any, Protocol
 
+from hubspool.watchdog import Watchdog
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,6 +33,9 @@ class Leaver(Protocol):
 
     def after_fork_in_child(self) -> None:
         """Become the child's own."""
+
+    def look_after(self) -> None:
+        """Start a dead thread again, and report one that does not move."""
 
 
 _live: dict[int, Leaver] = {}
@@ -55,6 +60,7 @@ def register(leaver: Leaver, *, handle_signals: bool) -> None:
             atexit.register(_at_exit)
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(after_in_child=_after_fork_in_child)
+    _watchdog.start()
     if handle_signals and threading.current_thread() is threading.main_thread():
         _install_sigterm()
 
@@ -69,6 +75,9 @@ def live() -> list[Leaver]:
     """Return the schedulers that have not been stopped."""
     with _lock:
         return list(_live.values())
+
+
+_watchdog = Watchdog(live)
 
 
 def flush_all() -> None:
@@ -124,5 +133,8 @@ def _after_fork_in_child() -> None:
     global _lock, _leaving  # noqa: PLW0603
     _lock = threading.RLock()
     _leaving = False
+    _watchdog.after_fork_in_child()
     for leaver in list(_live.values()):
         leaver.after_fork_in_child()
+    if _live:
+        _watchdog.start()

@@ -62,6 +62,20 @@ class Worker(Generic[T]):
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
+    def revive(self) -> bool:
+        """Start the thread again if it died; returns whether it had.
+
+        Nothing in here ends it, but code that raises in other threads from outside can.
+        """
+        with self._condition:
+            if self._thread is None or self._thread.is_alive() or self.stopping.is_set():
+                return False
+            if not self._last.done():
+                self._last.set_exception(RuntimeError("the pushing thread died"))
+            self._thread = None
+        self.start(at_once=True)
+        return True
+
     def trigger(self, *, final: bool = False) -> Future[T]:
         """Ask for a call as soon as possible.
 

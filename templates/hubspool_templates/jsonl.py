@@ -72,6 +72,8 @@ class JsonlScheduler(CommitScheduler):
         **options: Any,
     ) -> None:
         folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
+        self.name = name
+        self.keep_local = keep_local
         super().__init__(
             repo_id=repo_id,
             folder_path=folder,
@@ -81,8 +83,6 @@ class JsonlScheduler(CommitScheduler):
             path_in_repo=path_in_repo,
             **options,
         )
-        self.keep_local = keep_local
-        self.name = name
         self.spool = Spool(self.folder_path, name=name, durability=durability, max_bytes=max_spool_bytes)
         self._redact = redact
         self._encoder = RowEncoder()
@@ -122,6 +122,10 @@ class JsonlScheduler(CommitScheduler):
         """Return how many rows of this object are not known to be on the Hub."""
         written = {name: rows for name, rows in self.spool.rows_written().items() if (self.folder_path / name).exists()}
         return sum(written.values()) - self.rows_on_hub(written)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the options that make this scheduler again, as JSON values."""
+        return {**super().recipe(), "name": self.name, "keep_local": self.keep_local}
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:  # noqa: ARG002
         """Add the dataset card, in the commit with the first data that needs it."""

@@ -20,11 +20,7 @@ START_SECONDS = 90
 def clean_environment() -> dict[str, str]:
     """This process's environment without what could lead to an account or another demo."""
     prefixes = ("HF_", "HUGGING", "HUBSPOOL_", "SPACE_", "GRADIO_")
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith((*prefixes, "PORT", "HUB_PORT"))
-    }
+    return {name: value for name, value in os.environ.items() if not name.startswith((*prefixes, "PORT", "HUB_PORT"))}
 
 
 def descendants(parent: int) -> set[int]:
@@ -48,6 +44,7 @@ class RunningDemo:
     """`demo_space/demo.py` in a process of its own; on leaving, nothing of it is left."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.lines: list[str] = []
         command = [sys.executable, str(ROOT / "demo_space" / "demo.py"), "--root", str(folder)]

@@ -18,9 +18,7 @@ COLUMNS = ["id", "time", "input", "output_1", "output_2", "user_choice"]
 
 
 def outputs(page: Page) -> tuple[str, str]:
-    return page.get_by_label("Romanisation 1").input_value(), page.get_by_label(
-        "Romanisation 2"
-    ).input_value()
+    return page.get_by_label("Romanisation 1").input_value(), page.get_by_label("Romanisation 2").input_value()
 
 
 def enter(page: Page, text: str, part_of_result: str) -> None:
@@ -105,9 +103,7 @@ for vote in bad:
         print(error)
 """
     command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, env=clean_environment(), check=False, capture_output=True, text=True, timeout=100
-    )
+    done = subprocess.run(command, env=clean_environment(), check=False, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     row_id, *refusals = done.stdout.splitlines()
     assert refusals == [

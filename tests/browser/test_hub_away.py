@@ -21,6 +21,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for(port: int, process: subprocess.Popen[str], lines: list[str]) -> None:
+    pause = threading.Event()
+    for _ in range(300):
+        assert process.poll() is None, "".join(lines)
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except ConnectionRefusedError:
+            pause.wait(0.2)
+        else:
+            return
+    raise AssertionError("the Space did not answer: " + "".join(lines))
+
+
 @contextmanager
 def space_alone(folder: Path, **environment: str) -> Iterator[tuple[str, list[str]]]:
     """`python app.py` in a folder; gives its address once it answers, and the lines that it prints."""
@@ -38,6 +51,7 @@ def space_alone(folder: Path, **environment: str) -> Iterator[tuple[str, list[st
     reader = threading.Thread(target=lines.extend, args=(iter(process.stdout.readline, ""),), daemon=True)
     reader.start()
     try:
+        wait_for(port, process, lines)
         yield f"http://127.0.0.1:{port}", lines
     finally:
         process.terminate()
@@ -50,16 +64,6 @@ def space_alone(folder: Path, **environment: str) -> Iterator[tuple[str, list[st
         process.stdout.close()
 
 
-def open_when_up(visitor: Visitor, address: str) -> None:
-    for _ in range(100):
-        try:
-            with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1])), timeout=5):
-                break
-        except ConnectionRefusedError:
-            visitor.page.wait_for_timeout(300)
-    visitor.visit(address)
-
-
 def test_votes_are_safe_while_the_hub_is_away(tmp_path: Path, visitor_of: Callable[..., Visitor]) -> None:
     settings = {
         "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}",
@@ -67,14 +71,14 @@ def test_votes_are_safe_while_the_hub_is_away(tmp_path: Path, visitor_of: Callab
         "HUBSPOOL_EVERY": "0.02",
     }
     with space_alone(tmp_path, HUBSPOOL_REPO="local/away", **settings) as (address, _):
-        visitor = visitor_of()
-        open_when_up(visitor, address)
-        visitor.page.get_by_role("button", name="Greek").click()
-        visitor.page.get_by_role("button", name="Romanisation 1 is better").click()
-        expect(visitor.page.locator("#outcome")).to_contain_text("your vote is stored")
-        progress = visitor.page.locator("#progress")
+        page = visitor_of().visit(address)
+        page.get_by_role("button", name="Greek").click()
+        page.get_by_role("button", name="Romanisation 1 is better").click()
+        expect(page.locator("#outcome")).to_contain_text("your vote is stored")
+        progress = page.locator("#progress")
         expect(progress).to_contain_text("1 vote is safe on this disk and will be sent.", timeout=60_000)
         expect(progress).not_to_contain_text("Traceback")
+        page.close()  # before its server ends, which would be an error in its console
 
 
 def test_a_space_without_a_token_says_that_votes_stay_on_its_disk(
@@ -82,9 +86,9 @@ def test_a_space_without_a_token_says_that_votes_stay_on_its_disk(
 ) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     with space_alone(tmp_path, SPACE_ID="somebody/arena", HF_ENDPOINT=endpoint) as (address, lines):
-        visitor = visitor_of()
-        open_when_up(visitor, address)
+        page = visitor_of().visit(address)
         words = "Add a fine-grained token with write access to the dataset somebody/arena-votes"
-        expect(visitor.page.locator("#progress")).to_contain_text("kept on this disk only")
-        expect(visitor.page.locator("#progress")).to_contain_text(words)
+        expect(page.locator("#progress")).to_contain_text("kept on this disk only")
+        expect(page.locator("#progress")).to_contain_text(words)
+        page.close()
     assert any("kept on this disk only" in line and words in line for line in lines)

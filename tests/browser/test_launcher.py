@@ -102,9 +102,7 @@ def test_votes_given_while_the_hub_was_dead_arrive_after_the_next_start(tmp_path
 
 
 def test_a_token_alone_neither_switches_nor_reaches_the_local_hub(tmp_path: Path) -> None:
-    with RunningDemo(
-        tmp_path, HF_TOKEN="hf_secret", HF_ENDPOINT="http://127.0.0.1:9", SPACE_ID="me/mine"
-    ) as demo:
+    with RunningDemo(tmp_path, HF_TOKEN="hf_secret", HF_ENDPOINT="http://127.0.0.1:9", SPACE_ID="me/mine") as demo:
         assert "HF_TOKEN alone is ignored" in demo.text
         assert demo.said("Dataset") == "local/romanisation-arena-votes"
         for pid in demo.family:
@@ -135,9 +133,7 @@ def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path, name: str) -> Non
     assert f"set {name} to another one" in line
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "http"), ("HUB_PORT", "70000"), ("HUBSPOOL_EVERY", "0")]
-)
+@pytest.mark.parametrize(("name", "value"), [("PORT", "http"), ("HUB_PORT", "70000"), ("HUBSPOOL_EVERY", "0")])
 def test_a_bad_setting_is_said_in_one_sentence(tmp_path: Path, name: str, value: str) -> None:
     demo = RunningDemo(tmp_path, **{name: value})
     assert demo.wait_until_ended() == 1

@@ -10,9 +10,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
 class Visitor:
     """One page in one browser context; `close` fails the test for anything that a visitor should not meet."""
 
-    def __init__(
-        self, chromium: Browser, width: int, height: int, scheme: Literal["light", "dark"] = "light"
-    ) -> None:
+    def __init__(self, chromium: Browser, width: int, height: int, scheme: Literal["light", "dark"] = "light") -> None:
         self.context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.context.set_default_timeout(30_000)
         self.faults: list[str] = []

@@ -49,9 +49,7 @@ def test_the_owner_sees_a_private_repository(hub: LocalHub, token: str) -> None:
 
 
 @pytest.mark.parametrize(("token", "status"), [(GUEST, 403), (READER, 403), (NOTHING, 403), (False, 401)])
-def test_only_the_owners_write_token_changes_a_public_repository(
-    hub: LocalHub, token: str | bool, status: int
-) -> None:
+def test_only_the_owners_write_token_changes_a_public_repository(hub: LocalHub, token: str | bool, status: int) -> None:
     client = api(hub, token)
     assert client.list_repo_files("ada/open") == [".gitattributes"]
     for change in (
@@ -108,7 +106,7 @@ def test_no_token_is_ever_shown(hub: LocalHub, caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("text", ["ada", "ada:", "a b:t", "ada:hf x", "ada:t:admin", ":t", "ada:t:read:x", "api:t"])
 def test_a_bad_user_is_refused_with_a_reason(text: str) -> None:
-    with pytest.raises(ValueError, match="user|User|token|role"):
+    with pytest.raises(ValueError, match=r"user|User|token|role"):
         User.parse(text)
 
 

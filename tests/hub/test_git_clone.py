@@ -34,17 +34,22 @@ def git(hub_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def filled(stock_api: HfApi, dataset: str) -> str:
-    first = [CommitOperationAdd("a.txt", b"one\n"), CommitOperationAdd("sub/b.txt", b"two\n"), CommitOperationAdd("big.bin", NOISE)]
+    contents = {"a.txt": b"one\n", "sub/b.txt": b"two\n", "big.bin": NOISE}
+    first = [CommitOperationAdd(path, content) for path, content in contents.items()]
     stock_api.create_commit(dataset, first, commit_message="first", repo_type="dataset")
     second = [CommitOperationAdd("a.txt", b"1\n"), CommitOperationDelete("sub/")]
-    stock_api.create_commit(dataset, second, commit_message="second", commit_description="more\nwords", repo_type="dataset")
+    stock_api.create_commit(
+        dataset, second, commit_message="second", commit_description="more\nwords", repo_type="dataset"
+    )
     stock_api.create_branch(dataset, branch="side", repo_type="dataset")
     stock_api.create_tag(dataset, tag="v1", repo_type="dataset")
     return dataset
 
 
 @pytest.mark.parametrize("suffix", ["", ".git"])
-def test_git_clones_the_repository_with_its_history(suffix: str, git, filled: str, local_hub: LocalHub, tmp_path: Path) -> None:
+def test_git_clones_the_repository_with_its_history(
+    suffix: str, git, filled: str, local_hub: LocalHub, tmp_path: Path
+) -> None:
     git("clone", f"{local_hub.endpoint}/datasets/{filled}{suffix}", "clone")
     clone = tmp_path / "clone"
     assert git("log", "--format=%s", cwd=clone).split() == ["second", "first", "initial", "commit"]
@@ -81,7 +86,9 @@ def test_git_lfs_brings_the_large_files_and_the_clone_is_clean(
     assert git("status", "--porcelain", cwd=tmp_path / "clone") == ""
 
 
-def test_a_private_repository_is_cloned_with_a_token_only(git, local_hub: LocalHub, stock_api: HfApi, tmp_path: Path) -> None:
+def test_a_private_repository_is_cloned_with_a_token_only(
+    git, local_hub: LocalHub, stock_api: HfApi, tmp_path: Path
+) -> None:
     stock_api.create_repo("local/secret", private=True)
     git("clone", f"{local_hub.endpoint}/local/secret", ok=False)
     git("clone", f"{local_hub.endpoint}/local/secret".replace("://", f"://anybody:{local_hub.token}@"))

@@ -57,7 +57,11 @@ def test_content_is_served_in_ranges(
     head = http.head(url, headers={"Accept-Encoding": "identity"}, timeout=10)
     assert (head.status_code, head.headers["Content-Length"], head.content) == (200, str(size), b"")
     assert head.headers["X-Repo-Commit"] == stock_api.repo_info(dataset, repo_type="dataset").sha
-    etag = hashlib.sha256(content).hexdigest() if content is LARGE else hashlib.sha1(b"blob %d\0" % size + content).hexdigest()
+    etag = (
+        hashlib.sha256(content).hexdigest()
+        if content is LARGE
+        else hashlib.sha1(b"blob %d\0" % size + content).hexdigest()
+    )
     assert head.headers["ETag"] == f'"{etag}"'
 
 
@@ -109,7 +113,14 @@ def test_preupload_decides_by_rules_size_and_first_bytes(
 ) -> None:
     def ask(**extra: object) -> dict[str, tuple[str, bool]]:
         text, binary = (base64.b64encode(sample).decode() for sample in (b"text " * 100, b"\0" * 512))
-        sizes = {"a.parquet": 5, "log.txt": 5, "long.txt": (10 << 20) + 1, "b.dat": 2 << 20, "t.dat": 2 << 20, "s.dat": 9}
+        sizes = {
+            "a.parquet": 5,
+            "log.txt": 5,
+            "long.txt": (10 << 20) + 1,
+            "b.dat": 2 << 20,
+            "t.dat": 2 << 20,
+            "s.dat": 9,
+        }
         files = [
             {"path": path, "size": size, "sample": text if path.endswith("txt") or path == "t.dat" else binary}
             for path, size in sizes.items()

@@ -62,9 +62,7 @@ def test_users_are_those_that_were_named(processes: list[subprocess.Popen[str]],
     users = ["--user", "ada:hf_a", "--user", "bob:hf_b:read"]
     _, address = start(processes, "--root", str(tmp_path / "root"), *users)
     for token, status in (("hf_a", 200), ("hf_b", 200), ("hf_local", 401)):
-        answer = requests.get(
-            f"{address}/api/whoami-v2", headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT
-        )
+        answer = requests.get(f"{address}/api/whoami-v2", headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT)
         assert answer.status_code == status
 
 
@@ -78,9 +76,7 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     assert "--port" in line
 
 
-def test_a_second_server_on_the_same_folder_is_refused(
-    processes: list[subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_a_second_server_on_the_same_folder_is_refused(processes: list[subprocess.Popen[str]], tmp_path: Path) -> None:
     start(processes, "--root", str(tmp_path / "root"))
     assert "--root" in refusal("--root", str(tmp_path / "root"))
 

@@ -26,7 +26,9 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_was_uploaded_is_downloaded_byte_for_byte(shape: str, stock_api: HfApi, dataset: str, fetch: Fetch) -> None:
+def test_what_was_uploaded_is_downloaded_byte_for_byte(
+    shape: str, stock_api: HfApi, dataset: str, fetch: Fetch
+) -> None:
     path, content = SHAPES[shape]
     stock_api.upload_file(path_or_fileobj=content, path_in_repo=path, repo_id=dataset, repo_type="dataset")
     assert fetch(path) == content
@@ -63,14 +65,12 @@ def test_a_grown_file_costs_little_more_than_what_was_added(
     assert sum(request.bytes_in for request in local_hub.requests.of("xet-xorb")) < 1_500_000
 
 
-def test_a_folder_is_one_commit_and_gitignore_leaves_files_out(
-    stock_api: HfApi, dataset: str, tmp_path: Path
-) -> None:
+def test_a_folder_is_one_commit_and_gitignore_leaves_files_out(stock_api: HfApi, dataset: str, tmp_path: Path) -> None:
     for name in ("a.txt", "sub/b.bin", "sub/deep/c.jsonl", "skip.log", ".gitignore"):
         file = tmp_path / "folder" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("*.log\n")
-    stock_api.upload_folder(folder_path=tmp_path / "folder", repo_id=dataset, repo_type="dataset", path_in_repo="")
+    stock_api.upload_folder(folder_path=tmp_path / "folder", repo_id=dataset, repo_type="dataset")
     assert len(stock_api.list_repo_commits(dataset, repo_type="dataset")) == 2
     files = stock_api.list_repo_files(dataset, repo_type="dataset")
     assert files == [".gitattributes", ".gitignore", "a.txt", "sub/b.bin", "sub/deep/c.jsonl"]
@@ -97,7 +97,8 @@ def test_files_and_folders_are_deleted_and_empty_folders_vanish(stock_api: HfApi
 def test_listings_are_paged_and_say_which_commit_changed_an_entry(stock_api: HfApi, dataset: str) -> None:
     add = [CommitOperationAdd(f"many/{number:04}.txt", b"x") for number in range(1100)]
     many = stock_api.create_commit(dataset, add, commit_message="many", repo_type="dataset")
-    one = stock_api.upload_file(path_or_fileobj=b"new", path_in_repo="many/0007.txt", repo_id=dataset, repo_type="dataset")
+    add = [CommitOperationAdd("many/0007.txt", b"new")]
+    one = stock_api.create_commit(dataset, add, commit_message="one", repo_type="dataset")
     listed = list(stock_api.list_repo_tree(dataset, "many", repo_type="dataset"))
     assert len(listed) == 1100
     expanded = list(stock_api.list_repo_tree(dataset, "many", repo_type="dataset", expand=True))

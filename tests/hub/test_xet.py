@@ -48,9 +48,12 @@ def upload(token_url: Callable[[str], str], local_hub: LocalHub) -> Callable[...
     return send
 
 
-@pytest.mark.parametrize("content", [TEXT, FLOATS, NOISE, TEXT + NOISE + FLOATS], ids=["text", "floats", "noise", "all"])
+@pytest.mark.parametrize(
+    "content", [TEXT, FLOATS, NOISE, TEXT + NOISE + FLOATS], ids=["text", "floats", "noise", "all"]
+)
 def test_a_xet_client_reads_what_a_xet_client_wrote(
-    content: bytes, upload: Callable[..., hf_xet.XetFileInfo], token_url: Callable[[str], str], local_hub: LocalHub, tmp_path: Path
+    content: bytes, upload: Callable[..., hf_xet.XetFileInfo], token_url: Callable[[str], str], local_hub:
+        LocalHub, tmp_path: Path
 ) -> None:  # fmt: skip
     info = upload(content)
     headers = {"Authorization": f"Bearer {local_hub.token}"}
@@ -108,7 +111,7 @@ def test_a_sha256_that_is_not_that_of_the_content_is_refused(
     upload: Callable[..., hf_xet.XetFileInfo], http: requests.Session, local_hub: LocalHub, dataset: str
 ) -> None:
     claimed = hashlib.sha256(b"something else").hexdigest()
-    with pytest.raises(Exception, match="sha256|400|Bad Request"):
+    with pytest.raises(Exception, match=r"sha256|400|Bad Request"):
         upload(NOISE, claimed)
     lines = (
         '{"key": "header", "value": {"summary": "s"}}\n'

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from running import clean_environment
 
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
@@ -28,6 +29,7 @@ def hub(tmp_path: Path) -> Iterator[LocalHub]:
 
 def run(code: str, hub: LocalHub, folder: Path) -> str:
     environment = {
+        **clean_environment(),
         "HF_ENDPOINT": hub.endpoint,
         "HF_TOKEN": hub.token,
         "HF_HOME": str(folder / "home"),

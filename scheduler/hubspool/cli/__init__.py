@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from hubspool import __version__
-from hubspool.cli import hub
+from hubspool.cli import doctor, flush, hub, login, status
 from hubspool.errors import HubspoolError
 from hubspool.settings import Settings
 
-_COMMANDS = (hub,)
+_COMMANDS = (flush, status, doctor, login, hub)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

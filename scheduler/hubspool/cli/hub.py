@@ -17,9 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Serve a Hub from a folder until SIGTERM or Ctrl-C. The first line of stdout is its address; "
         "set HF_ENDPOINT to it.",
     )
-    parser.add_argument(
-        "--root", required=True, metavar="DIR", help="folder that keeps everything; made if missing"
-    )
+    parser.add_argument("--root", required=True, metavar="DIR", help="folder that keeps everything; made if missing")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="0 (default) for a free one")
     parser.add_argument(
@@ -63,4 +61,3 @@ def run(args: argparse.Namespace) -> int:
 def _fail(sentence: str) -> int:
     print(f"hubspool hub: {sentence}", file=sys.stderr)
     return 1
-

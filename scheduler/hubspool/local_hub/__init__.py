@@ -10,9 +10,9 @@ Layers, each knowing only the ones to its right: `server`, `app`, `faults` → `
 from __future__ import annotations
 
 try:
-    import dulwich
-    import pathspec
-    import starlette
+    import dulwich  # noqa: F401 - all four: what is missing is said once, here
+    import pathspec  # noqa: F401
+    import starlette  # noqa: F401
     import uvicorn  # noqa: F401
 except ImportError as error:
     raise ImportError(

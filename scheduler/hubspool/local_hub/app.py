@@ -75,9 +75,7 @@ class App:
                 if method in route.methods.split() or (method == "HEAD" and "GET" in route.methods):
                     return route, args
                 known = True
-        refusal = (
-            HubError(405, f"{method} is not for {path}") if known else HubError(404, f"Not found: {path}")
-        )
+        refusal = HubError(405, f"{method} is not for {path}") if known else HubError(404, f"Not found: {path}")
         return Route("", "", "", partial(_refuse, refusal)), {}
 
     def _call(self, route: Route, args: dict[str, str], exchange: _Exchange) -> Call:
@@ -85,9 +83,7 @@ class App:
         host = request.headers.get("host")
         return Call(self._services, route, args, request, f"http://{host}" if host else self._endpoint)
 
-    async def _answer(
-        self, call: Call, verdict: Verdict, exchange: _Exchange
-    ) -> Response:
+    async def _answer(self, call: Call, verdict: Verdict, exchange: _Exchange) -> Response:
         fault = verdict.fault
         if fault is not None and fault.delay:
             seconds = None if math.isinf(fault.delay) else fault.delay
@@ -120,7 +116,7 @@ class App:
             return _error_answer(error)
         except (ClientDisconnect, _ConnectionDropped):
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - the top of the handler's thread; the client gets a 500, the log the rest
             _log.exception("%s %s failed", call.request.method, call.request.scope["path"])
             return _error_answer(HubError(500, "Internal Error of the local Hub; its log says more"))
 
@@ -136,9 +132,7 @@ class App:
                     if await self._wait_outside(self._faults.wait_late, ticket, seconds):
                         await run_in_threadpool(call.route.handler, call)
             except HubError as error:
-                _log.info(
-                    "a late %s %s was refused: %s", call.request.method, call.request.scope["path"], error
-                )
+                _log.info("a late %s %s was refused: %s", call.request.method, call.request.scope["path"], error)
             finally:
                 read.set()
                 self._faults.end_late()
@@ -225,11 +219,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             given = {name.lower() for name in self.headers}
-            kept = [
-                (name, value)
-                for name, value in message["headers"]
-                if name.decode("latin-1").lower() not in given
-            ]
+            kept = [(name, value) for name, value in message["headers"] if name.decode("latin-1").lower() not in given]
             added = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
             message = {**message, "headers": kept + added}
         elif self.keep_bytes is not None:
@@ -254,6 +244,4 @@ class _Exchange:
         return self.scope["state"]["transport"]
 
     def record(self) -> RequestRecord:
-        return RequestRecord(
-            self.method, self.path, self._status, self._bytes_in, self._bytes_out, self.route
-        )
+        return RequestRecord(self.method, self.path, self._status, self._bytes_in, self._bytes_out, self.route)

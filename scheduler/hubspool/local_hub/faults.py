@@ -36,18 +36,20 @@ class Fault:
 
     What happens to them, combined as one likes:
 
-        delay: Seconds before anything else happens (`math.inf`: silence until the Hub stops or the faults are cleared).
-            A request whose client has gone by then does not take effect.
+        delay: Seconds before anything else happens (`math.inf`: silence until the Hub stops or the faults are
+            cleared). A request whose client has gone by then does not take effect.
         status: Answered with this status, `headers` and `body`.
         headers: Added to the answer, also to a real one.
         body: Of the answer; text or bytes, HTML or broken JSON as one likes.
         drop: The connection is reset in place of an answer.
-        applied: The request takes effect before `status` or `drop`: the client cannot know. Otherwise it does not.
-        late: The request is answered by `status`, or dropped, and takes effect this many seconds later; with `math.inf` when
-            `faults.release()` is called.
+        applied: The request takes effect before `status` or `drop`: the client cannot know. Otherwise it does
+            not.
+        late: The request is answered by `status`, or dropped, and takes effect this many seconds later; with
+            `math.inf` when `faults.release()` is called.
         keep_bytes: Only so many bytes of the answer's body are sent, then the connection ends.
         stale: Reads are answered from the state this many commits ago.
-        limit: A rate limit over the matching requests, with the headers that the Hub sends. `times` does not count.
+        limit: A rate limit over the matching requests, with the headers that the Hub sends. `times` does not
+            count.
     """
 
     route: str | tuple[str, ...] | None = None
@@ -101,7 +103,7 @@ class _Armed:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to happen to one request: at most one fault, and the rate limit headers that go with the answer."""
+    """What is to happen to one request: at most one fault; rate limit headers go with the answer."""
 
     fault: Fault | None
     headers: Mapping[str, str]
@@ -129,7 +131,7 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """Disarm all faults and end their delays; hits are kept, and late requests still wait for `release()`."""
+        """Disarm all faults and end their delays; hits are kept, late requests still wait for `release()`."""
         with self._changed:
             self._armed.clear()
             self._cleared.set()
@@ -147,7 +149,7 @@ class Faults:
             return self._changed.wait_for(lambda: len(self._hits) >= count, timeout)
 
     def release(self, *, timeout: float = 30) -> bool:
-        """Apply the late requests now and wait until they took effect; False when that takes over `timeout` seconds."""
+        """Apply the late requests now and wait until they took effect; False after `timeout` seconds."""
         with self._changed:
             self._releases += 1
             self._changed.notify_all()
@@ -175,9 +177,7 @@ class Faults:
     def _due(armed: _Armed) -> Fault | None:
         armed.seen += 1
         number = armed.seen - armed.fault.after
-        return (
-            armed.fault if number > 0 and (armed.fault.times is None or number <= armed.fault.times) else None
-        )
+        return armed.fault if number > 0 and (armed.fault.times is None or number <= armed.fault.times) else None
 
     @staticmethod
     def _over_limit(armed: _Armed, headers: dict[str, str]) -> Fault | None:
@@ -202,7 +202,7 @@ class Faults:
             return self._releases
 
     def wait_late(self, ticket: int, seconds: float) -> bool:
-        """Wait until a late request is due; False when the Hub stops first. Blocks: not for the event loop."""
+        """Wait until a late request is due; False when the Hub stops first. Not for the event loop."""
         with self._changed:
             timeout = None if math.isinf(seconds) else seconds
             self._changed.wait_for(lambda: self._stopped or self._releases > ticket, timeout)

@@ -1,7 +1,7 @@
 """Fixtures for tests that talk to a Hub. Load with `pytest_plugins = ["hubspool.local_hub.pytest_plugin"]`.
 
-Not guaranteed: `huggingface_hub` reads HF_ENDPOINT and HF_HOME once, when it is imported; pass `endpoint=hub.endpoint` to its
-HfApi, or use a subprocess.
+Not guaranteed: `huggingface_hub` reads HF_ENDPOINT and HF_HOME once, when it is imported; pass
+`endpoint=hub.endpoint` to its HfApi, or use a subprocess.
 """
 
 from __future__ import annotations

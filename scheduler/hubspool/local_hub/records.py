@@ -58,9 +58,7 @@ class RequestLog:
         """The requests of these routes."""
         return [record for record in self if record.route in routes]
 
-    def wait_for(
-        self, wanted: Callable[[RequestRecord], bool], *, count: int = 1, timeout: float = 30
-    ) -> bool:
+    def wait_for(self, wanted: Callable[[RequestRecord], bool], *, count: int = 1, timeout: float = 30) -> bool:
         """Wait until `count` recorded requests are wanted ones; False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: sum(map(wanted, self._records)) >= count, timeout)

@@ -22,7 +22,7 @@ from hubspool.local_hub.app import App
 from hubspool.local_hub.faults import Faults
 from hubspool.local_hub.records import RequestLog
 from hubspool.local_hub.services.hub import Services
-from hubspool.local_hub.storage.accounts import DEFAULT_USER, User
+from hubspool.local_hub.storage.accounts import DEFAULT_USER, Accounts, User
 from hubspool.local_hub.storage.disk import Disk
 
 START_SECONDS = STOP_SECONDS = 30
@@ -47,12 +47,12 @@ class PortInUseError(OSError):
 class LocalHub:
     """A Hub on this machine, served by a thread of this process.
 
-    Not guaranteed: it is no copy of the Hub. Pull requests, organizations, gated repositories, `git push` and most of the
-    website are missing; everybody who can reach the address can read public repositories.
+    Not guaranteed: it is no copy of the Hub. Pull requests, organizations, gated repositories, `git push` and
+    most of the website are missing; everybody who can reach the address can read public repositories.
 
     Args:
-        root: Folder that keeps everything and may be opened again later; None for a temporary one that is removed by
-            `stop()`, for which nothing is fsynced.
+        root: Folder that keeps everything and may be opened again later; None for a temporary one that is
+            removed by `stop()`, for which nothing is fsynced.
         host: Address to listen on. Anything but loopback needs `users`.
         port: 0 for a free one.
         users: `User` objects or `NAME:TOKEN[:read|write|none]`; None for `local` with the token `hf_local`.
@@ -82,8 +82,10 @@ class LocalHub:
                 "Name the users (--user NAME:TOKEN), or listen on 127.0.0.1."
             )
         self.users = tuple(
-            user if isinstance(user, User) else User.parse(user) for user in (users or (DEFAULT_USER,))
+            user if isinstance(user, User) else User.parse(user)
+            for user in ((DEFAULT_USER,) if users is None else users)
         )
+        self._accounts = Accounts(self.users)
         self.requests = RequestLog()
         self.faults = Faults()
         self._root = Path(root) if root is not None else None
@@ -131,7 +133,7 @@ class LocalHub:
         disk = Disk(root, durable=self._root is not None)
         try:
             disk.lock()
-            services = Services.open(disk, self.users, xet=self._xet, lfs_part_size=self._lfs_part_size)
+            services = Services.open(disk, self._accounts, xet=self._xet, lfs_part_size=self._lfs_part_size)
         except BaseException:
             listener.close()
             disk.unlock()
@@ -139,9 +141,7 @@ class LocalHub:
         host, port = listener.getsockname()[:2]
         endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         server = _Server(App(services, endpoint, self.faults, self.requests))
-        thread = threading.Thread(
-            target=server.run, args=([listener],), name="hubspool-local-hub", daemon=True
-        )
+        thread = threading.Thread(target=server.run, args=([listener],), name="hubspool-local-hub", daemon=True)
         self._port = port  # a Hub that starts again is found where it was
         self._running = _Running(endpoint, disk, services, server, thread)
         self.faults.start()

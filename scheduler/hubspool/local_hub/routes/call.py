@@ -42,7 +42,8 @@ class Route:
     Attributes:
         name: What faults and request records call it.
         methods: Separated by spaces.
-        pattern: Matched against the raw path, since a revision may hold an encoded slash; groups reach the handler decoded.
+        pattern: Matched against the raw path, since a revision may hold an encoded slash; groups reach the
+            handler decoded.
         handler: Runs in a worker thread, so it may block.
         limit: Bytes of the body; more is answered with 413.
     """

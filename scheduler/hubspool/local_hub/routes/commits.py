@@ -62,9 +62,9 @@ def history(call: Call) -> Response:
     limit = call.limit(50)
     records = list(islice(repo.git.history(repo.revision(start)), limit + 1))
     following = records[limit].oid if len(records) > limit else None
-    formatted = "formatted" in call.request.query_params.getlist(
-        "expand[]"
-    ) + call.request.query_params.getlist("expand")
+    formatted = "formatted" in call.request.query_params.getlist("expand[]") + call.request.query_params.getlist(
+        "expand"
+    )
     return ok(
         [_describe(record, formatted=formatted) for record in records[:limit]],
         headers=call.next_link(following),
@@ -73,7 +73,8 @@ def history(call: Call) -> Response:
 
 def _describe(record: CommitRecord, *, formatted: bool) -> dict[str, object]:
     text = {"title": title(record), "message": record.message.partition("\n")[2].strip("\n")}
-    described: dict[str, object] = {"id": record.oid, **text, "authors": [{"user": record.author}], "date": iso(record.date)}
+    authors = [{"user": record.author}]
+    described: dict[str, object] = {"id": record.oid, **text, "authors": authors, "date": iso(record.date)}
     return {**described, "formatted": text} if formatted else described
 
 

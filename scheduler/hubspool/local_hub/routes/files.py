@@ -54,9 +54,7 @@ def resolve(call: Call) -> Response:
         media_type = "text/plain"  # nothing that a visitor uploaded is shown as a page of this Hub
     pointer = file.pointer
     if pointer is None:
-        return content_answer(
-            call, file.size, lambda start, end: iter((file.blob[start:end],)), headers, media_type
-        )
+        return content_answer(call, file.size, lambda start, end: iter((file.blob[start:end],)), headers, media_type)
     if call.services.contents.size(pointer.sha256) != pointer.size:
         raise entry_not_found(commit, f"The content of {file.path!r} is not on this Hub")
     headers.update({"ETag": f'"{pointer.sha256}"', "X-Linked-ETag": f'"{pointer.sha256}"'})
@@ -72,9 +70,7 @@ def raw(call: Call) -> Response:
     commit = call.commit_of(repo)
     file = files.open_file(repo, commit, call.args["path"])
     headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"'}
-    return content_answer(
-        call, len(file.blob), lambda start, end: iter((file.blob[start:end],)), headers, "text/plain"
-    )
+    return content_answer(call, len(file.blob), lambda start, end: iter((file.blob[start:end],)), headers, "text/plain")
 
 
 ROUTES = [

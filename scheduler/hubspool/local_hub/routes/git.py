@@ -87,9 +87,7 @@ class _OneRepository(Backend):
         return self._repo.git.repo
 
 
-def _handler(
-    repo: Repository, source: IO[bytes], out: IO[bytes], *, advertise_refs: bool
-) -> UploadPackHandler:
+def _handler(repo: Repository, source: IO[bytes], out: IO[bytes], *, advertise_refs: bool) -> UploadPackHandler:
     protocol = ReceivableProtocol(source.read, out.write)
     return UploadPackHandler(
         _OneRepository(repo), [repo.id], protocol, stateless_rpc=True, advertise_refs=advertise_refs

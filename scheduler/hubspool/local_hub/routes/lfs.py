@@ -29,9 +29,7 @@ def batch(call: Call) -> Response:
     # one transfer for the whole answer: parts only where an object is too large for one request
     part_size = call.services.lfs_part_size
     wanted = [_object(item) for item in objects]
-    parts = (
-        upload and "multipart" in body.get("transfers", ()) and any(size > part_size for _, size in wanted)
-    )
+    parts = upload and "multipart" in body.get("transfers", ()) and any(size > part_size for _, size in wanted)
     describe = _upload if upload else _download
     answer = [describe(call, oid, size, parts) for oid, size in wanted]
     return _answer({"transfer": "multipart" if parts else "basic", "hash_algo": "sha256", "objects": answer})
@@ -49,12 +47,7 @@ def _check_access(call: Call, *, write: bool) -> None:
 def _object(item: object) -> tuple[str, int]:
     if isinstance(item, dict):
         oid, size = item.get("oid"), item.get("size")
-        if (
-            isinstance(oid, str)
-            and re.fullmatch(r"[0-9a-f]{64}", oid)
-            and isinstance(size, int)
-            and size >= 0
-        ):
+        if isinstance(oid, str) and re.fullmatch(r"[0-9a-f]{64}", oid) and isinstance(size, int) and size >= 0:
             return oid, size
     raise HubError(422, f"Not an LFS object: {item!r}")
 
@@ -124,9 +117,7 @@ def get(call: Call) -> Response:
     if size is None:
         raise HubError(404, "Object does not exist")
     headers = {"ETag": f'"{oid}"'}
-    return content_answer(
-        call, size, lambda a, b: contents.read(oid, a, b), headers, "application/octet-stream"
-    )
+    return content_answer(call, size, lambda a, b: contents.read(oid, a, b), headers, "application/octet-stream")
 
 
 def no_locks(_call: Call) -> Response:
@@ -143,9 +134,7 @@ ROUTES = [
     Route("lfs-verify", "POST", rf"{_LFS}/verify", verify),
     Route("lfs-locks", "GET POST", rf"{_LFS}/locks(?:/.*)?", no_locks),
     Route("lfs-put", "PUT", rf"/lfs/objects/{_OID}", put, Body.DISK, MAX_OBJECT),
-    Route(
-        "lfs-part", "PUT", rf"/lfs/parts/{_OID}/(?P<number>[1-9]\d{{0,4}})", put_part, Body.DISK, MAX_OBJECT
-    ),
+    Route("lfs-part", "PUT", rf"/lfs/parts/{_OID}/(?P<number>[1-9]\d{{0,4}})", put_part, Body.DISK, MAX_OBJECT),
     Route("lfs-complete", "POST", rf"/lfs/complete/{_OID}", complete),
     Route("lfs-get", "GET", rf"/lfs/objects/{_OID}", get),
 ]

@@ -15,14 +15,13 @@ from hubspool.local_hub.services.repositories import REPO_TYPES, Repository, Rep
 from hubspool.local_hub.storage.git_store import Entry
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
-# Fields of `?expand=` that have no meaning on this machine are answered with what an untouched repository has.
-_EMPTY: dict[str, object] = {
-    "baseModels": None, "cardData": None, "config": None, "datasets": [], "description": "", "citation": None, "model-index": None,
-    "paperswithcode_id": None, "pipeline_tag": None, "resourceGroup": None, "safetensors": None, "gguf": None, "spaces": [],
-    "subdomain": None, "library_name": None, "mask_token": None, "widgetData": None, "childrenModelCount": 0,
-    "inference": None, "inferenceProviderMapping": None, "transformersInfo": None, "trendingScore": 0, "models": [],
-    "downloadsAllTime": 0, "usedStorage": 0, "security": None, "evalResults": [], "eval_results": [], "arxivIds": [], "isTraditional": False,
-}  # fmt: skip
+# Fields of `?expand=` that the real Hub knows and that have no meaning on this machine: answered with null.
+_FOREIGN = re.findall(
+    r"[\w-]+",
+    "arxivIds baseModels childrenModelCount citation config datasets description downloadsAllTime evalResults gguf "
+    "inference inferenceProviderMapping library_name mask_token model-index models paperswithcode_id pipeline_tag "
+    "resourceGroup safetensors security spaces subdomain transformersInfo trendingScore usedStorage widgetData",
+)
 
 
 def whoami(call: Call) -> Response:
@@ -70,9 +69,7 @@ def create(call: Call) -> Response:
     private = body.get("visibility") == "private" or body.get("private") is True
     url = f"{call.endpoint}/{url_prefix(kind)}{repo_id}"
     try:
-        repo = call.services.repositories.create(
-            call.user, kind, repo_id, private=private, sdk=body.get("sdk")
-        )
+        repo = call.services.repositories.create(call.user, kind, repo_id, private=private, sdk=body.get("sdk"))
     except HubError as error:
         if error.status == 409:
             error.fields["url"] = url  # clients with exist_ok read it from the refusal
@@ -101,7 +98,7 @@ def info(call: Call) -> Response:
     expand = query.getlist("expand") + query.getlist("expand[]")
     described = _describe(call, repo, expand)
     if expand:
-        known = {**_EMPTY, **described}
+        known = {**dict.fromkeys(_FOREIGN), **described}
         if unknown := [name for name in expand if name not in known]:
             raise HubError(400, f"Invalid expand value: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
         described = {name: known[name] for name in known if name in ("_id", "id", *expand)}

@@ -97,8 +97,7 @@ def reconstruction(call: Call) -> Response:
     answer: dict[str, object] = {
         "offset_into_first_range": pieces[0].skip if pieces else 0,
         "terms": [
-            {"hash": p.xorb, "unpacked_length": p.length, "range": {"start": p.first, "end": p.last}}
-            for p in pieces
+            {"hash": p.xorb, "unpacked_length": p.length, "range": {"start": p.first, "end": p.last}} for p in pieces
         ],
     }
     newest = "/v2/" in call.request.scope["raw_path"].decode()
@@ -136,9 +135,7 @@ def xorb_data(call: Call) -> Response:
     if not path.exists():
         raise HubError(404, "No such xorb")
     size = path.stat().st_size
-    return content_answer(
-        call, size, lambda start, end: read_range(path, start, end), {}, "application/octet-stream"
-    )
+    return content_answer(call, size, lambda start, end: read_range(path, start, end), {}, "application/octet-stream")
 
 
 def telemetry(call: Call) -> Response:

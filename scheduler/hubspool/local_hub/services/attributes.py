@@ -24,9 +24,7 @@ _SPECIAL = re.compile(r"[*?\[]")
 
 def default_attributes(repo_type: str) -> str:
     """The `.gitattributes` that a new repository of this type starts with."""
-    lines = [
-        f"{glob} {LFS}" for glob in _COMMON.format(more="*.lz4 *.mds " * (repo_type == "dataset")).split()
-    ]
+    lines = [f"{glob} {LFS}" for glob in _COMMON.format(more="*.lz4 *.mds " * (repo_type == "dataset")).split()]
     if repo_type == "dataset":
         for title, globs in _MEDIA.items():
             lines += [f"# {title}", *(f"{glob} {LFS}" for glob in globs.split())]

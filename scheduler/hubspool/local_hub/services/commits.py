@@ -135,13 +135,9 @@ def _pointer(path: str, value: dict[str, Any], contents: Contents) -> Pointer:
     oid = str(value.get("oid"))
     size = contents.size(oid) if value.get("algo", "sha256") == "sha256" and oid.isalnum() else None
     if size is None:
-        raise HubError(
-            400, f"The LFS object {oid} of {path!r} was not uploaded. Upload it before the commit."
-        )
+        raise HubError(400, f"The LFS object {oid} of {path!r} was not uploaded. Upload it before the commit.")
     if value.get("size") is not None and value["size"] != size:
-        raise HubError(
-            400, f"The LFS object {oid} of {path!r} has {size} bytes, the commit says {value['size']}."
-        )
+        raise HubError(400, f"The LFS object {oid} of {path!r} has {size} bytes, the commit says {value['size']}.")
     return Pointer(oid, size)
 
 
@@ -170,8 +166,8 @@ def apply(repo: Repository, branch: str, request: CommitRequest, author: str) ->
     """Make the commit on a branch; returns its id. The branch moves last.
 
     Raises:
-        HubError: 404 for an unknown branch or a deleted path that is not there, 412 when the branch moved on, 422 when a
-            file and a folder would share a path.
+        HubError: 404 for an unknown branch or a deleted path that is not there, 412 when the branch moved on,
+            422 when a file and a folder would share a path.
     """
     ref = branch if branch.startswith("refs/") else f"{BRANCHES}{branch}"
     with repo.changing():
@@ -199,9 +195,7 @@ def _cover_by_rules(git: GitStore, edit: TreeEdit, paths: list[str]) -> None:
     blob = edit.blob(".gitattributes")
     text = git.blob(blob).decode("utf-8", "replace") if blob is not None else ""
     attributes = Attributes(text)
-    missing = [
-        lfs_rule(path) for path in paths if edit.blob(path) is not None and not attributes.is_lfs(path)
-    ]
+    missing = [lfs_rule(path) for path in paths if edit.blob(path) is not None and not attributes.is_lfs(path)]
     if missing:
         start = text if text.endswith("\n") or not text else text + "\n"
         edit.set(".gitattributes", git.add_blob((start + "\n".join(dict.fromkeys(missing)) + "\n").encode()))

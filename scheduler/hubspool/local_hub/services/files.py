@@ -80,9 +80,7 @@ def list_folder(
     return Page(entries, str(start + limit) if len(found) > limit else None)
 
 
-def describe_paths(
-    repo: Repository, commit: str, paths: Iterable[str], *, expand: bool
-) -> list[dict[str, object]]:
+def describe_paths(repo: Repository, commit: str, paths: Iterable[str], *, expand: bool) -> list[dict[str, object]]:
     """The entries at these paths; what is not there is left out."""
     root = repo.git.commit(commit).root
     found = (repo.git.entry(root, path.strip("/")) for path in dict.fromkeys(paths))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hubspool.local_hub.services.content import Contents
 from hubspool.local_hub.services.repositories import Repositories
-from hubspool.local_hub.storage.accounts import Accounts, User
+from hubspool.local_hub.storage.accounts import Accounts
 from hubspool.local_hub.storage.disk import Disk
 from hubspool.local_hub.storage.lfs_store import LfsStore
 from hubspool.local_hub.storage.signing import Signer
@@ -19,8 +18,8 @@ class Services:
     """The parts of a running Hub.
 
     Attributes:
-        store_id: Part of the CAS address. Random per root, because a client's cache that remembers chunks of a wiped store
-            at the same address fails for ever.
+        store_id: Part of the CAS address. Random per root, because a client's cache that remembers chunks of
+            a wiped store at the same address fails for ever.
         xet: Whether Xet tokens are given out; without them clients use LFS.
         lfs_part_size: Bytes; larger LFS uploads go in parts of this size when the client knows how.
     """
@@ -35,11 +34,11 @@ class Services:
     lfs_part_size: int
 
     @classmethod
-    def open(cls, disk: Disk, users: Iterable[User], *, xet: bool, lfs_part_size: int) -> Services:
+    def open(cls, disk: Disk, accounts: Accounts, *, xet: bool, lfs_part_size: int) -> Services:
         """Open the folder, which must be locked, and read its indexes."""
         return cls(
             disk=disk,
-            accounts=Accounts(users),
+            accounts=accounts,
             signer=Signer(disk.once("secret", 32)),
             repositories=Repositories(disk),
             contents=Contents(LfsStore(disk), XetStore(disk)),

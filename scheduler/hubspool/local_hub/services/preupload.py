@@ -14,9 +14,7 @@ from hubspool.local_hub.services.commits import MAX_REGULAR
 from hubspool.local_hub.services.content import Pointer
 from hubspool.local_hub.services.repositories import Repository
 
-BINARY_FROM = (
-    1 << 20
-)  # bytes; the real Hub's border is not published, small binary files have been seen to pass
+BINARY_FROM = 1 << 20  # bytes; the real Hub's border is not published, small binary files have been seen to pass
 SAMPLE = 512  # bytes of each file that clients send
 
 
@@ -48,15 +46,11 @@ class Preupload:
         self._root = repo.git.commit(commit).root
         ignore = gitignore if gitignore is not None else self._text(".gitignore")
         self._ignore = GitIgnoreSpec.from_lines(ignore.splitlines())
-        self._attributes = Attributes(
-            gitattributes if gitattributes is not None else self._text(".gitattributes")
-        )
+        self._attributes = Attributes(gitattributes if gitattributes is not None else self._text(".gitattributes"))
 
     def _text(self, path: str) -> str:
         entry = self._git.entry(self._root, path)
-        return (
-            "" if entry is None or entry.is_folder else self._git.blob(entry.oid).decode("utf-8", "replace")
-        )
+        return "" if entry is None or entry.is_folder else self._git.blob(entry.oid).decode("utf-8", "replace")
 
     def judge(self, candidate: Candidate) -> Verdict:
         """Decide by rules, size and the first bytes only, so that the same file always gets the same answer."""

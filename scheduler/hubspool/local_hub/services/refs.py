@@ -36,10 +36,7 @@ def _create(repo: Repository, prefix: str, name: str, commit: str) -> None:
     with repo.changing():
         if repo.git.ref(ref) is not None:
             raise HubError(409, f"Reference {ref} already exists")
-        if any(
-            f"{other}/".startswith(f"{name}/") or name.startswith(f"{other}/")
-            for other in repo.git.refs(prefix)
-        ):
+        if any(f"{other}/".startswith(f"{name}/") or name.startswith(f"{other}/") for other in repo.git.refs(prefix)):
             raise HubError(409, f"Reference {ref} cannot exist beside one that contains it")
         repo.git.set_ref(ref, commit)
 

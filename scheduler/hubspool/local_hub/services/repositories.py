@@ -132,9 +132,7 @@ class Repositories:
                 self._open[path] = Repository(self._disk, path, repo_type, repo_id)
             return self._open[path]
 
-    def find(
-        self, user: User | None, repo_type: RepoType, repo_id: str, *, write: bool = False
-    ) -> Repository:
+    def find(self, user: User | None, repo_type: RepoType, repo_id: str, *, write: bool = False) -> Repository:
         """The repository, if `user` may read (or write) it.
 
         Raises:
@@ -166,14 +164,8 @@ class Repositories:
             HubError: 400 for a bad name, 401 or 403 without the right, 409 when it exists.
         """
         namespace, _, name = repo_id.partition("/")
-        if (
-            not _NAME.fullmatch(name)
-            or any(bad in name for bad in ("--", ".."))
-            or name.endswith((".git", ".ipynb"))
-        ):
-            raise HubError(
-                400, f"Invalid repository name {name!r}: use letters, digits, '-', '_' and '.', at most 96."
-            )
+        if not _NAME.fullmatch(name) or any(bad in name for bad in ("--", "..")) or name.endswith((".git", ".ipynb")):
+            raise HubError(400, f"Invalid repository name {name!r}: use letters, digits, '-', '_' and '.', at most 96.")
         check_writer(user, namespace)
         if repo_type == "space" and sdk not in ("gradio", "docker", "static", "streamlit"):
             raise HubError(400, f"A Space needs an sdk: gradio, docker, static or streamlit, not {sdk!r}.")
@@ -183,9 +175,7 @@ class Repositories:
                 raise HubError(409, f"You already created this {repo_type} repo")
             temporary = self._disk.temporary_path()
             GitStore.init(temporary)
-            settings = Settings(
-                secrets.token_hex(12), private, iso(datetime.now(timezone.utc).timestamp()), sdk
-            )
+            settings = Settings(secrets.token_hex(12), private, iso(datetime.now(timezone.utc).timestamp()), sdk)
             (temporary / _SETTINGS).write_text(json.dumps(asdict(settings)), encoding="utf-8")
             git = GitStore(self._disk, temporary)
             _first_commit(git, repo_type, name, namespace, sdk)
@@ -217,9 +207,7 @@ class Repositories:
 
 def may_read(user: User | None, repo: Repository) -> bool:
     """Public repositories are for everybody, private ones for their owner."""
-    return not repo.settings.private or (
-        user is not None and user.name == repo.namespace and user.role != "none"
-    )
+    return not repo.settings.private or (user is not None and user.name == repo.namespace and user.role != "none")
 
 
 def check_writer(user: User | None, namespace: str) -> None:
@@ -231,9 +219,7 @@ def check_writer(user: User | None, namespace: str) -> None:
     if user is None:
         raise login_needed()
     if user.role != "write":
-        raise HubError(
-            403, f"You don't have the rights to write to {namespace!r}: this token's role is {user.role!r}."
-        )
+        raise HubError(403, f"You don't have the rights to write to {namespace!r}: this token's role is {user.role!r}.")
     if user.name != namespace:
         raise HubError(403, f"You don't have the rights to write to {namespace!r}: you are {user.name!r}.")
 

@@ -1,8 +1,9 @@
 """Bare git repositories, written so that a killed process leaves every one of them whole.
 
-dulwich knows the objects, the history and the wire protocol; the writing is ours. Its own writers take `<file>.lock` files, and
-one that a kill leaves behind blocks the branch (or the object) for ever. Here a file is made elsewhere and renamed, objects
-first, the branch last; two writers of one branch are kept apart by the caller's lock.
+dulwich knows the objects, the history and the wire protocol; the writing is ours. Its own writers take
+`<file>.lock` files, and one that a kill leaves behind blocks the branch (or the object) for ever. Here a file
+is made elsewhere and renamed, objects first, the branch last; two writers of one branch are kept apart by the
+caller's lock.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class CommitRecord:
 class GitStore:
     """One bare repository.
 
-    Thread-safety: reading and adding objects from any thread; refs are set under the caller's lock for the repository.
+    Thread-safety: reading and adding objects from any thread; refs are set under the caller's lock for the
+    repository.
     """
 
     CACHED = 4096  # small objects kept in memory: trees and what listings need

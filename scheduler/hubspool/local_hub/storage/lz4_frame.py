@@ -1,9 +1,9 @@
 """A decoder for LZ4 frames, the compression of Xet chunks.
 
-Own code because the two packages that could do it are not dependencies of the local Hub: `lz4` would be one for 60 lines,
-pyarrow 40 MB. Running hf_xet against our own CAS was the other way; it kept large content twice and made requests to
-itself. Format: LZ4 frame 1.6.x and LZ4 block format documents. Checksums are skipped: the sha256 of the whole file is
-verified by the caller.
+For Hubs without pyarrow, whose decoder is faster: neither that nor `lz4` is worth a dependency of the local Hub for
+60 lines. Running hf_xet against our own CAS was the other way; it kept large content twice and made requests to
+itself. Format: the LZ4 frame and block format documents. Checksums are skipped: the caller verifies the sha256 of the
+whole file.
 """
 
 from __future__ import annotations

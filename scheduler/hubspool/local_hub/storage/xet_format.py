@@ -65,12 +65,7 @@ def scan_xorb(file: BinaryIO) -> XorbLayout:
             break
         packed = int.from_bytes(header[1:4], "little")
         unpacked = int.from_bytes(header[5:8], "little")
-        if (
-            len(header) < _CHUNK_HEADER
-            or header[0] != 0
-            or header[4] > 2
-            or position + _CHUNK_HEADER + packed > size
-        ):
+        if len(header) < _CHUNK_HEADER or header[0] != 0 or header[4] > 2 or position + _CHUNK_HEADER + packed > size:
             raise ValueError(f"no chunk header at byte {position}")
         offsets.append(position + _CHUNK_HEADER + packed)
         starts.append(starts[-1] + unpacked)
@@ -111,7 +106,7 @@ def _unpack(scheme: int, data: bytes, size: int) -> bytes:
 
 @functools.cache
 def _lz4() -> Callable[[bytes, int], bytes]:
-    """pyarrow's decoder where it is installed (it always is beside `datasets`); ours reads text at about 11 MB/s."""
+    """The decoder of pyarrow where it is installed (always beside `datasets`); ours reads text at 11 MB/s."""
     try:
         import pyarrow
     except ImportError:
@@ -152,20 +147,17 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class XorbEntry:
-    """One xorb of a shard; `section` is its part of the shard as it was sent."""
+    """One xorb of a shard; `section` is its part of the shard as it was sent, `offset` where that begins."""
 
     hash: bytes
     section: bytes
+    offset: int
 
     def askable_chunks(self, first_of_files: frozenset[int]) -> Iterator[bytes]:
         """The chunks that clients ask for: flagged ones, every 1024th by hash, the first of a file."""
         for index in range(len(self.section) // _RECORD - 1):
             chunk, _start, _size, flags = struct.unpack_from("<32sIII", self.section, _RECORD * (index + 1))
-            if (
-                flags & _IS_DEDUP_CHUNK
-                or index in first_of_files
-                or int.from_bytes(chunk[24:], "little") % 1024 == 0
-            ):
+            if flags & _IS_DEDUP_CHUNK or index in first_of_files or int.from_bytes(chunk[24:], "little") % 1024 == 0:
                 yield chunk
 
 
@@ -219,7 +211,7 @@ def _parse_xorbs(data: bytes, position: int) -> Iterator[XorbEntry]:
         end = position + _RECORD * (count + 1)
         if end > len(data):
             raise ValueError("the shard is cut short")
-        yield XorbEntry(xorb_hash, data[position:end])
+        yield XorbEntry(xorb_hash, data[position:end], position)
         position = end
 
 

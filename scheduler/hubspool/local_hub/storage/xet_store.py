@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from hubspool.local_hub.storage.xet_format import (
     FileEntry,
     Shard,
     Term,
-    XorbEntry,
     XorbLayout,
     chunk_at,
     dedup_shard,
@@ -26,6 +26,8 @@ from hubspool.local_hub.storage.xet_format import (
     spell,
     unspell,
 )
+
+_log = logging.getLogger("hubspool.local_hub")
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class Piece:
 class XetStore:
     """Xorbs and shards on disk; what is known about them in memory, read again from the shards at start.
 
-    Does not check that a xorb's name is the hash of its content: a client that lies about it harms the local Hub's
-    deduplication, and the sha256 check of the files that use it then refuses them. Nothing is ever removed.
+    Does not check that a xorb's name is the hash of its content: a client that lies about it harms the local
+    Hub's deduplication, and the sha256 check of the files that use it then refuses them. Nothing is ever
+    removed.
 
     Thread-safety: every method may be called from any thread; `_lock` guards the indexes.
     """
@@ -67,7 +70,10 @@ class XetStore:
         self._digests = _PrefixDigests()
         self.layout = functools.lru_cache(maxsize=512)(self._scan)
         for path in sorted((disk.root / "xet" / "shards").glob("*")):
-            self._index(parse_shard(path.read_bytes()), path)
+            try:
+                self._index(parse_shard(path.read_bytes()), path)
+            except ValueError as error:  # the disk's fault: what was sent broken was refused
+                _log.warning("Shard %s is damaged; its files cannot be read: %s", path, error)
 
     # -- xorbs
 
@@ -115,36 +121,25 @@ class XetStore:
             if not self.has_xorb(name):
                 raise ValueError(f"xorb {name} is not here")
             starts = self.layout(name).starts
-            if (
-                not term.first < term.last < len(starts)
-                or starts[term.last] - starts[term.first] != term.length
-            ):
-                raise ValueError(
-                    f"xorb {name} has no chunks {term.first} to {term.last} of {term.length} bytes"
-                )
+            if not term.first < term.last < len(starts) or starts[term.last] - starts[term.first] != term.length:
+                raise ValueError(f"xorb {name} has no chunks {term.first} to {term.last} of {term.length} bytes")
         if entry.sha256 is not None and self._digests.sha256(self, entry.terms) != entry.sha256:
-            raise ValueError(
-                f"the content of file {spell(entry.hash)} does not have the sha256 {entry.sha256}"
-            )
+            raise ValueError(f"the content of file {spell(entry.hash)} does not have the sha256 {entry.sha256}")
 
     def _index(self, shard: Shard, path: Path) -> None:
         firsts = defaultdict(set)
         for entry in shard.files:
             if entry.terms:
                 firsts[entry.terms[0].xorb].add(entry.terms[0].first)
-        data = path.read_bytes() if shard.xorbs else b""
         with self._lock:
             for entry in shard.files:
                 self._files[entry.hash] = entry.terms
                 if entry.sha256 is not None:
                     self._by_sha256[entry.sha256] = entry.hash
             for xorb in shard.xorbs:
-                self._index_xorb(xorb, path, data, frozenset(firsts[xorb.hash]))
-
-    def _index_xorb(self, xorb: XorbEntry, path: Path, data: bytes, firsts: frozenset[int]) -> None:
-        self._sections[xorb.hash] = Section(path, data.index(xorb.section), len(xorb.section))
-        for chunk in xorb.askable_chunks(firsts):
-            self._chunks[chunk] = xorb.hash
+                self._sections[xorb.hash] = Section(path, xorb.offset, len(xorb.section))
+                for chunk in xorb.askable_chunks(frozenset(firsts[xorb.hash])):
+                    self._chunks[chunk] = xorb.hash
 
     def dedup_answer(self, chunk: str) -> bytes | None:
         """A shard that describes the xorb holding this chunk, None when no one may ask for it."""
@@ -205,8 +200,9 @@ class XetStore:
 class _PrefixDigests:
     """sha256 of files, without reading again what an earlier file began with.
 
-    A log that is pushed 600 times would otherwise be read 600 times from its first byte. Kept: the state of the digest some
-    chunks before the end of the newest files, because the last chunks change when a file grows.
+    A log that is pushed 600 times would otherwise be read 600 times from its first byte. Kept: the state of
+    the digest some chunks before the end of the newest files, because the last chunks change when a file
+    grows.
     """
 
     KEPT, BACK = 256, 3

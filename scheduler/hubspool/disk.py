@@ -1,0 +1,56 @@
+"""What kind of disk a folder is on: locks and fsync are not reliable on all of them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+#: File systems that live on another machine, or in a process of their own, as /proc/mounts names them.
+_REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "glusterfs", "lustre", "afs", "sshfs", "beegfs", "virtiofs")
+#: Local ones that happen to be served through FUSE.
+_LOCAL_FUSE = ("fuseblk", "fusectl", "fuse.fuse-overlayfs")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The mount that a folder is on.
+
+    Args:
+        mount: where it is mounted.
+        kind: name of the file system; "" where the system does not tell (not Linux).
+    """
+
+    mount: str
+    kind: str
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether locks and fsync can be relied on there, as far as the kind tells."""
+        return self.kind in _LOCAL_FUSE or not self.kind.startswith(_REMOTE)
+
+
+def disk_of(folder: Path, mounts: str | None = None) -> Disk:
+    """Return the disk that `folder` is on.
+
+    Args:
+        folder: an existing folder.
+        mounts: text in the form of /proc/mounts; read from there by default.
+    """
+    if mounts is None:
+        if not sys.platform.startswith("linux"):
+            return Disk("/", "")
+        try:
+            mounts = Path("/proc/mounts").read_text(encoding="utf-8")
+        except OSError:  # hidden from this process
+            return Disk("/", "")
+    best = Disk("", "")
+    path = folder.resolve()
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        mount = fields[1].replace("\\040", " ")
+        if path.is_relative_to(mount) and len(mount) >= len(best.mount):
+            best = Disk(mount, fields[2])
+    return best

@@ -1,0 +1,285 @@
+"""The ledger remembers what was sent, through kills, damage and several processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hubspool.ledger import FILE_NAME, SCHEMA_VERSION, Ledger
+from hubspool.part import Closed, Part
+from hubspool.scan import Stat
+from hubspool.target import Target
+
+TARGET = Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main")
+PART = Part("train.jsonl", 0, "data/train.jsonl", 0, 10, 1000.5, 3, "aa" * 32, "bb" * 20, 2)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path)
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob(f"{FILE_NAME}.*.kept"))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part("a", 0, "a", 0, 0, 0.0),
+        PART,
+        replace(PART, closed=Closed.UNKNOWN),
+        PART.sending(20, "cc" * 32, "dd" * 20, "push", 1001.25),
+        replace(PART, source="ö ' \" ;--/\u2028.jsonl", end=2**40),
+    ],
+    ids=["unsent", "sent", "closed", "in doubt", "odd name"],
+)
+def test_a_part_comes_back_as_it_was(part: Part, ledger: Ledger, tmp_path: Path) -> None:
+    key = ledger.target(TARGET, "data")
+    ledger.save(key, [part])
+    ledger.close()
+    assert Ledger(tmp_path).parts(key) == {part.source: [part]}
+
+
+def test_a_part_is_replaced_by_its_later_state_and_parts_come_in_order(ledger: Ledger) -> None:
+    key = ledger.target(TARGET, "data")
+    ledger.save(key, [replace(PART, number=number) for number in (10, 2, 1)])
+    ledger.save(key, [replace(PART, number=2, end=99), PART])
+    assert [(part.number, part.end) for part in ledger.parts(key)["train.jsonl"]] == [(0, 10), (1, 10), (2, 99), (10, 10)]
+
+
+def test_targets_know_nothing_of_each_other(ledger: Ledger) -> None:
+    others = [
+        replace(TARGET, endpoint="http://127.0.0.1:2"),
+        replace(TARGET, repo_type="model"),
+        replace(TARGET, repo_id="user/other"),
+        replace(TARGET, revision="dev"),
+    ]
+    keys = [ledger.target(TARGET, "data"), ledger.target(TARGET, ""), *(ledger.target(t, "data") for t in others)]
+    assert len(set(keys)) == 6
+    assert ledger.target(TARGET, "data") == keys[0]
+    ledger.save(keys[0], [PART])
+    ledger.settle(keys[0], [("x", Stat(1, 2, 3, 4))])
+    assert not any(ledger.parts(key) or ledger.settled(key) for key in keys[1:])
+
+
+def test_settled_files_and_the_repos_id_are_remembered_and_forgotten(ledger: Ledger, tmp_path: Path) -> None:
+    key = ledger.target(TARGET, "")
+    assert ledger.hub_id(key) is None
+    ledger.set_hub_id(key, "abc")
+    ledger.save(key, [PART])
+    ledger.settle(key, [("train.jsonl", Stat(1, 2**62, 3, 4)), ("b", Stat(5, 6, 7, 8))])
+    ledger.settle(key, [("b", Stat(9, 6, 7, 8))])
+    again = Ledger(tmp_path)
+    assert again.hub_id(key) == "abc"
+    assert again.settled(key) == {"train.jsonl": Stat(1, 2**62, 3, 4), "b": Stat(9, 6, 7, 8)}
+    again.forget(key, "train.jsonl")
+    assert list(ledger.settled(key)) == ["b"]
+    assert ledger.parts(key) == {}
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database, but long enough to be read as one" * 100])
+def test_a_file_that_is_no_database_is_kept_and_a_new_one_begun(
+    damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE_NAME).write_bytes(damage)
+    ledger = Ledger(tmp_path)
+    key = ledger.target(TARGET, "")
+    ledger.save(key, [PART])
+    assert Ledger(tmp_path).parts(key)
+    if damage:
+        (name,) = kept(tmp_path)
+        assert (tmp_path / name).read_bytes() == damage
+        assert name in caplog.text
+
+
+def test_pages_that_were_overwritten_are_noticed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    key = ledger.target(TARGET, "")
+    ledger.save(key, [replace(PART, number=number) for number in range(2000)])
+    ledger.close()
+    path = tmp_path / FILE_NAME
+    data = bytearray(path.read_bytes())
+    data[8192 : len(data) - 4096] = os.urandom(len(data) - 4096 - 8192)
+    path.write_bytes(data)
+    assert Ledger(tmp_path).parts(key) == {}
+    assert len(kept(tmp_path)) == 1
+
+
+def test_a_ledger_of_a_later_version_is_kept_untouched(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        db.execute(f"pragma user_version = {SCHEMA_VERSION + 1}")
+        db.execute("create table news (x)")
+    db.close()
+    Ledger(tmp_path)
+    (name,) = kept(tmp_path)
+    with sqlite3.connect(tmp_path / name) as db:
+        assert db.execute("select name from sqlite_master").fetchall() == [("news",)]
+    db.close()
+
+
+def test_two_damaged_ledgers_are_both_kept(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / FILE_NAME).write_bytes(b"damaged %d, not a database at all" % number * 100)
+        Ledger(tmp_path).close()
+    assert len(kept(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "message", ["database or disk is full", "disk I/O error", "unable to open database file", "database is locked"]
+)
+def test_an_error_that_may_pass_does_not_cost_the_ledger(
+    message: str, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk or too many open files say nothing about the file: given up, it would be missed."""
+    key = ledger.target(TARGET, "")
+    ledger.save(key, [PART])
+    connect, calls = Ledger._connect, []
+
+    def fail_once(path: Path) -> sqlite3.Connection:
+        calls.append(path)
+        if len(calls) == 1:
+            raise sqlite3.OperationalError(message)
+        return connect(path)
+
+    monkeypatch.setattr(Ledger, "_connect", staticmethod(fail_once))
+    try:
+        Ledger(tmp_path).close()
+    except sqlite3.OperationalError:
+        pass
+    monkeypatch.undo()
+    assert kept(tmp_path) == []
+    assert Ledger(tmp_path).parts(key) == {"train.jsonl": [PART]}
+
+
+def test_the_folder_id_outlives_the_ledger(ledger: Ledger, tmp_path: Path) -> None:
+    first = ledger.folder_id
+    ledger.close()
+    (tmp_path / FILE_NAME).unlink()
+    assert Ledger(tmp_path).folder_id == first
+    assert len(first) == 32
+
+
+def test_a_folder_id_that_was_cut_short_is_made_once(tmp_path: Path) -> None:
+    """A crash (or another process) between making the file and writing to it leaves it empty."""
+    (tmp_path / "folder_id").touch()
+    assert Ledger(tmp_path).folder_id == Ledger(tmp_path).folder_id
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from hubspool.ledger import Ledger
+from hubspool.part import Part
+from hubspool.target import Target
+ledger = Ledger(Path(sys.argv[1]))
+key = ledger.target(Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main"), "")
+for number in range(int(sys.argv[3])):
+    parts = [Part(sys.argv[2] + half, number, "p", 0, number, 0.0) for half in ("-left", "-right")]
+    ledger.save(key, parts)
+    print(number, flush=True)
+"""
+
+
+def start_writer(folder: Path, source: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITE, str(folder), source, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_several_processes_write_to_one_ledger(tmp_path: Path) -> None:
+    writers = [start_writer(tmp_path, f"w{number}", 40) for number in range(3)]
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    ledger = Ledger(tmp_path)
+    parts = ledger.parts(ledger.target(TARGET, ""))
+    assert {source: len(found) for source, found in parts.items()} == {
+        f"w{number}-{half}": 40 for number in range(3) for half in ("left", "right")
+    }
+    assert kept(tmp_path) == []
+
+
+def test_what_save_returned_for_is_there_after_a_kill_and_transactions_are_whole(tmp_path: Path) -> None:
+    writer = start_writer(tmp_path, "w", 1_000_000)
+    try:
+        assert writer.stdout is not None
+        while int(writer.stdout.readline()) < 50:
+            pass
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        rest, _ = writer.communicate(timeout=30)
+    told = 51 + rest.count("\n")
+    ledger = Ledger(tmp_path)
+    parts = ledger.parts(ledger.target(TARGET, ""))
+    left, right = parts["w-left"], parts["w-right"]
+    assert len(left) == len(right) in (told, told + 1)
+    assert kept(tmp_path) == []
+
+
+def test_writes_are_synced_before_they_return(ledger: Ledger) -> None:
+    settings = [ledger._db.execute(f"pragma {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    assert settings == ["wal", 2]  # 2 is FULL
+
+
+FORK = """
+import gc, os, sys, weakref
+from pathlib import Path
+from hubspool.ledger import Ledger
+from hubspool.target import Target
+class Watched(Ledger):
+    pass
+ledger = Ledger(Path(sys.argv[1]))
+key = ledger.target(Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main"), "")
+old = weakref.ref(ledger._db)
+child = os.fork()
+if child == 0:
+    ledger.after_fork_in_child()
+    ledger.set_hub_id(key, "child")
+    gc.collect()
+    os._exit(0 if old() is not None else 3)
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status), ledger.hub_id(key))
+"""
+
+
+def run_fork(tmp_path: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert not done.stderr
+    return done.stdout.strip()
+
+
+def test_a_forked_child_writes_through_a_connection_of_its_own(tmp_path: Path) -> None:
+    assert run_fork(tmp_path).endswith(" child")
+
+
+def test_a_forked_child_leaves_the_parents_connection_open(tmp_path: Path) -> None:
+    """SQLite forbids even closing a connection that was opened before a fork."""
+    assert run_fork(tmp_path).startswith("0 ")
+
+
+def test_threads_may_share_a_ledger(ledger: Ledger, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    key = ledger.target(TARGET, "")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: ledger.save(key, [replace(PART, number=number)]), range(64)))
+    assert len(Ledger(tmp_path).parts(key)["train.jsonl"]) == 64
+
+
+def test_a_ledger_that_another_process_is_writing_to_is_waited_for(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader: Callable[[], Ledger] = lambda: Ledger(tmp_path)  # noqa: E731
+    key = ledger.target(TARGET, "")
+    with ledger._write() as db:
+        db.execute("update target set hub_id = 'x'")
+        assert reader().hub_id(key) is None
+    assert reader().hub_id(key) == "x"
