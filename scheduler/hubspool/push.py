@@ -77,7 +77,9 @@ class Pusher:
         self.key = ledger.target(target, path_in_repo)
         self.outlet = Outlet(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock)
         naming = Naming(f"{path_in_repo}/" if path_in_repo else "", ledger.folder_id)
-        self.surveyor = Surveyor(folder, chosen, lock, naming, self.rules, on_existing, rest_seconds, clock)
+        self.surveyor = Surveyor(
+            folder, chosen, lock, naming, self.rules, on_existing, rest_seconds, self._scanning, clock
+        )
         self._file_lock = FileLock(ledger.directory / "push.lock", fallback_to_soft=False)
 
     def push(self, *, final: bool = False, lock_timeout: float = 0) -> PushResult | None:
@@ -100,7 +102,7 @@ class Pusher:
             return None
 
     def _push(self, final: bool) -> PushResult:
-        self.outlet.hooks.enter(State.SCANNING)
+        self._scanning()
         settled = self.ledger.settled(self.key)
         snapshot = self.surveyor.look(settled)
         known = self.ledger.parts(self.key) if snapshot.segments or snapshot.changed else {}
@@ -119,6 +121,9 @@ class Pusher:
             set_aside=survey.set_aside,
             in_doubt=any(upload.is_repeat for upload in sending.unsent.values()),
         )
+
+    def _scanning(self) -> None:
+        self.outlet.hooks.enter(State.SCANNING)
 
     def _finish(self, survey: Survey, sending: Sending) -> None:
         left = sending.unsent_sources | survey.set_aside.keys()

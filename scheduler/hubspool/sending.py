@@ -32,6 +32,7 @@ from hubspool.segment import PART_RULE, SegmentName
 from hubspool.status import CommitEvent, CommitPlan, State
 from hubspool.survey import HubFile, Survey
 from hubspool.target import Target
+from hubspool.transfer import TransferOptions
 
 if TYPE_CHECKING:
     from hubspool.hf_api import HfApi
@@ -182,6 +183,11 @@ class Sending:
             repo_type=outlet.target.repo_type,
             revision=outlet.target.revision,
             free_memory=False,
+            options=TransferOptions(
+                # The user's own files grow under one path for as long as the app runs; parts of ours are closed soon.
+                small_appends=any(upload.guarded and upload.part.end for upload in uploads),
+                on_progress=lambda _: outlet.hooks.enter(State.UPLOADING),
+            ),
         )
         wanted = self._wanted(uploads, operations)
         if wanted:

@@ -77,6 +77,7 @@ class Surveyor:
     It remembers between two looks what it has decided about a file's kind, and since when a file rests.
 
     Args:
+        progress: called before each file, which may take long to read.
         rest_seconds: how long a file must not have changed before what stands after its last newline goes along.
     """
 
@@ -87,6 +88,7 @@ class Surveyor:
     rules: Rules
     on_existing: OnExisting
     rest_seconds: float
+    progress: Callable[[], None]
     clock: Callable[[], float] = time.time
     _kinds: dict[str, Kind] = field(default_factory=dict)
     _seen: dict[str, tuple[Stat, float]] = field(default_factory=dict)
@@ -142,6 +144,7 @@ class Surveyor:
 
     def _attempt(self, survey: Survey, source: str, look: Callable[..., None], *args: object) -> None:
         """Run one file's decision; one that cannot be read does not keep the others from being sent."""
+        self.progress()
         try:
             look(survey, source, *args)
         except FileNotFoundError:

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,8 +233,6 @@ import gc, os, sys, weakref
 from pathlib import Path
 from hubspool.ledger import Ledger
 from hubspool.target import Target
-class Watched(Ledger):
-    pass
 ledger = Ledger(Path(sys.argv[1]))
 key = ledger.target(Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main"), "")
 old = weakref.ref(ledger._db)
@@ -272,14 +269,3 @@ def test_threads_may_share_a_ledger(ledger: Ledger, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ledger.save(key, [replace(PART, number=number)]), range(64)))
     assert len(Ledger(tmp_path).parts(key)["train.jsonl"]) == 64
-
-
-def test_a_ledger_that_another_process_is_writing_to_is_waited_for(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reader: Callable[[], Ledger] = lambda: Ledger(tmp_path)  # noqa: E731
-    key = ledger.target(TARGET, "")
-    with ledger._write() as db:
-        db.execute("update target set hub_id = 'x'")
-        assert reader().hub_id(key) is None
-    assert reader().hub_id(key) == "x"

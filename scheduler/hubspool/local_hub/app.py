@@ -88,6 +88,8 @@ class App:
         if fault is not None and fault.delay:
             seconds = None if math.isinf(fault.delay) else fault.delay
             await self._wait_outside(verdict.cleared.wait, seconds)
+            if self._faults.stopped:
+                raise _ConnectionDropped
         if fault is None or not fault.replaces_answer:
             call.commits_back = fault.stale if fault is not None else 0
             return await self._apply(call)

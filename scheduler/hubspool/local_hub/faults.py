@@ -121,7 +121,7 @@ class Faults:
         self._hits: list[FaultHit] = []
         self._late = 0
         self._releases = 0
-        self._stopped = False
+        self.stopped = False
         self._cleared = threading.Event()
         self._changed = threading.Condition()
 
@@ -205,8 +205,8 @@ class Faults:
         """Wait until a late request is due; False when the Hub stops first. Not for the event loop."""
         with self._changed:
             timeout = None if math.isinf(seconds) else seconds
-            self._changed.wait_for(lambda: self._stopped or self._releases > ticket, timeout)
-            return not self._stopped
+            self._changed.wait_for(lambda: self.stopped or self._releases > ticket, timeout)
+            return not self.stopped
 
     def end_late(self) -> None:
         with self._changed:
@@ -216,12 +216,12 @@ class Faults:
     def start(self) -> None:
         """The Hub starts (again)."""
         with self._changed:
-            self._stopped = False
+            self.stopped = False
             self._cleared = threading.Event()
 
     def stop(self) -> None:
         """End every wait; late requests are forgotten."""
         with self._changed:
-            self._stopped = True
+            self.stopped = True
             self._cleared.set()
             self._changed.notify_all()
