@@ -201,7 +201,8 @@ class Demo:
         dataset = Destination.of("votes", environment).repo_id
         every = _minutes(environment)
         settings = "".join(f"{name}={shlex.quote(value)} " for name, value in reader.items())
-        code = f"from datasets import load_dataset; print(load_dataset('{dataset}', split='train').to_pandas().to_string())"
+        rows = f"load_dataset('{dataset}', split='train').to_pandas()"
+        code = f"from datasets import load_dataset; print({rows}.to_string())"
         print(
             f"Space    {address}\n"
             f"Hub      {environment.get('HF_ENDPOINT', 'https://huggingface.co')}\n"

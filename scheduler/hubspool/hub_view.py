@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hubspool.errors import BadResponseError, RemoteEntryNotFoundError
+from hubspool.hub_files import HubFile
 from hubspool.repo_info import RepoFile, parse_commit
-from hubspool.survey import HubFile
 from hubspool.target import Target
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Head:
 
 
 class HubView:
-    """Reads one branch of one repo; implements `survey.HubReader`. Every call asks the Hub anew.
+    """Reads one branch of one repo; implements `hub_files.HubReader`. Every call asks the Hub anew.
 
     What it returns may be stale by some seconds: the Hub's replicas lag.
     """

@@ -13,6 +13,7 @@ from filelock import FileLock
 from filelock import Timeout as LockBusy
 
 from hubspool import plan
+from hubspool.hub_files import Suspects
 from hubspool.ledger import Ledger
 from hubspool.plan import Naming, OnExisting, Rules
 from hubspool.sending import Hooks, Outlet, Sending
@@ -75,10 +76,20 @@ class Pusher:
         self.keep_local = keep_local
         self.rules = rules or Rules()
         self.key = ledger.target(target, path_in_repo)
-        self.outlet = Outlet(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock)
+        suspects = Suspects()
+        self.outlet = Outlet(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock, suspects)
         naming = Naming(f"{path_in_repo}/" if path_in_repo else "", ledger.folder_id)
         self.surveyor = Surveyor(
-            folder, chosen, lock, naming, self.rules, on_existing, rest_seconds, self._scanning, clock
+            folder=folder,
+            chosen=chosen,
+            lock=lock,
+            naming=naming,
+            rules=self.rules,
+            on_existing=on_existing,
+            rest_seconds=rest_seconds,
+            progress=self._scanning,
+            suspects=suspects,
+            clock=clock,
         )
         self._file_lock = FileLock(ledger.directory / "push.lock", fallback_to_soft=False)
 

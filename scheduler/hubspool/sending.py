@@ -23,6 +23,7 @@ from hubspool.errors import (
     RepoReplacedError,
 )
 from hubspool.file_range import FileRange
+from hubspool.hub_files import HubFile, Suspects
 from hubspool.hub_view import Head, HubView, description
 from hubspool.ledger import Ledger
 from hubspool.operations import CommitOperationAdd
@@ -30,7 +31,7 @@ from hubspool.part import Part
 from hubspool.plan import Rules, Upload
 from hubspool.segment import PART_RULE, SegmentName
 from hubspool.status import CommitEvent, CommitPlan, State
-from hubspool.survey import HubFile, Survey
+from hubspool.survey import Survey
 from hubspool.target import Target
 from hubspool.transfer import TransferOptions
 
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from hubspool.repo_info import CommitInfo
 
 logger = logging.getLogger(__name__)
-
-#: Reads of the Hub may be stale: a change at a path of ours counts as somebody else's when it still stands after this.
-FOREIGN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Outlet:
         key: the target's number in the ledger.
         writer: the id that our commits carry.
         clock: seconds since the epoch.
-        suspects: paths of ours with foreign content → when it was first seen.
+        suspects: paths of ours with foreign content.
         has_rule: the repo is known to have the LFS rule for parts.
     """
 
@@ -84,7 +82,7 @@ class Outlet:
     hooks: Hooks
     rules: Rules
     clock: Callable[[], float] = time.time
-    suspects: dict[str, float] = field(default_factory=dict)
+    suspects: Suspects = field(default_factory=Suspects)
     has_rule: bool = False
 
     @property
@@ -115,10 +113,6 @@ class Outlet:
         text = self.hub.text(".gitattributes") or ""
         self.has_rule = PART_RULE in text.splitlines()
         return None if self.has_rule else CommitOperationAdd(".gitattributes", _with_rule(text).encode())
-
-    def is_certain(self, path: str) -> bool:
-        """Whether foreign content at `path` was seen for long enough to be no stale read."""
-        return self.clock() - self.suspects.setdefault(path, self.clock()) >= FOREIGN_SECONDS
 
 
 class Sending:
@@ -230,7 +224,7 @@ class Sending:
             elif found[path] == operations[path].content_id:
                 self._acknowledge([(upload, self._intent(upload, operations[path], ""))])
             elif found[path] in _ours(upload.part):
-                outlet.suspects.pop(path, None)
+                outlet.suspects.clear(path)
                 wanted.append(upload)
             else:
                 self._meet_foreign(upload, files.get(path))
@@ -253,7 +247,7 @@ class Sending:
             raise ChangedMeanwhileError(part.path)
         if upload.guarded and part.content_id is None:
             raise ChangedMeanwhileError(part.path)
-        if outlet.is_certain(part.path):
+        if outlet.suspects.is_certain(part.path, outlet.clock()):
             logger.warning("%s was changed or removed on the Hub by somebody else: not sent again", part.path)
             kind = self.survey.kinds.get(part.source)
             outlet.ledger.save(outlet.key, [plan.after_foreign_change(part, kind)])

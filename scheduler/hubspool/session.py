@@ -6,6 +6,7 @@ Not guaranteed: that a request whose answer was lost did nothing. The error says
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -295,8 +296,9 @@ def _new_pool(*, local: bool) -> requests.Session:
 
 
 def _json_of(response: requests.Response) -> Any:
+    # Not response.json(): the error of requests holds the request with its headers, and so the token.
     try:
-        return response.json()
+        return json.loads(response.content)
     except ValueError:
         kind = response.headers.get("Content-Type", "no content type")
         raise BadResponseError(

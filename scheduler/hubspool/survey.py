@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from hubspool import lines, plan
-from hubspool.digest import Digest, Relation, digests, relate
+from hubspool.digest import Digest, Relation, digests, has_content, relate
+from hubspool.hub_files import AskedOnce, HubReader, Suspects
 from hubspool.lines import Kind
 from hubspool.part import Closed, Part
 from hubspool.plan import Naming, OnExisting, Rules, Upload
@@ -20,25 +20,6 @@ from hubspool.segment import SegmentName
 #: Candidate names asked for at once when a segment's parts are looked for on the Hub.
 _PROBE = 64
 _COMPARE_LIMIT = 32 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """What stands at a path on the Hub: bytes, and the id of the content (sha256, or git blob id)."""
-
-    path: str
-    size: int
-    content_id: str
-
-
-class HubReader(Protocol):
-    """The reads that a survey needs, all at one revision."""
-
-    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
-        """Return what stands at those of `paths` that exist."""
-
-    def head_of(self, path: str, length: int) -> bytes:
-        """Return the first `length` bytes of a file."""
 
 
 @dataclass
@@ -89,6 +70,7 @@ class Surveyor:
     on_existing: OnExisting
     rest_seconds: float
     progress: Callable[[], None]
+    suspects: Suspects
     clock: Callable[[], float] = time.time
     _kinds: dict[str, Kind] = field(default_factory=dict)
     _seen: dict[str, tuple[Stat, float]] = field(default_factory=dict)
@@ -114,7 +96,7 @@ class Surveyor:
             final: unfinished last lines go along now, where they are complete rows.
         """
         survey = Survey(set_aside=dict(snapshot.unreadable))
-        hub = _AskedOnce(hub, self._questions(snapshot, known))
+        hub = AskedOnce(hub, self._questions(snapshot, known))
         for source, stat in sorted(snapshot.changed.items()):
             self._attempt(survey, source, self._file, stat, known.get(source, []), hub, final, snapshot.taken_ns)
         for source, stat in sorted(snapshot.segments.items()):
@@ -228,7 +210,11 @@ class Surveyor:
         kind = self._kind(source, stat)
         now = self.clock()
         if parts and parts[-1].in_doubt:
-            parts = self._resolve(survey, path, parts, kind, hub)
+            resolved = self._resolve(survey, path, parts, kind, hub)
+            if resolved is None:
+                survey.set_aside[source] = f"{parts[-1].path} was changed or removed on the Hub by somebody else"
+                return
+            parts = resolved
         end, rests = self._end(source, kind, stat, parts, final)
         if not end and kind.is_lines:
             survey.waiting += stat.size
@@ -300,13 +286,25 @@ class Surveyor:
         survey.parts.append(part)
         return [*parts[: part.number], part], relation
 
-    def _resolve(self, survey: Survey, path: Path, parts: list[Part], kind: Kind, hub: HubReader) -> list[Part]:
+    def _resolve(self, survey: Survey, path: Path, parts: list[Part], kind: Kind, hub: HubReader) -> list[Part] | None:
+        """Tell what became of a commit in doubt; None while somebody else's content may be a stale read.
+
+        What stands there may also be the content of an earlier commit that was taken for lost: any content that the
+        local file begins with is ours.
+        """
         last = parts[-1]
         remote = hub.files([last.path]).get(last.path)
         rows = lines.count_lines(path, last.start, last.sending_end or last.start)
         part = plan.resolved(last, rows, remote.content_id if remote else None)
+        if part is None and remote and has_content(path, remote.size, remote.content_id, last.start):
+            end = last.start + remote.size
+            content = digests(path, last.start, [end])[0]
+            part = plan.adopted(last, end, content.rows, content.sha256, remote.content_id)
         if part is None:
+            if not self.suspects.is_certain(last.path, self.clock()):
+                return None
             part = plan.after_foreign_change(last, kind)
+        self.suspects.clear(last.path)
         survey.parts.append(part)
         return [*parts[:-1], part]
 
@@ -346,23 +344,6 @@ def _has_gaps(parts: list[Part]) -> bool:
     """Whether lines of the segment were left out as damaged; it is then kept for somebody to look at."""
     starts = [part.start for part in parts]
     return starts != [0, *(part.end for part in parts)][: len(starts)]
-
-
-class _AskedOnce:
-    """A `HubReader` that asks for many paths in the first request about any of them."""
-
-    def __init__(self, hub: HubReader, paths: list[str]) -> None:
-        self.head_of = hub.head_of
-        self._hub = hub
-        self._paths = frozenset(paths)
-        self._found: dict[str, HubFile] | None = None
-
-    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
-        if not self._paths.issuperset(paths):
-            return self._hub.files(paths)
-        if self._found is None:
-            self._found = self._hub.files(sorted(self._paths))
-        return {path: self._found[path] for path in paths if path in self._found}
 
 
 def _ends_line(path: Path, position: int) -> bool:

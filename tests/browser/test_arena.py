@@ -127,6 +127,9 @@ def test_screenshots(demo: RunningDemo, visitor_of: Callable[..., Visitor]) -> N
         ("demo-phone", (390, 844), "light"),
     ]:
         page = visitor_of(*size, scheme).visit(demo.space)
+        enter(page, "χαίρε", "haire")
+        page.get_by_role("button", name="Romanisation 1 is better").click()
+        expect(page.locator("#outcome")).to_contain_text("Thank you")
         page.get_by_role("button", name="Greek").click()
         expect(page.get_by_label("Romanisation 1")).to_have_value(re.compile("kosme"))
         picture = page.screenshot(full_page=True)

@@ -192,3 +192,36 @@ def test_paths_info_takes_forms_and_json(http: requests.Session, local_hub: Loca
     assert by_form == by_json
     assert [entry["path"] for entry in by_form] == [".gitattributes"]
     assert http.post(url, json={"paths": ["x"] * 1001}, timeout=10).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"junk",
+        b"[]",
+        b'"text"',
+        b"1",
+        b'{"files": [1]}',
+        b'{"files": [{"path": "a", "size": "x"}]}',
+        b'{"files": 7}',
+    ]
+    + [b'{"paths": [1, null]}', b'{"paths": 7}', b'{"operation": "upload", "objects": [1]}', b'{"oid": 5, "size": -1}']
+    + [b'{"key": "header", "value": 7}', b'{"key": "file", "value": []}', b'{"name": 7}', b'{"tag": []}', b"\xff\xfe"]
+    + [
+        b'{"key": "lfsFile", "value": {"path": "a", "oid": "../../secret"}}',
+        b'{"content": 7}',
+        b'{"startingPoint": 7}',
+    ],
+)
+def test_nonsense_is_refused_and_not_an_accident(
+    body: bytes, http: requests.Session, local_hub: LocalHub, dataset: str
+) -> None:
+    api = f"/api/datasets/{dataset}"
+    for path in (
+        f"{api}/preupload/main", f"{api}/commit/main", f"{api}/paths-info/main", f"{api}/branch/b", f"{api}/tag/main",
+        f"/datasets/{dataset}.git/info/lfs/objects/batch", f"/datasets/{dataset}.git/info/lfs/verify",
+        "/api/repos/create", "/api/validate-yaml", f"/datasets/{dataset}.git/git-upload-pack",
+    ):  # fmt: skip
+        answer = http.post(f"{local_hub.endpoint}{path}", data=body, timeout=10)
+        assert answer.status_code < 500, (path, answer.text)

@@ -70,19 +70,22 @@ def test_targets_know_nothing_of_each_other(ledger: Ledger) -> None:
     assert not any(ledger.parts(key) or ledger.settled(key) for key in keys[1:])
 
 
-def test_settled_files_and_the_repos_id_are_remembered_and_forgotten(ledger: Ledger, tmp_path: Path) -> None:
+def test_settled_files_are_remembered_and_forgotten(ledger: Ledger, tmp_path: Path) -> None:
     key = ledger.target(TARGET, "")
-    assert ledger.hub_id(key) is None
-    ledger.set_hub_id(key, "abc")
     ledger.save(key, [PART])
     ledger.settle(key, [("train.jsonl", Stat(1, 2**62, 3, 4)), ("b", Stat(5, 6, 7, 8))])
     ledger.settle(key, [("b", Stat(9, 6, 7, 8))])
     again = Ledger(tmp_path)
-    assert again.hub_id(key) == "abc"
     assert again.settled(key) == {"train.jsonl": Stat(1, 2**62, 3, 4), "b": Stat(9, 6, 7, 8)}
     again.forget(key, "train.jsonl")
     assert list(ledger.settled(key)) == ["b"]
     assert ledger.parts(key) == {}
+
+
+def test_the_targets_of_a_folder_can_be_listed(ledger: Ledger) -> None:
+    other = replace(TARGET, repo_id="user/other")
+    numbers = [ledger.target(TARGET, "data"), ledger.target(other, "")]
+    assert ledger.targets() == {numbers[0]: (TARGET, "data"), numbers[1]: (other, "")}
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a database, but long enough to be read as one" * 100])
@@ -229,8 +232,11 @@ def test_writes_are_synced_before_they_return(ledger: Ledger) -> None:
 
 
 FORK = """
-import gc, os, sys, weakref
+import functools, gc, os, sqlite3, sys, weakref
 from pathlib import Path
+class Watched(sqlite3.Connection):
+    pass
+sqlite3.connect = functools.partial(sqlite3.connect, factory=Watched)
 from hubspool.ledger import Ledger
 from hubspool.target import Target
 ledger = Ledger(Path(sys.argv[1]))
@@ -239,11 +245,11 @@ old = weakref.ref(ledger._db)
 child = os.fork()
 if child == 0:
     ledger.after_fork_in_child()
-    ledger.set_hub_id(key, "child")
+    ledger.target(Target.of("http://127.0.0.1:1", "user/child", "dataset", "main"), "")
     gc.collect()
     os._exit(0 if old() is not None else 3)
 _, status = os.waitpid(child, 0)
-print(os.waitstatus_to_exitcode(status), ledger.hub_id(key))
+print(os.waitstatus_to_exitcode(status), [target.repo_id for target, _ in ledger.targets().values()])
 """
 
 
@@ -254,7 +260,7 @@ def run_fork(tmp_path: Path) -> str:
 
 
 def test_a_forked_child_writes_through_a_connection_of_its_own(tmp_path: Path) -> None:
-    assert run_fork(tmp_path).endswith(" child")
+    assert run_fork(tmp_path).endswith("['user/rows', 'user/child']")
 
 
 def test_a_forked_child_leaves_the_parents_connection_open(tmp_path: Path) -> None:

@@ -27,13 +27,11 @@ from hubspool.errors import (
     HubTimeoutError,
     Outcome,
     RepositoryNotFoundError,
-    RequestError,
     RevisionNotFoundError,
     XetTransferError,
 )
 from hubspool.operations import CommitOperationAdd
 from hubspool.responses import public_url
-from hubspool.retry import Repeat, RetryPolicy
 from hubspool.session import HubClient
 from hubspool.settings import Settings
 from hubspool.target import Target
@@ -45,7 +43,6 @@ FILES_PER_UPLOAD = 500
 _TOKEN_MARGIN = 60.0
 _ABSENT_SECONDS = 600.0
 _LOOK_SECONDS = 0.2
-_AGAIN = RetryPolicy(Repeat.SAFE, attempts=2)
 _QUERY = re.compile(r"\?[^\s\"'()]+")
 
 _sessions: dict[tuple[int, bool], Any] = {}
@@ -135,21 +132,19 @@ def upload(
     report = TransferReport()
     for first in range(0, len(additions), FILES_PER_UPLOAD):
         group = additions[first : first + FILES_PER_UPLOAD]
-
-        def attempt(group: Sequence[CommitOperationAdd] = group) -> TransferReport | None:
+        token = tokens.get(client, url)
+        if token is None:
+            return None
+        try:
+            report += _upload_group(client, token, url, group, options)
+        except XetTransferError:
+            # hf_xet has repeated what can be repeated. What is left to try is another token: this one may be of a
+            # store that is gone.
+            tokens.drop(client, url)
             token = tokens.get(client, url)
             if token is None:
-                return None
-            try:
-                return _upload_group(client, token, url, group, options)
-            except RequestError:
-                tokens.drop(client, url)
                 raise
-
-        sent = client.session.retrying(attempt, _AGAIN)
-        if sent is None:
-            return None
-        report += sent
+            report += _upload_group(client, token, url, group, options)
     return report
 
 

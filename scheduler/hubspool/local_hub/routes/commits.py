@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from hubspool.local_hub.routes.call import API, Body, Call, Route, ok
 from hubspool.local_hub.services import commits, refs
-from hubspool.local_hub.services.errors import HubError
+from hubspool.local_hub.services.errors import HubError, member
 from hubspool.local_hub.services.files import title
 from hubspool.local_hub.services.preupload import Candidate, Preupload, decode_sample
 from hubspool.local_hub.services.repositories import Repository, iso
@@ -26,15 +26,17 @@ def _refuse_pull_request(call: Call) -> None:
 def preupload(call: Call) -> Response:
     _refuse_pull_request(call)
     repo, body = call.repo(write=True), call.json()
-    files = body.get("files")
-    if not isinstance(files, list) or len(files) > MAX_PREUPLOAD:
-        raise HubError(413 if files else 400, f"preupload takes a list of at most {MAX_PREUPLOAD} files")
+    files = member(body, "files", list, [])
+    if len(files) > MAX_PREUPLOAD:
+        raise HubError(413, f"preupload takes at most {MAX_PREUPLOAD} files")
     commit = repo.revision(call.args["rev"])
-    rules = Preupload(repo, commit, gitignore=body.get("gitIgnore"), gitattributes=body.get("gitAttributes"))
+    texts = {name: member(body, name, str, "") if name in body else None for name in ("gitIgnore", "gitAttributes")}
+    rules = Preupload(repo, commit, gitignore=texts["gitIgnore"], gitattributes=texts["gitAttributes"])
     answers = []
     for file in files:
-        path = commits.check_path(file.get("path"))
-        verdict = rules.judge(Candidate(path, int(file.get("size") or 0), decode_sample(file.get("sample"))))
+        path = commits.check_path(member(file, "path", str, ""))
+        sample = decode_sample(member(file, "sample", str, ""))
+        verdict = rules.judge(Candidate(path, member(file, "size", int, 0), sample))
         answers.append(
             {
                 "path": path,
@@ -98,7 +100,7 @@ def _refs(call: Call, repo: Repository, prefix: str) -> list[dict[str, str]]:
 
 
 def create_branch(call: Call) -> Response:
-    refs.create_branch(call.repo(write=True), call.args["branch"], call.json().get("startingPoint"))
+    refs.create_branch(call.repo(write=True), call.args["branch"], member(call.json(), "startingPoint", str, ""))
     return ok()
 
 
@@ -108,7 +110,7 @@ def delete_branch(call: Call) -> Response:
 
 
 def create_tag(call: Call) -> Response:
-    refs.create_tag(call.repo(write=True), str(call.json().get("tag") or ""), call.args["rev"])
+    refs.create_tag(call.repo(write=True), member(call.json(), "tag", str, ""), call.args["rev"])
     return ok()
 
 
@@ -119,7 +121,7 @@ def delete_tag(call: Call) -> Response:
 
 def super_squash(call: Call) -> Response:
     branch = call.args["branch"].removeprefix(BRANCHES)
-    message = str(call.json().get("message") or f"Super-squash branch '{branch}'")
+    message = member(call.json(), "message", str, "") or f"Super-squash branch '{branch}'"
     refs.super_squash(call.repo(write=True), branch, message, call.author)
     return ok()
 

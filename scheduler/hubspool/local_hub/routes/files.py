@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from hubspool.local_hub.routes.call import API, PAGES, Call, Route, content_answer, ok
 from hubspool.local_hub.services import files
-from hubspool.local_hub.services.errors import HubError, entry_not_found
+from hubspool.local_hub.services.errors import HubError, entry_not_found, member
 
 MAX_PATHS = 1000
 
@@ -36,8 +36,7 @@ def paths_info(call: Call) -> Response:
         paths, expand = form.get("paths", []), form.get("expand", ["false"])[0].lower() == "true"
     else:
         body = call.json()
-        given = body.get("paths")
-        paths, expand = [given] if isinstance(given, str) else list(given or []), bool(body.get("expand"))
+        paths, expand = member(body, "paths", list, []), member(body, "expand", bool, False)
     if len(paths) > MAX_PATHS:
         raise HubError(413, f"paths-info takes at most {MAX_PATHS} paths")
     return ok(files.describe_paths(repo, call.commit_of(repo), map(str, paths), expand=expand))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 from starlette.responses import Response
 
 from hubspool.local_hub.routes.call import PAGES, Body, Call, Route, content_answer, ok
-from hubspool.local_hub.services.errors import HubError
+from hubspool.local_hub.services.content import SHA256
+from hubspool.local_hub.services.errors import HubError, member
 
 _MEDIA_TYPE = "application/vnd.git-lfs+json"
 _OID = r"(?P<oid>[0-9a-f]{64})"
@@ -20,16 +20,18 @@ MAX_BATCH = 1000  # objects; git-lfs asks for 100, huggingface_hub for 256
 
 
 def batch(call: Call) -> Response:
-    upload = call.json().get("operation") == "upload"
-    _check_access(call, write=upload)
     body = call.json()
-    objects = body.get("objects")
-    if not isinstance(objects, list) or len(objects) > MAX_BATCH:
-        raise HubError(413 if objects else 422, f"An LFS batch takes a list of at most {MAX_BATCH} objects")
+    upload = body.get("operation") == "upload"
+    _check_access(call, write=upload)
+    objects = member(body, "objects", list, [])
+    if len(objects) > MAX_BATCH:
+        raise HubError(413, f"An LFS batch takes at most {MAX_BATCH} objects")
     # one transfer for the whole answer: parts only where an object is too large for one request
     part_size = call.services.lfs_part_size
     wanted = [_object(item) for item in objects]
-    parts = upload and "multipart" in body.get("transfers", ()) and any(size > part_size for _, size in wanted)
+    parts = (
+        upload and "multipart" in member(body, "transfers", list, []) and any(size > part_size for _, size in wanted)
+    )
     describe = _upload if upload else _download
     answer = [describe(call, oid, size, parts) for oid, size in wanted]
     return _answer({"transfer": "multipart" if parts else "basic", "hash_algo": "sha256", "objects": answer})
@@ -45,11 +47,10 @@ def _check_access(call: Call, *, write: bool) -> None:
 
 
 def _object(item: object) -> tuple[str, int]:
-    if isinstance(item, dict):
-        oid, size = item.get("oid"), item.get("size")
-        if isinstance(oid, str) and re.fullmatch(r"[0-9a-f]{64}", oid) and isinstance(size, int) and size >= 0:
-            return oid, size
-    raise HubError(422, f"Not an LFS object: {item!r}")
+    oid, size = member(item, "oid", str, ""), member(item, "size", int, -1)
+    if not SHA256.fullmatch(oid) or size < 0:
+        raise HubError(422, f"Not an LFS object: {item!r}")
+    return oid, size
 
 
 def _upload(call: Call, oid: str, size: int, parts: bool) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def put_part(call: Call) -> Response:
 def complete(call: Call) -> Response:
     oid = call.args["oid"]
     call.check_signature("complete", oid)
-    numbers = [part.get("partNumber") for part in call.json().get("parts", ())]
+    numbers = [member(part, "partNumber", int, 0) for part in member(call.json(), "parts", list, [])]
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
         raise HubError(400, f"The parts must be numbered from 1 without a gap, not {numbers}")
     if not call.services.contents.lfs.join_parts(oid, numbers):

@@ -9,7 +9,7 @@ import yaml
 from starlette.responses import Response
 
 from hubspool.local_hub.routes.call import API, Call, Route, ok
-from hubspool.local_hub.services.errors import HubError, login_needed
+from hubspool.local_hub.services.errors import HubError, login_needed, member
 from hubspool.local_hub.services.files import describe
 from hubspool.local_hub.services.repositories import REPO_TYPES, Repository, RepoType, iso, url_prefix
 from hubspool.local_hub.storage.git_store import Entry
@@ -192,7 +192,7 @@ def listing(call: Call) -> Response:
 
 
 def validate_yaml(call: Call) -> Response:
-    content = str(call.json().get("content") or "")
+    content = member(call.json(), "content", str, "")
     match = _FRONT_MATTER.match(content)
     try:
         card = yaml.safe_load(match[1]) if match else {}

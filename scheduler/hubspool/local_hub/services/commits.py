@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hubspool.local_hub.services.attributes import Attributes, lfs_rule
-from hubspool.local_hub.services.content import Contents, Pointer
-from hubspool.local_hub.services.errors import HubError, entry_not_found, revision_not_found
+from hubspool.local_hub.services.content import SHA256, Contents, Pointer
+from hubspool.local_hub.services.errors import HubError, entry_not_found, member, revision_not_found
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import BRANCHES, GitStore
 from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
@@ -22,14 +22,12 @@ _STALE = "The branch was updated since you opened this page. Please refresh and 
 Step = Callable[[TreeEdit], None]
 
 
-def check_path(path: object) -> str:
+def check_path(path: str) -> str:
     """The path, if it stays inside the repository.
 
     Raises:
         HubError: 422.
     """
-    if not isinstance(path, str) or not path:
-        raise HubError(422, f"{path!r} is not a path in a repository")
     parts = path.split("/")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
         raise HubError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
@@ -75,9 +73,9 @@ def parse(lines: Iterable[bytes], git: GitStore, contents: Contents) -> CommitRe
         except (ValueError, TypeError, KeyError):
             raise HubError(400, f"Line {number} of the commit is not an object with key and value") from None
         if key == "header":
-            request.summary = str(value.get("summary") or "")
-            request.description = str(value.get("description") or "")
-            request.parent = value.get("parentCommit") or None
+            request.summary = member(value, "summary", str, "")
+            request.description = member(value, "description", str, "")
+            request.parent = member(value, "parentCommit", str, "") or None
         else:
             _parse_operation(key, value, git, contents, request, too_large)
     if not request.summary:
@@ -99,8 +97,8 @@ def _parse_operation(
     request: CommitRequest,
     too_large: list[str],
 ) -> None:
-    path = value.get("path")
-    path = check_path(path.rstrip("/") if key == "deletedFolder" and isinstance(path, str) else path)
+    path = member(value, "path", str, "")
+    path = check_path(path.rstrip("/") if key == "deletedFolder" else path)
     if key == "file":
         content = _content(path, value)
         if len(content) > MAX_REGULAR:
@@ -132,8 +130,9 @@ def _content(path: str, value: dict[str, Any]) -> bytes:
 
 
 def _pointer(path: str, value: dict[str, Any], contents: Contents) -> Pointer:
-    oid = str(value.get("oid"))
-    size = contents.size(oid) if value.get("algo", "sha256") == "sha256" and oid.isalnum() else None
+    oid = member(value, "oid", str, "")
+    known = member(value, "algo", str, "sha256") == "sha256" and SHA256.fullmatch(oid)
+    size = contents.size(oid) if known else None
     if size is None:
         raise HubError(400, f"The LFS object {oid} of {path!r} was not uploaded. Upload it before the commit.")
     if value.get("size") is not None and value["size"] != size:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hubspool.local_hub.storage.lfs_store import LfsStore, read_range
 from hubspool.local_hub.storage.xet_store import XetStore
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d{1,15})\n")
 
 

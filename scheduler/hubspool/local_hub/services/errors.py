@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class HubError(Exception):
@@ -31,6 +34,20 @@ class HubError(Exception):
         self.code = code
         self.fields = dict(fields or {})
         self.headers = dict(headers or {})
+
+
+def member(mapping: object, name: str, kind: type[T], default: T) -> T:
+    """A member of a JSON object, `default` when it is absent or null.
+
+    Raises:
+        HubError: 400 when it is of another kind, or there is no object.
+    """
+    value = mapping.get(name) if isinstance(mapping, dict) else mapping
+    if value is None:
+        return default
+    if not isinstance(mapping, dict) or not isinstance(value, kind):
+        raise HubError(400, f"Invalid body: {name!r} is not of the type {kind.__name__}")
+    return value
 
 
 def repo_not_found() -> HubError:

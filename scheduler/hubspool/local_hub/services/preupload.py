@@ -82,9 +82,9 @@ def is_text(sample: bytes) -> bool:
     return True
 
 
-def decode_sample(text: object) -> bytes:
+def decode_sample(text: str) -> bytes:
     """The sample as bytes; one that cannot be read counts as empty, since it is a hint only."""
     try:
-        return base64.b64decode(str(text or ""))
+        return base64.b64decode(text)
     except (ValueError, binascii.Error):
         return b""

@@ -9,7 +9,7 @@ from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import BRANCHES, TAGS
 
 
-def create_branch(repo: Repository, branch: str, starting_point: str | None) -> None:
+def create_branch(repo: Repository, branch: str, starting_point: str) -> None:
     """Point a new branch to a revision, main's when none is given.
 
     Raises:

@@ -1,0 +1,47 @@
+"""Globs choose files by their path, as huggingface_hub reads them."""
+
+from __future__ import annotations
+
+import pytest
+from huggingface_hub.utils import filter_repo_objects
+
+from hubspool.patterns import path_filter
+
+PATHS = ["a.txt", "A.TXT", "b.csv", "logs/x.txt", "logs/deep/y.txt", "data/logs/z.txt", "data/[odd].csv", ".hidden"]
+
+CASES: list[tuple[object, object]] = [
+    (None, None),
+    ("*.txt", None),
+    (["*.txt", "*.csv"], None),
+    (None, "*.txt"),
+    (None, ["logs/*", "*.csv"]),
+    ("*", ["*"]),
+    ([], None),
+    (None, []),
+    ("logs/", None),
+    (None, "logs/"),
+    ("*.txt", "logs/*"),
+    ("[ab]*", None),
+    ("?.txt", None),
+    ("data/[[]odd].csv", None),
+    ("*/logs/*", None),
+    ("nothing", None),
+]
+
+
+@pytest.mark.parametrize(("allow", "ignore"), CASES, ids=repr)
+def test_the_choice_is_huggingface_hubs(allow: list[str] | str | None, ignore: list[str] | str | None) -> None:
+    stock = list(filter_repo_objects(PATHS, allow_patterns=allow, ignore_patterns=ignore))
+    assert [path for path in PATHS if path_filter(allow, ignore)(path)] == stock
+
+
+def test_two_stars_also_match_no_folder() -> None:
+    chosen = path_filter("**/logs/*.txt")
+    assert chosen("logs/x.txt")
+    assert chosen("a/b/logs/x.txt")
+    assert not chosen("blogs/x.txt")
+    assert not path_filter(None, "**/*.txt")("a.txt")
+
+
+def test_a_tuple_of_patterns_is_a_list_of_them() -> None:
+    assert path_filter(("*.a", "*.b"))("x.b")

@@ -1,0 +1,233 @@
+"""What a row may hold, and what becomes of it: every line of the rules."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import uuid
+from collections import OrderedDict, UserDict, namedtuple
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hubspool.errors import HFValidationError
+from hubspool_templates.values import RowEncoder
+
+
+class Colour(Enum):
+    RED = "red"
+    NESTED = ("a", 1)
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Text(str):
+    pass
+
+
+@dataclass
+class Point:
+    x: int = 1
+
+
+def label(value: object) -> str:
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))[:60]  # addresses differ from worker to worker
+
+
+def stored(value: Any) -> Any:
+    line = RowEncoder().encode({"v": value})
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    return json.loads(line)["v"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (0, 0),
+        (-(2**63), -(2**63)),
+        (2**63 - 1, 2**63 - 1),
+        (1.5, 1.5),
+        (-0.0, -0.0),
+        (5e-324, 5e-324),
+        ("", ""),
+        ("two\nlines\u2028\x00\x1f\x7f", "two\nlines\u2028\x00\x1f\x7f"),
+        ("👩\u200d👧 \u202e", "👩\u200d👧 \u202e"),
+        ({"a": {"b": [1, None, {"c": []}]}}, {"a": {"b": [1, None, {"c": []}]}}),
+        ({}, {}),
+        ([], []),
+        ((1, (2, "x")), [1, [2, "x"]]),
+        (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+        (UserDict(a=1), {"a": 1}),
+        (MappingProxyType({"a": 1}), {"a": 1}),
+        (Text("sub"), "sub"),
+        (datetime(2026, 1, 2, 3, 4, 5, 678901, timezone.utc), "2026-01-02T03:04:05.678901+00:00"),
+        (datetime(2026, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=9))), "2026-01-02T03:04:00+09:00"),
+        (datetime(2026, 1, 2, 3, 4), "2026-01-02T03:04:00+00:00"),  # noqa: DTZ001  the naive case
+        (date(2026, 1, 2), "2026-01-02"),
+        (time(3, 4, 5), "03:04:05"),
+        (Decimal("1.10"), "1.10"),
+        (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        (PurePosixPath("a/b"), "a/b"),
+        (Path("/x"), "/x"),
+        (Colour.RED, "red"),
+        (Level.HIGH, 3),
+        (Colour.NESTED, ["a", 1]),
+        (np.int64(5), 5),
+        (np.uint8(200), 200),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.1), 0.1),
+        (np.bool_(True), True),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (np.arange(6).reshape(2, 3).T, [[0, 3], [1, 4], [2, 5]]),
+        (np.array(7), 7),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([True, False]), [True, False]),
+        (np.str_("text"), "text"),
+        (np.array([], dtype=float), []),
+        (np.float16(0.5), 0.5),
+        (np.array([1.5], dtype=np.float16), [1.5]),
+    ],
+    ids=label,
+)
+def test_values_are_stored_as_the_rules_say(value: Any, expected: Any) -> None:
+    found = stored(value)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_a_missing_key_and_none_differ_only_in_the_text() -> None:
+    encoder = RowEncoder()
+    assert encoder.encode({}) == b"{}\n"
+    assert encoder.encode({"a": None}) == b'{"a":null}\n'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -math.inf, [1.0, math.nan], {"x": (math.inf,)}, np.float64("nan"), np.float32("inf"),
+     np.array([1.0, np.nan])],
+    ids=label,
+)  # fmt: skip
+def test_numbers_that_json_lacks_become_null_with_a_warning(value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert "null" in RowEncoder().encode({"score": value}).decode()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "score" in record.getMessage()
+
+
+def test_the_warnings_come_once_per_key(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = RowEncoder()
+    for _ in range(3):
+        encoder.encode({"a": math.nan, "b": math.inf})
+    assert len(caplog.records) == 2
+    caplog.clear()
+    for number in range(3):
+        encoder.encode({"many": [math.nan] * (number + 1)})
+    assert len(caplog.records) == 1
+
+
+def test_a_naive_datetime_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = RowEncoder()
+    for key in ("a", "b"):
+        encoder.encode({key: datetime(2026, 1, 2)})  # noqa: DTZ001  the naive case
+    assert len(caplog.records) == 1
+    assert "UTC" in caplog.text
+
+
+def test_ordinary_nulls_and_long_numbers_give_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    RowEncoder().encode({"a": None, "b": "null", "c": 2**62, "d": "9" * 40})
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"n": 2**63}, "'n'"),
+        ({"n": -(2**63) - 1}, "'n'"),
+        ({"n": 2**64}, "'n'"),
+        ({"deep": {"list": [1, 2**70]}}, r"'deep.list\[1\]'"),
+        ({"n": np.uint64(2**63)}, "'n'"),
+        ({"s": {1, 2}}, "'s'"),
+        ({"s": frozenset()}, "'s'"),
+        ({"o": object()}, "'o'"),
+        ({"o": Point()}, "'o'"),
+        ({"o": SimpleNamespace(a=1)}, "'o'"),
+        ({"o": Fraction(1, 2)}, "'o'"),
+        ({"o": 1 + 2j}, "'o'"),
+        ({"o": timedelta(1)}, "'o'"),
+        ({"o": len}, "'o'"),
+        ({"o": (x for x in ())}, "'o'"),
+        ({"a": {"b": [{"c": object()}]}}, r"'a.b\[0\].c'"),
+        ({1: "x"}, "'row'.*int"),
+        ({"a": {None: 1}}, "'a'.*NoneType"),
+        ({"a": {("t",): 1}}, "'a'.*tuple"),
+        ({"t": "lone \ud800"}, "'t'"),
+        ({"k\ud800": 1}, ""),
+        ({"o": np.array([object()])}, "'o'"),
+        ({"o": np.complex64(1)}, "'o'"),
+        ({"o": np.array([2**63], dtype=np.uint64)}, "'o'"),
+    ],
+    ids=label,
+)
+def test_what_no_column_holds_is_refused_with_its_key(row: dict[Any, Any], named: str) -> None:
+    with pytest.raises(HFValidationError, match=named) as caught:
+        RowEncoder().encode(row)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("value", [b"bytes", bytearray(b"x"), memoryview(b"x"), {"inner": b"x"}], ids=label)
+def test_media_point_to_where_they_can_be_stored(value: Any) -> None:
+    with pytest.raises(HFValidationError, match="Parquet"):
+        RowEncoder().encode({"image": value})
+
+
+def test_an_image_points_to_where_it_can_be_stored() -> None:
+    image = pytest.importorskip("PIL.Image").new("RGB", (1, 1))
+    with pytest.raises(HFValidationError, match="'picture'.*Parquet"):
+        RowEncoder().encode({"picture": image})
+
+
+@pytest.mark.parametrize("row", [None, [], "text", 5, [("a", 1)], Point(), namedtuple("R", "a")(1)], ids=label)  # noqa: PYI024
+def test_a_row_is_a_mapping(row: Any) -> None:
+    with pytest.raises(HFValidationError, match="row"):
+        RowEncoder().encode(row)
+
+
+def test_a_row_may_be_any_mapping() -> None:
+    assert RowEncoder().encode(MappingProxyType({"a": 1})) == b'{"a":1}\n'
+
+
+def test_a_row_with_a_loop_is_refused() -> None:
+    row: dict[str, Any] = {}
+    row["self"] = row
+    with pytest.raises(HFValidationError, match="no JSON"):
+        RowEncoder().encode(row)
+
+
+def test_very_deep_rows_are_refused_and_not_cut() -> None:
+    row: Any = 1
+    for _ in range(2000):
+        row = {"a": row}
+    with pytest.raises(HFValidationError):
+        RowEncoder().encode(row)
+
+
+def test_a_long_value_is_shown_in_short() -> None:
+    with pytest.raises(HFValidationError) as caught:
+        RowEncoder().encode({"x": {"y" * 5000}})
+    assert len(str(caught.value)) < 300
