@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hubspool import lines, plan
 from hubspool.digest import Digest, Relation, digests, has_content, relate
-from hubspool.hub_files import AskedOnce, HubReader, Suspects
+from hubspool.hub_files import AskedOnce, HubFile, HubReader, Suspects
 from hubspool.lines import Kind
 from hubspool.part import Closed, Part
 from hubspool.plan import Naming, OnExisting, Rules, Upload
