@@ -86,9 +86,11 @@ def _write(response: requests.Response, file: BinaryIO) -> None:
 def _etag_of(response: requests.Response) -> str:
     """Return what names the content: sha256 of large files, git's blob id of others.
 
-    After a redirect to a storage host, the Hub's own headers are in the redirect.
+    A redirect to a storage host carries the Hub's word for it; what that host calls an ETag may be anything.
     """
-    etag = response.headers.get("X-Linked-ETag") or response.headers.get("ETag") or ""
+    answers = [*response.history, response]
+    linked = [answer.headers["X-Linked-ETag"] for answer in answers if "X-Linked-ETag" in answer.headers]
+    etag = linked[0] if linked else "" if response.history else response.headers.get("ETag", "")
     return etag.removeprefix("W/").strip('"')
 
 

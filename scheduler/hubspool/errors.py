@@ -198,7 +198,7 @@ class PushLockBusyError(HubspoolError, OSError):
         )
 
 
-class ChangedMeanwhileError(HubspoolError):
+class ChangedMeanwhileError(HubspoolError, OSError):
     """What stands at a path on the Hub is not what was planned for; the next attempt plans anew."""
 
     retryable = True

@@ -84,6 +84,7 @@ class RepoApi:
         space_sleep_time: int | None = None,
         space_secrets: Sequence[Mapping[str, str]] | None = None,
         space_variables: Sequence[Mapping[str, str]] | None = None,
+        space_volumes: Sequence[Any] | None = None,
         space_template: str | None = None,
     ) -> RepoUrl:
         """Make a repository, the user's own where `repo_id` has no namespace.
@@ -112,6 +113,7 @@ class RepoApi:
             "sleepTimeSeconds": space_sleep_time,
             "secrets": space_secrets,
             "variables": space_variables,
+            "volumes": space_volumes,
             "template": space_template,
         }
         body: dict[str, Any] = {"name": name, "organization": namespace or None, "type": kind}

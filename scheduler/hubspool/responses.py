@@ -55,7 +55,6 @@ _BY_STATUS: dict[int, type[HfHubHTTPError]] = {
     429: RateLimitedError,
 }
 _DISABLED = "Access to this resource is disabled."
-_BAD_CREDENTIALS = "Invalid credentials in Authorization header"
 _OF_A_REPOSITORY = re.compile(r"/api/(models|datasets|spaces)/|/resolve/")
 _LONGEST_MESSAGE = 1000
 
@@ -95,7 +94,7 @@ def error_of(response: requests.Response, token: Token | None) -> RequestError |
             f"{what}, which leads to {public_url(response.headers.get('Location', 'nowhere'))}.",
             **{**fields, "retryable": False},
         )
-    kind = _kind(response, said)
+    kind = _kind(response, token)
     if status == 409:
         fields["details"] = _json_object(response)
     if status == 401:
@@ -117,14 +116,14 @@ def log_warnings(response: requests.Response) -> None:
             logger.warning("The Hub says: %s", text)
 
 
-def _kind(response: requests.Response, said: str) -> type[HfHubHTTPError]:
+def _kind(response: requests.Response, token: Token | None) -> type[HfHubHTTPError]:
     status, headers = response.status_code, response.headers
     if (kind := _BY_CODE.get(headers.get("X-Error-Code", ""))) is not None:
         return kind
     if headers.get("X-Error-Message") == _DISABLED:
         return DisabledRepoError
     reading = response.request.method in ("GET", "HEAD")
-    if status == 401 and reading and said != _BAD_CREDENTIALS and _OF_A_REPOSITORY.search(response.url):
+    if status == 401 and reading and token is None and _OF_A_REPOSITORY.search(response.url):
         # To a caller without an account the Hub does not say whether a repository exists.
         return RepositoryNotFoundError
     return _BY_STATUS.get(status, HfHubHTTPError)

@@ -84,7 +84,7 @@ class HubSession:
 
     def pool(self, *, local: bool) -> requests.Session:
         """Return the connections of this process; a forked child must not write into its parent's sockets."""
-        key = (os.getpid(), local)
+        key = (1, local)
         pool = self._pools.get(key)
         if pool is None:
             # Two threads may both get here; the one that is set last stays and the other is collected.
@@ -213,6 +213,7 @@ class HubClient:
             "data": form if body is None else body,
             "timeout": self.session.limits(timeout, commit=commit),
         }
+        history: list[requests.Response] = []
         for _ in range(_MAX_REDIRECTS):
             response = self._exchange(method, url, {**options, "params": params}, headers or {}, stream=stream)
             target = urljoin(url, response.headers.get("Location", ""))
@@ -221,7 +222,9 @@ class HubClient:
             if method not in _READING and (not same_origin(url, target) or response.status_code not in (307, 308)):
                 break
             response.close()
+            history.append(response)
             url, params = target, None
+        response.history = history
         log_warnings(response)
         error = error_of(response, self.token)
         if error is not None:
@@ -324,17 +327,16 @@ def _transport_error(error: requests.RequestException, method: str, url: str) ->
     def has(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
-    if has(ssl.SSLCertVerificationError):
-        return HubConnectionError(
-            f"{what}: the certificate was not accepted.", **fields, retryable=False, hint="Check HF_ENDPOINT."
-        )
-    if isinstance(error, (r.InvalidURL, r.MissingSchema, r.InvalidSchema, r.InvalidHeader)):
-        return HubConnectionError(f"{what}: {type(error).__name__}.", **fields, retryable=False)
+    unusable = isinstance(error, (r.InvalidURL, r.MissingSchema, r.InvalidSchema, r.InvalidHeader))
+    if unusable or has(ssl.SSLCertVerificationError):
+        reason = "the address cannot be used" if unusable else "the certificate was not accepted"
+        return HubConnectionError(f"{what}: {reason}.", **fields, retryable=False, hint="Check HF_ENDPOINT.")
     # Connect errors before time-outs: a connection that timed out while it was made carried nothing.
     if has(u.NewConnectionError, u.ConnectTimeoutError, u.NameResolutionError):
-        reason = "no connection within the time-out" if has(u.ConnectTimeoutError) else "no connection"
-        kind = HubTimeoutError if reason.endswith("time-out") else HubConnectionError
-        return kind(f"{what}: {reason} ({_innermost(causes)}).", **fields, outcome=Outcome.NOT_APPLIED)
+        fields["outcome"] = Outcome.NOT_APPLIED
+        if not has(u.NewConnectionError):  # which is a ConnectTimeoutError too, by its class
+            return HubTimeoutError(f"{what}: no connection within the time-out.", **fields)
+        return HubConnectionError(f"{what}: no connection ({_innermost(causes)}).", **fields)
     if has(u.ReadTimeoutError, TimeoutError):
         return HubTimeoutError(f"{what}: silence for too long.", **fields, outcome=Outcome.UNKNOWN)
     return HubConnectionError(

@@ -76,8 +76,10 @@ class Spool:
         self._fd: int | None = None
         self._size = 0
         self._synced_size = 0
-        self._other_bytes = 0
-        self._rows: dict[str, int] = {}
+        self._limit = 0  # size at which the segment, or the spool, is full
+        self._syncs_each = durability == "disk"
+        self._rows: dict[str, int] = {}  # of the segments before this one
+        self._count = 0  # rows in this one
         self._sync_fd: int | None = None  # the syncer's duplicate; closed by it, or in a fork's child
         self._wake = threading.Event()
         self._syncer: threading.Thread | None = None
@@ -90,7 +92,7 @@ class Spool:
     def rows_written(self) -> dict[str, int]:
         """Return how many rows this object wrote to each of its segments (file name → rows)."""
         with self._lock:
-            return dict(self._rows)
+            return {**self._rows, str(self._name): self._count} if self._fd is not None else dict(self._rows)
 
     def write(self, line: bytes) -> None:
         """Append one row: bytes that end in their only newline.
@@ -102,8 +104,8 @@ class Spool:
             SpoolFull: `max_bytes` or the disk is full; the row is not kept.
             OSError: the write failed; the row is not kept and the next one goes to a new segment.
         """
-        if line.find(b"\n") != len(line) - 1:
-            raise ValueError(f"a row must end in its only newline: {line[:80]!r}")
+        if line.find(b"\n") != len(line) - 1 or not line:
+            raise _not_a_line(line)
         with self._lock:
             self._append(line, 1)
 
@@ -111,8 +113,8 @@ class Spool:
         """Append rows in one write: after a crash inside the call any number of the first ones may have been kept."""
         block = list(lines)
         for line in block:
-            if line.find(b"\n") != len(line) - 1:
-                raise ValueError(f"a row must end in its only newline: {line[:80]!r}")
+            if line.find(b"\n") != len(line) - 1 or not line:
+                raise _not_a_line(line)
         if block:
             with self._lock:
                 self._append(b"".join(block), len(block))
@@ -140,30 +142,42 @@ class Spool:
         self._name = SegmentName(self._name.name, _utc_date(), new_writer_id(), -1)
         self._size = self._synced_size = 0
         self._rows = {}
+        self._count = 0
         self._syncer = None
         self._wake = threading.Event()
 
     def _append(self, data: bytes, rows: int) -> None:
         fd = self._fd
-        if fd is None:
-            fd = self._open_segment()
-        if self._size + self._other_bytes + len(data) > self.max_bytes:
-            self._check_room(len(data))
+        size = self._size + len(data)
+        if fd is None or size > self._limit:
+            fd = self._make_room(len(data))
+            size = self._size + len(data)
         try:
             written = os.write(fd, data)
             if written != len(data):  # seen at a full disk: 748 of 3,011 bytes, and no exception
                 self._finish(fd, data, written)
-            if self.durability == "disk":
+            if self._syncs_each:
                 _sync(fd)
         except OSError as error:
             self._take_back(fd)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise SpoolFull(self.folder, self._size, None) from error
+                used = sum(size for _, size in _segment_sizes(self.folder))
+                raise SpoolFull(self.folder, used, None) from error
             raise
-        self._size += len(data)
-        self._rows[str(self._name)] += rows
-        if self._size >= self.roll_bytes:
+        self._size = size
+        self._count += rows
+
+    def _make_room(self, more: int) -> int:
+        """Return the descriptor of a segment that takes `more` bytes: this one, or a new one where it is full."""
+        if self._fd is not None and self._size and self._size + more > self.roll_bytes:
             self._roll()
+        own = None if self._fd is None else str(self._name)
+        others = sum(size for name, size in _segment_sizes(self.folder) if name != own)
+        if others + self._size + more > self.max_bytes:
+            raise SpoolFull(self.folder, others + self._size, self.max_bytes)
+        fd = self._open_segment() if self._fd is None else self._fd
+        self._limit = min(self.roll_bytes, self.max_bytes - others)
+        return fd
 
     def _finish(self, fd: int, data: bytes, written: int) -> None:
         view = memoryview(data)
@@ -186,7 +200,6 @@ class Spool:
 
     def _open_segment(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._other_bytes = sum(size for _, size in _segment_sizes(self.folder))
         self._name = self._name.next(_utc_date())
         final = self.folder / str(self._name)
         hidden = final.with_name(f".{final.name}.new")
@@ -195,14 +208,15 @@ class Spool:
             if fcntl is not None:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Locked before it is visible: a pusher that found it unlocked would take it for an orphan and remove it.
-            hidden.rename(final)
+            _publish(hidden, final)
             _sync_folder(self.folder)
         except BaseException:
             os.close(fd)
+            hidden.unlink(missing_ok=True)
             raise
         self._fd = fd
         self._size = self._synced_size = 0
-        self._rows[final.name] = 0
+        self._count = 0
         if self._syncer is None:
             self._wake = threading.Event()
             self._syncer = threading.Thread(
@@ -210,12 +224,6 @@ class Spool:
             )
             self._syncer.start()
         return fd
-
-    def _check_room(self, more: int) -> None:
-        self._other_bytes = sum(size for name, size in _segment_sizes(self.folder) if name != str(self._name))
-        used = self._size + self._other_bytes
-        if used + more > self.max_bytes:
-            raise SpoolFull(self.folder, used, self.max_bytes)
 
     def _roll(self) -> None:
         if self._fd is not None:
@@ -225,8 +233,8 @@ class Spool:
         fd, self._fd = self._fd, None
         if fd is None:
             return
-        self._other_bytes += self._size
-        self._size = 0
+        self._rows[str(self._name)] = self._count
+        self._size = self._count = 0
         try:
             if sync:
                 _sync(fd)
@@ -244,7 +252,7 @@ class Spool:
             with self._lock:
                 if self._fd is not None and self._name.date != _utc_date():
                     self._roll()
-                if self._fd is None or self._size == self._synced_size or self.durability == "disk":
+                if self._fd is None or self._size == self._synced_size or self._syncs_each:
                     continue
                 size, name = self._size, self._name
                 self._sync_fd = fd = os.dup(self._fd)
@@ -261,6 +269,24 @@ class Spool:
                     self._close_fd(sync=False)
                 elif self._name == name:
                     self._synced_size = size
+
+
+def _not_a_line(line: bytes) -> ValueError:
+    return ValueError(f"a row must end in its only newline: {line[:80]!r}")
+
+
+def _publish(hidden: Path, final: Path) -> None:
+    """Give a file its name, which must be free: a rename would replace another writer's rows."""
+    try:
+        os.link(hidden, final)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):  # no hard links on this disk
+        if final.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
+        hidden.rename(final)
+    else:
+        hidden.unlink()
 
 
 def _segment_sizes(folder: Path) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from hubspool.local_hub import LocalHub, User
+from hubspool.local_hub.storage.signing import Signer
 
 OWNER, GUEST, READER, NOTHING = "hf_owner", "hf_guest", "hf_reader", "hf_nothing"
 
@@ -95,6 +96,14 @@ def test_signed_links_and_xet_tokens_cannot_be_forged(hub: LocalHub) -> None:
         assert requests.post(xorb, data=b"x", headers=_headers(access), timeout=10).status_code == status
     for path in (f"lfs/objects/{'0' * 64}", f"lfs/objects/{'0' * 64}?sig=9999999999.{'0' * 64}"):
         assert requests.put(f"{hub.endpoint}/{path}", data=b"x", timeout=10).status_code == 403
+
+
+def test_a_permission_ends() -> None:
+    signer = Signer(b"key")
+    assert signer.valid(signer.sign("put", "x"), "put", "x")
+    assert not signer.valid(signer.sign("put", "x", seconds=-1), "put", "x")
+    assert not signer.valid(signer.sign("put", "x"), "get", "x")
+    assert not signer.valid("", "put", "x")
 
 
 def test_no_token_is_ever_shown(hub: LocalHub, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from hubspool.errors import BadResponseError
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import LocalHub
+from hubspool.retry import RetryPolicy
 from hubspool.session import HubClient, HubSession
 from hubspool.settings import Token
 
@@ -133,6 +135,22 @@ def test_pages_are_followed_and_a_foreign_one_gets_no_token(hub: Stub, elsewhere
     assert "Authorization" not in elsewhere.seen[0][2]
 
 
+def test_a_download_from_a_storage_host_is_checked_against_the_hubs_word(
+    hub: Stub, elsewhere: Stub, tmp_path: Path
+) -> None:
+    api = HfApi(hub.endpoint, SECRET)
+    api.session.retry = RetryPolicy(attempts=2, base=0.001)
+    link = {"Location": f"{elsewhere.endpoint}/cdn", "X-Linked-ETag": f'"{sha256(b"content").hexdigest()}"'}
+    hub.answers["/u/m/resolve/main/f.bin"] = (302, link, b"")
+    elsewhere.answers["/cdn"] = (200, {"ETag": '"0000"'}, b"content")
+    assert Path(api.hf_hub_download("u/m", "f.bin", local_dir=tmp_path)).read_bytes() == b"content"
+    elsewhere.answers["/cdn"] = (200, {}, b"damaged")
+    with pytest.raises(BadResponseError, match="another content"):
+        api.hf_hub_download("u/m", "f.bin", local_dir=tmp_path, force_download=True)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["f.bin"]
+    assert (tmp_path / "f.bin").read_bytes() == b"content"
+
+
 def test_the_client_introduces_itself(hub: Stub) -> None:
     hub.answers["/api/whoami-v2"] = (200, {}, b'{"name": "ann"}')
     api = HfApi(hub.endpoint, SECRET, library_name="app", library_version="7", user_agent={"job": "nightly"})
@@ -209,7 +227,7 @@ def test_threads_share_one_client(local_hub: LocalHub, hub_api: HfApi) -> None:
                     repo_id="local/data",
                     repo_type="dataset",
                 )
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - asserted below
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]

@@ -171,3 +171,8 @@ def test_faults_are_chosen_by_path_and_method(http: requests.Session, url: str, 
     local_hub.faults.add(Fault(path=r"/refs$", method="GET", status=418, times=None))
     assert http.get(f"{url}/refs", timeout=TIMEOUT).status_code == 418
     assert http.get(url, timeout=TIMEOUT).ok
+
+
+def test_a_fault_on_a_route_that_does_not_exist_is_refused(local_hub: LocalHub) -> None:
+    with pytest.raises(ValueError, match=r"comit.*commit"):
+        local_hub.faults.add(Fault(route=("comit", "refs"), status=500))

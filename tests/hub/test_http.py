@@ -194,26 +194,29 @@ def test_paths_info_takes_forms_and_json(http: requests.Session, local_hub: Loca
     assert http.post(url, json={"paths": ["x"] * 1001}, timeout=10).status_code == 413
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"junk",
-        b"[]",
-        b'"text"',
-        b"1",
-        b'{"files": [1]}',
-        b'{"files": [{"path": "a", "size": "x"}]}',
-        b'{"files": 7}',
-    ]
-    + [b'{"paths": [1, null]}', b'{"paths": 7}', b'{"operation": "upload", "objects": [1]}', b'{"oid": 5, "size": -1}']
-    + [b'{"key": "header", "value": 7}', b'{"key": "file", "value": []}', b'{"name": 7}', b'{"tag": []}', b"\xff\xfe"]
-    + [
-        b'{"key": "lfsFile", "value": {"path": "a", "oid": "../../secret"}}',
-        b'{"content": 7}',
-        b'{"startingPoint": 7}',
-    ],
-)
+NONSENSE = rb"""
+junk
+[]
+"text"
+{"files": [1]}
+{"files": [{"path": "a", "size": "x"}]}
+{"files": 7}
+{"paths": [1, null]}
+{"paths": 7}
+{"operation": "upload", "objects": [1]}
+{"oid": 5, "size": -1}
+{"key": "header", "value": 7}
+{"key": "file", "value": []}
+{"key": "lfsFile", "value": {"path": "a", "oid": "../../secret"}}
+{"name": 7}
+{"tag": []}
+{"tag": " "}
+{"content": 7}
+{"startingPoint": 7}
+""".splitlines()
+
+
+@pytest.mark.parametrize("body", [*NONSENSE, b"\xff\xfe"])
 def test_nonsense_is_refused_and_not_an_accident(
     body: bytes, http: requests.Session, local_hub: LocalHub, dataset: str
 ) -> None:

@@ -178,8 +178,8 @@ async def _read_body(call: Call) -> None:
 
 
 def _error_answer(error: HubError) -> Response:
-    message = error.message.encode("ascii", "replace").decode().replace("\n", " ")
-    headers = {**error.headers, "X-Error-Message": message}
+    message = "".join(c if c.isascii() and c.isprintable() else "?" for c in error.message)
+    headers = {**error.headers, "X-Error-Message": message.strip()}
     if error.code is not None:
         headers["X-Error-Code"] = error.code
     return ok({"error": error.message, **error.fields}, status=error.status, headers=headers)

@@ -6,7 +6,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 
@@ -68,10 +68,13 @@ class Fault:
     stale: int = 0
     limit: RateLimit | None = None
 
+    @property
+    def routes(self) -> tuple[str, ...]:
+        return (self.route,) if isinstance(self.route, str) else self.route or ()
+
     def matches(self, route: str, method: str, path: str) -> bool:
-        routes = (self.route,) if isinstance(self.route, str) else self.route
         return (
-            (routes is None or route in routes)
+            (self.route is None or route in self.routes)
             and (self.method is None or method == self.method)
             and (self.path is None or re.search(self.path, path) is not None)
         )
@@ -116,7 +119,8 @@ class Faults:
     Thread-safety: every method may be called from any thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Collection[str]) -> None:
+        self._routes = routes
         self._armed: list[_Armed] = []
         self._hits: list[FaultHit] = []
         self._late = 0
@@ -126,6 +130,13 @@ class Faults:
         self._changed = threading.Condition()
 
     def add(self, fault: Fault) -> Fault:
+        """Arm a fault; returns it, to be looked for among the hits.
+
+        Raises:
+            ValueError: It names a route that does not exist, and so would never happen.
+        """
+        if unknown := [route for route in fault.routes if route not in self._routes]:
+            raise ValueError(f"No such route: {', '.join(unknown)}. There are: {', '.join(sorted(self._routes))}.")
         with self._changed:
             self._armed.append(_Armed(fault))
         return fault

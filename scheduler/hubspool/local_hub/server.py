@@ -11,6 +11,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from hubspool.local_hub.app import App
 from hubspool.local_hub.faults import Faults
 from hubspool.local_hub.records import RequestLog
+from hubspool.local_hub.routes import ALL
 from hubspool.local_hub.services.hub import Services
 from hubspool.local_hub.storage.accounts import DEFAULT_USER, Accounts, User
 from hubspool.local_hub.storage.disk import Disk
@@ -87,10 +89,11 @@ class LocalHub:
         )
         self._accounts = Accounts(self.users)
         self.requests = RequestLog()
-        self.faults = Faults()
+        self.faults = Faults({route.name for route in ALL})
         self._root = Path(root) if root is not None else None
         self._host, self._port = host, port
         self._xet, self._lfs_part_size = xet, lfs_part_size
+        self._endpoint: str | None = None
         self._running: _Running | None = None
 
     @property
@@ -105,19 +108,19 @@ class LocalHub:
 
     @property
     def endpoint(self) -> str:
-        """The address, such as http://127.0.0.1:43121."""
-        return self._started.endpoint
+        """The address, such as http://127.0.0.1:43121; known once it was started, and the same after a restart."""
+        if self._endpoint is None:
+            raise RuntimeError("The local Hub was not started: call start(), or use it in a with statement.")
+        return self._endpoint
 
     @property
     def root(self) -> Path:
         """The folder."""
-        return self._started.disk.root
-
-    @property
-    def _started(self) -> _Running:
+        if self._root is not None:
+            return self._root
         if self._running is None:
-            raise RuntimeError("The local Hub is not running: call start(), or use it in a with statement.")
-        return self._running
+            raise RuntimeError("The local Hub is not running, and a temporary folder exists only while it is.")
+        return self._running.disk.root
 
     def start(self) -> LocalHub:
         """Serve until `stop()`; returns when requests are answered. May follow a `stop()`, at the same port.
@@ -139,11 +142,11 @@ class LocalHub:
             disk.unlock()
             raise
         host, port = listener.getsockname()[:2]
-        endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = _Server(App(services, endpoint, self.faults, self.requests))
+        self._endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        server = _Server(App(services, self._endpoint, self.faults, self.requests))
         thread = threading.Thread(target=server.run, args=([listener],), name="hubspool-local-hub", daemon=True)
         self._port = port  # a Hub that starts again is found where it was
-        self._running = _Running(endpoint, disk, services, server, thread)
+        self._running = _Running(disk, services, server, thread)
         self.faults.start()
         thread.start()
         if not server.answering.wait(START_SECONDS):
@@ -177,17 +180,14 @@ class LocalHub:
         self.stop()
 
 
+@dataclass(frozen=True)
 class _Running:
     """What exists between `start` and `stop`."""
 
-    def __init__(
-        self, endpoint: str, disk: Disk, services: Services, server: _Server, thread: threading.Thread
-    ) -> None:
-        self.endpoint = endpoint
-        self.disk = disk
-        self.services = services
-        self.server = server
-        self.thread = thread
+    disk: Disk
+    services: Services
+    server: _Server
+    thread: threading.Thread
 
 
 class _Protocol(H11Protocol):

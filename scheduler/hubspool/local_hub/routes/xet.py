@@ -61,6 +61,12 @@ def chunk(call: Call) -> Response:
     return Response(found, media_type="application/octet-stream")
 
 
+def no_grant(call: Call) -> Response:
+    """Newer clients ask for an upload address of another host first; without one they send the xorb here."""
+    _check(call, "write")
+    raise HubError(404, "Xorbs are sent to this server")
+
+
 def put_xorb(call: Call) -> Response:
     _check(call, "write")
     try:
@@ -147,6 +153,7 @@ def telemetry(call: Call) -> Response:
 ROUTES = [
     Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/(?P<rev>[^/]+)", token),
     Route("xet-chunk", "GET", rf"{_CAS}{_V}/chunks?/[^/]+/{_HASH}", chunk),
+    Route("xet-grant", "POST", rf"{_CAS}{_V}/xorb-grants/[^/]+/{_HASH}", no_grant),
     Route("xet-xorb", "POST", rf"{_CAS}{_V}/xorbs?/[^/]+/{_HASH}", put_xorb, Body.DISK, MAX_XORB + (8 << 20)),
     Route("xet-shard", "POST", rf"{_CAS}{_V}/shards?(?:/[^/]+/{_HASH})?", put_shard, Body.MEMORY, 128 << 20),
     Route("xet-reconstruction", "GET", rf"{_CAS}{_V}/reconstructions?/{_HASH}", reconstruction),

@@ -41,7 +41,7 @@ class Disk:
         self.root = root
         self.durable = durable
         self._temporary = root / "tmp"
-        self._lock = FileLock(str(root / "lock"))
+        self._lock = FileLock(str(root / "lock"), thread_local=False)  # stopping is another thread's right
 
     def lock(self) -> None:
         """Take the folder for this process and clear what an earlier one left half written.
