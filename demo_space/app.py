@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 from pathlib import Path
 
 import gradio as gr
@@ -50,27 +48,16 @@ def launch(page: gr.Blocks, port: int | None) -> None:
 
 
 def main() -> None:
-    """Reads the environment, starts the scheduler, serves, and leaves with the last votes sent."""
+    """Reads the environment, starts the scheduler and serves; the scheduler itself sends the last votes on leaving."""
     logging.basicConfig(level=os.environ.get("HUBSPOOL_LOG", "WARNING").upper())
-    signal.signal(signal.SIGTERM, _leave)
     destination = Destination.of("votes", os.environ)
     if destination.local_only:
         print(destination.missing_token, flush=True)
     folder = Path("spool", destination.repo_id)  # one per dataset: rows for one never go to another
     every = float(os.environ.get("HUBSPOOL_EVERY", "5"))
     scheduler = JsonlScheduler(destination.repo_id, folder_path=folder, every=every)
-    page = build(Arena(scheduler, destination))
     port = os.environ.get("PORT")
-    try:
-        launch(page, int(port) if port else None)
-    finally:
-        page.close(verbose=False)
-        scheduler.stop()
-
-
-def _leave(_signal: int, _frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the last push
-    sys.exit(0)
+    launch(build(Arena(scheduler, destination)), int(port) if port else None)
 
 
 if __name__ == "__main__":

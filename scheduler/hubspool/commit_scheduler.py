@@ -160,14 +160,14 @@ class CommitScheduler(Lifecycle):
                 every,
                 round(60 / every),
             )
-        try:
-            self._connection.open(patient=False)
-            if restore:
-                fetch(self.api, self._connection.target, self.path_in_repo, self.folder_path, self._chosen())
-        except (HubspoolError, TimeoutError) as error:
-            if strict:
-                raise
-            self._board.note_error(self.repo_id, error, retry_in=0)
+        for step in (self._remember, self._open, *([self._restore] if restore else [])):
+            try:
+                step()
+            except (HubspoolError, TimeoutError) as error:
+                if strict:
+                    raise
+                self._board.note_error(self.repo_id, error, retry_in=0)
+                break  # it heals by itself: rows wait on the disk, and the first push tries again
         disk = disk_of(self.folder_path)
         if not disk.is_reliable:
             logger.warning(
@@ -176,7 +176,15 @@ class CommitScheduler(Lifecycle):
                 self.folder_path,
                 disk.kind,
             )
+
+    def _remember(self) -> None:
         self._connection.ledger.remember(self.recipe())
+
+    def _open(self) -> None:
+        self._connection.open(patient=False)
+
+    def _restore(self) -> None:
+        fetch(self.api, self._connection.target, self.path_in_repo, self.folder_path, self._chosen())
 
     def recipe(self) -> dict[str, Any]:
         """Return the options that make this scheduler again (``hubspool flush``), as JSON values; no token."""

@@ -1,7 +1,9 @@
-"""What kind of disk a folder is on: locks and fsync are not reliable on all of them."""
+"""The local disk: what kind a folder is on, and how a new name is made durable."""
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,3 +56,28 @@ def disk_of(folder: Path, mounts: str | None = None) -> Disk:
         if path.is_relative_to(mount) and len(mount) >= len(best.mount):
             best = Disk(mount, fields[2])
     return best
+
+
+def publish(hidden: Path, final: Path) -> None:
+    """Give a file its name, which must be free: a rename would replace another writer's rows."""
+    try:
+        os.link(hidden, final)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):  # no hard links on this disk
+        if final.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
+        hidden.rename(final)
+    else:
+        hidden.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name durable; a folder cannot be opened on Windows, where NTFS journals the name itself."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -16,6 +16,7 @@
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
     ├── ChangedMeanwhileError                     a path on the Hub is not what was planned for
     ├── StalledError (TimeoutError)               a push no longer moves
+    ├── LedgerError (OSError)                     the ledger cannot be opened just now
     ├── RepoReplacedError (OSError)               the repository was deleted and made again
     ├── EntryNotFoundError (FileNotFoundError)
     │   ├── LocalEntryNotFoundError
@@ -216,6 +217,19 @@ class StalledError(HubspoolError, TimeoutError):
         super().__init__(
             f"The push has been {state} for {seconds:.0f} seconds.",
             hint="It hangs in the disk or the network below us; what is appended is kept. A restart sends it.",
+        )
+
+
+class LedgerError(HubspoolError, OSError):
+    """The ledger cannot be opened just now; nothing is known to be wrong with it."""
+
+    retryable = True
+
+    def __init__(self, ledger: str | Path, reason: str) -> None:
+        super().__init__(
+            f"The ledger {ledger} cannot be opened: {reason}.",
+            hint="Check that the disk has room and the folder is writable, or pass state_dir=... on another disk.",
+            path=ledger,
         )
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import orjson
 
+from hubspool.disk import publish
+from hubspool.errors import LedgerError
 from hubspool.part import Closed, Part
 from hubspool.scan import Stat
 from hubspool.target import Target
@@ -70,9 +72,18 @@ class Ledger:
     def folder_id(self) -> str:
         """A random id of this folder, 32 hex digits. It stands in a file of its own and so outlives a lost ledger."""
         path = self.directory / "folder_id"
-        with suppress(FileExistsError), path.open("x") as file:
-            file.write(uuid.uuid4().hex)
-        return path.read_text().strip() or uuid.uuid4().hex
+        for put in (_link, _replace):  # first as a new file; over it only where a crash left half an id
+            with suppress(FileNotFoundError):
+                found = path.read_text().strip()
+                if len(found) == 32:
+                    return found
+            fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+            with fresh.open("w") as file:
+                file.write(uuid.uuid4().hex)
+                file.flush()
+                os.fsync(file.fileno())
+            put(fresh, path)
+        return path.read_text().strip()
 
     def target(self, target: Target, path_in_repo: str) -> int:
         """Return the number of a target and a path in its repo, made at their first use.
@@ -182,11 +193,15 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._connection() as db:  # `with db` is one transaction
-            yield db
+        try:
+            with self._lock, self._connection() as db:  # `with db` is one transaction
+                yield db
+        except sqlite3.OperationalError as error:
+            raise LedgerError(self.directory / FILE_NAME, str(error)) from error
 
     def _connection(self) -> sqlite3.Connection:
         if self._pid != os.getpid():  # a connection must not be used, nor closed, across a fork
+            _inherited.append(self._db)
             self._pid = os.getpid()
             self._db = self._open()
         return self._db
@@ -200,10 +215,12 @@ class Ledger:
         path = self.directory / FILE_NAME
         try:
             return self._connect(path)
+        except sqlite3.OperationalError as error:
+            # Full disk, too many open files, locked: says nothing about the file, which must not be given up for it.
+            raise LedgerError(path, str(error)) from error
         except (sqlite3.DatabaseError, _FutureVersionError) as error:
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise
-            kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.kept")
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+            kept = path.with_name(f"{path.name}.{stamp}-{uuid.uuid4().hex[:6]}.kept")
             logger.warning("%s cannot be read (%s): kept as %s, a new one is begun", path, error, kept.name)
             for suffix in ("", "-wal", "-shm"):
                 part = path.with_name(path.name + suffix)
@@ -229,6 +246,20 @@ class Ledger:
             db.close()
             raise
         return db
+
+
+#: Connections of a parent process: closing one here would drop the parent's locks on the file.
+_inherited: list[sqlite3.Connection] = []
+
+
+def _link(fresh: Path, path: Path) -> None:
+    with suppress(FileExistsError):
+        publish(fresh, path)
+    fresh.unlink(missing_ok=True)
+
+
+def _replace(fresh: Path, path: Path) -> None:
+    fresh.replace(path)
 
 
 class _FutureVersionError(Exception):

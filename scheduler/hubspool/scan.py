@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from enum import Enum
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from hubspool.disk import disk_of
 from hubspool.segment import SegmentName
 
 fcntl: ModuleType | None
@@ -86,6 +88,9 @@ def scan(
         return Snapshot(walk.segments, walk.changed, time.time_ns(), walk.unreadable)
 
 
+_GONE = (FileNotFoundError, NotADirectoryError)
+
+
 class _Walk:
     def __init__(self, folder: Path, known: Mapping[str, Stat], chosen: Callable[[str], bool]) -> None:
         self.folder = folder
@@ -95,6 +100,7 @@ class _Walk:
         self.changed: dict[str, Stat] = {}
         self.unreadable: dict[str, str] = {}
         self._folder_times: dict[str, int] = {}
+        self._listed_ns = time.time_ns()
 
     def below(self, start: str) -> None:
         waiting = [start]
@@ -104,8 +110,9 @@ class _Walk:
     def again(self) -> None:
         """List once more the folders that got or lost a name since `below` saw them."""
         for relative, seen in list(self._folder_times.items()):
-            with suppress(FileNotFoundError):
-                if (self.folder / relative).stat().st_mtime_ns != seen:
+            with suppress(*_GONE):
+                # A folder's time moves in ticks: one that had just changed may have changed again within the same.
+                if (self.folder / relative).stat().st_mtime_ns != seen or self._listed_ns - seen < RACY_NS:
                     for found in self._list(relative):
                         if found not in self._folder_times:
                             self.below(found)
@@ -115,7 +122,7 @@ class _Walk:
         found = self.segments if path in self.segments else self.changed
         try:
             found[path] = Stat.of((self.folder / path).stat())
-        except FileNotFoundError:
+        except _GONE:
             del found[path]
         except OSError as error:
             del found[path]
@@ -129,12 +136,13 @@ class _Walk:
             with os.scandir(self.folder / relative) as entries:
                 for entry in entries:
                     path = prefix + entry.name
+                    if entry.name == ".git" or f"/{path}".endswith("/.cache/huggingface"):
+                        continue
                     if entry.is_dir(follow_symlinks=False):
-                        if entry.name != ".git" and not path.endswith(".cache/huggingface"):
-                            folders.append(path)
+                        folders.append(path)
                     else:
                         self._look(entry, path)
-        except FileNotFoundError:
+        except _GONE:
             pass  # removed while we walked: nothing to send
         except OSError as error:
             self.unreadable[relative or "."] = str(error)
@@ -159,28 +167,41 @@ class _Walk:
             self.changed[path] = stat
 
 
-def owner_is_gone(path: Path, stat: Stat, now_ns: int) -> bool:
-    """Whether nobody writes to the segment at `path` any more.
+class Owner(Enum):
+    """Whether somebody writes to a segment."""
 
-    On this host the owner's flock tells, at once and for certain. A segment made on another host (a shared disk, or a
-    disk that outlived its machine), and any segment where there is no flock, counts as left when it has not changed
-    for 15 minutes.
+    ALIVE = "alive"
+    LEFT = "left"
+    """It has not changed for 15 minutes, and no lock can tell: it may be sent, but never removed. Its writer may be
+    quiet, on another host or on a mount without locks, and would go on writing into the removed file."""
+    GONE = "gone"
+    """Its lock was free: nobody writes to it, and nobody will."""
+
+
+def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
+    """Tell whether somebody writes to the segment at `path`.
+
+    On this host the owner's flock tells, at once and for certain. A segment of another host is left alone until it has
+    not changed for 15 minutes; on a disk of this machine (one that outlived its last host) the lock then tells.
     """
-    name = SegmentName.parse(PurePosixPath(path).name)
-    rested = now_ns - stat.mtime_ns > FOREIGN_REST_SECONDS * 1_000_000_000
-    if fcntl is None or name is None or not name.is_of_this_host:
-        return rested
+    name = SegmentName.of(path.name)
+    if not name.is_of_this_host or fcntl is None:
+        if now_ns - stat.mtime_ns <= FOREIGN_REST_SECONDS * 1_000_000_000:
+            return Owner.ALIVE
+        if fcntl is None or not disk_of(path.parent).is_reliable:
+            return Owner.LEFT
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return Owner.ALIVE
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return Owner.ALIVE
     except OSError:  # a mount without locks
-        return rested
+        rested = now_ns - stat.mtime_ns > FOREIGN_REST_SECONDS * 1_000_000_000
+        return Owner.LEFT if rested else Owner.ALIVE
     else:
-        return True
+        return Owner.GONE
     finally:
         os.close(fd)

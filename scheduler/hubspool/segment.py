@@ -1,4 +1,4 @@
-"""Names of segments and of the parts cut from them: pure text, no I/O.
+"""Names of segments and of the parts cut from them: text, no I/O but for the host's own name.
 
 A segment is a local row file ``<name>-<UTC date>-<writer>-<seq>.jsonl`` with one writer. A part is a byte range of a
 segment under one path on the Hub, ``<segment stem>-p<NNNN>.jsonl``. The writer id is random per scheduler object, so
@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 import socket
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 #: The LFS rule that makes new parts, and nothing else, go through Xet from their first byte.
 PART_PATTERN = "*-p[0-9][0-9][0-9][0-9].jsonl"
@@ -29,7 +30,10 @@ _SEGMENT = re.compile(
 @cache
 def host_digits() -> str:
     """Four hex digits that tell this host from most others."""
-    return sha256(f"{socket.gethostname()}/{uuid.getnode()}".encode()).hexdigest()[:4]
+    machine = ""  # not uuid.getnode(): without a network interface it is random in each process
+    with suppress(OSError):
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    return sha256(f"{socket.gethostname()}/{machine}".encode()).hexdigest()[:4]
 
 
 def new_writer_id() -> str:

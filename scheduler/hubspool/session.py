@@ -84,7 +84,7 @@ class HubSession:
 
     def pool(self, *, local: bool) -> requests.Session:
         """Return the connections of this process; a forked child must not write into its parent's sockets."""
-        key = (1, local)
+        key = (os.getpid(), local)
         pool = self._pools.get(key)
         if pool is None:
             # Two threads may both get here; the one that is set last stays and the other is collected.

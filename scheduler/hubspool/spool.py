@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -13,13 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from hubspool.disk import publish, sync_folder
 from hubspool.errors import SpoolFull
 from hubspool.segment import SegmentName, new_writer_id
 
 fcntl: ModuleType | None
 try:
     import fcntl
-except ImportError:  # Windows has no flock: an orphan is told by its age alone (see scan.owner_is_gone)
+except ImportError:  # Windows has no flock: an orphan is told by its age alone (see scan.owner_of)
     fcntl = None
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class Spool:
         self._sync_fd: int | None = None  # the syncer's duplicate; closed by it, or in a fork's child
         self._wake = threading.Event()
         self._syncer: threading.Thread | None = None
+        _spools.add(self)
 
     @property
     def writer(self) -> str:
@@ -150,7 +153,10 @@ class Spool:
         fd = self._fd
         size = self._size + len(data)
         if fd is None or size > self._limit:
-            fd = self._make_room(len(data))
+            try:
+                fd = self._make_room(len(data))
+            except OSError as error:
+                raise self._full_or(error) from error
             size = self._size + len(data)
         try:
             written = os.write(fd, data)
@@ -158,14 +164,21 @@ class Spool:
                 self._finish(fd, data, written)
             if self._syncs_each:
                 _sync(fd)
+            self._size = size
+            self._count += rows
         except OSError as error:
             self._take_back(fd)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                used = sum(size for _, size in _segment_sizes(self.folder))
-                raise SpoolFull(self.folder, used, None) from error
+            raise self._full_or(error) from error
+        except BaseException:
+            # An interrupt between the write and the count: the count is too small to cut by from now on, since what
+            # lies behind it may be acknowledged.
+            self._close_fd(sync=False)
             raise
-        self._size = size
-        self._count += rows
+
+    def _full_or(self, error: OSError) -> OSError:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        return SpoolFull(self.folder, sum(size for _, size in _segment_sizes(self.folder)), None)
 
     def _make_room(self, more: int) -> int:
         """Return the descriptor of a segment that takes `more` bytes: this one, or a new one where it is full."""
@@ -208,8 +221,8 @@ class Spool:
             if fcntl is not None:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Locked before it is visible: a pusher that found it unlocked would take it for an orphan and remove it.
-            _publish(hidden, final)
-            _sync_folder(self.folder)
+            publish(hidden, final)
+            sync_folder(self.folder)
         except BaseException:
             os.close(fd)
             hidden.unlink(missing_ok=True)
@@ -271,22 +284,21 @@ class Spool:
                     self._synced_size = size
 
 
+#: Every spool of the process, also one whose scheduler was stopped: a forked child must not write into its segment.
+_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for spool in list(_spools):
+        spool.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _not_a_line(line: bytes) -> ValueError:
     return ValueError(f"a row must end in its only newline: {line[:80]!r}")
-
-
-def _publish(hidden: Path, final: Path) -> None:
-    """Give a file its name, which must be free: a rename would replace another writer's rows."""
-    try:
-        os.link(hidden, final)
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError):  # no hard links on this disk
-        if final.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
-        hidden.rename(final)
-    else:
-        hidden.unlink()
 
 
 def _segment_sizes(folder: Path) -> list[tuple[str, int]]:
@@ -297,17 +309,6 @@ def _segment_sizes(folder: Path) -> list[tuple[str, int]]:
                 with suppress(FileNotFoundError):  # a pusher removed it meanwhile
                     sizes.append((entry.name, entry.stat().st_size))
     return sizes
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name durable; a folder cannot be opened on Windows, where NTFS journals the name itself."""
-    if os.name == "nt":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _utc_date() -> str:

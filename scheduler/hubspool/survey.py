@@ -14,7 +14,7 @@ from hubspool.hub_files import AskedOnce, HubFile, HubReader, Suspects
 from hubspool.lines import Kind
 from hubspool.part import Closed, Part
 from hubspool.plan import Naming, OnExisting, Rules, Upload
-from hubspool.scan import Snapshot, Stat, owner_is_gone, scan
+from hubspool.scan import Owner, Snapshot, Stat, owner_of, scan
 from hubspool.segment import SegmentName
 
 #: Candidate names asked for at once when a segment's parts are looked for on the Hub.
@@ -145,18 +145,19 @@ class Surveyor:
         taken_ns: int,
     ) -> None:
         path = self.folder / source
-        gone = owner_is_gone(path, stat, taken_ns)
-        if not gone and not SegmentName.of(source).is_of_this_host:
+        owner = owner_of(path, stat, taken_ns)
+        if owner is Owner.ALIVE and not SegmentName.of(source).is_of_this_host:
             survey.waiting += stat.size - plan.position_of(parts)
             return  # its own host sends it, until it has been left
         if settled == stat and not any(part.in_doubt for part in parts):
-            if gone and plan.position_of(parts) == stat.size and not _has_gaps(parts):
+            if owner is Owner.GONE and plan.position_of(parts) == stat.size and not _has_gaps(parts):
                 survey.removable.append(source)
             return
         now = self.clock()
         if not parts and stat.size:
             parts = self._recover(source, stat, hub, now)
             survey.parts.extend(parts)
+        parts = self._without_rewritten(survey, path, parts, now)
         start = plan.position_of(parts)
         end = lines.cut(path, Kind.TEXT, start, stat.size)
         damaged = lines.damaged_lines(path, start, end)
@@ -172,14 +173,30 @@ class Surveyor:
             ranges.extend(zip((begin, *ends), ends, strict=False))
             first = self.rules.part_bytes
         for upload in plan.plan_segment(source, parts, ranges, self.naming, now, self.rules):
-            self._add(survey, upload, self._digest(path, upload)[-1])
-        survey.waiting += 0 if gone else stat.size - end
+            digest = self._digest(path, upload)[-1]
+            if upload.is_repeat and digest.sha256 != upload.part.sending_sha256:
+                survey.set_aside[source] = "bytes that were sent with an unknown outcome are damaged on this disk"
+            else:
+                self._add(survey, upload, digest)
+        survey.waiting += stat.size - end if owner is Owner.ALIVE else 0
         # A live segment that is all sent is left alone until it grows; of a dead one, what follows the last newline
         # was never acknowledged to its writer.
-        if gone or end == stat.size:
+        if owner is not Owner.ALIVE or end == stat.size:
             survey.settled[source] = stat
-        if gone and end == stat.size and not damaged and not _has_gaps(parts):
+        if owner is Owner.GONE and end == stat.size and not damaged and not _has_gaps(parts):
             survey.removable.append(source)
+
+    def _without_rewritten(self, survey: Survey, path: Path, parts: list[Part], now: float) -> list[Part]:
+        """Close the open part when its bytes on this disk are no longer those on the Hub, which must stay."""
+        last = plan.open_part(parts, now, self.rules)
+        if last is None or last.sha256 is None or digests(path, last.start, [last.end])[0].sha256 == last.sha256:
+            return parts
+        closed = replace(last, closed=Closed.REWRITTEN)
+        survey.parts.append(closed)
+        survey.set_aside[f"{last.source}#damaged"] = (
+            f"bytes {last.start} to {last.end} are damaged on this disk; the Hub has them whole"
+        )
+        return [*parts[:-1], closed]
 
     def _recover(self, source: str, stat: Stat, hub: HubReader, now: float) -> list[Part]:
         """Find the parts of a segment that the ledger does not know: it is new, or the ledger was lost."""

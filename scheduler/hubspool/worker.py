@@ -35,16 +35,19 @@ class Worker(Generic[T]):
         self._condition = threading.Condition()
         # All below is written under _condition.
         self._thread: threading.Thread | None = None
-        self._waiting: Future[T] | None = None
+        self._waiting: list[Future[T]] = []  # those of the next call; one each, so that nobody cancels another's
         self._final = False
         self._due = time.monotonic() + period
         self._last: Future[T] = Future()
+        # Used by the thread alone, and by `revive` once it is dead.
+        self._running: list[Future[T]] = []
+        self._running_final = False
 
     @property
     def last_future(self) -> Future[T]:
         """The future of the latest call: done, running, or asked for."""
         with self._condition:
-            return self._waiting or self._last
+            return self._last
 
     @property
     def seconds_left(self) -> float | None:
@@ -70,8 +73,9 @@ class Worker(Generic[T]):
         with self._condition:
             if self._thread is None or self._thread.is_alive() or self.stopping.is_set():
                 return False
-            if not self._last.done():
-                self._last.set_exception(RuntimeError("the pushing thread died"))
+            for future in self._running:
+                if not future.done():
+                    future.set_exception(RuntimeError("the pushing thread died"))
             self._thread = None
         self.start(at_once=True)
         return True
@@ -101,8 +105,8 @@ class Worker(Generic[T]):
         """
         with self._condition:
             self.stopping.set()
-            if self._waiting is not None:
-                self._waiting.cancel()
+            for future in self._waiting:
+                future.cancel()
             self._condition.notify_all()
             thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -111,36 +115,39 @@ class Worker(Generic[T]):
         return not thread.is_alive()
 
     def _ask(self, *, final: bool) -> Future[T]:
-        if self._waiting is None:
-            self._waiting = Future()
+        future: Future[T] = Future()
+        self._waiting.append(future)
+        self._last = future
         self._final = self._final or final
         self._condition.notify_all()
-        return self._waiting
+        return future
 
     def _run(self) -> None:
-        while (call := self._next_call()) is not None:
-            future, final = call
+        while self._begin_call():
             try:
-                result = self._job(final)
-            except BaseException as error:  # noqa: BLE001  top of a thread: the future carries it, the job has told it
-                future.set_exception(error)
+                result = self._job(self._running_final)
+            except BaseException as error:  # noqa: BLE001  top of a thread: the futures carry it, the job has told it
+                for future in self._running:
+                    future.set_exception(error)
             else:
-                future.set_result(result)
-            del future, call  # a result must not be kept alive until the next period
+                for future in self._running:
+                    future.set_result(result)
+            self._running = []
 
-    def _next_call(self) -> tuple[Future[T], bool] | None:
+    def _begin_call(self) -> bool:
+        """Wait for the next call, and note whose it is; False once stopped."""
         with self._condition:
-            while self._waiting is None and not self.stopping.is_set():
+            while not self.stopping.is_set():
+                self._running = [future for future in self._waiting if future.set_running_or_notify_cancel()]
+                self._waiting = []
+                if self._running:
+                    self._running_final, self._final = self._final, False
+                    self._due = time.monotonic() + self.period
+                    return True
+                self._final = False
                 left = self._due - time.monotonic()
                 if left <= 0:
                     self._ask(final=False)
                 else:
                     self._condition.wait(left)
-            if self.stopping.is_set():
-                return None
-            self._due = time.monotonic() + self.period
-            future, final = self._waiting or Future(), self._final
-            self._waiting, self._final, self._last = None, False, future
-        if not future.set_running_or_notify_cancel():
-            return self._next_call()
-        return future, final
+            return False

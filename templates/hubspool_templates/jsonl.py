@@ -144,11 +144,6 @@ class JsonlScheduler(CommitScheduler):
             return ()
         return (CommitOperationAdd("README.md", card.encode()),)
 
-    def after_fork_in_child(self) -> None:
-        """Become the child's own, with a writer id of its own; internal."""
-        self.spool.after_fork_in_child()
-        super().after_fork_in_child()
-
     def _count(self, rows: int, size: int) -> None:
         self._rows_since += rows
         self._bytes_since += size

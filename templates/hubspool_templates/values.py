@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -23,6 +24,7 @@ _OPTIONS = (
     | orjson.OPT_PASSTHROUGH_DATACLASS
 )
 _INT64 = range(-(2**63), 2**63)
+_INDEX = re.compile(r"\[\d+\]")
 _HARMLESS = frozenset({str, bool, type(None)})
 
 
@@ -60,7 +62,7 @@ class RowEncoder:
             self._look_closer(row)
         return line
 
-    def _convert(self, value: object) -> object:
+    def _convert(self, value: Any) -> object:
         """Called by orjson for what it does not know."""
         if isinstance(value, datetime):
             if value.tzinfo is None:
@@ -73,9 +75,10 @@ class RowEncoder:
             return str(value)
         if isinstance(value, Mapping):
             return dict(value)
-        tolist = getattr(value, "tolist", None)  # a numpy array that orjson does not take as it lies in memory
-        if tolist is not None and type(value).__module__.split(".")[0] == "numpy":
-            return tolist()
+        if _is_numpy(value):  # in a form that orjson does not take as it lies in memory
+            converted: object = value.tolist()
+            if type(converted) is not type(value):
+                return converted
         raise TypeError(type(value).__name__)
 
     def _look_closer(self, row: Mapping[str, Any]) -> None:
@@ -83,7 +86,7 @@ class RowEncoder:
         for key, value in _walk(row):
             if isinstance(value, float) and not math.isfinite(value):
                 self._warn(key, f"{value} in {key!r} is stored as null: JSON has no such number")
-            elif isinstance(value, int) and value not in _INT64:
+            elif isinstance(value, int) and not _INT64[0] <= value <= _INT64[-1]:
                 raise _bad(key, value, "it does not fit in 64 bits", "Store it as a str.")
 
     def _refusal(self, row: Mapping[str, Any], error: Exception) -> HFValidationError:
@@ -103,6 +106,7 @@ class RowEncoder:
         return HFValidationError(f"The row is no JSON: {error}.", hint="Look for a loop, or very deep nesting, in it.")
 
     def _warn(self, key: str, message: str) -> None:
+        key = _INDEX.sub("[]", key)
         if key not in self._warned:
             self._warned.add(key)
             logger.warning("%s", message)
@@ -119,7 +123,7 @@ def _is_plain(values: Iterable[Any]) -> bool:
         if kind in _HARMLESS:
             continue
         if kind is int:
-            if value not in _INT64:
+            if not -(2**63) <= value < 2**63:
                 return False
         elif kind is float:
             if value - value != 0:  # NaN or infinite
@@ -140,9 +144,15 @@ def _walk(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _walk(inner, f"{key}.{name}" if key else str(name), depth + 1)
+    elif _is_numpy(value):
+        yield from _walk(value.tolist(), key, depth + 1)
     elif isinstance(value, (list, tuple)):
         for index, inner in enumerate(value):
             yield from _walk(inner, f"{key}[{index}]", depth + 1)
+
+
+def _is_numpy(value: Any) -> bool:
+    return type(value).__module__.split(".")[0] == "numpy" and hasattr(value, "tolist")
 
 
 def _bad(key: str, value: object, problem: str, hint: str) -> HFValidationError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def test_votes_are_safe_while_the_hub_is_away(tmp_path: Path, visitor_of: Callab
     with space_alone(tmp_path, HUBSPOOL_REPO="local/away", **settings) as (address, _):
         page = visitor_of().visit(address)
         page.get_by_role("button", name="Greek").click()
+        expect(page.get_by_label("Romanisation 1")).to_have_value(re.compile("kosme"))
         page.get_by_role("button", name="Romanisation 1 is better").click()
         expect(page.locator("#outcome")).to_contain_text("your vote is stored")
         progress = page.locator("#progress")

@@ -35,6 +35,7 @@ from hubspool.errors import (
 from hubspool.file_range import FileRange
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.local_hub.records import RequestRecord
 from hubspool.operations import CommitOperationAdd
 from hubspool.retry import RetryPolicy
 from hubspool.transfer import TransferOptions
@@ -42,6 +43,17 @@ from hubspool.transfer import TransferOptions
 REPO = "ann/data"
 SECRET = "hf_neverShownAnywhere"
 QUICK = RetryPolicy(base=0.001)
+
+
+def asked(hub: LocalHub, *routes: str) -> list[RequestRecord]:
+    """The requests of these routes, all of them: one is recorded after its answer has arrived."""
+    assert hub.requests.wait_idle()
+    return hub.requests.of(*routes)
+
+
+def forget(hub: LocalHub) -> None:
+    assert hub.requests.wait_idle()
+    hub.requests.clear()
 
 
 @pytest.fixture
@@ -55,7 +67,7 @@ def api(hub: LocalHub) -> HfApi:
     api = HfApi(hub.endpoint, SECRET)
     api.session.retry = QUICK
     api.create_repo(REPO, repo_type="dataset")
-    hub.requests.clear()
+    forget(hub)
     return api
 
 
@@ -120,8 +132,7 @@ def test_a_commit_that_may_have_landed_is_sent_once_and_said_to_be_unknown(
         commit(api)
     assert caught.value.outcome is Outcome.UNKNOWN
     hub.faults.clear()
-    assert hub.requests.wait_idle()
-    assert len(hub.requests.of("commit")) == 1
+    assert len(asked(hub, "commit")) == 1
     assert len(hub.faults.hits) == 1
 
 
@@ -136,8 +147,7 @@ def test_a_commit_that_was_refused_for_good_is_sent_once(
         commit(api)
     assert isinstance(caught.value, HubspoolError)
     assert caught.value.outcome is Outcome.NOT_APPLIED
-    assert hub.requests.wait_idle()
-    assert len(hub.requests.of("commit")) == 1
+    assert len(asked(hub, "commit")) == 1
 
 
 def test_retries_are_bounded(hub: LocalHub, api: HfApi) -> None:
@@ -145,8 +155,7 @@ def test_retries_are_bounded(hub: LocalHub, api: HfApi) -> None:
     with pytest.raises(HfHubHTTPError) as caught:
         head(api)
     assert caught.value.retryable
-    assert hub.requests.wait_idle()
-    assert len(hub.requests.of("repo-info")) == QUICK.attempts
+    assert len(asked(hub, "repo-info")) == QUICK.attempts
 
 
 def test_creating_a_repository_waits_for_a_conflicting_operation_but_not_for_ever(hub: LocalHub, api: HfApi) -> None:
@@ -165,8 +174,7 @@ def test_the_wait_that_the_hub_asks_for_is_kept_and_can_be_interrupted(hub: Loca
     with pytest.raises(RateLimitedError) as caught:
         head(api)
     assert caught.value.retry_after == 3600
-    assert hub.requests.wait_idle()
-    assert len(hub.requests.of("repo-info")) == 1
+    assert len(asked(hub, "repo-info")) == 1
 
 
 def test_a_wait_that_is_too_long_is_the_callers(hub: LocalHub, api: HfApi) -> None:
@@ -208,8 +216,7 @@ def test_a_store_that_refuses_is_asked_again_with_a_fresh_token(hub: LocalHub, a
     commit(api, os.urandom(1_000_000), "x.bin")
     hub.faults.add(Fault(route="xet-xorb", status=403))
     commit(api, os.urandom(1_000_000), "x.bin")
-    assert hub.requests.wait_idle()
-    assert len(hub.requests.of("xet-token")) == 2
+    assert len(asked(hub, "xet-token")) == 2
     hub.faults.add(Fault(route="xet-xorb", status=403, times=None))
     with pytest.raises(XetTransferError) as caught:
         commit(api, os.urandom(1_000_000), "x.bin")
@@ -232,7 +239,7 @@ def test_a_refused_xet_token_is_not_a_reason_to_try_lfs(hub: LocalHub, api: HfAp
     hub.faults.add(Fault(route="xet-token", status=status, times=None))
     with pytest.raises(PermissionError):
         commit(api, os.urandom(1_000_000), "x.bin")
-    assert not hub.requests.of("lfs-batch")
+    assert not asked(hub, "lfs-batch")
 
 
 def test_nobody_listens(hub_environment: Path) -> None:
@@ -263,7 +270,7 @@ def test_who_may_not_write_is_told_so(hub: LocalHub, api: HfApi, token: str | bo
         assert "hubspool login" in str(caught.value)
     elif token == "hf_wrong":
         assert "The token from the argument token was refused" in str(caught.value)
-    assert not hub.requests.of("commit") or hub.requests.of("commit")[-1].status in (401, 403)
+    assert not asked(hub, "commit") or asked(hub, "commit")[-1].status in (401, 403)
 
 
 def test_tokens_that_are_missing_or_refused(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,23 @@ from hubspool.errors import BadRequestError, HfHubHTTPError
 from hubspool.file_range import FileRange
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.local_hub.records import RequestRecord
 from hubspool.operations import CommitOperationAdd
 from hubspool.transfer import TransferOptions
 
 BIG = os.urandom(30_000_000)
 PART = 8_000_000
+
+
+def asked(hub: LocalHub, *routes: str) -> list[RequestRecord]:
+    """The requests of these routes, all of them: one is recorded after its answer has arrived."""
+    assert hub.requests.wait_idle()
+    return hub.requests.of(*routes)
+
+
+def forget(hub: LocalHub) -> None:
+    assert hub.requests.wait_idle()
+    hub.requests.clear()
 
 
 @pytest.fixture(params=[1 << 40, PART], ids=["basic", "multipart"])
@@ -47,8 +59,8 @@ def stock_read(hub: LocalHub, folder: Path, path: str = "w.bin") -> bytes:
 def test_large_files_arrive_and_are_verified(hub: LocalHub, api: HfApi, tmp_path: Path) -> None:
     upload(api, BIG)
     assert stock_read(hub, tmp_path) == BIG
-    assert hub.requests.of("lfs-verify") or hub.requests.of("lfs-complete")
-    sent = sum(record.bytes_in for record in hub.requests.of("lfs-put", "lfs-part"))
+    assert asked(hub, "lfs-verify") or asked(hub, "lfs-complete")
+    sent = sum(record.bytes_in for record in asked(hub, "lfs-put", "lfs-part"))
     assert sent == len(BIG)
 
 
@@ -62,10 +74,10 @@ def test_a_file_that_grew_arrives_as_the_range_it_was(hub: LocalHub, api: HfApi,
 
 def test_objects_that_the_hub_has_are_not_sent_again(hub: LocalHub, api: HfApi) -> None:
     upload(api, BIG)
-    hub.requests.clear()
+    forget(hub)
     upload(api, BIG, "copy.bin")
-    assert not hub.requests.of("lfs-put", "lfs-part")
-    assert hub.requests.of("commit")
+    assert not asked(hub, "lfs-put", "lfs-part")
+    assert asked(hub, "commit")
 
 
 def test_file_objects_are_read_from_their_beginning(hub: LocalHub, api: HfApi, tmp_path: Path) -> None:
@@ -104,7 +116,7 @@ def test_a_transfer_that_is_refused_ends_at_once(hub: LocalHub, api: HfApi) -> N
     with pytest.raises(HfHubHTTPError) as caught:
         upload(api, BIG)
     assert caught.value.status_code == 403
-    assert not hub.requests.of("commit")
+    assert not asked(hub, "commit")
 
 
 def test_an_object_that_the_batch_refuses_names_its_file(hub: LocalHub, api: HfApi) -> None:
@@ -123,8 +135,8 @@ def test_xet_can_be_switched_off(hub_environment: Path, monkeypatch: pytest.Monk
         api = HfApi(hub.endpoint, hub.token)
         api.create_repo("local/model")
         upload(api, BIG[:2_000_000])
-        assert hub.requests.of("lfs-batch")
-        assert not hub.requests.of("xet-token", "xet-xorb")
+        assert asked(hub, "lfs-batch")
+        assert not asked(hub, "xet-token", "xet-xorb")
 
 
 def test_a_hub_without_xet_is_asked_once(hub: LocalHub, api: HfApi) -> None:

@@ -20,6 +20,7 @@ from hubspool.errors import (
 from hubspool.file_range import FileRange
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import LocalHub
+from hubspool.local_hub.records import RequestRecord
 from hubspool.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.repo_info import DatasetInfo, RepoFile, RepoFolder
 from hubspool.transfer import TransferOptions
@@ -33,6 +34,17 @@ CONTENTS = {
     "empty.bin": b"",
     "rows.jsonl": b'{"a": 1}\n' * 50_000,
 }
+
+
+def asked(hub: LocalHub, *routes: str) -> list[RequestRecord]:
+    """The requests of these routes, all of them: one is recorded after its answer has arrived."""
+    assert hub.requests.wait_idle()
+    return hub.requests.of(*routes)
+
+
+def forget(hub: LocalHub) -> None:
+    assert hub.requests.wait_idle()
+    hub.requests.clear()
 
 
 @pytest.fixture
@@ -100,9 +112,9 @@ def test_a_file_that_grew_sends_little_more_than_what_is_new(
     file.write_bytes(BIG)
     first, grown = FileRange(file, 0, 29_000_000), FileRange(file, 0, 30_000_000)
     commit(api, CommitOperationAdd("log.bin", first))
-    local_hub.requests.clear()
+    forget(local_hub)
     commit(api, CommitOperationAdd("log.bin", grown))
-    local_hub.requests.wait_idle()
+    assert local_hub.requests.wait_idle()
     assert 1_000_000 <= sum(record.bytes_in for record in local_hub.requests) < 1_500_000
     found = stock_api.hf_hub_download(REPO, "log.bin", repo_type="dataset", local_dir=tmp_path / "stock")
     assert Path(found).read_bytes() == BIG
@@ -110,9 +122,9 @@ def test_a_file_that_grew_sends_little_more_than_what_is_new(
 
 def test_a_push_of_one_file_needs_two_requests_to_the_hub(api: HfApi, local_hub: LocalHub) -> None:
     commit(api, CommitOperationAdd("a.bin", os.urandom(1_000_000)))
-    local_hub.requests.clear()
+    forget(local_hub)
     commit(api, CommitOperationAdd("a.bin", os.urandom(1_000_000)))
-    local_hub.requests.wait_idle()
+    assert local_hub.requests.wait_idle()
     to_the_hub = [r.route for r in local_hub.requests if r.path.startswith("/api/")]
     assert to_the_hub == ["preupload", "commit"]
 
@@ -133,10 +145,10 @@ def test_a_commit_of_what_is_there_is_none(api: HfApi, local_hub: LocalHub) -> N
     additions = {"a.txt": b"text", "b.bin": os.urandom(1_000_000), "empty": b""}
     made = commit(api, *(CommitOperationAdd(path, data) for path, data in additions.items()))
     assert not made.is_noop
-    local_hub.requests.clear()
+    forget(local_hub)
     again = commit(api, *(CommitOperationAdd(path, data) for path, data in additions.items()))
     assert (again.is_noop, again.oid) == (True, made.oid)
-    assert not local_hub.requests.of("commit", "xet-xorb", "xet-shard")
+    assert not asked(local_hub, "commit", "xet-xorb", "xet-shard")
 
 
 def test_files_and_folders_are_deleted(api: HfApi) -> None:
@@ -182,7 +194,7 @@ def test_a_gitattributes_of_the_same_commit_decides_how_a_file_is_sent(api: HfAp
     [found] = api.get_paths_info(REPO, "parts/1.jsonl", repo_type="dataset")
     assert isinstance(found, RepoFile)
     assert found.content_id == part.sha256
-    assert len(local_hub.requests.of("xet-shard")) == 1
+    assert len(asked(local_hub, "xet-shard")) == 1
 
 
 def test_a_readme_that_the_hub_would_refuse_is_refused_before_anything_is_sent(api: HfApi, local_hub: LocalHub) -> None:
@@ -190,7 +202,7 @@ def test_a_readme_that_the_hub_would_refuse_is_refused_before_anything_is_sent(a
         commit(api, CommitOperationAdd("README.md", b"---\nlicense: [\n---\n"))
     with pytest.raises(HFValidationError, match="UTF-8"):
         commit(api, CommitOperationAdd("README.md", b"\xff\xfe"))
-    assert not local_hub.requests.of("preupload", "commit")
+    assert not asked(local_hub, "preupload", "commit")
     commit(api, CommitOperationAdd("README.md", b"---\nlicense: mit\n---\n# Title\n"))
     assert paths(api) == {"README.md"}
 
@@ -204,9 +216,9 @@ def test_shards_are_sent_one_by_one_and_committed_once(api: HfApi, local_hub: Lo
         assert addition.path_or_fileobj == b""
         operations.append(addition)
     assert paths(api) == set()
-    asked = len(local_hub.requests.of("preupload"))
+    before = len(asked(local_hub, "preupload"))
     commit(api, *operations)
-    assert len(local_hub.requests.of("preupload")) == asked
+    assert len(asked(local_hub, "preupload")) == before
     assert [read(api, f"shard_{n}.bin", tmp_path) for n in range(3)] == shards
     with pytest.raises(HFValidationError, match="committed already"):
         commit(api, operations[0])
@@ -214,7 +226,7 @@ def test_shards_are_sent_one_by_one_and_committed_once(api: HfApi, local_hub: Lo
 
 def test_more_files_than_one_request_may_ask_about(api: HfApi, local_hub: LocalHub) -> None:
     commit(api, *(CommitOperationAdd(f"{n:04}", b"%d" % n) for n in range(600)))
-    assert len(local_hub.requests.of("preupload")) == 3
+    assert len(asked(local_hub, "preupload")) == 3
     assert len(paths(api)) == 600
     found = api.get_paths_info(REPO, [f"{n:04}" for n in range(600)] + ["absent"], repo_type="dataset")
     assert len(found) == 600

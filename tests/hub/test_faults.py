@@ -90,6 +90,10 @@ def test_a_commit_that_seemed_lost_lands_later(
     assert titles(http, url) == ["in between", "initial commit"]
     assert local_hub.faults.release()
     assert titles(http, url) == ["late", "in between", "initial commit"]
+    local_hub.faults.add(Fault(route="commit", late=0.001, status=504))
+    assert commit(http, url, "soon").status_code == 504
+    assert local_hub.faults.release()  # at the latest now
+    assert titles(http, url)[0] == "soon"
 
 
 def test_reads_are_answered_from_the_past(http: requests.Session, url: str, local_hub: LocalHub, dataset: str) -> None:

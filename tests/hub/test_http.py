@@ -228,3 +228,48 @@ def test_nonsense_is_refused_and_not_an_accident(
     ):  # fmt: skip
         answer = http.post(f"{local_hub.endpoint}{path}", data=body, timeout=10)
         assert answer.status_code < 500, (path, answer.text)
+
+
+def test_lfs_content_that_is_not_what_its_name_says_is_refused(
+    http: requests.Session, local_hub: LocalHub, dataset: str
+) -> None:
+    lfs = f"{local_hub.endpoint}/datasets/{dataset}.git/info/lfs"
+    target = {"oid": hashlib.sha256(LARGE).hexdigest(), "size": len(LARGE)}
+
+    def actions(operation: str, *transfers: str) -> dict[str, dict[str, object]]:
+        body = {"operation": operation, "transfers": transfers, "objects": [target]}
+        return http.post(f"{lfs}/objects/batch", json=body, timeout=10).json()["objects"][0].get("actions", {})
+
+    assert actions("download") == {}
+    upload = actions("upload", "basic")["upload"]
+    for content in (LARGE[:-1], LARGE + b"x", b""):
+        assert requests.put(str(upload["href"]), data=content, timeout=10).status_code == 400
+        assert http.post(f"{lfs}/verify", json=target, timeout=10).status_code == 404
+    assert requests.put(str(upload["href"]), data=LARGE, timeout=10).ok
+    assert http.post(f"{lfs}/verify", json=target, timeout=10).ok
+    assert actions("upload") == {}
+    assert requests.get(str(actions("download")["download"]["href"]), timeout=10).content == LARGE
+
+
+def test_lfs_parts_must_be_there_and_make_up_the_object(hub_environment: object) -> None:
+    with LocalHub(lfs_part_size=1_000_000) as hub:
+        session = requests.Session()
+        session.headers["Authorization"] = f"Bearer {hub.token}"
+        session.post(f"{hub.endpoint}/api/repos/create", json={"name": "m"}, timeout=10)
+        oid = hashlib.sha256(LARGE).hexdigest()
+        body = {"operation": "upload", "transfers": ["multipart"], "objects": [{"oid": oid, "size": len(LARGE)}]}
+        answer = session.post(f"{hub.endpoint}/local/m.git/info/lfs/objects/batch", json=body, timeout=10).json()
+        upload = answer["objects"][0]["actions"]["upload"]
+        parts = sorted(key for key in upload["header"] if key.isdigit())
+        assert len(parts) == 4
+        done = {"oid": oid, "parts": [{"partNumber": int(number), "etag": "x"} for number in parts]}
+        for number in parts[:-1]:
+            start = (int(number) - 1) * 1_000_000
+            put = requests.put(upload["header"][number], data=LARGE[start : start + 1_000_000], timeout=10)
+            assert put.headers["ETag"]
+        assert requests.post(upload["href"], json=done, timeout=10).status_code == 400
+        assert requests.put(upload["header"][parts[-1]], data=b"wrong", timeout=10).ok
+        assert requests.post(upload["href"], json=done, timeout=10).status_code == 400
+        assert requests.put(upload["header"][parts[-1]], data=LARGE[3_000_000:], timeout=10).ok
+        assert requests.post(upload["href"], json={"oid": oid, "parts": []}, timeout=10).status_code == 400
+        assert requests.post(upload["href"], json=done, timeout=10).ok

@@ -158,3 +158,15 @@ def _commits(session: requests.Session, address: str) -> list[str]:
         commits += [commit["id"] for commit in answer.json()]
         url = answer.links.get("next", {}).get("url", "")
     return commits
+
+
+@pytest.mark.parametrize("missing", ["dulwich", "pathspec", "starlette", "uvicorn"])
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(missing: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from hubspool.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "hub", "--root", str(tmp_path)],
+        capture_output=True, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert 'pip install "hubspool[local-hub]"' in done.stderr
+    assert "Traceback" not in done.stderr

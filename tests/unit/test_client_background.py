@@ -71,6 +71,20 @@ def test_jobs_may_be_given_until_the_interpreter_ends() -> None:
     ]
 
 
+def test_the_interpreter_waits_for_the_jobs_that_were_given() -> None:
+    done = run(
+        """
+        import hashlib, threading
+        from hubspool.background import BackgroundJobs
+        jobs = BackgroundJobs()
+        jobs.submit(threading.main_thread().join)
+        jobs.submit(hashlib.sha256, bytes(100_000_000))
+        jobs.submit(print, "after the main thread", flush=True)
+        """
+    )
+    assert (done.stdout.strip(), done.stderr) == ("after the main thread", "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_has_jobs_of_its_own() -> None:
     done = run(

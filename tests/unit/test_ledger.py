@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hubspool.errors import LedgerError
 from hubspool.ledger import FILE_NAME, SCHEMA_VERSION, Ledger
 from hubspool.part import Closed, Part
 from hubspool.scan import Stat
@@ -155,8 +156,8 @@ def test_an_error_that_may_pass_does_not_cost_the_ledger(
     monkeypatch.setattr(Ledger, "_connect", staticmethod(fail_once))
     try:
         Ledger(tmp_path).close()
-    except sqlite3.OperationalError:
-        pass
+    except LedgerError as error:
+        assert message in str(error)
     monkeypatch.undo()
     assert kept(tmp_path) == []
     assert Ledger(tmp_path).parts(key) == {"train.jsonl": [PART]}

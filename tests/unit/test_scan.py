@@ -11,7 +11,8 @@ from types import TracebackType
 
 import pytest
 
-from hubspool.scan import FOREIGN_REST_SECONDS, RACY_NS, Snapshot, Stat, owner_is_gone, scan
+from hubspool.disk import Disk
+from hubspool.scan import FOREIGN_REST_SECONDS, RACY_NS, Owner, Snapshot, Stat, owner_of, scan
 from hubspool.segment import SegmentName, host_digits, new_writer_id
 
 SECOND = 1_000_000_000
@@ -140,6 +141,7 @@ def test_the_lock_is_not_held_during_the_walk_and_free_afterwards(tmp_path: Path
         return True
 
     write(tmp_path / "a.txt")
+    os.utime(tmp_path, (0, 0))  # a folder that has just changed is listed again under the lock
     scan(tmp_path, {}, chosen, lock)  # type: ignore[arg-type]  # a context manager is all that it needs
     assert asked == [False]
     assert not lock.held
@@ -257,18 +259,31 @@ def test_the_owners_lock_tells_whether_it_lives(tmp_path: Path) -> None:
     long_after = stat.mtime_ns + 10 * FOREIGN_REST_SECONDS * SECOND
     with path.open("ab") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
-        assert not owner_is_gone(path, stat, long_after)
-    assert owner_is_gone(path, stat, stat.mtime_ns)
+        assert owner_of(path, stat, long_after) is Owner.ALIVE
+    assert owner_of(path, stat, stat.mtime_ns) is Owner.GONE
     path.unlink()
-    assert not owner_is_gone(path, stat, long_after)
+    assert owner_of(path, stat, long_after) is Owner.ALIVE
 
 
 def test_a_segment_of_another_host_is_left_alone_until_it_rested(tmp_path: Path) -> None:
     path = segment_of(tmp_path, ours=False)
     stat = Stat.of(path.stat())
     rest = FOREIGN_REST_SECONDS * SECOND
-    assert not owner_is_gone(path, stat, stat.mtime_ns + rest)
-    assert owner_is_gone(path, stat, stat.mtime_ns + rest + 1)
+    later = stat.mtime_ns + rest + 1
+    assert owner_of(path, stat, stat.mtime_ns + rest) is Owner.ALIVE
+    assert owner_of(path, stat, later) is Owner.GONE
+    with path.open("ab") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        assert owner_of(path, stat, later) is Owner.ALIVE
+
+
+def test_on_a_network_mount_the_age_of_anothers_segment_never_makes_it_removable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubspool.scan.disk_of", lambda folder: Disk("/", "nfs4"))
+    path = segment_of(tmp_path, ours=False)
+    stat = Stat.of(path.stat())
+    assert owner_of(path, stat, stat.mtime_ns + FOREIGN_REST_SECONDS * SECOND + 1) is Owner.LEFT
 
 
 def test_where_locks_do_not_work_the_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,5 +294,5 @@ def test_where_locks_do_not_work_the_age_decides(tmp_path: Path, monkeypatch: py
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    assert not owner_is_gone(path, stat, stat.mtime_ns)
-    assert owner_is_gone(path, stat, stat.mtime_ns + FOREIGN_REST_SECONDS * SECOND + 1)
+    assert owner_of(path, stat, stat.mtime_ns) is Owner.ALIVE
+    assert owner_of(path, stat, stat.mtime_ns + FOREIGN_REST_SECONDS * SECOND + 1) is Owner.LEFT

@@ -298,13 +298,13 @@ def test_a_segment_is_locked_before_anybody_can_see_it(
     make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    rename = Path.rename
+    publish = spool.publish
 
-    def look_and_rename(path: Path, target: Path) -> Path:
-        seen.append(is_locked(path))
-        return rename(path, target)
+    def look_and_publish(hidden: Path, final: Path) -> None:
+        seen.append(is_locked(hidden))
+        publish(hidden, final)
 
-    monkeypatch.setattr(Path, "rename", look_and_rename)
+    monkeypatch.setattr(spool, "publish", look_and_publish)
     make().write(ROW)
     assert seen == [True]
 

@@ -179,7 +179,7 @@ def test_ordinary_nulls_and_long_numbers_give_no_warning(caplog: pytest.LogCaptu
         ({"k\ud800": 1}, "row|key"),
         ({"o": np.array([object()])}, "'o'"),
         ({"o": np.complex64(1)}, "'o'"),
-        ({"o": np.array([2**63], dtype=np.uint64)}, "'o'"),
+        ({"o": np.array([2**63], dtype=np.uint64)}, r"'o\[0\]'"),
     ],
     ids=label,
 )

@@ -13,7 +13,7 @@ from hubspool import plan
 from hubspool.cli.folders import add_folder, ledger_of
 from hubspool.ledger import Ledger
 from hubspool.patterns import path_filter
-from hubspool.scan import owner_is_gone, scan
+from hubspool.scan import Owner, owner_of, scan
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def _status_of(folder: Path, ledger: Ledger, key: int) -> TargetStatus:
         pending_bytes=sum(waiting.values()),
         in_doubt=sum(part.in_doubt for part in parts),
         writers=sum(
-            not owner_is_gone(folder / source, stat, snapshot.taken_ns) for source, stat in snapshot.segments.items()
+            owner_of(folder / source, stat, snapshot.taken_ns) is Owner.ALIVE
+            for source, stat in snapshot.segments.items()
         ),
         last_commit=ledger.identity(key)[1],
     )

@@ -46,7 +46,7 @@ class App:
         self._waiting: CapacityLimiter | None = None  # it belongs to the event loop, which does not exist yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._requests)
         route, args = self._find(exchange.method, exchange.path)
         exchange.route = route.name
         self._requests.begin()
@@ -64,7 +64,8 @@ class App:
         except ClientDisconnect:
             pass
         finally:
-            self._requests.end(exchange.record())
+            exchange.record()
+            self._requests.end()
 
     @staticmethod
     def _find(method: str, path: str) -> tuple[Route, dict[str, str]]:
@@ -193,8 +194,10 @@ def _fault_answer(fault: Fault) -> Response:
 class _Exchange:
     """One request and its answer on the wire: counts bytes, adds headers, ends connections."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, log: RequestLog) -> None:
         self.scope = scope
+        self._log = log
+        self._recorded = False
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("ascii")
         self.route = ""
@@ -229,14 +232,18 @@ class _Exchange:
             left = self.keep_bytes - self._bytes_out
             if len(body) >= left or not message.get("more_body", False):
                 self._bytes_out += len(body[:left])
+                self.record()
                 await self._send({"type": "http.response.body", "body": body[:left], "more_body": True})
                 self._transport.close()  # what was written is still sent
                 raise _ConnectionDropped
         self._bytes_out += len(message.get("body", b""))
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.record()
         await self._send(message)
 
     async def drop(self) -> None:
         """Reset the connection and wait until the server has seen it, or it would answer with a 500 of its own."""
+        self.record()
         self._transport.abort()
         while (await self._receive())["type"] != "http.disconnect":
             pass
@@ -245,5 +252,9 @@ class _Exchange:
     def _transport(self) -> Any:
         return self.scope["state"]["transport"]
 
-    def record(self) -> RequestRecord:
-        return RequestRecord(self.method, self.path, self._status, self._bytes_in, self._bytes_out, self.route)
+    def record(self) -> None:
+        """Once, and before the client can know that its request ended: a test may look at the log right then."""
+        if not self._recorded:
+            self._recorded = True
+            figures = self._status, self._bytes_in, self._bytes_out
+            self._log.add(RequestRecord(self.method, self.path, *figures, self.route))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """One request that ended.
+    """One request; a client that has its answer finds it recorded.
 
     Attributes:
         method: In capitals.
@@ -44,10 +44,14 @@ class RequestLog:
         with self._changed:
             self._running += 1
 
-    def end(self, record: RequestRecord) -> None:
+    def add(self, record: RequestRecord) -> None:
+        with self._changed:
+            self._records.append(record)
+            self._changed.notify_all()
+
+    def end(self) -> None:
         with self._changed:
             self._running -= 1
-            self._records.append(record)
             self._changed.notify_all()
 
     def clear(self) -> None:

@@ -65,11 +65,6 @@ def _refusal(message: str) -> Response:
     return Response(b"%04x%s" % (len(line) + 4, line), 200, _NO_CACHE, "application/x-git-upload-pack-result")
 
 
-def refuse_push(call: Call) -> Response:
-    _repo(call)
-    raise HubError(403, _REFUSAL)
-
-
 def _repo(call: Call) -> Repository:
     try:
         return call.repo()
@@ -103,5 +98,4 @@ def _drain(file: IO[bytes]) -> Iterator[bytes]:
 ROUTES = [
     Route("git-refs", "GET", rf"{PAGES}(?:\.git)?/info/refs", advertise),
     Route("git-upload-pack", "POST", rf"{PAGES}(?:\.git)?/git-upload-pack", upload_pack),
-    Route("git-receive-pack", "POST", rf"{PAGES}(?:\.git)?/git-receive-pack", refuse_push),
 ]

@@ -121,11 +121,6 @@ def get(call: Call) -> Response:
     return content_answer(call, size, lambda a, b: contents.read(oid, a, b), headers, "application/octet-stream")
 
 
-def no_locks(_call: Call) -> Response:
-    """git-lfs asks before a push; 404 means that there is no locking, as on the real Hub."""
-    raise HubError(404, "This Hub has no LFS locks")
-
-
 def _answer(content: dict[str, Any]) -> Response:
     return Response(json.dumps(content), media_type=_MEDIA_TYPE)
 
@@ -133,7 +128,6 @@ def _answer(content: dict[str, Any]) -> Response:
 ROUTES = [
     Route("lfs-batch", "POST", rf"{_LFS}/objects/batch", batch),
     Route("lfs-verify", "POST", rf"{_LFS}/verify", verify),
-    Route("lfs-locks", "GET POST", rf"{_LFS}/locks(?:/.*)?", no_locks),
     Route("lfs-put", "PUT", rf"/lfs/objects/{_OID}", put, Body.DISK, MAX_OBJECT),
     Route("lfs-part", "PUT", rf"/lfs/parts/{_OID}/(?P<number>[1-9]\d{{0,4}})", put_part, Body.DISK, MAX_OBJECT),
     Route("lfs-complete", "POST", rf"/lfs/complete/{_OID}", complete),

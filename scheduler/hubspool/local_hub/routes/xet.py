@@ -144,12 +144,6 @@ def xorb_data(call: Call) -> Response:
     return content_answer(call, size, lambda start, end: read_range(path, start, end), {}, "application/octet-stream")
 
 
-def telemetry(call: Call) -> Response:
-    """Clients report their transfers; nobody here wants to know."""
-    _check_store(call)
-    return ok()
-
-
 ROUTES = [
     Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/(?P<rev>[^/]+)", token),
     Route("xet-chunk", "GET", rf"{_CAS}{_V}/chunks?/[^/]+/{_HASH}", chunk),
@@ -158,5 +152,4 @@ ROUTES = [
     Route("xet-shard", "POST", rf"{_CAS}{_V}/shards?(?:/[^/]+/{_HASH})?", put_shard, Body.MEMORY, 128 << 20),
     Route("xet-reconstruction", "GET", rf"{_CAS}{_V}/reconstructions?/{_HASH}", reconstruction),
     Route("xet-data", "GET", rf"{_CAS}/data/{_HASH}", xorb_data),
-    Route("xet-telemetry", "POST", rf"{_CAS}{_V}/telemetry", telemetry),
 ]

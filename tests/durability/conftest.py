@@ -1,0 +1,86 @@
+"""What the durability tests share: a place with folder and records, a Hub, processes that end with the test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helpers here are programs too, and import each other by name
+
+from oracle import REPO
+from place import InProcess, Open, Place, Start
+from processes import Process, producer_command
+from producer import Producer
+
+from hubspool.local_hub import LocalHub
+from hubspool_templates import JsonlScheduler
+
+
+@pytest.fixture
+def place(local_hub: LocalHub, tmp_path: Path) -> Place:
+    return Place(local_hub, tmp_path)
+
+
+@pytest.fixture
+def start(place: Place, tmp_path: Path) -> Iterator[Start]:
+    """Starts the producer with these options (`prefix`: what runs it), or any `command`."""
+    running: list[Process] = []
+
+    def run(command: list[Any] | None = None, *, prefix: list[Any] | None = None, **options: Any) -> Process:
+        given = {key: options.pop(key) for key in ("env", "cwd") if key in options}
+        words = command or producer_command(options.pop("python", sys.executable), **place.options(**options))
+        process = Process([*(prefix or []), *words], log=tmp_path / f"process{len(running)}.log", **given)
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.end()
+
+
+@pytest.fixture
+def open_here(place: Place) -> Iterator[Open]:
+    """Makes schedulers in this process; each is stopped without a flush at the end."""
+    made: list[InProcess] = []
+
+    def build(**options: Any) -> InProcess:
+        given = {"every": 600, "hf_api": place.api, "handle_signals": False}
+        scheduler = JsonlScheduler(REPO, place.folder, **{**given, **options})
+        made.append(InProcess(scheduler, Producer(scheduler.append, place.records)))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.scheduler.stop(flush=False, timeout=30)
+        each.producer.close()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a small tmpfs of the given size."""
+    import subprocess
+
+    mounted: list[Path] = []
+
+    def make(size: str) -> Path:
+        where = tmp_path / f"disk{len(mounted)}"
+        where.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(where)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            reason = f"a tmpfs cannot be mounted here: {done.stderr.strip()}"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        mounted.append(where)
+        return where
+
+    yield make
+    for where in mounted:
+        subprocess.run(["umount", "-l", str(where)], check=True)

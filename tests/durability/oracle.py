@@ -1,0 +1,179 @@
+"""The judge: what must be true on the Hub after everything has gone wrong and one more start has been made."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from producer import Producer, is_intact
+
+from hubspool import HfApi
+from hubspool.errors import HubspoolError
+from hubspool.local_hub import LocalHub
+from hubspool.repo_info import RepoFile
+from hubspool.segment import SegmentName
+from hubspool.target import Target
+from hubspool_templates import JsonlScheduler
+
+REPO = "local/rows"
+SECONDS = 90
+
+
+@dataclass
+class Verdict:
+    """What was found; every list is empty when the promise was kept.
+
+    Args:
+        acknowledged: rows whose call returned.
+        lost: of them, those that the head of the branch lacks.
+        doubled: ids that stand there twice, in any version of the branch.
+        never_issued: rows that nobody wrote, or whose payload is not what was written.
+        unparsed: versions of data files with a line that is no row.
+        vanished: rows that one commit had and a later one lacks.
+        left: what is pending, running or open after the last stop.
+        torn_tails: segments with an unfinished last line, before the last start.
+        commits: versions of the branch that were read.
+    """
+
+    acknowledged: int = 0
+    on_hub: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    never_issued: list[str] = field(default_factory=list)
+    unparsed: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    torn_tails: int = 0
+    commits: int = 0
+
+    @property
+    def faults(self) -> dict[str, list[str]]:
+        """Every broken promise."""
+        names = ("lost", "doubled", "never_issued", "unparsed", "vanished", "left")
+        return {name: found for name in names if (found := getattr(self, name))}
+
+    def check(self) -> Verdict:
+        """Raise AssertionError unless the promise was kept."""
+        assert not self.faults, "; ".join(f"{name} {len(v)}: {v[:5]}" for name, v in self.faults.items())
+        return self
+
+
+def recorded(records: Path, kind: str) -> set[str]:
+    """Return the ids in the producers' records of one kind: "issued" or "acknowledged"."""
+    lines = (line for path in records.glob(f"*.{kind}") for line in path.read_text().split("\n")[:-1])
+    return set(lines)
+
+
+def torn_tails(folder: Path) -> int:
+    """Return how many segments in the folder do not end in a newline."""
+    segments = [path for path in folder.rglob("*.jsonl") if SegmentName.parse(path.name)]
+    return sum(bool(content) and not content.endswith(b"\n") for content in (path.read_bytes() for path in segments))
+
+
+def judge(hub: LocalHub, folder: Path, records: Path, *, repo: str = REPO, start: bool = True) -> Verdict:
+    """Stop the faults, start once more, wait until nothing is pending, read the branch and all of its history.
+
+    Args:
+        start: False leaves the folder alone and only reads the Hub.
+    """
+    hub.faults.clear()
+    verdict = Verdict(torn_tails=torn_tails(folder) if folder.exists() else 0)
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    if start:
+        _start_once_more(api, folder, records, repo, verdict)
+    issued, acknowledged = recorded(records, "issued"), recorded(records, "acknowledged")
+    verdict.acknowledged = len(acknowledged)
+    head: Counter[str] = Counter()
+    before: set[str] = set()
+    for head in _versions(api, repo, verdict):
+        verdict.commits += 1
+        verdict.doubled += sorted(row for row, count in head.items() if count > 1)
+        verdict.vanished += sorted(before - set(head))
+        before = set(head)
+    verdict.on_hub = len(head)
+    verdict.lost += sorted(acknowledged - set(head))
+    verdict.never_issued += sorted(set(head) - issued)
+    verdict.doubled = sorted(set(verdict.doubled))
+    if start:
+        _look_at_what_is_left(folder, set(head), verdict)
+    return verdict
+
+
+def _start_once_more(api: HfApi, folder: Path, records: Path, repo: str, verdict: Verdict) -> None:
+    threads = set(threading.enumerate())
+    scheduler = JsonlScheduler(repo, folder, every=600, hf_api=api, handle_signals=False)
+    fresh = Producer(scheduler.append, records)
+    try:
+        fresh.put()
+        scheduler.flush(SECONDS)
+    except HubspoolError as error:
+        verdict.left.append(f"flush: {error}")
+    finally:
+        fresh.close()
+        scheduler.stop(flush=False, timeout=SECONDS)
+    status = scheduler.status()
+    for name in ("pending_files", "pending_bytes", "pending_rows", "consecutive_failures"):
+        if getattr(status, name):
+            verdict.left.append(f"{name}={getattr(status, name)}")
+    ours = {thread for thread in set(threading.enumerate()) - threads if "watchdog" not in thread.name}
+    verdict.left += [f"thread {thread.name}" for thread in ours if thread.name.startswith("hubspool")]
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = os.readlink(entry)
+        except FileNotFoundError:
+            continue
+        if target.startswith(f"{folder.resolve()}/"):
+            verdict.left.append(f"descriptor {target}")
+
+
+def _look_at_what_is_left(folder: Path, on_hub: set[str], verdict: Verdict) -> None:
+    """Whole rows that are still on the disk must be on the Hub too."""
+    for path in folder.rglob("*.jsonl"):
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            row = _parse(line)
+            if row is not None and row.get("id") not in on_hub:
+                verdict.left.append(f"{path.name}: row {row.get('id')}")
+
+
+def _versions(api: HfApi, repo: str, verdict: Verdict) -> Iterator[Counter[str]]:
+    """Yield how often each row stands in each version of the branch, oldest first."""
+    read: dict[tuple[str, str], list[str]] = {}
+    for commit in reversed(api.list_repo_commits(repo, repo_type="dataset")):
+        rows: Counter[str] = Counter()
+        for entry in api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit.commit_id):
+            if not isinstance(entry, RepoFile) or not entry.path.endswith(".jsonl"):
+                continue
+            key = (entry.path, entry.content_id)
+            if key not in read:
+                read[key] = _rows(api, repo, commit.commit_id, entry.path, verdict)
+            rows.update(read[key])
+        yield rows
+
+
+def _rows(api: HfApi, repo: str, revision: str, path: str, verdict: Verdict) -> list[str]:
+    target = Target.of(api.endpoint, repo, "dataset", revision)
+    content = api._client().request("GET", target.file_url(path)).content
+    found = []
+    for line in content.splitlines():
+        row = _parse(line)
+        if row is None:
+            verdict.unparsed.append(f"{path}@{revision[:8]}: {line[:60]!r}")
+        elif "id" not in row or not is_intact(row):
+            verdict.never_issued.append(f"{path}@{revision[:8]}: {line[:60]!r}")
+        else:
+            found.append(str(row["id"]))
+    return found
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) else None

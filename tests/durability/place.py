@@ -1,0 +1,58 @@
+"""Where a durability test happens, and what its fixtures make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oracle import Verdict, judge
+from processes import Process
+from producer import Producer
+
+from hubspool import HfApi
+from hubspool.local_hub import LocalHub
+from hubspool_templates import JsonlScheduler
+
+
+@dataclass
+class Place:
+    """A folder of rows, the producers' records, and the Hub they go to."""
+
+    hub: LocalHub
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "folder"
+
+    @property
+    def records(self) -> Path:
+        return self.root / "records"
+
+    @property
+    def api(self) -> HfApi:
+        return HfApi(endpoint=self.hub.endpoint, token=self.hub.token)
+
+    def options(self, **options: object) -> dict[str, object]:
+        """Return the producer's options."""
+        return {"endpoint": self.hub.endpoint, "folder": self.folder, "records": self.records, **options}
+
+    def judge(self, **options: Any) -> Verdict:
+        """Start once more and read everything."""
+        return judge(self.hub, self.folder, self.records, **options)
+
+
+@dataclass
+class InProcess:
+    """A scheduler of this process with a producer."""
+
+    scheduler: JsonlScheduler
+    producer: Producer
+
+
+#: Starts the producer with options of its command line, or any `command`; `prefix` is what runs it.
+Start = Callable[..., Process]
+#: Makes a scheduler in this process.
+Open = Callable[..., InProcess]

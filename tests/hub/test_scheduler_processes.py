@@ -1,0 +1,372 @@
+"""The ways out of a process, and several processes on one folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from hubspool import HfApi
+from hubspool.local_hub import Fault, LocalHub
+
+REPO = "local/kept"
+SECONDS = 90
+
+#: What every script begins with: `make(kind)`, `write(scheduler, numbers)`, `say(text)`, `wait()`.
+PRELUDE = """
+import json, os, signal, sys, threading, time
+from pathlib import Path
+from hubspool import CommitScheduler
+from hubspool_templates import JsonlScheduler
+
+FOLDER = Path(sys.argv[1])
+
+def make(kind, **options):
+    given = dict(repo_id="local/kept", repo_type="dataset", folder_path=FOLDER, every=600)
+    scheduler = kind(**{**given, **options})
+    scheduler.last_future.exception(60)
+    return scheduler
+
+def write(scheduler, *numbers, name="rows.jsonl"):
+    for number in numbers:
+        if isinstance(scheduler, JsonlScheduler):
+            scheduler.append({"n": number})
+        else:
+            with scheduler.lock, (scheduler.folder_path / name).open("a") as file:
+                file.write('{"n":%d}\\n' % number)
+
+def say(text):
+    print(text, flush=True)
+
+def wait():
+    sys.stdin.readline()
+
+"""
+
+
+class Script:
+    """A Python script in a process group of its own."""
+
+    def __init__(self, code: str, folder: Path, environment: dict[str, str], python: str = sys.executable) -> None:
+        self.process = subprocess.Popen(
+            [python, "-c", PRELUDE + code, str(folder)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def heard(self) -> str:
+        """The next line that it says; its errors if it says none."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        if not line:
+            pytest.fail(self.process.communicate(timeout=SECONDS)[1])
+        return line
+
+    def end(self, word: str = "") -> tuple[int, str]:
+        """Let it go on; return its exit status and what it still said."""
+        out, err = self.process.communicate(word + "\n", timeout=SECONDS)
+        sys.stderr.write(err)
+        return self.process.returncode, out.strip()
+
+    def kill(self) -> None:
+        """End the whole group, whatever is left of it."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.communicate(timeout=SECONDS)
+
+
+Run = Callable[..., Script]
+
+
+@pytest.fixture
+def run(local_hub: LocalHub, tmp_path: Path) -> Iterator[Run]:
+    started: list[Script] = []
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "HF_ENDPOINT": local_hub.endpoint,
+        "HF_TOKEN": local_hub.token,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+    def start(code: str, folder: str = "folder", **more: str) -> Script:
+        started.append(Script(code, tmp_path / folder, {**environment, **more}))
+        return started[-1]
+
+    yield start
+    for script in started:
+        script.kill()
+
+
+@pytest.fixture
+def rows(hub_api: HfApi, http: requests.Session, local_hub: LocalHub) -> Callable[[], list[int]]:
+    """The numbers in all .jsonl files on the Hub, sorted."""
+
+    def read() -> list[int]:
+        import json
+
+        paths = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.endswith(".jsonl")]
+        base = f"{local_hub.endpoint}/datasets/{REPO}/resolve/main"
+        files = [http.get(f"{base}/{path}", timeout=SECONDS).content for path in paths]
+        return sorted(json.loads(line)["n"] for file in files for line in file.splitlines())
+
+    return read
+
+
+BOTH = pytest.mark.parametrize("kind", ["CommitScheduler", "JsonlScheduler"])
+
+
+@BOTH
+def test_an_exit_commits_what_was_written_before_it(kind: str, run: Run, rows: Callable[[], list[int]]) -> None:
+    script = run(f"write(make({kind}), 1, 2)")
+    assert script.end()[0] == 0
+    assert rows() == [1, 2]
+
+
+def test_an_exit_commits_two_changed_large_files(run: Run, hub_api: HfApi) -> None:
+    """Large files go through a transfer of their own; no executor takes new work at that time."""
+    script = run(
+        "scheduler = make(CommitScheduler)\n"
+        "for name in 'ab':\n"
+        "    (FOLDER / f'{name}.bin').write_bytes(os.urandom(300_000))\n"
+    )
+    assert script.end()[0] == 0
+    assert {"a.bin", "b.bin"} <= set(hub_api.list_repo_files(REPO, repo_type="dataset"))
+
+
+def test_an_unhandled_exception_and_sys_exit_commit_too(run: Run, rows: Callable[[], list[int]]) -> None:
+    assert run("write(make(CommitScheduler), 1); raise KeyError('bug')").end()[0] == 1
+    assert run("write(make(CommitScheduler), 2); sys.exit(5)").end()[0] == 5
+    assert rows() == [1, 2]
+
+
+@BOTH
+def test_sigterm_commits_the_rows_written_before_it_and_the_status_says_sigterm(
+    kind: str, run: Run, rows: Callable[[], list[int]]
+) -> None:
+    script = run(f"scheduler = make({kind}); write(scheduler, 1, 2); say('ready'); wait()")
+    script.heard()
+    script.process.terminate()
+    assert script.process.wait(SECONDS) == -signal.SIGTERM
+    assert rows() == [1, 2]
+
+
+def test_sigterm_twice_does_not_cut_the_flush_short(
+    run: Run, rows: Callable[[], list[int]], local_hub: LocalHub
+) -> None:
+    script = run("scheduler = make(CommitScheduler, exit_budget=60); write(scheduler, 1); say('ready'); wait()")
+    script.heard()
+    local_hub.faults.add(Fault(route="commit", delay=float("inf")))
+    script.process.terminate()
+    assert local_hub.faults.wait_for_hits()
+    script.process.terminate()
+    local_hub.faults.clear()
+    assert script.process.wait(SECONDS) == -signal.SIGTERM
+    assert rows() == [1]
+
+
+def test_sigterm_calls_the_handler_that_was_there_before(run: Run, rows: Callable[[], list[int]]) -> None:
+    script = run(
+        "signal.signal(signal.SIGTERM, lambda *_: (say('mine'), sys.exit(7)))\n"
+        "scheduler = make(CommitScheduler); write(scheduler, 1); say('ready'); wait()"
+    )
+    script.heard()
+    script.process.terminate()
+    assert script.heard() == "mine"
+    assert script.process.wait(SECONDS) == 7
+    assert rows() == [1]
+
+
+def test_sigterm_is_left_alone_where_the_caller_asked_for_it(run: Run, rows: Callable[[], list[int]]) -> None:
+    script = run("scheduler = make(CommitScheduler, handle_signals=False); write(scheduler, 1); say('x'); wait()")
+    script.heard()
+    script.process.terminate()
+    assert script.process.wait(SECONDS) == -signal.SIGTERM
+    assert rows() == []
+    assert run("make(CommitScheduler).flush(60)").end()[0] == 0
+    assert rows() == [1]
+
+
+def test_sigterm_under_the_writers_lock_ends_within_the_budget(run: Run, rows: Callable[[], list[int]]) -> None:
+    script = run(
+        "scheduler = make(CommitScheduler, exit_budget=0.5)\n"
+        "write(scheduler, 1)\n"
+        "with scheduler.lock:\n"
+        "    say('ready'); wait()"
+    )
+    script.heard()
+    script.process.terminate()
+    assert script.process.wait(SECONDS) == -signal.SIGTERM
+    assert run("make(CommitScheduler).flush(60)").end()[0] == 0
+    assert rows() == [1]
+
+
+def test_an_exit_ends_within_the_budget_although_the_hub_is_silent(
+    run: Run, rows: Callable[[], list[int]], local_hub: LocalHub
+) -> None:
+    script = run("scheduler = make(JsonlScheduler, exit_budget=0.5); write(scheduler, 1); say('ready'); wait()")
+    script.heard()
+    local_hub.faults.add(Fault(route=("commit", "preupload", "commits"), delay=float("inf"), times=None))
+    assert script.end()[0] == 0
+    assert local_hub.faults.hits
+    local_hub.faults.clear()
+    assert run("make(JsonlScheduler).flush(60)").end()[0] == 0
+    assert rows() == [1]
+
+
+KILLED = """
+from hubspool.hf_api import HfApi
+commit = HfApi.create_commit
+def commit_and_die(*args, **options):
+    if {before}:
+        os._exit(9)
+    commit(*args, **options)
+    os._exit(9)
+scheduler = make({kind})
+write(scheduler, 1)
+scheduler.flush(60)
+HfApi.create_commit = commit_and_die
+write(scheduler, 2, 3)
+scheduler.trigger().result(60)
+"""
+
+
+@BOTH
+@pytest.mark.parametrize("before", [False, True], ids=["after the commit", "before the commit"])
+def test_a_kill_around_a_commit_leaves_every_row_exactly_once(
+    before: bool, kind: str, run: Run, rows: Callable[[], list[int]]
+) -> None:
+    assert run(KILLED.format(kind=kind, before=before)).end()[0] == 9
+    assert rows() == ([1] if before else [1, 2, 3])
+    again = run(f"scheduler = make({kind}); write(scheduler, 4); scheduler.stop()")
+    assert again.end()[0] == 0
+    assert rows() == [1, 2, 3, 4]
+
+
+@BOTH
+def test_a_kill_before_any_push_loses_no_row(kind: str, run: Run, rows: Callable[[], list[int]]) -> None:
+    script = run(f"scheduler = make({kind}); write(scheduler, *range(200)); say('ready'); wait()")
+    script.heard()
+    script.process.kill()
+    script.process.wait(SECONDS)
+    assert run(f"make({kind}).flush(60)").end()[0] == 0
+    assert rows() == list(range(200))
+
+
+@BOTH
+def test_processes_on_one_folder_send_every_row_once(kind: str, run: Run, rows: Callable[[], list[int]]) -> None:
+    code = """
+scheduler = make({kind})
+say("ready"); wait()
+for number in range({start}, {start} + 60):
+    write(scheduler, number, name="rows-{start}.jsonl")
+    if number % 10 == 0:
+        scheduler.trigger()
+scheduler.stop(timeout=60)
+"""
+    scripts = [run(code.format(kind=kind, start=start)) for start in (0, 100, 200)]
+    assert [script.heard() for script in scripts] == ["ready"] * 3
+    for script in scripts:
+        assert script.process.stdin is not None
+        script.process.stdin.write("\n")
+        script.process.stdin.flush()
+    assert [script.end()[0] for script in scripts] == [0, 0, 0]
+    assert rows() == [start + n for start in (0, 100, 200) for n in range(60)]
+
+
+@BOTH
+def test_a_second_process_takes_along_the_rows_of_a_living_one(
+    kind: str, run: Run, rows: Callable[[], list[int]]
+) -> None:
+    first = run(f"scheduler = make({kind}); write(scheduler, 1); say('ready'); wait()")
+    first.heard()
+    second = run(f"scheduler = make({kind}); write(scheduler, 2); scheduler.stop()")
+    assert second.end()[0] == 0
+    assert rows() == [1, 2]
+    assert first.end()[0] == 0
+    assert rows() == [1, 2]
+
+
+FORK = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork in a process with threads, which is the point
+import multiprocessing
+scheduler = make({kind})
+write(scheduler, 1)
+def work(start):
+    write(scheduler, *range(start, start + 20), name="rows-%d.jsonl" % start)
+    if {flush}:
+        scheduler.flush(60)
+children = [multiprocessing.get_context("fork").Process(target=work, args=(start,)) for start in (100, 200)]
+for child in children:
+    child.start()
+write(scheduler, 2)
+for child in children:
+    child.join(60)
+    assert child.exitcode == 0, child.exitcode
+write(scheduler, 3)
+scheduler.stop(timeout=60)
+"""
+
+
+@BOTH
+@pytest.mark.parametrize("flush", [True, False], ids=["child flushes", "parent flushes"])
+def test_rows_of_forked_children_arrive(flush: bool, kind: str, run: Run, rows: Callable[[], list[int]]) -> None:
+    assert run(FORK.format(kind=kind, flush=flush)).end()[0] == 0
+    assert rows() == [1, 2, 3, *range(100, 120), *range(200, 220)]
+
+
+def test_a_fork_under_the_lock_and_during_a_push_does_not_hang_the_child(
+    run: Run, rows: Callable[[], list[int]], local_hub: LocalHub
+) -> None:
+    script = run(
+        "scheduler = make(JsonlScheduler, exit_budget=60)\n"
+        "say('ready'); wait()\n"
+        "write(scheduler, 1); push = scheduler.trigger(); wait()\n"
+        "with scheduler.lock:\n"
+        "    child = os.fork()\n"
+        "if child == 0:\n"
+        "    write(scheduler, 2)\n"
+        "    os._exit(0)\n"
+        "say(os.waitpid(child, 0)[1]); wait()\n"
+    )
+    script.heard()
+    local_hub.faults.add(Fault(route="commit", delay=float("inf")))
+    assert script.process.stdin is not None
+    script.process.stdin.write("\n")
+    script.process.stdin.flush()
+    assert local_hub.faults.wait_for_hits()
+    script.process.stdin.write("\n")
+    script.process.stdin.flush()
+    assert script.heard() == "0"
+    local_hub.faults.clear()
+    assert script.end()[0] == 0
+    assert rows() == [1, 2]
+
+
+def test_a_forked_child_that_exits_flushes_its_own_rows_once(run: Run, rows: Callable[[], list[int]]) -> None:
+    """`os.fork` and `sys.exit` run the parent's exit handlers in the child too."""
+    code = (
+        "scheduler = make(JsonlScheduler); write(scheduler, 1)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    write(scheduler, 2); sys.exit(0)\n"
+        "say(os.waitpid(child, 0)[1]); wait()\n"
+    )
+    script = run(code)
+    assert script.heard() == "0"
+    assert script.end()[0] == 0
+    assert rows() == [1, 2]

@@ -1,0 +1,293 @@
+"""What reaches the Hub: the same names again, unchanged times, half lines, growth, lost answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from trial import Cases, NotBuilt, Outcome, Trial
+
+from hubspool.local_hub import Fault
+
+case = Cases()
+
+
+@case("L1", "the app starts again on a fresh disk and writes the same file name")
+def restart_on_a_fresh_disk(trial: Trial) -> Outcome:
+    script = """
+scheduler = make()
+write(scheduler, "data.jsonl", *map(int, sys.argv[1:] or os.environ["IDS"].split()))
+scheduler.trigger().result(30)
+leave()
+"""
+    trial.run(script, IDS="0 1 2")
+    shutil.rmtree(trial.folder)
+    trial.run(script, IDS="3")
+    return trial.kept(4)
+
+
+@case("L4", "rows collected in memory are written to a shard and committed; the first commit request gets a 503")
+def rows_in_memory(trial: Trial) -> Outcome:
+    """Stock: the recipe of the well-known Parquet scheduler, which empties its list before the upload."""
+    script = """
+if OURS:
+    from hubspool_templates import JsonlScheduler
+    scheduler = JsonlScheduler(REPO, FOLDER, every=600)
+    append = scheduler.append
+else:
+    import uuid
+    class Shards(CommitScheduler):
+        def push_to_hub(self):
+            with self.lock:
+                rows, waiting[:] = list(waiting), []
+            if rows:
+                content = "".join(json.dumps(row) + "\\n" for row in rows).encode()
+                self.api.upload_file(repo_id=REPO, repo_type="dataset", path_or_fileobj=content,
+                                     path_in_repo=f"data/{uuid.uuid4()}.jsonl")
+    waiting = []
+    append = waiting.append
+    scheduler = make(Shards)
+scheduler.trigger().result(30)
+for each in range(3):
+    append({"id": each})
+say(ready=True)
+sys.stdin.readline()
+outcome(lambda: scheduler.trigger().result(40))
+append({"id": 3})
+outcome(lambda: scheduler.trigger().result(40))
+leave()
+"""
+    with trial.start(script) as running:
+        running.wait_for("ready")
+        trial.hub.faults.add(Fault(route="commit", status=503))
+        running.tell()
+        running.end(90)
+    assert trial.hub.faults.hits
+    return trial.kept(4)
+
+
+@case("L4 (Parquet, zip)", "the same with the ready-made Parquet and zip schedulers", cheap=False)
+def ready_made_archives(trial: Trial) -> Outcome:
+    import hubspool_templates
+
+    if trial.is_ours and not hasattr(hubspool_templates, "ParquetScheduler"):
+        raise NotBuilt
+    raise NotBuilt  # the script comes with the schedulers
+
+
+@case("L11", "a file is replaced by another one of equal size, and its times are restored")
+def restored_times(trial: Trial) -> Outcome:
+    trial.run("""
+scheduler = make()
+path = FOLDER / "state.bin"
+with scheduler.lock:
+    path.write_bytes(b"old content")
+scheduler.trigger().result(30)
+stat = path.stat()
+with scheduler.lock:
+    path.write_bytes(b"new content")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+scheduler.trigger().result(30)
+leave()
+""")
+    found = trial.content("state.bin")
+    return Outcome(f"the Hub has the {found.decode()}", found == b"new content")
+
+
+@case("L12", "a writer without the lock is in the middle of a line during the push")
+def middle_of_a_line(trial: Trial) -> Outcome:
+    trial.run("""
+scheduler = make()
+with (FOLDER / "data.jsonl").open("a") as file:
+    file.write('{"id": 0}\\n{"id": 1, "text": "half a')
+    file.flush()
+    scheduler.trigger().result(30)
+leave()
+""")
+    lines = trial.content("data.jsonl").splitlines()
+    return Outcome(f"{len(lines)} lines on the Hub, {len(trial.ids())} of them JSON", len(lines) == len(trial.ids()) == 1)
+
+
+@case("L18", "a file grows by 1 MB between pushes (30 times; payload 30 MB)", cheap=False)
+def a_growing_file(trial: Trial) -> Outcome:
+    pushes = max(int(30 * trial.scale), 3)
+    done = trial.run(
+        """
+import random
+scheduler = make()
+scheduler.trigger().result(60)
+for push in range(int(os.environ["PUSHES"])):
+    with scheduler.lock, (FOLDER / "data.jsonl").open("a") as file:
+        for row in range(1000):
+            file.write(json.dumps({"id": push * 1000 + row, "text": random.randbytes(490).hex()}) + "\\n")
+    scheduler.trigger().result(60)
+say(size=(FOLDER / "data.jsonl").stat().st_size)
+leave()
+""",
+        timeout=600,
+        PUSHES=str(pushes),
+    )
+    sent, size = trial.bytes_sent(), done.said["size"]
+    kept = trial.kept(pushes * 1000)
+    # Through the first commits the file may be too small for the Hub to take it as anything but text in the commit.
+    return Outcome(f"{sent / 1e6:.0f} MB sent, {sent / size:.1f} times the payload; {kept.text}",
+                   kept.ok and sent < 3 * size)  # fmt: skip
+
+
+@case("L18 (600 pushes)", "600 pushes of 200 kB to a data set", cheap=False)
+def many_pushes(trial: Trial) -> Outcome:
+    raise NotBuilt
+
+
+@case("L22", "squash_history=True: 3 commits, then 3 pushes with nothing new")
+def squash(trial: Trial) -> Outcome:
+    script = """
+scheduler = make(squash_history=True)
+scheduler.trigger().result(30)
+for each in range(3):
+    write(scheduler, "data.jsonl", each)
+    scheduler.trigger().result(30)
+for each in range(3):
+    scheduler.trigger().result(30)
+leave()
+"""
+    trial.run(script)
+    squashed, commits = len(trial.requests("super-squash")), len(trial.requests("commit"))
+    kept = trial.kept(3)
+    return Outcome(f"{squashed} squashes for {commits} commits; {kept.text}", squashed <= commits and kept.ok)
+
+
+@case("L22 (policy)", "keep the last commits: squash when more than 3 have gathered; 5 commits")
+def squash_policy(trial: Trial) -> Outcome:
+    trial.run("""
+scheduler = make(squash_history=3 if OURS else True)
+scheduler.trigger().result(30)
+for each in range(5):
+    write(scheduler, "data.jsonl", each)
+    scheduler.trigger().result(30)
+leave()
+""")
+    squashed, kept = len(trial.requests("super-squash")), trial.kept(5)
+    return Outcome(f"{squashed} squashes, {trial.commits() + 1} commits left; {kept.text}", kept.ok and squashed == 1)
+
+
+@case("L24", "shards; the answer to a commit that landed is lost, the rows are sent again")
+def a_lost_answer(trial: Trial) -> Outcome:
+    """Stock: a recipe that keeps its rows until the upload returned, which is the best that one can do there."""
+    script = """
+if OURS:
+    from hubspool_templates import JsonlScheduler
+    scheduler = JsonlScheduler(REPO, FOLDER, every=600)
+    append = scheduler.append
+else:
+    import uuid
+    class Shards(CommitScheduler):
+        def push_to_hub(self):
+            if waiting:
+                content = "".join(json.dumps(row) + "\\n" for row in waiting).encode()
+                self.api.upload_file(repo_id=REPO, repo_type="dataset", path_or_fileobj=content,
+                                     path_in_repo=f"data/{uuid.uuid4()}.jsonl")
+                waiting.clear()
+    waiting = []
+    append = waiting.append
+    scheduler = make(Shards)
+scheduler.trigger().result(30)
+for each in range(3):
+    append({"id": each})
+say(ready=True)
+sys.stdin.readline()
+outcome(lambda: scheduler.trigger().result(40))
+outcome(lambda: scheduler.trigger().result(40))
+leave()
+"""
+    with trial.start(script) as running:
+        running.wait_for("ready")
+        trial.hub.faults.add(Fault(route="commit", drop=True, applied=True))
+        running.tell()
+        running.end(90)
+    assert trial.hub.faults.hits
+    return trial.kept(3)
+
+
+@case("L26", "the repo is made by the scheduler, which is told nothing about privacy")
+def private_by_default(trial: Trial) -> Outcome:
+    trial.run("make().trigger().result(30)\nleave()\n")
+    private = trial.api.repo_info(trial.repo, repo_type="dataset").private
+    return Outcome("private" if private else "public", bool(private))
+
+
+@case("L27", "the app starts again with the same folder of 20 files, nothing has changed")
+def restart_with_nothing_new(trial: Trial) -> Outcome:
+    script = """
+scheduler = make()
+if not (FOLDER / "0.bin").exists():
+    for each in range(20):
+        (FOLDER / f"{each}.bin").write_bytes(os.urandom(10_000))
+scheduler.trigger().result(30)
+scheduler.trigger().result(30)
+leave()
+"""
+    trial.run(script)
+    trial.hub.requests.clear()
+    trial.run(script)
+    offered = sum(record.bytes_in for record in trial.requests("preupload"))
+    posts = len(trial.requests("preupload", "commit"))
+    return Outcome(f"{posts} requests, {offered / 1000:.1f} kB to offer the files again", posts == 0)
+
+
+@case("L28", "a later file has a new column, another is empty, a note lies beside them; load_dataset", cheap=False)
+def a_new_column(trial: Trial) -> Outcome:
+    if trial.is_ours:
+        script = """
+from hubspool_templates import JsonlScheduler
+scheduler = JsonlScheduler(REPO, FOLDER, every=600)
+for row in ({"id": 0}, {"id": 1, "extra": "new"}):
+    scheduler.append(row)
+    scheduler.trigger().result(30)
+    scheduler.spool.close()  # the next row goes to another file
+(FOLDER / "empty.jsonl").touch()
+(FOLDER / "notes.txt").write_text("remember the milk\\n")
+scheduler.stop()
+leave()
+"""
+    else:
+        script = """
+scheduler = make(path_in_repo="data")
+for number, row in enumerate(({"id": 0}, {"id": 1, "extra": "new"})):
+    with scheduler.lock:
+        (FOLDER / f"{number}.jsonl").write_text(json.dumps(row) + "\\n")
+    scheduler.trigger().result(30)
+(FOLDER / "empty.jsonl").touch()
+(FOLDER / "notes.txt").write_text("remember the milk\\n")
+scheduler.trigger().result(30)
+leave()
+"""
+    trial.run(script)
+    with trial.start(
+        "import datasets\nrows = datasets.load_dataset(REPO, split='train')\nsay(ids=sorted(rows['id']))\n"
+    ) as running:
+        done = running.end(120)
+    ids = done.said.get("ids")
+    reason = done.log.strip().splitlines()[-1][:60] if done.log.strip() else ""
+    return Outcome(f"loads, {len(ids)} of 2 rows" if ids else f"does not load ({reason.split(':')[0]})", ids == [0, 1])
+
+
+@case("L29", "the command line's `upload --every` is ended with Ctrl-C after a change", cheap=False)
+def ctrl_c(trial: Trial) -> Outcome:
+    program = "hubspool" if trial.is_ours else "hf"
+    command = [str(Path(sys.executable).parent / program), "upload", trial.repo, str(trial.folder), "--every", "600"]
+    known = subprocess.run([*command[:2], "--help"], capture_output=True, timeout=60, check=False)
+    if known.returncode != 0:
+        raise NotBuilt
+    (trial.folder / "data.jsonl").write_text(json.dumps({"id": 0}) + "\n")
+    with trial.start("", command=[*command, "--repo-type", "dataset"]) as running:
+        assert trial.hub.requests.wait_for(lambda record: record.route == "commit" and record.status == 200, timeout=60)
+        with (trial.folder / "data.jsonl").open("a") as file:
+            file.write(json.dumps({"id": 1}) + "\n")
+        running.signal(2)
+        done = running.end(30)
+    kept = trial.kept(2)
+    return Outcome(f"{kept.text}, exit code {done.code}", kept.ok)

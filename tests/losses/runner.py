@@ -1,0 +1,82 @@
+"""Runs every row of the table of losses against both schedulers and prints it: ``python tests/losses/runner.py``.
+
+Exits with 1 when hubspool fails a case. Cases whose feature does not exist yet are counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import cases_content
+import cases_leaving
+import cases_many
+import cases_outage
+import huggingface_hub
+from trial import Case, NotBuilt, Outcome, Side, Trial
+
+from hubspool.local_hub import LocalHub
+
+CASES = sorted(
+    [*cases_content.case.all, *cases_leaving.case.all, *cases_many.case.all, *cases_outage.case.all],
+    key=lambda case: int(case.row.split()[0][1:]),
+)
+
+
+def measure(case: Case, side: Side, hub: LocalHub, directory: Path, scale: float) -> Outcome | None:
+    """Return what a case measured; None where there is nothing to measure yet."""
+    name = "".join(letter for letter in case.row if letter.isalnum())
+    try:
+        return case.run(Trial(hub, side, name, directory / f"{name}-{side.value}", scale=scale))
+    except NotBuilt:
+        return None
+    except Exception as error:  # noqa: BLE001  one broken case must not hide the others; it counts as failed
+        traceback.print_exc()
+        return Outcome(f"{type(error).__name__} in the case itself", ok=False)
+    finally:
+        hub.faults.clear()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="*", help="such as L1 L20; all by default")
+    parser.add_argument("--side", choices=[*map(str.__str__, Side)], help="one scheduler only")
+    parser.add_argument("--scale", type=float, default=1, help="multiplies the sizes of the large cases (default: 1)")
+    options = parser.parse_args(arguments)
+    sides = [Side(options.side)] if options.side else [*Side]
+    chosen = [case for case in CASES if not options.rows or case.row.split()[0] in options.rows]
+    failed, missing = [], []
+    lines = [f"| case | huggingface_hub {huggingface_hub.__version__} | hubspool |", "|---|---|---|"]
+    for case in chosen:
+        cells = {side: "" for side in Side}
+        for side in sides:
+            began = time.monotonic()
+            with tempfile.TemporaryDirectory(prefix="losses-", ignore_cleanup_errors=True) as directory, LocalHub() as hub:
+                outcome = measure(case, side, hub, Path(directory), options.scale)
+            cells[side] = "not built yet" if outcome is None else outcome.text
+            if side is Side.OURS and outcome is None:
+                missing.append(case.row)
+            elif side is Side.OURS and outcome is not None and not outcome.ok:
+                failed.append(case.row)
+                cells[side] += " **(fails)**"
+            print(f"{case.row} {side.value}: {cells[side]} [{time.monotonic() - began:.1f} s]", file=sys.stderr)
+        lines.append(f"| {case.row}: {case.does} | {cells[Side.STOCK]} | {cells[Side.OURS]} |")
+    print("\n".join(lines))
+    print(
+        f"\n{len(chosen) - len(failed) - len(missing)} of {len(chosen)} cases pass;"
+        f" failed: {', '.join(failed) or 'none'}; not built yet: {', '.join(missing) or 'none'}."
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    for name in [name for name in os.environ if name.startswith(("HF_", "HUBSPOOL_"))]:
+        del os.environ[name]
+    os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="losses-home-")
+    sys.exit(main())
