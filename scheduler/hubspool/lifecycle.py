@@ -187,6 +187,10 @@ class Lifecycle(metaclass=StartsWhenBuilt):
         future = self._worker.trigger(final=True)
         return None if future.cancelled() else future
 
+    def end_leaving(self) -> None:
+        """Lift the deadline of the final push; internal."""
+        self._attempts.deadline = None
+
     def look_after(self) -> None:
         """Start a dead thread again, and report one that does not move; internal, called by the watchdog."""
         if self._worker.revive():

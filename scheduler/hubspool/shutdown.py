@@ -31,6 +31,9 @@ class Leaver(Protocol):
     def begin_leaving(self) -> Future[Any] | None:
         """Start the final push; called without waiting for any lock that a paused thread may hold."""
 
+    def end_leaving(self) -> None:
+        """The time of the final push is over; the process may go on all the same."""
+
     def after_fork_in_child(self) -> None:
         """Become the child's own."""
 
@@ -86,11 +89,17 @@ def flush_all() -> None:
     if not leavers:
         return
     deadline = time.monotonic() + max(leaver.exit_budget for leaver in leavers)
-    futures = [future for leaver in leavers if (future := leaver.begin_leaving()) is not None]
-    _, unfinished = wait_for(futures, timeout=max(deadline - time.monotonic(), 0))
+    try:
+        futures = [future for leaver in leavers if (future := leaver.begin_leaving()) is not None]
+        _, unfinished = wait_for(futures, timeout=max(deadline - time.monotonic(), 0))
+    finally:
+        for leaver in leavers:
+            leaver.end_leaving()
     if unfinished:
-        logger.warning("leaving with %d pushes unfinished: their data is on this disk and is sent at the next start",
-                       len(unfinished))  # fmt: skip
+        logger.warning(
+            "leaving with %d pushes unfinished: their data is on this disk and is sent at the next start",
+            len(unfinished),
+        )
 
 
 def _at_exit() -> None:
@@ -116,8 +125,13 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:
         return
     _leaving = True
     signal.signal(signum, signal.SIG_IGN)  # a second SIGTERM would abort the flush
-    flush_all()
-    _leaving = False  # atexit flushes once more: the previous handler may let the app write its last rows
+    try:
+        flush_all()
+    except BaseException:  # Ctrl-C in the middle of it: the app may go on, and then this is still its handler
+        signal.signal(signum, _on_sigterm)
+        raise
+    finally:
+        _leaving = False  # atexit flushes once more: the previous handler may let the app write its last rows
     previous: Callable[[int, FrameType | None], Any] | int | None = _previous
     if callable(previous):
         signal.signal(signum, previous)
