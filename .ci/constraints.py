@@ -28,11 +28,7 @@ def resolve(python: str) -> dict[str, str]:
         command += ["--ignore-installed", "--only-binary=:all:", "--report", str(report), f"{ROOT}[dev]"]
         subprocess.run(command, check=True)  # noqa: S603 - the command is built here
         found = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
-    return {
-        data["name"].lower().replace("_", "-"): data["version"]
-        for data in found
-        if data["name"] != "hubspool"
-    }
+    return {data["name"].lower().replace("_", "-"): data["version"] for data in found if data["name"] != "hubspool"}
 
 
 def marker(minors: list[int]) -> str:

@@ -64,7 +64,7 @@ class Attempts:
                 if wait is None or self.stopping.wait(wait):
                     self.board.enter(State.IDLE)
                     raise
-            except Exception as error:  # an override's, or a bug: told here, and carried by the future
+            except BaseException as error:  # an override's (even SystemExit), or a bug: told, and carried by the future
                 self.board.note_error(name, error, retry_in=None)
                 self.board.enter(State.IDLE)
                 raise

@@ -35,9 +35,15 @@ def with_config(text: str | None, *, split: str, path: str, title: str, config_n
     files = config.get("data_files")
     if not isinstance(files, list):
         return None  # written by a person in the short form: theirs is the say
-    if any(isinstance(entry, dict) and entry.get("split") == split for entry in files):
-        return None
-    config["data_files"] = [*files, {"split": split, "path": path}]
+    entry = next((entry for entry in files if isinstance(entry, dict) and entry.get("split") == split), None)
+    if entry is None:
+        files = [*files, {"split": split, "path": path}]
+    else:
+        paths = entry["path"] if isinstance(entry.get("path"), list) else [entry.get("path")]
+        if path in paths:
+            return None
+        files = [{**each, "path": [*paths, path]} if each is entry else each for each in files]
+    config["data_files"] = files
     fields["configs"] = configs
     front = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     return f"{_FENCE}\n{front}{_FENCE}\n{body or f'{chr(10)}# {title}{chr(10)}'}"

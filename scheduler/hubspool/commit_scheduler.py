@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MINUTE = 60.0
+_MAX_MINUTES = 366 * 24 * 60
 _OURS = ("hubspool", "hubspool_templates")
 #: Seconds to wait while another process pushes the same folder; its push takes our rows along.
 _PATIENCE = 5.0
@@ -115,8 +116,8 @@ class CommitScheduler(Lifecycle):
         on_commit: Callable[[CommitEvent], None] | None = None,
         on_error: Callable[[ErrorEvent], None] | None = None,
     ) -> None:
-        if isinstance(every, bool) or not isinstance(every, (int, float)) or not every > 0:
-            raise HFValidationError(f"every is {every!r}.", hint="Give a positive number of minutes.")
+        if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= _MAX_MINUTES:
+            raise HFValidationError(f"every is {every!r}.", hint="Give a number of minutes from 0 to a year.")
         if on_existing not in [*OnExisting]:
             raise HFValidationError(
                 f"on_existing is {on_existing!r}.", hint=f"Use one of {[*map(str.__str__, OnExisting)]}."
@@ -216,13 +217,15 @@ class CommitScheduler(Lifecycle):
         if self._pusher is None:
             self._pusher = self._new_pusher()
         patience = _FINAL_PATIENCE if self._final else _PATIENCE
-        result = self._pusher.push(final=self._final, lock_timeout=self._attempts.seconds_left(patience))
+        try:
+            result = self._pusher.push(final=self._final, lock_timeout=self._attempts.seconds_left(patience))
+        finally:
+            self._board.note_result(self._pusher.result)
         if result is None:
             if self._final:  # a flush must not say that our rows are on the Hub when somebody else may send them
                 raise PushLockBusyError(self.folder_path)
             logger.info("%s: another process is pushing this folder; it takes our rows along", self.folder_path)
             return None
-        self._board.note_result(result)
         self._last_commit = result.commit or self._last_commit
         if result.writers:
             self._worker.period = period_seconds(self._period, result.writers, random.random())  # noqa: S311
@@ -270,7 +273,9 @@ class CommitScheduler(Lifecycle):
         given = self._commit_message
         if given is not None:
             return given(plan) if callable(given) else given
-        return f"Add {plan.rows_new} rows" if plan.rows_new else "Scheduled commit"
+        if not plan.rows_new:
+            return "Scheduled commit"
+        return f"Add {plan.rows_new} row{'s' if plan.rows_new > 1 else ''}"
 
     def after_fork_in_child(self) -> None:
         """Become the child's own, with a writer id of its own; internal."""

@@ -59,7 +59,7 @@ class Connection:
         self.repo_url: str | None = None
         self._ledger: Ledger | None = None
         own_space = Settings.from_env().space_id
-        if self.repo_type == "space" and own_space == repo_id:
+        if self.repo_type == "space" and own_space is not None and repo_id in (own_space, own_space.split("/")[-1]):
             raise HFValidationError(
                 f"repo_id {repo_id!r} is the Space that this runs in: every commit would restart it.",
                 hint="Write to a dataset, or to another Space.",

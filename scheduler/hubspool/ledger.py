@@ -30,11 +30,13 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 FILE_NAME = "ledger.sqlite3"
+_TOUCH_SECONDS = 3600.0
+_GIVEN_UP_SECONDS = 3 * 24 * 3600.0
 
 _SCHEMA = """
 create table if not exists target (
     id integer primary key, endpoint text not null, repo_type text not null, repo_id text not null,
-    revision text not null, path_in_repo text not null, hub_id text, last_oid text,
+    revision text not null, path_in_repo text not null, hub_id text, last_oid text, used_at real,
     unique (endpoint, repo_type, repo_id, revision, path_in_repo));
 create table if not exists recipe (id integer primary key, options text not null unique);
 create table if not exists settled (
@@ -180,11 +182,32 @@ class Ledger:
                 [(target, *_row(part)) for part in parts],
             )
 
-    def forget(self, target: int, source: str) -> None:
+    def forget(self, source: str) -> None:
         """Drop all about a local file that was removed after all of it was on the Hub."""
         with self._write() as db:
-            db.execute("delete from part where target = ? and source = ?", (target, source))
-            db.execute("delete from settled where target = ? and path = ?", (target, source))
+            db.execute("delete from part where source = ?", (source,))
+            db.execute("delete from settled where path = ?", (source,))
+
+    def touch(self, target: int, now: float) -> None:
+        """Note that the folder is pushed to `target` these days; written once an hour."""
+        with self._lock:
+            row = self._connection().execute("select used_at from target where id = ?", (target,)).fetchone()
+        if row is not None and (row[0] is None or now - row[0] > _TOUCH_SECONDS):
+            with self._write() as db:
+                db.execute("update target set used_at = ? where id = ?", (now, target))
+
+    def is_everywhere(self, source: str, size: int, now: float) -> bool:
+        """Whether all `size` bytes of a segment are on every repo that the folder was pushed to in the last days.
+
+        One that was given up (a repo id that was mistyped once) does not hold the segment for ever.
+        """
+        with self._lock:
+            rows = self._connection().execute(
+                'select max(p."end") from target t left join part p on p.target = t.id and p.source = ?'
+                " where t.used_at is not null and t.used_at > ? group by t.id",
+                (source, now - _GIVEN_UP_SECONDS),
+            )
+            return all((row[0] or 0) >= size for row in rows)
 
     def close(self) -> None:
         """Close the database."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import asynccontextmanager
@@ -30,16 +31,22 @@ logger = logging.getLogger(__name__)
 S = TypeVar("S", bound="Lifecycle")
 
 
-class StartsWhenBuilt(type):
-    """Starts a scheduler after the last `__init__` of a subclass: its first push must not run before that."""
+def _starting(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap an `__init__` so that the outermost one starts the scheduler: no push may run before the object is built."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        scheduler = super().__call__(*args, **kwargs)
-        scheduler._start()
-        return scheduler
+    @functools.wraps(init)
+    def built(self: Lifecycle, *args: Any, **kwargs: Any) -> None:
+        outermost = not self._building
+        self._building = True
+        init(self, *args, **kwargs)
+        if outermost:
+            self._building = False
+            self._start()
+
+    return built
 
 
-class Lifecycle(metaclass=StartsWhenBuilt):
+class Lifecycle:
     """Calls `push_to_hub` in the background; what it sends is the subclass's, `CommitScheduler`'s, concern.
 
     Thread-safety: all methods may be called from any thread, except that `flush` and `stop` must not be called with the
@@ -53,8 +60,15 @@ class Lifecycle(metaclass=StartsWhenBuilt):
     _board: Board
     _period: float
     _handle_signals: bool
+    _building = False  # by whoever builds the object
     _final = False  # whether the push that runs is a final one; written and read by the pushing thread
     _last_commit: CommitInfo | None = None  # written by the pushing thread, read by flush
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Not a metaclass: it would hide the signature, and conflict with those of a subclass's other bases.
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _starting(cls.__dict__["__init__"])  # type: ignore[method-assign]
 
     def push_to_hub(self) -> CommitInfo | None:
         """Send what is new; called in the background thread, never twice at once."""
@@ -108,7 +122,7 @@ class Lifecycle(metaclass=StartsWhenBuilt):
                     hint="What is pending stays on the disk and is sent later; status() says what holds it up.",
                 ) from self._board.error
             except HubspoolError as error:
-                if not may_pass(error):
+                if not (self._repeats and may_pass(error)):
                     raise
                 continue
             except CancelledError:
@@ -131,7 +145,7 @@ class Lifecycle(metaclass=StartsWhenBuilt):
         self._refuse_under_lock("stop")
         if self._worker.stopping.is_set():
             return
-        budget = self.exit_budget if timeout is None else timeout
+        budget = shutdown.budget_left(self.exit_budget) if timeout is None else timeout
         self._attempts.deadline = time.monotonic() + budget
         try:
             if flush:
@@ -181,9 +195,9 @@ class Lifecycle(metaclass=StartsWhenBuilt):
         yield
         await asyncio.to_thread(self.stop)
 
-    def begin_leaving(self) -> Future[CommitInfo | None] | None:
-        """Start the final push at the end of the process; internal."""
-        self._attempts.deadline = time.monotonic() + self.exit_budget
+    def begin_leaving(self, deadline: float) -> Future[CommitInfo | None] | None:
+        """Start the final push at the end of the process, to be over at `deadline` (monotonic); internal."""
+        self._attempts.deadline = deadline
         future = self._worker.trigger(final=True)
         return None if future.cancelled() else future
 

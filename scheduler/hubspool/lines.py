@@ -33,7 +33,8 @@ class Kind(str, Enum):
 
     @property
     def is_lines(self) -> bool:
-        return self is not Kind.WHOLE
+        """Whether what was committed stays the beginning of the file, so that a rewrite is something else."""
+        return self in (Kind.JSON_LINES, Kind.TABLE, Kind.TEXT)
 
 
 def kind_by_name(path: str) -> Kind:

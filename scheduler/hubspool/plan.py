@@ -50,11 +50,13 @@ class Upload:
         part: the part as the ledger has it.
         end: where it will end in the source; bytes.
         guarded: the commit must carry parentCommit, since others may write to this path.
+        replaces: id of the content at the path that was seen and is to be replaced, or None.
     """
 
     part: Part
     end: int
     guarded: bool = False
+    replaces: str | None = None
 
     @property
     def is_repeat(self) -> bool:
@@ -158,6 +160,7 @@ def plan_file(
     intact: bool,
     same: bool,
     relation: Relation,
+    remote_id: str | None,
     on_existing: OnExisting,
     naming: Naming,
     now: float,
@@ -173,6 +176,7 @@ def plan_file(
         intact: [start, end) of the last part is still what was committed.
         same: [start, `end`) is exactly what the last part holds on the Hub.
         relation: how [0, end) compares with what stands at `candidate_path`; means nothing where that is None.
+        remote_id: id of the content there.
         on_existing: the caller's wish.
         naming: how paths in the repo are made.
         now: seconds since the epoch.
@@ -181,7 +185,7 @@ def plan_file(
     if last.closed:
         last = naming.part(source, last.number + 1, last.end, now)
     if last.content_id is None and last.start == 0:
-        return _first_commit(last, end, relation, on_existing)
+        return _first_commit(last, end, relation, remote_id, on_existing)
     if same or (kind.is_lines and intact and end <= last.end):
         return FileDecision()
     if kind.is_lines and not intact:
@@ -309,7 +313,9 @@ def _is_full(part: Part, now: float, rules: Rules) -> bool:
     )
 
 
-def _first_commit(part: Part, end: int, relation: Relation, on_existing: OnExisting) -> FileDecision:
+def _first_commit(
+    part: Part, end: int, relation: Relation, remote_id: str | None, on_existing: OnExisting
+) -> FileDecision:
     if relation is not Relation.ABSENT and on_existing is OnExisting.ERROR:
         return FileDecision(refused=f"{part.path} exists on the Hub with other content, and on_existing='error'")
-    return FileDecision(upload=Upload(part, end, guarded=True))
+    return FileDecision(upload=Upload(part, end, guarded=True, replaces=remote_id))

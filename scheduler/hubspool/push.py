@@ -16,6 +16,7 @@ from hubspool import plan
 from hubspool.hub_files import Suspects
 from hubspool.ledger import Ledger
 from hubspool.plan import Naming, OnExisting, Rules
+from hubspool.scan import remove_segment
 from hubspool.sending import Hooks, Outlet, Sending
 from hubspool.status import State
 from hubspool.survey import Survey, Surveyor
@@ -74,6 +75,7 @@ class Pusher:
         self.folder = folder
         self.ledger = ledger
         self.keep_local = keep_local
+        self.clock = clock
         self.rules = rules or Rules()
         self.key = ledger.target(target, path_in_repo)
         suspects = Suspects()
@@ -91,6 +93,7 @@ class Pusher:
             suspects=suspects,
             clock=clock,
         )
+        self.result = PushResult()
         self._file_lock = FileLock(ledger.directory / "push.lock", fallback_to_soft=False)
 
     def push(self, *, final: bool = False, lock_timeout: float = 0) -> PushResult | None:
@@ -114,6 +117,7 @@ class Pusher:
 
     def _push(self, final: bool) -> PushResult:
         self._scanning()
+        self.ledger.touch(self.key, self.clock())
         settled = self.ledger.settled(self.key)
         snapshot = self.surveyor.look(settled)
         known = self.ledger.parts(self.key) if snapshot.segments or snapshot.changed else {}
@@ -121,17 +125,20 @@ class Pusher:
         if survey.parts:
             self.ledger.save(self.key, survey.parts)
         sending = Sending(self.outlet, survey)
-        for batch in plan.batches(survey.uploads, self.rules):
-            sending.send(batch)
+        try:
+            for batch in plan.batches(survey.uploads, self.rules):
+                sending.send(batch)
+        finally:  # also a push that failed tells what it left
+            self.result = PushResult(
+                commit=sending.commit,
+                writers=sending.writers,
+                pending_files=len(sending.unsent_sources | survey.set_aside.keys()),
+                pending_bytes=survey.waiting + sum(upload.new_bytes for upload in sending.unsent.values()),
+                set_aside=survey.set_aside,
+                in_doubt=any(upload.is_repeat for upload in sending.unsent.values()),
+            )
         self._finish(survey, sending)
-        return PushResult(
-            commit=sending.commit,
-            writers=sending.writers,
-            pending_files=len(sending.unsent_sources | survey.set_aside.keys()),
-            pending_bytes=survey.waiting + sum(upload.new_bytes for upload in sending.unsent.values()),
-            set_aside=survey.set_aside,
-            in_doubt=any(upload.is_repeat for upload in sending.unsent.values()),
-        )
+        return self.result
 
     def _scanning(self) -> None:
         self.outlet.hooks.enter(State.SCANNING)
@@ -142,7 +149,8 @@ class Pusher:
         if done:
             self.ledger.settle(self.key, done.items())
         if not self.keep_local:
-            for source in sorted(set(survey.removable) - left):
-                # All of it is on the Hub and its writer has ended, so nobody will look for it again.
-                (self.folder / source).unlink(missing_ok=True)
-                self.ledger.forget(self.key, source)
+            for source, size in survey.removable.items():
+                if source in left or not self.ledger.is_everywhere(source, size, self.clock()):
+                    continue  # also where only another repo that the folder is pushed to lacks it
+                if remove_segment(self.folder / source, size):
+                    self.ledger.forget(source)

@@ -152,6 +152,12 @@ class _Walk:
         if entry.name.startswith(".") and entry.name.endswith(".jsonl.new"):
             return  # a segment that is being made
         try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            readable = path.encode("utf-8", "backslashreplace").decode()
+            self.unreadable[readable] = "its name is not UTF-8, and the Hub takes no other"
+            return
+        try:
             if not entry.is_file():
                 return
             stat = Stat.of(entry.stat())
@@ -205,3 +211,26 @@ def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
         return Owner.GONE
     finally:
         os.close(fd)
+
+
+def remove_segment(path: Path, size: int) -> bool:
+    """Remove a segment if nobody writes to it and it has exactly `size` bytes; returns whether it is gone.
+
+    Both are checked again, under the lock: between a look at its length and a look at its lock the owner may have
+    written its last rows and ended.
+    """
+    try:
+        with path.open("rb") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_size != size:
+                return False
+            if fcntl is not None:
+                path.unlink()
+                return True
+        path.unlink()  # Windows refuses this while anybody has the file open
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -19,6 +19,7 @@ from hubspool.errors import (
     ChangedMeanwhileError,
     HFValidationError,
     HubspoolError,
+    LocalFileError,
     Outcome,
     RepoReplacedError,
 )
@@ -26,6 +27,7 @@ from hubspool.file_range import FileRange
 from hubspool.hub_files import HubFile, Suspects
 from hubspool.hub_view import Head, HubView, description
 from hubspool.ledger import Ledger
+from hubspool.lines import Kind
 from hubspool.operations import CommitOperationAdd
 from hubspool.part import Part
 from hubspool.plan import Rules, Upload
@@ -141,8 +143,8 @@ class Sending:
         """Transfer and commit these uploads; where the Hub refuses one, halve them until it stands alone."""
         try:
             self._send(uploads)
-        except (BadRequestError, HFValidationError) as error:
-            if self._adds_extra:
+        except (BadRequestError, HFValidationError, LocalFileError) as error:
+            if self._adds_extra and not isinstance(error, LocalFileError):
                 # Data must not wait for a card that somebody broke: the first thing to leave out is what we added.
                 self._adds_extra = False
                 self.send(uploads)
@@ -211,7 +213,7 @@ class Sending:
         doubted = [
             upload.part.path
             for upload in uploads
-            if found[upload.part.path] not in {operations[upload.part.path].content_id, *_ours(upload.part)}
+            if found[upload.part.path] not in {operations[upload.part.path].content_id, *_ours(upload)}
         ]
         # preupload tells nothing where the file is stored in the other form: ask before believing in a change.
         files = outlet.hub.files(doubted) if doubted else {}
@@ -223,7 +225,8 @@ class Sending:
                 self._set_aside(upload, "the repo's .gitignore leaves it out; it is not stored on the Hub")
             elif found[path] == operations[path].content_id:
                 self._acknowledge([(upload, self._intent(upload, operations[path], ""))])
-            elif found[path] in _ours(upload.part):
+            elif found[path] in _ours(upload) or self.survey.kinds.get(upload.part.source) is Kind.WHOLE:
+                # A file that is versioned whole may go on top of whatever stands there; parentCommit keeps it in order.
                 outlet.suspects.clear(path)
                 wanted.append(upload)
             else:
@@ -263,6 +266,7 @@ class Sending:
     ) -> None:
         outlet = self.outlet
         outlet.hooks.before_commit(summary)
+        message = outlet.hooks.message(summary)
         push_id = uuid.uuid4().hex
         intents = [(upload, self._intent(upload, operations[upload.part.path], push_id)) for upload in uploads]
         outlet.ledger.save(outlet.key, [part for _, part in intents])
@@ -271,7 +275,7 @@ class Sending:
             commit = outlet.api.create_commit(
                 outlet.target.repo_id,
                 [*extra, *(operations[upload.part.path] for upload in uploads)],
-                commit_message=outlet.hooks.message(summary),
+                commit_message=message,
                 commit_description=description(push_id, outlet.writer),
                 repo_type=outlet.target.repo_type,
                 revision=outlet.target.revision,
@@ -321,9 +325,11 @@ class Sending:
         )
 
 
-def _ours(part: Part) -> set[str | None]:
-    """Content ids that may stand at a part's path by our own doing."""
-    return {part.content_id, part.sending_id} if part.in_doubt else {part.content_id}
+def _ours(upload: Upload) -> set[str | None]:
+    """Content ids that may stand at an upload's path by our own doing, or that it is meant to replace."""
+    part = upload.part
+    own = {part.content_id, part.sending_id} if part.in_doubt else {part.content_id}
+    return own if upload.replaces is None else {*own, upload.replaces}
 
 
 def _is_segment(source: str) -> bool:

@@ -28,7 +28,7 @@ class Leaver(Protocol):
 
     exit_budget: float
 
-    def begin_leaving(self) -> Future[Any] | None:
+    def begin_leaving(self, deadline: float) -> Future[Any] | None:
         """Start the final push; called without waiting for any lock that a paused thread may hold."""
 
     def end_leaving(self) -> None:
@@ -81,6 +81,20 @@ def live() -> list[Leaver]:
 
 
 _watchdog = Watchdog(live)
+#: When the process began to leave (monotonic); what comes soon after belongs to the same leaving.
+_began: float | None = None
+_SAME_LEAVING_SECONDS = 60.0
+
+
+def budget_left(budget: float) -> float:
+    """Return what is left of a budget for leaving, seconds.
+
+    SIGTERM, an app's own `stop` and atexit follow each other when a process ends; together they get one budget, not
+    three.
+    """
+    if _began is None or time.monotonic() - _began > _SAME_LEAVING_SECONDS:
+        return budget
+    return max(_began + budget - time.monotonic(), 0.2)
 
 
 def flush_all() -> None:
@@ -88,9 +102,14 @@ def flush_all() -> None:
     leavers = live()
     if not leavers:
         return
-    deadline = time.monotonic() + max(leaver.exit_budget for leaver in leavers)
+    global _began  # noqa: PLW0603
+    budget = budget_left(max(leaver.exit_budget for leaver in leavers))
+    now = time.monotonic()
+    if _began is None or now - _began > _SAME_LEAVING_SECONDS:
+        _began = now
+    deadline = now + budget
     try:
-        futures = [future for leaver in leavers if (future := leaver.begin_leaving()) is not None]
+        futures = [future for leaver in leavers if (future := leaver.begin_leaving(deadline)) is not None]
         _, unfinished = wait_for(futures, timeout=max(deadline - time.monotonic(), 0))
     finally:
         for leaver in leavers:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hubspool import lines, plan
 from hubspool.digest import Digest, Relation, digests, has_content, relate
+from hubspool.errors import HubspoolError
 from hubspool.hub_files import AskedOnce, HubFile, HubReader, Suspects
 from hubspool.lines import Kind
 from hubspool.part import Closed, Part
@@ -32,7 +33,7 @@ class Survey:
         kinds: of the user's files among them.
         parts: ledger rows that changed without a request.
         settled: files all of which is on the Hub once the uploads are.
-        removable: segments all of which is on the Hub, and whose writer has ended.
+        removable: segments whose writer has ended → their size, once all of it is on the Hub.
         set_aside: path → why it is not sent.
         waiting: bytes that are left for a later push (an unfinished last line).
     """
@@ -42,7 +43,7 @@ class Survey:
     kinds: dict[str, Kind] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     settled: dict[str, Stat] = field(default_factory=dict)
-    removable: list[str] = field(default_factory=list)
+    removable: dict[str, int] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
     waiting: int = 0
 
@@ -131,6 +132,8 @@ class Surveyor:
             look(survey, source, *args)
         except FileNotFoundError:
             pass  # removed since the scan: a local deletion changes nothing on the Hub
+        except HubspoolError:
+            raise  # a request failed, which is no fault of the file's; many of these are OSErrors too
         except (OSError, EOFError) as error:
             survey.set_aside[source] = str(error)
 
@@ -151,7 +154,7 @@ class Surveyor:
             return  # its own host sends it, until it has been left
         if settled == stat and not any(part.in_doubt for part in parts):
             if owner is Owner.GONE and plan.position_of(parts) == stat.size and not _has_gaps(parts):
-                survey.removable.append(source)
+                survey.removable[source] = stat.size
             return
         now = self.clock()
         if not parts and stat.size:
@@ -184,7 +187,7 @@ class Surveyor:
         if owner is not Owner.ALIVE or end == stat.size:
             survey.settled[source] = stat
         if owner is Owner.GONE and end == stat.size and not damaged and not _has_gaps(parts):
-            survey.removable.append(source)
+            survey.removable[source] = stat.size
 
     def _without_rewritten(self, survey: Survey, path: Path, parts: list[Part], now: float) -> list[Part]:
         """Close the open part when its bytes on this disk are no longer those on the Hub, which must stay."""
@@ -236,9 +239,9 @@ class Surveyor:
         if not end and kind.is_lines:
             survey.waiting += stat.size
             return  # an empty data file makes no row and may keep the dataset from loading
-        relation = Relation.ABSENT
+        relation, remote_id = Relation.ABSENT, None
         while candidate := plan.candidate_path(source, parts, self.naming):
-            parts, relation = self._relate(survey, path, source, kind, end, parts, candidate, hub)
+            parts, relation, remote_id = self._relate(survey, path, source, kind, end, parts, candidate, hub)
             tried = parts[-1] if parts and not parts[-1].closed else self.naming.part(source, len(parts), 0, now)
             ended = plan.met(tried, kind, relation, self.on_existing)
             if ended is None:
@@ -261,6 +264,7 @@ class Surveyor:
             intact=intact,
             same=same,
             relation=relation,
+            remote_id=remote_id,
             on_existing=self.on_existing,
             naming=self.naming,
             now=now,
@@ -286,13 +290,13 @@ class Surveyor:
         parts: list[Part],
         candidate: str,
         hub: HubReader,
-    ) -> tuple[list[Part], Relation]:
+    ) -> tuple[list[Part], Relation, str | None]:
         """Compare the file with what stands at `candidate`, and take as acknowledged what both have."""
         remote = hub.files([candidate]).get(candidate)
         relation = relate(path, end, remote, lambda length: hub.head_of(candidate, length), _COMPARE_LIMIT)
         longer = relation is Relation.HUB_EXTENDS and kind.is_lines
         if remote is None or not (longer or relation in (Relation.EQUAL, Relation.LOCAL_EXTENDS)):
-            return parts, relation
+            return parts, relation, remote.content_id if remote else None
         last = parts[-1] if parts else None
         if last is None or last.path != candidate:
             last = self.naming.part(source, len(parts), 0, self.clock())
@@ -301,7 +305,7 @@ class Surveyor:
         if longer:  # it ends otherwise on the Hub: what is written here from now on goes to a path of its own
             part = replace(part, closed=Closed.FOREIGN)
         survey.parts.append(part)
-        return [*parts[: part.number], part], relation
+        return [*parts[: part.number], part], relation, remote.content_id
 
     def _resolve(self, survey: Survey, path: Path, parts: list[Part], kind: Kind, hub: HubReader) -> list[Part] | None:
         """Tell what became of a commit in doubt; None while somebody else's content may be a stale read.

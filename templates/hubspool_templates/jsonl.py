@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from hubspool.target import Target
 from hubspool_templates.values import RowEncoder
 
 Row = Mapping[str, Any]
+#: What follows the name in a part's file name. As exact as a glob can be: "train-2" must not be read as "train" too.
+_PART_GLOB = "-".join(["[0-9]" * 8, "*", "[0-9]" * 5, f"p{'[0-9]' * 4}"])
 
 
 class JsonlScheduler(CommitScheduler):
@@ -135,8 +138,8 @@ class JsonlScheduler(CommitScheduler):
         folder = f"{self.path_in_repo}/" if self.path_in_repo else ""
         card = with_config(
             hub.text("README.md"),
-            split=self.name if self.name.isidentifier() else "train",
-            path=f"{folder}{self.name}-[0-9]*.jsonl",
+            split=re.sub(r"\W", "_", self.name),
+            path=f"{folder}{self.name}-{_PART_GLOB}.jsonl",
             title=self.repo_id.split("/")[-1],
         )
         if card is None:

@@ -92,10 +92,11 @@ def test_a_killed_child_is_noticed_and_the_rest_ends(tmp_path: Path, program: st
         assert alive(demo.family) == set()
 
 
-def test_votes_given_while_the_hub_was_dead_arrive_after_the_next_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["hubspool hub", "app.py"])
+def test_votes_from_before_a_kill_arrive_after_the_next_start(tmp_path: Path, program: str) -> None:
     with RunningDemo(tmp_path, **NEVER) as demo:
         vote(demo.space, "before")
-        os.kill(demo.child("hubspool hub"), signal.SIGKILL)
+        os.kill(demo.child(program), signal.SIGKILL)
         demo.wait_until_ended()
     with RunningDemo(tmp_path, HUBSPOOL_EVERY="0.02") as demo:
         assert demo.row_with("before")["user_choice"] == 1

@@ -35,9 +35,7 @@ def arena(hub: LocalHub, tmp_path: Path) -> Iterator[Arena]:
 
 
 def rows(hub: LocalHub, folder: Path) -> list[dict[str, object]]:
-    return rows_of(
-        DATASET, {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HOME": str(folder / "reader")}
-    )
+    return rows_of(DATASET, {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HOME": str(folder / "reader")})
 
 
 def test_texts_in_every_script_come_back_as_they_were(hub: LocalHub, arena: Arena, tmp_path: Path) -> None:
@@ -85,9 +83,7 @@ def test_many_visitors_at_once_lose_nothing(hub: LocalHub, arena: Arena, tmp_pat
         (("x", "a", "b", "1"), "user_choice is '1'"),
     ],
 )
-def test_a_bad_vote_is_refused_and_stores_nothing(
-    arena: Arena, vote: tuple[str, str, str, int], message: str
-) -> None:
+def test_a_bad_vote_is_refused_and_stores_nothing(arena: Arena, vote: tuple[str, str, str, int], message: str) -> None:
     with pytest.raises(gr.Error, match=message):
         arena.save_feedback(*vote)
     assert arena.scheduler.status().pending_rows == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -19,6 +20,7 @@ import yaml
 
 from hubspool import CommitOperationAdd, HfApi, SpoolFull, spool
 from hubspool.errors import HubspoolError, NotStoredError
+from hubspool.hub_view import HubView
 from hubspool.local_hub import LocalHub
 from hubspool.segment import PART_RULE, SegmentName
 from hubspool_templates import JsonlScheduler, read_rows
@@ -62,7 +64,9 @@ def load(local_hub: LocalHub, tmp_path: Path) -> Callable[..., dict[str, list[di
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
         command = [sys.executable, "-c", LOAD, repo_id]
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         found: dict[str, list[dict[str, Any]]] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -112,12 +116,10 @@ def test_a_part_closes_after_sixteen_commits_and_the_next_goes_on(make: Make, hu
         scheduler.append({"n": n})
         scheduler.trigger().result(SECONDS)
     names = parts(hub_api)
-    assert [name[-10:] for name in names] == ["p0000.jsonl"[-10:], "p0001.jsonl"[-10:], "p0002.jsonl"[-10:]]
+    assert [name[-10:] for name in names] == ["0000.jsonl", "0001.jsonl", "0002.jsonl"]
     (segment,) = segments(scheduler)
     assert all(name.startswith(f"data/{segment.removesuffix('.jsonl')}-p") for name in names)
     assert [row["n"] for row in read_rows(REPO, hub_api)] == list(range(34))
-    touched = [sum(1 for _ in range(1)) for _ in names]
-    assert len(touched) == 3
 
 
 def test_parts_are_large_files_by_one_rule_and_nothing_else_is(
@@ -157,7 +159,9 @@ def test_the_card_comes_with_the_first_data_and_the_dataset_loads(
     files = hub_api.list_repo_files(REPO, repo_type="dataset")
     assert "README.md" in files
     assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == 2
-    hub_api.upload_file(path_or_fileobj=b'[{"not": "data"}]', path_in_repo="stray.json", repo_id=REPO, repo_type="dataset")
+    hub_api.upload_file(
+        path_or_fileobj=b'[{"not": "data"}]', path_in_repo="stray.json", repo_id=REPO, repo_type="dataset"
+    )
     scheduler.append({"n": 2, "text": "", "score": 1.0, "tags": [], "none": None})
     scheduler.stop()
     assert load() == {
@@ -189,16 +193,14 @@ def test_a_readme_in_the_folder_wins_over_the_card(make: Make, raw: Callable[[st
     assert raw("README.md") == "# From the folder\n"
 
 
-def test_a_broken_readme_on_the_hub_does_not_hold_up_the_rows(make: Make, hub_api: HfApi) -> None:
-    make().flush(SECONDS)
-    broken = CommitOperationAdd("README.md", b"---\n- a: [\n---\n")
-    hub_api.create_commit(REPO, [broken], commit_message="x", repo_type="dataset") if False else None
+def test_a_broken_readme_on_the_hub_does_not_hold_up_the_rows(
+    make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scheduler = make()
+    monkeypatch.setattr(HubView, "text", lambda view, path: "---\n- a: [\n---\n")
     scheduler.append({"n": 1})
-    try:
+    with contextlib.suppress(HubspoolError):
         scheduler.flush(SECONDS)
-    except HubspoolError:
-        pass
     assert numbers(hub_api) == [1]
 
 

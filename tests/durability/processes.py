@@ -39,7 +39,7 @@ class Process:
             text=True,
             start_new_session=True,
             cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(HERE), **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]), **(env or {})},
         )
         self._queue: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()

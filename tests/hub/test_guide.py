@@ -36,7 +36,9 @@ def load_dataset(hub: LocalHub, repo_id: str, home: Path) -> list[dict[str, obje
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
     command = [sys.executable, "-c", READ, repo_id]
-    done = subprocess.run(command, env=environment, cwd=home.parent, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(
+        command, env=environment, cwd=home.parent, capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, object]] = json.loads(done.stdout.splitlines()[-1])
     return rows

@@ -234,7 +234,7 @@ def test_stop_during_a_flush_of_another_thread_tells_it_what_happened(make: Make
     def flush() -> None:
         try:
             scheduler.flush(SECONDS)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  whatever it is, is to be seen
             raised.set_result(error)
 
     thread = threading.Thread(target=flush)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -215,10 +216,8 @@ def test_rows_that_a_person_changed_or_removed_are_not_sent_again_and_later_rows
     put("rows.jsonl", theirs)
     write(scheduler, "rows.jsonl", b'{"n": 2}\n')
     for _ in range(3):
-        try:
+        with contextlib.suppress(HubspoolError):
             scheduler.flush(SECONDS)
-        except HubspoolError:
-            pass
     found = contents()
     assert found.pop("rows.jsonl", None) == theirs
     assert lines_of(found) == [b'{"n": 2}']
@@ -236,26 +235,20 @@ def test_another_file_that_a_person_changed_gets_the_next_local_version_on_top(
     assert contents()["image.bin"] == b"by hand"
     write(scheduler, "image.bin", b"two", "wb")
     for _ in range(3):
-        try:
+        with contextlib.suppress(HubspoolError):
             scheduler.flush(SECONDS)
-        except HubspoolError:
-            pass
     assert contents()["image.bin"] == b"two"
 
 
-def test_a_stale_look_is_not_taken_for_a_foreign_change(
-    make: Make, contents: Contents, local_hub: LocalHub
-) -> None:
+def test_a_stale_look_is_not_taken_for_a_foreign_change(make: Make, contents: Contents, local_hub: LocalHub) -> None:
     scheduler = make()
     write(scheduler, "rows.jsonl", b'{"n": 1}\n')
     scheduler.flush(SECONDS)
     reads = ("preupload", "paths-info")
     local_hub.faults.add(Fault(route=reads, stale=1, times=4))
     write(scheduler, "rows.jsonl", b'{"n": 2}\n')
-    try:
+    with contextlib.suppress(HubspoolError):
         scheduler.trigger().result(SECONDS)
-    except HubspoolError:
-        pass
     assert local_hub.faults.hits
     local_hub.faults.clear()
     scheduler.flush(SECONDS)
@@ -271,10 +264,8 @@ def test_two_writers_of_one_user_named_path_lose_nothing(make: Make, contents: C
         for future in futures:
             future.exception(SECONDS)
     for scheduler in schedulers:
-        try:
+        with contextlib.suppress(NotStoredError):
             scheduler.flush(SECONDS)
-        except NotStoredError:
-            pass
     assert lines_of(contents()) == [b'{"w": %d, "r": %d}' % (w, r) for w in range(2) for r in range(2)]
 
 

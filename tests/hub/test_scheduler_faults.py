@@ -273,12 +273,12 @@ def test_pushes_and_faults_at_random_leave_every_row_exactly_once(
 ) -> None:
     """One bad commit in three, of every sort, while four threads write."""
     scheduler = make(kind)
-    bad = [{"drop": True}, {"drop": True, "applied": True}, {"status": 503}, {"status": 500, "applied": True}]
+    bad: list[dict[str, Any]] = [{"drop": True}, {"drop": True, "applied": True}, {"status": 503}]
+    bad.append({"status": 500, "applied": True})
     for number, effect in enumerate(bad * 2):
         local_hub.faults.add(Fault(route="commit", after=2 * number, **effect))
     threads = [
-        threading.Thread(target=lambda start=start: [write(scheduler, n) for n in range(start, start + 25)])
-        for start in range(0, 100, 25)
+        threading.Thread(target=write, args=(scheduler, *range(start, start + 25))) for start in range(0, 100, 25)
     ]
     for thread in threads:
         thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 from trial import Cases, Outcome, Trial
@@ -153,7 +154,14 @@ leave()
     return Outcome(f"the app {'starts' if started else 'does not start'}; {kept.text}", started and kept.ok)
 
 
-STATUSES = (429, 409, 412, 500, 503)
+#: With what the Hub says to them.
+STATUSES = {
+    429: "You have been rate limited",
+    409: "Another commit is in progress",
+    412: "The branch was updated since you opened this page. Please refresh and try again.",
+    500: "Internal error",
+    503: "Service unavailable",
+}
 
 
 @case("L19", "the commit request meets 429, 409, 412, 500 and 503, once each; nobody waits for the next period")
@@ -170,8 +178,8 @@ leave()
     arrived = 0
     with trial.start(script) as running:
         running.wait_for("ready")
-        for number, status in enumerate(STATUSES):
-            trial.hub.faults.add(Fault(route="commit", status=status, body='{"error": "not now"}'))
+        for number, (status, said) in enumerate(STATUSES.items()):
+            trial.hub.faults.add(Fault(route="commit", status=status, body=json.dumps({"error": said})))
             running.tell(str(status))
             running.wait_for(str(status))
             arrived += number in trial.ids()

@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
             began = time.monotonic()
             with tempfile.TemporaryDirectory(prefix="losses-", ignore_cleanup_errors=True) as directory, LocalHub() as hub:
                 outcome = measure(case, side, hub, Path(directory), options.scale)
-            cells[side] = "not built yet" if outcome is None else outcome.text
+            missing_text = "not built yet" if side is Side.OURS else "not measured yet"
+            cells[side] = missing_text if outcome is None else outcome.text
             if side is Side.OURS and outcome is None:
                 missing.append(case.row)
             elif side is Side.OURS and outcome is not None and not outcome.ok:

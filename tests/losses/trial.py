@@ -161,6 +161,9 @@ class Script:
                 line = self._lines.get(timeout=max(deadline - time.monotonic(), 0))
             except queue.Empty:
                 line = None
+            else:
+                if line is None:
+                    self._lines.put(None)  # the end stays the end
             if line is None:
                 raise RuntimeError(f"the script did not say {key!r}: {self._log.read_text()[-2000:]}")
             if line.startswith("{"):

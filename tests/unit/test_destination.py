@@ -28,9 +28,7 @@ QUIET = SchedulerStatus(
 )
 WAITING = replace(QUIET, pending_rows=2)
 SENT = replace(QUIET, last_commit_at=NOW - timedelta(minutes=7))
-AWAY = replace(
-    WAITING, consecutive_failures=3, last_error="refused <b>", last_error_hint="Check the network."
-)
+AWAY = replace(WAITING, consecutive_failures=3, last_error="refused <b>", last_error_hint="Check the network.")
 HERE = Destination("me/votes")
 
 
@@ -69,9 +67,7 @@ def test_the_notice_links_to_the_dataset_once_its_address_is_known() -> None:
         ({"SPACE_ID": "me/space", "HF_TOKEN": "hf_x", "HUBSPOOL_REPO": "org/all"}, "org/all-votes", False),
     ],
 )
-def test_the_dataset_is_named_after_the_prefix(
-    environment: dict[str, str], repo_id: str, local_only: bool
-) -> None:
+def test_the_dataset_is_named_after_the_prefix(environment: dict[str, str], repo_id: str, local_only: bool) -> None:
     assert Destination.of("votes", environment) == Destination(repo_id, local_only)
 
 

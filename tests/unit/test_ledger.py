@@ -53,7 +53,12 @@ def test_a_part_is_replaced_by_its_later_state_and_parts_come_in_order(ledger: L
     key = ledger.target(TARGET, "data")
     ledger.save(key, [replace(PART, number=number) for number in (10, 2, 1)])
     ledger.save(key, [replace(PART, number=2, end=99), PART])
-    assert [(part.number, part.end) for part in ledger.parts(key)["train.jsonl"]] == [(0, 10), (1, 10), (2, 99), (10, 10)]
+    assert [(part.number, part.end) for part in ledger.parts(key)["train.jsonl"]] == [
+        (0, 10),
+        (1, 10),
+        (2, 99),
+        (10, 10),
+    ]
 
 
 def test_targets_know_nothing_of_each_other(ledger: Ledger) -> None:
@@ -255,7 +260,9 @@ print(os.waitstatus_to_exitcode(status), [target.repo_id for target, _ in ledger
 
 
 def run_fork(tmp_path: Path) -> str:
-    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert not done.stderr
     return done.stdout.strip()
 

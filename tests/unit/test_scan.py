@@ -142,7 +142,7 @@ def test_the_lock_is_not_held_during_the_walk_and_free_afterwards(tmp_path: Path
 
     write(tmp_path / "a.txt")
     os.utime(tmp_path, (0, 0))  # a folder that has just changed is listed again under the lock
-    scan(tmp_path, {}, chosen, lock)  # type: ignore[arg-type]  # a context manager is all that it needs
+    scan(tmp_path, {}, chosen, lock)
     assert asked == [False]
     assert not lock.held
 
@@ -209,9 +209,7 @@ def test_links_to_files_count_and_links_to_folders_are_not_followed(tmp_path: Pa
     assert {path: stat.size for path, stat in found.changed.items()} == {"file.txt": 5}
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_read_is_named_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.txt")
     write(tmp_path / "closed" / "b.txt")
     real = os.scandir

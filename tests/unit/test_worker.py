@@ -232,9 +232,7 @@ def test_one_caller_who_gives_up_does_not_take_anothers_call_away(
     assert job.finals == [False, True]
 
 
-def test_the_next_call_is_due_one_period_after_the_last_began(
-    job: Job, make: Callable[..., Worker[object]]
-) -> None:
+def test_the_next_call_is_due_one_period_after_the_last_began(job: Job, make: Callable[..., Worker[object]]) -> None:
     worker = make(1000)
     worker.start(at_once=True)
     job.wait_running()

@@ -1,0 +1,179 @@
+"""Every way out of a process: what it leaves behind, and that nothing is lost by it."""
+
+from __future__ import annotations
+
+import math
+import signal
+
+import pytest
+from oracle import recorded, torn_tails
+from place import Place, Start
+
+from hubspool.local_hub import Fault
+
+PENDING = 20
+
+
+def on_hub_at_once(place: Place) -> int:
+    """How many rows are on the Hub although nobody has started again."""
+    verdict = place.judge(start=False)
+    verdict.lost.clear()
+    verdict.check()
+    return verdict.on_hub
+
+
+@pytest.mark.parametrize(
+    ("way", "code", "flushed"),
+    [
+        ("return", 0, True),
+        ("stop", 0, True),
+        ("sys-exit", 3, True),
+        ("exception", 1, True),
+        ("os-exit", 4, False),
+        ("exec", 5, False),
+        ("abort", -signal.SIGABRT, False),
+        ("segfault", -signal.SIGSEGV, False),
+    ],
+)
+def test_a_way_out(place: Place, start: Start, way: str, code: int, flushed: bool) -> None:
+    process = start(rows=3, more=PENDING, leave=way)
+    assert process.wait() == code, process.errors()
+    assert process.lines[-1] in ("ready", "stopped")
+    assert on_hub_at_once(place) == (3 + PENDING if flushed else 3)
+    assert len(recorded(place.records, "acknowledged")) == 3 + PENDING
+    place.judge().check()
+
+
+@pytest.mark.parametrize(
+    ("number", "flushed"),
+    [(signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGHUP, False), (signal.SIGQUIT, False), (signal.SIGKILL, False)],
+)
+def test_a_signal(place: Place, start: Start, number: signal.Signals, flushed: bool) -> None:
+    process = start(rows=3, more=PENDING, leave="wait")
+    process.wait_line("ready")
+    process.signal(number)
+    assert process.wait() == -number, process.errors()
+    assert on_hub_at_once(place) == (3 + PENDING if flushed else 3)
+    place.judge().check()
+
+
+def test_a_second_sigterm_does_not_end_the_flush(place: Place, start: Start) -> None:
+    process = start(rows=3, more=PENDING, leave="wait", exit_budget=40)
+    process.wait_line("ready")
+    place.hub.faults.add(Fault(route="commit", delay=math.inf))
+    process.signal(signal.SIGTERM)
+    assert place.hub.faults.wait_for_hits()
+    process.signal(signal.SIGTERM)
+    place.hub.faults.clear()
+    assert process.wait() == -signal.SIGTERM
+    assert on_hub_at_once(place) == 3 + PENDING
+    place.judge().check()
+
+
+def test_ctrl_c_during_the_flush_ends_it_and_loses_nothing(place: Place, start: Start) -> None:
+    process = start(rows=3, more=PENDING, leave="wait", exit_budget=40)
+    process.wait_line("ready")
+    place.hub.faults.add(Fault(route="commit", delay=math.inf))
+    process.signal(signal.SIGTERM)
+    assert place.hub.faults.wait_for_hits()
+    process.signal(signal.SIGINT)
+    process.wait()
+    place.judge().check()
+
+
+SURVIVOR = """
+import signal, sys, time
+from pathlib import Path
+from hubspool import HfApi
+from hubspool_templates import JsonlScheduler
+from producer import Producer
+endpoint, folder, records = sys.argv[1:]
+scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
+producer = Producer(scheduler.append, Path(records))
+scheduler.flush(60)
+producer.put_many(5)
+try:
+    print("ready", flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("caught", flush=True)
+if sys.stdin.readline().strip() == "wait":
+    print("waiting", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("then", ["exit", "wait"])
+def test_an_app_that_survives_ctrl_c_in_the_flush_still_flushes_at_its_end(
+    place: Place, start: Start, then: str
+) -> None:
+    """Gradio without server-side rendering is one: its main thread catches KeyboardInterrupt and closes the app."""
+    import sys
+
+    process = start([sys.executable, "-c", SURVIVOR, place.hub.endpoint, place.folder, place.records])
+    process.wait_line("ready")
+    place.hub.faults.add(Fault(route="commit", delay=math.inf))
+    process.signal(signal.SIGTERM)
+    assert place.hub.faults.wait_for_hits()
+    process.signal(signal.SIGINT)
+    process.wait_line("caught")
+    place.hub.faults.clear()
+    process.say(then)
+    if then == "wait":
+        process.wait_line("waiting")
+        process.signal(signal.SIGTERM)
+    assert process.wait() == (-signal.SIGTERM if then == "wait" else 0), process.errors()
+    assert on_hub_at_once(place) == 5
+    place.judge().check()
+
+
+def test_sigterm_during_atexit_does_not_end_the_flush(place: Place, start: Start) -> None:
+    place.hub.faults.add(Fault(route="commit", after=1, delay=math.inf))
+    process = start(rows=3, more=PENDING, leave="return", exit_budget=40)
+    process.wait_line("ready")
+    if not place.hub.faults.wait_for_hits(timeout=5):
+        place.hub.faults.clear()
+        pytest.fail("the final commit was not met")
+    process.signal(signal.SIGTERM)
+    place.hub.faults.clear()
+    assert process.wait() in (0, -signal.SIGTERM)
+    assert on_hub_at_once(place) == 3 + PENDING
+    place.judge().check()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=429, times=None, headers={"Retry-After": "30"}),
+        Fault(status=500, times=None),
+        Fault(delay=math.inf, times=None),
+        Fault(drop=True, times=None),
+        Fault(route=("xet-token", "xet-xorb", "xet-shard"), delay=math.inf, times=None),
+    ],
+    ids=["429", "500", "silent", "reset", "xet-silent"],
+)
+def test_sigterm_while_the_hub_is_unwell_ends_the_process_and_loses_nothing(
+    place: Place, start: Start, fault: Fault
+) -> None:
+    process = start(rows=3, more=PENDING, leave="wait", exit_budget=2)
+    process.wait_line("ready")
+    place.hub.faults.add(fault)
+    process.signal(signal.SIGTERM)
+    assert process.wait(45) == -signal.SIGTERM, process.errors()
+    assert place.hub.faults.hits
+    place.hub.faults.clear()
+    assert on_hub_at_once(place) == 3
+    place.judge().check()
+
+
+def test_a_process_that_was_killed_in_a_write_leaves_a_tail_that_no_part_reaches(place: Place, start: Start) -> None:
+    for _ in range(40):
+        process = start(rows=1, rounds=0, size=1_000_000, no_flush=True)
+        process.wait_line("round")
+        process.kill()
+        if torn_tails(place.folder):
+            break
+    else:
+        pytest.fail("no kill tore a row")
+    verdict = place.judge().check()
+    assert verdict.torn_tails

@@ -1,0 +1,30 @@
+"""What the stock scheduler loses, hubspool keeps: the cheap rows of the table of losses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from runner import CASES
+from trial import Case, Side, Trial
+
+from hubspool.local_hub import LocalHub
+
+CHEAP = [case for case in CASES if case.cheap]
+
+
+@pytest.mark.parametrize("case", CHEAP, ids=lambda case: case.run.__name__)
+def test_hubspool_passes(case: Case, local_hub: LocalHub, tmp_path: Path) -> None:
+    outcome = case.run(Trial(local_hub, Side.OURS, "case", tmp_path))
+    assert outcome.ok, outcome.text
+
+
+def test_every_row_of_the_table_has_a_case() -> None:
+    assert {re.match(r"L\d+", case.row)[0] for case in CASES} == {f"L{n}" for n in range(1, 30)}  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["restart_on_a_fresh_disk", "sigterm", "middle_of_a_line"])
+def test_a_case_can_fail(name: str, local_hub: LocalHub, tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if case.run.__name__ == name)
+    assert not case.run(Trial(local_hub, Side.STOCK, "case", tmp_path)).ok
