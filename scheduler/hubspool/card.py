@@ -27,12 +27,15 @@ def with_config(text: str | None, *, split: str, path: str, title: str, config_n
     import yaml
 
     fields, body = _split(text or "")
-    configs: list[dict[str, Any]] = [dict(config) for config in fields.get("configs") or []]
+    configs = fields.get("configs") or []
+    if not isinstance(configs, list) or not all(isinstance(config, dict) for config in configs):
+        raise HFValidationError("`configs` in README.md is no list of mappings.", hint="Mend it on the Hub.")
+    configs = [dict(config) for config in configs]
     config = next((c for c in configs if c.get("config_name") == config_name), None)
     if config is None:
         config = {"config_name": config_name, "data_files": []}
         configs.append(config)
-    files = config.get("data_files")
+    files = config.get("data_files") or []
     if not isinstance(files, list):
         return None  # written by a person in the short form: theirs is the say
     entry = next((entry for entry in files if isinstance(entry, dict) and entry.get("split") == split), None)

@@ -45,8 +45,8 @@ class Digest:
     rows: int
 
 
-def digests(path: Path, start: int, ends: Sequence[int]) -> list[Digest]:
-    """Return the digest of [start, end) for each of the ascending `ends`, in one pass over the file.
+def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[Digest]:
+    """Return the digest of the first `head` bytes and [start, end), for each of the ascending `ends`, in one pass.
 
     Raises:
         EOFError: the file is shorter than the last end.
@@ -54,6 +54,9 @@ def digests(path: Path, start: int, ends: Sequence[int]) -> list[Digest]:
     state, rows, position = sha256(), 0, start
     found = []
     with path.open("rb") as file:
+        first = file.read(head)
+        state.update(first)
+        rows += first.count(b"\n")
         file.seek(start)
         for end in ends:
             while position < end:
@@ -67,11 +70,14 @@ def digests(path: Path, start: int, ends: Sequence[int]) -> list[Digest]:
     return found
 
 
-def has_content(path: Path, size: int, content_id: str, start: int = 0) -> bool:
-    """Whether the `size` bytes of the file from `start` on are the content that the Hub calls `content_id`."""
+def has_content(path: Path, size: int, content_id: str, start: int = 0, head: int = 0) -> bool:
+    """Whether the file's first `head` bytes and what begins at `start` are the Hub's `size` bytes of `content_id`."""
     state = sha1(b"blob %d\0" % size, usedforsecurity=False) if len(content_id) == 40 else sha256()
-    left = size
+    if size < head:
+        return False
     with path.open("rb") as file:
+        state.update(file.read(head))
+        left = size - head
         file.seek(start)
         while left and (block := file.read(min(_BLOCK, left))):
             state.update(block)

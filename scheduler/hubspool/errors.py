@@ -148,19 +148,22 @@ class SpoolFull(HubspoolError, OSError):  # noqa: N818 - reads as the state that
         folder: The spool's folder.
         used: Its size, bytes.
         limit: The size it may have, bytes; None when the disk itself is full.
+        stored: How many of the first rows of an `extend` were stored all the same.
     """
 
     retryable = True
 
-    def __init__(self, folder: str | Path, used: int, limit: int | None) -> None:
+    def __init__(self, folder: str | Path, used: int, limit: int | None, stored: int = 0) -> None:
         reason = "the disk is full" if limit is None else f"its limit is {limit} bytes (max_spool_bytes)"
+        what = f"only the first {stored} rows were stored" if stored else "the row was not stored"
         super().__init__(
-            f"The spool in {folder} holds {used} bytes and {reason}; the row was not stored.",
+            f"The spool in {folder} holds {used} bytes and {reason}; {what}.",
             hint="Free space, or look at status() for why nothing leaves the spool.",
             path=folder,
         )
         self.used = used
         self.limit = limit
+        self.stored = stored
 
 
 class FlushTimeout(HubspoolError, TimeoutError):  # noqa: N818 - the name is part of the interface

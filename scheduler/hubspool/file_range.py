@@ -13,7 +13,7 @@ from hubspool.errors import FileReplacedError, FileShrankError
 
 @dataclass(frozen=True)
 class FileRange:
-    """The bytes [start, end) of a file.
+    """The bytes [start, end) of a file, after its first `head` bytes.
 
     Not guaranteed: that the bytes in the range stay what they are; whoever describes a file must know that it
     only grows. The file is open only while a reader of `open` is: thousands of ranges hold no descriptors.
@@ -22,6 +22,7 @@ class FileRange:
         path: The file.
         start: Offset of the first byte.
         end: Offset after the last byte.
+        head: How many of the file's first bytes (a table's header) come before the range.
         identity: ``(st_dev, st_ino)`` that the file must have when it is opened; None checks nothing.
     """
 
@@ -29,16 +30,17 @@ class FileRange:
     start: int
     end: int
     identity: tuple[int, int] | None = None
+    head: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
-        if not 0 <= self.start <= self.end:
-            raise ValueError(f"Not a range of {self.path}: [{self.start}, {self.end}).")
+        if not 0 <= self.start <= self.end or not 0 <= self.head <= self.start:
+            raise ValueError(f"Not a range of {self.path}: [{self.start}, {self.end}) after {self.head} bytes.")
 
     @property
     def size(self) -> int:
-        """Bytes in the range."""
-        return self.end - self.start
+        """Bytes in the range, and in what goes before it."""
+        return self.head + self.end - self.start
 
     def open(self) -> IO[bytes]:
         """Open the range for reading; position 0 is its first byte.
@@ -96,7 +98,12 @@ class _RangeReader(io.RawIOBase):
         wanted = min(len(buffer), max(0, self._source.size - self._position))
         if wanted == 0:
             return 0
-        self._raw.seek(self._source.start + self._position)
+        head = self._source.head
+        if self._position < head:
+            wanted = min(wanted, head - self._position)
+            self._raw.seek(self._position)
+        else:
+            self._raw.seek(self._source.start + self._position - head)
         count = self._raw.readinto(memoryview(buffer)[:wanted])  # a slice of a bytearray is a copy
         if not count:
             raise self._source._shrank(self._raw.seek(0, os.SEEK_END))

@@ -46,7 +46,7 @@ create table if not exists part (
     target integer not null, source text not null, number integer not null, path text not null,
     "start" integer not null, "end" integer not null, rows integer not null, sha256 text, content_id text,
     commits integer not null, opened_at real not null, closed text,
-    sending_end integer, sending_sha256 text, sending_id text, push_id text, sent_at real,
+    sending_end integer, sending_sha256 text, sending_id text, push_id text, sent_at real, head integer not null,
     primary key (target, source, number)) without rowid;
 """
 

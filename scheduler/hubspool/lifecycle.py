@@ -6,8 +6,8 @@ import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -99,7 +99,7 @@ class Lifecycle:
             timeout: seconds; None waits as long as the reasons for failing are passing ones.
 
         Returns:
-            The last commit this took, or None where nothing was left to send.
+            The last commit that this scheduler made, or None where it made none.
 
         Raises:
             FlushTimeout: not done in time; the data stays on the disk and is sent later.
@@ -109,28 +109,26 @@ class Lifecycle:
         """
         self._refuse_under_lock("flush")
         deadline = None if timeout is None else time.monotonic() + timeout
-        before = self._last_commit
         while True:
             future = self._worker.trigger(final=True)
+            wait_for([future], timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
             if future.cancelled():
-                raise self._stopped()
-            try:
-                commit = future.result(None if deadline is None else max(deadline - time.monotonic(), 0))
-            except FutureTimeout:
+                raise RuntimeError(
+                    f"The scheduler of {self.repo_id} is stopped; what is on the disk is sent by the next."
+                )
+            if not future.done():
                 raise FlushTimeout(
                     f"{self.repo_id}: the flush of {self.folder_path} did not end in {timeout} seconds.",
                     hint="What is pending stays on the disk and is sent later; status() says what holds it up.",
                 ) from self._board.error
-            except HubspoolError as error:
-                if not (self._repeats and may_pass(error)):
-                    raise
+            error = future.exception()
+            if isinstance(error, HubspoolError) and self._repeats and may_pass(error):
                 continue
-            except CancelledError:
-                raise self._stopped() from None
+            if error is not None:
+                raise error
             if self._board.set_aside:
                 raise NotStoredError(self._board.set_aside)
-            # The push that ran when we were called may have taken everything along.
-            return commit if self._last_commit is before else self._last_commit
+            return self._last_commit
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread; stopping twice does nothing.
@@ -257,9 +255,6 @@ class Lifecycle:
     def _repeats(self) -> bool:
         """Whether a failed push may be repeated within the period: only ours knows what a repeat does."""
         return True
-
-    def _stopped(self) -> RuntimeError:
-        return RuntimeError(f"The scheduler of {self.repo_id} is stopped; what is on the disk is sent by the next.")
 
     def _refuse_under_lock(self, what: str) -> None:
         if self.lock.is_mine():

@@ -91,6 +91,18 @@ def cut(path: Path, kind: Kind, start: int, size: int) -> int:
     return start
 
 
+def header_end(path: Path, size: int) -> int:
+    """Return where the first line of a table ends, or 0 where it has not ended yet."""
+    with path.open("rb") as file:
+        position, odd = 0, False
+        while position < size and (line := file.readline(size - position)):
+            position += len(line)
+            odd ^= line.count(b'"') % 2 == 1
+            if not odd and line.endswith(b"\n"):
+                return position
+    return 0
+
+
 def cuts(path: Path, start: int, end: int, step: int, first: int | None = None) -> tuple[int, ...]:
     """Return line ends in (start, end], each at most `step` bytes after the one before where lines allow it.
 

@@ -40,6 +40,7 @@ class Part:
         sending_end, sending_sha256, sending_id: the same three of a commit whose outcome is not known, else None.
         push_id: the id in that commit's description.
         sent_at: when it left; seconds since the epoch.
+        head: bytes at the beginning of the source (a table's header) that its content begins with, before [start, end).
     """
 
     source: str
@@ -58,6 +59,7 @@ class Part:
     sending_id: str | None = None
     push_id: str | None = None
     sent_at: float | None = None
+    head: int = 0
 
     @property
     def in_doubt(self) -> bool:

@@ -65,7 +65,8 @@ class Upload:
 
     @property
     def size(self) -> int:
-        return self.end - self.part.start
+        """Bytes of the content."""
+        return self.part.head + self.end - self.part.start
 
     @property
     def new_bytes(self) -> int:
@@ -94,10 +95,10 @@ class Naming:
     prefix: str
     folder_id: str
 
-    def part(self, source: str, number: int, start: int, now: float) -> Part:
-        """Return an unsent part of one of the user's files."""
+    def part(self, source: str, number: int, start: int, now: float, head: int = 0) -> Part:
+        """Return an unsent part of one of the user's files; `head` bytes of its header come before a later start."""
         path = self.prefix + versioned_path(source, number, self.folder_id)
-        return Part(source, number, path, start, start, opened_at=now)
+        return Part(source, number, path, start, start, opened_at=now, head=min(head, start))
 
     def segment_part(self, source: str, number: int, start: int, now: float) -> Part:
         """Return an unsent part of a segment."""
@@ -161,6 +162,7 @@ def plan_file(
     same: bool,
     relation: Relation,
     remote_id: str | None,
+    header: int,
     on_existing: OnExisting,
     naming: Naming,
     now: float,
@@ -177,13 +179,14 @@ def plan_file(
         same: [start, `end`) is exactly what the last part holds on the Hub.
         relation: how [0, end) compares with what stands at `candidate_path`; means nothing where that is None.
         remote_id: id of the content there.
+        header: length of a table's first line, which every further part begins with; bytes.
         on_existing: the caller's wish.
         naming: how paths in the repo are made.
         now: seconds since the epoch.
     """
     last = parts[-1] if parts else naming.part(source, 0, 0, now)
     if last.closed:
-        last = naming.part(source, last.number + 1, last.end, now)
+        last = naming.part(source, last.number + 1, last.end, now, header)
     if last.content_id is None and last.start == 0:
         return _first_commit(last, end, relation, remote_id, on_existing)
     if same or (kind.is_lines and intact and end <= last.end):

@@ -197,7 +197,8 @@ class Sending:
             path = self.outlet.folder / upload.part.source
             try:
                 stat = path.stat()
-                content = FileRange(path, upload.part.start, upload.end, (stat.st_dev, stat.st_ino))
+                identity = (stat.st_dev, stat.st_ino)
+                content = FileRange(path, upload.part.start, upload.end, identity, upload.part.head)
                 operation = CommitOperationAdd(upload.part.path, content)
             except (OSError, HFValidationError) as error:  # vanished, unreadable, or no name for the Hub: others go on
                 self._set_aside(upload, str(error))
@@ -242,9 +243,9 @@ class Sending:
         """
         outlet, part = self.outlet, upload.part
         local = outlet.folder / part.source
-        if file and file.size <= upload.size and has_content(local, file.size, file.content_id, part.start):
-            end = part.start + file.size
-            digest = digests(local, part.start, [end])[0]
+        if file and file.size <= upload.size and has_content(local, file.size, file.content_id, part.start, part.head):
+            end = part.start + file.size - part.head
+            digest = digests(local, part.start, [end], part.head)[0]
             adopted = plan.adopted(part, end, digest.rows, digest.sha256, file.content_id)
             outlet.ledger.save(outlet.key, [adopted if upload.guarded else plan.closed_unknown(adopted)])
             raise ChangedMeanwhileError(part.path)

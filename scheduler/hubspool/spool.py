@@ -113,7 +113,11 @@ class Spool:
             self._append(line, 1)
 
     def write_many(self, lines: Iterable[bytes]) -> None:
-        """Append rows in one write: after a crash inside the call any number of the first ones may have been kept."""
+        """Append rows in one write.
+
+        After the end of the process inside the call any number of the first ones may have been kept; after `SpoolFull`
+        its `stored` says how many, since a push may have taken them already.
+        """
         block = list(lines)
         for line in block:
             if line.find(b"\n") != len(line) - 1 or not line:
@@ -163,22 +167,22 @@ class Spool:
             if written != len(data):  # seen at a full disk: 748 of 3,011 bytes, and no exception
                 self._finish(fd, data, written)
             if self._syncs_each:
-                _sync(fd)
+                self._sync_or_cut(fd)
             self._size = size
             self._count += rows
         except OSError as error:
-            self._take_back(fd)
-            raise self._full_or(error) from error
+            stored = self._take_back(fd, data)
+            raise self._full_or(error, stored) from error
         except BaseException:
             # An interrupt between the write and the count: the count is too small to cut by from now on, since what
             # lies behind it may be acknowledged.
             self._close_fd(sync=False)
             raise
 
-    def _full_or(self, error: OSError) -> OSError:
+    def _full_or(self, error: OSError, stored: int = 0) -> OSError:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             return error
-        return SpoolFull(self.folder, sum(size for _, size in _segment_sizes(self.folder)), None)
+        return SpoolFull(self.folder, sum(size for _, size in _segment_sizes(self.folder)), None, stored)
 
     def _make_room(self, more: int) -> int:
         """Return the descriptor of a segment that takes `more` bytes: this one, or a new one where it is full."""
@@ -200,16 +204,34 @@ class Spool:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
             written += count
 
-    def _take_back(self, fd: int) -> None:
-        """Cut a half-written row off our own segment and leave it: its last write, or its last sync, failed.
+    def _take_back(self, fd: int, data: bytes) -> int:
+        """Cut half a row off our own segment and give the segment up; returns how many whole rows of `data` it holds.
 
-        Only the owner may cut, and only under the lock: a segment cut by anyone else between two halves of a write
-        lost an acknowledged row. The segment is given up because a failed fdatasync must not be tried again on the
-        same descriptor: the kernel drops the dirty pages and reports success the second time.
+        Only the owner may cut, under its lock, and only what follows the last newline: a push may have taken anything
+        before it.
         """
         with suppress(OSError):
-            os.ftruncate(fd, self._size)
+            written = data[: max(os.fstat(fd).st_size - self._size, 0)]
+            whole = written.rfind(b"\n") + 1
+            os.ftruncate(fd, self._size + whole)
+            stored = written.count(b"\n")
+            self._count += stored
+            self._close_fd(sync=False)
+            return stored
         self._close_fd(sync=False)
+        return 0
+
+    def _sync_or_cut(self, fd: int) -> None:
+        """Sync, or take the row back and give the segment up: a failed sync must not be tried again.
+
+        The kernel drops the pages that it could not write, and reports success the second time.
+        """
+        try:
+            _sync(fd)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(fd, self._size)
+            raise
 
     def _open_segment(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)

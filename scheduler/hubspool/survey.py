@@ -130,10 +130,10 @@ class Surveyor:
         self.progress()
         try:
             look(survey, source, *args)
-        except FileNotFoundError:
-            pass  # removed since the scan: a local deletion changes nothing on the Hub
         except HubspoolError:
             raise  # a request failed, which is no fault of the file's; many of these are OSErrors too
+        except FileNotFoundError:
+            pass  # removed since the scan: a local deletion changes nothing on the Hub
         except (OSError, EOFError) as error:
             survey.set_aside[source] = str(error)
 
@@ -253,7 +253,7 @@ class Surveyor:
         intact = same = False
         if last_part is not None and last_part.sha256 is not None:
             reach = [e for e in (last_part.end, end) if last_part.start <= e]
-            found = digests(path, last_part.start, sorted(reach)) if stat.size >= last_part.end else []
+            found = digests(path, last_part.start, sorted(reach), last_part.head) if stat.size >= last_part.end else []
             intact = bool(found) and found[0 if end >= last_part.end else -1].sha256 == last_part.sha256
             same = intact and end == last_part.end
         decision = plan.plan_file(
@@ -265,6 +265,7 @@ class Surveyor:
             same=same,
             relation=relation,
             remote_id=remote_id,
+            header=lines.header_end(path, end) if kind is Kind.TABLE else 0,
             on_existing=self.on_existing,
             naming=self.naming,
             now=now,
@@ -317,9 +318,9 @@ class Surveyor:
         remote = hub.files([last.path]).get(last.path)
         rows = lines.count_lines(path, last.start, last.sending_end or last.start)
         part = plan.resolved(last, rows, remote.content_id if remote else None)
-        if part is None and remote and has_content(path, remote.size, remote.content_id, last.start):
-            end = last.start + remote.size
-            content = digests(path, last.start, [end])[0]
+        if part is None and remote and has_content(path, remote.size, remote.content_id, last.start, last.head):
+            end = last.start + remote.size - last.head
+            content = digests(path, last.start, [end], last.head)[0]
             part = plan.adopted(last, end, content.rows, content.sha256, remote.content_id)
         if part is None:
             if not self.suspects.is_certain(last.path, self.clock()):
@@ -354,7 +355,7 @@ class Surveyor:
         return max(end, last if begin else 0), rests and not final
 
     def _digest(self, path: Path, upload: Upload) -> list[Digest]:
-        return digests(path, upload.part.start, [upload.end])
+        return digests(path, upload.part.start, [upload.end], upload.part.head)
 
     def _add(self, survey: Survey, upload: Upload, digest: Digest) -> None:
         survey.uploads.append(upload)

@@ -107,7 +107,11 @@ class JsonlScheduler(CommitScheduler):
             self._count(1, len(line))
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """Store rows, all or none unless the process ends inside the call; the errors are those of `append`."""
+        """Store rows in one write; a row that is no JSON refuses all of them.
+
+        Raises:
+            SpoolFull: as in `append`; its `stored` says how many of the first rows were stored.
+        """
         lines = [self._encoder.encode(row if self._redact is None else self._redact(row)) for row in rows]
         self.spool.write_many(lines)
         if self._push_after_rows or self._push_after_bytes:

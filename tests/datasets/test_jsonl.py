@@ -135,7 +135,7 @@ def test_parts_are_large_files_by_one_rule_and_nothing_else_is(
     assert all(raw(path).startswith("version https://git-lfs.github.com/spec/v1\n") for path in parts(hub_api))
     assert raw("README.md").startswith("---\n")
     commits = [commit.title for commit in hub_api.list_repo_commits(REPO, repo_type="dataset")]
-    assert commits[0] == "Add 1 rows"
+    assert commits[0] == "Add 1 row"
 
 
 def test_rules_that_stand_in_gitattributes_stay(make: Make, hub_api: HfApi, raw: Callable[[str], str]) -> None:
@@ -254,7 +254,7 @@ def test_extend_is_all_or_nothing(make: Make, hub_api: HfApi) -> None:
     assert numbers(hub_api) == [3, 4]
 
 
-def test_rows_of_an_extend_that_failed_on_a_full_disk_are_not_sent(
+def test_a_full_disk_inside_an_extend_tells_how_many_rows_are_stored(
     make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk takes the first row of the block, a push runs, then the disk is full."""
@@ -272,10 +272,11 @@ def test_rows_of_an_extend_that_failed_on_a_full_disk_are_not_sent(
             raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(spool, "os", FullDisk())
-    with pytest.raises(SpoolFull):
-        scheduler.extend([{"n": 1}, {"n": 2}])
+    rows = [{"n": 1}, {"n": 2}]
+    with pytest.raises(SpoolFull, match="only the first 1 rows") as caught:
+        scheduler.extend(rows)
     monkeypatch.undo()
-    scheduler.extend([{"n": 1}, {"n": 2}])  # the caller tries again
+    scheduler.extend(rows[caught.value.stored :])  # the caller tries again
     scheduler.flush(SECONDS)
     assert numbers(hub_api) == [1, 2]
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from oracle import REPO
 from place import Open, Place, Start
+from producer import Producer
 
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
+from hubspool_templates import JsonlScheduler
 
 ROUTES = ["repo-info", "repo-create", "commits", "preupload", "xet-token", "xet-xorb", "xet-shard", "resolve", "commit"]
 LFS_ROUTES = ["lfs-batch", "lfs-put", "lfs-verify"]
@@ -50,13 +52,9 @@ def test_an_lfs_route_that_fails_twice(
         place.judge().check()
 
 
-def test_ten_thousand_rows_while_the_hub_is_down(hub_environment: Path, tmp_path: Path, open_at: object) -> None:
+def test_ten_thousand_rows_while_the_hub_is_down(hub_environment: Path, tmp_path: Path) -> None:
     hub = LocalHub(tmp_path / "hub").start()
     place = Place(hub, tmp_path)
-    from producer import Producer
-
-    from hubspool_templates import JsonlScheduler
-
     scheduler = JsonlScheduler(REPO, place.folder, every=600, hf_api=place.api, handle_signals=False)
     producer = Producer(scheduler.append, place.records)
     try:
@@ -79,16 +77,11 @@ def test_ten_thousand_rows_while_the_hub_is_down(hub_environment: Path, tmp_path
         hub.stop()
 
 
-@pytest.fixture
-def open_at() -> None:
-    """Nothing to share."""
-
-
 REFUSALS = {
     "token revoked": Fault(status=401, times=None, body='{"error": "Invalid username or password."}'),
     "read-only": Fault(route=("preupload", "commit"), status=403, times=None, body='{"error": "Forbidden"}'),
     "quota": Fault(route="commit", status=403, times=None, body='{"error": "Private repository storage limit reached"}'),
-    "quota at the upload": Fault(route="xet-token", status=403, times=None, body='{"error": "storage limit"}'),
+    "quota at the upload": Fault(route="xet-xorb", status=403, times=None, body='{"error": "storage limit"}'),
     "not found": Fault(status=404, times=None, headers={"X-Error-Code": "RepoNotFound"}),
     "gone from the commit": Fault(route="commit", status=404, times=None, headers={"X-Error-Code": "RepoNotFound"}),
     "payload": Fault(route="commit", status=413, times=1),

@@ -14,6 +14,8 @@ import requests
 from hubspool import CommitPlan, CommitScheduler, HfApi, State
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.spool import Spool
+from hubspool.survey import Surveyor
 from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"
@@ -147,11 +149,16 @@ def test_a_restart_between_a_commit_and_its_answer_leaves_every_row_exactly_once
     write(scheduler, 1)
     scheduler.flush(SECONDS)
     local_hub.faults.add(Fault(route="commit", drop=True, applied=applied))
-    asked = ("commits", "paths-info", "preupload")  # two of them come before the commit, and then no second try
-    local_hub.faults.add(Fault(route=asked, status=403, times=None, after=2))
     write(scheduler, 2)
+    ended: list[object] = []
+
+    def no_second_try(event: object) -> None:
+        ended.append(event)
+        scheduler._worker.stopping.set()
+
+    scheduler._board._on_error = no_second_try
     assert isinstance(scheduler.trigger().exception(SECONDS), HubspoolError)
-    local_hub.faults.clear()
+    assert len(ended) == 1
     again = restarted(make, scheduler)
     write(again, 3)
     again.flush(SECONDS)
@@ -305,4 +312,25 @@ def test_what_is_sent_is_never_more_than_was_there_at_the_snapshot(make: Make, r
     scheduler.trigger().result(SECONDS)
     assert rows() == [row(1)]
     scheduler.trigger().result(SECONDS)
+    assert rows() == [row(1), row(2)]
+
+
+def test_a_segment_that_grew_and_was_closed_after_the_look_is_not_removed(
+    make: Make, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make(JsonlScheduler)
+    other = Spool(scheduler.folder_path)
+    look = Surveyor.look
+
+    def look_and_grow(surveyor: Surveyor, settled: dict[str, Any]) -> Any:
+        snapshot = look(surveyor, settled)
+        other.write(row(2) + b"\n")
+        other.close()
+        monkeypatch.undo()
+        return snapshot
+
+    other.write(row(1) + b"\n")
+    monkeypatch.setattr(Surveyor, "look", look_and_grow)
+    scheduler.flush(SECONDS)
+    scheduler.flush(SECONDS)
     assert rows() == [row(1), row(2)]

@@ -289,12 +289,12 @@ for number, row in enumerate(rows):
         scheduler.spool.close()  # the next row goes to another file
     else:
         with scheduler.lock:
-            (FOLDER / f"{number}.jsonl").write_text(json.dumps(row) + "\n")
+            (FOLDER / f"{number}.jsonl").write_text(json.dumps(row) + "\\n")
     scheduler.trigger().result(30)
 if stray:
     with scheduler.lock:
         (FOLDER / "empty.jsonl").touch()
-        (FOLDER / "notes.txt").write_text("remember the milk\n")
+        (FOLDER / "notes.txt").write_text("remember the milk\\n")
 scheduler.trigger().result(30)
 leave()
 """

@@ -190,7 +190,6 @@ class Script:
             code = None
         seconds = time.monotonic() - self._began
         self.kill()
-        self._reader.join(10)
         while (line := self._lines.get()) is not None:
             if line.startswith("{"):
                 self._said.update(json.loads(line))
@@ -203,6 +202,10 @@ class Script:
         except ProcessLookupError:
             pass
         self.process.wait()
+        self._reader.join(10)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -245,6 +248,7 @@ class Trial:
         self._count += 1
         path = self.directory / f"script-{self._count}.py"
         path.write_text(PRELUDE + script)
+        compile(PRELUDE + script, path, "exec")  # a slip in the case must not pass for a loss
         running = Script(
             command or [sys.executable, str(path)],
             self._environment() | environment,

@@ -83,7 +83,7 @@ def test_settled_files_are_remembered_and_forgotten(ledger: Ledger, tmp_path: Pa
     ledger.settle(key, [("b", Stat(9, 6, 7, 8))])
     again = Ledger(tmp_path)
     assert again.settled(key) == {"train.jsonl": Stat(1, 2**62, 3, 4), "b": Stat(9, 6, 7, 8)}
-    again.forget(key, "train.jsonl")
+    again.forget("train.jsonl")
     assert list(ledger.settled(key)) == ["b"]
     assert ledger.parts(key) == {}
 

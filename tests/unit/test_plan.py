@@ -97,7 +97,7 @@ def decide(
     on_existing: OnExisting = OnExisting.KEEP_BOTH,
 ) -> FileDecision:
     return plan.plan_file(
-        "feedback.jsonl", kind, parts, end, intact=intact, same=same, relation=relation,
+        "feedback.jsonl", kind, parts, end, intact=intact, same=same, relation=relation, remote_id=None, header=0,
         on_existing=on_existing, naming=NAMING, now=0,
     )  # fmt: skip
 

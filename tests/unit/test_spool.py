@@ -209,7 +209,8 @@ def test_max_bytes_counts_all_segments_and_room_comes_back_when_they_are_removed
         make(max_bytes=40).write(b"12345678901\n")
     assert (caught.value.used, caught.value.limit) == (30, 40)
     first.write(b"123456789\n")
-    pytest.raises(SpoolFull, first.write, ROW)
+    with pytest.raises(SpoolFull):
+        first.write(ROW)
     next(path for path in segments(first.folder) if path.stat().st_size).unlink()
     first.write(ROW)
 
@@ -346,14 +347,14 @@ with parent.open("rb") as file:
     except BlockingIOError:
         print("locked")
 for path in sorted(Path(sys.argv[1]).glob("*.jsonl"), key=lambda path: path.read_bytes()):
-    print(path.read_bytes())
+    print(path.read_bytes(), path.name.split("-")[2] == spool.writer)
 """
 
 
 def test_a_forked_child_writes_to_a_segment_of_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.splitlines() == ["locked", str(b"child\n"), str(b"parent\nparent again\n")], done.stderr
+    assert done.stdout.splitlines() == ["locked", r"b'child\n' False", r"b'parent\nparent again\n' True"], done.stderr
 
 
 def test_two_spools_never_share_a_file(make: Callable[..., Spool]) -> None:
@@ -362,8 +363,7 @@ def test_two_spools_never_share_a_file(make: Callable[..., Spool]) -> None:
         for each in both:
             each.write(b"%d\n" % number)
     names = [set(each.rows_written()) for each in both]
-    assert len(names[0]) == len(names[1]) == 10
-    assert not names[0] & names[1]
+    assert len(names[0] | names[1]) == 20
     assert {path.name for path in segments(both[0].folder)} == names[0] | names[1]
 
 

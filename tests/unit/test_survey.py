@@ -169,16 +169,16 @@ def test_a_living_segment_is_cut_at_its_last_newline(folder: Folder) -> None:
         fcntl.flock(owner, fcntl.LOCK_EX)
         found = folder.survey(final=True)
         assert sent(found) == [(f"data/{path.stem}-p0000.jsonl", 0, 16)]
-        assert (found.waiting, found.removable, found.settled) == (5, [], {})
+        assert (found.waiting, found.removable, found.settled) == (5, {}, {})
     left = folder.survey()
     assert sent(left) == [(f"data/{path.stem}-p0000.jsonl", 0, 16)]
     assert list(left.settled) == [path.name]
-    assert left.removable == []  # something follows its last newline: it is kept
+    assert left.removable == {}  # something follows its last newline: it is kept
 
 
 def test_a_segment_that_its_writer_left_may_be_removed_once_all_is_sent(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n')
-    assert folder.survey().removable == [path.name]
+    assert list(folder.survey().removable) == [path.name]
     empty = folder.segment(b"")
     assert sorted(folder.survey().removable) == sorted([path.name, empty.name])
 
@@ -211,7 +211,7 @@ def test_damaged_lines_are_left_out_and_told(folder: Folder) -> None:
     found = folder.survey()
     assert [(start, end) for _, start, end in sent(found)] == [(0, 8), (12, 20)]
     assert list(found.set_aside) == [f"{path.name}#damaged"]
-    assert found.removable == []
+    assert found.removable == {}
 
 
 def test_parts_of_a_lost_ledger_are_found_on_the_hub(folder: Folder) -> None:
