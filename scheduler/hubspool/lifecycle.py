@@ -99,7 +99,7 @@ class Lifecycle:
             timeout: seconds; None waits as long as the reasons for failing are passing ones.
 
         Returns:
-            The last commit that this scheduler made, or None where it made none.
+            The last commit that was made meanwhile, or None where nothing was left to send.
 
         Raises:
             FlushTimeout: not done in time; the data stays on the disk and is sent later.
@@ -109,6 +109,7 @@ class Lifecycle:
         """
         self._refuse_under_lock("flush")
         deadline = None if timeout is None else time.monotonic() + timeout
+        before = self._last_commit
         while True:
             future = self._worker.trigger(final=True)
             wait_for([future], timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
@@ -128,7 +129,8 @@ class Lifecycle:
                 raise error
             if self._board.set_aside:
                 raise NotStoredError(self._board.set_aside)
-            return self._last_commit
+            # Also of the push that was running when we were called: it may have taken everything along.
+            return None if self._last_commit is before else self._last_commit
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread; stopping twice does nothing.

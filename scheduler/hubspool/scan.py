@@ -154,7 +154,7 @@ class _Walk:
         try:
             entry.name.encode()
         except UnicodeEncodeError:
-            readable = path.encode("utf-8", "backslashreplace").decode()
+            readable = os.fsencode(path).decode("utf-8", "backslashreplace")
             self.unreadable[readable] = "its name is not UTF-8, and the Hub takes no other"
             return
         try:

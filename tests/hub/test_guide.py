@@ -72,15 +72,15 @@ def test_guide_11_feedback_of_a_space_reads_back_as_a_dataset(local_hub: LocalHu
     assert scheduler.repo_id == "local/report-romanisation-feedback"
     save_vote("Ελλάδα", "Ellada", "Ellas", 1)
     save_vote("日本\n", "Ri Ben", 'Nihon "', 2)
-    first = scheduler.trigger().result(SECONDS)
+    scheduler.trigger().result(SECONDS)
+    first = scheduler.status().last_commit  # of this push, or of the one that every scheduler begins with
     save_vote("мир", "mir", "meer", 1)
     with scheduler.lock, votes_file.open("a") as file:
         file.write('{"input": "half a')  # a writer that is in the middle of a line
         file.flush()
         held = scheduler.trigger()
-    second = held.result(SECONDS)
-    assert first is not None
-    assert second is not None
+    assert held.result(SECONDS) is not None
+    assert first not in (None, scheduler.status().last_commit)
     with votes_file.open("a") as file:
         file.write(' row", "output_1": "", "output_2": "", "user_choice": 2}\n')
     scheduler.stop()
