@@ -31,6 +31,7 @@ class Process:
         self.lines: list[str] = []
         self.log = log
         self._errors = log.open("ab") if log else None
+        path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.popen = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,
@@ -39,10 +40,11 @@ class Process:
             text=True,
             start_new_session=True,
             cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]), **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, **(env or {})},
         )
         self._queue: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -69,8 +71,10 @@ class Process:
         os.kill(self.pid, number)
 
     def wait(self, timeout: float = TIMEOUT) -> int:
-        """Return the exit code."""
-        return self.popen.wait(timeout)
+        """Return the exit code, once all that it said was read."""
+        code = self.popen.wait(timeout)
+        self._reader.join(2)  # a child of it may still hold the pipe
+        return code
 
     def kill(self) -> int:
         """kill -9 of the process alone; returns the exit code."""

@@ -109,6 +109,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1, help="how often rows are written and flushed; 0: for ever")
     parser.add_argument("--more", type=int, default=0, help="rows after the last flush")
     parser.add_argument("--pause", type=float, default=0, help="seconds between two rounds")
+    parser.add_argument("--flush-timeout", type=float, default=60)
     parser.add_argument("--no-flush", action="store_true")
     parser.add_argument("--leave", default="stop", choices=sorted(WAYS))
     return parser.parse_args(arguments)
@@ -155,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
             thread.join()
         if not args.no_flush:
             try:
-                scheduler.flush(60)
+                scheduler.flush(args.flush_timeout)
             except Exception as error:  # a fault of the test; rows are on the disk all the same
                 print(f"flush: {type(error).__name__}", flush=True)
         if number == 0:

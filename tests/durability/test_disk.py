@@ -63,7 +63,7 @@ def test_a_full_disk(place: Place, start: Start, mount: Callable[[str], Path], s
     process.signal(signal.SIGCONT)
     ballast.unlink()
     for segment in folder.glob("*.jsonl"):
-        assert segment.read_bytes().endswith(b"\n"), "a short write was left behind"
+        assert segment.read_bytes()[-1:] in (b"", b"\n"), "a short write was left behind"
     assert not list(folder.glob(".*.new"))
     subprocess.run(["mount", "-o", "remount,size=30m", str(disk)], check=True)
     process.say()
@@ -111,7 +111,7 @@ def test_a_short_write_is_finished_or_taken_back(place: Place, start: Start, siz
     )
     assert process.wait_line("refused").split()[1:], "the limit was never met"
     for segment in place.folder.glob("*.jsonl"):
-        assert segment.read_bytes().endswith(b"\n")
+        assert segment.read_bytes()[-1:] in (b"", b"\n")
     process.say()
     process.wait_line("again")
     process.say()
@@ -129,7 +129,7 @@ def test_a_short_write_is_finished_or_taken_back(place: Place, start: Start, siz
         "unlink:error=EIO",
         "link:error=EIO:when=1",
         "rename:error=EIO:when=3",
-        "pread64:error=EIO:when=30..40",
+        "pread64:error=EIO:when=5..8",
         "pwrite64:error=EIO:when=12..20",
         "pwrite64:error=ENOSPC:when=20+",
         "mkdir:error=ENOSPC:when=6+",
@@ -141,7 +141,7 @@ def test_a_disk_that_reports_errors(place: Place, start: Start, inject: str) -> 
     call = inject.split(":")[0]
     trace = place.root / "trace"
     prefix = strace("-e", f"trace={call}", "-e", f"inject={inject}", output=trace)
-    process = start(prefix=prefix, rows=4, rounds=3, roll_bytes=1500, more=3)
+    process = start(prefix=prefix, rows=4, rounds=3, roll_bytes=1500, more=3, flush_timeout=5)
     process.wait(90)
     process.end()
     if call not in ("ftruncate",):

@@ -77,7 +77,7 @@ producer.put_many(3)
 scheduler, producer = new(sys.argv[1:])
 done = threading.Event()
 def run():
-    while not done.is_set():
+    while not done.wait(0.01):
         producer.put()
 for _ in range(3):
     threading.Thread(target=run).start()

@@ -70,6 +70,7 @@ def test_guide_11_feedback_of_a_space_reads_back_as_a_dataset(local_hub: LocalHu
             file.write("\n")
 
     assert scheduler.repo_id == "local/report-romanisation-feedback"
+    scheduler.last_future.result(SECONDS)
     save_vote("Ελλάδα", "Ellada", "Ellas", 1)
     save_vote("日本\n", "Ri Ben", 'Nihon "', 2)
     scheduler.trigger().result(SECONDS)

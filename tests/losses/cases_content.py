@@ -108,7 +108,9 @@ with (FOLDER / "data.jsonl").open("a") as file:
 leave()
 """)
     lines = trial.content("data.jsonl").splitlines()
-    return Outcome(f"{len(lines)} lines on the Hub, {len(trial.ids())} of them JSON", len(lines) == len(trial.ids()) == 1)
+    return Outcome(
+        f"{len(lines)} lines on the Hub, {len(trial.ids())} of them JSON", len(lines) == len(trial.ids()) == 1
+    )
 
 
 @case("L18", "a file of the LFS class grows by 1 MB between pushes (30 times; payload 30 MB)", cheap=False)

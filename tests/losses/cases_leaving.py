@@ -26,7 +26,9 @@ signal.pause()
         running.signal(signal.SIGTERM)
         done = running.end(30)
     kept = trial.kept(20)
-    return Outcome(f"{kept.text}, exit code {done.code} after {done.seconds:.2f} s", kept.ok and done.code in (-15, 143, 0))
+    return Outcome(
+        f"{kept.text}, exit code {done.code} after {done.seconds:.2f} s", kept.ok and done.code in (-15, 143, 0)
+    )
 
 
 @case("L3", "the script ends normally with two new files of the LFS class")

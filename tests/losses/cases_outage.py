@@ -26,7 +26,7 @@ second = outcome(lambda: scheduler.trigger().result(10))
 say(first=first, second=second)
 leave()
 """
-    with trial.start(script, HUBSPOOL_TIMEOUT="2") as running:
+    with trial.start(script, environment={"HUBSPOOL_TIMEOUT": "2"}) as running:
         running.wait_for("ready")
         trial.hub.faults.add(Fault(route="preupload", delay=math.inf))
         running.tell()
@@ -54,7 +54,11 @@ leave()
 """,
         timeout=200,
     )
-    kept = trial.kept(1100, "files") if done.said["push"] == "ok" else Outcome(f"{len(trial.files())} of 1100 files", False)
+    kept = (
+        trial.kept(1100, "files")
+        if done.said["push"] == "ok"
+        else Outcome(f"{len(trial.files())} of 1100 files", False)
+    )
     return Outcome(f"{kept.text} ({done.said['push']})", kept.ok)
 
 

@@ -54,10 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
     failed, missing = [], []
     lines = [f"| case | huggingface_hub {huggingface_hub.__version__} | hubspool |", "|---|---|---|"]
     for case in chosen:
-        cells = {side: "" for side in Side}
+        cells = dict.fromkeys(Side, "")
         for side in sides:
             began = time.monotonic()
-            with tempfile.TemporaryDirectory(prefix="losses-", ignore_cleanup_errors=True) as directory, LocalHub() as hub:
+            with (
+                tempfile.TemporaryDirectory(prefix="losses-", ignore_cleanup_errors=True) as directory,
+                LocalHub() as hub,
+            ):
                 outcome = measure(case, side, hub, Path(directory), options.scale)
             missing_text = "not built yet" if side is Side.OURS else "not measured yet"
             cells[side] = missing_text if outcome is None else outcome.text

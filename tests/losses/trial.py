@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import requests
 
 from hubspool import HfApi
+from hubspool.errors import RepositoryNotFoundError
 from hubspool.local_hub import LocalHub, RequestRecord
 
 #: Routes by which content reaches the Hub.
@@ -72,7 +73,7 @@ class Side(str, Enum):
     OURS = "hubspool"
 
 
-class NotBuilt(Exception):  # noqa: N818  a state of the project, no error
+class NotBuilt(Exception):
     """The feature that a case is about does not exist yet."""
 
 
@@ -197,10 +198,8 @@ class Script:
 
     def kill(self) -> None:
         """Kill the script and what it started."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         self._reader.join(10)
         for pipe in (self.process.stdin, self.process.stdout):
@@ -243,7 +242,9 @@ class Trial:
         self.api.create_repo(self.repo, **{"repo_type": "dataset", **options})
 
     @contextmanager
-    def start(self, script: str, *, command: list[str] | None = None, **environment: str) -> Iterator[Script]:
+    def start(
+        self, script: str, *, command: list[str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> Iterator[Script]:
         """Run a script, or a command, until the block ends; values in `environment` override ours."""
         self._count += 1
         path = self.directory / f"script-{self._count}.py"
@@ -251,7 +252,7 @@ class Trial:
         compile(PRELUDE + script, path, "exec")  # a slip in the case must not pass for a loss
         running = Script(
             command or [sys.executable, str(path)],
-            self._environment() | environment,
+            {**self._environment(), **(environment or {})},
             self.directory / f"log-{self._count}.txt",
         )
         try:
@@ -260,8 +261,8 @@ class Trial:
             running.kill()
 
     def run(self, script: str, timeout: float = 60, **environment: str) -> Done:
-        """Run a script to its end."""
-        with self.start(script, **environment) as running:
+        """Run a script to its end; `environment` is as in `start`."""
+        with self.start(script, environment=environment) as running:
             return running.end(timeout)
 
     def files(self, repo_type: str = "dataset") -> list[str]:
@@ -283,9 +284,7 @@ class Trial:
         found = []
         try:
             paths = self.files(repo_type)
-        except Exception as error:  # noqa: BLE001  either client's "there is no such repo": no rows
-            if "NotFound" not in type(error).__name__:
-                raise
+        except RepositoryNotFoundError:
             return []
         for path in paths:
             for line in self.content(path, repo_type).splitlines() if path.endswith(".jsonl") else []:

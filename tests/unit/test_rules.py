@@ -1,0 +1,154 @@
+"""Small rules of the scheduler: budget, history, disks, the watchdog's work."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubspool.budget import period_seconds
+from hubspool.disk import Disk, disk_of
+from hubspool.history import SquashPolicy
+from hubspool.watchdog import Watchdog
+from hubspool.worker import Worker
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+tmpfs /home/me/fast tmpfs rw 0 0
+bucket /mnt/my\\040data fuse.hf-mount rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("every", "writers", "chance", "expected"),
+    [
+        (300, 1, 0.0, 300),
+        (300, 8, 0.9, 300),  # 288 s each is enough: nobody is slowed down, nobody jitters
+        (300, 50, 0.5, 1800),
+        (300, 50, 0.0, 1710),
+        (12, 1, 0.5, 36),
+    ],
+)
+def test_writers_share_the_hours_budget(every: float, writers: int, chance: float, expected: float) -> None:
+    assert period_seconds(every, writers, chance) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("writers", [1, 3, 16, 50, 300])
+def test_a_fifth_of_the_hubs_budget_stays_free_whatever_the_jitter(writers: int) -> None:
+    fastest = period_seconds(1, writers, 0.0)
+    assert writers * 3600 / fastest <= 128 * 0.83
+
+
+@pytest.mark.parametrize(
+    ("folder", "disk", "reliable"),
+    [
+        ("/srv/rows", Disk("/", "ext4"), True),
+        ("/home/me/rows", Disk("/home", "nfs4"), False),
+        ("/home/me/fast/rows", Disk("/home/me/fast", "tmpfs"), True),
+        ("/mnt/my data/rows", Disk("/mnt/my data", "fuse.hf-mount"), False),
+        ("/homework", Disk("/", "ext4"), True),
+    ],
+)
+def test_the_mount_of_a_folder_tells_whether_locks_can_be_relied_on(folder: str, disk: Disk, reliable: bool) -> None:
+    found = disk_of(Path(folder), MOUNTS)
+    assert (found, found.is_reliable) == (disk, reliable)
+
+
+class History:
+    """A branch with commits, the newest first."""
+
+    def __init__(self, count: int) -> None:
+        self.oids = [f"{number:040x}" for number in range(count)][::-1]
+        self.lists = self.squashes = 0
+
+    def commit(self) -> str:
+        self.oids.insert(0, f"{len(self.oids) + 1000:040x}")
+        return self.oids[0]
+
+    def list_repo_commits(self, *args: Any, **kwargs: Any) -> list[Any]:
+        self.lists += 1
+        return [type("Commit", (), {"commit_id": oid})() for oid in self.oids]
+
+    def super_squash_history(self, *args: Any, **kwargs: Any) -> None:
+        self.squashes += 1
+        del self.oids[1:]
+
+
+TARGET: Any = type("Target", (), {"repo_id": "user/rows", "repo_type": "dataset", "revision": "main"})()
+
+
+def test_a_history_is_squashed_when_more_than_so_many_commits_have_gathered() -> None:
+    history: Any = History(1)
+    policy = SquashPolicy(5)
+    done = [policy.after_commit(history, TARGET, history.commit()) for _ in range(12)]
+    assert [number for number, squashed in enumerate(done) if squashed] == [4, 9]
+    assert history.lists <= 4  # the commits are not listed after each one
+
+
+def test_only_the_writer_whose_commit_is_the_newest_squashes() -> None:
+    history: Any = History(9)
+    ours = history.commit()
+    history.commit()
+    assert not SquashPolicy(5).after_commit(history, TARGET, ours)
+    assert history.squashes == 0
+
+
+@pytest.mark.parametrize(("policy", "squashes"), [(False, 0), (True, 3)])
+def test_never_and_always(policy: bool, squashes: int) -> None:
+    history: Any = History(1)
+    each = SquashPolicy(policy)
+    for _ in range(3):
+        each.after_commit(history, TARGET, history.commit())
+    assert history.squashes == squashes
+
+
+# the very thing that the test does: a thread is ended by an exception
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_was_ended_from_outside_is_started_again() -> None:
+    calls: list[threading.Thread] = []
+    called = threading.Event()
+
+    def job(final: bool) -> None:
+        calls.append(threading.current_thread())
+        called.set()
+
+    worker = Worker(job, 3600, "pushes")
+    worker.start(at_once=True)
+    assert called.wait(30)
+    (first,) = calls
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(first.ident or 0), ctypes.py_object(SystemExit))
+    with worker._condition:
+        worker._condition.notify_all()
+    first.join(30)
+    assert not first.is_alive()
+    called.clear()
+
+    class Scheduler:
+        def look_after(self) -> None:
+            worker.revive()
+
+    Watchdog(lambda: [Scheduler()]).look()
+    assert called.wait(30)
+    assert calls[1] is not first
+    assert worker.trigger().result(30) is None
+    assert worker.stop(30)
+
+
+def test_the_watchdog_goes_on_when_one_scheduler_cannot_be_looked_after(caplog: pytest.LogCaptureFixture) -> None:
+    seen = []
+
+    class Broken:
+        def look_after(self) -> None:
+            raise RuntimeError("broken")
+
+    class Whole:
+        def look_after(self) -> None:
+            seen.append(self)
+
+    Watchdog(lambda: [Broken(), Whole()]).look()
+    assert len(seen) == 1
+    assert "could not look after" in caplog.text
