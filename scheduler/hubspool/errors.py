@@ -180,7 +180,7 @@ class NotStoredError(HubspoolError, OSError):
     """
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
-        first = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:3])
+        first = "; ".join(f"{path}: {reason.rstrip('.')}" for path, reason in list(reasons.items())[:3])
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         super().__init__(
             f"{len(reasons)} files are not stored on the Hub: {first}{more}.",

@@ -153,7 +153,7 @@ class Lifecycle:
         finally:
             self._board.enter(State.STOPPING)
             shutdown.unregister(self)
-            if self._worker.stop(timeout=budget):
+            if self._worker.stop(timeout=self._attempts.seconds_left(budget)):
                 self._connection.close()
             self._board.enter(State.STOPPED)
 

@@ -24,6 +24,8 @@ except ImportError:  # Windows
 FOREIGN_REST_SECONDS = 15 * 60
 #: A file changed less than this before it was looked at may change again with all four numbers the same.
 RACY_NS = 50_000_000
+#: File times move in ticks of the kernel's clock, which are at most this long.
+_TICK_NS = 10_000_000
 
 
 class Stat(NamedTuple):
@@ -82,10 +84,15 @@ def scan(
     walk = _Walk(folder, known, chosen)
     walk.below("")
     with lock or nullcontext():
-        walk.again()
         for path in [*walk.segments, *walk.changed]:
             walk.fix(path)
-        return Snapshot(walk.segments, walk.changed, time.time_ns(), walk.unreadable)
+        taken_ns = time.time_ns()
+    late = walk.again(before_ns=taken_ns + _TICK_NS)
+    if late:
+        with lock or nullcontext():
+            for path in late:
+                walk.fix(path)
+    return Snapshot(walk.segments, walk.changed, taken_ns, walk.unreadable)
 
 
 _GONE = (FileNotFoundError, NotADirectoryError)
@@ -93,7 +100,7 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 
 class _Walk:
     def __init__(self, folder: Path, known: Mapping[str, Stat], chosen: Callable[[str], bool]) -> None:
-        self.folder = folder
+        self._base = str(folder)
         self.known = known
         self.chosen = chosen
         self.segments: dict[str, Stat] = {}
@@ -107,33 +114,49 @@ class _Walk:
         while waiting:
             waiting.extend(self._list(waiting.pop()))
 
-    def again(self) -> None:
-        """List once more the folders that got or lost a name since `below` saw them."""
-        for relative, seen in list(self._folder_times.items()):
+    def again(self, before_ns: int) -> list[str]:
+        """List once more the folders that got or lost a name since `below` saw them; return what is new.
+
+        Without the lock: a folder of 100,000 names takes a second. What was changed after `before_ns` is left to the
+        next push: it may name files that are not in this one.
+        """
+        seen = {*self.segments, *self.changed}
+        for relative, time_ns in list(self._folder_times.items()):
             with suppress(*_GONE):
                 # A folder's time moves in ticks: one that had just changed may have changed again within the same.
-                if (self.folder / relative).stat().st_mtime_ns != seen or self._listed_ns - seen < RACY_NS:
+                if _stat(self._path(relative)).mtime_ns != time_ns or self._listed_ns - time_ns < RACY_NS:
                     for found in self._list(relative):
                         if found not in self._folder_times:
                             self.below(found)
+        late = []
+        for files in (self.segments, self.changed):
+            for path in [path for path in files if path not in seen]:
+                if files[path].ctime_ns <= before_ns:
+                    late.append(path)
+                else:
+                    del files[path]
+        return late
 
     def fix(self, path: str) -> None:
         """Take the numbers of a file once more; forget one that is gone."""
         found = self.segments if path in self.segments else self.changed
         try:
-            found[path] = Stat.of((self.folder / path).stat())
+            found[path] = _stat(self._path(path))
         except _GONE:
             del found[path]
         except OSError as error:
             del found[path]
             self.unreadable[path] = str(error)
 
+    def _path(self, relative: str) -> str:
+        return f"{self._base}/{relative}"
+
     def _list(self, relative: str) -> list[str]:
         folders = []
         prefix = f"{relative}/" if relative else ""
         try:
-            self._folder_times[relative] = (self.folder / relative).stat().st_mtime_ns
-            with os.scandir(self.folder / relative) as entries:
+            self._folder_times[relative] = _stat(self._path(relative)).mtime_ns
+            with os.scandir(self._path(relative)) as entries:
                 for entry in entries:
                     path = prefix + entry.name
                     if entry.name == ".git" or f"/{path}".endswith("/.cache/huggingface"):
@@ -171,6 +194,10 @@ class _Walk:
                 self.segments[path] = stat
         elif self.known.get(path) != stat and self.chosen(path):
             self.changed[path] = stat
+
+
+def _stat(path: str) -> Stat:
+    return Stat.of(os.stat(path))  # noqa: PTH116  half of the time under the lock went into pathlib
 
 
 class Owner(Enum):

@@ -160,6 +160,8 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:
     else:
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)  # the exit status says SIGTERM, as it would have without us
+        # Still here: the kernel drops a signal without a handler for process 1, as which a container's program runs.
+        raise SystemExit(128 + signum)
 
 
 def _after_fork_in_child() -> None:

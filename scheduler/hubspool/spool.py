@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 Durability = Literal["process", "disk"]
 ROLL_BYTES = 64 * 1024 * 1024
 SYNC_SECONDS = 1.0
+_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -163,24 +164,32 @@ class Spool:
                 raise self._full_or(error) from error
             size = self._size + len(data)
         try:
-            written = os.write(fd, data)
-            if written != len(data):  # seen at a full disk: 748 of 3,011 bytes, and no exception
-                self._finish(fd, data, written)
+            self._write(fd, data)
             if self._syncs_each:
-                self._sync_or_cut(fd)
+                self._sync_or_give_up(fd)
             self._size = size
             self._count += rows
-        except OSError as error:
-            stored = self._take_back(fd, data)
-            raise self._full_or(error, stored) from error
+        except OSError:
+            raise
         except BaseException:
             # An interrupt between the write and the count: the count is too small to cut by from now on, since what
             # lies behind it may be acknowledged.
             self._close_fd(sync=False)
             raise
 
+    def _write(self, fd: int, data: bytes) -> None:
+        try:
+            written = os.write(fd, data)
+            if written != len(data):  # seen at a full disk: 748 of 3,011 bytes, and no exception
+                self._finish(fd, data, written)
+        except OSError as error:
+            stored = self._take_back(fd, data)
+            if error.errno not in _FULL:
+                self._close_fd(sync=False)  # who knows what else this file cannot do
+            raise self._full_or(error, stored) from error
+
     def _full_or(self, error: OSError, stored: int = 0) -> OSError:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             return error
         return SpoolFull(self.folder, sum(size for _, size in _segment_sizes(self.folder)), None, stored)
 
@@ -205,23 +214,25 @@ class Spool:
             written += count
 
     def _take_back(self, fd: int, data: bytes) -> int:
-        """Cut half a row off our own segment and give the segment up; returns how many whole rows of `data` it holds.
+        """Cut half a row off our own segment after a write that failed; returns how many whole rows of `data` it holds.
 
         Only the owner may cut, under its lock, and only what follows the last newline: a push may have taken anything
-        before it.
+        before it. After a full disk the segment goes on (given up, the disk would be filled with empty ones), unless it
+        cannot be cut.
         """
-        with suppress(OSError):
+        try:
             written = data[: max(os.fstat(fd).st_size - self._size, 0)]
             whole = written.rfind(b"\n") + 1
             os.ftruncate(fd, self._size + whole)
-            stored = written.count(b"\n")
-            self._count += stored
+        except OSError:
             self._close_fd(sync=False)
-            return stored
-        self._close_fd(sync=False)
-        return 0
+            return 0
+        stored = written.count(b"\n")
+        self._size += whole
+        self._count += stored
+        return stored
 
-    def _sync_or_cut(self, fd: int) -> None:
+    def _sync_or_give_up(self, fd: int) -> None:
         """Sync, or take the row back and give the segment up: a failed sync must not be tried again.
 
         The kernel drops the pages that it could not write, and reports success the second time.
@@ -231,6 +242,7 @@ class Spool:
         except OSError:
             with suppress(OSError):
                 os.ftruncate(fd, self._size)
+            self._close_fd(sync=False)
             raise
 
     def _open_segment(self) -> int:

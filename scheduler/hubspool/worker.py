@@ -90,8 +90,7 @@ class Worker(Generic[T]):
         with self._condition:
             if self.stopping.is_set():
                 future: Future[T] = Future()
-                future.cancel()
-                return future
+                return _cancelled(future)
             return self._ask(final=final)
 
     def stop(self, timeout: float | None = None) -> bool:
@@ -106,7 +105,8 @@ class Worker(Generic[T]):
         with self._condition:
             self.stopping.set()
             for future in self._waiting:
-                future.cancel()
+                _cancelled(future)
+            self._waiting = []
             self._condition.notify_all()
             thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -151,3 +151,10 @@ class Worker(Generic[T]):
                 else:
                     self._condition.wait(left)
             return False
+
+
+def _cancelled(future: Future[T]) -> Future[T]:
+    """Cancel a future so that all learn of it: `concurrent.futures.wait` waits on one that was only cancelled."""
+    if future.cancel():
+        future.set_running_or_notify_cancel()
+    return future

@@ -7,6 +7,7 @@ its own, so that it takes no time of the interpreter that is measured.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -89,7 +90,6 @@ def latency(directory: Path, options: argparse.Namespace) -> None:
         with _pushing(scheduler):
             measured["during an outage"] = paced(scheduler.append, options.seconds, 1000)
             failures = scheduler.status().consecutive_failures
-        measured["idle again"] = []
         scheduler.stop(flush=False)
     again = JsonlScheduler("local/latency-2", directory / "rows-2", every=600, hf_api=api)
     measured["idle again"] = paced(again.append, options.seconds, 1000)
@@ -195,7 +195,7 @@ class Timed(CommitScheduler):
 
 
 def lock(directory: Path, options: argparse.Namespace) -> None:
-    """Hold the lock over 20 pushes of a folder of many files, up to 1,000 of which changed."""
+    """Hold the lock over 20 pushes of a folder of many files, up to 1,000 of which changed and one is new."""
     for per_folder in (1000, options.files):
         _lock(directory / f"{per_folder}", options.files, per_folder)
 
@@ -222,6 +222,7 @@ def _lock(directory: Path, count: int, per_folder: int) -> None:
         for push in range(20):
             changed = random.sample(files, min(50 * (push + 1), count))
             with scheduler.lock:
+                (changed[0].parent / f"new-{push}.txt").write_text(f"{push}\n")
                 for path in changed:
                     with path.open("a") as file:
                         file.write(f"{push}\n")
@@ -285,6 +286,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100_000, help="in the folder (default: 100,000)")
     parser.add_argument("--attempts", type=int, default=3, help="at SIGTERM (default: 3)")
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # outages are told at length
     for name in options.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="hubspool-bench-", ignore_cleanup_errors=True) as directory:
             PARTS[name](Path(directory), options)

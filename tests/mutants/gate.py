@@ -130,7 +130,7 @@ def judge(mutant: Mutant) -> Verdict:
     if heard.asserted:
         return Verdict(mutant, True, heard.asserted[0].split("::")[-1], seconds)
     others = ", ".join(f"{name.split('::')[-1]} ({kind})" for name, (kind, _) in heard.failed.items())
-    reason = f"failed, but by no assertion: {others}" if others else heard.output.strip()[-300:]
+    reason = f"failed, but by no assertion: {others}" if others else " ".join(heard.output.split())[-300:]
     return Verdict(mutant, False, f"survived; {reason}", seconds)
 
 

@@ -139,6 +139,29 @@ def test_a_refused_push_settles_nothing(
     assert http("a.bin") == b"one"
 
 
+def test_a_file_that_may_change_in_the_same_tick_is_looked_at_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubspool.scan.RACY_NS", 3600 * 10**9)
+    scheduler = make(CommitScheduler)
+    (scheduler.folder_path / "a.bin").write_bytes(b"one")
+    scheduler.flush(SECONDS)
+    ledger = scheduler._connection.ledger
+    assert [ledger.settled(key) for key in ledger.targets()] == [{}]
+
+
+def test_a_repo_that_was_made_again_gets_nothing_unasked(make: Make, hub_api: HfApi) -> None:
+    scheduler = make()
+    scheduler.append({"id": 0})
+    scheduler.flush(SECONDS)
+    hub_api.delete_repo(REPO, repo_type="dataset")
+    hub_api.create_repo(REPO, repo_type="dataset")
+    scheduler.append({"id": 1})
+    with pytest.raises(HubspoolError, match="new-repo"):
+        scheduler.flush(SECONDS)
+    assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == 1
+
+
 def test_what_somebody_else_writes_during_the_push_is_not_overwritten(
     make: Make, hub_api: HfApi, http: Callable[[str], bytes]
 ) -> None:

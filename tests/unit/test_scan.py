@@ -19,7 +19,7 @@ SECOND = 1_000_000_000
 
 
 class Lock:
-    """Calls `then` when it is taken; what happens there is what writers did while the tree was walked."""
+    """Calls `then` when it is first taken; what happens there is what writers did while the tree was walked."""
 
     def __init__(self, then: Callable[[], object]) -> None:
         self.then = then
@@ -27,6 +27,7 @@ class Lock:
 
     def __enter__(self) -> None:
         self.then()
+        self.then = lambda: None
         self.held = True
 
     def __exit__(
