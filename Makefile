@@ -1,6 +1,6 @@
 # Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check constraints screenshots clean
+.PHONY: help demo test test-all durability kill9 soak losses mutants numbers check constraints screenshots clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -13,7 +13,13 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 help:
 	@echo "make demo         a local Hub and the sample Space, until Ctrl-C (PORT=7860, HUB_PORT=a free one)"
 	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
-	@echo "make test-all     the tests and every longer suite"
+	@echo "make test-all     the tests and every longer suite that CI runs"
+	@echo "make durability   kills, exits, outages, lost answers, full disks, replicas: real processes, minutes"
+	@echo "make kill9        kills at system calls and at random: POINTS=40 KILLS=40"
+	@echo "make losses       what huggingface_hub's scheduler loses, beside ours: prints the README's table"
+	@echo "make mutants      breaks one mechanism after the other; a test must notice each"
+	@echo "make soak         mixed load, faults and restarts for MINUTES=10, and a model of power loss"
+	@echo "make numbers      append, lock and exit, measured"
 	@echo "make check        ruff and mypy --strict"
 	@echo "make constraints  write constraints.txt anew, with every python3.10 to 3.13 found"
 	@echo "make screenshots  take the pictures in docs/ anew (needs chromium)"
@@ -22,11 +28,38 @@ help:
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python demo_space/demo.py
 
-test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# longer suites join here
-test-all: test
+test: $(VENV)/dev.stamp
+	$(PYTEST) $(or $(ARGS),tests/unit tests/hub tests/datasets tests/browser)
+
+test-all: test durability kill9 mutants losses-ours
+
+durability: $(VENV)/dev.stamp
+	$(PYTEST) tests/durability
+
+POINTS ?= 40
+KILLS ?= 40
+kill9: $(VENV)/dev.stamp
+	$(BIN)/python tests/durability/kill9.py --points $(POINTS) --kills $(KILLS)
+
+MINUTES ?= 10
+soak: $(VENV)/dev.stamp
+	$(BIN)/python tests/durability/soak.py --minutes $(MINUTES)
+	$(BIN)/python tests/durability/power_loss.py
+
+losses: $(VENV)/dev.stamp
+	$(BIN)/python tests/losses/runner.py
+
+.PHONY: losses-ours
+losses-ours: $(VENV)/dev.stamp
+	$(PYTEST) tests/losses
+
+mutants: $(VENV)/dev.stamp
+	$(BIN)/python tests/mutants/gate.py
+
+numbers: $(VENV)/dev.stamp
+	$(BIN)/python tests/benchmarks/durability.py
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
