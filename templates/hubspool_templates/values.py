@@ -24,6 +24,7 @@ _OPTIONS = (
     | orjson.OPT_PASSTHROUGH_DATACLASS
 )
 _INT64 = range(-(2**63), 2**63)
+_MEDIA_HINT = "Write it as a file into the folder of a CommitScheduler, and store its name here."
 _INDEX = re.compile(r"\[\d+\]")
 _HARMLESS = frozenset({str, bool, type(None)})
 
@@ -95,7 +96,7 @@ class RowEncoder:
                 return _bad(key, bad[0], f"as a key it is a {type(bad[0]).__name__}", "Use str keys.")
             if isinstance(value, (bytes, bytearray, memoryview)) or type(value).__module__.startswith("PIL."):
                 kind = type(value).__name__
-                return _bad(key, value, f"a {kind} is no JSON", "Store media with ParquetScheduler.")
+                return _bad(key, value, f"a {kind} is no JSON", _MEDIA_HINT)
             if isinstance(value, (dict, list, tuple)):
                 continue
             try:

@@ -43,7 +43,7 @@ if os.fork() == 0:
     child_work(scheduler, producer)
     os._exit(0)
 producer.put_many(3)
-os.wait()
+reap()
 scheduler.stop()
 """,
     "after a push": """
@@ -54,7 +54,7 @@ if os.fork() == 0:
     child_work(scheduler, producer)
     sys.exit(0)
 producer.put_many(3)
-os.wait()
+reap()
 """,
     "the user's lock held by another thread": """
 scheduler, producer = new(sys.argv[1:])
@@ -69,7 +69,7 @@ held.wait()
 if os.fork() == 0:
     child_work(scheduler, producer)
     os._exit(0)
-os.wait()
+reap()
 go_on.set()
 producer.put_many(3)
 """,
@@ -86,7 +86,7 @@ for _ in range(5):
         child_work(scheduler, producer)
         os._exit(0)
 for _ in range(5):
-    os.wait()
+    reap()
 done.set()
 """,
     "after stop": """
@@ -96,7 +96,7 @@ scheduler.stop()
 if os.fork() == 0:
     producer.put_many(3)
     os._exit(0)
-os.wait()
+reap()
 producer.put_many(3)
 """,
     "multiprocessing": """
@@ -116,9 +116,9 @@ if os.fork() == 0:
     if os.fork() == 0:
         child_work(scheduler, producer)
         sys.exit(0)
-    os.wait()
+    reap()
     sys.exit(0)
-os.wait()
+reap()
 """,
 }
 
@@ -155,7 +155,7 @@ if os.fork() == 0:
     scheduler.flush(80)
     print("child flushed", flush=True)
     os._exit(0)
-os.wait()
+reap()
 """
     process = start([sys.executable, "-c", BEGIN + code, place.hub.endpoint, place.folder, place.records])
     process.wait_line("written")
