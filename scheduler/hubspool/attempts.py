@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hubspool.board import Board
-from hubspool.errors import HubspoolError, ParentCommitMismatchError
+from hubspool.errors import ConflictError, HubspoolError, ParentCommitMismatchError
 from hubspool.retry import GiveUp, RetryPolicy, decide_retry
 from hubspool.status import State
 
@@ -19,9 +19,10 @@ T = TypeVar("T")
 def may_pass(error: HubspoolError) -> bool:
     """Whether the reason of a failed push may pass without anybody doing anything.
 
-    A branch that moved on (412) is such a reason: the next attempt looks at it again.
+    A branch that moved on (412), or that another commit is being made to (409), is such a reason: the next attempt
+    looks at it again.
     """
-    return error.retryable or isinstance(error, ParentCommitMismatchError)
+    return error.retryable or isinstance(error, (ParentCommitMismatchError, ConflictError))
 
 
 class Attempts:

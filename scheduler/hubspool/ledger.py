@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +69,12 @@ class Ledger:
         self._pid = os.getpid()
         self._db = self._open()
 
-    @cached_property
+    @property
     def folder_id(self) -> str:
-        """A random id of this folder, 32 hex digits. It stands in a file of its own and so outlives a lost ledger."""
+        """A random id of this folder, 32 hex digits. It stands in a file of its own and so outlives a lost ledger.
+
+        Not a `cached_property`: before Python 3.12 that has a lock of the class, which a fork may leave held.
+        """
         path = self.directory / "folder_id"
         for put in (_link, _replace):  # first as a new file; over it only where a crash left half an id
             with suppress(FileNotFoundError):

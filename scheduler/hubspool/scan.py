@@ -75,7 +75,8 @@ def scan(
     """List what is new, holding `lock` only to fix the lengths of what changed.
 
     The walk runs without the lock: with 100,000 files it takes seconds, and every writer would wait for it. What was
-    created meanwhile is found by listing again, under the lock, the folders whose own times changed.
+    created meanwhile, before the lock was taken, is found by listing again, without it, the folders whose own times
+    changed; a second short hold fixes those lengths. So a file is there before the line that names it.
 
     Returns:
         Paths are relative, with ``/``. Links to files count as files, links to folders are not followed; ``.git``,

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -149,7 +148,7 @@ class HubClient:
     endpoint: str
     token: Token | None
 
-    @cached_property
+    @property
     def auth_headers(self) -> dict[str, str]:
         """What proves the account to the Hub."""
         return {} if self.token is None else {"Authorization": f"Bearer {self.token.value}"}

@@ -311,7 +311,8 @@ class Spool:
                 logger.exception("%s: the disk did not confirm %s; later rows go to a new file", self.folder, name)
             with self._lock:
                 self._sync_fd = None
-                os.close(fd)
+                with suppress(OSError):  # the descriptor is gone all the same, and this thread must go on
+                    os.close(fd)
                 if self._name == name and failed:
                     self._close_fd(sync=False)
                 elif self._name == name:

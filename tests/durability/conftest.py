@@ -71,7 +71,10 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         where = tmp_path / f"disk{len(mounted)}"
         where.mkdir()
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(where)], capture_output=True, text=True, check=False
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(where)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             reason = f"a tmpfs cannot be mounted here: {done.stderr.strip()}"

@@ -83,7 +83,13 @@ def _environment(root: Path) -> dict[str, str]:
 
 def _swept(hub: LocalHub, root: Path) -> list[str | Path]:
     return producer_command(
-        endpoint=hub.endpoint, folder=root / "folder", records=root / "records", rows=4, rounds=3, roll_bytes=1500, more=3
+        endpoint=hub.endpoint,
+        folder=root / "folder",
+        records=root / "records",
+        rows=4,
+        rounds=3,
+        roll_bytes=1500,
+        more=3,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -125,7 +124,7 @@ def _start_once_more(api: HfApi, folder: Path, records: Path, repo: str, verdict
     verdict.left += [f"thread {thread.name}" for thread in ours if thread.name.startswith("hubspool")]
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(entry)
+            target = str(entry.readlink())
         except FileNotFoundError:
             continue
         if target.startswith(f"{folder.resolve()}/"):

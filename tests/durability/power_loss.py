@@ -4,7 +4,7 @@
 
 A write reaches the disk at the latest when a sync of its file returns, and a new name when a sync of its folder does.
 Before that any of it may be there or not: a file may end anywhere behind what was synced, a page that was written may
-read as zeros, a name may be missing. The spool runs for real on a temporary folder while its calls are noted; then every
+read as zeros, a name may be missing. The spool runs for real on a temporary folder while its calls are noted; then each
 prefix of them becomes many possible disks. On each, rows that had to survive must be readable as whole lines, and no
 row may be there twice or altered. Some of the disks are pushed and judged at a local Hub.
 """
@@ -81,7 +81,7 @@ class Recorder:
     @contextmanager
     def watching(self) -> Iterator[None]:
         write, truncate, sync = os.write, os.ftruncate, spool_module._sync
-        publish, sync_folder = spool_module.publish, spool_module.sync_folder
+        publish, sync_folder = vars(spool_module)["publish"], vars(spool_module)["sync_folder"]
 
         def content(fd: int) -> bytes:
             return Path(f"/proc/self/fd/{fd}").read_bytes()
@@ -209,7 +209,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     checked = run(args.states, args.pushes, args.seed)
-    print(f"{checked:,} disks after a loss of power, {args.pushes} of them pushed: every row that was synced is there once")
+    print(f"{checked:,} disks after a loss of power, {args.pushes} of them pushed: every synced row is there once")
     return 0
 
 

@@ -57,7 +57,9 @@ class Process:
                 line = self._queue.get(timeout=timeout)
             except queue.Empty:
                 raise AssertionError(f"{wanted!r} did not come in {timeout} s; got {self.lines[-5:]}") from None
-            assert line is not None, f"{wanted!r} never came; exit {self.popen.wait(5)}; got {self.lines[-5:]}{self.errors()}"
+            assert line is not None, (
+                f"{wanted!r} never came; exit {self.popen.wait(5)}; got {self.lines[-5:]}{self.errors()}"
+            )
             if line.startswith(wanted):
                 return line
 

@@ -136,7 +136,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "abort": os.abort,
     "segfault": _die_by_segfault,
     "wait": lambda: time.sleep(600),  # for a signal
-    "read": lambda: sys.stdin.read(),
+    "read": sys.stdin.read,
 }
 
 
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not args.no_flush:
             try:
                 scheduler.flush(args.flush_timeout)
-            except Exception as error:  # a fault of the test; rows are on the disk all the same
+            except Exception as error:  # noqa: BLE001  a fault of the test; the rows are on the disk all the same
                 print(f"flush: {type(error).__name__}", flush=True)
         if number == 0:
             print("round", flush=True)

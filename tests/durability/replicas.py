@@ -38,8 +38,8 @@ ROWS_A_SECOND = 4
 def replica(endpoint: str, folder: Path, records: Path, hour: float, hours: float) -> None:
     """Append until the time is over, flush, and print what was seen."""
     # The client's hour: what it looks back for writers, and what it spreads its pushes over.
-    sending.HOUR_SECONDS = hour  # type: ignore[misc]
-    commit_scheduler.period_seconds = functools.partial(period_seconds, hour=hour)
+    vars(sending)["HOUR_SECONDS"] = hour
+    vars(commit_scheduler)["period_seconds"] = functools.partial(period_seconds, hour=hour)
     waiting: deque[float] = deque()
     oldest, commits = 0.0, 0
 
@@ -84,12 +84,22 @@ def main() -> int:
         root = Path(name)
         cap = hub.faults.add(Fault(route="commit", limit=RateLimit(COMMITS, args.hour)))
         options = ["--hours", str(args.hours), "--hour", str(args.hour)]
-        commands = [
-            [sys.executable, HERE / "replicas.py", *options]
-            + ["--as-replica", hub.endpoint, root / f"folder{number}", root / "records"]
+        commands: list[list[str | Path]] = [
+            [
+                sys.executable,
+                HERE / "replicas.py",
+                *options,
+                "--as-replica",
+                hub.endpoint,
+                root / f"folder{number}",
+                root / "records",
+            ]
             for number in range(args.replicas)
         ]
-        running = [Process(command, env={"HF_HOME": str(root / "home")}, log=root / f"{n}.log") for n, command in enumerate(commands)]
+        running = [
+            Process(command, env={"HF_HOME": str(root / "home")}, log=root / f"{n}.log")
+            for n, command in enumerate(commands)
+        ]
         try:
             lines = [process.wait_line("result", timeout=args.hour * (args.hours + 6)) for process in running]
         finally:

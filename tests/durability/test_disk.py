@@ -138,7 +138,7 @@ def test_a_short_write_is_finished_or_taken_back(place: Place, start: Start, siz
 )
 def test_a_disk_that_reports_errors(place: Place, start: Start, inject: str) -> None:
     """Whatever was acknowledged in spite of it is on the Hub after the next start."""
-    call = inject.split(":")[0]
+    call = inject.split(":", maxsplit=1)[0]
     trace = place.root / "trace"
     prefix = strace("-e", f"trace={call}", "-e", f"inject={inject}", output=trace)
     process = start(prefix=prefix, rows=4, rounds=3, roll_bytes=1500, more=3, flush_timeout=5)
@@ -156,7 +156,20 @@ def test_an_error_of_a_segments_own_calls(place: Place, start: Start, call: str)
     process.wait_line("ready")
     segment = next(place.folder.glob("*.jsonl"))
     tracer = start(
-        ["strace", "-f", "-p", str(process.pid), "-o", trace, "-P", segment, "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when=1..2"]
+        [
+            "strace",
+            "-f",
+            "-p",
+            str(process.pid),
+            "-o",
+            trace,
+            "-P",
+            segment,
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:error=EIO:when=1..2",
+        ]
     )
     tracer_log = place.root / "process1.log"
     while "attached" not in (tracer_log.read_text() if tracer_log.exists() else "") and tracer.popen.poll() is None:

@@ -46,7 +46,13 @@ def test_a_way_out(place: Place, start: Start, way: str, code: int, flushed: boo
 
 @pytest.mark.parametrize(
     ("number", "flushed"),
-    [(signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGHUP, False), (signal.SIGQUIT, False), (signal.SIGKILL, False)],
+    [
+        (signal.SIGTERM, True),
+        (signal.SIGINT, True),
+        (signal.SIGHUP, False),
+        (signal.SIGQUIT, False),
+        (signal.SIGKILL, False),
+    ],
 )
 def test_a_signal(place: Place, start: Start, number: signal.Signals, flushed: bool) -> None:
     process = start(rows=3, more=PENDING, leave="wait")

@@ -30,6 +30,10 @@ def child_work(scheduler, producer):
     producer.put_many(2)
     print("child flushed", flush=True)
 
+def reap():
+    _, status = os.wait()
+    assert status == 0, f"a child ended with {status}"
+
 def at(name):
     print(name, flush=True)
     sys.stdin.readline()

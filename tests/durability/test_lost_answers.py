@@ -108,7 +108,7 @@ def test_two_late_commits_and_two_kills(place: Place, start: Start) -> None:
 def test_checks_answered_from_the_past(place: Place, open_here: Open, answer: str) -> None:
     here = begin(place, open_here)
     lost = {"late": math.inf} if answer == "late" else {"applied": True}
-    place.hub.faults.add(Fault(route="commit", status=500, **lost))  # type: ignore[arg-type]  # one of two effects
+    place.hub.faults.add(Fault(route="commit", status=500, **lost))
     stale = Fault(route=("preupload", "paths-info", "commits", "resolve", "tree"), stale=1, times=6)
     place.hub.faults.add(stale)
     with_error = 0

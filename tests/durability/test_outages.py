@@ -9,6 +9,7 @@ from oracle import REPO
 from place import Open, Place, Start
 from producer import Producer
 
+from hubspool import CommitOperationAdd
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import JsonlScheduler
@@ -80,7 +81,9 @@ def test_ten_thousand_rows_while_the_hub_is_down(hub_environment: Path, tmp_path
 REFUSALS = {
     "token revoked": Fault(status=401, times=None, body='{"error": "Invalid username or password."}'),
     "read-only": Fault(route=("preupload", "commit"), status=403, times=None, body='{"error": "Forbidden"}'),
-    "quota": Fault(route="commit", status=403, times=None, body='{"error": "Private repository storage limit reached"}'),
+    "quota": Fault(
+        route="commit", status=403, times=None, body='{"error": "Private repository storage limit reached"}'
+    ),
     "quota at the upload": Fault(route="xet-xorb", status=403, times=None, body='{"error": "storage limit"}'),
     "not found": Fault(status=404, times=None, headers={"X-Error-Code": "RepoNotFound"}),
     "gone from the commit": Fault(route="commit", status=404, times=None, headers={"X-Error-Code": "RepoNotFound"}),
@@ -124,12 +127,13 @@ def test_a_repo_that_is_made_again_gets_nothing_until_a_person_says_so(place: Pl
 
 def test_an_ignored_path_is_told_and_sent_once_it_is_not(place: Place, open_here: Open) -> None:
     place.api.create_repo(REPO, repo_type="dataset")
-    ignore = {"path_or_fileobj": b"data/\n", "path_in_repo": ".gitignore", "repo_id": REPO, "repo_type": "dataset"}
-    place.api.upload_file(**ignore)
+    ignored = CommitOperationAdd(".gitignore", b"data/\n")
+    place.api.create_commit(REPO, [ignored], commit_message="ignore", repo_type="dataset")
     here = open_here()
     here.producer.put_many(3)
     with pytest.raises(HubspoolError, match=r"\.gitignore"):
         here.scheduler.flush(30)
-    place.api.upload_file(**{**ignore, "path_or_fileobj": b"tmp/\n"})
+    mended = CommitOperationAdd(".gitignore", b"tmp/\n")
+    place.api.create_commit(REPO, [mended], commit_message="mend", repo_type="dataset")
     here.scheduler.stop(timeout=60)
     place.judge().check()

@@ -42,7 +42,18 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     made = folder / "bin" / "python"
     if not (folder / "complete").exists():
         subprocess.run([base, "-m", "venv", "--clear", str(folder)], check=True, timeout=100)
-        install = [str(made), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt", "-e", "."]
+        install = [
+            str(made),
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "-c",
+            "constraints.txt",
+            "-e",
+            ".",
+        ]
         subprocess.run(install, cwd=ROOT, check=True, timeout=300)
         (folder / "complete").touch()
     return made
@@ -67,7 +78,9 @@ def test_sigterm(place: Place, start: Start, python: Path) -> None:
     place.judge().check()
 
 
-@pytest.mark.parametrize("code", [FORKS["rows queued"], FORKS["threads appending"], FORKS["multiprocessing"]], ids=["rows", "threads", "mp"])
+@pytest.mark.parametrize(
+    "code", [FORKS["rows queued"], FORKS["threads appending"], FORKS["multiprocessing"]], ids=["rows", "threads", "mp"]
+)
 def test_fork(place: Place, start: Start, python: Path, code: str) -> None:
     process = start([python, "-c", BEGIN + code, place.hub.endpoint, place.folder, place.records])
     assert process.wait(90) == 0, process.errors()

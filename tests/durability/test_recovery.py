@@ -96,7 +96,9 @@ def test_a_ledger_that_is_older_than_the_hub(place: Place, start: Start) -> None
     place.judge().check()
 
 
-@pytest.mark.parametrize("tail", [b'{"id": "to', b"\0" * 4096, b"\xff\xfe", b"{}"], ids=["torn", "nul", "binary", "whole"])
+@pytest.mark.parametrize(
+    "tail", [b'{"id": "to', b"\0" * 4096, b"\xff\xfe", b"{}"], ids=["torn", "nul", "binary", "whole"]
+)
 def test_a_tail_that_was_never_acknowledged(place: Place, start: Start, tail: bytes) -> None:
     segment = a_crash(place, start)
     with segment.open("ab") as file:

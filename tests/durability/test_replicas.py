@@ -39,10 +39,8 @@ def test_replicas(place: Place, start: Start, fault: Fault) -> None:
 
 def test_processes_that_share_a_folder_under_random_kills(place: Place, start: Start) -> None:
     chance = random.Random(7)
-    running: list[Process] = []
     options = {"rows": 5, "rounds": 0, "threads": 4, "every": 0.01, "no_flush": True, "pause": 0.02, "roll_bytes": 9000}
-    for _ in range(4):
-        running.append(start(**options))
+    running: list[Process] = [start(**options) for _ in range(4)]
     for process in running:
         process.wait_line("round")
     place.hub.requests.wait_for(lambda record: record.route == "commit", count=2)

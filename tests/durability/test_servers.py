@@ -29,7 +29,8 @@ from pathlib import Path
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
 from producer import Producer
-scheduler = JsonlScheduler("local/rows", os.environ["FOLDER"], every=600, exit_budget=float(os.environ.get("BUDGET", 8)),
+scheduler = JsonlScheduler("local/rows", os.environ["FOLDER"], every=600,
+                           exit_budget=float(os.environ.get("BUDGET", 8)),
                            hf_api=HfApi(endpoint=os.environ["HUB"], token="hf_local"))
 producer = Producer(scheduler.append, Path(os.environ["RECORDS"]))
 """
@@ -41,7 +42,8 @@ with gradio.Blocks() as demo:
     button = gradio.Button()
     text = gradio.Textbox()
     button.click(lambda: producer.put(), None, text, api_name="put")
-app, url, _ = demo.launch(server_name="127.0.0.1", server_port=0 or None, ssr_mode=False, quiet=True, prevent_thread_lock=True)
+options = {"server_name": "127.0.0.1", "ssr_mode": False, "quiet": True}
+app, url, _ = demo.launch(prevent_thread_lock=True, **options)
 print("url", url, flush=True)
 demo.block_thread()
 """
@@ -83,7 +85,9 @@ def wait_until_served(process: Process, url: str) -> None:
     from urllib3.util import Retry
 
     session = requests.Session()
-    session.mount("http://", requests.adapters.HTTPAdapter(max_retries=Retry(connect=60, backoff_factor=0.2, backoff_max=1)))
+    session.mount(
+        "http://", requests.adapters.HTTPAdapter(max_retries=Retry(connect=60, backoff_factor=0.2, backoff_max=1))
+    )
     assert session.get(url, timeout=60).status_code < 500, process.errors()
 
 
@@ -112,7 +116,9 @@ def until_rows(place: Place, count: int) -> None:
     pytest.fail("the clients' rows did not come")
 
 
-def serve_and_end(place: Place, process: Process, url: str, signals: Sequence[signal.Signals], timeout: float = 60) -> int:
+def serve_and_end(
+    place: Place, process: Process, url: str, signals: Sequence[signal.Signals], timeout: float = 60
+) -> int:
     stop = threading.Event()
     clients = crowd(url, stop)
     try:
@@ -149,7 +155,9 @@ def test_a_gradio_app_with_clients_is_ended(place: Place, start: Start, fault: F
 
 
 @pytest.mark.parametrize(
-    "signals", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGTERM, signal.SIGINT], [signal.SIGINT, signal.SIGTERM]], ids=str
+    "signals",
+    [[signal.SIGTERM, signal.SIGTERM], [signal.SIGTERM, signal.SIGINT], [signal.SIGINT, signal.SIGTERM]],
+    ids=str,
 )
 def test_a_gradio_app_gets_two_signals(place: Place, start: Start, signals: list[signal.Signals]) -> None:
     process = start([sys.executable, "-c", GRADIO], env=environment(place))
@@ -175,7 +183,17 @@ SERVERS: dict[str, tuple[str, Command]] = {
     "uvicorn --workers": ("uvicorn", lambda port: ["-m", "uvicorn", "app:app", "--workers", "2", "--port", port]),
     "gunicorn": (
         "gunicorn",
-        lambda port: ["-m", "gunicorn", "app:app", "-w", "2", "-k", "uvicorn.workers.UvicornWorker", "-b", f"127.0.0.1:{port}"],
+        lambda port: [
+            "-m",
+            "gunicorn",
+            "app:app",
+            "-w",
+            "2",
+            "-k",
+            "uvicorn.workers.UvicornWorker",
+            "-b",
+            f"127.0.0.1:{port}",
+        ],
     ),
     "gunicorn --preload": (
         "gunicorn",
@@ -208,12 +226,15 @@ def test_as_process_one(place: Place, start: Start) -> None:
         if os.environ.get("CI"):
             pytest.fail("unshare -fp does not work here")
         pytest.skip("unshare -fp does not work here")
-    code = COMMON + """
+    code = (
+        COMMON
+        + """
 print("pid", os.getpid(), flush=True)
 for line in sys.stdin:
     producer.put_many(10)
     print("written", flush=True)
 """
+    )
     process = start([unshare, "-fp", "--kill-child", sys.executable, "-c", code], env=environment(place))
     assert process.wait_line("pid") == "pid 1"
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

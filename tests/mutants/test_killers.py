@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 import pytest
 import requests
+from filelock import FileLock
 
 from hubspool import CommitPlan, CommitScheduler, HfApi
 from hubspool.budget import period_seconds
-from hubspool.errors import HubspoolError
+from hubspool.errors import FlushTimeout, HubspoolError
 from hubspool.ledger import Ledger
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.part import Part
@@ -197,6 +198,17 @@ def test_what_the_hub_does_not_store_is_no_successful_flush(make: Make, hub_api:
     (scheduler.folder_path / "a.log").write_text("one\n")
     with pytest.raises(HubspoolError, match="gitignore"):
         scheduler.flush(SECONDS)
+
+
+def test_a_push_by_another_process_is_no_successful_flush(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubspool.commit_scheduler._FINAL_PATIENCE", 0.05)
+    scheduler = make()
+    scheduler.append({"id": 0})
+    with (
+        FileLock(scheduler.folder_path / ".cache" / "huggingface" / "hubspool" / "push.lock"),
+        pytest.raises(FlushTimeout),
+    ):
+        scheduler.flush(2)
 
 
 def test_a_damaged_line_stays_here_and_its_neighbours_go(make: Make, rows: Callable[[], list[int]]) -> None:
