@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 
 pytest_plugins = ["hubspool.local_hub.pytest_plugin"]
@@ -20,3 +21,7 @@ for _name in (
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hubspool-tests-")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and every child process would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

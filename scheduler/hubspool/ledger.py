@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -66,8 +67,8 @@ class Ledger:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._lock = threading.RLock()
-        self._pid = os.getpid()
-        self._db = self._open()
+        self._db: sqlite3.Connection | None = self._open()  # None: closed, opened anew at the next use
+        _ledgers.add(self)
 
     @property
     def folder_id(self) -> str:
@@ -212,9 +213,11 @@ class Ledger:
             return all((row[0] or 0) >= size for row in rows)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database; a later use opens it again."""
         with self._lock:
-            self._db.close()
+            if self._db is not None:
+                self._db.close()
+                self._db = None
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -225,15 +228,26 @@ class Ledger:
             raise LedgerError(self.directory / FILE_NAME, str(error)) from error
 
     def _connection(self) -> sqlite3.Connection:
-        if self._pid != os.getpid():  # a connection must not be used, nor closed, across a fork
-            _inherited.append(self._db)
-            self._pid = os.getpid()
+        if self._db is None:
             self._db = self._open()
         return self._db
 
-    def after_fork_in_child(self) -> None:
-        """Forget a lock that another thread of the parent may have held."""
-        self._lock = threading.RLock()
+    def before_fork(self) -> None:
+        """Close the connection, between two transactions.
+
+        SQLite keeps its locks per process and file; a child's copy would count a transaction of the parent's for ever.
+        """
+        self._lock.acquire()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Go on; either process opens a connection of its own at the next use."""
+        if in_child:
+            self._lock = threading.RLock()
+        else:
+            self._lock.release()
 
     def _open(self) -> sqlite3.Connection:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -273,10 +287,6 @@ class Ledger:
         return db
 
 
-#: Connections of a parent process: closing one here would drop the parent's locks on the file.
-_inherited: list[sqlite3.Connection] = []
-
-
 def _link(fresh: Path, path: Path) -> None:
     with suppress(FileExistsError):
         publish(fresh, path)
@@ -301,3 +311,28 @@ def _part(row: tuple[object, ...]) -> Part:
     if values["closed"] is not None:
         values["closed"] = Closed(str(values["closed"]))
     return Part(**values)  # type: ignore[arg-type]  # columns are the fields, in order
+
+
+#: Every ledger of the process.
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+#: Those whose lock is held over the fork that is going on.
+_forking: list[Ledger] = []
+
+
+def _before_fork() -> None:
+    for ledger in list(_ledgers):
+        ledger.before_fork()
+        _forking.append(ledger)
+
+
+def _after_fork(in_child: bool) -> None:
+    while _forking:
+        _forking.pop().after_fork(in_child=in_child)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )

@@ -120,8 +120,10 @@ def _start_once_more(api: HfApi, folder: Path, records: Path, repo: str, verdict
     for name in ("pending_files", "pending_bytes", "pending_rows", "consecutive_failures"):
         if getattr(status, name):
             verdict.left.append(f"{name}={getattr(status, name)}")
-    ours = {thread for thread in set(threading.enumerate()) - threads if "watchdog" not in thread.name}
-    verdict.left += [f"thread {thread.name}" for thread in ours if thread.name.startswith("hubspool")]
+    ours = {thread for thread in set(threading.enumerate()) - threads if _is_of_a_scheduler(thread)}
+    for thread in ours:
+        thread.join(5)  # one that has just been told to end may still be on its last lines
+    verdict.left += [f"thread {thread.name}" for thread in ours if thread.is_alive()]
     for entry in Path("/proc/self/fd").iterdir():
         try:
             target = str(entry.readlink())
@@ -129,6 +131,10 @@ def _start_once_more(api: HfApi, folder: Path, records: Path, repo: str, verdict
             continue
         if target.startswith(f"{folder.resolve()}/"):
             verdict.left.append(f"descriptor {target}")
+
+
+def _is_of_a_scheduler(thread: threading.Thread) -> bool:
+    return thread.name.startswith("hubspool-") and thread.name not in ("hubspool-watchdog", "hubspool-local-hub")
 
 
 def _look_at_what_is_left(folder: Path, on_hub: set[str], verdict: Verdict) -> None:

@@ -14,7 +14,18 @@ from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import JsonlScheduler
 
-ROUTES = ["repo-info", "repo-create", "commits", "preupload", "xet-token", "xet-xorb", "xet-shard", "resolve", "commit"]
+ROUTES = [
+    "repo-info",
+    "repo-create",
+    "paths-info",
+    "commits",
+    "preupload",
+    "xet-token",
+    "xet-xorb",
+    "xet-shard",
+    "resolve",
+    "commit",
+]
 LFS_ROUTES = ["lfs-batch", "lfs-put", "lfs-verify"]
 EFFECTS: dict[str, dict[str, object]] = {
     "429": {"status": 429, "headers": {"Retry-After": "1"}},

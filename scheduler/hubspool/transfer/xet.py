@@ -174,16 +174,19 @@ class _Watch:
         self._options = options
         self._interrupt = interrupt
         self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="hubspool-xet-watch", daemon=True)
         self.reason: str | None = None
 
     def __enter__(self) -> _Watch:
         # Where the interpreter ends and starts no threads, the upload is bounded by whoever joins its thread.
         with suppress(RuntimeError):
-            threading.Thread(target=self._watch, name="hubspool-xet-watch", daemon=True).start()
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=1)
 
     def _watch(self) -> None:
         seen: tuple[int, ...] = ()
