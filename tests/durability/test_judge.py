@@ -77,6 +77,7 @@ def test_a_doctored_repo_is_found_out(place: Place, open_here: Open, doctor: Doc
 
 def test_what_is_not_sent_is_found_out(place: Place, open_here: Open) -> None:
     here = open_here()
+    here.scheduler.flush(60)  # the push that every scheduler begins with would take the rows along
     here.producer.put_many(3)
     here.scheduler.stop(flush=False)
     place.api.create_repo(REPO, repo_type="dataset", exist_ok=True)
