@@ -209,6 +209,8 @@ SERVERS: dict[str, tuple[str, Command]] = {
 def test_servers_with_workers(place: Place, start: Start, tmp_path: Path, server: str) -> None:
     package, command = SERVERS[server]
     if importlib.util.find_spec(package) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{package} is not installed")
         pytest.skip(f"{package} is not installed")
     (tmp_path / "app.py").write_text(FASTAPI.format(lifespan="lifespan=scheduler.lifespan"))
     env = environment(place)
