@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubspool.board import Board
-from hubspool.budget import period_seconds
+from hubspool.budget import Budget
 from hubspool.connection import Connection
 from hubspool.disk import disk_of
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
@@ -74,6 +74,7 @@ class CommitScheduler(Lifecycle):
         handle_signals: flush on SIGTERM too (from the main thread only).
         exit_budget: seconds that the end of the process may take for the final flush.
         state_dir: folder of the ledger and the push lock; ``.cache/huggingface/hubspool`` in the folder by default.
+        allow_own_space: push to the very Space that this runs in, although each commit restarts it.
         commit_message: text, or a function of the `CommitPlan`.
         on_before_commit, on_commit, on_error: called in the background thread, without the lock.
 
@@ -89,6 +90,8 @@ class CommitScheduler(Lifecycle):
 
     #: Whether segments of ours stay in the folder after all of them is on the Hub.
     keep_local = True
+    #: What the repo's writers share; for a Hub that takes another number of commits.
+    budget = Budget()
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class CommitScheduler(Lifecycle):
         handle_signals: bool = True,
         exit_budget: float = 8,
         state_dir: str | Path | None = None,
+        allow_own_space: bool = False,
         commit_message: str | Callable[[CommitPlan], str] | None = None,
         on_before_commit: Callable[[CommitPlan], None] | None = None,
         on_commit: Callable[[CommitEvent], None] | None = None,
@@ -133,6 +137,7 @@ class CommitScheduler(Lifecycle):
             api=hf_api,
             token=token,
             state_dir=Path(state_dir) if state_dir else self.folder_path / ".cache" / "huggingface" / "hubspool",
+            allow_own_space=allow_own_space,
         )
         self.api = self._connection.api
         self.repo_type = repo_type
@@ -148,6 +153,7 @@ class CommitScheduler(Lifecycle):
         self._handle_signals = handle_signals
         self._commit_message = commit_message
         self._on_before_commit = on_before_commit
+        self._allow_own_space = allow_own_space
         self._squash = SquashPolicy(squash_history)
         self._board = Board(on_commit, on_error)
         self._writer_id = new_writer_id()
@@ -202,6 +208,7 @@ class CommitScheduler(Lifecycle):
             "allow_patterns": self.allow_patterns,
             "ignore_patterns": self.ignore_patterns,
             "on_existing": self.on_existing.value,
+            "allow_own_space": self._allow_own_space,
         }
 
     def push_to_hub(self) -> CommitInfo | None:
@@ -228,7 +235,7 @@ class CommitScheduler(Lifecycle):
             return None
         self._last_commit = result.commit or self._last_commit
         if result.writers:
-            self._worker.period = period_seconds(self._period, result.writers, random.random())  # noqa: S311
+            self._worker.period = self.budget.period(self._period, result.writers, random.random())  # noqa: S311
         if result.commit is not None and not result.in_doubt:
             self._squash.after_commit(self.api, self._connection.target, result.commit.oid)
         return result.commit
@@ -257,6 +264,7 @@ class CommitScheduler(Lifecycle):
             on_existing=self.on_existing,
             rest_seconds=self._period,
             keep_local=self.keep_local,
+            budget=self.budget,
             hooks=Hooks(
                 enter=self._board.enter,
                 message=self._message,

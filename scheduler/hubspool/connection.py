@@ -33,6 +33,7 @@ class Connection:
         private: of a repo that has to be made.
         api: ours, huggingface_hub's (its endpoint, token and headers are taken over), or None for a new one.
         state_dir: folder of the ledger.
+        allow_own_space: do not refuse the Space that this process runs in.
 
     Thread-safety: `open` is called by one thread at a time; the attributes may be read from any.
     """
@@ -48,6 +49,7 @@ class Connection:
         api: Any | None,
         token: str | None,
         state_dir: Path,
+        allow_own_space: bool = False,
     ) -> None:
         self.repo_id = check_repo_id(repo_id)
         self.repo_type = check_repo_type(repo_type)
@@ -58,11 +60,11 @@ class Connection:
         self.state_dir = state_dir
         self.repo_url: str | None = None
         self._ledger: Ledger | None = None
-        own_space = Settings.from_env().space_id
+        own_space = None if allow_own_space else Settings.from_env().space_id
         if self.repo_type == "space" and own_space is not None and repo_id in (own_space, own_space.split("/")[-1]):
             raise HFValidationError(
                 f"repo_id {repo_id!r} is the Space that this runs in: every commit would restart it.",
-                hint="Write to a dataset, or to another Space.",
+                hint="Write to a dataset or to another Space, or pass allow_own_space=True.",
             )
 
     @property

@@ -13,6 +13,7 @@ from filelock import FileLock
 from filelock import Timeout as LockBusy
 
 from hubspool import plan
+from hubspool.budget import Budget
 from hubspool.hub_files import Suspects
 from hubspool.ledger import Ledger
 from hubspool.plan import Naming, OnExisting, Rules
@@ -70,6 +71,7 @@ class Pusher:
         keep_local: bool,
         hooks: Hooks,
         rules: Rules | None = None,
+        budget: Budget | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
@@ -80,6 +82,7 @@ class Pusher:
         self.key = ledger.target(target, path_in_repo)
         suspects = Suspects()
         self.outlet = Outlet(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock, suspects)
+        self.outlet.budget = budget or self.outlet.budget
         naming = Naming(f"{path_in_repo}/" if path_in_repo else "", ledger.folder_id)
         self.surveyor = Surveyor(
             folder=folder,

@@ -11,18 +11,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from types import ModuleType
 from typing import Literal
 
-from hubspool.disk import publish, sync_folder
+from hubspool import segment_file
 from hubspool.errors import SpoolFull
 from hubspool.segment import SegmentName, new_writer_id
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: an orphan is told by its age alone (see scan.owner_of)
-    fcntl = None
+from hubspool.segment_file import Ended
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +24,10 @@ Durability = Literal["process", "disk"]
 ROLL_BYTES = 64 * 1024 * 1024
 SYNC_SECONDS = 1.0
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_sync = getattr(os, "fdatasync", os.fsync)
+#: A limit that every write exceeds, so that it looks for room first.
+_NO_SEGMENT = -1
+#: Seconds that `close` waits for the disk.
+_PATIENCE = 5.0
 
 
 class Spool:
@@ -79,11 +75,13 @@ class Spool:
         self._fd: int | None = None
         self._size = 0
         self._synced_size = 0
-        self._limit = 0  # size at which the segment, or the spool, is full
+        self._limit = _NO_SEGMENT  # size at which the segment, or the spool, is full
         self._syncs_each = durability == "disk"
         self._rows: dict[str, int] = {}  # of the segments before this one
         self._count = 0  # rows in this one
+        self._ended: list[Ended] = []  # full, but not yet confirmed by the disk
         self._sync_fd: int | None = None  # the syncer's duplicate; closed by it, or in a fork's child
+        self._syncing = threading.Lock()  # held by whoever syncs
         self._wake = threading.Event()
         self._syncer: threading.Thread | None = None
         _spools.add(self)
@@ -133,11 +131,12 @@ class Spool:
         A later write opens a new segment, so that rows appended after `stop` are on disk for the next start.
         """
         with self._lock:
-            self._roll()
+            self._end()
             syncer, self._syncer = self._syncer, None
             self._wake.set()
         if syncer is not None:
-            syncer.join(timeout=5)
+            syncer.join(timeout=_PATIENCE)
+        self._settle(_PATIENCE)
 
     def after_fork_in_child(self) -> None:
         """Give the child its own writer: drop the parent's descriptor (and with it the shared lock) without a sync."""
@@ -146,7 +145,12 @@ class Spool:
             if fd is not None:
                 with suppress(OSError):
                     os.close(fd)
+        for ended in self._ended:
+            ended.release()
+        self._ended = []
+        self._syncing = threading.Lock()
         self._fd = self._sync_fd = None
+        self._limit = _NO_SEGMENT
         self._name = SegmentName(self._name.name, _utc_date(), new_writer_id(), -1)
         self._size = self._synced_size = 0
         self._rows = {}
@@ -155,55 +159,53 @@ class Spool:
         self._wake = threading.Event()
 
     def _append(self, data: bytes, rows: int) -> None:
-        fd = self._fd
         size = self._size + len(data)
-        if fd is None or size > self._limit:
-            try:
-                fd = self._make_room(len(data))
-            except OSError as error:
-                raise self._full_or(error) from error
+        if size > self._limit:
+            self._make_room(len(data))
             size = self._size + len(data)
-        try:
-            self._write(fd, data)
-            if self._syncs_each:
-                self._sync_or_give_up(fd)
-            self._size = size
-            self._count += rows
-        except OSError:
-            raise
-        except BaseException:
-            # An interrupt between the write and the count: the count is too small to cut by from now on, since what
-            # lies behind it may be acknowledged.
-            self._close_fd(sync=False)
-            raise
-
-    def _write(self, fd: int, data: bytes) -> None:
+        fd = self._fd
+        assert fd is not None  # _limit is below any size where there is no segment
         try:
             written = os.write(fd, data)
             if written != len(data):  # seen at a full disk: 748 of 3,011 bytes, and no exception
                 self._finish(fd, data, written)
+            if self._syncs_each:
+                self._sync_or_give_up(fd)
+            self._size = size
+            self._count += rows
         except OSError as error:
+            if self._fd is None:  # given up by the sync
+                raise
             stored = self._take_back(fd, data)
             if error.errno not in _FULL:
-                self._close_fd(sync=False)  # who knows what else this file cannot do
+                self._end(is_refused=True)  # who knows what else this file cannot do
             raise self._full_or(error, stored) from error
+        except BaseException:
+            # An interrupt between the write and the count: the count is too small to cut by from now on, since what
+            # lies behind it may be acknowledged.
+            self._end()
+            raise
 
     def _full_or(self, error: OSError, stored: int = 0) -> OSError:
         if error.errno not in _FULL:
             return error
         return SpoolFull(self.folder, sum(size for _, size in _segment_sizes(self.folder)), None, stored)
 
-    def _make_room(self, more: int) -> int:
-        """Return the descriptor of a segment that takes `more` bytes: this one, or a new one where it is full."""
+    def _make_room(self, more: int) -> None:
+        """Make the current segment one that takes `more` bytes: this one, or a new one where it is full."""
         if self._fd is not None and self._size and self._size + more > self.roll_bytes:
-            self._roll()
+            self._end()
         own = None if self._fd is None else str(self._name)
         others = sum(size for name, size in _segment_sizes(self.folder) if name != own)
         if others + self._size + more > self.max_bytes:
             raise SpoolFull(self.folder, others + self._size, self.max_bytes)
-        fd = self._open_segment() if self._fd is None else self._fd
+        if self._fd is None:
+            try:
+                self._open_segment()
+            except OSError as error:
+                raise self._full_or(error) from error
+        # one row that is larger than a segment has one to itself
         self._limit = min(self.roll_bytes, self.max_bytes - others)
-        return fd
 
     def _finish(self, fd: int, data: bytes, written: int) -> None:
         view = memoryview(data)
@@ -225,7 +227,7 @@ class Spool:
             whole = written.rfind(b"\n") + 1
             os.ftruncate(fd, self._size + whole)
         except OSError:
-            self._close_fd(sync=False)
+            self._end(is_refused=True)
             return 0
         stored = written.count(b"\n")
         self._size += whole
@@ -238,30 +240,17 @@ class Spool:
         The kernel drops the pages that it could not write, and reports success the second time.
         """
         try:
-            _sync(fd)
+            segment_file.sync(fd)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(fd, self._size)
-            self._close_fd(sync=False)
+            self._end(is_refused=True)
             raise
 
-    def _open_segment(self) -> int:
+    def _open_segment(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._name = self._name.next(_utc_date())
-        final = self.folder / str(self._name)
-        hidden = final.with_name(f".{final.name}.new")
-        fd = os.open(hidden, _FLAGS, 0o600)
-        try:
-            if fcntl is not None:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Locked before it is visible: a pusher that found it unlocked would take it for an orphan and remove it.
-            publish(hidden, final)
-            sync_folder(self.folder)
-        except BaseException:
-            os.close(fd)
-            hidden.unlink(missing_ok=True)
-            raise
-        self._fd = fd
+        self._fd = segment_file.create(self.folder / str(self._name))
         self._size = self._synced_size = 0
         self._count = 0
         if self._syncer is None:
@@ -270,53 +259,66 @@ class Spool:
                 target=self._sync_loop, args=(self._wake,), name=f"hubspool-sync-{self.writer}", daemon=True
             )
             self._syncer.start()
-        return fd
 
-    def _roll(self) -> None:
-        if self._fd is not None:
-            self._close_fd(sync=True)
-
-    def _close_fd(self, *, sync: bool) -> None:
-        fd, self._fd = self._fd, None
-        if fd is None:
+    def _end(self, *, is_refused: bool = False) -> None:
+        """Let the next row go to a new segment. The syncer confirms this one: a writer would wait for 64 MiB."""
+        if self._fd is None:
             return
+        ended = Ended(self.folder / str(self._name), self._fd, is_refused)
         self._rows[str(self._name)] = self._count
+        self._fd, self._limit = None, _NO_SEGMENT
         self._size = self._count = 0
-        try:
-            if sync:
-                _sync(fd)
-        except OSError:
-            logger.exception("%s: the disk did not confirm %s", self.folder, self._name)
-        finally:
-            os.close(fd)
+        if self._syncs_each and not is_refused:
+            ended.release()
+        else:
+            self._ended.append(ended)
 
     def _sync_loop(self, stopped: threading.Event) -> None:
-        """Once a second: fdatasync what is new, and close the segment of a day that is over.
-
-        It works on a duplicate of the descriptor, outside the lock, so that no writer waits for the disk.
-        """
+        """Once a second: fdatasync what is new, and end the segment of a day that is over."""
         while not stopped.wait(SYNC_SECONDS):
             with self._lock:
                 if self._fd is not None and self._name.date != _utc_date():
-                    self._roll()
-                if self._fd is None or self._size == self._synced_size or self._syncs_each:
-                    continue
-                size, name = self._size, self._name
-                self._sync_fd = fd = os.dup(self._fd)
-            failed = False
-            try:
-                _sync(fd)
-            except OSError:
-                failed = True
-                logger.exception("%s: the disk did not confirm %s; later rows go to a new file", self.folder, name)
-            with self._lock:
-                self._sync_fd = None
-                with suppress(OSError):  # the descriptor is gone all the same, and this thread must go on
-                    os.close(fd)
-                if self._name == name and failed:
-                    self._close_fd(sync=False)
-                elif self._name == name:
+                    self._end()
+            self._sync()
+            self._settle()
+
+    def _sync(self) -> None:
+        """Sync what the current segment holds, on a duplicate of its descriptor: no writer waits for the disk."""
+        with self._lock:
+            if self._fd is None or self._size == self._synced_size or self._syncs_each:
+                return
+            size, name = self._size, self._name
+            self._sync_fd = fd = os.dup(self._fd)
+        failed = False
+        try:
+            segment_file.sync(fd)
+        except OSError:
+            failed = True
+            logger.exception("%s: the disk did not confirm %s; later rows go to a new file", self.folder, name)
+        with self._lock:
+            self._sync_fd = None
+            with suppress(OSError):  # the descriptor is gone all the same, and this thread must go on
+                os.close(fd)
+            if self._name == name and self._fd is not None:
+                if failed:
+                    self._end(is_refused=True)
+                else:
                     self._synced_size = size
+            elif failed:  # it was ended meanwhile
+                for ended in self._ended:
+                    ended.is_refused |= ended.path.name == str(name)
+
+    def _settle(self, patience: float = 0) -> None:
+        """Confirm the segments that have ended; what another thread is at is waited for, up to `patience` seconds."""
+        if not self._syncing.acquire(timeout=patience):
+            return
+        try:
+            for ended in list(self._ended):
+                ended.settle()
+                with self._lock:
+                    self._ended.remove(ended)
+        finally:
+            self._syncing.release()
 
 
 #: Every spool of the process, also one whose scheduler was stopped: a forked child must not write into its segment.

@@ -18,9 +18,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.errors import HubspoolError
@@ -78,55 +80,91 @@ def paced(append: Callable[[dict[str, Any]], None], seconds: float, rows_per_sec
 
 
 def latency(directory: Path, options: argparse.Namespace) -> None:
-    """Append at 1,000 rows/s while nothing, an outage, or one push after the other happens."""
+    """Append at 1,000 rows/s while nothing, pushes or an outage happen; hf_xet alone shows what limits it."""
+    measured: list[tuple[str, list[int]]] = []
+
+    def measure(name: str) -> None:
+        measured.append((name, paced(scheduler.append, options.seconds, 1000)))
+
     with a_hub(directory) as (hub, api):
         scheduler = JsonlScheduler("local/latency", directory / "rows", every=600, hf_api=api)
         scheduler.flush(SECONDS)
         paced(scheduler.append, 1, 1000)  # warm
-        measured = {"idle": paced(scheduler.append, options.seconds, 1000)}
-        with _pushing(scheduler) as pushes:
-            measured["during pushes"] = paced(scheduler.append, options.seconds, 1000)
+        measure("idle")
+        with _over_and_over(_push, scheduler, pause=1) as pushes:
+            measure("a push a second")
+        with _over_and_over(_push, scheduler) as many:
+            measure("push after push")
+        with _over_and_over(_send_bytes, _bare_upload(api)) as uploads:
+            measure("hf_xet alone")
+        measure("idle again")
         hub.kill()
-        with _pushing(scheduler):
-            measured["during an outage"] = paced(scheduler.append, options.seconds, 1000)
+        with _over_and_over(_push, scheduler):
+            measure("an outage")
             failures = scheduler.status().consecutive_failures
+        measure("idle again")
         scheduler.stop(flush=False)
-    again = JsonlScheduler("local/latency-2", directory / "rows-2", every=600, hf_api=api)
-    measured["idle again"] = paced(again.append, options.seconds, 1000)
-    again.stop(flush=False)
-    print(f"append, µs per call at 1,000 rows/s ({len(pushes)} pushes in {options.seconds} s; {failures} failures)")
-    base = _quantile(measured["idle"], 0.99)
-    for name, taken in measured.items():
+    print(
+        f"append, µs per call at 1,000 rows/s for {options.seconds:g} s each ({len(pushes)} and {len(many)} pushes,"
+        f" {len(uploads)} uploads, {failures} failures in the outage)"
+    )
+    idle = [_quantile(taken, 0.99) for name, taken in measured if name.startswith("idle")]
+    for name, taken in measured:
         p50, p99, p999 = (_quantile(taken, q) / 1000 for q in (0.5, 0.99, 0.999))
-        print(f"  {name:18} p50 {p50:7.1f}   p99 {p99:7.1f} ({p99 * 1000 / base:.1f}x)   p99.9 {p999:8.1f}"
-              f"   max {max(taken) / 1000:8.1f}")  # fmt: skip
+        print(f"  {name:16} p50 {p50:7.1f}   p99 {p99:7.1f} ({p99 * 1000 / statistics.median(idle):.1f}x of idle)"
+              f"   p99.9 {p999:8.1f}   max {max(taken) / 1000:8.1f}")  # fmt: skip
+
+
+def _push(scheduler: JsonlScheduler) -> None:
+    with suppress(HubspoolError, TimeoutError):
+        scheduler.trigger().result(1)
+
+
+def _bare_upload(api: HfApi) -> Callable[[bytes], None]:
+    """Return a call that sends bytes to the Hub's CAS with hf_xet and nothing of ours."""
+    import hf_xet
+
+    api.create_repo("local/bare", repo_type="dataset")
+    url = f"{api.endpoint}/api/datasets/local/bare/xet-write-token/main"
+    token = requests.get(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=SECONDS).json()
+    session = hf_xet.XetSession()
+
+    def send(content: bytes) -> None:
+        upload = session.new_upload_commit(
+            endpoint=token["casUrl"], token=token["accessToken"], token_expiry_unix_secs=int(token["exp"])
+        )
+        upload.start_upload_bytes(content)
+        upload.wait_to_finish()
+
+    return send
+
+
+def _send_bytes(send: Callable[[bytes], None]) -> None:
+    send(os.urandom(40 * ROW_BYTES))
 
 
 @contextmanager
-def _pushing(scheduler: JsonlScheduler) -> Iterator[list[float]]:
-    """Ask for a push as soon as the one before has ended."""
-    pushes: list[float] = []
+def _over_and_over(call: Callable[[Any], None], argument: Any, pause: float = 0) -> Iterator[list[float]]:
+    """Call from another thread, again and again, with `pause` seconds between."""
+    calls: list[float] = []
     ended = threading.Event()
 
     def go_on() -> None:
-        while not ended.is_set():
-            try:
-                scheduler.trigger().result(1)
-            except (HubspoolError, TimeoutError):
-                continue
-            pushes.append(time.monotonic())
+        while not ended.wait(pause):
+            call(argument)
+            calls.append(time.monotonic())
 
     thread = threading.Thread(target=go_on)
     thread.start()
     try:
-        yield pushes
+        yield calls
     finally:
         ended.set()
         thread.join()
 
 
 def flat_out(directory: Path, options: argparse.Namespace) -> None:
-    """Append on one thread as fast as it goes; best of three, beside what the operating system takes alone."""
+    """Append on one thread as fast as it goes; best of five, beside what the operating system takes alone."""
     rows = [a_row(number) for number in range(options.rows)]
     encoded = [_encoded(row) for row in rows]
 
@@ -153,7 +191,7 @@ def flat_out(directory: Path, options: argparse.Namespace) -> None:
     fd = os.open(directory / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     calls = [("JsonlScheduler.append", append), ("  of it RowEncoder.encode", encode), ("Spool.write", write)]
     for name, call in [*calls, ("  of it os.write", system)]:
-        best = min(_seconds(call) for _ in range(3))
+        best = min(_seconds(call) for _ in range(5))
         print(f"{name:26} {len(rows) / best:9,.0f} rows/s   {best / len(rows) * 1e6:.2f} µs ({len(encoded[0])} bytes)")
     os.close(fd)
     scheduler.stop(flush=False)

@@ -29,7 +29,7 @@ import orjson
 from oracle import judge
 from producer import is_intact, make_row
 
-from hubspool import spool as spool_module
+from hubspool import segment_file
 from hubspool.local_hub import LocalHub
 from hubspool.segment import SegmentName
 from hubspool.spool import Durability, Spool
@@ -80,8 +80,8 @@ class Recorder:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        write, truncate, sync = os.write, os.ftruncate, spool_module._sync
-        publish, sync_folder = vars(spool_module)["publish"], vars(spool_module)["sync_folder"]
+        write, truncate, sync = os.write, os.ftruncate, segment_file.sync
+        publish, sync_folder = vars(segment_file)["publish"], vars(segment_file)["sync_folder"]
 
         def content(fd: int) -> bytes:
             return Path(f"/proc/self/fd/{fd}").read_bytes()
@@ -114,9 +114,9 @@ class Recorder:
         with (
             mock.patch.object(os, "write", after(write)),
             mock.patch.object(os, "ftruncate", after(truncate)),
-            mock.patch.object(spool_module, "_sync", synced),
-            mock.patch.object(spool_module, "publish", published),
-            mock.patch.object(spool_module, "sync_folder", folder_synced),
+            mock.patch.object(segment_file, "sync", synced),
+            mock.patch.object(segment_file, "publish", published),
+            mock.patch.object(segment_file, "sync_folder", folder_synced),
         ):
             yield
 

@@ -9,7 +9,6 @@ commits of a replica. Every replica appends all the time and pushes every five (
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import sys
 import tempfile
@@ -24,8 +23,8 @@ from oracle import REPO, judge
 from processes import HERE, Process
 from producer import Producer
 
-from hubspool import HfApi, commit_scheduler, sending
-from hubspool.budget import period_seconds
+from hubspool import HfApi
+from hubspool.budget import Budget
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.faults import RateLimit
 from hubspool.status import CommitEvent
@@ -35,11 +34,13 @@ COMMITS = 128
 ROWS_A_SECOND = 4
 
 
+class ShortHour(JsonlScheduler):
+    """A scheduler whose hour is as short as the Hub's here."""
+
+
 def replica(endpoint: str, folder: Path, records: Path, hour: float, hours: float) -> None:
     """Append until the time is over, flush, and print what was seen."""
-    # The client's hour: what it looks back for writers, and what it spreads its pushes over.
-    vars(sending)["HOUR_SECONDS"] = hour
-    vars(commit_scheduler)["period_seconds"] = functools.partial(period_seconds, hour=hour)
+    ShortHour.budget = Budget(hour=hour)
     waiting: deque[float] = deque()
     oldest, commits = 0.0, 0
 
@@ -49,7 +50,7 @@ def replica(endpoint: str, folder: Path, records: Path, hour: float, hours: floa
         for _ in range(event.rows_new):  # one writer's rows arrive in order
             oldest = max(oldest, time.monotonic() - waiting.popleft())
 
-    scheduler = JsonlScheduler(
+    scheduler = ShortHour(
         REPO, folder, every=5 * hour / 3600, hf_api=HfApi(endpoint=endpoint, token="hf_local"), on_commit=committed
     )
 

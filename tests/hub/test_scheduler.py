@@ -29,6 +29,7 @@ OURS = [
     "handle_signals",
     "exit_budget",
     "state_dir",
+    "allow_own_space",
     "commit_message",
     "on_before_commit",
     "on_commit",
@@ -171,6 +172,17 @@ def test_the_space_that_it_runs_in_is_refused_by_its_short_name_too(
     monkeypatch.setenv("SPACE_ID", "local/my-app")
     with pytest.raises(ValueError, match="my-app"):
         make(repo_id="my-app", repo_type="space")
+
+
+def test_the_space_that_it_runs_in_is_written_to_when_that_is_asked_for(
+    make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_api.create_repo("local/my-app", repo_type="space", space_sdk="gradio")
+    monkeypatch.setenv("SPACE_ID", "local/my-app")
+    scheduler = make(repo_id="local/my-app", repo_type="space", allow_own_space=True)
+    (scheduler.folder_path / "log.txt").write_text("one\n")
+    assert scheduler.flush(SECONDS) is not None
+    assert scheduler.recipe()["allow_own_space"]  # so that `hubspool flush` may send what is left
 
 
 def test_another_space_is_written_to_and_a_missing_one_is_not_made(make: Make, hub_api: HfApi, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import requests
 from filelock import FileLock
 
 from hubspool import CommitPlan, CommitScheduler, HfApi
-from hubspool.budget import period_seconds
+from hubspool.budget import Budget
 from hubspool.errors import FlushTimeout, HubspoolError
 from hubspool.ledger import Ledger
 from hubspool.local_hub import Fault, LocalHub
@@ -247,8 +247,8 @@ def test_a_segment_that_grew_since_the_look_is_not_removed(tmp_path: Path) -> No
 
 
 def test_the_period_grows_with_the_writers() -> None:
-    assert period_seconds(300, 1, 0.5) == 300
-    assert period_seconds(300, 50, 0.5) == pytest.approx(1800)
+    assert Budget().period(300, 1, 0.5) == 300
+    assert Budget().period(300, 50, 0.5) == pytest.approx(1800)
 
 
 KILLED = """

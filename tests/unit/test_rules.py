@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hubspool.budget import period_seconds
+from hubspool.budget import Budget
 from hubspool.disk import Disk, disk_of
 from hubspool.history import SquashPolicy
 from hubspool.watchdog import Watchdog
@@ -34,12 +34,12 @@ bucket /mnt/my\\040data fuse.hf-mount rw 0 0
     ],
 )
 def test_writers_share_the_hours_budget(every: float, writers: int, chance: float, expected: float) -> None:
-    assert period_seconds(every, writers, chance) == pytest.approx(expected)
+    assert Budget().period(every, writers, chance) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("writers", [1, 3, 16, 50, 300])
 def test_a_fifth_of_the_hubs_budget_stays_free_whatever_the_jitter(writers: int) -> None:
-    fastest = period_seconds(1, writers, 0.0)
+    fastest = Budget().period(1, writers, 0.0)
     assert writers * 3600 / fastest <= 128 * 0.83
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from hubspool import SpoolFull, spool
+from hubspool import SpoolFull, segment_file, spool
 from hubspool.segment import SegmentName
+from hubspool.segment_file import Ended
 from hubspool.spool import Spool
 
 ROW = b'{"n": 1}\n'
@@ -186,14 +187,14 @@ def test_disk_durability_syncs_before_write_returns_and_a_failed_sync_keeps_no_r
 ) -> None:
     synced: list[bytes] = []
     each = make(durability="disk")
-    monkeypatch.setattr(spool, "_sync", lambda fd: synced.append(segments(each.folder)[-1].read_bytes()))
+    monkeypatch.setattr(segment_file, "sync", lambda fd: synced.append(segments(each.folder)[-1].read_bytes()))
     each.write(ROW)
     assert synced == [ROW]
 
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, "the disk is gone")
 
-    monkeypatch.setattr(spool, "_sync", fail)
+    monkeypatch.setattr(segment_file, "sync", fail)
     with pytest.raises(OSError, match="the disk is gone"):
         each.write(ROW)
     monkeypatch.undo()
@@ -224,26 +225,27 @@ def test_a_segment_is_rolled_when_it_is_large_enough(make: Callable[..., Spool])
 
 
 def test_a_new_utc_day_gets_a_new_segment(make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch) -> None:
-    rolled = threading.Event()
-    close = Spool._close_fd
+    settled = threading.Event()
+    settle = Ended.settle
 
-    def close_and_tell(each: Spool, *, sync: bool) -> None:
-        close(each, sync=sync)
-        rolled.set()
+    def settle_and_tell(ended: Ended) -> None:
+        settle(ended)
+        settled.set()
 
     monkeypatch.setattr(spool, "SYNC_SECONDS", 0.01)
-    monkeypatch.setattr(Spool, "_close_fd", close_and_tell)
+    monkeypatch.setattr(Ended, "settle", settle_and_tell)
     monkeypatch.setattr(spool, "_utc_date", lambda: "20260102")
     each = make()
     each.write(b"old day\n")
-    assert not rolled.is_set()
+    assert not settled.is_set()
     monkeypatch.setattr(spool, "_utc_date", lambda: "20260103")
-    assert rolled.wait(30)
+    assert settled.wait(30)
     each.write(b"new day\n")
     assert [(SegmentName.of(str(path)).date, path.read_bytes()) for path in segments(each.folder)] == [
         ("20260102", b"old day\n"),
         ("20260103", b"new day\n"),
     ]
+    assert [is_locked(path) for path in segments(each.folder)] == [False, True]
 
 
 def test_the_background_sync_covers_what_was_written(
@@ -252,34 +254,46 @@ def test_the_background_sync_covers_what_was_written(
     synced = threading.Event()
     each = make()
     monkeypatch.setattr(spool, "SYNC_SECONDS", 0.01)
-    monkeypatch.setattr(spool, "_sync", lambda fd: synced.set())
+    monkeypatch.setattr(segment_file, "sync", lambda fd: synced.set())
     each.write(ROW)
     assert synced.wait(30)
 
 
-def test_after_a_failed_background_sync_rows_go_to_another_segment(
+def test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_another(
     make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given_up = threading.Event()
-    close = Spool._close_fd
+    settled = threading.Event()
+    synced: list[int] = []
+    refused: list[int] = []
+    settle, sync = Ended.settle, segment_file.sync
 
-    def close_and_tell(each: Spool, *, sync: bool) -> None:
-        close(each, sync=sync)
-        given_up.set()
+    def settle_and_tell(ended: Ended) -> None:
+        settle(ended)
+        settled.set()
 
-    def fail(fd: int) -> None:
-        raise OSError(errno.EIO, "the disk is gone")
+    def fail_for_the_first_file(fd: int) -> None:
+        inode = os.fstat(fd).st_ino
+        if inode == (refused or [inode])[0]:
+            refused.append(inode)
+            raise OSError(errno.EIO, "the disk is gone")
+        sync(fd)
+        synced.append(inode)
 
     monkeypatch.setattr(spool, "SYNC_SECONDS", 0.01)
-    monkeypatch.setattr(Spool, "_close_fd", close_and_tell)
-    monkeypatch.setattr(spool, "_sync", fail)
+    monkeypatch.setattr(Ended, "settle", settle_and_tell)
+    monkeypatch.setattr(segment_file, "sync", fail_for_the_first_file)
     each = make()
     each.write(ROW)
-    assert given_up.wait(30)
-    monkeypatch.undo()
+    assert settled.wait(30)
+    (path,) = segments(each.folder)
     each.write(b"after\n")
     assert content(each) == [ROW, b"after\n"]
+    assert path.stat().st_ino in synced
+    assert refused == [refused[0]]  # it is not tried again: the second time the kernel says yes
+    assert path.stat().st_ino != refused[0]
+    assert not is_locked(path)
     assert "did not confirm" in caplog.text
+    assert not list(each.folder.glob(".*"))
 
 
 def test_the_segment_is_locked_while_it_is_written_and_free_after_close(make: Callable[..., Spool]) -> None:
@@ -299,13 +313,13 @@ def test_a_segment_is_locked_before_anybody_can_see_it(
     make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    publish = spool.publish  # type: ignore[attr-defined]  # replaced where it is used
+    publish = segment_file.publish  # type: ignore[attr-defined]  # replaced where it is used
 
     def look_and_publish(hidden: Path, final: Path) -> None:
         seen.append(is_locked(hidden))
         publish(hidden, final)
 
-    monkeypatch.setattr(spool, "publish", look_and_publish)
+    monkeypatch.setattr(segment_file, "publish", look_and_publish)
     make().write(ROW)
     assert seen == [True]
 

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from hubspool.budget import COMMITS_PER_HOUR, period_seconds
+from hubspool.budget import Budget
 from hubspool.disk import disk_of
 from hubspool.errors import HubspoolError, LocalTokenNotFoundError, RepositoryNotFoundError
 from hubspool.hf_api import HfApi
@@ -116,7 +116,7 @@ def _repo(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Finding]:
     yield _history(len(commits))
     writers = len(head.writers_since(datetime.now(timezone.utc) - timedelta(hours=1)))
     recent = sum(commit.created_at > datetime.now(timezone.utc) - timedelta(hours=1) for commit in commits)
-    grade = Grade.OK if recent <= COMMITS_PER_HOUR else Grade.WARN
+    grade = Grade.OK if recent <= Budget().commits else Grade.WARN
     yield Finding(grade, "commits", f"{recent} in the last hour, from {writers} hubspool writers among the newest")
 
 
@@ -129,9 +129,9 @@ def _history(count: int) -> Finding:
 def _budget(every: float, replicas: int) -> Finding:
     commits = replicas * 60 / every
     text = f"every={every:g} with {replicas} processes is up to {commits:.0f} commits an hour"
-    if commits <= COMMITS_PER_HOUR:
+    if commits <= Budget().commits:
         return Finding(Grade.OK, "budget", f"{text}; the Hub takes about 128")
-    slower = period_seconds(every * 60, replicas, 0.5) / 60
+    slower = Budget().period(every * 60, replicas, 0.5) / 60
     return Finding(Grade.WARN, "budget", f"{text}, more than the Hub takes; each will push every {slower:.0f} minutes.")
 
 
