@@ -67,6 +67,7 @@ class Ledger:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._lock = threading.RLock()
+        self._settled: dict[int, tuple[sqlite3.Connection, tuple[int, int], dict[str, Stat]]] = {}
         self._db: sqlite3.Connection | None = self._open()  # None: closed, opened anew at the next use
         _ledgers.add(self)
 
@@ -148,12 +149,20 @@ class Ledger:
             return [orjson.loads(row[0]) for row in rows]
 
     def settled(self, target: int) -> dict[str, Stat]:
-        """Return path → numbers of every file all of which is on the Hub."""
+        """Return path → numbers of every file all of which is on the Hub; not to be changed.
+
+        Read again only after a write: an idle period would spend half of its time on it.
+        """
         with self._lock:
-            rows = self._connection().execute(
-                "select path, size, mtime_ns, ctime_ns, inode from settled where target = ?", (target,)
-            )
-            return {row[0]: Stat(*row[1:]) for row in rows}
+            db = self._connection()
+            version = (db.total_changes, db.execute("pragma data_version").fetchone()[0])  # ours, and others' writes
+            known = self._settled.get(target)
+            if known is None or known[0] is not db or known[1] != version:
+                rows = db.execute(
+                    "select path, size, mtime_ns, ctime_ns, inode from settled where target = ?", (target,)
+                )
+                known = self._settled[target] = (db, version, {row[0]: Stat(*row[1:]) for row in rows})
+            return known[2]
 
     def settle(self, target: int, files: Iterable[tuple[str, Stat]]) -> None:
         """Remember that all of these files, as they were at these numbers, is on the Hub."""
@@ -218,6 +227,7 @@ class Ledger:
             if self._db is not None:
                 self._db.close()
                 self._db = None
+                self._settled.clear()
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
