@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,11 @@ from hubspool.segment import new_writer_id
 from hubspool.sending import Hooks
 from hubspool.status import CommitEvent, CommitPlan, ErrorEvent
 from hubspool.validation import check_folder, check_path_in_repo
+from hubspool.worker import Urgency
 from hubspool.writer_lock import WriterLock
 
 if TYPE_CHECKING:
+    from hubspool.encoding import Encoding
     from hubspool.operations import CommitOperationAdd
     from hubspool.repo_info import CommitInfo
 
@@ -92,6 +95,8 @@ class CommitScheduler(Lifecycle):
     keep_local = True
     #: What the repo's writers share; for a Hub that takes another number of commits.
     budget = Budget()
+    #: How rows of the spool are stored in another form; None stores them as they are.
+    encoding: Encoding | None = None
 
     def __init__(
         self,
@@ -159,6 +164,7 @@ class CommitScheduler(Lifecycle):
         self._writer_id = new_writer_id()
         self._pusher: Pusher | None = None  # used by the pushing thread only
         self._period = every * _MINUTE
+        self._committed_at: float | None = None  # monotonic; used by the pushing thread only
         self._start_over()
         if every < 5 and not self._connection.is_local:
             logger.warning(
@@ -223,22 +229,39 @@ class CommitScheduler(Lifecycle):
         """
         if self._pusher is None:
             self._pusher = self._new_pusher()
-        patience = _FINAL_PATIENCE if self._final else _PATIENCE
+        final = self._urgency is Urgency.FINAL
+        patience = _FINAL_PATIENCE if final else _PATIENCE
         try:
-            result = self._pusher.push(final=self._final, lock_timeout=self._attempts.seconds_left(patience))
+            result = self._pusher.push(final=final, lock_timeout=self._attempts.seconds_left(patience))
         finally:
             self._board.note_result(self._pusher.result)
         if result is None:
-            if self._final:  # a flush must not say that our rows are on the Hub when somebody else may send them
+            if final:  # a flush must not say that our rows are on the Hub when somebody else may send them
                 raise PushLockBusyError(self.folder_path)
             logger.info("%s: another process is pushing this folder; it takes our rows along", self.folder_path)
             return None
         self._last_commit = result.commit or self._last_commit
-        if result.writers:
-            self._worker.period = self.budget.period(self._period, result.writers, random.random())  # noqa: S311
+        if result.commit is not None:
+            self._committed_at = time.monotonic()
+        if (wait := self._turn_in(result.writers)) > 0:
+            self._worker.put_off(wait)
         if result.commit is not None and not result.in_doubt:
             self._squash.after_commit(self.api, self._connection.target, result.commit.oid)
         return result.commit
+
+    def _turn_in(self, writers: int) -> float:
+        """Return the seconds until the repo's other writers have had their share of the hour's commits."""
+        if self._committed_at is None or not writers:
+            return 0.0
+        period = self.budget.period(self._period, writers, random.random())  # noqa: S311  jitter
+        return period - (time.monotonic() - self._committed_at) if period > self._period else 0.0
+
+    def _is_turn(self, writers: int) -> bool:
+        """Whether to commit now. Fifty replicas that start together would use up the hour in its first minutes."""
+        wait = 0.0 if self._urgency is not Urgency.PERIOD else self._turn_in(writers)
+        if wait > 0:
+            logger.info("%s: %d writers share it; our turn is in %.0f s", self.repo_id, writers, wait)
+        return wait <= 0
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:  # noqa: ARG002  for subclasses
         """Return files to go into the same commit as `plan` (a dataset card); for subclasses.
@@ -265,8 +288,10 @@ class CommitScheduler(Lifecycle):
             rest_seconds=self._period,
             keep_local=self.keep_local,
             budget=self.budget,
+            encoding=self.encoding,
             hooks=Hooks(
                 enter=self._board.enter,
+                is_turn=self._is_turn,
                 message=self._message,
                 before_commit=self._on_before_commit or _nothing,
                 additional_operations=self.additional_operations,

@@ -20,7 +20,7 @@ from hubspool.connection import Connection
 from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, StalledError
 from hubspool.settings import Settings
 from hubspool.status import SchedulerStatus, State
-from hubspool.worker import Worker
+from hubspool.worker import Urgency, Worker
 from hubspool.writer_lock import WriterLock
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Lifecycle:
     _period: float
     _handle_signals: bool
     _building = False  # by whoever builds the object
-    _final = False  # whether the push that runs is a final one; written and read by the pushing thread
+    _urgency = Urgency.PERIOD  # of the push that runs; written and read by the pushing thread
     _last_commit: CommitInfo | None = None  # written by the pushing thread, read by flush
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -243,9 +243,9 @@ class Lifecycle:
         """What two schedulers must not both push."""
         return self.folder_path, self._connection.key
 
-    def _call(self, final: bool) -> CommitInfo | None:
+    def _call(self, urgency: Urgency) -> CommitInfo | None:
         """One call of the worker."""
-        self._final = final
+        self._urgency = urgency
 
         def push() -> CommitInfo | None:
             self._connection.open(patient=True)

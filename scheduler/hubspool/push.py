@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from filelock import Timeout as LockBusy
 
 from hubspool import plan
 from hubspool.budget import Budget
+from hubspool.encoding import Contents, EncodedContents, Encoding
 from hubspool.hub_files import Suspects
 from hubspool.ledger import Ledger
 from hubspool.plan import Naming, OnExisting, Rules
@@ -72,6 +73,7 @@ class Pusher:
         hooks: Hooks,
         rules: Rules | None = None,
         budget: Budget | None = None,
+        encoding: Encoding | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
@@ -80,9 +82,14 @@ class Pusher:
         self.clock = clock
         self.rules = rules or Rules()
         self.key = ledger.target(target, path_in_repo)
+        self.contents = Contents()
+        if encoding is not None:
+            self.contents = EncodedContents(encoding, ledger.directory / "sealed" / str(self.key))
+            self.rules = replace(self.rules, part_commits=encoding.part_commits, part_bytes=encoding.part_bytes)
         suspects = Suspects()
         self.outlet = Outlet(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock, suspects)
         self.outlet.budget = budget or self.outlet.budget
+        self.outlet.contents = self.contents
         naming = Naming(f"{path_in_repo}/" if path_in_repo else "", ledger.folder_id)
         self.surveyor = Surveyor(
             folder=folder,
@@ -94,6 +101,7 @@ class Pusher:
             rest_seconds=rest_seconds,
             progress=self._scanning,
             suspects=suspects,
+            contents=self.contents,
             clock=clock,
         )
         self.result = PushResult()
@@ -151,9 +159,11 @@ class Pusher:
         done = {source: stat for source, stat in survey.settled.items() if source not in left}
         if done:
             self.ledger.settle(self.key, done.items())
+        self.contents.tidy(self.ledger.parts(self.key), self.folder)
         if not self.keep_local:
             for source, size in survey.removable.items():
                 if source in left or not self.ledger.is_everywhere(source, size, self.clock()):
                     continue  # also where only another repo that the folder is pushed to lacks it
+                self.contents.release(self.folder / source)
                 if remove_segment(self.folder / source, size):
                     self.ledger.forget(source)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubspool import plan
-from hubspool.budget import HOUR_SECONDS
-from hubspool.digest import Digest, digests, has_content
+from hubspool.budget import Budget
+from hubspool.digest import Digest, digests
+from hubspool.encoding import Contents
 from hubspool.errors import (
     BadRequestError,
     ChangedMeanwhileError,
@@ -23,7 +24,6 @@ from hubspool.errors import (
     Outcome,
     RepoReplacedError,
 )
-from hubspool.file_range import FileRange
 from hubspool.hub_files import HubFile, Suspects
 from hubspool.hub_view import Head, HubView, description
 from hubspool.ledger import Ledger
@@ -31,7 +31,7 @@ from hubspool.lines import Kind
 from hubspool.operations import CommitOperationAdd
 from hubspool.part import Part
 from hubspool.plan import Rules, Upload
-from hubspool.segment import PART_RULE, SegmentName
+from hubspool.segment import SegmentName, part_rule
 from hubspool.status import CommitEvent, CommitPlan, State
 from hubspool.survey import Survey
 from hubspool.target import Target
@@ -50,6 +50,7 @@ class Hooks:
 
     Args:
         enter: told of each state.
+        is_turn: asked once a push, with the number of the repo's writers: whether to commit now.
         message: makes the commit's message.
         before_commit: called with the content sent and nothing committed yet; what it raises stops the commit.
         additional_operations: files to go into the same commit.
@@ -57,6 +58,7 @@ class Hooks:
     """
 
     enter: Callable[[State], None]
+    is_turn: Callable[[int], bool]
     message: Callable[[CommitPlan], str]
     before_commit: Callable[[CommitPlan], None]
     additional_operations: Callable[[CommitPlan], Iterable[CommitOperationAdd]]
@@ -73,6 +75,8 @@ class Outlet:
         clock: seconds since the epoch.
         suspects: paths of ours with foreign content.
         has_rule: the repo is known to have the LFS rule for parts.
+        budget: what all writers of the repo share.
+        contents: says what stands on the Hub for a part.
     """
 
     api: HfApi
@@ -86,6 +90,8 @@ class Outlet:
     clock: Callable[[], float] = time.time
     suspects: Suspects = field(default_factory=Suspects)
     has_rule: bool = False
+    budget: Budget = field(default_factory=Budget)
+    contents: Contents = field(default_factory=Contents)
 
     @property
     def hub(self) -> HubView:
@@ -112,9 +118,9 @@ class Outlet:
         opens = any(upload.part.commits == 0 and _is_segment(upload.part.source) for upload in uploads)
         if self.has_rule or not opens:
             return None
-        text = self.hub.text(".gitattributes") or ""
-        self.has_rule = PART_RULE in text.splitlines()
-        return None if self.has_rule else CommitOperationAdd(".gitattributes", _with_rule(text).encode())
+        text, rule = self.hub.text(".gitattributes") or "", part_rule(self.contents.form)
+        self.has_rule = rule in text.splitlines()
+        return None if self.has_rule else CommitOperationAdd(".gitattributes", _with_rule(text, rule).encode())
 
 
 class Sending:
@@ -133,6 +139,7 @@ class Sending:
         self.writers = 0
         self.unsent = {(upload.part.source, upload.part.number): upload for upload in survey.uploads}
         self._adds_extra = True
+        self._is_turn: bool | None = None  # not asked yet
 
     @property
     def unsent_sources(self) -> set[str]:
@@ -159,13 +166,17 @@ class Sending:
         outlet = self.outlet
         head = outlet.hub.head()
         outlet.check_identity(head)
-        since = datetime.fromtimestamp(outlet.clock() - HOUR_SECONDS, timezone.utc)
+        since = datetime.fromtimestamp(outlet.clock() - outlet.budget.hour, timezone.utc)
         self.writers = len(head.writers_since(since) | {outlet.writer})
+        if self._is_turn is None:
+            self._is_turn = outlet.hooks.is_turn(self.writers)
+        if not self._is_turn:
+            return
         operations = self._operations(uploads)
         uploads = [upload for upload in uploads if upload.part.path in operations]
         if not uploads:
             return
-        summary = self._summary(uploads)
+        summary = self._summary(uploads, head.oid)
         attributes = outlet.attributes(uploads)
         extra = [] if attributes is None else [attributes]
         if self._adds_extra:
@@ -188,7 +199,7 @@ class Sending:
         wanted = self._wanted(uploads, operations)
         if wanted:
             guarded = bool(extra) or any(upload.guarded for upload in wanted)
-            self._commit(wanted, operations, extra, head.oid if guarded else None, self._summary(wanted))
+            self._commit(wanted, operations, extra, head.oid if guarded else None, self._summary(wanted, head.oid))
             outlet.has_rule = outlet.has_rule or attributes is not None
 
     def _operations(self, uploads: Sequence[Upload]) -> dict[str, CommitOperationAdd]:
@@ -196,14 +207,12 @@ class Sending:
         for upload in uploads:
             path = self.outlet.folder / upload.part.source
             try:
-                stat = path.stat()
-                identity = (stat.st_dev, stat.st_ino)
-                content = FileRange(path, upload.part.start, upload.end, identity, upload.part.head)
-                operation = CommitOperationAdd(upload.part.path, content)
+                content = self.outlet.contents.content(path, upload.part, upload.end, self._digest(upload))
+                operation = CommitOperationAdd(upload.part.path, content.range)
             except (OSError, HFValidationError) as error:  # vanished, unreadable, or no name for the Hub: others go on
                 self._set_aside(upload, str(error))
                 continue
-            operation.set_sha256(self._digest(upload).sha256)
+            operation.set_sha256(content.sha256)
             operations[upload.part.path] = operation
         return operations
 
@@ -243,8 +252,8 @@ class Sending:
         """
         outlet, part = self.outlet, upload.part
         local = outlet.folder / part.source
-        if file and file.size <= upload.size and has_content(local, file.size, file.content_id, part.start, part.head):
-            end = part.start + file.size - part.head
+        end = outlet.contents.reach(local, part, upload.end, file, outlet.hub) if file else None
+        if file and end is not None:
             digest = digests(local, part.start, [end], part.head)[0]
             adopted = plan.adopted(part, end, digest.rows, digest.sha256, file.content_id)
             outlet.ledger.save(outlet.key, [adopted if upload.guarded else plan.closed_unknown(adopted)])
@@ -317,12 +326,14 @@ class Sending:
     def _digest(self, upload: Upload) -> Digest:
         return self.survey.digests[upload.part.source, upload.part.number]
 
-    def _summary(self, uploads: Sequence[Upload]) -> CommitPlan:
+    def _summary(self, uploads: Sequence[Upload], parent: str) -> CommitPlan:
         return CommitPlan(
             paths=tuple(upload.part.path for upload in uploads),
             bytes_total=sum(upload.size for upload in uploads),
             bytes_new=sum(upload.new_bytes for upload in uploads),
             rows_new=sum(self._digest(upload).rows - upload.part.rows for upload in uploads),
+            new=tuple((upload.part.source, upload.part.end, upload.end) for upload in uploads),
+            parent=parent,
         )
 
 
@@ -337,5 +348,5 @@ def _is_segment(source: str) -> bool:
     return SegmentName.parse(source.rsplit("/", 1)[-1]) is not None
 
 
-def _with_rule(text: str) -> str:
-    return f"{text.rstrip()}\n{PART_RULE}\n".lstrip()
+def _with_rule(text: str, rule: str) -> str:
+    return f"{text.rstrip()}\n{rule}\n".lstrip()

@@ -7,11 +7,23 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from enum import IntEnum
 from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class Urgency(IntEnum):
+    """Why a call is made."""
+
+    PERIOD = 0
+    """It is time; it may be put off."""
+    ASKED = 1
+    """Somebody asked for it, or the scheduler starts."""
+    FINAL = 2
+    """Somebody waits until everything is sent: flush, stop, exit."""
 
 
 class Worker(Generic[T]):
@@ -22,12 +34,12 @@ class Worker(Generic[T]):
     re-entrant).
 
     Args:
-        job: gets whether this is a final call (flush, stop, exit); its result or exception ends the call's future.
+        job: gets the most urgent reason of the call; its result or exception ends the call's future.
         period: seconds between the starts of two calls.
         name: of the thread.
     """
 
-    def __init__(self, job: Callable[[bool], T], period: float, name: str) -> None:
+    def __init__(self, job: Callable[[Urgency], T], period: float, name: str) -> None:
         self.period = period
         self.stopping = threading.Event()
         self._job = job
@@ -36,12 +48,12 @@ class Worker(Generic[T]):
         # All below is written under _condition.
         self._thread: threading.Thread | None = None
         self._waiting: list[Future[T]] = []  # those of the next call; one each, so that nobody cancels another's
-        self._final = False
+        self._urgency = Urgency.PERIOD
         self._due = time.monotonic() + period
         self._last: Future[T] = Future()
         # Used by the thread alone, and by `revive` once it is dead.
         self._running: list[Future[T]] = []
-        self._running_final = False
+        self._running_urgency = Urgency.PERIOD
 
     @property
     def last_future(self) -> Future[T]:
@@ -61,7 +73,7 @@ class Worker(Generic[T]):
             if self._thread is not None or self.stopping.is_set():
                 return
             if at_once:
-                self._ask(final=False)
+                self._ask(Urgency.ASKED)
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
@@ -80,6 +92,12 @@ class Worker(Generic[T]):
         self.start(at_once=True)
         return True
 
+    def put_off(self, seconds: float) -> None:
+        """Make the next call due so many seconds from now; one that is asked for comes at once all the same."""
+        with self._condition:
+            self._due = time.monotonic() + seconds
+            self._condition.notify_all()
+
     def trigger(self, *, final: bool = False) -> Future[T]:
         """Ask for a call as soon as possible.
 
@@ -91,7 +109,7 @@ class Worker(Generic[T]):
             if self.stopping.is_set():
                 future: Future[T] = Future()
                 return _cancelled(future)
-            return self._ask(final=final)
+            return self._ask(Urgency.FINAL if final else Urgency.ASKED)
 
     def stop(self, timeout: float | None = None) -> bool:
         """End the thread after the call that is running; a call that waits is cancelled.
@@ -114,18 +132,18 @@ class Worker(Generic[T]):
         thread.join(timeout)
         return not thread.is_alive()
 
-    def _ask(self, *, final: bool) -> Future[T]:
+    def _ask(self, urgency: Urgency) -> Future[T]:
         future: Future[T] = Future()
         self._waiting.append(future)
         self._last = future
-        self._final = self._final or final
+        self._urgency = max(self._urgency, urgency)
         self._condition.notify_all()
         return future
 
     def _run(self) -> None:
         while self._begin_call():
             try:
-                result = self._job(self._running_final)
+                result = self._job(self._running_urgency)
             except BaseException as error:  # noqa: BLE001  top of a thread: the futures carry it, the job has told it
                 for future in self._running:
                     future.set_exception(error)
@@ -141,13 +159,13 @@ class Worker(Generic[T]):
                 self._running = [future for future in self._waiting if future.set_running_or_notify_cancel()]
                 self._waiting = []
                 if self._running:
-                    self._running_final, self._final = self._final, False
+                    self._running_urgency, self._urgency = self._urgency, Urgency.PERIOD
                     self._due = time.monotonic() + self.period
                     return True
-                self._final = False
+                self._urgency = Urgency.PERIOD
                 left = self._due - time.monotonic()
                 if left <= 0:
-                    self._ask(final=False)
+                    self._ask(Urgency.PERIOD)
                 else:
                     self._condition.wait(left)
             return False

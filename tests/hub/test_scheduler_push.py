@@ -5,60 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from hubspool import CommitEvent, CommitPlan, CommitScheduler, HfApi
+from hubspool.budget import Budget
 from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.retry import RetryPolicy
 
 REPO = "local/kept"
 SECONDS = 60
+NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 Make = Callable[..., CommitScheduler]
 Read = Callable[[str], bytes]
 
 
 @pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
-    made: list[CommitScheduler] = []
-
-    def build(kind: type[CommitScheduler] = CommitScheduler, **options: Any) -> CommitScheduler:
-        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
-        made.append(kind(**{**given, "hf_api": hub_api, **options}))
-        made[-1].last_future.result(SECONDS)
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
-
-
-@pytest.fixture
-def read(http: requests.Session, local_hub: LocalHub) -> Read:
-    def content(path: str) -> bytes:
-        answer = http.get(f"{local_hub.endpoint}/datasets/{REPO}/resolve/main/{path}", timeout=SECONDS)
-        answer.raise_for_status()
-        return answer.content
-
-    return content
-
-
-@pytest.fixture
 def files(hub_api: HfApi) -> Callable[[], list[str]]:
     """Names on the Hub but for .gitattributes."""
     return lambda: [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path != ".gitattributes"]
-
-
-@pytest.fixture
-def commits(hub_api: HfApi) -> Callable[[], int]:
-    """How many commits there are but for the initial one."""
-    return lambda: len(hub_api.list_repo_commits(REPO, repo_type="dataset")) - 1
 
 
 def add(path: Path, text: str) -> None:
@@ -394,3 +365,31 @@ def test_more_files_than_one_commit_takes_all_arrive(make: Make, files: Callable
         (scheduler.folder_path / f"{number}.txt").write_text(f"{number}\n")
     scheduler.flush(SECONDS)
     assert len(files()) == 1100
+
+
+class Crowded(CommitScheduler):
+    """A scheduler for a Hub that takes four commits an hour."""
+
+    budget = Budget(commits=4)
+
+
+def test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_does_not(
+    make: Make, local_hub: LocalHub, tmp_path: Path, commits: Callable[[], int]
+) -> None:
+    schedulers = [make(Crowded, folder_path=tmp_path / name, every=0.002) for name in ("one", "two")]
+    for number, scheduler in enumerate(schedulers):
+        add(scheduler.folder_path / f"{number}.txt", "first\n")
+        scheduler.flush(SECONDS)
+    assert commits() == 2
+    first = schedulers[0]
+    local_hub.requests.clear()
+    add(first.folder_path / "0.txt", "second\n")
+    first._worker.put_off(0)  # a period is over
+    # It looks who else writes, and leaves: its share is a commit every half hour.
+    assert local_hub.requests.wait_for(lambda request: request.route == "commits")
+    assert first.last_future.result(SECONDS) is None
+    assert local_hub.requests.of("commit") == []
+    assert (first.status().next_push_at or NEVER) > datetime.now(timezone.utc) + timedelta(minutes=20)
+    assert first.status().pending_files == 1
+    first.trigger().result(SECONDS)
+    assert commits() == 3

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import requests
 from filelock import FileLock
 
 from hubspool import CommitPlan, CommitScheduler, HfApi
@@ -30,43 +29,14 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
-    made: list[CommitScheduler] = []
-
-    def build(kind: type[CommitScheduler] = JsonlScheduler, **options: Any) -> CommitScheduler:
-        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
-        made.append(kind(**{**given, "hf_api": hub_api, **options}))
-        made[-1].last_future.result(SECONDS)
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
+def make(make: Make) -> Make:
+    return lambda kind=JsonlScheduler, **options: make(kind, **options)
 
 
 @pytest.fixture
-def rows(hub_api: HfApi, local_hub: LocalHub, http: Callable[[str], bytes]) -> Callable[[], list[int]]:
+def rows(lines: Callable[[], list[bytes]]) -> Callable[[], list[int]]:
     """The ids in all JSON Lines files on the Hub."""
-
-    def ids() -> list[int]:
-        files = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.endswith(".jsonl")]
-        return sorted(orjson.loads(line)["id"] for path in files for line in http(path).splitlines())
-
-    return ids
-
-
-@pytest.fixture
-def http(local_hub: LocalHub) -> Callable[[str], bytes]:
-    def content(path: str) -> bytes:
-        answer = requests.get(
-            f"{local_hub.endpoint}/datasets/{REPO}/resolve/main/{path}",
-            headers={"Authorization": f"Bearer {local_hub.token}"},
-            timeout=SECONDS,
-        )
-        answer.raise_for_status()
-        return answer.content
-
-    return content
+    return lambda: sorted(orjson.loads(line)["id"] for line in lines())
 
 
 def segments(folder: Path) -> list[Path]:
@@ -127,7 +97,7 @@ def test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outc
 
 
 def test_a_refused_push_settles_nothing(
-    make: Make, local_hub: LocalHub, http: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
+    make: Make, local_hub: LocalHub, read: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hubspool.scan.RACY_NS", 0)  # a young file is never settled
     scheduler = make(CommitScheduler)
@@ -137,7 +107,7 @@ def test_a_refused_push_settles_nothing(
         scheduler.flush(SECONDS)
     assert local_hub.faults.hits
     assert scheduler.flush(SECONDS) is not None
-    assert http("a.bin") == b"one"
+    assert read("a.bin") == b"one"
 
 
 def test_a_file_that_may_change_in_the_same_tick_is_looked_at_again(
@@ -164,7 +134,7 @@ def test_a_repo_that_was_made_again_gets_nothing_unasked(make: Make, hub_api: Hf
 
 
 def test_what_somebody_else_writes_during_the_push_is_not_overwritten(
-    make: Make, hub_api: HfApi, http: Callable[[str], bytes]
+    make: Make, hub_api: HfApi, read: Callable[[str], bytes]
 ) -> None:
     def interfere(plan: CommitPlan) -> None:
         if intruders:
@@ -177,10 +147,10 @@ def test_what_somebody_else_writes_during_the_push_is_not_overwritten(
     (scheduler.folder_path / "a.jsonl").write_bytes(b'{"id": 0}\n')
     scheduler.flush(SECONDS)
     assert not intruders
-    assert http("a.jsonl") == b'{"id": 7}\n'
+    assert read("a.jsonl") == b'{"id": 7}\n'
 
 
-def test_what_a_person_put_at_a_path_of_ours_stays(make: Make, hub_api: HfApi, http: Callable[[str], bytes]) -> None:
+def test_what_a_person_put_at_a_path_of_ours_stays(make: Make, hub_api: HfApi, read: Callable[[str], bytes]) -> None:
     scheduler = make()
     scheduler.append({"id": 0})
     scheduler.flush(SECONDS)
@@ -189,7 +159,7 @@ def test_what_a_person_put_at_a_path_of_ours_stays(make: Make, hub_api: HfApi, h
     scheduler.append({"id": 1})
     with suppress(HubspoolError):
         scheduler.flush(SECONDS)
-    assert http(part.path) == b'{"id": 7}\n'
+    assert read(part.path) == b'{"id": 7}\n'
 
 
 def test_what_the_hub_does_not_store_is_no_successful_flush(make: Make, hub_api: HfApi) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from hubspool.worker import Worker
+from hubspool.worker import Urgency, Worker
 
 SECONDS = 30
 
@@ -17,18 +17,18 @@ class Job:
     """A job that a test can hold, and that tells when it runs."""
 
     def __init__(self) -> None:
-        self.finals: list[bool] = []
+        self.calls: list[Urgency] = []
         self.results: list[object] = []
         self.running = threading.Semaphore(0)
         self.go = threading.Semaphore(0)
         self.at_once = 0
         self.most_at_once = 0
 
-    def __call__(self, final: bool) -> object:
+    def __call__(self, urgency: Urgency) -> object:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        self.finals.append(final)
-        number = len(self.finals)
+        self.calls.append(urgency)
+        number = len(self.calls)
         self.running.release()
         assert self.go.acquire(timeout=SECONDS)
         self.at_once -= 1
@@ -67,7 +67,7 @@ def test_the_first_call_comes_at_once_when_asked_for(job: Job, make: Callable[..
     first = worker.last_future
     job.go.release()
     assert first.result(SECONDS) == 1
-    assert job.finals == [False]
+    assert job.calls == [Urgency.ASKED]
 
 
 def test_nothing_runs_before_start_and_a_trigger_from_before_is_kept(
@@ -80,7 +80,7 @@ def test_nothing_runs_before_start_and_a_trigger_from_before_is_kept(
     worker.start(at_once=True)
     worker.start(at_once=True)
     assert early.result(SECONDS) == 1
-    assert job.finals == [False]
+    assert job.calls == [Urgency.ASKED]
 
 
 def test_a_trigger_while_a_call_runs_is_the_next_calls_and_triggers_coalesce(
@@ -95,7 +95,7 @@ def test_a_trigger_while_a_call_runs_is_the_next_calls_and_triggers_coalesce(
     assert worker.last_future is asked[-1]
     job.go.release(2)
     assert (running.result(SECONDS), asked[0].result(SECONDS)) == (1, 2)
-    assert len(job.finals) == 2
+    assert len(job.calls) == 2
 
 
 def test_a_final_trigger_makes_the_waiting_call_final_and_no_other(
@@ -112,7 +112,7 @@ def test_a_final_trigger_makes_the_waiting_call_final_and_no_other(
     after = worker.trigger()
     job.go.release()
     after.result(SECONDS)
-    assert job.finals == [False, True, False]
+    assert job.calls == [Urgency.ASKED, Urgency.FINAL, Urgency.ASKED]
 
 
 def test_periods_call_the_job_and_those_that_passed_meanwhile_make_one_call(
@@ -128,6 +128,22 @@ def test_periods_call_the_job_and_those_that_passed_meanwhile_make_one_call(
     job.wait_running()
     job.wait_running()
     assert job.most_at_once == 1
+
+
+def test_a_period_that_is_put_off_waits_and_one_that_is_asked_for_comes_at_once(
+    job: Job, make: Callable[..., Worker[object]]
+) -> None:
+    worker = make(0.01)
+    worker.put_off(SECONDS * 100)
+    worker.start(at_once=False)
+    assert (worker.seconds_left or 0) > SECONDS
+    job.go.release(2)
+    worker.trigger().result(SECONDS)
+    assert job.calls[0] is Urgency.ASKED
+    worker.put_off(0)
+    with worker._condition:
+        assert worker._condition.wait_for(lambda: len(job.calls) > 1, SECONDS)
+    assert job.calls[1] is Urgency.PERIOD
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(3), KeyboardInterrupt()])
@@ -157,7 +173,7 @@ def test_the_job_never_runs_twice_at_once(job: Job, make: Callable[..., Worker[o
     for thread in threads:
         thread.join(SECONDS)
     assert job.most_at_once == 1
-    assert len(job.finals) >= 100
+    assert len(job.calls) >= 100
 
 
 def test_stop_waits_for_the_call_that_runs_and_cancels_the_one_that_waits(
@@ -173,7 +189,7 @@ def test_stop_waits_for_the_call_that_runs_and_cancels_the_one_that_waits(
     job.go.release()
     assert worker.stop(timeout=SECONDS) is True
     assert running.result(0) == 1
-    assert len(job.finals) == 1
+    assert len(job.calls) == 1
     assert worker.seconds_left is None
 
 
@@ -185,14 +201,14 @@ def test_once_stopped_a_trigger_is_cancelled_and_start_does_nothing(
     worker.start(at_once=True)
     assert worker.trigger().cancelled()
     assert worker.trigger(final=True).cancelled()
-    assert job.finals == []
+    assert job.calls == []
 
 
 def test_the_job_may_trigger_and_stop_its_own_worker(make: Callable[..., Worker[object]], job: Job) -> None:
     asked: list[Future[object]] = []
     worker = make()
 
-    def call(final: bool) -> bool:
+    def call(urgency: Urgency) -> bool:
         if not asked:
             asked.append(worker.trigger())
             return True
@@ -229,7 +245,7 @@ def test_one_caller_who_gives_up_does_not_take_anothers_call_away(
     mine.cancel()
     job.go.release(2)
     assert flush.result(SECONDS) == 2
-    assert job.finals == [False, True]
+    assert job.calls == [Urgency.ASKED, Urgency.FINAL]
 
 
 def test_the_next_call_is_due_one_period_after_the_last_began(job: Job, make: Callable[..., Worker[object]]) -> None:
