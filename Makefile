@@ -1,6 +1,6 @@
 # Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all durability kill9 soak losses mutants numbers check constraints screenshots clean
+.PHONY: help demo test test-all durability durability-pythons kill9 replicas soak losses mutants numbers check constraints screenshots clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -15,7 +15,9 @@ help:
 	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
 	@echo "make test-all     the tests and every longer suite that CI runs"
 	@echo "make durability   kills, exits, outages, lost answers, full disks, replicas: real processes, minutes"
+	@echo "make durability-pythons  the same under Python 3.10 and 3.13, in environments of their own (PYTHONS=...)"
 	@echo "make kill9        kills at system calls and at random: POINTS=40 KILLS=40"
+	@echo "make replicas     REPLICAS=16 on one repo and its budget of commits, for HOURS=3 of a minute each"
 	@echo "make losses       what huggingface_hub's scheduler loses, beside ours: prints the README's table"
 	@echo "make mutants      breaks one mechanism after the other; a test must notice each"
 	@echo "make soak         mixed load, faults and restarts for MINUTES=10, and a model of power loss"
@@ -36,12 +38,27 @@ test: $(VENV)/dev.stamp
 test-all: test durability kill9 mutants losses-ours
 
 durability: $(VENV)/dev.stamp
-	$(PYTEST) tests/durability
+	$(PYTEST) $(ARGS) tests/durability
+
+# test_pythons.py would do a part of it once more
+PYTHONS ?= 3.10 3.13
+durability-pythons:
+	@for version in $(PYTHONS); do \
+	    python=$$(ls -d "$$HOME"/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
+	    python=$${python:-$$(command -v python$$version)}; \
+	    if [ -z "$$python" ]; then echo "There is no Python $$version here" >&2; exit 1; fi; \
+	    $(MAKE) VENV=$(VENV)/durability-$$version PYTHON="$$python" ARGS="--ignore tests/durability/test_pythons.py" durability || exit 1; \
+	done
 
 POINTS ?= 40
 KILLS ?= 40
 kill9: $(VENV)/dev.stamp
 	$(BIN)/python tests/durability/kill9.py --points $(POINTS) --kills $(KILLS)
+
+REPLICAS ?= 16
+HOURS ?= 3
+replicas: $(VENV)/dev.stamp
+	$(BIN)/python tests/durability/replicas.py --replicas $(REPLICAS) --hours $(HOURS)
 
 MINUTES ?= 10
 soak: $(VENV)/dev.stamp

@@ -5,6 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from hubspool import CommitScheduler, HfApi
+
+REPO = "local/kept"
+SECONDS = 60
 
 pytest_plugins = ["hubspool.local_hub.pytest_plugin"]
 
@@ -27,3 +38,65 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGQUIT") and signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def settles() -> bool:
+    """Whether `make` waits for the first push; a file of tests may say otherwise."""
+    return True
+
+
+@pytest.fixture
+def make(hub_api: HfApi, tmp_path: Path, settles: bool) -> Iterator[Callable[..., Any]]:
+    """Makes schedulers of one folder and repo; each is stopped without a flush at the end."""
+    from hubspool import CommitScheduler
+
+    made: list[CommitScheduler] = []
+
+    def build(kind: type[CommitScheduler] = CommitScheduler, *, settle: bool = settles, **options: Any) -> Any:
+        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
+        made.append(kind(**{**given, "hf_api": hub_api, **options}))
+        if settle:
+            made[-1].last_future.exception(SECONDS)
+        return made[-1]
+
+    yield build
+    for scheduler in made:
+        scheduler.stop(flush=False)
+
+
+@pytest.fixture
+def read(hub_api: HfApi) -> Callable[[str], bytes]:
+    """The content of a file on the Hub."""
+    from hubspool.target import Target
+
+    target = Target.of(hub_api.endpoint, REPO, "dataset")
+    return lambda path: hub_api._client().request("GET", target.file_url(path)).content
+
+
+@pytest.fixture
+def contents(hub_api: HfApi, read: Callable[[str], bytes]) -> Callable[[], dict[str, bytes]]:
+    """Everything in the repo but .gitattributes."""
+
+    def fetch() -> dict[str, bytes]:
+        paths = hub_api.list_repo_files(REPO, repo_type="dataset")
+        return {path: read(path) for path in paths if path != ".gitattributes"}
+
+    return fetch
+
+
+@pytest.fixture
+def lines(contents: Callable[[], dict[str, bytes]]) -> Callable[[], list[bytes]]:
+    """The lines of all .jsonl files on the Hub, sorted."""
+
+    def fetch() -> list[bytes]:
+        files = [content for path, content in contents().items() if path.endswith(".jsonl")]
+        return sorted(line for file in files for line in file.splitlines())
+
+    return fetch
+
+
+@pytest.fixture
+def commits(hub_api: HfApi) -> Callable[[], int]:
+    """How many commits there are but for the initial one."""
+    return lambda: len(hub_api.list_repo_commits(REPO, repo_type="dataset")) - 1

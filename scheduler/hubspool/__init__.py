@@ -22,15 +22,92 @@ __all__ = [
     "SchedulerStatus",
     "SpoolFull",
     "State",
+    "auth_check",
+    "change_discussion_status",
+    "comment_discussion",
+    "create_branch",
+    "create_commit",
+    "create_discussion",
+    "create_pull_request",
+    "create_repo",
+    "create_tag",
+    "delete_branch",
+    "delete_file",
+    "delete_files",
+    "delete_folder",
+    "delete_repo",
+    "delete_tag",
+    "file_exists",
+    "get_discussion_details",
+    "get_paths_info",
+    "get_repo_discussions",
+    "hf_hub_download",
+    "list_repo_commits",
+    "list_repo_files",
+    "list_repo_refs",
+    "list_repo_tree",
+    "merge_pull_request",
+    "metadata_update",
+    "move_repo",
+    "preupload_lfs_files",
+    "repo_exists",
+    "revision_exists",
+    "run_as_future",
+    "super_squash_history",
+    "update_repo_settings",
+    "upload_file",
+    "upload_folder",
+    "upload_large_folder",
+    "whoami",
 ]
 
 if TYPE_CHECKING:
+    from hubspool.background import BackgroundCall
     from hubspool.commit_scheduler import CommitScheduler
     from hubspool.errors import FlushTimeout, HubspoolError, SpoolFull
     from hubspool.hf_api import HfApi
     from hubspool.operations import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
     from hubspool.repo_info import CommitInfo
     from hubspool.status import CommitEvent, CommitPlan, ErrorEvent, SchedulerStatus, State
+
+    _api = HfApi()
+    auth_check = _api.auth_check
+    change_discussion_status = _api.change_discussion_status
+    comment_discussion = _api.comment_discussion
+    create_branch = _api.create_branch
+    create_commit: BackgroundCall[..., CommitInfo]
+    create_discussion = _api.create_discussion
+    create_pull_request = _api.create_pull_request
+    create_repo = _api.create_repo
+    create_tag = _api.create_tag
+    delete_branch = _api.delete_branch
+    delete_file = _api.delete_file
+    delete_files = _api.delete_files
+    delete_folder = _api.delete_folder
+    delete_repo = _api.delete_repo
+    delete_tag = _api.delete_tag
+    file_exists = _api.file_exists
+    get_discussion_details = _api.get_discussion_details
+    get_paths_info = _api.get_paths_info
+    get_repo_discussions = _api.get_repo_discussions
+    hf_hub_download = _api.hf_hub_download
+    list_repo_commits = _api.list_repo_commits
+    list_repo_files = _api.list_repo_files
+    list_repo_refs = _api.list_repo_refs
+    list_repo_tree = _api.list_repo_tree
+    merge_pull_request = _api.merge_pull_request
+    metadata_update = _api.metadata_update
+    move_repo = _api.move_repo
+    preupload_lfs_files = _api.preupload_lfs_files
+    repo_exists = _api.repo_exists
+    revision_exists = _api.revision_exists
+    run_as_future = _api.run_as_future
+    super_squash_history = _api.super_squash_history
+    update_repo_settings = _api.update_repo_settings
+    upload_file: BackgroundCall[..., CommitInfo]
+    upload_folder: BackgroundCall[..., CommitInfo]
+    upload_large_folder = _api.upload_large_folder
+    whoami = _api.whoami
 
 _HOME = {
     "CommitScheduler": "commit_scheduler",
@@ -45,6 +122,9 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     """Load a name when it is first used, so that ``import hubspool`` costs nothing."""
     home = _HOME.get(name)
+    if home is None and name in __all__:
+        # Not kept: which client it belongs to depends on HF_ENDPOINT at this moment.
+        return getattr(import_module("hubspool.hf_api").default_api(), name)
     if home is None:
         raise AttributeError(f"module 'hubspool' has no attribute {name!r}")
     value = getattr(import_module(f"hubspool.{home}"), name)
@@ -53,4 +133,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted({*globals(), *__all__})

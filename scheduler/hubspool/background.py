@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,8 +75,28 @@ class BackgroundJobs:
             job()
 
 
-def future_compatible(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a method of `HfApi` take ``run_as_future=True``: it is queued, and a `Future` comes back."""
+class BackgroundCall(Protocol[P, R]):
+    """A call that may be made in the background; the arguments are only checked where it is not."""
+
+    @overload
+    def __call__(self, *args: Any, run_as_future: Literal[True], **kwargs: Any) -> Future[R]: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+
+class _Method(Generic[P, R]):
+    """How a type checker sees a decorated method; at run time it is a plain function."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> BackgroundCall[P, R]:
+        raise NotImplementedError
+
+
+def future_compatible(method: Callable[Concatenate[Any, P], R]) -> _Method[P, R]:
+    """Let a method of `HfApi` take ``run_as_future=True``: it is queued, and a `Future` comes back.
+
+    The method declares ``run_as_future: Literal[False] = False`` and never sees it. One decorator in place of two
+    overloads for each method, which repeat its whole signature.
+    """
 
     @wraps(method)
     def call(self: Any, *args: Any, run_as_future: bool = False, **kwargs: Any) -> Any:
@@ -84,4 +104,4 @@ def future_compatible(method: Callable[..., Any]) -> Callable[..., Any]:
             return self.run_as_future(method, self, *args, **kwargs)
         return method(self, *args, **kwargs)
 
-    return call
+    return cast("_Method[P, R]", call)

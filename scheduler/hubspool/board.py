@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ class Board:
         self._error: BaseException | None = None
         self._failures = 0
         self._commits = 0
+        self._recent: deque[CommitEvent] = deque(maxlen=30)
 
     @property
     def state(self) -> State:
@@ -96,8 +98,9 @@ class Board:
         """Note a commit that landed."""
         logger.info("%s: %d files, %d new bytes: %s", repo_id, len(event.paths), event.bytes_new, commit.commit_url)
         with self._lock:
-            self._last_commit, self._last_commit_at = event.oid, _now()
+            self._last_commit, self._last_commit_at = event.oid, event.at
             self._commits += 1
+            self._recent.append(event)
         _call(self._on_commit, event)
 
     def note_error(self, repo_id: str, error: BaseException, retry_in: float | None) -> None:
@@ -144,6 +147,7 @@ class Board:
                 repo_url=repo_url,
                 commits_in_repo=self._commits,
                 set_aside=dict(self._set_aside),
+                recent_commits=tuple(self._recent),
             )
 
 

@@ -6,15 +6,15 @@ Source of the protocol: huggingface_hub 2.4.0 and https://huggingface.co/docs/hu
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
+from hubspool.commit_body import CommitBody, CommitRequest
 from hubspool.errors import (
     BadRequestError,
     BadResponseError,
@@ -24,42 +24,41 @@ from hubspool.errors import (
 from hubspool.operations import (
     CommitOperation,
     CommitOperationAdd,
+    CommitOperationCopy,
     CommitOperationDelete,
-    new_blob_hash,
 )
 from hubspool.repo_info import CommitInfo, RepoUrl
 from hubspool.session import UNLESS_APPLIED, HubClient
 from hubspool.target import Target
-from hubspool.validation import check_commit_id
 
 logger = logging.getLogger(__name__)
 
-#: The preupload route answers 413 to more.
-FILES_PER_PREUPLOAD = 256
+#: What the Hub takes in one commit: files by reference, and bytes of content inside the request.
+LARGE_FILES_PER_COMMIT = 25_000
+REGULAR_BYTES_PER_COMMIT = 1_000_000_000
+#: The Hub keeps no larger file outside LFS.
+_LARGEST_REGULAR = 10 * 1024 * 1024
 _OID = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
-class CommitRequest:
-    """The header of a commit.
+class UploadRules:
+    """What the Hub is told about files that are to be uploaded.
 
     Attributes:
-        message: First line; not empty.
-        description: The rest, sent exactly as it is given.
-        parent_commit: The head that the revision must have; otherwise the Hub refuses (412).
-        create_pr: Open a pull request instead of committing to the revision.
+        create_pr: They are for a pull request.
+        gitignore, gitattributes: Rules that come with the same commit and count before the Hub's own.
     """
 
-    message: str
-    description: str = ""
-    parent_commit: str | None = None
     create_pr: bool = False
+    gitignore: str | None = None
+    gitattributes: str | None = None
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.message, str) or not self.message:
-            raise HFValidationError(f"commit_message is {self.message!r}.", hint="Give the commit a message.")
-        if self.parent_commit is not None:
-            check_commit_id(self.parent_commit)
+    @property
+    def texts(self) -> dict[str, str]:
+        """The rules as the preupload route takes them."""
+        given = {"gitIgnore": self.gitignore, "gitAttributes": self.gitattributes}
+        return {name: text for name, text in given.items() if text is not None}
 
 
 def check_operations(operations: Sequence[CommitOperation]) -> None:
@@ -69,10 +68,11 @@ def check_operations(operations: Sequence[CommitOperation]) -> None:
         HFValidationError: Something that is not an operation, or one that was committed already.
     """
     added: set[str] = set()
+    within: set[str] = set()
     for operation in operations:
-        if isinstance(operation, CommitOperationAdd):
+        if isinstance(operation, (CommitOperationAdd, CommitOperationCopy)):
             path = operation.path_in_repo
-            if operation._is_committed:
+            if isinstance(operation, CommitOperationAdd) and operation._is_committed:
                 raise HFValidationError(
                     f"{operation!r} was committed already.",
                     hint="Make a new CommitOperationAdd for a new commit.",
@@ -80,19 +80,24 @@ def check_operations(operations: Sequence[CommitOperation]) -> None:
             if path in added:
                 warnings.warn(f"Two operations of one commit write {path!r}: the last one counts.", stacklevel=3)
             added.add(path)
+            within |= _with_folders(path)
         elif isinstance(operation, CommitOperationDelete):
-            if any(_covers(operation, path) for path in added):
-                warnings.warn(f"One commit adds and then deletes {operation.path_in_repo!r}.", stacklevel=3)
+            if operation.path_in_repo.rstrip("/") in within:
+                warnings.warn(f"One commit writes and then deletes {operation.path_in_repo!r}.", stacklevel=3)
         else:
             raise HFValidationError(
                 f"{operation!r} cannot be committed.",
-                hint="create_commit takes CommitOperationAdd and CommitOperationDelete.",
+                hint="create_commit takes CommitOperationAdd, CommitOperationDelete and CommitOperationCopy.",
             )
 
 
-def _covers(deletion: CommitOperationDelete, path: str) -> bool:
-    deleted = PurePosixPath(deletion.path_in_repo)
-    return deleted == PurePosixPath(path) or deleted in PurePosixPath(path).parents
+def _with_folders(path: str) -> set[str]:
+    """Return a path and the folders that it is in."""
+    found, end = {path}, path.rfind("/")
+    while end > 0:
+        found.add(path[:end])
+        end = path.rfind("/", 0, end)
+    return found
 
 
 def text_of(additions: Sequence[CommitOperationAdd], path: str) -> str | None:
@@ -136,40 +141,61 @@ def check_readme(client: HubClient, target: Target, additions: Sequence[CommitOp
 
 
 def fetch_upload_modes(
-    client: HubClient,
-    target: Target,
-    additions: Sequence[CommitOperationAdd],
-    *,
-    create_pr: bool,
-    gitignore: str | None,
-    gitattributes: str | None,
+    client: HubClient, target: Target, batch: Sequence[CommitOperationAdd], rules: UploadRules
 ) -> None:
     """Ask the Hub how each addition is to be sent, and note the answers in the additions.
 
     Args:
         client: The Hub.
         target: Where they go.
-        additions: Not asked about yet.
-        create_pr: They are for a pull request.
-        gitignore: Rules that come with the same commit and count before the Hub's own.
-        gitattributes: The same.
+        batch: Not asked about yet; the route answers 413 to more than 256.
+        rules: What comes along with them.
     """
-    rules = {"gitIgnore": gitignore, "gitAttributes": gitattributes}
-    for first in range(0, len(additions), FILES_PER_PREUPLOAD):
-        batch = additions[first : first + FILES_PER_PREUPLOAD]
-        answer = client.json(
-            "POST",
-            target.route("preupload"),
-            params={"create_pr": "1"} if create_pr else None,
-            json={
-                "files": [
-                    {"path": a.path_in_repo, "size": a.size, "sample": base64.b64encode(a.sample).decode()}
-                    for a in batch
-                ],
-                **{name: text for name, text in rules.items() if text is not None},
-            },
-        )
-        _note_modes(batch, answer)
+    answer = client.json(
+        "POST",
+        target.route("preupload"),
+        params={"create_pr": "1"} if rules.create_pr else None,
+        json={
+            "files": [
+                {"path": a.path_in_repo, "size": a.size, "sample": base64.b64encode(a.sample).decode()} for a in batch
+            ],
+            **rules.texts,
+        },
+    )
+    _note_modes(batch, answer)
+
+
+def check_limits(additions: Sequence[CommitOperationAdd]) -> None:
+    """Check that one commit can carry the additions; the Hub must have been asked about each of them.
+
+    Raises:
+        HFValidationError: It cannot; the hint names the call that can.
+    """
+    carried = [addition for addition in additions if not addition.should_ignore]
+    large = [addition for addition in carried if addition.upload_mode == "lfs"]
+    regular = [addition for addition in carried if addition.upload_mode == "regular"]
+    # Whether a file is there already takes reading it, so that is only asked where it matters.
+    if len(large) > LARGE_FILES_PER_COMMIT:
+        count = sum(not addition.is_unchanged for addition in large)
+        if count > LARGE_FILES_PER_COMMIT:
+            raise _too_much(f"{count} large files; the Hub takes {LARGE_FILES_PER_COMMIT}")
+    if sum(addition.size for addition in regular) > REGULAR_BYTES_PER_COMMIT:
+        size = sum(addition.size for addition in regular if not addition.is_unchanged)
+        if size > REGULAR_BYTES_PER_COMMIT:
+            raise _too_much(f"{size} bytes of regular files; the Hub takes {REGULAR_BYTES_PER_COMMIT}")
+
+
+def may_exceed_limits(additions: Sequence[CommitOperationAdd]) -> bool:
+    """Return whether `check_limits` could refuse the additions, as far as number and sizes tell."""
+    small = sum(addition.size for addition in additions if addition.size <= _LARGEST_REGULAR)
+    return len(additions) > LARGE_FILES_PER_COMMIT or small > REGULAR_BYTES_PER_COMMIT
+
+
+def _too_much(what: str) -> HFValidationError:
+    return HFValidationError(
+        f"One commit cannot carry {what}. Nothing was sent.",
+        hint="Use upload_large_folder, which makes as many commits as it takes.",
+    )
 
 
 def _note_modes(batch: Sequence[CommitOperationAdd], answer: Any) -> None:
@@ -184,6 +210,7 @@ def _note_modes(batch: Sequence[CommitOperationAdd], answer: Any) -> None:
             addition._upload_mode = mode if addition.size else "regular"
             addition._should_ignore = bool(entry.get("shouldIgnore"))
             addition._remote_oid = entry.get("oid")
+            addition._sample = None
     except (KeyError, TypeError):
         raise BadResponseError("The preupload route did not answer for every file.") from None
 
@@ -191,9 +218,10 @@ def _note_modes(batch: Sequence[CommitOperationAdd], answer: Any) -> None:
 def select_changes(operations: Sequence[CommitOperation]) -> list[CommitOperation]:
     """Return the operations that change something: no ignored additions, and none that the Hub has.
 
-    An addition of what the Hub has is still needed where the same commit deletes its path.
+    An addition of what the Hub has is still needed where the same commit deletes its path, or writes it twice.
     """
-    deletions = [op for op in operations if isinstance(op, CommitOperationDelete)]
+    deleted = {op.path_in_repo.rstrip("/") for op in operations if isinstance(op, CommitOperationDelete)}
+    written = Counter(op.path_in_repo for op in operations if isinstance(op, CommitOperationAdd))
     changes: list[CommitOperation] = []
     for operation in operations:
         if isinstance(operation, CommitOperationAdd):
@@ -201,7 +229,8 @@ def select_changes(operations: Sequence[CommitOperation]) -> list[CommitOperatio
             if operation.should_ignore:
                 logger.info("%s is not committed: a .gitignore leaves it out.", path)
                 continue
-            if operation.is_unchanged and not any(_covers(deletion, path) for deletion in deletions):
+            needed = written[path] > 1 or bool(deleted and _with_folders(path) & deleted)
+            if not needed and operation.is_unchanged:
                 logger.debug("%s is not committed: the Hub has the same content.", path)
                 continue
         changes.append(operation)
@@ -226,7 +255,7 @@ def post_commit(
         url,
         policy=UNLESS_APPLIED,
         params={"create_pr": "1"} if request.create_pr else None,
-        body=_CommitBody(request, operations),
+        body=CommitBody(request, operations),
         headers={"Content-Type": "application/x-ndjson"},
         commit=True,
     )
@@ -241,70 +270,3 @@ def post_commit(
         repo_url=RepoUrl(target.web_url, target.endpoint),
         pr_url=answer.get("pullRequestUrl") if request.create_pr else None,
     )
-
-
-class _CommitBody:
-    """The lines of a commit, made anew at each iteration, with contents read in blocks.
-
-    Its length is computed beforehand: a body of unknown length has to be sent chunked, which not every proxy
-        takes.
-    """
-
-    def __init__(self, request: CommitRequest, operations: Sequence[CommitOperation]) -> None:
-        header: dict[str, Any] = {"summary": request.message, "description": request.description}
-        if request.parent_commit is not None:
-            header["parentCommit"] = request.parent_commit
-        self._header = _line("header", header)
-        self._operations = operations
-
-    def __len__(self) -> int:
-        return len(self._header) + sum(_size_of_line(operation) for operation in self._operations)
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._header
-        for operation in self._operations:
-            head, content, tail = _split_line(operation)
-            yield head
-            if content is not None:
-                yield from _base64_blocks(content)
-                yield tail
-
-
-def _line(key: str, value: dict[str, Any]) -> bytes:
-    return json.dumps({"key": key, "value": value}).encode() + b"\n"
-
-
-def _split_line(operation: CommitOperation) -> tuple[bytes, CommitOperationAdd | None, bytes]:
-    """Return what stands before the content, whose content it is, and what stands after it."""
-    path = operation.path_in_repo
-    if isinstance(operation, CommitOperationDelete):
-        key = "deletedFolder" if operation.is_folder else "deletedFile"
-        return _line(key, {"path": path}), None, b""
-    assert isinstance(operation, CommitOperationAdd)
-    if operation.upload_mode == "lfs":
-        pointer = {"path": path, "algo": "sha256", "oid": operation.sha256, "size": operation.size}
-        return _line("lfsFile", pointer), None, b""
-    whole = _line("file", {"path": path, "encoding": "base64", "content": ""})
-    return whole[: -len(b'"}}\n')], operation, b'"}}\n'
-
-
-def _size_of_line(operation: CommitOperation) -> int:
-    head, content, tail = _split_line(operation)
-    return len(head) + len(tail) + (4 * ((content.size + 2) // 3) if content is not None else 0)
-
-
-def _base64_blocks(addition: CommitOperationAdd) -> Iterator[bytes]:
-    """Encode a content, and fail before its last block when it is not the one that was described.
-
-    The request is then shorter than it said, so the Hub does not apply it.
-    """
-    digest = new_blob_hash(addition.size)
-    held: bytes | None = None
-    for block in addition.blocks():
-        if held is not None:
-            yield held
-        digest.update(block)
-        held = base64.b64encode(block)
-    addition.set_git_blob_id(digest.hexdigest())
-    if held is not None:
-        yield held

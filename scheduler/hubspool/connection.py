@@ -8,7 +8,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-from hubspool.errors import HFValidationError, HubspoolError, RepositoryNotFoundError
+from hubspool.errors import ForbiddenError, HFValidationError, HubspoolError, RepositoryNotFoundError
 from hubspool.hf_api import HfApi
 from hubspool.ledger import Ledger
 from hubspool.retry import RetryPolicy
@@ -118,7 +118,14 @@ class Connection:
                     f"The Space {self.repo_id} does not exist.",
                     hint="Make it first; a Space needs an app and an SDK.",
                 ) from None
-            api.create_repo(self.repo_id, repo_type=self.repo_type, private=self.private, exist_ok=True)
+            try:
+                api.create_repo(self.repo_id, repo_type=self.repo_type, private=self.private, exist_ok=True)
+            except ForbiddenError as error:
+                error.hint = (
+                    f"The token does not see {self.repo_id} and may not make it: make it first, and give the token"
+                    " write access to its contents (https://huggingface.co/settings/tokens)."
+                )
+                raise
             logger.info("made the %s repo %s", "private" if self.private else "public", self.repo_id)
         self.repo_url = self.target.web_url
 

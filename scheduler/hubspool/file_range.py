@@ -11,7 +11,7 @@ from typing import IO, Any
 from hubspool.errors import FileReplacedError, FileShrankError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileRange:
     """The bytes [start, end) of a file, after its first `head` bytes.
 

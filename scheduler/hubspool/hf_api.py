@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO, Literal, ParamSpec, TypeVar, overload
+from typing import ParamSpec, TypeVar
 
-from hubspool.background import BackgroundJobs, future_compatible
-from hubspool.commits import (
-    CommitRequest,
-    check_operations,
-    check_readme,
-    fetch_upload_modes,
-    post_commit,
-    select_changes,
-    text_of,
-)
+from hubspool.background import BackgroundJobs
 from hubspool.download import download
 from hubspool.errors import HFValidationError
-from hubspool.file_range import FileRange
-from hubspool.operations import CommitOperation, CommitOperationAdd
-from hubspool.repo_api import RepoApi
-from hubspool.repo_info import CommitInfo, RepoUrl
+from hubspool.metadata import MetadataApi
 from hubspool.session import HubSession
 from hubspool.session import user_agent as introduction
 from hubspool.settings import Settings, check_endpoint
-from hubspool.transfer import TransferOptions, TransferReport, Uploader
+from hubspool.transfer import Uploader
 from hubspool.validation import check_path_in_repo
 
 __all__ = ["HfApi"]
@@ -36,7 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class HfApi(RepoApi):
+class HfApi(MetadataApi):
     """Talks to a Hub: makes repositories, commits files, reads them back.
 
     Not guaranteed: that a call that fails did nothing. Every error has an `outcome`; only where that is
@@ -96,236 +85,38 @@ class HfApi(RepoApi):
         """
         return self._jobs.submit(fn, *args, **kwargs)
 
-    @overload
-    def create_commit(
+    def upload_large_folder(
         self,
         repo_id: str,
-        operations: Iterable[CommitOperation],
+        folder_path: str | Path,
         *,
-        commit_message: str,
-        commit_description: str | None = None,
-        token: str | bool | None = None,
-        repo_type: str | None = None,
+        repo_type: str,
         revision: str | None = None,
-        create_pr: bool | None = None,
-        num_threads: int = 5,
-        parent_commit: str | None = None,
-        run_as_future: Literal[False] = ...,
-    ) -> CommitInfo: ...
+        private: bool | None = None,
+        allow_patterns: list[str] | str | None = None,
+        ignore_patterns: list[str] | str | None = None,
+        num_workers: int | None = None,
+        print_report: bool = True,
+        print_report_every: int = 60,
+    ) -> None:
+        """Upload a folder of any size in as many commits as it takes; a call that broke off goes on where it was.
 
-    @overload
-    def create_commit(
-        self,
-        repo_id: str,
-        operations: Iterable[CommitOperation],
-        *,
-        commit_message: str,
-        commit_description: str | None = None,
-        token: str | bool | None = None,
-        repo_type: str | None = None,
-        revision: str | None = None,
-        create_pr: bool | None = None,
-        num_threads: int = 5,
-        parent_commit: str | None = None,
-        run_as_future: Literal[True],
-    ) -> Future[CommitInfo]: ...
-
-    @future_compatible
-    def create_commit(
-        self,
-        repo_id: str,
-        operations: Iterable[CommitOperation],
-        *,
-        commit_message: str,
-        commit_description: str | None = None,
-        token: str | bool | None = None,
-        repo_type: str | None = None,
-        revision: str | None = None,
-        create_pr: bool | None = None,
-        num_threads: int = 5,
-        parent_commit: str | None = None,
-        run_as_future: bool = False,  # noqa: ARG002 - read by the decorator
-    ) -> CommitInfo:
-        """Make one commit of several operations: all of them or none.
-
-        Additions of content that the Hub has at that path, and those that a ``.gitignore`` leaves out, are
-        dropped; when nothing is left no commit is made, and the result's `is_noop` says so.
-
-        Args:
-            repo_id: ``namespace/name``.
-            operations: Additions and deletions. An addition can be in one commit only.
-            commit_message: First line.
-            commit_description: The rest; sent exactly as given.
-            revision: Branch, ``main`` by default.
-            create_pr: Open a pull request instead.
-            num_threads: Files that are sent at the same time over LFS.
-            parent_commit: Head that the branch must have.
-            run_as_future: Return a future, and work in the background.
-
-        Raises:
-            HFValidationError: Something was refused before anything was sent.
-            ParentCommitMismatchError: The branch has another head.
-            RequestError: Anything else; ``error.outcome`` says whether the commit may exist.
+        See `hubspool.large_folder.upload_large_folder`.
         """
-        client = self._client(token)
-        target = self._target(repo_id, repo_type, revision)
-        request = CommitRequest(commit_message, commit_description or "", parent_commit, bool(create_pr))
-        operations = list(operations)
-        check_operations(operations)
-        additions = [op for op in operations if isinstance(op, CommitOperationAdd)]
-        check_readme(client, target, additions)
-        self.preupload_lfs_files(
-            repo_id,
-            additions,
-            token=token,
+        from hubspool.large_folder import upload_large_folder
+
+        upload_large_folder(
+            self,
+            repo_id=repo_id,
+            folder_path=folder_path,
             repo_type=repo_type,
             revision=revision,
-            create_pr=create_pr,
-            num_threads=num_threads,
-            free_memory=False,
-        )
-        changes = select_changes(operations)
-        if not changes:
-            head = self.repo_info(repo_id, repo_type=repo_type, revision=target.revision, token=token).sha or ""
-            return CommitInfo(
-                commit_url=target.commit_url(head),
-                commit_message=request.message,
-                commit_description=request.description,
-                oid=head,
-                repo_url=RepoUrl(target.web_url, self.endpoint),
-                is_noop=True,
-            )
-        info = post_commit(client, target, request, changes)
-        for addition in additions:
-            addition._is_committed = True
-        return info
-
-    def preupload_lfs_files(
-        self,
-        repo_id: str,
-        additions: Iterable[CommitOperationAdd],
-        *,
-        token: str | bool | None = None,
-        repo_type: str | None = None,
-        revision: str | None = None,
-        create_pr: bool | None = None,
-        num_threads: int = 5,
-        free_memory: bool = True,
-        gitignore_content: str | None = None,
-        gitattributes_content: str | None = None,
-        options: TransferOptions | None = None,
-    ) -> TransferReport:
-        """Send large contents before the commit that will name them; regular files stay as they are.
-
-        Nothing that is sent can be reached before a commit. Each addition then knows how it is to be
-        committed, and `create_commit` does not send it again.
-
-        Args:
-            additions: They are changed: upload mode, ids, and with `free_memory` their content is let go.
-            num_threads: Files that are sent at the same time over LFS.
-            free_memory: Let go of contents that were sent.
-            gitignore_content, gitattributes_content: Rules that count as if they were in the commit; by
-                default those among `additions`.
-            options: More about the transfer, in place of `num_threads`.
-
-        Returns:
-            What was looked at and what travelled.
-        """
-        client = self._client(token)
-        target = self._target(repo_id, repo_type, revision)
-        additions = list(additions)
-        unknown = [addition for addition in additions if addition.upload_mode is None]
-        fetch_upload_modes(
-            client,
-            target,
-            unknown,
-            create_pr=bool(create_pr),
-            gitignore=gitignore_content if gitignore_content is not None else text_of(additions, ".gitignore"),
-            gitattributes=(
-                gitattributes_content if gitattributes_content is not None else text_of(additions, ".gitattributes")
-            ),
-        )
-        wanted = [
-            addition
-            for addition in additions
-            if addition.upload_mode == "lfs" and not addition._is_uploaded and not addition.should_ignore
-        ]
-        missing = [addition for addition in wanted if not addition.is_unchanged]
-        report = self._uploader.upload(
-            client,
-            target,
-            missing,
-            options or TransferOptions(num_threads=num_threads),
-            create_pr=bool(create_pr),
-        )
-        for addition in wanted:
-            addition._is_uploaded = True
-            if free_memory:
-                addition.release()
-        return report
-
-    @overload
-    def upload_file(
-        self,
-        *,
-        path_or_fileobj: str | Path | bytes | BinaryIO | FileRange,
-        path_in_repo: str,
-        repo_id: str,
-        token: str | bool | None = None,
-        repo_type: str | None = None,
-        revision: str | None = None,
-        commit_message: str | None = None,
-        commit_description: str | None = None,
-        create_pr: bool | None = None,
-        parent_commit: str | None = None,
-        run_as_future: Literal[False] = ...,
-    ) -> CommitInfo: ...
-
-    @overload
-    def upload_file(
-        self,
-        *,
-        path_or_fileobj: str | Path | bytes | BinaryIO | FileRange,
-        path_in_repo: str,
-        repo_id: str,
-        token: str | bool | None = None,
-        repo_type: str | None = None,
-        revision: str | None = None,
-        commit_message: str | None = None,
-        commit_description: str | None = None,
-        create_pr: bool | None = None,
-        parent_commit: str | None = None,
-        run_as_future: Literal[True],
-    ) -> Future[CommitInfo]: ...
-
-    @future_compatible
-    def upload_file(
-        self,
-        *,
-        path_or_fileobj: str | Path | bytes | BinaryIO | FileRange,
-        path_in_repo: str,
-        repo_id: str,
-        token: str | bool | None = None,
-        repo_type: str | None = None,
-        revision: str | None = None,
-        commit_message: str | None = None,
-        commit_description: str | None = None,
-        create_pr: bool | None = None,
-        parent_commit: str | None = None,
-        run_as_future: bool = False,  # noqa: ARG002 - read by the decorator
-    ) -> CommitInfo:
-        """Commit one file: a local path, `bytes` or a binary file object; the rest as in `create_commit`."""
-        addition = CommitOperationAdd(path_in_repo, path_or_fileobj)
-        return self.create_commit(
-            repo_id,
-            [addition],
-            commit_message=commit_message or f"Upload {addition.path_in_repo} with hubspool",
-            commit_description=commit_description,
-            token=token,
-            repo_type=repo_type,
-            revision=revision,
-            create_pr=create_pr,
-            parent_commit=parent_commit,
+            private=private,
+            allow_patterns=allow_patterns,
+            ignore_patterns=ignore_patterns,
+            num_workers=num_workers,
+            print_report=print_report,
+            print_report_every=print_report_every,
         )
 
     def hf_hub_download(
@@ -366,3 +157,13 @@ class HfApi(RepoApi):
         destination = Path(local_dir).expanduser() / path
         url = self._target(repo_id, repo_type, revision).file_url(path)
         return download(self._client(token), url, destination, force=force_download, local_only=local_files_only)
+
+
+def default_api() -> HfApi:
+    """Return the client behind the package's functions; one for each address that HF_ENDPOINT has had."""
+    return _api_of(Settings.from_env().endpoint)
+
+
+@cache
+def _api_of(endpoint: str) -> HfApi:
+    return HfApi(endpoint=endpoint)

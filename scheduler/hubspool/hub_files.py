@@ -22,8 +22,8 @@ class HubReader(Protocol):
     def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
         """Return what stands at those of `paths` that exist."""
 
-    def head_of(self, path: str, length: int) -> bytes:
-        """Return the first `length` bytes of a file."""
+    def read(self, path: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of a file from `start` on, fewer where it ends."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class AskedOnce:
     """A `HubReader` that asks for many paths in the first request about any of them."""
 
     def __init__(self, hub: HubReader, paths: list[str]) -> None:
-        self.head_of = hub.head_of
+        self.read = hub.read
         self._hub = hub
         self._paths = frozenset(paths)
         self._found: dict[str, HubFile] | None = None

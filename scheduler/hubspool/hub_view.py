@@ -86,11 +86,11 @@ class HubView:
             if isinstance(entry, RepoFile)
         }
 
-    def head_of(self, path: str, length: int) -> bytes:
-        """Return the first `length` bytes of a file."""
+    def read(self, path: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of a file from `start` on, fewer where it ends."""
         if length == 0:
             return b""
-        headers = {"Range": f"bytes=0-{length - 1}", "Accept-Encoding": "identity"}
+        headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
         return self._client().request("GET", self.target.file_url(path), headers=headers).content[:length]
 
     def text(self, path: str) -> str | None:

@@ -1,8 +1,8 @@
 """What a commit is made of: files to add, to delete and to copy.
 
-Describing an addition reads no more than its first bytes; its content is read when it is sent, and must then
-still
-be what was described: a file is the range that it had, so one that grows in the meantime is sent as it was.
+Describing an addition reads next to nothing; its content is read when it is sent, and must then still be what was
+described: a file is the range that it had, so one that grows in the meantime is sent as it was. Additions are small,
+because a folder of 50,000 files is as many of them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class UploadInfo:
     sha256: bytes = field(repr=False)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class CommitOperationAdd:
     """Adds a file to a repository, or replaces it.
 
@@ -69,7 +69,7 @@ class CommitOperationAdd:
     _is_uploaded: bool = field(default=False, init=False, repr=False)
     _is_committed: bool = field(default=False, init=False, repr=False)
     _size: int = field(default=0, init=False, repr=False)
-    _sample: bytes = field(default=b"", init=False, repr=False)
+    _sample: bytes | None = field(default=None, init=False, repr=False)
     _sha256: str | None = field(default=None, init=False, repr=False)
     _blob_id: str | None = field(default=None, init=False, repr=False)
     _source: bytes | BinaryIO | FileRange = field(default=b"", init=False, repr=False)
@@ -80,8 +80,16 @@ class CommitOperationAdd:
             self.path_or_fileobj = str(Path(self.path_or_fileobj).expanduser())
         self._source = _source_of(self.path_or_fileobj)
         self._size = _size_of(self._source)
-        with self.as_file() as file:
-            self._sample = file.read(min(SAMPLE_BYTES, self._size))
+        if isinstance(self.path_or_fileobj, FileRange):
+            with self.as_file() as file:  # a file that is not the described one any more is told here
+                self._sample = file.read(min(SAMPLE_BYTES, self._size))
+
+    @classmethod
+    def of_stored(cls, path_in_repo: str, sha256: str, size: int) -> CommitOperationAdd:
+        """Return the addition of a large content that the Hub has already."""
+        addition = cls(path_in_repo, b"")
+        addition._upload_mode, addition._sha256, addition._size, addition._is_uploaded = "lfs", sha256, size, True
+        return addition
 
     def __repr__(self) -> str:
         return f"CommitOperationAdd(path_in_repo={self.path_in_repo!r}, size={self._size})"
@@ -99,7 +107,9 @@ class CommitOperationAdd:
     @property
     def sample(self) -> bytes:
         """The first 512 bytes, from which the Hub tells text from binary content."""
-        return self._sample
+        if self._sample is not None:
+            return self._sample
+        return b"".join(self.blocks(0, min(SAMPLE_BYTES, self._size)))
 
     @property
     def sha256(self) -> str:
@@ -149,7 +159,7 @@ class CommitOperationAdd:
     @property
     def upload_info(self) -> UploadInfo:
         """Size, sample and digest in one, as huggingface_hub has them."""
-        return UploadInfo(self._size, self._sample, bytes.fromhex(self.sha256))
+        return UploadInfo(self._size, self.sample, bytes.fromhex(self.sha256))
 
     @contextmanager
     def as_file(self) -> Iterator[IO[bytes]]:
@@ -224,6 +234,7 @@ class CommitOperationAdd:
 
     def release(self) -> None:
         """Forget the content, which the Hub has; what is needed for the commit stays."""
+        self._sample = b""
         self.path_or_fileobj = self._source = b""
 
     def _digest(self, digest: hashlib._Hash) -> str:
@@ -232,7 +243,7 @@ class CommitOperationAdd:
         return digest.hexdigest()
 
 
-@dataclass
+@dataclass(slots=True)
 class CommitOperationDelete:
     """Deletes a file, or a folder with all that is in it.
 

@@ -10,13 +10,15 @@ class Closed(str, Enum):
     """Why a part takes no further bytes, for ever."""
 
     FULL = "full"
-    """It was committed 16 times, holds 32 MiB or is a day old."""
+    """It was committed 16 times (3 times if large), holds 32 MiB or is a day old."""
     UNKNOWN = "unknown"
     """A commit with it had an unknown outcome: it may land late, so the path must hold those bytes and no others."""
     FOREIGN = "foreign"
     """The Hub's content at its path is not what was committed: somebody changed or removed it."""
     OWNER_GONE = "owner gone"
     """Its writer has ended and all of it is on the Hub."""
+    ENCODED = "encoded"
+    """The rows that follow cannot go on in its file: they have other columns."""
     REWRITTEN = "rewritten"
     """The local file no longer begins with what was committed."""
 

@@ -85,7 +85,10 @@ class Pusher:
         self.contents = Contents()
         if encoding is not None:
             self.contents = EncodedContents(encoding, ledger.directory / "sealed" / str(self.key))
-            self.rules = replace(self.rules, part_commits=encoding.part_commits, part_bytes=encoding.part_bytes)
+            commits = encoding.part_commits  # an encoding's own number, however large the part
+            self.rules = replace(
+                self.rules, part_commits=commits, large_commits=commits, part_bytes=encoding.part_bytes
+            )
         suspects = Suspects()
         self.outlet = Outlet(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock, suspects)
         self.outlet.budget = budget or self.outlet.budget
@@ -159,11 +162,11 @@ class Pusher:
         done = {source: stat for source, stat in survey.settled.items() if source not in left}
         if done:
             self.ledger.settle(self.key, done.items())
-        self.contents.tidy(self.ledger.parts(self.key), self.folder)
         if not self.keep_local:
             for source, size in survey.removable.items():
                 if source in left or not self.ledger.is_everywhere(source, size, self.clock()):
                     continue  # also where only another repo that the folder is pushed to lacks it
-                self.contents.release(self.folder / source)
+                self.contents.release(self.folder / source, size)
                 if remove_segment(self.folder / source, size):
                     self.ledger.forget(source)
+        self.contents.tidy(self.ledger.parts(self.key), self.folder)

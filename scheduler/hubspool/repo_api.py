@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from hubspool.errors import (
     ConflictError,
@@ -102,10 +102,8 @@ class RepoApi:
         namespace, _, name = check_repo_id(repo_id).rpartition("/")
         if kind == "space" and not space_sdk:
             raise HFValidationError("A Space needs an SDK.", hint="Pass space_sdk='gradio', 'docker' or 'static'.")
-        if visibility is None and private is not None:
-            visibility = "private" if private else "public"
         optional: dict[str, Any] = {
-            "visibility": visibility,
+            "visibility": _visibility(private, visibility),
             "resourceGroupId": resource_group_id,
             "region": region,
             "sdk": space_sdk,
@@ -198,6 +196,58 @@ class RepoApi:
             return False
         return True
 
+    def revision_exists(
+        self, repo_id: str, revision: str, *, repo_type: str | None = None, token: str | bool | None = None
+    ) -> bool:
+        """Return whether the repository has this branch, tag or commit."""
+        try:
+            self.repo_info(repo_id, revision=revision, repo_type=repo_type, token=token)
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            return False
+        return True
+
+    def auth_check(
+        self, repo_id: str, *, repo_type: str | None = None, token: str | bool | None = None, write: bool = False
+    ) -> None:
+        """Raise unless the token may read the repository, or with `write` write to it."""
+        url = f"{self._target(repo_id, repo_type).api_url}/auth-check"
+        self._client(token).request("GET", f"{url}/write" if write else url)
+
+    def update_repo_settings(
+        self,
+        repo_id: str,
+        *,
+        gated: Literal["auto", "manual", False] | None = None,
+        private: bool | None = None,
+        visibility: str | None = None,
+        token: str | bool | None = None,
+        repo_type: str | None = None,
+    ) -> None:
+        """Change who sees a repository; what is None stays as it is.
+
+        Args:
+            gated: ``auto`` or ``manual``: people have to ask for access; False: they need not.
+            private: Whether others cannot see it.
+            visibility: ``public``, ``private`` or ``protected``, in place of `private`.
+        """
+        if gated not in (None, "auto", "manual", False):
+            raise HFValidationError(f"gated is {gated!r}.", hint="Use 'auto', 'manual' or False.")
+        given = {"gated": gated, "visibility": _visibility(private, visibility)}
+        body = {key: value for key, value in given.items() if value is not None}
+        if not body:
+            raise HFValidationError("No setting to change was given.", hint="Pass gated, private or visibility.")
+        self._client(token).request("PUT", f"{self._target(repo_id, repo_type).api_url}/settings", json=body)
+
+    def move_repo(
+        self, from_id: str, to_id: str, *, repo_type: str | None = None, token: str | bool | None = None
+    ) -> None:
+        """Rename a repository, or give it to another account; the Hub leads the old name to the new one."""
+        for repo_id in (from_id, to_id):
+            if "/" not in check_repo_id(repo_id):
+                raise HFValidationError(f"{repo_id!r} has no namespace.", hint="Use 'user/name'.")
+        body = {"fromRepo": from_id, "toRepo": to_id, "type": check_repo_type(repo_type)}
+        self._client(token).request("POST", f"{self.endpoint}/api/repos/move", policy=UNLESS_APPLIED, json=body)
+
     def file_exists(
         self,
         repo_id: str,
@@ -283,18 +333,8 @@ class RepoApi:
             found += [parse_entry(entry) for entry in client.json("POST", url, form=form)]
         return found
 
-    def super_squash_history(
-        self,
-        repo_id: str,
-        *,
-        branch: str | None = None,
-        commit_message: str | None = None,
-        repo_type: str | None = None,
-        token: str | bool | None = None,
-    ) -> None:
-        """Replace a branch's history by one commit; there is no way back."""
-        target = self._target(repo_id, repo_type, branch)
-        message = commit_message or f"Squash the history of {target.revision}"
-        self._client(token).request(
-            "POST", target.route("super-squash"), policy=UNLESS_APPLIED, json={"message": message}
-        )
+
+def _visibility(private: bool | None, visibility: str | None) -> str | None:
+    if private is not None and visibility is not None:
+        raise HFValidationError("Both private and visibility were given.", hint="Pass one of them.")
+    return visibility if private is None else "private" if private else "public"

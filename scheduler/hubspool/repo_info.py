@@ -157,6 +157,25 @@ class GitCommitInfo:
 
 
 @dataclass(frozen=True)
+class GitRefInfo:
+    """A branch, tag or pull request and the commit that it names."""
+
+    name: str
+    ref: str
+    target_commit: str
+
+
+@dataclass(frozen=True)
+class GitRefs:
+    """The references of a repository; `pull_requests` is None where they were not asked for."""
+
+    branches: list[GitRefInfo]
+    converts: list[GitRefInfo]
+    tags: list[GitRefInfo]
+    pull_requests: list[GitRefInfo] | None = None
+
+
+@dataclass(frozen=True)
 class RepoSibling:
     """A file in the list that comes with a repository's description."""
 

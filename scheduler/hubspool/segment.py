@@ -1,9 +1,10 @@
 """Names of segments and of the parts cut from them: text, no I/O but for the host's own name.
 
 A segment is a local row file ``<name>-<UTC date>-<writer>-<seq>.jsonl`` with one writer. A part is a byte range of a
-segment under one path on the Hub, ``<segment stem>-p<NNNN>.jsonl``. The writer id is random per scheduler object, so
-names of two writers never meet, on one disk or on the Hub; its first four digits tell the host, so that a folder on a
-shared disk can be told apart from an orphan of this machine.
+segment under one path on the Hub, ``<segment stem>-p<NNNN>.jsonl``. Rows that are stored in another form there wait in
+``<segment stem>.<form>.jsonl`` and become ``<segment stem>-p<NNNN>.<form>``. The writer id is random per scheduler
+object, so names of two writers never meet, on one disk or on the Hub; its first four digits tell the host, so that a
+folder on a shared disk can be told apart from an orphan of this machine.
 """
 
 from __future__ import annotations
@@ -17,14 +18,21 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-#: The LFS rule that makes new parts, and nothing else, go through Xet from their first byte.
-PART_PATTERN = "*-p[0-9][0-9][0-9][0-9].jsonl"
-PART_RULE = f"{PART_PATTERN} filter=lfs diff=lfs merge=lfs -text"
 MAX_PARTS = 10_000
 
 _SEGMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<date>\d{8})-(?P<writer>[0-9a-f]{12})-(?P<seq>\d{5})\.jsonl"
+    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<date>\d{8})-(?P<writer>[0-9a-f]{12})-(?P<seq>\d{5})"
+    r"(?:\.(?P<form>[a-z0-9]+))?\.jsonl"
 )
+
+
+def part_rule(form: str = "") -> str:
+    """Return the LFS rule that makes new parts, and nothing else, go through Xet from their first byte."""
+    return f"*-p[0-9][0-9][0-9][0-9].{form or 'jsonl'} filter=lfs diff=lfs merge=lfs -text"
+
+
+#: Of parts that are stored as they wait.
+PART_RULE = part_rule()
 
 
 @cache
@@ -43,15 +51,17 @@ def new_writer_id() -> str:
 
 @dataclass(frozen=True)
 class SegmentName:
-    """The four fields of a segment's file name."""
+    """The fields of a segment's file name; an empty `form` stands for rows that are stored as they are."""
 
     name: str
     date: str
     writer: str
     seq: int
+    form: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}-{self.date}-{self.writer}-{self.seq:05d}.jsonl"
+        form = f".{self.form}" if self.form else ""
+        return f"{self.name}-{self.date}-{self.writer}-{self.seq:05d}{form}.jsonl"
 
     @classmethod
     def parse(cls, filename: str) -> SegmentName | None:
@@ -59,7 +69,7 @@ class SegmentName:
         match = _SEGMENT.fullmatch(filename)
         if match is None:
             return None
-        return cls(match["name"], match["date"], match["writer"], int(match["seq"]))
+        return cls(match["name"], match["date"], match["writer"], int(match["seq"]), match["form"] or "")
 
     @classmethod
     def of(cls, path: str) -> SegmentName:
@@ -79,8 +89,9 @@ class SegmentName:
 
 def part_path(source: str, number: int) -> str:
     """Return where part `number` of the segment at `source` (both relative paths) is stored."""
-    path = PurePosixPath(source)
-    return str(path.with_name(f"{path.stem}-p{number:04d}{path.suffix}"))
+    segment = SegmentName.of(source)
+    stem = str(replace(segment, form="")).removesuffix(".jsonl")
+    return str(PurePosixPath(source).with_name(f"{stem}-p{number:04d}.{segment.form or 'jsonl'}"))
 
 
 def versioned_path(source: str, number: int, folder_id: str) -> str:

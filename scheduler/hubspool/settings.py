@@ -6,14 +6,20 @@ app may change a variable while it runs.
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from hubspool.errors import HFValidationError, LocalTokenNotFoundError, SettingError
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _TRUE = frozenset({"1", "on", "yes", "true"})
@@ -102,7 +108,7 @@ class Token:
 
 
 def find_token(token: str | bool | None = None, settings: Settings | None = None) -> Token | None:
-    """Return the token to use: the argument, HF_TOKEN, the token file; in this order.
+    """Return the token to use: the argument, HF_TOKEN, the token file, the secret of a Colab notebook; in this order.
 
     Args:
         token: A token; True: one must be found; None: use one if there is one; False: use none.
@@ -130,9 +136,37 @@ def find_token(token: str | bool | None = None, settings: Settings | None = None
         raise HFValidationError(f"The token cannot be read from {source}: {type(error).__name__}.") from None
     if stored:
         return Token(stored, source)
+    if secret := _clean_token(_colab_secret(), "the Colab secret HF_TOKEN"):
+        return Token(secret, "the Colab secret HF_TOKEN")
     if token is True:
         raise LocalTokenNotFoundError("A token is needed, but there is none.")
     return None
+
+
+def process_rank(environ: Mapping[str, str] | None = None) -> int:
+    """Return this process's number in a distributed run (RANK of torchrun, else SLURM_PROCID); 0 where there is one.
+
+    Raises:
+        SettingError: The variable is no number.
+    """
+    env = os.environ if environ is None else environ
+    name = "RANK" if env.get("RANK") else "SLURM_PROCID"
+    value = env.get(name, "").strip() or "0"
+    if not value.isdecimal():
+        raise SettingError(f"{name} is {value!r}.", hint="Unset it, or set it to the number of this process, from 0.")
+    return int(value)
+
+
+@cache
+def _colab_secret() -> str | None:
+    """Return the secret HF_TOKEN of the Colab notebook that this is; asked for once, since the person is asked too."""
+    if "google.colab" not in sys.modules:  # the notebook's kernel loads it; looking for it elsewhere takes long
+        return None
+    try:
+        return str(import_module("google.colab.userdata").get("HF_TOKEN"))
+    except Exception as error:  # noqa: BLE001 - no such secret, no access, no answer: its classes exist only there
+        logger.info("The Colab secret HF_TOKEN cannot be used: %s", type(error).__name__)
+        return None
 
 
 def is_loopback(url: str) -> bool:

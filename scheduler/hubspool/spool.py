@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
@@ -43,6 +44,7 @@ class Spool:
     Args:
         folder: where the segments are; made if missing.
         name: first part of every segment's name; letters, digits, ``_``, ``-`` and ``.``.
+        form: what the rows become on the Hub ("parquet", …); empty where they are stored as they are.
         durability: "process": one `os.write` per row, a background fdatasync each second; "disk": fdatasync before
             `write` returns.
         max_bytes: a write that would take the spool's files beyond this raises `SpoolFull`; bytes.
@@ -55,6 +57,7 @@ class Spool:
         folder: str | Path,
         *,
         name: str = "train",
+        form: str = "",
         durability: Durability = "process",
         max_bytes: int = 10 * 1024**3,
         roll_bytes: int = ROLL_BYTES,
@@ -69,7 +72,7 @@ class Spool:
         self.roll_bytes = roll_bytes
         self._lock = threading.Lock()
         # All below is written under _lock.
-        self._name = SegmentName(name, _utc_date(), new_writer_id(), -1)
+        self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, form)
         if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
             raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
         self._fd: int | None = None
@@ -151,7 +154,7 @@ class Spool:
         self._syncing = threading.Lock()
         self._fd = self._sync_fd = None
         self._limit = _NO_SEGMENT
-        self._name = SegmentName(self._name.name, _utc_date(), new_writer_id(), -1)
+        self._name = replace(self._name, date=_utc_date(), writer=new_writer_id(), seq=-1)
         self._size = self._synced_size = 0
         self._rows = {}
         self._count = 0

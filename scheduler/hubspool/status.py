@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from enum import Enum
 
 
@@ -44,6 +44,7 @@ class SchedulerStatus:
         repo_url: address of the repo as a person opens it, or None while it is not known.
         commits_in_repo: commits that this scheduler made since it started.
         set_aside: files that the Hub refused or that could not be read, with the reason (path → reason).
+        recent_commits: the last 30 commits of this scheduler since it started, oldest first.
     """
 
     state: State
@@ -59,6 +60,7 @@ class SchedulerStatus:
     repo_url: str | None
     commits_in_repo: int
     set_aside: dict[str, str]
+    recent_commits: tuple[CommitEvent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,16 @@ class CommitPlan:
         bytes_total: content at those paths.
         bytes_new: of it, what no earlier commit holds.
         rows_new: lines among the new bytes.
+        new: the new bytes themselves: file in the folder, and where in it they begin and end.
+        parent: the commit that the paths without a spool's part replace content of; None while none is known.
     """
 
     paths: tuple[str, ...]
     bytes_total: int
     bytes_new: int
     rows_new: int
+    new: tuple[tuple[str, int, int], ...] = ()
+    parent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +93,14 @@ class CommitEvent:
         paths: paths in the repo.
         bytes_new: content that no earlier commit holds.
         rows_new: lines in it.
+        at: when it was seen to have landed, UTC.
     """
 
     oid: str
     paths: tuple[str, ...]
     bytes_new: int
     rows_new: int
+    at: datetime = field(default_factory=lambda: datetime.now(timezone.utc), compare=False)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 
 from hubspool import lines, plan
 from hubspool.digest import Digest, Relation, digests, has_content, relate
-from hubspool.errors import HubspoolError
+from hubspool.encoding import Contents
+from hubspool.errors import HubspoolError, LocalFileError
 from hubspool.hub_files import AskedOnce, HubFile, HubReader, Suspects
 from hubspool.lines import Kind
 from hubspool.part import Closed, Part
 from hubspool.plan import Naming, OnExisting, Rules, Upload
+from hubspool.records import begins_record
 from hubspool.scan import Owner, Snapshot, Stat, owner_of, scan
 from hubspool.segment import SegmentName
 
@@ -72,9 +75,11 @@ class Surveyor:
     rest_seconds: float
     progress: Callable[[], None]
     suspects: Suspects
+    contents: Contents = field(default_factory=Contents)
     clock: Callable[[], float] = time.time
     _kinds: dict[str, Kind] = field(default_factory=dict)
     _seen: dict[str, tuple[Stat, float]] = field(default_factory=dict)
+    _paced: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def look(self, settled: dict[str, Stat]) -> Snapshot:
         """Return what is not settled; the lock is held only while lengths are fixed."""
@@ -101,16 +106,8 @@ class Surveyor:
         for source, stat in sorted(snapshot.changed.items()):
             self._attempt(survey, source, self._file, stat, known.get(source, []), hub, final, snapshot.taken_ns)
         for source, stat in sorted(snapshot.segments.items()):
-            self._attempt(
-                survey,
-                source,
-                self._segment,
-                stat,
-                known.get(source, []),
-                hub,
-                settled.get(source),
-                snapshot.taken_ns,
-            )
+            look = (stat, known.get(source, []), hub, settled.get(source), snapshot.taken_ns)
+            self._attempt(survey, source, self._segment, *look)
         return survey
 
     def _questions(self, snapshot: Snapshot, known: dict[str, list[Part]]) -> list[str]:
@@ -130,6 +127,8 @@ class Surveyor:
         self.progress()
         try:
             look(survey, source, *args)
+        except LocalFileError as error:
+            survey.set_aside[source] = str(error)
         except HubspoolError:
             raise  # a request failed, which is no fault of the file's; many of these are OSErrors too
         except FileNotFoundError:
@@ -148,6 +147,8 @@ class Surveyor:
         taken_ns: int,
     ) -> None:
         path = self.folder / source
+        if SegmentName.of(source).form != self.contents.form:
+            return  # of another scheduler, which knows how its rows are stored
         owner = owner_of(path, stat, taken_ns)
         if owner is Owner.ALIVE and not SegmentName.of(source).is_of_this_host:
             survey.waiting += stat.size - plan.position_of(parts)
@@ -175,6 +176,7 @@ class Surveyor:
             ends = lines.cuts(path, begin, stop, self.rules.part_bytes, first)
             ranges.extend(zip((begin, *ends), ends, strict=False))
             first = self.rules.part_bytes
+        parts = self._without_unable(survey, path, parts, ranges, now)
         for upload in plan.plan_segment(source, parts, ranges, self.naming, now, self.rules):
             digest = self._digest(path, upload)[-1]
             if upload.is_repeat and digest.sha256 != upload.part.sending_sha256:
@@ -201,6 +203,19 @@ class Surveyor:
         )
         return [*parts[:-1], closed]
 
+    def _without_unable(
+        self, survey: Survey, path: Path, parts: list[Part], ranges: list[tuple[int, int]], now: float
+    ) -> list[Part]:
+        """Close the open part when its encoding cannot take the rows that follow it."""
+        last = plan.open_part(parts, now, self.rules)
+        if last is None or last.content_id is None or not ranges or ranges[0][0] != last.end:
+            return parts
+        end = ranges[0][1]
+        if self.contents.can_grow(path, last, end, digests(path, last.start, [end])[0]):
+            return parts
+        survey.parts.append(replace(last, closed=Closed.ENCODED))
+        return [*parts[:-1], survey.parts[-1]]
+
     def _recover(self, source: str, stat: Stat, hub: HubReader, now: float) -> list[Part]:
         """Find the parts of a segment that the ledger does not know: it is new, or the ledger was lost."""
         found: list[HubFile] = []
@@ -212,9 +227,12 @@ class Surveyor:
                 break
         if not found:
             return []
-        listed = [(file.path, file.size, file.content_id) for file in found]
+        held = {file.path: self.contents.held(source, file, hub) for file in found}
+        listed = [(file.path, span[1], file.content_id) for file in found if (span := held[file.path])]
         damaged = lines.damaged_lines(self.folder / source, 0, stat.size)
-        return plan.recovered_parts(source, listed, damaged, self.naming, now, stat.size)
+        parts = plan.recovered_parts(source, listed, damaged, self.naming, now, stat.size)
+        starts = {path: span[0] for path, span in held.items() if span}
+        return list(takewhile(lambda part: starts[part.path] in (None, part.start), parts))
 
     def _file(
         self,
@@ -274,6 +292,9 @@ class Surveyor:
         if decision.refused:
             survey.set_aside[source] = decision.refused
             return
+        if decision.upload is not None and kind is Kind.RECORDS and not self._is_due(decision.upload, final):
+            survey.waiting += stat.size - decision.upload.part.end
+            return
         if decision.upload is not None:
             survey.kinds[source] = kind
             self._add(survey, decision.upload, self._digest(path, decision.upload)[-1])
@@ -294,7 +315,7 @@ class Surveyor:
     ) -> tuple[list[Part], Relation, str | None]:
         """Compare the file with what stands at `candidate`, and take as acknowledged what both have."""
         remote = hub.files([candidate]).get(candidate)
-        relation = relate(path, end, remote, lambda length: hub.head_of(candidate, length), _COMPARE_LIMIT)
+        relation = relate(path, end, remote, lambda length: hub.read(candidate, 0, length), _COMPARE_LIMIT)
         longer = relation is Relation.HUB_EXTENDS and kind.is_lines
         if remote is None or not (longer or relation in (Relation.EQUAL, Relation.LOCAL_EXTENDS)):
             return parts, relation, remote.content_id if remote else None
@@ -347,12 +368,24 @@ class Surveyor:
             since = self.clock()
             self._seen[source] = (stat, since)
         last = parts[-1].end if parts and parts[-1].end <= stat.size else 0
-        begin = last if kind is not Kind.TABLE and _ends_line(self.folder / source, last) else 0
+        begin = last if _ends_unit(self.folder / source, kind, last) else 0
         end = lines.cut(self.folder / source, kind, begin, stat.size)
         rests = final or self.clock() - since >= self.rest_seconds
         if end < stat.size and rests and lines.tail_is_complete(self.folder / source, kind, end, stat.size):
             end = stat.size
         return max(end, last if begin else 0), rests and not final
+
+    def _is_due(self, upload: Upload, final: bool) -> bool:
+        """Whether a record file is sent now, or gathers more first.
+
+        The first look of this object knows of no earlier push: what the last process left goes at once.
+        """
+        part = upload.part
+        size, since = self._paced.get(part.source, (-1, 0.0))
+        if size != part.end:
+            since = self.clock() if part.source in self._paced else 0.0
+            self._paced[part.source] = (part.end, since)
+        return final or plan.is_due(part.end, upload.new_bytes, self.clock() - since, self.rules)
 
     def _digest(self, path: Path, upload: Upload) -> list[Digest]:
         return digests(path, upload.part.start, [upload.end], upload.part.head)
@@ -368,10 +401,15 @@ def _has_gaps(parts: list[Part]) -> bool:
     return starts != [0, *(part.end for part in parts)][: len(starts)]
 
 
-def _ends_line(path: Path, position: int) -> bool:
-    """Whether `position` is the end of a line; a tail without a newline may have been sent when the writer rested."""
-    if position == 0:
+def _ends_unit(path: Path, kind: Kind, position: int) -> bool:
+    """Whether a cut may be looked for from `position` on.
+
+    A tail without a newline may have been sent when the writer rested; a table's quotes are counted from its start.
+    """
+    if position == 0 or kind is Kind.TABLE:
         return False
+    if kind is Kind.RECORDS:
+        return begins_record(path, position)
     with path.open("rb") as file:
         file.seek(position - 1)
         return file.read(1) == b"\n"

@@ -94,6 +94,8 @@ def check_path_in_repo(path: object, *, folder_allowed: bool = False) -> str:
         raise _bad_path(path, "'..' leaves the repository")
     if "" in parts or "." in parts:
         raise _bad_path(path, "it has an empty part or a '.'" if folder_allowed else "it does not name a file")
+    if len(parts) > 100 or any(len(part) > 255 for part in parts):
+        raise _bad_path(path, "it has more than 100 folders, or a name of more than 255 letters")
     for part in parts:
         if part.lower() in FORBIDDEN_FOLDERS:
             raise _bad_path(path, f"{part}/ is not for data")

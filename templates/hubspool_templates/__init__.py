@@ -2,6 +2,42 @@
 
 from __future__ import annotations
 
-from hubspool_templates.jsonl import JsonlScheduler, read_rows
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["JsonlScheduler", "read_rows"]
+from hubspool_templates.jsonl import JsonlScheduler, read_rows
+from hubspool_templates.parquet import ParquetScheduler
+from hubspool_templates.summary_writer import HubSummaryWriter
+from hubspool_templates.training_logs import TrainingLogs
+from hubspool_templates.zip_archive import ZipScheduler
+
+if TYPE_CHECKING:
+    from hubspool_templates.chat import ChatLogger
+    from hubspool_templates.flagging import HubFlaggingCallback
+    from hubspool_templates.panel import status_panel
+
+__all__ = [
+    "ChatLogger",
+    "HubFlaggingCallback",
+    "HubSummaryWriter",
+    "JsonlScheduler",
+    "ParquetScheduler",
+    "TrainingLogs",
+    "ZipScheduler",
+    "read_rows",
+    "status_panel",
+]
+
+#: Parts of a Gradio page: gradio loads when one of them is first used.
+_GRADIO = {"ChatLogger": "chat", "HubFlaggingCallback": "flagging", "status_panel": "panel"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _GRADIO:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_GRADIO[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise ImportError(f'{name} needs gradio: pip install "hubspool[gradio]"') from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from pathlib import PurePath
@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from hubspool.errors import HFValidationError
+from hubspool_templates.schema import MAX_SHAPES, Schema, as_text, shape_of
 
 logger = logging.getLogger(__name__)
 
@@ -24,23 +25,31 @@ _OPTIONS = (
     | orjson.OPT_PASSTHROUGH_DATACLASS
 )
 _INT64 = range(-(2**63), 2**63)
-_MEDIA_HINT = "Write it as a file into the folder of a CommitScheduler, and store its name here."
+_MEDIA_HINT = (
+    "ParquetScheduler stores bytes, images, audio and video in their rows; or write it as a file into the folder of a"
+    " CommitScheduler, and store its name here."
+)
 _INDEX = re.compile(r"\[\d+\]")
-_HARMLESS = frozenset({str, bool, type(None)})
 
 
 class RowEncoder:
-    """Turns rows into JSON lines.
+    """Turns rows into JSON lines, and keeps each column in them readable: never text beside numbers.
+
+    Once a column has met both, its numbers and bools are stored as text (see `Schema`). The lines before belong into
+    another file than the ones after: `widenings` has then grown.
 
     None stays null; bool, 64-bit int, float, str, dict and list stay what they are; tuple → list; NaN and ±inf → null,
     with one warning per key; datetime → ISO 8601 (naive: read as UTC, with one warning); Decimal, UUID, Path → str;
     Enum → its value; numpy scalar → Python value, array → list. Everything else is refused.
 
-    Thread-safety: may be used by several threads; a warning may then come twice.
+    Thread-safety: one thread at a time.
     """
 
     def __init__(self) -> None:
+        self.schema = Schema()
+        self.widenings = 0
         self._warned: set[str] = set()
+        self._has_text: dict[object, bool] = {}  # shape → whether such a row needs `as_text`
 
     def encode(self, row: Mapping[str, Any]) -> bytes:
         """Return `row` as one line of JSON, with its newline.
@@ -59,9 +68,26 @@ class RowEncoder:
             line = orjson.dumps(row, self._convert, _OPTIONS)
         except (TypeError, ValueError, RecursionError) as error:
             raise self._refusal(row, error) from None
-        if not _is_plain(row.values()):
+        shape = shape_of(row)
+        if shape is None:
             self._look_closer(row)
-        return line
+            shape = shape_of(orjson.loads(line))
+        needs_text = self._has_text.get(shape)
+        if needs_text is None:
+            needs_text = self._meet(shape, orjson.loads(line))
+        return orjson.dumps(as_text(orjson.loads(line), self.schema, _text), None, _OPTIONS) if needs_text else line
+
+    def _meet(self, shape: object, row: dict[str, Any]) -> bool:
+        """Merge a row of a new shape into the schema; returns whether it holds numbers in a column of text."""
+        widened: list[str] = []
+        self.schema = self.schema.merge(Schema.of_row(row), widened)
+        if widened:
+            self.widenings += 1
+            logger.warning("%s: numbers and text in one column; from now on it is text", ", ".join(widened))
+        if widened or len(self._has_text) >= MAX_SHAPES:
+            self._has_text.clear()
+        self._has_text[shape] = as_text(row, self.schema, _text) != row
+        return self._has_text[shape]
 
     def _convert(self, value: Any) -> object:
         """Called by orjson for what it does not know."""
@@ -69,7 +95,8 @@ class RowEncoder:
             if value.tzinfo is None:
                 self._warn("naive", "a datetime without a time zone is stored as UTC; pass an aware one")
                 value = value.replace(tzinfo=timezone.utc)
-            return value.isoformat()
+            # Always with the fraction: readers turn text that is a date in whole seconds into timestamps.
+            return value.isoformat(timespec="microseconds")
         if isinstance(value, (date, time)):
             return value.isoformat()
         if isinstance(value, Decimal | PurePath):
@@ -113,28 +140,8 @@ class RowEncoder:
             logger.warning("%s", message)
 
 
-def _is_plain(values: Iterable[Any]) -> bool:
-    """Whether all values are such as JSON and a 64-bit column hold as they are; False asks for a closer look.
-
-    Cheap on purpose: each appended row goes through it (a regular expression over the encoded row took 20 times the
-    time of the encoding).
-    """
-    for value in values:
-        kind = type(value)
-        if kind in _HARMLESS:
-            continue
-        if kind is int:
-            if not -(2**63) <= value < 2**63:
-                return False
-        elif kind is float:
-            if value - value != 0:  # NaN or infinite
-                return False
-        elif kind is dict:
-            if not _is_plain(value.values()):
-                return False
-        elif kind is not list or not _is_plain(value):
-            return False
-    return True
+def _text(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _walk(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

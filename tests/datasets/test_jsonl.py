@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,51 +23,7 @@ from hubspool_templates import JsonlScheduler, read_rows
 
 REPO = "local/votes"
 SECONDS = 60
-LOAD = """
-import json, sys, datasets
-loaded = datasets.load_dataset(sys.argv[1])
-print(json.dumps({name: [dict(row) for row in split] for name, split in loaded.items()}))
-"""
-
 Make = Callable[..., JsonlScheduler]
-
-
-@pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
-    made: list[JsonlScheduler] = []
-
-    def build(repo_id: str = REPO, folder: str = "folder", **options: Any) -> JsonlScheduler:
-        made.append(JsonlScheduler(repo_id, tmp_path / folder, **{"every": 600, "hf_api": hub_api, **options}))
-        made[-1].last_future.exception(SECONDS)
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
-
-
-@pytest.fixture
-def load(local_hub: LocalHub, tmp_path: Path) -> Callable[..., dict[str, list[dict[str, Any]]]]:
-    """`datasets.load_dataset(repo)` in a process of its own: split → rows."""
-
-    def read(repo_id: str = REPO) -> dict[str, list[dict[str, Any]]]:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HF_ENDPOINT": local_hub.endpoint,
-            "HF_TOKEN": local_hub.token,
-            "HF_HOME": str(tmp_path / "reader"),
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        }
-        command = [sys.executable, "-c", LOAD, repo_id]
-        done = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        found: dict[str, list[dict[str, Any]]] = json.loads(done.stdout.splitlines()[-1])
-        return found
-
-    return read
 
 
 @pytest.fixture

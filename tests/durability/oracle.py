@@ -20,6 +20,7 @@ from hubspool.repo_info import RepoFile
 from hubspool.segment import SegmentName
 from hubspool.target import Target
 from hubspool_templates import JsonlScheduler
+from hubspool_templates.row_scheduler import RowScheduler
 
 REPO = "local/rows"
 SECONDS = 90
@@ -81,17 +82,26 @@ def torn_tails(folder: Path) -> int:
     return torn
 
 
-def judge(hub: LocalHub, folder: Path, records: Path, *, repo: str = REPO, start: bool = True) -> Verdict:
+def judge(
+    hub: LocalHub,
+    folder: Path,
+    records: Path,
+    *,
+    repo: str = REPO,
+    start: bool = True,
+    kind: type[RowScheduler] = JsonlScheduler,
+) -> Verdict:
     """Stop the faults, start once more, wait until nothing is pending, read the branch and all of its history.
 
     Args:
         start: False leaves the folder alone and only reads the Hub.
+        kind: of the scheduler that the folder is of.
     """
     hub.faults.clear()
     verdict = Verdict(torn_tails=torn_tails(folder) if folder.exists() else 0)
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     if start:
-        _start_once_more(api, folder, records, repo, verdict)
+        _start_once_more(kind, api, folder, records, repo, verdict)
     issued, acknowledged = recorded(records, "issued"), recorded(records, "acknowledged")
     verdict.acknowledged = len(acknowledged)
     head: Counter[str] = Counter()
@@ -110,9 +120,11 @@ def judge(hub: LocalHub, folder: Path, records: Path, *, repo: str = REPO, start
     return verdict
 
 
-def _start_once_more(api: HfApi, folder: Path, records: Path, repo: str, verdict: Verdict) -> None:
+def _start_once_more(
+    kind: type[RowScheduler], api: HfApi, folder: Path, records: Path, repo: str, verdict: Verdict
+) -> None:
     threads = set(threading.enumerate())
-    scheduler = JsonlScheduler(repo, folder, every=600, hf_api=api, handle_signals=False)
+    scheduler = kind(repo, folder, every=600, hf_api=api, handle_signals=False)
     fresh = Producer(scheduler.append, records)
     try:
         fresh.put()
@@ -128,7 +140,7 @@ def _start_once_more(api: HfApi, folder: Path, records: Path, repo: str, verdict
             verdict.left.append(f"{name}={getattr(status, name)}")
     ours = {thread for thread in set(threading.enumerate()) - threads if _is_of_a_scheduler(thread)}
     for thread in ours:
-        thread.join(5)  # one that has just been told to end may still be on its last lines
+        thread.join(30)  # one that has just been told to end may still be on its last lines, a sync among them
     verdict.left += [f"thread {thread.name}" for thread in ours if thread.is_alive()]
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -158,7 +170,7 @@ def _versions(api: HfApi, repo: str, verdict: Verdict) -> Iterator[Counter[str]]
     for commit in reversed(api.list_repo_commits(repo, repo_type="dataset")):
         rows: Counter[str] = Counter()
         for entry in api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit.commit_id):
-            if not isinstance(entry, RepoFile) or not entry.path.endswith(".jsonl"):
+            if not isinstance(entry, RepoFile) or not entry.path.endswith((".jsonl", ".parquet")):
                 continue
             key = (entry.path, entry.content_id)
             if key not in read:
@@ -171,7 +183,7 @@ def _rows(api: HfApi, repo: str, revision: str, path: str, verdict: Verdict) -> 
     target = Target.of(api.endpoint, repo, "dataset", revision)
     content = api._client().request("GET", target.file_url(path)).content
     found = []
-    for line in content.splitlines():
+    for line in _lines(content) if path.endswith(".parquet") else content.splitlines():
         row = _parse(line)
         if row is None:
             verdict.unparsed.append(f"{path}@{revision[:8]}: {line[:60]!r}")
@@ -180,6 +192,18 @@ def _rows(api: HfApi, repo: str, revision: str, path: str, verdict: Verdict) -> 
         else:
             found.append(str(row["id"]))
     return found
+
+
+def _lines(content: bytes) -> Iterator[bytes]:
+    """Yield the rows of a Parquet file as JSON."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    try:
+        yield from map(orjson.dumps, pq.read_table(io.BytesIO(content)).to_pylist())
+    except ValueError as error:
+        yield str(error).encode()
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from producer import Producer
 
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
-from hubspool_templates import JsonlScheduler
+from hubspool_templates.row_scheduler import RowScheduler
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Place:
 class InProcess:
     """A scheduler of this process with a producer."""
 
-    scheduler: JsonlScheduler
+    scheduler: RowScheduler
     producer: Producer
 
 

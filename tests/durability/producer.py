@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from hubspool import CommitScheduler, HfApi
-from hubspool_templates import JsonlScheduler
+from hubspool_templates import JsonlScheduler, ParquetScheduler
+from hubspool_templates.row_scheduler import RowScheduler
 
+KINDS: dict[str, type[RowScheduler]] = {"jsonl": JsonlScheduler, "parquet": ParquetScheduler}
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
@@ -86,7 +88,7 @@ def build(args: argparse.Namespace) -> tuple[CommitScheduler, Callable[[dict[str
     if args.mode == "files":
         files = CommitScheduler(repo_id=args.repo, repo_type="dataset", folder_path=args.folder, **options)
         return files, write_to_file(files)
-    rows = JsonlScheduler(args.repo, args.folder, **options)
+    rows = KINDS[args.mode](args.repo, args.folder, **options)
     rows.spool.roll_bytes = args.roll_bytes
     return rows, rows.append
 
@@ -99,7 +101,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repo", default="local/rows")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--records", type=Path, required=True)
-    parser.add_argument("--mode", choices=("jsonl", "files"), default="jsonl")
+    parser.add_argument("--mode", choices=(*KINDS, "files"), default="jsonl")
     parser.add_argument("--every", type=float, default=600)
     parser.add_argument("--exit-budget", type=float, default=8)
     parser.add_argument("--size", type=int, default=400)

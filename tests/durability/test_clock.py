@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import time
+from pathlib import Path
 
 import pytest
+from oracle import judge
 from place import Place, Start
+from processes import Process
 
 from hubspool.local_hub import Fault
 
@@ -47,18 +51,39 @@ def test_jumps_of_the_clock(place: Place, start: Start, jumps: tuple[int, ...]) 
     place.judge().check()
 
 
-@pytest.mark.parametrize("route", ["commit", "preupload", "commits"])
-def test_a_process_that_stood_still_in_a_push(place: Place, start: Start, route: str) -> None:
-    """Others have sent its rows meanwhile, or could not; when it goes on, nothing is doubled."""
-    process = start(rows=3, more=3, leave="wait", every=0.02)
-    process.wait_line("ready")
-    place.hub.faults.add(Fault(route=route, delay=math.inf))
-    process.signal(signal.SIGTERM)
-    assert place.hub.faults.wait_for_hits()
-    process.signal(signal.SIGSTOP)
+@pytest.mark.timeout(240)
+def test_processes_that_stood_still_for_a_minute(place: Place, start: Start) -> None:
+    """In a push, whose answer the Hub meanwhile gave up on, and between two writes; others go on in their folders.
+
+    A minute is longer than a request may be silent, than the budget of the exit that some of them were in, and than
+    what is given to a read that may be stale.
+    """
+    folders = {route: place.root / route for route in ("commit", "preupload", "commits")}
+    still: list[Process] = []
+    for number, (route, folder) in enumerate(folders.items(), start=1):
+        still.append(start(rows=3, more=3, leave="wait", folder=folder))
+        still[-1].wait_line("ready")
+        place.hub.faults.add(Fault(route=route, delay=math.inf))
+        still[-1].signal(signal.SIGTERM)
+        assert place.hub.faults.wait_for_hits(number)
+        still[-1].signal(signal.SIGSTOP)
+    folders["writing"] = place.root / "writing"
+    still.append(start(rows=2, rounds=0, no_flush=True, pause=0.01, every=0.01, folder=folders["writing"]))
+    still[-1].wait_line("round")
+    still[-1].signal(signal.SIGSTOP)
+    began = time.monotonic()
     place.hub.faults.clear()
-    other = start(rows=3, leave="os-exit", no_flush=True)
-    other.wait()
-    process.signal(signal.SIGCONT)
-    assert process.wait() == -signal.SIGTERM
-    place.judge().check()
+    others = [start(rows=3, leave="os-exit", flush_timeout=20, folder=folder) for folder in folders.values()]
+    for other in others:
+        other.wait()
+    for process in still:
+        assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    time.sleep(61 - (time.monotonic() - began))  # the minute is the fault, not an order of events
+    for process in still:
+        process.signal(signal.SIGCONT)
+    still[-1].signal(signal.SIGTERM)
+    for process in still:
+        assert process.wait() == -signal.SIGTERM, process.errors()
+    for folder in folders.values():
+        verdict = judge(place.hub, folder, place.records)
+    verdict.check()

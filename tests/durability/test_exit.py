@@ -53,6 +53,7 @@ def test_a_way_out(place: Place, start: Start, way: str, code: int, flushed: boo
         (signal.SIGQUIT, False),
         (signal.SIGKILL, False),
     ],
+    ids=["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGKILL"],
 )
 def test_a_signal(place: Place, start: Start, number: signal.Signals, flushed: bool) -> None:
     process = start(rows=3, more=PENDING, leave="wait")
@@ -77,7 +78,7 @@ def test_a_second_sigterm_does_not_end_the_flush(place: Place, start: Start) -> 
 
 
 def test_ctrl_c_during_the_flush_ends_it_and_loses_nothing(place: Place, start: Start) -> None:
-    process = start(rows=3, more=PENDING, leave="wait", exit_budget=40)
+    process = start(rows=3, more=PENDING, leave="wait", exit_budget=5)
     process.wait_line("ready")
     place.hub.faults.add(Fault(route="commit", delay=math.inf))
     process.signal(signal.SIGTERM)

@@ -1,22 +1,75 @@
-"""Leaving and forking under the oldest and the newest Python that are on this machine.
+"""Some of every kind of test under the oldest and the newest Python that are on this machine.
 
-An environment for each is made once, in $HUBSPOOL_TEST_VENVS where that is set.
+`make durability-pythons` runs all of them there. An environment for each is made once, in $HUBSPOOL_TEST_VENVS where
+that is set.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from place import Place, Start
-from test_fork import BEGIN, FORKS
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+CHOSEN = {
+    "kills": [
+        "test_models.py::test_kill9_at_random_times[400]",
+        "test_exit.py::test_a_signal[SIGKILL]",
+    ],
+    "exits": [
+        *(f"test_exit.py::test_a_way_out[{way}]" for way in ("return-0-True", "stop-0-True", "sys-exit-3-True")),
+        "test_exit.py::test_a_way_out[exception-1-True]",
+        "test_exit.py::test_a_signal[SIGTERM]",
+        "test_exit.py::test_a_signal[SIGINT]",
+        "test_exit.py::test_sigterm_during_atexit_does_not_end_the_flush",
+        "test_exit.py::test_sigterm_while_the_hub_is_unwell_ends_the_process_and_loses_nothing[xet-silent]",
+    ],
+    "fork, spawn, forkserver": [
+        *(f"test_fork.py::test_fork[{way}]" for way in ("rows queued", "threads appending", "multiprocessing")),
+        *(f"test_fork.py::test_a_child_that_is_no_copy[{way}]" for way in ("spawn", "forkserver")),
+        "test_fork.py::test_fork_in_the_middle_of_a_push[commit-parent is killed]",
+    ],
+    "lost answers": [
+        "test_lost_answers.py::test_a_wrong_answer[reset]",
+        "test_lost_answers.py::test_a_wrong_answer_to_the_very_first_commit[200 html]",
+        "test_lost_answers.py::test_a_commit_that_lands_after_the_path_could_have_grown[504-after a kill]",
+        "test_lost_answers.py::test_user_files_survive_a_lost_and_a_late_answer",
+    ],
+    "outage": [
+        "test_outages.py::test_a_route_that_fails_twice[commit-reset]",
+        "test_outages.py::test_an_lfs_route_that_fails_twice[lfs-put-500]",
+        "test_outages.py::test_ten_thousand_rows_while_the_hub_is_down",
+        "test_outages.py::test_a_refusal_that_is_mended[token revoked]",
+    ],
+    "disk full": [
+        "test_disk.py::test_a_full_disk[20000]",
+        "test_disk.py::test_a_short_write_is_finished_or_taken_back[3000]",
+    ],
+    "adoption, replicas": [
+        "test_replicas.py::test_many_processes_begin_at_once_on_a_fresh_folder",
+        "test_replicas.py::test_replicas[409]",
+    ],
+    "recovery": [
+        "test_recovery.py::test_a_tail_that_was_never_acknowledged[torn]",
+        "test_recovery.py::test_three_crashes_in_the_recovery[calls0]",
+    ],
+    "damaged ledger": [
+        "test_recovery.py::test_a_ledger_that_is_lost[garbage_ledger]",
+        "test_recovery.py::test_a_ledger_that_is_lost[future_ledger]",
+        "test_recovery.py::test_a_ledger_that_is_older_than_the_hub",
+    ],
+    "clock, repo": [
+        "test_clock.py::test_jumps_of_the_clock[(86400,)]",
+        "test_repo_changes.py::test_rows_go_on_arriving_in_a_repo_that_was_renamed[jsonl]",
+    ],
+}
 
 
 def interpreter(version: str) -> str | None:
@@ -36,57 +89,32 @@ VERSIONS = [
 ]
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
-def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    version = str(request.param)
+def environment(version: str, folder: Path) -> Path:
+    """Return the Python of an environment that has what these tests import."""
     base = interpreter(version)
     assert base is not None
-    kept = os.environ.get("HUBSPOOL_TEST_VENVS")
-    folder = (Path(kept) if kept else tmp_path_factory.mktemp("venvs")) / f"py{version}"
     made = folder / "bin" / "python"
     if not (folder / "complete").exists():
         subprocess.run([base, "-m", "venv", "--clear", str(folder)], check=True, timeout=100)
-        install = [
-            str(made),
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "-c",
-            "constraints.txt",
-            "-e",
-            ".",
-        ]
-        subprocess.run(install, cwd=ROOT, check=True, timeout=300)
+        pip = [made, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt"]
+        wanted = ["-e", ".[local-hub]", "pytest", "pytest-timeout", "pytest-xdist"]
+        subprocess.run([*pip, *wanted], cwd=ROOT, check=True, timeout=300)
         (folder / "complete").touch()
     return made
 
 
 @pytest.mark.timeout(500)
-@pytest.mark.parametrize("way", ["return", "sys-exit", "exception", "stop"])
-def test_a_way_out(place: Place, start: Start, python: Path, way: str) -> None:
-    process = start(python=python, rows=3, more=20, leave=way)
-    code = {"return": 0, "sys-exit": 3, "exception": 1, "stop": 0}[way]
-    assert process.wait() == code, process.errors()
-    assert place.judge(start=False).on_hub == 23
-    place.judge().check()
-
-
-def test_sigterm(place: Place, start: Start, python: Path) -> None:
-    process = start(python=python, rows=3, more=20, leave="wait")
-    process.wait_line("ready")
-    process.signal(signal.SIGTERM)
-    assert process.wait() == -signal.SIGTERM, process.errors()
-    assert place.judge(start=False).on_hub == 23
-    place.judge().check()
-
-
-@pytest.mark.parametrize(
-    "code", [FORKS["rows queued"], FORKS["threads appending"], FORKS["multiprocessing"]], ids=["rows", "threads", "mp"]
-)
-def test_fork(place: Place, start: Start, python: Path, code: str) -> None:
-    process = start([python, "-c", BEGIN + code, place.hub.endpoint, place.folder, place.records])
-    assert process.wait(90) == 0, process.errors()
-    assert "child flushed" in process.lines
-    place.judge().check()
+@pytest.mark.parametrize("version", VERSIONS)
+def test_some_of_every_kind(version: str, tmp_path: Path) -> None:
+    python = environment(version, Path(os.environ.get("HUBSPOOL_TEST_VENVS", tmp_path)) / f"py{version}")
+    chosen = [str(HERE / test) for tests in CHOSEN.values() for test in tests]
+    command = [python, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}"]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [*command, *chosen], cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+    assert f"-- Python {version}." in done.stdout
+    passed = re.search(r"= (\d+) passed in ", done.stdout)  # and none skipped
+    assert passed is not None, done.stdout[-8000:]
+    assert int(passed[1]) >= len(chosen)

@@ -37,6 +37,7 @@ def test_replicas(place: Place, start: Start, fault: Fault) -> None:
     assert verdict.on_hub == REPLICAS * 10 + 1
 
 
+@pytest.mark.timeout(300)  # the judge reads each of its many commits
 def test_processes_that_share_a_folder_under_random_kills(place: Place, start: Start) -> None:
     chance = random.Random(7)
     options = {"rows": 5, "rounds": 0, "threads": 4, "every": 0.01, "no_flush": True, "pause": 0.02, "roll_bytes": 9000}

@@ -13,12 +13,13 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from hubspool.local_hub import LocalHub, User
 from hubspool.local_hub.storage.signing import Signer
 
-OWNER, GUEST, READER, NOTHING = "hf_owner", "hf_guest", "hf_reader", "hf_nothing"
+OWNER, GUEST, READER, NOTHING, FINE = "hf_owner", "hf_guest", "hf_reader", "hf_nothing", "hf_fine"
 
 
 @pytest.fixture
 def hub(hub_environment: Path) -> Iterator[LocalHub]:
     users = [f"ada:{OWNER}", User("bob", GUEST), f"ada:{READER}:read", f"ada:{NOTHING}:none"]
+    users.append(f"ci:{FINE}:fineGrained=ada/named,datasets/ada/rows")
     with LocalHub(users=users) as hub:
         HfApi(endpoint=hub.endpoint, token=OWNER).create_repo("ada/secret", private=True)
         HfApi(endpoint=hub.endpoint, token=OWNER).create_repo("ada/open")
@@ -126,3 +127,40 @@ def test_the_default_token_is_for_this_machine_only() -> None:
 
 def _headers(token: str | bool) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def test_a_fine_grained_token_writes_the_named_repositories_only(hub: LocalHub) -> None:
+    owner, fine = api(hub, OWNER), api(hub, FINE)
+    owner.create_repo("ada/named", private=True)
+    owner.create_repo("ada/rows", repo_type="dataset", private=True)
+    assert fine.whoami()["auth"]["accessToken"]["role"] == "fineGrained"
+    for kind, name in (("model", "ada/named"), ("dataset", "ada/rows")):
+        big, small = b"\0x" * 600_000, b"1"
+        fine.upload_file(path_or_fileobj=big, path_in_repo="big.bin", repo_id=name, repo_type=kind)
+        fine.upload_file(path_or_fileobj=small, path_in_repo="a.txt", repo_id=name, repo_type=kind, create_pr=True)
+        assert fine.list_repo_files(name, repo_type=kind) == [".gitattributes", "big.bin"]
+        fine.auth_check(name, repo_type=kind, write=True)
+    assert {repo.id for repo in fine.list_models()} == {"ada/named", "ada/open"}
+    with pytest.raises(RepositoryNotFoundError):
+        fine.repo_info("ada/secret")
+    fine.auth_check("ada/open")
+    for change in (
+        lambda: fine.create_repo("ci/new"),
+        lambda: fine.create_repo("ada/new"),
+        lambda: fine.move_repo("ada/named", "ci/named"),
+        lambda: fine.upload_file(path_or_fileobj=b"1", path_in_repo="a.txt", repo_id="ada/open"),
+        lambda: fine.create_pull_request("ada/open", "From a stranger"),
+        lambda: fine.auth_check("ada/open", write=True),
+    ):
+        with pytest.raises(HfHubHTTPError) as caught:
+            change()
+        assert caught.value.response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "text", ["ci:t:fineGrained", "ci:t:fineGrained=", "ci:t:write=ada/x", "ci:t:fineGrained=rows", "ci:t:admin", "ci"]
+)
+def test_a_user_that_is_written_wrongly_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"ci|role|repository") as caught:
+        User.parse(text)
+    assert "\n" not in str(caught.value)

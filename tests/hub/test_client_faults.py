@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from asking import asked, forget
 
 from hubspool.errors import (
     BadResponseError,
@@ -35,7 +36,6 @@ from hubspool.errors import (
 from hubspool.file_range import FileRange
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.local_hub.records import RequestRecord
 from hubspool.operations import CommitOperationAdd
 from hubspool.retry import RetryPolicy
 from hubspool.transfer import TransferOptions
@@ -43,17 +43,6 @@ from hubspool.transfer import TransferOptions
 REPO = "ann/data"
 SECRET = "hf_neverShownAnywhere"
 QUICK = RetryPolicy(base=0.001)
-
-
-def asked(hub: LocalHub, *routes: str) -> list[RequestRecord]:
-    """The requests of these routes, all of them: one is recorded after its answer has arrived."""
-    assert hub.requests.wait_idle()
-    return hub.requests.of(*routes)
-
-
-def forget(hub: LocalHub) -> None:
-    assert hub.requests.wait_idle()
-    hub.requests.clear()
 
 
 @pytest.fixture

@@ -8,28 +8,17 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from asking import asked, forget
 
 from hubspool.errors import BadRequestError, HfHubHTTPError
 from hubspool.file_range import FileRange
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.local_hub.records import RequestRecord
 from hubspool.operations import CommitOperationAdd
 from hubspool.transfer import TransferOptions
 
 BIG = os.urandom(30_000_000)
 PART = 8_000_000
-
-
-def asked(hub: LocalHub, *routes: str) -> list[RequestRecord]:
-    """The requests of these routes, all of them: one is recorded after its answer has arrived."""
-    assert hub.requests.wait_idle()
-    return hub.requests.of(*routes)
-
-
-def forget(hub: LocalHub) -> None:
-    assert hub.requests.wait_idle()
-    hub.requests.clear()
 
 
 @pytest.fixture(params=[1 << 40, PART], ids=["basic", "multipart"])

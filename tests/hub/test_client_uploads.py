@@ -8,6 +8,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from asking import asked, forget
 
 from hubspool.errors import (
     ConflictError,
@@ -20,7 +21,6 @@ from hubspool.errors import (
 from hubspool.file_range import FileRange
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import LocalHub
-from hubspool.local_hub.records import RequestRecord
 from hubspool.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.repo_info import DatasetInfo, RepoFile, RepoFolder
 from hubspool.transfer import TransferOptions
@@ -34,17 +34,6 @@ CONTENTS = {
     "empty.bin": b"",
     "rows.jsonl": b'{"a": 1}\n' * 50_000,
 }
-
-
-def asked(hub: LocalHub, *routes: str) -> list[RequestRecord]:
-    """The requests of these routes, all of them: one is recorded after its answer has arrived."""
-    assert hub.requests.wait_idle()
-    return hub.requests.of(*routes)
-
-
-def forget(hub: LocalHub) -> None:
-    assert hub.requests.wait_idle()
-    hub.requests.clear()
 
 
 @pytest.fixture

@@ -30,30 +30,6 @@ os._exit(9)
 
 
 @pytest.fixture
-def env(local_hub: LocalHub, tmp_path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUBSPOOL_"))}
-    return {
-        **kept,
-        "HF_ENDPOINT": local_hub.endpoint,
-        "HF_TOKEN": local_hub.token,
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-
-
-@pytest.fixture
-def run(env: dict[str, str], tmp_path: Path) -> Run:
-    def command(*args: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
-        environ = {**env, **{name: value for name, value in changes.items() if value is not None}}
-        for name in [name for name, value in changes.items() if value is None]:
-            environ.pop(name, None)
-        argv = [sys.executable, "-m", "hubspool.cli", *map(str, args)]
-        return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=90, cwd=tmp_path)
-
-    return command
-
-
-@pytest.fixture
 def leave_rows(env: dict[str, str], tmp_path: Path) -> Callable[..., Path]:
     """A folder in which a process was killed with rows that nobody sent."""
 
@@ -186,12 +162,15 @@ def test_login_keeps_a_token_for_its_owner_alone_and_refuses_a_wrong_one(run: Ru
     assert "ok    token" in run("doctor", HF_TOKEN=None).stdout
 
 
-@pytest.mark.parametrize("command", ["flush", "status", "doctor", "login", "hub"])
+@pytest.mark.parametrize("command", ["upload", "upload-large-folder", "flush", "status", "doctor", "login", "hub"])
 def test_every_command_explains_itself(command: str, run: Run) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
-    assert "usage: hubspool" in done.stdout
+    assert f"usage: hubspool {command} " in done.stdout
     assert command in run("--help").stdout
+    # Every option and argument has its line of help.
+    options = re.findall(r"^  (?:-\w, )?(--?[\w-]+|[A-Z_]+)(.*)$", done.stdout, re.MULTILINE)
+    assert [name for name, rest in options if not re.search(r"  \S", rest) and not _continues(done.stdout, name)] == []
 
 
 def test_ctrl_c_ends_a_flush_without_a_traceback(
@@ -213,3 +192,8 @@ def test_ctrl_c_ends_a_flush_without_a_traceback(
             process.wait()
     assert process.returncode == 130
     assert "Traceback" not in said
+
+
+def _continues(text: str, name: str) -> bool:
+    """Whether the help of an option stands on the line below its name."""
+    return re.search(rf"^  .*{re.escape(name)}.*\n {{20,}}\S", text, re.MULTILINE) is not None

@@ -6,7 +6,7 @@ import inspect
 import logging
 import threading
 from abc import ABC
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import new_class
 from typing import Any
@@ -42,17 +42,8 @@ Make = Callable[..., CommitScheduler]
 
 
 @pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
-    made: list[CommitScheduler] = []
-
-    def build(kind: type[CommitScheduler] = CommitScheduler, **options: Any) -> CommitScheduler:
-        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
-        made.append(kind(**{**given, "hf_api": hub_api, **options}))
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
+def settles() -> bool:
+    return False
 
 
 def parameters(function: Callable[..., object]) -> list[tuple[str, object, object]]:
@@ -237,13 +228,11 @@ def test_a_missing_token_does_not_keep_an_app_from_starting(
         make(hf_api=anonymous, strict=True)
 
 
-def test_a_hub_that_is_down_at_the_start_is_waited_for_and_found(
-    hub_environment: Path, make_at: Make, tmp_path: Path
-) -> None:
+def test_a_hub_that_is_down_at_the_start_is_waited_for_and_found(make: Make, tmp_path: Path) -> None:
     hub = LocalHub(tmp_path / "root").start()
     endpoint = hub.endpoint
     hub.stop()
-    scheduler = make_at(endpoint, repo_id="kept")
+    scheduler = make(hf_api=HfApi(endpoint=endpoint, token="hf_local"), repo_id="kept")
     (scheduler.folder_path / "rows.jsonl").write_text('{"a": 1}\n')
     status = scheduler.status()
     assert status.state is not State.STOPPED
@@ -258,26 +247,11 @@ def test_a_hub_that_is_down_at_the_start_is_waited_for_and_found(
         scheduler.stop()
 
 
-@pytest.fixture
-def make_at(tmp_path: Path) -> Iterator[Make]:
-    made: list[CommitScheduler] = []
-
-    def build(endpoint: str, **options: Any) -> CommitScheduler:
-        api = HfApi(endpoint=endpoint, token="hf_local")
-        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
-        made.append(CommitScheduler(**{**given, "hf_api": api, **options}))
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
-
-
 def test_offline_mode_is_told_and_nothing_is_asked(
-    hub_environment: Path, make_at: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    scheduler = make_at("https://hub.invalid", every=2)
+    scheduler = make(hf_api=HfApi(endpoint="https://hub.invalid", token="hf_local"), every=2)
     assert "OFFLINE" in (scheduler.status().last_error or "")
     with pytest.raises(HubspoolError, match="OFFLINE"):
         scheduler.flush(SECONDS)

@@ -23,24 +23,23 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
+def settles() -> bool:
+    return False
+
+
+@pytest.fixture
+def make(make: Make) -> Iterator[Make]:
+    """As everywhere; those that are held are let go before they are stopped."""
     made: list[CommitScheduler] = []
 
-    def build(kind: type[CommitScheduler] = CommitScheduler, **options: Any) -> CommitScheduler:
-        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
-        made.append(kind(**{**given, "hf_api": hub_api, **options}))
+    def build(*arguments: Any, **options: Any) -> CommitScheduler:
+        made.append(make(*arguments, **options))
         return made[-1]
 
     yield build
     for scheduler in made:
         if isinstance(scheduler, Held):
             scheduler.go.release(1000)
-        scheduler.stop(flush=False)
-
-
-@pytest.fixture
-def commits(hub_api: HfApi) -> Callable[[], int]:
-    return lambda: len(hub_api.list_repo_commits(REPO, repo_type="dataset")) - 1
 
 
 class Held(CommitScheduler):

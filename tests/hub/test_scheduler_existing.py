@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
 from hubspool import CommitScheduler, HfApi, hub_files
 from hubspool.errors import HubspoolError, NotStoredError
@@ -20,33 +18,6 @@ SECONDS = 15
 
 Make = Callable[..., CommitScheduler]
 Contents = Callable[[], dict[str, bytes]]
-
-
-@pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
-    made: list[CommitScheduler] = []
-
-    def build(**options: Any) -> CommitScheduler:
-        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
-        made.append(CommitScheduler(**{**given, "hf_api": hub_api, **options}))
-        made[-1].last_future.exception(SECONDS)
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
-
-
-@pytest.fixture
-def contents(hub_api: HfApi, http: requests.Session, local_hub: LocalHub) -> Contents:
-    """Everything in the repo but .gitattributes."""
-
-    def read() -> dict[str, bytes]:
-        paths = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path != ".gitattributes"]
-        base = f"{local_hub.endpoint}/datasets/{REPO}/resolve/main"
-        return {path: http.get(f"{base}/{path}", timeout=SECONDS).content for path in paths}
-
-    return read
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from hubspool import CommitPlan, CommitScheduler, HfApi, State
 from hubspool.errors import HubspoolError
@@ -22,36 +21,8 @@ REPO = "local/kept"
 SECONDS = 60
 
 Make = Callable[..., Any]
-Rows = Callable[[], list[bytes]]
+Lines = Callable[[], list[bytes]]
 KINDS = [CommitScheduler, JsonlScheduler]
-
-
-@pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
-    made: list[CommitScheduler] = []
-
-    def build(kind: type[CommitScheduler] = CommitScheduler, **options: Any) -> CommitScheduler:
-        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
-        made.append(kind(**{**given, "hf_api": hub_api, **options}))
-        made[-1].last_future.exception(SECONDS)
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
-
-
-@pytest.fixture
-def rows(hub_api: HfApi, http: requests.Session, local_hub: LocalHub) -> Rows:
-    """The lines of all .jsonl files on the Hub, sorted."""
-
-    def read() -> list[bytes]:
-        paths = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.endswith(".jsonl")]
-        base = f"{local_hub.endpoint}/datasets/{REPO}/resolve/main"
-        files = [http.get(f"{base}/{path}", timeout=SECONDS).content for path in paths]
-        return sorted(line for file in files for line in file.splitlines())
-
-    return read
 
 
 def row(number: int) -> bytes:
@@ -77,7 +48,7 @@ def restarted(make: Make, scheduler: CommitScheduler) -> CommitScheduler:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 409, 412, 408])
 def test_a_commit_that_is_refused_once_succeeds_in_the_same_push(
-    status: int, kind: type[CommitScheduler], make: Make, local_hub: LocalHub, rows: Rows
+    status: int, kind: type[CommitScheduler], make: Make, local_hub: LocalHub, lines: Lines
 ) -> None:
     scheduler = make(kind)
     body = '{"error": "another commit is in progress"}' if status == 409 else ""
@@ -87,7 +58,7 @@ def test_a_commit_that_is_refused_once_succeeds_in_the_same_push(
     assert [hit.fault for hit in local_hub.faults.hits] == [fault]
     write(scheduler, 2)
     scheduler.flush(SECONDS)
-    assert rows() == [row(1), row(2)]
+    assert lines() == [row(1), row(2)]
     assert scheduler.status().consecutive_failures == 0
 
 
@@ -106,7 +77,7 @@ def test_a_commit_that_is_refused_once_succeeds_in_the_same_push(
     ids=["dropped after", "dropped before", "500 after", "html after", "no id after", "no id before", "cut"],
 )
 def test_a_lost_answer_leaves_every_row_exactly_once(
-    fault: Fault, kind: type[CommitScheduler], make: Make, local_hub: LocalHub, rows: Rows
+    fault: Fault, kind: type[CommitScheduler], make: Make, local_hub: LocalHub, lines: Lines
 ) -> None:
     scheduler = make(kind)
     write(scheduler, 1)
@@ -117,12 +88,12 @@ def test_a_lost_answer_leaves_every_row_exactly_once(
     write(scheduler, 4)
     scheduler.flush(SECONDS)
     assert len(local_hub.faults.hits) == 1
-    assert rows() == [row(n) for n in (1, 2, 3, 4)]
+    assert lines() == [row(n) for n in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_commit_that_lands_after_it_was_given_up_changes_nothing(
-    kind: type[CommitScheduler], make: Make, local_hub: LocalHub, rows: Rows
+    kind: type[CommitScheduler], make: Make, local_hub: LocalHub, lines: Lines
 ) -> None:
     scheduler = make(kind)
     write(scheduler, 1)
@@ -134,16 +105,16 @@ def test_a_commit_that_lands_after_it_was_given_up_changes_nothing(
     scheduler.flush(SECONDS)
     assert local_hub.faults.release()
     assert len(local_hub.faults.hits) == 1
-    assert rows() == [row(1), row(2), row(3)]
+    assert lines() == [row(1), row(2), row(3)]
     write(scheduler, 4)
     scheduler.flush(SECONDS)
-    assert rows() == [row(n) for n in (1, 2, 3, 4)]
+    assert lines() == [row(n) for n in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("applied", [True, False])
 def test_a_restart_between_a_commit_and_its_answer_leaves_every_row_exactly_once(
-    applied: bool, kind: type[CommitScheduler], make: Make, local_hub: LocalHub, rows: Rows
+    applied: bool, kind: type[CommitScheduler], make: Make, local_hub: LocalHub, lines: Lines
 ) -> None:
     scheduler = make(kind)
     write(scheduler, 1)
@@ -162,7 +133,7 @@ def test_a_restart_between_a_commit_and_its_answer_leaves_every_row_exactly_once
     again = restarted(make, scheduler)
     write(again, 3)
     again.flush(SECONDS)
-    assert rows() == [row(1), row(2), row(3)]
+    assert lines() == [row(1), row(2), row(3)]
 
 
 ROUTES = ["preupload", "commits", "paths-info", "repo-info", "xet-token", "xet-xorb"]
@@ -174,20 +145,20 @@ ROUTES = ["preupload", "commits", "paths-info", "repo-info", "xet-token", "xet-x
 )  # small files of the user's travel inside the commit, so Xet has no part in it
 @pytest.mark.parametrize("effect", [{"status": 503}, {"drop": True}, {"status": 429}], ids=str)
 def test_any_other_request_may_fail_once(
-    effect: dict[str, Any], route: str, kind: type[CommitScheduler], make: Make, local_hub: LocalHub, rows: Rows
+    effect: dict[str, Any], route: str, kind: type[CommitScheduler], make: Make, local_hub: LocalHub, lines: Lines
 ) -> None:
     local_hub.faults.add(Fault(route=route, headers={"Retry-After": "0"}, **effect))
     scheduler = make(kind)
     write(scheduler, 1)
     scheduler.flush(SECONDS)
-    assert rows() == [row(1)]
+    assert lines() == [row(1)]
     if route not in ("paths-info",):
         assert local_hub.faults.hits
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_permanent_error_is_told_and_the_next_push_works_once_it_is_mended(
-    status: int, make: Make, local_hub: LocalHub, rows: Rows
+    status: int, make: Make, local_hub: LocalHub, lines: Lines
 ) -> None:
     scheduler = make()
     local_hub.faults.add(Fault(route="commit", status=status, times=None))
@@ -199,11 +170,11 @@ def test_a_permanent_error_is_told_and_the_next_push_works_once_it_is_mended(
     assert (found.state, found.consecutive_failures, found.pending_files) == (State.IDLE, 1, 1)
     local_hub.faults.clear()
     scheduler.flush(SECONDS)
-    assert rows() == [row(1)]
+    assert lines() == [row(1)]
 
 
 def test_rows_are_taken_while_a_push_hangs_in_the_middle_of_a_request(
-    make: Make, local_hub: LocalHub, rows: Rows
+    make: Make, local_hub: LocalHub, lines: Lines
 ) -> None:
     scheduler = make(JsonlScheduler)
     local_hub.faults.add(Fault(route="commit", delay=math.inf))
@@ -220,15 +191,15 @@ def test_rows_are_taken_while_a_push_hangs_in_the_middle_of_a_request(
     local_hub.faults.clear()
     push.exception(SECONDS)
     scheduler.flush(SECONDS)
-    assert rows() == sorted(row(n) for n in range(200))
+    assert lines() == sorted(row(n) for n in range(200))
     assert scheduler.pending_rows() == 0
 
 
-def test_rows_are_taken_while_the_hub_is_down(hub_environment: Path, make_down: Make, tmp_path: Path) -> None:
+def test_rows_are_taken_while_the_hub_is_down(make: Make, tmp_path: Path) -> None:
     hub = LocalHub(tmp_path / "root").start()
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     hub.stop()
-    scheduler = make_down(api)
+    scheduler = make(JsonlScheduler, settle=False, hf_api=api)
     write(scheduler, *range(500))
     assert scheduler.pending_rows() == 500
     assert scheduler.status().last_error
@@ -241,21 +212,8 @@ def test_rows_are_taken_while_the_hub_is_down(hub_environment: Path, make_down: 
         scheduler.stop()
 
 
-@pytest.fixture
-def make_down(tmp_path: Path) -> Iterator[Make]:
-    made: list[CommitScheduler] = []
-
-    def build(api: HfApi) -> CommitScheduler:
-        made.append(JsonlScheduler(REPO, tmp_path / "folder", every=600, hf_api=api))
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
-
-
 def test_a_silent_hub_ends_in_an_error_and_the_next_push_works(
-    make: Make, local_hub: LocalHub, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    make: Make, local_hub: LocalHub, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = make()
     scheduler.api.session.commit_timeout = 0.2
@@ -263,7 +221,7 @@ def test_a_silent_hub_ends_in_an_error_and_the_next_push_works(
     write(scheduler, 1)
     assert scheduler.trigger().result(SECONDS) is not None  # the second try of the same push
     assert len(local_hub.faults.hits) == 1
-    assert rows() == [row(1)]
+    assert lines() == [row(1)]
 
 
 def test_one_file_in_doubt_does_not_hold_up_the_others(make: Make, local_hub: LocalHub, hub_api: HfApi) -> None:
@@ -279,7 +237,7 @@ def test_one_file_in_doubt_does_not_hold_up_the_others(make: Make, local_hub: Lo
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pushes_and_faults_at_random_leave_every_row_exactly_once(
-    kind: type[CommitScheduler], make: Make, local_hub: LocalHub, rows: Rows
+    kind: type[CommitScheduler], make: Make, local_hub: LocalHub, lines: Lines
 ) -> None:
     """One bad commit in three, of every sort, while four threads write."""
     scheduler = make(kind)
@@ -300,10 +258,10 @@ def test_pushes_and_faults_at_random_leave_every_row_exactly_once(
         scheduler.trigger().exception(SECONDS)
     scheduler.flush(SECONDS)
     assert local_hub.faults.hits
-    assert rows() == sorted(row(n) for n in range(104))
+    assert lines() == sorted(row(n) for n in range(104))
 
 
-def test_what_is_sent_is_never_more_than_was_there_at_the_snapshot(make: Make, rows: Rows) -> None:
+def test_what_is_sent_is_never_more_than_was_there_at_the_snapshot(make: Make, lines: Lines) -> None:
     late = [2]
 
     def grow(plan: CommitPlan) -> None:
@@ -313,13 +271,13 @@ def test_what_is_sent_is_never_more_than_was_there_at_the_snapshot(make: Make, r
     scheduler = make(JsonlScheduler, on_before_commit=grow)
     write(scheduler, 1)
     scheduler.trigger().result(SECONDS)
-    assert rows() == [row(1)]
+    assert lines() == [row(1)]
     scheduler.trigger().result(SECONDS)
-    assert rows() == [row(1), row(2)]
+    assert lines() == [row(1), row(2)]
 
 
 def test_a_segment_that_grew_and_was_closed_after_the_look_is_not_removed(
-    make: Make, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    make: Make, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = make(JsonlScheduler)
     other = Spool(scheduler.folder_path)
@@ -336,4 +294,4 @@ def test_a_segment_that_grew_and_was_closed_after_the_look_is_not_removed(
     monkeypatch.setattr(Surveyor, "look", look_and_grow)
     scheduler.flush(SECONDS)
     scheduler.flush(SECONDS)
-    assert rows() == [row(1), row(2)]
+    assert lines() == [row(1), row(2)]

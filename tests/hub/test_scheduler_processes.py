@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
-import requests
 
 from hubspool import HfApi
 from hubspool.local_hub import Fault, LocalHub
@@ -111,18 +111,9 @@ def run(local_hub: LocalHub, tmp_path: Path) -> Iterator[Run]:
 
 
 @pytest.fixture
-def rows(hub_api: HfApi, http: requests.Session, local_hub: LocalHub) -> Callable[[], list[int]]:
+def rows(lines: Callable[[], list[bytes]]) -> Callable[[], list[int]]:
     """The numbers in all .jsonl files on the Hub, sorted."""
-
-    def read() -> list[int]:
-        import json
-
-        paths = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.endswith(".jsonl")]
-        base = f"{local_hub.endpoint}/datasets/{REPO}/resolve/main"
-        files = [http.get(f"{base}/{path}", timeout=SECONDS).content for path in paths]
-        return sorted(json.loads(line)["n"] for file in files for line in file.splitlines())
-
-    return read
+    return lambda: sorted(orjson.loads(line)["n"] for line in lines())
 
 
 BOTH = pytest.mark.parametrize("kind", ["CommitScheduler", "JsonlScheduler"])

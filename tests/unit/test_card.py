@@ -1,4 +1,4 @@
-"""The card names the data files of every split and leaves everything else to people."""
+"""The card names the data files and columns of every split and leaves everything else to people."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from typing import Any
 import pytest
 import yaml
 
-from hubspool.card import with_config
+from hubspool.card import Card
 from hubspool.errors import HFValidationError
 
+COLUMNS = [{"name": "n", "dtype": "int64"}]
 
-def card(text: str | None, **changes: Any) -> str | None:
-    return with_config(text, **{"split": "train", "path": "data/train-*.jsonl", "title": "votes", **changes})
+
+def card(text: str | None, split: str = "train", path: str = "data/train-*.jsonl", **more: Any) -> str | None:
+    made = Card(text, title="votes", origin="Votes of visitors.")
+    config = made.data(split, path)
+    if "features" in more:
+        made.set_features(config, more["features"])
+    if "rows" in more:
+        made.set_size(more["rows"])
+    return made.render()
 
 
 def parsed(text: str | None) -> tuple[dict[str, Any], str]:
     assert text is not None
     assert text.startswith("---\n")
-    front, body = text[4:].split("\n---\n", 1)
+    front, body = text[4:].split("---\n", 1)
     return yaml.safe_load(front), body
 
 
@@ -26,14 +34,16 @@ CONFIG = {"config_name": "default", "data_files": [{"split": "train", "path": "d
 
 
 @pytest.mark.parametrize("text", [None, ""])
-def test_a_new_card_has_a_config_and_a_title(text: str | None) -> None:
+def test_a_new_card_has_a_config_a_title_and_says_how_the_data_came_to_be(text: str | None) -> None:
     fields, body = parsed(card(text))
     assert fields == {"configs": [CONFIG]}
-    assert body == "\n# votes\n"
+    assert body.startswith("\n# votes\n\nVotes of visitors. Rows are added")
 
 
 def test_a_second_time_nothing_changes() -> None:
-    assert card(card(None)) is None
+    first = card(None, features=COLUMNS, rows=5)
+    assert card(first, features=COLUMNS, rows=5) is None
+    assert card(first) is None
 
 
 def test_another_split_is_added_and_the_first_one_stays() -> None:
@@ -41,13 +51,14 @@ def test_another_split_is_added_and_the_first_one_stays() -> None:
     assert fields["configs"] == [
         {**CONFIG, "data_files": [*CONFIG["data_files"], {"split": "test", "path": "data/test-*.jsonl"}]}
     ]
-    assert body == "\n# votes\n"
+    assert body.startswith("\n# votes\n")
 
 
 def test_another_folder_of_the_same_split_is_added() -> None:
     fields, _ = parsed(card(card(None), path="more/train-*.jsonl"))
-    assert "more/train-*.jsonl" in str(fields)
-    assert "data/train-*.jsonl" in str(fields)
+    assert fields["configs"][0]["data_files"] == [
+        {"split": "train", "path": ["data/train-*.jsonl", "more/train-*.jsonl"]}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +85,35 @@ def test_a_persons_text_and_fields_stay(text: str) -> None:
     assert ("# Mine" in body) == ("# Mine" in text)
     assert ("text\n" in body) == ("text\n" in text)
     assert ("not closed" in body) == ("not closed" in text)
+    assert "# votes" not in body
+
+
+def test_comments_and_other_fields_stay_byte_for_byte() -> None:
+    before = "# first\nlicense:   mit  # mine\n'tags': [a, 'b']\n"
+    after = "# about the size\npretty_name: >\n  Two\n  lines\n# last\n"
+    old = f"---\n{before}configs:\n- config_name: default\n  data_files: []\n{after}---\nbody\n"
+    new = card(old, features=COLUMNS)
+    assert new is not None
+    assert new.startswith(f"---\n{before}configs:\n")
+    assert after in new
+    assert new.endswith("---\nbody\n")
+    assert parsed(new)[0]["configs"] == [CONFIG]
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "{license: mit, configs: []}",
+        "base: &b\n- config_name: other\n  data_files: x.csv\nconfigs: *b",
+        "configs: [] # none yet\nlicense: mit",
+        "license: mit\n? configs\n: []",
+    ],
+)
+def test_front_matter_in_rare_forms_keeps_its_meaning(front: str) -> None:
+    before = yaml.safe_load(front)
+    fields, _ = parsed(card(f"---\n{front}\n---\n# Mine\n"))
+    assert {**fields, "configs": None} == {**before, "configs": None}
+    assert CONFIG in fields["configs"]
 
 
 def test_other_configs_and_their_order_stay() -> None:
@@ -82,10 +122,39 @@ def test_other_configs_and_their_order_stay() -> None:
     assert fields["configs"] == [{"config_name": "extra", "data_files": "extra.csv", "sep": ";"}, CONFIG]
 
 
-@pytest.mark.parametrize("short", ["data/*.jsonl", {"train": "x.jsonl"}])
+@pytest.mark.parametrize("short", ["other/*.jsonl", {"train": "x.jsonl"}, ["x.jsonl", "y.jsonl"]], ids=str)
 def test_a_config_in_a_persons_own_form_is_left_alone(short: object) -> None:
     text = f"---\n{yaml.safe_dump({'configs': [{'config_name': 'default', 'data_files': short}]})}---\n"
     assert card(text) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "covers"),
+    [
+        ("data/*.jsonl", True),
+        ("data/**", True),
+        ("**/*.jsonl", True),
+        ("**", True),
+        ("data/train-[0-9]*.jsonl", False),
+        ("data/tra?n-*", True),
+        ("*.jsonl", False),
+        ("data/*", True),
+        ("data/test-*.jsonl", False),
+        ("data/*.parquet", False),
+    ],
+)
+def test_files_that_a_pattern_covers_already_are_not_named_twice(pattern: str, covers: bool) -> None:
+    """`datasets` loads the rows of a file twice where two patterns of one split match it."""
+    config = {"config_name": "mine", "data_files": [{"split": "all", "path": ["x.csv", pattern]}]}
+    text = f"---\n{yaml.safe_dump({'configs': [config]})}---\n"
+    new = card(text, features=COLUMNS)
+    fields, _ = parsed(new)
+    if covers:
+        assert fields["configs"] == [config]
+        assert fields["dataset_info"] == {"config_name": "mine", "features": COLUMNS}
+    else:
+        assert fields["configs"] == [config, CONFIG]
+        assert fields["dataset_info"] == {"features": COLUMNS}
 
 
 def test_a_default_config_without_data_files_gets_them() -> None:
@@ -94,8 +163,47 @@ def test_a_default_config_without_data_files_gets_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "front", ["a: [", "- list", "text", "a: b: c", "configs: text", "configs:\n- text", "configs:\n  a: 1"]
+    ("known", "expected"),
+    [
+        (None, {"features": COLUMNS}),
+        ({"features": [], "splits": [{"name": "train"}]}, {"features": COLUMNS, "splits": [{"name": "train"}]}),
+        ({"config_name": "x"}, [{"config_name": "x"}, {"config_name": "default", "features": COLUMNS}]),
+        ([{"config_name": "x"}], [{"config_name": "x"}, {"config_name": "default", "features": COLUMNS}]),
+        ([{"config_name": "default", "a": 1}], [{"config_name": "default", "a": 1, "features": COLUMNS}]),
+    ],
+    ids=str,
 )
+def test_columns_go_to_their_config_and_leave_what_else_is_known_of_it(known: Any, expected: Any) -> None:
+    text = None if known is None else f"---\n{yaml.safe_dump({'dataset_info': known})}---\n"
+    fields, _ = parsed(card(text, features=COLUMNS))
+    assert fields["dataset_info"] == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "tag"),
+    [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (123_456, "100K<n<1M"), (10**12, "n>1T"), (10**15, "n>1T")],
+)
+def test_the_size_tag_is_that_of_the_rows(rows: int, tag: str) -> None:
+    assert parsed(card(None, rows=rows))[0]["size_categories"] == [tag]
+
+
+def test_the_size_tag_grows_and_never_shrinks() -> None:
+    large = card(None, rows=50_000)
+    assert card(large, rows=10) is None
+    assert parsed(card(large, rows=10**7))[0]["size_categories"] == ["10M<n<100M"]
+
+
+@pytest.mark.parametrize("mine", [["other"], ["n<1K", "1K<n<10K"], "n<1K"], ids=str)
+def test_size_tags_in_a_persons_own_form_stay(mine: object) -> None:
+    text = f"---\n{yaml.safe_dump({'size_categories': mine})}---\n"
+    assert parsed(card(text, rows=10**7))[0]["size_categories"] == mine
+
+
+@pytest.mark.parametrize(
+    "front",
+    ["a: [", "- list", "text", "a: b: c", "configs: text", "configs:\n- text", "configs:\n  a: 1",
+     "dataset_info:\n  features: text", "dataset_info:\n- text", "dataset_info: text"],
+)  # fmt: skip
 def test_front_matter_that_is_broken_is_told(front: str) -> None:
     with pytest.raises(HFValidationError, match="README"):
-        card(f"---\n{front}\n---\n# Mine\n")
+        card(f"---\n{front}\n---\n# Mine\n", features=COLUMNS)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from hubspool.errors import HFValidationError, LocalTokenNotFoundError, SettingError
 from hubspool.hf_api import HfApi
-from hubspool.settings import Settings, Token, check_endpoint, find_token, is_loopback
+from hubspool.settings import Settings, Token, _colab_secret, check_endpoint, find_token, is_loopback
 
 SECRET = "hf_neverShownAnywhere"
 
@@ -78,6 +80,32 @@ def test_the_token_comes_from_the_argument_then_the_variable_then_the_file(
     assert find_token() == Token("hf_variable", "HF_TOKEN")
     assert find_token("hf_argument") == Token("hf_argument", "the argument token")
     assert find_token(False) is None
+
+
+@pytest.mark.parametrize("answer", ["hf_secret", KeyError("no such secret")])
+def test_a_colab_notebook_has_its_secret_which_comes_last_and_is_asked_for_once(
+    hub_environment: Path, monkeypatch: pytest.MonkeyPatch, answer: str | Exception
+) -> None:
+    asked: list[str] = []
+
+    def get(name: str) -> str:
+        asked.append(name)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    userdata = ModuleType("google.colab.userdata")
+    userdata.get = get  # type: ignore[attr-defined] # as the notebook's kernel has it
+    for name, module in {"google.colab": ModuleType("google.colab"), "google.colab.userdata": userdata}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    _colab_secret.cache_clear()
+    found = [find_token(), find_token()]
+    monkeypatch.setenv("HF_TOKEN", "hf_variable")
+    assert find_token() == Token("hf_variable", "HF_TOKEN")
+    _colab_secret.cache_clear()
+    expected = Token("hf_secret", "the Colab secret HF_TOKEN") if isinstance(answer, str) else None
+    assert found == [expected, expected]
+    assert asked == ["HF_TOKEN"]
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "two words", "line\nbreak", "hf_\u00e4"])

@@ -37,7 +37,7 @@ def written(tmp_path: Path, data: bytes) -> Path:
         ("run.log", Kind.TEXT),
         ("feedback.json", Kind.UNDECIDED),
         ("model.safetensors", Kind.WHOLE),
-        ("events.out.tfevents.1", Kind.WHOLE),
+        ("events.out.tfevents.1", Kind.RECORDS),
     ],
 )
 def test_kind_by_name(name: str, kind: Kind) -> None:

@@ -34,6 +34,13 @@ def test_an_open_part_grows_under_its_path() -> None:
     assert plan.plan_segment(SEGMENT, [part], [(40, 60)], NAMING, 0, RULES) == [Upload(part, 60)]
 
 
+def test_a_large_part_is_committed_fewer_times_than_a_small_one() -> None:
+    rules = Rules(large_commits=2, large_bytes=1000)
+    sizes = {999: 2, 1000: 1, 1001: 2}
+    parts = {size: segment_part(end=size, commits=commits) for size, commits in sizes.items()}
+    assert [size for size, part in parts.items() if plan.open_part([part], 0, rules) is None] == [1001]
+
+
 @pytest.mark.parametrize(
     "full", [{"commits": 3}, {"end": 100}, {"opened_at": -1000.0}, {"closed": Closed.FOREIGN}], ids=str
 )

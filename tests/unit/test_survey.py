@@ -39,8 +39,8 @@ class Hub:
         found = {path: self.contents[path] for path in paths if path in self.contents}
         return {path: HubFile(path, len(data), sha256(data).hexdigest()) for path, data in found.items()}
 
-    def head_of(self, path: str, length: int) -> bytes:
-        return self.contents[path][:length]
+    def read(self, path: str, start: int, length: int) -> bytes:
+        return self.contents[path][start : start + length]
 
 
 class Folder:

@@ -26,7 +26,7 @@ from hubspool_templates.values import RowEncoder
 
 class Colour(Enum):
     RED = "red"
-    NESTED = ("a", 1)
+    NESTED = ("a", "b")
 
 
 class Pair(NamedTuple):
@@ -81,8 +81,8 @@ def stored(value: Any) -> Any:
         (MappingProxyType({"a": 1}), {"a": 1}),
         (Text("sub"), "sub"),
         (datetime(2026, 1, 2, 3, 4, 5, 678901, timezone.utc), "2026-01-02T03:04:05.678901+00:00"),
-        (datetime(2026, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=9))), "2026-01-02T03:04:00+09:00"),
-        (datetime(2026, 1, 2, 3, 4), "2026-01-02T03:04:00+00:00"),  # noqa: DTZ001  the naive case
+        (datetime(2026, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=9))), "2026-01-02T03:04:00.000000+09:00"),
+        (datetime(2026, 1, 2, 3, 4), "2026-01-02T03:04:00.000000+00:00"),  # noqa: DTZ001  the naive case
         (date(2026, 1, 2), "2026-01-02"),
         (time(3, 4, 5), "03:04:05"),
         (Decimal("1.10"), "1.10"),
@@ -91,7 +91,7 @@ def stored(value: Any) -> Any:
         (Path("/x"), "/x"),
         (Colour.RED, "red"),
         (Level.HIGH, 3),
-        (Colour.NESTED, ["a", 1]),
+        (Colour.NESTED, ["a", "b"]),
         (np.int64(5), 5),
         (np.uint8(200), 200),
         (np.float32(0.5), 0.5),
@@ -197,7 +197,9 @@ def test_what_no_column_holds_is_refused_with_its_key(row: dict[Any, Any], named
 
 @pytest.mark.parametrize("value", [b"bytes", bytearray(b"x"), memoryview(b"x"), {"inner": b"x"}], ids=label)
 def test_media_point_to_where_they_can_be_stored(value: Any) -> None:
-    with pytest.raises(HFValidationError, match="CommitScheduler"):
+    with pytest.raises(HFValidationError, match="no JSON"):
+        RowEncoder().encode({"image": value})
+    with pytest.raises(HFValidationError, match="ParquetScheduler"):
         RowEncoder().encode({"image": value})
 
 
@@ -205,7 +207,7 @@ def test_an_image_points_to_where_it_can_be_stored() -> None:
     from PIL import Image
 
     image = Image.new("RGB", (1, 1))
-    with pytest.raises(HFValidationError, match=r"'picture'.*CommitScheduler"):
+    with pytest.raises(HFValidationError, match=r"'picture'.*ParquetScheduler"):
         RowEncoder().encode({"picture": image})
 
 
@@ -238,3 +240,46 @@ def test_a_long_value_is_shown_in_short() -> None:
     with pytest.raises(HFValidationError) as caught:
         RowEncoder().encode({"x": {"y" * 5000}})
     assert len(str(caught.value)) < 300
+
+
+def encoded(*rows: dict[str, Any]) -> tuple[RowEncoder, list[Any]]:
+    encoder = RowEncoder()
+    return encoder, [json.loads(encoder.encode(row)) for row in rows]
+
+
+def test_numbers_are_text_from_the_row_on_that_brought_text() -> None:
+    encoder, rows = encoded({"v": 1}, {"v": 2.5}, {"v": "a"}, {"v": 3}, {"v": 0.5}, {"v": True}, {"v": None}, {"w": 1})
+    assert rows == [
+        {"v": 1}, {"v": 2.5}, {"v": "a"}, {"v": "3"}, {"v": "0.5"}, {"v": "true"}, {"v": None}, {"w": 1}
+    ]  # fmt: skip
+    assert encoder.widenings == 1
+
+
+def test_text_first_needs_no_new_file() -> None:
+    encoder, rows = encoded({"v": "a"}, {"v": 1})
+    assert rows == [{"v": "a"}, {"v": "1"}]
+    assert encoder.widenings == 0
+
+
+def test_a_mix_inside_one_row_is_text() -> None:
+    _, rows = encoded({"v": [1, "x", None], "s": {"a": [{"b": True}, {"b": 2}]}})
+    assert rows == [{"v": ["1", "x", None], "s": {"a": [{"b": "true"}, {"b": "2"}]}}]
+
+
+def test_a_nested_column_widens_alone() -> None:
+    encoder, rows = encoded({"s": {"a": 1, "b": 1}}, {"s": {"a": "x", "b": 2}}, {"s": {"a": 3, "b": 4}})
+    assert rows == [{"s": {"a": 1, "b": 1}}, {"s": {"a": "x", "b": 2}}, {"s": {"a": "3", "b": 4}}]
+    assert encoder.widenings == 1
+
+
+def test_lists_and_structs_beside_others_stay_as_they_are() -> None:
+    rows: list[dict[str, Any]] = [{"v": [1]}, {"v": "x"}, {"v": {"a": 1}}, {"v": 2}]
+    encoder, stored_rows = encoded(*rows)
+    assert stored_rows == rows
+    assert encoder.widenings == 0
+
+
+def test_a_widened_column_is_told_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    encoded({"score": 1}, {"score": "good"}, {"score": 2}, {"score": "bad"})
+    (record,) = caplog.records
+    assert "score" in record.getMessage()

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from hubspool.commit_scheduler import CommitScheduler
 
 #: Schedulers that can be made from their recipe alone; any other has code of its own, in the program that made it.
-_KNOWN = {"CommitScheduler": "hubspool", "JsonlScheduler": "hubspool_templates"}
+_KNOWN = {
+    "CommitScheduler": "hubspool",
+    "JsonlScheduler": "hubspool_templates",
+    "ParquetScheduler": "hubspool_templates",
+    "TrainingLogs": "hubspool_templates",
+    "ZipScheduler": "hubspool_templates",
+}
 
 
 def add_parser(subparsers: Any) -> None:

@@ -23,8 +23,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--user",
         action="append",
-        metavar="NAME:TOKEN[:read|write|none]",
-        help="who may log in; repeatable (default: local:hf_local)",
+        metavar="NAME:TOKEN[:read|write|none|fineGrained=REPO,...]",
+        help="who may log in, and what the token may do: everything in NAME's namespace (write, the default), read it, "
+        "read what is public (none), or write the named repositories only, such as "
+        "ci:hf_ci:fineGrained=datasets/ada/rows,ada/model; repeatable (default: local:hf_local)",
+    )
+    parser.add_argument(
+        "--faults",
+        action="store_true",
+        help="let clients make this Hub fail, for tests: POST /api/local-hub/faults with a write token "
+        '(such as {"route": "commit", "status": 503, "times": 2}), GET lists, DELETE clears',
     )
     parser.set_defaults(func=run)
 
@@ -45,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        hub = LocalHub(Path(args.root).expanduser(), host=args.host, port=args.port, users=users).start()
+        hub = LocalHub(
+            Path(args.root).expanduser(), host=args.host, port=args.port, users=users, fault_routes=args.faults
+        ).start()
     except OSError as error:
         folder = f"--root {args.root} cannot be used: {error.strerror}."
         return _fail(folder if error.filename else str(error))

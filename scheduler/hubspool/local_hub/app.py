@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import secrets
@@ -16,12 +17,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hubspool.local_hub.faults import Fault, Faults, Verdict
+from hubspool.local_hub import control
+from hubspool.local_hub.faults import NO_FAULT, Fault, Faults, Verdict
 from hubspool.local_hub.records import RequestLog, RequestRecord
 from hubspool.local_hub.routes import ALL
 from hubspool.local_hub.routes.call import Body, Call, Route, ok
 from hubspool.local_hub.services.errors import HubError
 from hubspool.local_hub.services.hub import Services
+from hubspool.local_hub.storage.disk import room_for
 
 _log = logging.getLogger("hubspool.local_hub")
 _BLOCK = 1 << 20  # bytes gathered before a worker thread writes them
@@ -37,11 +40,14 @@ class App:
     Handlers run in worker threads; only bodies and waiting are done on the event loop.
     """
 
-    def __init__(self, services: Services, endpoint: str, faults: Faults, requests: RequestLog) -> None:
+    def __init__(
+        self, services: Services, endpoint: str, faults: Faults, requests: RequestLog, *, fault_routes: bool
+    ) -> None:
         self._services = services
         self._endpoint = endpoint
         self._faults = faults
         self._requests = requests
+        self._control = control.routes(faults) if fault_routes else []
         self._late: set[asyncio.Task[None]] = set()
         self._waiting: CapacityLimiter | None = None  # it belongs to the event loop, which does not exist yet
 
@@ -51,7 +57,8 @@ class App:
         exchange.route = route.name
         self._requests.begin()
         try:
-            verdict = self._faults.judge(route.name, exchange.method, exchange.path)
+            controls = route in self._control  # a fault must not keep itself from being cleared
+            verdict = NO_FAULT if controls else self._faults.judge(route.name, exchange.method, exchange.path)
             exchange.headers.update(verdict.headers)
             if verdict.fault is not None:
                 exchange.headers.update(verdict.fault.headers)
@@ -67,10 +74,9 @@ class App:
             exchange.record()
             self._requests.end()
 
-    @staticmethod
-    def _find(method: str, path: str) -> tuple[Route, dict[str, str]]:
+    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         known = False
-        for route in ALL:
+        for route in (*self._control, *ALL):
             args = route.match(path)
             if args is not None:
                 if method in route.methods.split() or (method == "HEAD" and "GET" in route.methods):
@@ -93,7 +99,8 @@ class App:
                 raise _ConnectionDropped
         if fault is None or not fault.replaces_answer:
             call.commits_back = fault.stale if fault is not None else 0
-            return await self._apply(call)
+            with room_for(fault.full_disk if fault is not None else None):
+                return await self._apply(call)
         if fault.late is not None:
             await self._apply_late(call, fault.late)
         elif fault.applied:
@@ -119,7 +126,10 @@ class App:
             return _error_answer(error)
         except (ClientDisconnect, _ConnectionDropped):
             raise
-        except Exception:  # noqa: BLE001 - the top of the handler's thread; the client gets a 500, the log the rest
+        except Exception as error:  # noqa: BLE001 - the top of the handler's thread; the client gets a 500, the log the rest
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                _log.error("No room on the disk for %s %s", call.request.method, call.request.scope["path"])
+                return _error_answer(HubError(507, "Insufficient Storage: the disk of the local Hub is full"))
             _log.exception("%s %s failed", call.request.method, call.request.scope["path"])
             return _error_answer(HubError(500, "Internal Error of the local Hub; its log says more"))
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
 class RateLimit:
-    """At most `requests` in each window of `seconds`; more are answered with 429.
+    """At most `requests` in each window of `seconds`, for each repository apart if asked; more are answered with 429.
 
-    128 commits in 3,600 s is what the Hub allows for one repository.
+    `Fault(route="commit", limit=RateLimit(128, per_repo=True))` is what the Hub allows.
     """
 
     requests: int
-    seconds: float
+    seconds: float = 3600
+    per_repo: bool = False
+
+    def __post_init__(self) -> None:
+        for number in (self.requests, self.seconds):
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or number < 0:
+                raise ValueError(f"{number!r} is no number of requests or seconds.")
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Fault:
             `math.inf` when `faults.release()` is called.
         keep_bytes: Only so many bytes of the answer's body are sent, then the connection ends.
         stale: Reads are answered from the state this many commits ago.
+        full_disk: The request runs, and the disk is full after it has written this many files: 507.
         limit: A rate limit over the matching requests, with the headers that the Hub sends. `times` does not
             count.
     """
@@ -66,7 +75,55 @@ class Fault:
     late: float | None = None
     keep_bytes: int | None = None
     stale: int = 0
+    full_disk: int | None = None
     limit: RateLimit | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError(f"{self.status} is no HTTP status of an answer.")
+        if wrong := [name for name, value in self.headers.items() if not isinstance(value, str)]:
+            raise ValueError(f"The value of the header {wrong[0]!r} must be a text.")
+
+    @classmethod
+    def storage_quota(cls, **options: Any) -> Fault:
+        """LFS batches and commits are refused as when the owner has no storage left."""
+        text = "Private repository storage limit reached, please upgrade your plan to increase your private storage."
+        told = {"status": 403, "headers": {"X-Error-Message": text}, "body": json.dumps({"error": text})}
+        where = {"path": "/commit/[^/]+$|/info/lfs/objects/batch$", "times": None}
+        return cls(**{**told, **where, **options})
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Fault:
+        """A fault as `hubspool hub --faults` takes it: the attributes by name, `delay` and `late` also as "forever".
+
+        `{"storage_quota": true}` stands for `Fault.storage_quota()`; further attributes may come with it.
+
+        Raises:
+            ValueError: An attribute is unknown or of another type.
+        """
+        values: dict[str, Any] = {name: math.inf if value == "forever" else value for name, value in content.items()}
+        make = cls.storage_quota if values.pop("storage_quota", False) is True else cls
+        for name, value in values.items():
+            if (
+                name not in _TYPES
+                or isinstance(value, bool) != (_TYPES[name] is bool)
+                or not isinstance(value, _TYPES[name])
+            ):
+                raise ValueError(
+                    f"{name!r} is no attribute of a fault that can be {value!r}: see hubspool.local_hub.Fault"
+                )
+        if "limit" in values:
+            try:
+                values["limit"] = RateLimit(**values["limit"])
+            except TypeError:
+                raise ValueError("a limit has the attributes requests, seconds and per_repo") from None
+        if isinstance(values.get("route"), list):
+            values["route"] = tuple(map(str, values["route"]))
+        try:
+            re.compile(values.get("path", ""))
+        except re.error as error:
+            raise ValueError(f"the path is no regular expression: {error}") from None
+        return make(**values)
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -82,6 +139,17 @@ class Fault:
     @property
     def replaces_answer(self) -> bool:
         return self.status is not None or self.drop or self.late is not None
+
+
+_TYPES: dict[str, Any] = {
+    "route": (str, list),
+    **dict.fromkeys(("path", "method", "body"), str),
+    **dict.fromkeys(("after", "times", "status", "keep_bytes", "stale", "full_disk"), int),
+    **dict.fromkeys(("delay", "late"), (int, float)),
+    **dict.fromkeys(("drop", "applied"), bool),
+    **dict.fromkeys(("headers", "limit"), dict),
+}
+_REPO = re.compile(r"(?:models|datasets|spaces)/[^/]+/[^/]+")
 
 
 @dataclass(frozen=True)
@@ -100,8 +168,7 @@ class _Armed:
 
     fault: Fault
     seen: int = 0
-    window_start: float = 0
-    used: int = 0
+    windows: dict[str, tuple[float, int]] = field(default_factory=dict)  # start of each, and requests in it
 
 
 @dataclass(frozen=True)
@@ -111,6 +178,9 @@ class Verdict:
     fault: Fault | None
     headers: Mapping[str, str]
     cleared: threading.Event
+
+
+NO_FAULT = Verdict(None, {}, threading.Event())
 
 
 class Faults:
@@ -149,6 +219,12 @@ class Faults:
             self._cleared = threading.Event()
 
     @property
+    def armed(self) -> list[Fault]:
+        """What is armed, in the order in which it was added."""
+        with self._changed:
+            return [armed.fault for armed in self._armed]
+
+    @property
     def hits(self) -> list[FaultHit]:
         """What happened so far, oldest first."""
         with self._changed:
@@ -177,7 +253,7 @@ class Faults:
                 fault = armed.fault
                 if (found is not None and fault.limit is None) or not fault.matches(route, method, path):
                     continue
-                effect = self._over_limit(armed, headers) if fault.limit is not None else self._due(armed)
+                effect = self._over_limit(armed, path, headers) if fault.limit is not None else self._due(armed)
                 if found is None and effect is not None:
                     found = effect
                     self._hits.append(FaultHit(fault, route, method, path))
@@ -191,17 +267,20 @@ class Faults:
         return armed.fault if number > 0 and (armed.fault.times is None or number <= armed.fault.times) else None
 
     @staticmethod
-    def _over_limit(armed: _Armed, headers: dict[str, str]) -> Fault | None:
+    def _over_limit(armed: _Armed, path: str, headers: dict[str, str]) -> Fault | None:
         limit, now = armed.fault.limit, time.monotonic()
         assert limit is not None  # the caller's condition
-        if armed.used == 0 or now - armed.window_start >= limit.seconds:
-            armed.window_start, armed.used = now, 0
-        armed.used += 1
-        left = max(limit.requests - armed.used, 0)
-        seconds = math.ceil(armed.window_start + limit.seconds - now)
+        repo = _REPO.search(path) if limit.per_repo else None
+        key = repo[0] if repo else ""
+        start, used = armed.windows.get(key, (now, 0))
+        if now - start >= limit.seconds:
+            start, used = now, 0
+        armed.windows[key] = start, used + 1
+        left = max(limit.requests - used - 1, 0)
+        seconds = math.ceil(start + limit.seconds - now)
         headers["RateLimit"] = f'"api";r={left};t={seconds}'
         headers["RateLimit-Policy"] = f'"fixed window";"api";q={limit.requests};w={math.ceil(limit.seconds)}'
-        if armed.used <= limit.requests:
+        if used < limit.requests:
             return None
         text = '{"error": "You have been rate limited; we suggest that you wait and try again."}'
         return Fault(status=429, headers=dict(armed.fault.headers), body=armed.fault.body or text)

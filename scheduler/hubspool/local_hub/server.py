@@ -49,17 +49,20 @@ class PortInUseError(OSError):
 class LocalHub:
     """A Hub on this machine, served by a thread of this process.
 
-    Not guaranteed: it is no copy of the Hub. Pull requests, organizations, gated repositories, `git push` and
-    most of the website are missing; everybody who can reach the address can read public repositories.
+    Not guaranteed: it is no copy of the Hub. Organizations, the gates of gated repositories, `git push` and most of
+    the website are missing; everybody who can reach the address can read public repositories.
 
     Args:
         root: Folder that keeps everything and may be opened again later; None for a temporary one that is
             removed by `stop()`, for which nothing is fsynced.
         host: Address to listen on. Anything but loopback needs `users`.
         port: 0 for a free one.
-        users: `User` objects or `NAME:TOKEN[:read|write|none]`; None for `local` with the token `hf_local`.
+        users: `User` objects or `NAME:TOKEN[:read|write|none|fineGrained=REPO,...]`; None for `local` with the token
+            `hf_local`.
         xet: Whether large files go through Xet; otherwise through LFS.
         lfs_part_size: Bytes from which an LFS upload goes in parts.
+        xet_grants: Whether Xet clients that know how ask for an upload address of each xorb first.
+        fault_routes: Whether clients may set faults over HTTP, see `hubspool.local_hub.control`.
 
     Attributes:
         requests: What was asked, see `RequestRecord`.
@@ -77,6 +80,8 @@ class LocalHub:
         users: Iterable[User | str] | None = None,
         xet: bool = True,
         lfs_part_size: int = 64 << 20,
+        xet_grants: bool = False,
+        fault_routes: bool = False,
     ) -> None:
         if users is None and not _is_loopback(host):
             raise ValueError(
@@ -92,7 +97,8 @@ class LocalHub:
         self.faults = Faults({route.name for route in ALL})
         self._root = Path(root) if root is not None else None
         self._host, self._port = host, port
-        self._xet, self._lfs_part_size = xet, lfs_part_size
+        self._large = {"xet": xet, "lfs_part_size": lfs_part_size, "xet_grants": xet_grants}
+        self._fault_routes = fault_routes
         self._endpoint: str | None = None
         self._running: _Running | None = None
 
@@ -136,14 +142,14 @@ class LocalHub:
         disk = Disk(root, durable=self._root is not None)
         try:
             disk.lock()
-            services = Services.open(disk, self._accounts, xet=self._xet, lfs_part_size=self._lfs_part_size)
+            services = Services.open(disk, self._accounts, **self._large)  # type: ignore[arg-type]  # two bools, an int
         except BaseException:
             listener.close()
             disk.unlock()
             raise
         host, port = listener.getsockname()[:2]
         self._endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = _Server(App(services, self._endpoint, self.faults, self.requests))
+        server = _Server(App(services, self._endpoint, self.faults, self.requests, fault_routes=self._fault_routes))
         thread = threading.Thread(target=server.run, args=([listener],), name="hubspool-local-hub", daemon=True)
         self._port = port  # a Hub that starts again is found where it was
         self._running = _Running(disk, services, server, thread)

@@ -1,9 +1,10 @@
-"""A few threads over a list, without an executor."""
+"""A few threads over a list, and one that works ahead, without an executor."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
@@ -15,8 +16,7 @@ def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) ->
 
     After the first error no new item is begun, and that error is raised once all threads are done.
 
-    Not a ThreadPoolExecutor: at interpreter exit it refuses work, and the last push happens there. Here,
-        where no
+    Not a ThreadPoolExecutor: at interpreter exit it refuses work, and the last push happens there. Here, where no
     thread can be started any more, the caller's own does everything.
     """
     waiting = list(items)[::-1]
@@ -49,3 +49,45 @@ def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) ->
         helper.join()
     if errors:
         raise errors[0]
+
+
+def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+    """Yield the items, which a thread of its own makes up to `depth` ahead of their use.
+
+    An error of the maker is raised where its item would have come. The thread ends soon after the iterator is closed.
+    """
+    ready: queue.Queue[list[T] | BaseException] = queue.Queue(maxsize=depth)  # an item, the end ([]), or an error
+    closed = threading.Event()
+
+    def put(entry: list[T] | BaseException) -> bool:
+        while not closed.is_set():
+            with suppress(queue.Full):
+                ready.put(entry, timeout=0.2)
+                return True
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not put([item]):
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+            put(error)
+        else:
+            put([])
+
+    try:
+        threading.Thread(target=make, name="hubspool-ahead", daemon=True).start()
+    except RuntimeError:  # the interpreter ends and starts no threads any more
+        yield from items
+        return
+    try:
+        while True:
+            entry = ready.get()
+            if isinstance(entry, BaseException):
+                raise entry
+            if not entry:
+                return
+            yield entry[0]
+    finally:
+        closed.set()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hubspool.local_hub.routes import commits, files, git, lfs, repos, xet
+from hubspool.local_hub.routes import commits, discussions, files, git, lfs, page, repos, xet
 from hubspool.local_hub.routes.call import Route
 
-ALL: list[Route] = [*repos.ROUTES, *commits.ROUTES, *files.ROUTES, *lfs.ROUTES, *xet.ROUTES, *git.ROUTES]
+_MODULES = (repos, commits, discussions, files, lfs, xet, git, page)
+ALL: list[Route] = [route for module in _MODULES for route in module.ROUTES]

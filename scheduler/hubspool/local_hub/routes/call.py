@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,16 +13,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from hubspool.local_hub.services.errors import HubError, bad_token
+from hubspool.local_hub.services.errors import HubError, RepoMovedError, bad_token
 from hubspool.local_hub.services.hub import Services
-from hubspool.local_hub.services.repositories import REPO_TYPES, Repository, RepoType
+from hubspool.local_hub.services.repositories import REPO_TYPES, Repository, RepoType, Right
 from hubspool.local_hub.storage.accounts import User
 
 API = r"/api/(?P<type>models|datasets|spaces)/(?P<repo>[^/]+/[^/]+)"
 PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+/[^/]+?)"
+REV = r"(?P<rev>refs/(?:pr/\d+|convert/[^/]+)|[^/]+)"  # the JavaScript client leaves the slashes of these as they are
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _BLOCK = 1 << 20  # bytes handed to the event loop at a time
 
@@ -90,6 +91,8 @@ class Call:
         Raises:
             HubError: 401 for a token that is not known.
         """
+        if self.request.headers.get("sec-fetch-site") == "cross-site":  # a browser's: another site's page asks
+            return None
         scheme, _, credentials = self.request.headers.get("authorization", "").partition(" ")
         token = credentials.strip()
         if scheme.lower() == "basic":  # git: any name, the token as password
@@ -113,9 +116,15 @@ class Call:
         plural = self.args.get("type", "models")
         return next(kind for kind in REPO_TYPES if f"{kind}s" == plural)
 
-    def repo(self, *, write: bool = False) -> Repository:
+    def repo(self, right: Right = "read") -> Repository:
         """The repository that the path names, if the caller may do this to it."""
-        return self.services.repositories.find(self.user, self.repo_type, self.args["repo"], write=write)
+        try:
+            return self.services.repositories.find(self.user, self.repo_type, self.args["repo"], right)
+        except RepoMovedError as moved:
+            path = self.request.scope["raw_path"].decode().replace(self.args["repo"], moved.new_id, 1)
+            query = self.request.url.query
+            moved.headers["Location"] = f"{self.endpoint}{path}{'?' if query else ''}{query}"
+            raise
 
     def commit_of(self, repo: Repository, rev: str | None = None) -> str:
         """The commit that a read is answered from."""
@@ -128,7 +137,7 @@ class Call:
             HubError: 400.
         """
         try:
-            value = json.loads(self.body or b"{}")
+            value = orjson.loads(self.body or b"{}")  # which knows a limit of nesting
         except ValueError:
             value = None
         if not isinstance(value, dict):

@@ -6,30 +6,25 @@ from itertools import islice
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, Body, Call, Route, ok
+from hubspool.local_hub.routes.call import API, REV, Body, Call, Route, ok
+from hubspool.local_hub.routes.discussions import writable
 from hubspool.local_hub.services import commits, refs
+from hubspool.local_hub.services.discussions import Discussions
 from hubspool.local_hub.services.errors import HubError, member
 from hubspool.local_hub.services.files import title
 from hubspool.local_hub.services.preupload import Candidate, Preupload, decode_sample
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import BRANCHES, TAGS, CommitRecord
+from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS, CommitRecord
 
 MAX_COMMIT_BODY = 1536 << 20  # bytes: 1 GB of regular content in base64, and its lines
 MAX_PREUPLOAD = 256  # files
 
 
-def _refuse_pull_request(call: Call) -> None:
-    if call.flag("create_pr"):
-        raise HubError(501, "This local Hub has no pull requests yet; commit to a branch")
-
-
 def preupload(call: Call) -> Response:
-    _refuse_pull_request(call)
-    repo, body = call.repo(write=True), call.json()
-    files = member(body, "files", list, [])
+    repo, body = writable(call), call.json()
+    files, commit = member(body, "files", list, []), repo.revision(call.args["rev"])
     if len(files) > MAX_PREUPLOAD:
         raise HubError(413, f"preupload takes at most {MAX_PREUPLOAD} files")
-    commit = repo.revision(call.args["rev"])
     texts = {name: member(body, name, str, "") if name in body else None for name in ("gitIgnore", "gitAttributes")}
     rules = Preupload(repo, commit, gitignore=texts["gitIgnore"], gitattributes=texts["gitAttributes"])
     answers = []
@@ -49,13 +44,18 @@ def preupload(call: Call) -> Response:
 
 
 def commit(call: Call) -> Response:
-    _refuse_pull_request(call)
-    repo = call.repo(write=True)
+    repo, rev = writable(call), call.args["rev"]
     with call.upload.open("rb") as lines:
         request = commits.parse(lines, repo.git, call.services.contents)
-    oid = commits.apply(repo, call.args["rev"], request, call.author)
-    url = f"{call.endpoint}/{repo.url_path}/commit/{oid}"
-    return ok({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+    answer: dict[str, object] = {"success": True, "hookOutput": ""}
+    address = f"{call.endpoint}/{repo.url_path}"
+    if call.flag("create_pr"):
+        kept = Discussions(call.services.disk, repo)
+        pull, oid = kept.open(call.author, request.summary, request.description, target=rev, request=request)
+        answer["pullRequestUrl"] = f"{address}/discussions/{pull.num}"
+    else:
+        oid = commits.apply(repo, rev, request, call.author)
+    return ok({**answer, "commitOid": oid, "commitUrl": f"{address}/commit/{oid}"})
 
 
 def history(call: Call) -> Response:
@@ -88,7 +88,7 @@ def all_refs(call: Call) -> Response:
         "converts": [],  # clients read it unasked
     }
     if call.flag("include_prs"):
-        answer["pullRequests"] = []
+        answer["pullRequests"] = _refs(call, repo, PULLS)
     return ok(answer)
 
 
@@ -100,40 +100,47 @@ def _refs(call: Call, repo: Repository, prefix: str) -> list[dict[str, str]]:
 
 
 def create_branch(call: Call) -> Response:
-    refs.create_branch(call.repo(write=True), call.args["branch"], member(call.json(), "startingPoint", str, ""))
+    refs.create_branch(call.repo("write"), call.args["branch"], member(call.json(), "startingPoint", str, ""))
     return ok()
 
 
 def delete_branch(call: Call) -> Response:
-    refs.delete_branch(call.repo(write=True), call.args["branch"])
+    refs.delete_branch(call.repo("write"), call.args["branch"])
     return ok()
 
 
 def create_tag(call: Call) -> Response:
-    refs.create_tag(call.repo(write=True), member(call.json(), "tag", str, ""), call.args["rev"])
+    refs.create_tag(call.repo("write"), member(call.json(), "tag", str, ""), call.args["rev"])
     return ok()
 
 
 def delete_tag(call: Call) -> Response:
-    refs.delete_tag(call.repo(write=True), call.args["tag"])
+    refs.delete_tag(call.repo("write"), call.args["tag"])
     return ok()
 
 
 def super_squash(call: Call) -> Response:
-    branch = call.args["branch"].removeprefix(BRANCHES)
-    message = member(call.json(), "message", str, "") or f"Super-squash branch '{branch}'"
-    refs.super_squash(call.repo(write=True), branch, message, call.author)
+    rev = call.args["rev"]
+    message = member(call.json(), "message", str, "") or f"Super-squash branch '{rev}'"
+    refs.super_squash(call.repo("write"), rev, message, call.author)
     return ok()
 
 
+def compare(call: Call) -> Response:
+    repo = call.repo()
+    roots = [repo.git.commit(call.commit_of(repo, call.args[side])).root for side in ("old", "new")]
+    return Response(repo.git.diff(*roots), media_type="text/plain")
+
+
 ROUTES = [
-    Route("preupload", "POST", rf"{API}/preupload/(?P<rev>[^/]+)", preupload),
-    Route("commit", "POST", rf"{API}/commit/(?P<rev>[^/]+)", commit, Body.DISK, MAX_COMMIT_BODY),
-    Route("commits", "GET", rf"{API}/commits/(?P<rev>[^/]+)", history),
+    Route("preupload", "POST", rf"{API}/preupload/{REV}", preupload),
+    Route("commit", "POST", rf"{API}/commit/{REV}", commit, Body.DISK, MAX_COMMIT_BODY),
+    Route("commits", "GET", rf"{API}/commits/{REV}", history),
     Route("refs", "GET", rf"{API}/refs", all_refs),
     Route("branch-create", "POST", rf"{API}/branch/(?P<branch>[^/]+)", create_branch),
     Route("branch-delete", "DELETE", rf"{API}/branch/(?P<branch>[^/]+)", delete_branch),
-    Route("tag-create", "POST", rf"{API}/tag/(?P<rev>[^/]+)", create_tag),
+    Route("tag-create", "POST", rf"{API}/tag/{REV}", create_tag),
     Route("tag-delete", "DELETE", rf"{API}/tag/(?P<tag>[^/]+)", delete_tag),
-    Route("super-squash", "POST", rf"{API}/super-squash/(?P<branch>[^/]+)", super_squash),
+    Route("super-squash", "POST", rf"{API}/super-squash/{REV}", super_squash),
+    Route("compare", "GET", rf"{API}/compare/(?P<old>[^/]+?)\.\.\.?(?P<new>[^/]+)", compare),
 ]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, PAGES, Call, Route, content_answer, ok
+from hubspool.local_hub.routes.call import API, PAGES, REV, Call, Route, content_answer, ok
+from hubspool.local_hub.routes.xet import cas_url
 from hubspool.local_hub.services import files
 from hubspool.local_hub.services.errors import HubError, entry_not_found, member
+from hubspool.local_hub.services.repositories import Repository
 
 MAX_PATHS = 1000
+# nothing that a visitor uploaded runs as a page of this Hub
+_UNTRUSTED = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 
 
 def tree(call: Call) -> Response:
@@ -21,6 +27,7 @@ def tree(call: Call) -> Response:
         repo,
         call.commit_of(repo),
         call.args.get("path", "").strip("/"),
+        call.services.xet_contents,
         recursive=call.flag("recursive"),
         expand=expand,
         limit=call.limit(files.EXPANDED_PAGE if expand else files.PAGE),
@@ -39,7 +46,9 @@ def paths_info(call: Call) -> Response:
         paths, expand = member(body, "paths", list, []), member(body, "expand", bool, False)
     if len(paths) > MAX_PATHS:
         raise HubError(413, f"paths-info takes at most {MAX_PATHS} paths")
-    return ok(files.describe_paths(repo, call.commit_of(repo), map(str, paths), expand=expand))
+    return ok(
+        files.describe_paths(repo, call.commit_of(repo), map(str, paths), call.services.xet_contents, expand=expand)
+    )
 
 
 def resolve(call: Call) -> Response:
@@ -47,10 +56,13 @@ def resolve(call: Call) -> Response:
     repo = call.repo()
     commit = call.commit_of(repo)
     file = files.open_file(repo, commit, call.args["path"])
-    headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"'}
+    headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"', **_UNTRUSTED}
     media_type = mimetypes.guess_type(file.path)[0] or "application/octet-stream"
+    shown = media_type.startswith("text/") and media_type != "text/html"
+    if call.flag("download") or not (shown or media_type.startswith(("audio/", "video/")) or media_type in _IMAGES):
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(file.path.rpartition('/')[2], safe='')}"
     if media_type.startswith("text/"):
-        media_type = "text/plain"  # nothing that a visitor uploaded is shown as a page of this Hub
+        media_type = "text/plain"
     pointer = file.pointer
     if pointer is None:
         return content_answer(call, file.size, lambda start, end: iter((file.blob[start:end],)), headers, media_type)
@@ -59,22 +71,37 @@ def resolve(call: Call) -> Response:
     headers.update({"ETag": f'"{pointer.sha256}"', "X-Linked-ETag": f'"{pointer.sha256}"'})
     headers["X-Linked-Size"] = str(pointer.size)
     contents = call.services.contents
+    if call.services.xet and (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
+        headers.update(xet_headers(call, repo, commit, xet_hash))
+        if "application/vnd.xet-fileinfo+json" in call.request.headers.get("accept", ""):
+            about = {"hash": xet_hash, "size": pointer.size}
+            return Response(json.dumps(about), 200, headers, "application/vnd.xet-fileinfo+json")
     return content_answer(
         call, pointer.size, lambda start, end: contents.read(pointer.sha256, start, end), headers, media_type
     )
+
+
+def xet_headers(call: Call, repo: Repository, commit: str, xet_hash: str) -> dict[str, str]:
+    """What tells clients that they may read this content through Xet."""
+    api = f"{call.endpoint}/api/{repo.type}s/{repo.id}/xet-read-token/{commit}"
+    links = (
+        f'<{api}>; rel="xet-auth"',
+        f'<{cas_url(call)}/v1/reconstructions/{xet_hash}>; rel="xet-reconstruction-info"',
+    )
+    return {"X-Xet-Hash": xet_hash, "Link": ", ".join(links)}
 
 
 def raw(call: Call) -> Response:
     repo = call.repo()
     commit = call.commit_of(repo)
     file = files.open_file(repo, commit, call.args["path"])
-    headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"'}
+    headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"', **_UNTRUSTED}
     return content_answer(call, len(file.blob), lambda start, end: iter((file.blob[start:end],)), headers, "text/plain")
 
 
 ROUTES = [
-    Route("tree", "GET", rf"{API}/tree/(?P<rev>[^/]+)(?:/(?P<path>.*))?", tree),
-    Route("paths-info", "POST", rf"{API}/paths-info/(?P<rev>[^/]+)", paths_info),
-    Route("resolve", "GET", rf"{PAGES}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", resolve),
-    Route("raw", "GET", rf"{PAGES}/raw/(?P<rev>[^/]+)/(?P<path>.+)", raw),
+    Route("tree", "GET", rf"{API}/tree/{REV}(?:/(?P<path>.*))?", tree),
+    Route("paths-info", "POST", rf"{API}/paths-info/{REV}", paths_info),
+    Route("resolve", "GET", rf"{PAGES}/resolve/{REV}/(?P<path>.+)", resolve),
+    Route("raw", "GET", rf"{PAGES}/raw/{REV}/(?P<path>.+)", raw),
 ]

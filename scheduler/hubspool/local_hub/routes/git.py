@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import tempfile
+import zlib
 from collections.abc import Iterator
 from typing import IO
 
@@ -19,6 +19,7 @@ from hubspool.local_hub.services.errors import HubError
 from hubspool.local_hub.services.repositories import Repository
 
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
+_MAX_REQUEST = 64 << 20  # bytes: what a client says that it has and wants
 _IN_MEMORY = 8 << 20  # bytes of a pack; more goes to disk
 # dulwich's server makes shallow clones, but does not know fetches into one
 _SHALLOW = "This local Hub cannot fetch into a shallow clone: run git fetch --unshallow first"
@@ -45,7 +46,7 @@ def upload_pack(call: Call) -> Response:
     repo = _repo(call)
     body = call.body
     if call.request.headers.get("content-encoding") == "gzip":
-        body = gzip.decompress(body)
+        body = _unzip(body)
     out = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - _drain closes it
     try:
         _handler(repo, io.BytesIO(body), out, advertise_refs=False).handle()
@@ -57,6 +58,17 @@ def upload_pack(call: Call) -> Response:
         raise
     out.seek(0)
     return StreamingResponse(_drain(out), 200, _NO_CACHE, "application/x-git-upload-pack-result")
+
+
+def _unzip(body: bytes) -> bytes:
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        plain = unzip.decompress(body, _MAX_REQUEST)
+    except zlib.error:
+        raise HubError(400, "The body is not gzip") from None
+    if unzip.unconsumed_tail:
+        raise HubError(413, f"Payload Too Large: more than {_MAX_REQUEST} bytes")
+    return plain
 
 
 def _refusal(message: str) -> Response:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from typing import Any
 
 from starlette.responses import Response
 
 from hubspool.local_hub.routes.call import PAGES, Body, Call, Route, content_answer, ok
+from hubspool.local_hub.routes.xet import token_headers
 from hubspool.local_hub.services.content import SHA256
 from hubspool.local_hub.services.errors import HubError, member
+from hubspool.local_hub.services.repositories import Repository, Right
 
 _MEDIA_TYPE = "application/vnd.git-lfs+json"
 _OID = r"(?P<oid>[0-9a-f]{64})"
@@ -22,24 +25,29 @@ MAX_BATCH = 1000  # objects; git-lfs asks for 100, huggingface_hub for 256
 def batch(call: Call) -> Response:
     body = call.json()
     upload = body.get("operation") == "upload"
-    _check_access(call, write=upload)
+    repo = _check_access(call, "contribute" if upload else "read")
     objects = member(body, "objects", list, [])
     if len(objects) > MAX_BATCH:
         raise HubError(413, f"An LFS batch takes at most {MAX_BATCH} objects")
-    # one transfer for the whole answer: parts only where an object is too large for one request
-    part_size = call.services.lfs_part_size
     wanted = [_object(item) for item in objects]
-    parts = (
-        upload and "multipart" in member(body, "transfers", list, []) and any(size > part_size for _, size in wanted)
-    )
-    describe = _upload if upload else _download
-    answer = [describe(call, oid, size, parts) for oid, size in wanted]
-    return _answer({"transfer": "multipart" if parts else "basic", "hash_algo": "sha256", "objects": answer})
+    transfer, transfers = "basic", member(body, "transfers", list, [])
+    if not upload:
+        answer = [_download(call, oid, size) for oid, size in wanted]
+    else:
+        # one transfer for the whole answer: parts only where an object is too large for one request
+        if "xet" in transfers and call.services.xet:
+            transfer = "xet"
+        elif "multipart" in transfers and any(size > call.services.lfs_part_size for _, size in wanted):
+            transfer = "multipart"
+        answer = [_upload(call, repo, oid, size, transfer) for oid, size in wanted]
+    return _answer({"transfer": transfer, "hash_algo": "sha256", "objects": answer})
 
 
-def _check_access(call: Call, *, write: bool) -> None:
+def _check_access(call: Call, right: Right) -> Repository:
     try:
-        call.repo(write=write)
+        return call.repo(
+            right
+        )  # content that no commit names is nothing yet, so it is taken from who may open pull requests
     except HubError as error:
         if error.status == 401:  # what makes git-lfs ask for credentials
             error.headers = {"LFS-Authenticate": 'Basic realm="Hub"', "WWW-Authenticate": 'Basic realm="Hub"'}
@@ -53,11 +61,15 @@ def _object(item: object) -> tuple[str, int]:
     return oid, size
 
 
-def _upload(call: Call, oid: str, size: int, parts: bool) -> dict[str, Any]:
+def _upload(call: Call, repo: Repository, oid: str, size: int, transfer: str) -> dict[str, Any]:
     described: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
     if call.services.contents.size(oid) == size:
         return described  # without actions: it is here already
-    if parts:
+    if transfer == "xet":  # the JavaScript client takes an object without actions for one that is stored
+        href = f"{call.endpoint}/api/{repo.type}s/{repo.id}/xet-write-token/main"
+        headers = {**token_headers(call, repo, "write", "main"), "X-Xet-Session-Id": secrets.token_hex(12)}
+        return {**described, "actions": {"upload": {"href": href, "header": headers}}}
+    if transfer == "multipart":
         count = math.ceil(size / call.services.lfs_part_size)
         header = {"chunk_size": str(call.services.lfs_part_size)}
         for number in range(1, count + 1):
@@ -69,7 +81,7 @@ def _upload(call: Call, oid: str, size: int, parts: bool) -> dict[str, Any]:
     return {**described, "actions": {"upload": upload, "verify": {"href": verify}}}
 
 
-def _download(call: Call, oid: str, size: int, _parts: bool) -> dict[str, Any]:
+def _download(call: Call, oid: str, size: int) -> dict[str, Any]:
     if call.services.contents.size(oid) != size:
         return {"oid": oid, "size": size, "error": {"code": 404, "message": "Object does not exist"}}
     href = call.signed_url(f"/lfs/objects/{oid}", "get", oid)
@@ -103,7 +115,7 @@ def complete(call: Call) -> Response:
 
 
 def verify(call: Call) -> Response:
-    _check_access(call, write=True)
+    _check_access(call, "contribute")
     oid, size = _object(call.json())
     if call.services.contents.size(oid) != size:
         raise HubError(404, f"The object {oid} of {size} bytes was not uploaded")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
-import yaml
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, Call, Route, ok
+from hubspool.local_hub.routes.call import API, REV, Call, Route, ok
+from hubspool.local_hub.services import cards
 from hubspool.local_hub.services.errors import HubError, login_needed, member
 from hubspool.local_hub.services.files import describe
 from hubspool.local_hub.services.repositories import REPO_TYPES, Repository, RepoType, iso, url_prefix
 from hubspool.local_hub.storage.git_store import Entry
 
-_FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 # Fields of `?expand=` that the real Hub knows and that have no meaning on this machine: answered with null.
 _FOREIGN = re.findall(
     r"[\w-]+",
@@ -49,7 +49,7 @@ def whoami(call: Call) -> Response:
 
 
 def auth_check(call: Call) -> Response:
-    call.repo(write=call.args.get("right") == "write")
+    call.repo("write" if "right" in call.args else "read")
     return ok()
 
 
@@ -66,7 +66,7 @@ def _named(call: Call) -> tuple[RepoType, str, dict[str, Any]]:
 
 def create(call: Call) -> Response:
     kind, repo_id, body = _named(call)
-    private = body.get("visibility") == "private" or body.get("private") is True
+    private = _is_private(body, default=False)
     url = f"{call.endpoint}/{url_prefix(kind)}{repo_id}"
     try:
         repo = call.services.repositories.create(call.user, kind, repo_id, private=private, sdk=body.get("sdk"))
@@ -79,36 +79,74 @@ def create(call: Call) -> Response:
 
 def delete(call: Call) -> Response:
     kind, repo_id, _ = _named(call)
-    call.services.repositories.delete(call.services.repositories.find(call.user, kind, repo_id, write=True))
+    call.services.repositories.delete(call.services.repositories.find(call.user, kind, repo_id, "write"))
     return ok()
 
 
+def _is_private(body: dict[str, Any], *, default: bool) -> bool:
+    if body.get("visibility") is not None:
+        if body["visibility"] not in ("public", "private", "protected"):
+            raise HubError(400, f"Invalid visibility {body['visibility']!r}: use public, private or protected")
+        return bool(body["visibility"] != "public")
+    return member(body, "private", bool, default)
+
+
+def move(call: Call) -> Response:
+    body = call.json()
+    kind, old, new = body.get("type") or "model", member(body, "fromRepo", str, ""), member(body, "toRepo", str, "")
+    if kind not in REPO_TYPES:
+        raise HubError(400, f"Invalid repository type {kind!r}")
+    repositories = call.services.repositories
+    repositories.move(call.user, repositories.find(call.user, kind, old, "write"), new)
+    return ok({"url": f"{call.endpoint}/{url_prefix(kind)}{new}"})
+
+
 def settings(call: Call) -> Response:
-    repo, body = call.repo(write=True), call.json()
-    private = body.get("private", repo.settings.private)
-    if "visibility" in body:
-        private = body["visibility"] == "private"
-    changed = {**vars(repo.settings), "private": bool(private)}
-    repo.change_settings(type(repo.settings)(**changed))
-    return ok({"private": repo.settings.private})
+    repo, body = call.repo("write"), call.json()
+    gated = body.get("gated", repo.settings.gated)
+    if gated not in ("auto", "manual", False):
+        raise HubError(400, f"Invalid gated value {gated!r}: use auto, manual or false")
+    private = _is_private(body, default=repo.settings.private)
+    repo.change_settings(replace(repo.settings, private=private, gated=gated))
+    return ok({"private": private, "gated": gated, "visibility": "private" if private else "public"})
+
+
+def duplicate_lfs(call: Call) -> Response:
+    """Let another repository use content of this one: it is kept once for all, so there is nothing to copy."""
+    repo, body = call.repo(), call.json()
+    target = member(body, "target", dict, {})
+    kind, name = target.get("type") or "model", member(target, "name", str, "")
+    if kind not in REPO_TYPES:
+        raise HubError(400, f"Invalid repository type {kind!r}")
+    call.services.repositories.find(call.user, kind, name, "contribute")
+    held = call.services.reachable.of_repository(repo)
+    failed = [
+        {"sha256": sha256, "error": f"{repo.id} has no such file"}
+        for file in member(body, "files", list, [])
+        if (sha256 := member(file, "sha256", str, "")) not in held
+    ]
+    return ok({"failed": failed})
 
 
 def info(call: Call) -> Response:
     repo, query = call.repo(), call.request.query_params
     expand = query.getlist("expand") + query.getlist("expand[]")
     described = _describe(call, repo, expand)
-    if expand:
-        known = {**dict.fromkeys(_FOREIGN), **described}
-        if unknown := [name for name in expand if name not in known]:
-            raise HubError(400, f"Invalid expand value: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
-        described = {name: known[name] for name in known if name in ("_id", "id", *expand)}
-    return ok(described)
+    return ok(_expanded(described, expand) if expand else described)
+
+
+def _expanded(described: dict[str, object], fields: list[str]) -> dict[str, object]:
+    known = {**dict.fromkeys(_FOREIGN), **described}
+    if unknown := [name for name in fields if name not in known]:
+        raise HubError(400, f"Invalid expand value: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
+    return {name: known[name] for name in known if name in ("_id", "id", *fields)}
 
 
 def _describe(call: Call, repo: Repository, expand: list[str]) -> dict[str, object]:
     commit = repo.git.commit(call.commit_of(repo))
     described = {**_summary(repo), "sha": commit.oid, "lastModified": iso(commit.date)}
-    described.update(cardData=_card(repo, commit.root), xetEnabled=call.services.xet, siblings=[])
+    card = cards.of(repo, commit.root)
+    described.update(cardData=card, tags=cards.tags(card), xetEnabled=call.services.xet, siblings=[])
     if not expand or "siblings" in expand:
         described["siblings"] = _siblings(repo, commit.root, blobs=call.flag("blobs"))
     if "usedStorage" in expand:
@@ -140,7 +178,7 @@ def _summary(repo: Repository) -> dict[str, object]:
         "createdAt": repo.settings.created_at,
         "private": repo.settings.private,
         "disabled": False,
-        "gated": False,
+        "gated": repo.settings.gated,
         "downloads": 0,
         "likes": 0,
         "tags": [],
@@ -153,61 +191,40 @@ def _summary(repo: Repository) -> dict[str, object]:
     return summary
 
 
-def _card(repo: Repository, root: str) -> object:
-    entry = repo.git.entry(root, "README.md")
-    if entry is None or entry.is_folder:
-        return None
-    match = _FRONT_MATTER.match(repo.git.blob(entry.oid).decode("utf-8", "replace"))
-    try:
-        card = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:
-        return None
-    return yaml_as_json(card) if isinstance(card, dict) else None
-
-
-def yaml_as_json(value: object) -> object:
-    """The value with what JSON cannot say (dates, above all) as text."""
-    if isinstance(value, dict):
-        return {str(key): yaml_as_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [yaml_as_json(item) for item in value]
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
-
-
 def listing(call: Call) -> Response:
     query = call.request.query_params
     repos = call.services.repositories.visible(call.user, call.repo_type)
     if author := query.get("author"):
         repos = [repo for repo in repos if repo.namespace == author]
-    if search := query.get("search"):
+    for search in query.getlist("search"):
         repos = [repo for repo in repos if search.lower() in repo.id.lower()]
-    limit = call.limit(1000)
-    start = int(query.get("cursor", "0")) if query.get("cursor", "0").isdecimal() else 0
-    shown = []
-    for repo in repos[start : start + limit]:
-        commit = repo.git.commit(repo.revision("main"))
-        shown.append({**_summary(repo), "sha": commit.oid, "lastModified": iso(commit.date)})
-    following = str(start + limit) if start + limit < len(repos) else None
-    return ok(shown, headers=call.next_link(following))
+    fields = query.getlist("expand") + query.getlist("expand[]")
+    full = call.flag("full") or call.flag("cardData")
+    shown = [_describe(call, repo, fields or ["cardData"]) for repo in repos]
+    for tag in query.getlist("filter"):
+        shown = [described for described in shown if tag in cast("list[str]", described["tags"])]
+    if (order := query.get("sort")) in ("createdAt", "lastModified"):
+        shown.sort(key=lambda described: str(described[order]), reverse=query.get("direction", "-1") == "-1")
+    limit, cursor = call.limit(1000), query.get("cursor", "0")
+    start = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
+    following = str(start + limit) if start + limit < len(shown) else None
+    page = [_chosen(described, fields, full=full) for described in shown[start : start + limit]]
+    return ok(page, headers=call.next_link(following))
+
+
+def _chosen(described: dict[str, object], fields: list[str], *, full: bool) -> dict[str, object]:
+    if fields:
+        return _expanded(described, fields)
+    return described if full else {name: value for name, value in described.items() if name != "cardData"}
 
 
 def validate_yaml(call: Call) -> Response:
-    content = member(call.json(), "content", str, "")
-    match = _FRONT_MATTER.match(content)
     try:
-        card = yaml.safe_load(match[1]) if match else {}
-    except yaml.YAMLError as error:
-        return ok({"errors": [{"message": f"Invalid YAML in the card: {error}"}], "warnings": []}, status=400)
-    if card is not None and not isinstance(card, dict):
-        message = "The metadata between the two lines '---' must be a mapping"
-        return ok({"errors": [{"message": message}], "warnings": []}, status=400)
-    empty = not card
-    return ok(
-        {
-            "errors": [],
-            "warnings": [{"message": "empty or missing yaml metadata in repo card"}] if empty else [],
-        }
-    )
+        card = cards.parse(member(call.json(), "content", str, ""))
+    except ValueError as error:
+        return ok({"errors": [{"message": str(error)}], "warnings": []}, status=400)
+    warnings = [] if card else [{"message": "empty or missing yaml metadata in repo card"}]
+    return ok({"errors": [], "warnings": warnings})
 
 
 ROUTES = [
@@ -216,7 +233,9 @@ ROUTES = [
     Route("repo-create", "POST", r"/api/repos/create", create),
     Route("repo-delete", "DELETE", r"/api/repos/delete", delete),
     Route("repo-list", "GET", r"/api/(?P<type>models|datasets|spaces)", listing),
-    Route("repo-info", "GET", rf"{API}(?:/revision/(?P<rev>[^/]+))?", info),
+    Route("repo-info", "GET", rf"{API}(?:/revision/{REV})?", info),
     Route("auth-check", "GET", rf"{API}/auth-check(?:/(?P<right>write))?", auth_check),
+    Route("repo-move", "POST", r"/api/repos/move", move),
+    Route("lfs-duplicate", "POST", rf"{API}/lfs-files/duplicate", duplicate_lfs),
     Route("repo-settings", "PUT", rf"{API}/settings", settings),
 ]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from hubspool.local_hub.services.attributes import Attributes, lfs_rule
 from hubspool.local_hub.services.content import SHA256, Contents, Pointer
 from hubspool.local_hub.services.errors import HubError, entry_not_found, member, revision_not_found
+from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository
-from hubspool.local_hub.storage.git_store import BRANCHES, GitStore
+from hubspool.local_hub.storage.git_store import GitStore
 from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
 
 MAX_REGULAR = 10 << 20  # bytes of one file that is not in LFS
@@ -29,6 +31,8 @@ def check_path(path: str) -> str:
         HubError: 422.
     """
     parts = path.split("/")
+    if len(parts) > 100 or any(len(part) > 255 for part in parts):
+        raise HubError(422, f"Invalid path {path[:100]!r}…: more than 100 folders, or a name of more than 255 letters")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
         raise HubError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
     if "\\" in path or any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
@@ -68,7 +72,7 @@ def parse(lines: Iterable[bytes], git: GitStore, contents: Contents) -> CommitRe
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
+            item = orjson.loads(line)  # which knows a limit of nesting
             key, value = item["key"], item["value"]
         except (ValueError, TypeError, KeyError):
             raise HubError(400, f"Line {number} of the commit is not an object with key and value") from None
@@ -161,30 +165,35 @@ def _remove_folder(path: str) -> Step:
     return step
 
 
-def apply(repo: Repository, branch: str, request: CommitRequest, author: str) -> str:
-    """Make the commit on a branch; returns its id. The branch moves last.
+def apply(repo: Repository, rev: str, request: CommitRequest, author: str) -> str:
+    """Make the commit on a branch or pull request; returns its id. The ref moves last.
 
     Raises:
-        HubError: 404 for an unknown branch or a deleted path that is not there, 412 when the branch moved on,
+        HubError: 404 for an unknown ref or a deleted path that is not there, 412 when the branch moved on,
             422 when a file and a folder would share a path.
     """
-    ref = branch if branch.startswith("refs/") else f"{BRANCHES}{branch}"
+    ref = changeable(rev)
     with repo.changing():
         head = repo.git.ref(ref)
         if head is None:
-            raise revision_not_found(branch)
+            raise revision_not_found(rev)
         if request.parent is not None and not head.startswith(request.parent):
             raise HubError(412, _STALE)
-        edit = TreeEdit(repo.git, repo.git.commit(head).root)
-        try:
-            for step in request.steps:
-                step(edit)
-            _cover_by_rules(repo.git, edit, request.lfs_paths)
-        except PathConflictError as error:
-            raise HubError(422, f"A file and a folder cannot both be called {str(error)!r}") from None
-        commit = repo.git.add_commit(edit.write(), [head], author, request.message)
+        commit = build(repo, head, request, author)
         repo.git.set_ref(ref, commit)
     return commit
+
+
+def build(repo: Repository, base: str, request: CommitRequest, author: str) -> str:
+    """Store the commit on top of `base`; nothing points to it yet."""
+    edit = TreeEdit(repo.git, repo.git.commit(base).root)
+    try:
+        for step in request.steps:
+            step(edit)
+        _cover_by_rules(repo.git, edit, request.lfs_paths)
+    except PathConflictError as error:
+        raise HubError(422, f"A file and a folder cannot both be called {str(error)!r}") from None
+    return repo.git.add_commit(edit.write(), [base], author, request.message)
 
 
 def _cover_by_rules(git: GitStore, edit: TreeEdit, paths: list[str]) -> None:

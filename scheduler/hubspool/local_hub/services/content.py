@@ -45,6 +45,10 @@ class Contents:
             size = self.xet.file_size(file)
         return size
 
+    def xet_hash(self, sha256: str) -> str | None:
+        """The Xet hash of content that readers may fetch through Xet, None when it came through LFS."""
+        return self.xet.file_of_sha256(sha256)
+
     def read(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
         """The bytes [start, end) of content that is here."""
         if self.lfs.size(sha256) is not None:

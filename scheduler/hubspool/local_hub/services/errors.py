@@ -36,6 +36,18 @@ class HubError(Exception):
         self.headers = dict(headers or {})
 
 
+class RepoMovedError(HubError):
+    """The repository has another name now: the answer sends the client there.
+
+    Attributes:
+        new_id: `namespace/name`.
+    """
+
+    def __init__(self, new_id: str) -> None:
+        super().__init__(307, f"Temporary Redirect. This repository is called {new_id} now")
+        self.new_id = new_id
+
+
 def member(mapping: object, name: str, kind: type[T], default: T) -> T:
     """A member of a JSON object, `default` when it is absent or null.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from hubspool.local_hub.services.content import Pointer
+from hubspool.local_hub.services.content import Contents, Pointer
 from hubspool.local_hub.services.errors import HubError, entry_not_found
 from hubspool.local_hub.services.repositories import Repository, iso
 from hubspool.local_hub.storage.git_store import CommitRecord, Entry
@@ -39,7 +39,7 @@ def open_file(repo: Repository, commit: str, path: str) -> File:
     return File(path, entry.oid, pointer.size if pointer else len(blob), pointer, blob)
 
 
-def describe(repo: Repository, entry: Entry) -> dict[str, object]:
+def describe(repo: Repository, entry: Entry, contents: Contents | None = None) -> dict[str, object]:
     """An entry as tree and paths-info answer it."""
     if entry.is_folder:
         return {"type": "directory", "path": entry.path, "size": 0, "oid": entry.oid}
@@ -48,6 +48,8 @@ def describe(repo: Repository, entry: Entry) -> dict[str, object]:
     if (pointer := Pointer.parse(blob)) is not None:
         described["size"] = pointer.size
         described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": len(blob)}
+        if contents is not None and (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
+            described["xetHash"] = xet_hash
     return described
 
 
@@ -60,7 +62,15 @@ class Page:
 
 
 def list_folder(
-    repo: Repository, commit: str, path: str, *, recursive: bool, expand: bool, limit: int, cursor: str | None
+    repo: Repository,
+    commit: str,
+    path: str,
+    contents: Contents | None,
+    *,
+    recursive: bool,
+    expand: bool,
+    limit: int,
+    cursor: str | None,
 ) -> Page:
     """One page of a folder's entries.
 
@@ -74,17 +84,19 @@ def list_folder(
         raise HubError(400, f"Invalid cursor {cursor!r}")
     start = int(cursor or 0)
     found = list(islice(repo.git.walk(folder, recursive=recursive), start, start + limit + 1))
-    entries = [describe(repo, entry) for entry in found[:limit]]
+    entries = [describe(repo, entry, contents) for entry in found[:limit]]
     if expand:
         add_last_commits(repo, commit, entries)
     return Page(entries, str(start + limit) if len(found) > limit else None)
 
 
-def describe_paths(repo: Repository, commit: str, paths: Iterable[str], *, expand: bool) -> list[dict[str, object]]:
+def describe_paths(
+    repo: Repository, commit: str, paths: Iterable[str], contents: Contents | None, *, expand: bool
+) -> list[dict[str, object]]:
     """The entries at these paths; what is not there is left out."""
     root = repo.git.commit(commit).root
     found = (repo.git.entry(root, path.strip("/")) for path in dict.fromkeys(paths))
-    entries = [describe(repo, entry) for entry in found if entry is not None and entry.path]
+    entries = [describe(repo, entry, contents) for entry in found if entry is not None and entry.path]
     if expand:
         add_last_commits(repo, commit, entries)
     return entries

@@ -6,7 +6,7 @@ from dulwich.refs import check_ref_format
 
 from hubspool.local_hub.services.errors import HubError, revision_not_found
 from hubspool.local_hub.services.repositories import Repository
-from hubspool.local_hub.storage.git_store import BRANCHES, TAGS
+from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS
 
 
 def create_branch(repo: Repository, branch: str, starting_point: str) -> None:
@@ -30,8 +30,8 @@ def create_tag(repo: Repository, tag: str, rev: str) -> None:
 def _create(repo: Repository, prefix: str, name: str, commit: str) -> None:
     ref = prefix + name
     kind = "branch" if prefix == BRANCHES else "tag"
-    # a name of 40 hex digits would hide a commit
-    if not check_ref_format(ref.encode()) or (len(name) == 40 and set(name) <= set("0123456789abcdef")):  # type: ignore[arg-type]  # it takes any bytes
+    hides_commit = len(name) == 40 and set(name) <= set("0123456789abcdef")
+    if len(ref.encode()) > 200 or not check_ref_format(ref.encode()) or hides_commit:  # type: ignore[arg-type]  # it takes any bytes
         raise HubError(400, f"Invalid reference for a {kind}: {name}")
     with repo.changing():
         if repo.git.ref(ref) is not None:
@@ -68,16 +68,29 @@ def _delete(repo: Repository, prefix: str, name: str) -> None:
         repo.git.delete_ref(prefix + name)
 
 
-def super_squash(repo: Repository, branch: str, message: str, author: str) -> str:
-    """Make the branch one commit without a parent, with the content that it has; returns the commit.
+def changeable(rev: str) -> str:
+    """The full name of the branch or pull request that a commit to `rev` changes.
 
     Raises:
-        HubError: 404 when there is no such branch.
+        HubError: 404 for any other ref.
     """
+    ref = rev if rev.startswith("refs/") else f"{BRANCHES}{rev}"
+    if not ref.startswith((BRANCHES, PULLS)):
+        raise revision_not_found(rev)
+    return ref
+
+
+def super_squash(repo: Repository, rev: str, message: str, author: str) -> str:
+    """Make a branch, pull request or tag one commit without a parent, with the content that it has; returns the commit.
+
+    Raises:
+        HubError: 404 when there is none.
+    """
+    names = (rev,) if rev.startswith((BRANCHES, TAGS, PULLS)) else (BRANCHES + rev, TAGS + rev)
     with repo.changing():
-        head = repo.git.ref(BRANCHES + branch)
-        if head is None:
-            raise revision_not_found(branch)
-        commit = repo.git.add_commit(repo.git.commit(head).root, [], author, message)
-        repo.git.set_ref(BRANCHES + branch, commit)
-    return commit
+        for ref in names:
+            if (head := repo.git.ref(ref)) is not None:
+                commit = repo.git.add_commit(repo.git.commit(head).root, [], author, message)
+                repo.git.set_ref(ref, commit)
+                return commit
+    raise revision_not_found(rev)

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from hubspool.local_hub.services.attributes import default_attributes
-from hubspool.local_hub.services.errors import HubError, login_needed, repo_not_found, revision_not_found
+from hubspool.local_hub.services.errors import (
+    HubError,
+    RepoMovedError,
+    login_needed,
+    repo_not_found,
+    revision_not_found,
+)
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.disk import Disk
 from hubspool.local_hub.storage.git_store import BRANCHES, GitStore
@@ -24,7 +30,9 @@ RepoType = Literal["model", "dataset", "space"]
 REPO_TYPES: tuple[RepoType, ...] = ("model", "dataset", "space")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _SETTINGS = "hubspool.json"  # beside git's own files, so that one rename makes or removes all of a repository
+_MOVED = ".moved"  # ends the name of a file that says what a repository is called now
 _MAIN = f"{BRANCHES}main"
+Right = Literal["read", "contribute", "write"]
 LOCK_SECONDS = 30  # how long a commit waits for the one before it
 
 
@@ -41,12 +49,16 @@ def iso(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a repository is, besides its git content. `created_at` as the Hub writes it."""
+    """What a repository is, besides its git content. `created_at` as the Hub writes it.
+
+    `gated` is told, not enforced.
+    """
 
     id: str
     private: bool
     created_at: str
     sdk: str | None = None
+    gated: str | bool = False
 
 
 class Repository:
@@ -132,18 +144,50 @@ class Repositories:
                 self._open[path] = Repository(self._disk, path, repo_type, repo_id)
             return self._open[path]
 
-    def find(self, user: User | None, repo_type: RepoType, repo_id: str, *, write: bool = False) -> Repository:
-        """The repository, if `user` may read (or write) it.
+    def at(self, url_path: str) -> Repository:
+        """The repository at `namespace/name`, `datasets/namespace/name` or `spaces/namespace/name`, for everybody.
 
         Raises:
-            HubError: 401 or 404 when it is not there for this user, 403 when it may not be written.
+            HubError: 404.
+        """
+        prefix, _, repo_id = url_path.partition("/")
+        kind = next((kind for kind in REPO_TYPES if f"{kind}s" == prefix), None)
+        repo = self._load(kind, repo_id) if kind is not None else self._load("model", url_path)
+        if repo is None:
+            raise repo_not_found()
+        return repo
+
+    def find(self, user: User | None, repo_type: RepoType, repo_id: str, right: Right = "read") -> Repository:
+        """The repository, if `user` has this right; who may read it and write somewhere may open pull requests.
+
+        Raises:
+            HubError: 401 or 404 when it is not there for this user, 403 without the right, 307 when it has another
+                name now.
         """
         repo = self._load(repo_type, repo_id)
+        new_id = self._new_id(repo_type, repo_id) if repo is None else None
+        if new_id is not None:
+            repo = self._load(repo_type, new_id)
         if repo is None or not may_read(user, repo):
             raise repo_not_found() if user is not None else login_needed("RepoNotFound")
-        if write:
-            check_writer(user, repo.namespace)
+        if new_id is not None:
+            raise RepoMovedError(new_id)
+        if right == "contribute" and user is not None and user.role == "write":
+            return repo
+        if right != "read":
+            check_writer(user, repo.url_path)
         return repo
+
+    def _new_id(self, repo_type: RepoType, repo_id: str) -> str | None:
+        """What a repository that was moved is called now, however often it was."""
+        seen: set[str] = set()
+        while repo_id.count("/") == 1 and all(_NAME.fullmatch(part) for part in repo_id.split("/")):
+            moved = self._path(repo_type, repo_id).with_suffix(_MOVED)
+            if repo_id in seen or not moved.is_file():
+                break
+            seen.add(repo_id)
+            repo_id = moved.read_text(encoding="utf-8")
+        return repo_id if seen else None
 
     def visible(self, user: User | None, repo_type: RepoType) -> list[Repository]:
         """Every repository of a type that `user` may read."""
@@ -164,9 +208,8 @@ class Repositories:
             HubError: 400 for a bad name, 401 or 403 without the right, 409 when it exists.
         """
         namespace, _, name = repo_id.partition("/")
-        if not _NAME.fullmatch(name) or any(bad in name for bad in ("--", "..")) or name.endswith((".git", ".ipynb")):
-            raise HubError(400, f"Invalid repository name {name!r}: use letters, digits, '-', '_' and '.', at most 96.")
-        check_writer(user, namespace)
+        _check_name(name)
+        check_owner(user, namespace)
         if repo_type == "space" and sdk not in ("gradio", "docker", "static", "streamlit"):
             raise HubError(400, f"A Space needs an sdk: gradio, docker, static or streamlit, not {sdk!r}.")
         path = self._path(repo_type, repo_id)
@@ -183,6 +226,7 @@ class Repositories:
             if path.exists():  # a commit to the deleted repository of this name still stored an object
                 self._disk.discard(path)
             self._disk.adopt(temporary, path)
+            path.with_suffix(_MOVED).unlink(missing_ok=True)
             self._open.pop(path, None)
         repo = self._load(repo_type, repo_id)
         if repo is None:  # deleted by somebody else just now
@@ -197,6 +241,30 @@ class Repositories:
             if repo.path.exists():
                 self._disk.discard(repo.path)
 
+    def move(self, user: User | None, repo: Repository, new_id: str) -> None:
+        """Give a repository another name; the old one leads to it until it is used again.
+
+        Raises:
+            HubError: 400 for a bad name, 403 without the right to both namespaces, 409 when the name is taken.
+        """
+        namespace, _, name = new_id.partition("/")
+        _check_name(name)
+        for owner in (repo.namespace, namespace):
+            check_owner(user, owner)
+        path = self._path(repo.type, new_id)
+        with repo.changing(), self._lock:
+            if (path / _SETTINGS).is_file():
+                raise HubError(409, f"The name {new_id!r} is taken")
+            if not repo.path.exists():
+                raise repo_not_found()
+            if path.exists():
+                self._disk.discard(path)
+            self._disk.write(repo.path.with_suffix(_MOVED), new_id.encode())  # means nothing before the rename
+            repo.git.close()
+            self._open.pop(repo.path, None)
+            self._disk.adopt(repo.path, path)
+            path.with_suffix(_MOVED).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Close every repository."""
         with self._lock:
@@ -207,21 +275,42 @@ class Repositories:
 
 def may_read(user: User | None, repo: Repository) -> bool:
     """Public repositories are for everybody, private ones for their owner."""
-    return not repo.settings.private or (user is not None and user.name == repo.namespace and user.role != "none")
+    return not repo.settings.private or (user is not None and user.may_read(repo.url_path))
 
 
-def check_writer(user: User | None, namespace: str) -> None:
-    """Only the owner of a namespace changes what is in it, and only with a token that may write.
+def check_writer(user: User | None, repo: str) -> None:
+    """Only the owner of a namespace, with a token that may write, or a token for this repository changes it.
 
     Raises:
         HubError: 401 without a token, 403 otherwise.
     """
     if user is None:
         raise login_needed()
-    if user.role != "write":
-        raise HubError(403, f"You don't have the rights to write to {namespace!r}: this token's role is {user.role!r}.")
-    if user.name != namespace:
-        raise HubError(403, f"You don't have the rights to write to {namespace!r}: you are {user.name!r}.")
+    if not user.may_write(repo):
+        raise _no_right(user, repo)
+
+
+def check_owner(user: User | None, namespace: str) -> None:
+    """Only a token for everything in a namespace makes, moves and removes repositories there.
+
+    Raises:
+        HubError: 401 without a token, 403 otherwise.
+    """
+    if user is None:
+        raise login_needed()
+    if user.role != "write" or user.name != namespace:
+        raise _no_right(user, namespace)
+
+
+def _no_right(user: User, what: str) -> HubError:
+    return HubError(
+        403, f"You don't have the rights to write to {what!r}: you are {user.name!r} with the role {user.role!r}."
+    )
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name) or any(bad in name for bad in ("--", "..")) or name.endswith((".git", ".ipynb")):
+        raise HubError(400, f"Invalid repository name {name!r}: use letters, digits, '-', '_' and '.', at most 96.")
 
 
 def _first_commit(git: GitStore, repo_type: RepoType, name: str, author: str, sdk: str | None) -> None:

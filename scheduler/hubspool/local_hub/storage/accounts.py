@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-Role = Literal["read", "write", "none"]
+Role = Literal["read", "write", "none", "fineGrained"]
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
+_REPO = re.compile(r"(?:(?:datasets|spaces)/)?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+SYNTAX = "NAME:TOKEN[:read|write|none|fineGrained=REPO,...]"
 _RESERVED = frozenset({"api", "models", "datasets", "spaces", "lfs", "xet"})  # addresses begin with them
 
 
@@ -20,12 +23,15 @@ class User:
     Attributes:
         name: The namespace that the user owns.
         token: What clients send as `Authorization: Bearer …`; never shown in a repr or a log.
-        role: `write` owns the namespace, `read` sees its private repositories, `none` only what is public.
+        role: `write` owns the namespace, `read` sees its private repositories, `none` only what is public;
+            `fineGrained` sees and writes the private ones in `repos`, and makes no repository.
+        repos: For `fineGrained`: `me/model`, `datasets/me/rows`, `spaces/me/app`, in any namespace.
     """
 
     name: str
     token: str = field(repr=False)
     role: Role = "write"
+    repos: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name in _RESERVED:
@@ -36,20 +42,35 @@ class User:
         if not self.token or not self.token.isascii() or not self.token.isprintable() or " " in self.token:
             raise ValueError(f"The token of user {self.name!r} must be printable ASCII without spaces.")
         if self.role not in get_args(Role):
-            raise ValueError(f"{self.role!r} is not a role: use read, write or none.")
+            raise ValueError(f"{self.role!r} is not a role: use read, write, none or fineGrained=REPO,…")
+        if (self.role == "fineGrained") != bool(self.repos):
+            raise ValueError(f"User {self.name!r}: the role fineGrained, and no other, names repositories.")
+        if wrong := [repo for repo in self.repos if not _REPO.fullmatch(repo)]:
+            raise ValueError(f"{wrong[0]!r} is no repository: write me/model, datasets/me/rows or spaces/me/app.")
 
     @classmethod
     def parse(cls, text: str) -> User:
-        """Read `NAME:TOKEN` or `NAME:TOKEN:ROLE`.
+        """Read `NAME:TOKEN[:ROLE]`; the role is `read`, `write`, `none`, or `fineGrained=REPO[,REPO…]`.
 
         Raises:
             ValueError: With one sentence that says what is wrong; it does not repeat the token.
         """
         parts = text.split(":")
         if len(parts) not in (2, 3):
-            raise ValueError(f"User {parts[0]!r} is not written as NAME:TOKEN or NAME:TOKEN:read|write|none.")
-        role = parts[2] if len(parts) == 3 else "write"
-        return cls(parts[0], parts[1], role)  # type: ignore[arg-type]  # __post_init__ checks the role
+            raise ValueError(f"User {parts[0]!r} is not written as {SYNTAX}.")
+        role, _, repos = (parts[2] if len(parts) == 3 else "write").partition("=")
+        named = tuple(repos.split(",")) if repos else ()
+        return cls(parts[0], parts[1], role, named)  # type: ignore[arg-type]  # __post_init__ checks the role
+
+    def may_read(self, repo: str) -> bool:
+        """Whether this token sees a private repository, named as in `repos`."""
+        if self.role == "fineGrained":
+            return repo in self.repos
+        return self.role != "none" and repo.split("/")[-2] == self.name
+
+    def may_write(self, repo: str) -> bool:
+        """Whether this token changes a repository, named as in `repos`."""
+        return self.role in ("write", "fineGrained") and self.may_read(repo)
 
 
 DEFAULT_USER = User("local", "hf_local")
@@ -65,8 +86,8 @@ class Accounts:
 
     def by_token(self, token: str) -> User | None:
         """The user of a token; the time that it takes does not depend on how much of it is right."""
-        found = None
-        for user in self.users:
-            if hmac.compare_digest(user.token.encode(), token.encode()):
+        found, given = None, hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        for user in self.users:  # digests, because comparing texts tells their length
+            if hmac.compare_digest(hashlib.sha256(user.token.encode()).digest(), given):
                 found = user
         return found

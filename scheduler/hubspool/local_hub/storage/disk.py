@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+_room: ContextVar[list[int] | None] = ContextVar("_room", default=None)  # files that still fit: a fault
+
+
+@contextmanager
+def room_for(files: int | None) -> Iterator[None]:
+    """Let the disk be full for this request after so many files; None for as many as there really is room for."""
+    before = _room.set(None if files is None else [files])
+    try:
+        yield
+    finally:
+        _room.reset(before)
 
 
 class RootInUseError(RuntimeError):
@@ -82,6 +96,10 @@ class Disk:
 
     def adopt(self, temporary: Path, path: Path) -> None:
         """Move a finished file or folder to its final place."""
+        if (room := _room.get()) is not None:
+            room[0] -= 1
+            if room[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.durable:
             for part in temporary.rglob("*") if temporary.is_dir() else (temporary,):

@@ -9,6 +9,7 @@ caller's lock.
 from __future__ import annotations
 
 import hashlib
+import io
 import stat
 import threading
 import time
@@ -18,14 +19,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dulwich.diff_tree import tree_changes
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
-from dulwich.refs import Ref
+from dulwich.patch import write_tree_diff
+from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
 from hubspool.local_hub.storage.disk import Disk
 
 FILE_MODE = stat.S_IFREG | 0o644
-BRANCHES, TAGS = "refs/heads/", "refs/tags/"
+BRANCHES, TAGS, PULLS = "refs/heads/", "refs/tags/", "refs/pr/"
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,10 @@ class GitStore:
     def ref(self, name: str) -> str | None:
         """The commit that a full ref name stands for, tags peeled; None when there is no such ref."""
         try:
+            if not check_ref_format(Ref(name.encode())):  # it becomes a path
+                return None
             oid = self._repo.refs[Ref(name.encode())].decode()
-        except KeyError:
+        except (KeyError, UnicodeEncodeError, OSError):  # a folder, or a name too long for a file
             return None
         obj = self._get(oid)
         while isinstance(obj, Tag):
@@ -220,6 +225,22 @@ class GitStore:
                 return None
             oid, is_folder = child.decode(), stat.S_ISDIR(mode)
         return Entry(path, oid, is_folder)
+
+    def diff(self, old_root: str, new_root: str) -> str:
+        """What turns one tree into another, as `git diff` shows it."""
+        out = io.BytesIO()
+        write_tree_diff(out, self._repo.object_store, ObjectID(old_root.encode()), ObjectID(new_root.encode()))
+        return out.getvalue().decode("utf-8", "replace")
+
+    def changes(self, old_root: str, new_root: str) -> dict[str, str | None]:
+        """The files that two trees do not have in common: path and new blob, None for a removed one."""
+        found: dict[str, str | None] = {}
+        trees = ObjectID(old_root.encode()), ObjectID(new_root.encode())
+        for change in tree_changes(self._repo.object_store, *trees, change_type_same=True):
+            for side, entry in ((None, change.old), ("new", change.new)):
+                if entry is not None and entry.path is not None and entry.sha is not None:
+                    found[entry.path.decode()] = entry.sha.decode() if side else None
+        return found
 
     def walk(self, folder: Entry, *, recursive: bool) -> Iterator[Entry]:
         """What is in a folder; with `recursive` each folder comes before what is in it."""

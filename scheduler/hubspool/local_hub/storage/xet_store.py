@@ -65,6 +65,7 @@ class XetStore:
         self._lock = threading.Lock()
         self._files: dict[bytes, tuple[Term, ...]] = {}
         self._by_sha256: dict[str, bytes] = {}
+        self._sha256: dict[bytes, str] = {}
         self._sections: dict[bytes, Section] = {}
         self._chunks: dict[bytes, bytes] = {}  # askable chunk -> xorb
         self._digests = _PrefixDigests()
@@ -102,8 +103,8 @@ class XetStore:
 
     # -- shards
 
-    def add_shard(self, data: bytes) -> None:
-        """Check a shard against the content that is here, keep it, and make its files readable.
+    def add_shard(self, data: bytes) -> list[str]:
+        """Check a shard against the content that is here, keep it, and make its files readable; returns their hashes.
 
         Raises:
             ValueError: It names chunks that are not here, or a sha256 that its content does not have.
@@ -114,6 +115,7 @@ class XetStore:
         path = self._disk.root / "xet" / "shards" / hashlib.sha256(data).hexdigest()
         self._disk.write(path, data)
         self._index(shard, path)
+        return [spell(entry.hash) for entry in shard.files]
 
     def _check(self, entry: FileEntry) -> None:
         for term in entry.terms:
@@ -136,6 +138,7 @@ class XetStore:
                 self._files[entry.hash] = entry.terms
                 if entry.sha256 is not None:
                     self._by_sha256[entry.sha256] = entry.hash
+                    self._sha256[entry.hash] = entry.sha256
             for xorb in shard.xorbs:
                 self._sections[xorb.hash] = Section(path, xorb.offset, len(xorb.section))
                 for chunk in xorb.askable_chunks(frozenset(firsts[xorb.hash])):
@@ -159,6 +162,11 @@ class XetStore:
         with self._lock:
             found = self._by_sha256.get(sha256)
         return spell(found) if found is not None else None
+
+    def sha256_of_file(self, file: str) -> str | None:
+        """The sha256 of a file's content, None when the file or its sha256 is not known."""
+        with self._lock:
+            return self._sha256.get(unspell(file))
 
     def file_size(self, file: str) -> int | None:
         """Bytes of a file, None when it is not here."""

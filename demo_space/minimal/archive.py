@@ -1,0 +1,32 @@
+"""A Space that keeps many files: zip archives that load as an image folder."""
+
+import os
+from pathlib import Path
+
+import gradio as gr
+
+from hubspool_templates import ZipScheduler
+
+REPO = os.environ.get("HUBSPOOL_REPO", "your-name/archive")
+
+
+def main() -> None:
+    """Start the scheduler and serve the page; leaving sends the last files."""
+    archive = ZipScheduler(REPO, folder_path="archive", every=5)
+
+    def save(paths: list[str] | None, label: str) -> str:
+        for path in paths or []:
+            archive.add(path, Path(path).name, label=label)
+        return f"{len(paths or [])} files are stored."
+
+    with gr.Blocks(title="Archive") as page:
+        gr.Markdown(f"# Many pictures at once\nThe files and the label are kept in the dataset {REPO}.")
+        files = gr.File(label="Pictures", file_count="multiple", file_types=["image"])
+        label = gr.Textbox(label="Label for all of them", max_length=100)
+        outcome = gr.Markdown()
+        gr.Button("Save").click(save, [files, label], outcome, api_name="save")
+    page.launch(max_file_size="10mb")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""A Space that keeps what people think of a result: one JSON row per vote."""
+
+import os
+
+import gradio as gr
+
+from hubspool_templates import JsonlScheduler
+
+REPO = os.environ.get("HUBSPOOL_REPO", "your-name/feedback")
+
+
+def main() -> None:
+    """Start the scheduler and serve the page; leaving sends the last rows."""
+    votes = JsonlScheduler(REPO, folder_path="votes", every=5)  # minutes
+
+    async def save(text: str, result: str, liked: str) -> str:
+        votes.append({"text": text, "result": result, "liked": liked == "Yes"})  # on the disk once it returns
+        return "Thank you, your vote is stored."
+
+    with gr.Blocks(title="Feedback") as page:
+        gr.Markdown(f"# Upside down\nText, result and your vote are kept in the dataset {REPO}.")
+        text = gr.Textbox(label="Text", max_length=1000)
+        result = gr.Textbox(label="Result", interactive=False)
+        text.change(lambda text: text[::-1], text, result, api_visibility="private")
+        liked = gr.Radio(["Yes", "No"], label="Is it right?", value="Yes")
+        outcome = gr.Markdown()
+        gr.Button("Vote").click(save, [text, result, liked], outcome, api_name="save")
+    page.launch()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""A Space that keeps pictures with their labels: a Parquet dataset with an Image column."""
+
+import os
+
+import gradio as gr
+
+from hubspool_templates import ParquetScheduler
+
+REPO = os.environ.get("HUBSPOOL_REPO", "your-name/pictures")
+
+
+def main() -> None:
+    """Start the scheduler and serve the page; leaving sends the last rows."""
+    pictures = ParquetScheduler(REPO, folder_path="pictures", every=5, schema={"image": "image", "label": "string"})
+
+    def save(path: str | None, label: str) -> str:
+        if not path or not label.strip():
+            return "Please give a picture and a label."
+        pictures.append({"image": path, "label": label})
+        return "Thank you, the picture is stored."
+
+    with gr.Blocks(title="Pictures") as page:
+        gr.Markdown(f"# What is in it?\nPicture and label are kept in the dataset {REPO}.")
+        picture = gr.Image(label="Picture", type="filepath")
+        label = gr.Textbox(label="Label", max_length=100)
+        outcome = gr.Markdown()
+        gr.Button("Save").click(save, [picture, label], outcome, api_name="save")
+    page.launch(max_file_size="10mb")
+
+
+if __name__ == "__main__":
+    main()

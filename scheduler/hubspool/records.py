@@ -1,0 +1,75 @@
+"""Record files: where a growing file of framed records (TFRecord, as TensorBoard's event files are) can be cut.
+
+Source of the format: https://www.tensorflow.org/tutorials/load_data/tfrecord (length as uint64, masked crc32c of the
+length, data, masked crc32c of the data; little-endian).
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+_HEADER = struct.Struct("<QI")
+_FOOTER_BYTES = 4
+_BLANK = bytes(_FOOTER_BYTES)
+
+
+def last_record_end(path: Path, start: int, size: int) -> int:
+    """Return the last position in (start, size] that ends a whole record, or `start` where none ended since.
+
+    `start` must itself be the end of a record (or 0). What a power loss or kill -9 leaves, half a record or zeros, is
+    never passed; nor is a damaged length, behind which no reader finds the next record. The data's own checksum is only
+    looked at where it reads as zeros.
+    """
+    position = start
+    with path.open("rb") as file:
+        file.seek(start)
+        while (length := _length(file)) is not None:
+            end = position + _HEADER.size + length + _FOOTER_BYTES
+            if end > size:
+                break
+            file.seek(length, 1)
+            if file.read(_FOOTER_BYTES) == _BLANK:
+                file.seek(position + _HEADER.size)
+                if _masked_crc(file.read(length)):
+                    break
+                file.seek(end)
+            position = end
+    return position
+
+
+def begins_record(path: Path, position: int) -> bool:
+    """Whether the length of a record stands at `position`; not so where another tool sent the file cut elsewhere."""
+    with path.open("rb") as file:
+        file.seek(position)
+        return _length(file) is not None
+
+
+def _length(file: BinaryIO) -> int | None:
+    """Read a record's length; None where no whole and undamaged one stands."""
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return None
+    length, crc = _HEADER.unpack(header)
+    return int(length) if crc == _masked_crc(header[:8]) else None
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for crc in range(256):
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)  # noqa: PLW2901  the byte becomes its checksum
+        table.append(crc)
+    return table
+
+
+_TABLE = _crc_table()
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,0 +1,97 @@
+"""Bytes that a push of 2 kB sends when they are appended to a file grown to 30 MB by 300 pushes, by `TrainingLogs`.
+
+Run by hand: ``python tests/benchmarks/training_logs.py [--pushes 300 --size 100000 --last 30]``. Prints a table, and
+asserts nothing. What is sent is every byte that reaches the Hub's socket, requests and headers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jsonl import Counted
+from table import machine
+from tensorboardX.record_writer import RecordWriter
+
+from hubspool import HfApi
+from hubspool.local_hub import LocalHub
+from hubspool_templates import TrainingLogs
+
+SECONDS = 120
+
+
+def appends_records(folder: Path) -> Callable[[int], None]:
+    """An event file with records of about a kilobyte."""
+    writer = RecordWriter(str(folder / "events.out.tfevents.1.host"))
+
+    def append(size: int) -> None:
+        for _ in range(max(size // 1000, 1)):
+            writer.write(random.randbytes(984))
+        writer.flush()
+
+    return append
+
+
+def appends_lines(folder: Path) -> Callable[[int], None]:
+    """A text log with lines of a hundred characters, hex of random bytes."""
+
+    def append(size: int) -> None:
+        with (folder / "train.log").open("a") as file:
+            file.writelines(random.randbytes(50).hex()[:99] + "\n" for _ in range(max(size // 100, 1)))
+
+    return append
+
+
+def measure(
+    kind: Callable[[Path], Callable[[int], None]], pushes: int, size: int, last: int, directory: Path
+) -> tuple[list[int], list[int], float]:
+    """Return the bytes sent by each push that grew the file, by each of the `last` ones of 2 kB, and seconds a push."""
+    with LocalHub(root=directory / "hub") as hub:
+        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        logs = TrainingLogs("local/bench", directory / "run", every=600, hf_api=api)
+        logs.last_future.result(SECONDS)
+        append = kind(logs.folder_path)
+
+        def push(count: int) -> int:
+            append(count)
+            Counted.bytes = 0
+            commit = logs.flush(SECONDS)  # a flush: a trigger would let a large event file gather more first
+            assert commit is not None
+            return Counted.bytes
+
+        began = time.perf_counter()
+        grown = [push(size) for _ in range(pushes)]
+        seconds = (time.perf_counter() - began) / pushes
+        small = [push(2000) for _ in range(last)]
+        logs.stop()
+    return grown, small, seconds
+
+
+def main() -> None:
+    """Measure both kinds of file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pushes", type=int, default=300)
+    parser.add_argument("--size", type=int, default=100_000)
+    parser.add_argument("--last", type=int, default=30)
+    options = parser.parse_args()
+    Counted.install()
+    print(f"{machine()}\n")
+    print("| file | grown by | sent per byte | then 2 kB: mean | worst | at most | seconds a push |")
+    print("|---|---|---|---|---|---|---|")
+    for name, kind in (("event file", appends_records), ("text log", appends_lines)):
+        with tempfile.TemporaryDirectory(prefix="hubspool-bench-", ignore_cleanup_errors=True) as directory:
+            grown, small, seconds = measure(kind, options.pushes, options.size, options.last, Path(directory))
+        ratio = sum(grown) / (options.pushes * options.size)
+        print(
+            f"| {name} | {options.pushes} x {options.size / 1000:g} kB | {ratio:.2f} |"
+            f" {statistics.mean(small) / 1000:.0f} kB | {max(small) / 1000:.0f} kB | 80 and 150 kB | {seconds:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

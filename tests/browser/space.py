@@ -1,0 +1,114 @@
+"""A single-file Space as a process of its own, on a local Hub, and what `datasets` reads of its repo afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from running import START_SECONDS, clean_environment
+
+if TYPE_CHECKING:
+    from hubspool.local_hub import LocalHub
+
+LOAD = """
+import json, sys
+from datasets import load_dataset
+data = load_dataset(sys.argv[1], split="train")
+print(json.dumps({"features": {name: str(kind) for name, kind in data.features.items()}, "rows": list(data)}, default=str))
+"""
+
+
+class RunningSpace:
+    """Its address, its words, and its end."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.address = ""
+        self.announced = threading.Event()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := re.search(r"Running on local URL: +(\S+)", line):
+                self.address = found[1]
+                self.announced.set()
+        self.announced.set()
+
+    @property
+    def text(self) -> str:
+        return "".join(self.lines)
+
+    def leave(self) -> str:
+        """Ask it to end, as a restart of a Space does; returns all that it has printed."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self.reader.join(10)
+        return self.text
+
+
+@contextmanager
+def space(program: Path, folder: Path, hub: LocalHub, repo: str = "local/kept", **more: str) -> Iterator[RunningSpace]:
+    """`python program` in a folder; it answers from the beginning, and nothing of it is left at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **clean_environment(),
+        **settings(hub, folder),
+        "HUBSPOOL_REPO": repo,
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": str(folder / "uploads"),
+        "PYTHONUNBUFFERED": "1",
+        **more,
+    }
+    command = [sys.executable, str(program)]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **output)
+    running = RunningSpace(process)
+    try:
+        running.announced.wait(START_SECONDS)
+        assert running.address, running.text
+        yield running
+    finally:
+        try:
+            running.leave()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            assert process.stdout
+            process.stdout.close()
+
+
+def settings(hub: LocalHub, folder: Path) -> dict[str, str]:
+    return {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HOME": str(folder / "home")}
+
+
+def loaded(hub: LocalHub, folder: Path, repo: str = "local/kept") -> tuple[dict[str, str], list[dict[str, object]]]:
+    """The features and the rows of a dataset, as `datasets` loads them with no further argument."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, repo],
+        env={**clean_environment(), **settings(hub, folder)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found["features"], found["rows"]

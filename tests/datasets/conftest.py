@@ -1,0 +1,67 @@
+"""Schedulers of rows, and what `datasets` reads of what they sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubspool.local_hub import LocalHub
+from hubspool_templates import JsonlScheduler
+
+REPO = "local/votes"
+LOAD = """
+import json, sys, datasets
+loaded = datasets.load_dataset(sys.argv[1], streaming=sys.argv[2] == "True")
+print(json.dumps({name: [dict(row) for row in split] for name, split in loaded.items()}))
+"""
+
+
+@pytest.fixture
+def make(make: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Build schedulers that push when told to; each is stopped without a flush at the end."""
+
+    def build(repo_id: str = REPO, folder: str = "folder", kind: Any = JsonlScheduler, **options: Any) -> Any:
+        return make(kind, repo_id=repo_id, folder_path=tmp_path / folder, **options)
+
+    return build
+
+
+@pytest.fixture
+def reader(local_hub: LocalHub, tmp_path: Path) -> Callable[..., str]:
+    """Run a script in a process that knows the Hub and has a cache of its own; returns the last line it printed."""
+
+    def run(script: str, *arguments: str) -> str:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HF_ENDPOINT": local_hub.endpoint,
+            "HF_TOKEN": local_hub.token,
+            "HF_HOME": str(tmp_path / "reader"),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+        command = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=330, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout.splitlines()[-1]
+
+    return run
+
+
+@pytest.fixture
+def load(reader: Callable[..., str]) -> Callable[..., dict[str, list[dict[str, Any]]]]:
+    """`datasets.load_dataset(repo)` in a process of its own: split → rows."""
+
+    def read(repo_id: str = REPO, *, streaming: bool = False) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = json.loads(reader(LOAD, repo_id, str(streaming)))
+        return found
+
+    return read

@@ -1,0 +1,110 @@
+"""The options that all schedulers of rows have: their defaults, and that each does what it says."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+
+import pytest
+
+from hubspool import HfApi, segment_file, spool
+from hubspool_templates import JsonlScheduler, read_rows
+from hubspool_templates.row_scheduler import RowScheduler
+
+REPO = "local/votes"
+SECONDS = 60
+
+Make = Callable[..., JsonlScheduler]
+
+DEFAULTS = {
+    "repo_type": "dataset",
+    "private": True,
+    "name": "train",
+    "path_in_repo": "data",
+    "every": 5,
+    "push_after_rows": None,
+    "push_after_bytes": None,
+    "max_spool_bytes": 10 * 1024**3,
+    "keep_local": False,
+    "redact": None,
+    "durability": "process",
+}
+
+
+def test_the_defaults_are_those_of_the_table() -> None:
+    parameters = inspect.signature(RowScheduler.__init__).parameters
+    assert {name: parameters[name].default for name in DEFAULTS} == DEFAULTS
+    assert {name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY} == set(DEFAULTS)
+
+
+@pytest.mark.parametrize(("option", "private"), [({}, True), ({"private": True}, True), ({"private": False}, False)])
+def test_the_dataset_is_private_unless_it_is_to_be_public(
+    option: dict[str, bool], private: bool, make: Make, hub_api: HfApi
+) -> None:
+    make(**option)
+    assert hub_api.repo_info(REPO, repo_type="dataset").private is private
+
+
+def test_a_model_repo_takes_rows_without_a_card(make: Make, hub_api: HfApi) -> None:
+    with make(repo_type="model") as scheduler:
+        scheduler.append({"n": 1})
+    assert list(read_rows(REPO, hub_api, repo_type="model")) == [{"n": 1}]
+    assert "README.md" not in hub_api.list_repo_files(REPO, repo_type="model")
+
+
+def test_a_space_takes_rows_without_a_card(make: Make, hub_api: HfApi) -> None:
+    hub_api.create_repo(REPO, repo_type="space", space_sdk="static")
+    with make(repo_type="space") as scheduler:
+        scheduler.append({"n": 1})
+    assert list(read_rows(REPO, hub_api, repo_type="space")) == [{"n": 1}]
+
+
+@pytest.mark.parametrize("path_in_repo", ["", "data", "a/b"])
+def test_rows_stand_under_path_in_repo_and_name(path_in_repo: str, make: Make, hub_api: HfApi) -> None:
+    with make(path_in_repo=path_in_repo, name="votes.2") as scheduler:
+        scheduler.append({"n": 1})
+    (path,) = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.endswith(".jsonl")]
+    folder, _, name = path.rpartition("/")
+    assert folder == path_in_repo
+    assert name.startswith("votes.2-")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "-a", ".hidden", "ü"])
+def test_a_name_that_begins_no_file_name_is_refused(name: str, make: Make) -> None:
+    with pytest.raises(ValueError, match="name"):
+        make(name=name)
+
+
+def test_the_period_is_every_minutes(make: Make) -> None:
+    scheduler = make(every=7)
+    scheduler.flush(SECONDS)
+    due = scheduler.status().next_push_at
+    assert due is not None
+    assert scheduler.every == 7
+    assert scheduler._worker.seconds_left <= 7 * 60 * 1.05
+
+
+@pytest.mark.parametrize(("durability", "synced"), [("process", 0), ("disk", 3)])
+def test_durability_says_whether_each_row_is_synced_before_append_returns(
+    durability: str, synced: int, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SYNC_SECONDS", 600)  # the background sync stays away
+    scheduler = make(durability=durability)
+    scheduler.append({"n": 0})
+    done: list[int] = []
+    monkeypatch.setattr(segment_file, "sync", lambda fd: done.append(os.fstat(fd).st_size))
+    for n in range(1, 4):
+        scheduler.append({"n": n})
+    assert done == [8 * n for n in range(2, 2 + synced)]
+
+
+def test_an_unknown_durability_is_refused(make: Make) -> None:
+    with pytest.raises(ValueError, match="durability"):
+        make(durability="tape")
+
+
+def test_a_redact_that_returns_no_row_is_told(make: Make) -> None:
+    scheduler = make(redact=lambda row: None)
+    with pytest.raises(ValueError, match="dict of columns"):
+        scheduler.append({"n": 1})

@@ -1,0 +1,331 @@
+"""Rows given to `ParquetScheduler` are a dataset of Parquet files: what went in comes out, whatever it was."""
+
+from __future__ import annotations
+
+import base64
+import io
+import pickle
+import wave
+from collections.abc import Callable
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_images
+
+from hubspool import HfApi
+from hubspool.cli import main as run_command
+from hubspool.segment import SegmentName
+from hubspool_templates import JsonlScheduler, ParquetScheduler, read_rows
+
+REPO = "local/votes"
+SECONDS = 60
+#: Prints features and rows; media as the bytes that were stored.
+LOAD = """
+import base64, pickle, sys, datasets
+loaded = datasets.load_dataset(sys.argv[1])["train"]
+features = {name: repr(feature) for name, feature in loaded.features.items()}
+media = (datasets.Image, datasets.Audio, datasets.Video)
+for name, feature in loaded.features.items():
+    if isinstance(feature, media):
+        loaded = loaded.cast_column(name, type(feature)(decode=False))
+print(base64.b64encode(pickle.dumps((features, [dict(row) for row in loaded]))).decode())
+"""
+
+Make = Callable[..., Any]
+Load = Callable[..., tuple[dict[str, str], list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def load_all(reader: Callable[..., str]) -> Load:
+    """`datasets.load_dataset(repo)` in a process of its own: features and rows."""
+    return lambda repo_id=REPO: pickle.loads(base64.b64decode(reader(LOAD, repo_id)))
+
+
+@pytest.fixture
+def parts(hub_api: HfApi, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
+    """Part name → bytes, at a revision."""
+
+    def fetch(revision: str = "main") -> dict[str, bytes]:
+        paths = hub_api.list_repo_files(REPO, repo_type="dataset", revision=revision)
+        found = {}
+        for path in sorted(path for path in paths if path.endswith(".parquet")):
+            local = hub_api.hf_hub_download(
+                REPO, path, repo_type="dataset", revision=revision, local_dir=tmp_path / "parts" / revision
+            )
+            found[Path(path).name] = Path(local).read_bytes()
+        return found
+
+    return fetch
+
+
+def sealed(scheduler: ParquetScheduler) -> list[str]:
+    folder = scheduler.folder_path / ".cache" / "huggingface" / "hubspool" / "sealed"
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def footer_start(data: bytes) -> int:
+    return len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+
+
+def test_every_kind_of_value_comes_back_as_it_was(make: Make, load_all: Load) -> None:
+    row = {
+        "n": 2**62 + 1,
+        "text": "Ζεύς, Ünïcödé \u2028 \x00 \n 漢字 🐈",
+        "odd": float("inf"),
+        "flag": True,
+        "none": None,
+        "tags": ["a", None],
+        "empty": [],
+        "meta": {"x": 1, "inner": {"y": [1.5, float("-inf")]}},
+        "blob": bytes(range(256)),
+        "blobs": [b"", b"\n"],
+        "array": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "scalar": np.float32(0.5),
+        "at": datetime(2026, 1, 2, 3, 4, 5, 678901, timezone.utc),
+    }
+    scheduler = make(kind=ParquetScheduler)
+    scheduler.append(row)
+    scheduler.append({"odd": float("nan"), "n": -1})
+    scheduler.stop()
+    features, (first, second) = load_all()
+    assert first == {**row, "array": [[0, 1, 2], [3, 4, 5]], "scalar": 0.5}
+    assert second["odd"] != second["odd"]
+    assert {name: second[name] for name in row if name not in ("odd", "n")} == dict.fromkeys(
+        [name for name in row if name not in ("odd", "n")]
+    )
+    assert features["at"] == "Value('timestamp[us, tz=UTC]')"
+
+
+def test_photographs_and_digits_keep_their_pixels_and_files_their_bytes(
+    make: Make, load_all: Load, parts: Callable[..., dict[str, bytes]], tmp_path: Path
+) -> None:
+    photographs, digits = load_sample_images().images, load_digits().images[:50]
+    file = tmp_path / "photo.jpg"
+    Image.fromarray(photographs[0]).save(file)
+    scheduler = make(kind=ParquetScheduler)
+    for number, digit in enumerate(digits):
+        scheduler.append({"n": number, "image": Image.fromarray((digit * 15).astype(np.uint8)), "digit": digit})
+    scheduler.append({"n": 50, "image": Image.fromarray(photographs[1]).convert("CMYK")})
+    scheduler.append({"n": 51, "image": file})
+    scheduler.stop()
+    features, rows = load_all()
+    assert features["image"].startswith("Image(")
+    rows.sort(key=lambda row: row["n"])
+    for row, digit in zip(rows, digits, strict=False):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))), digit * 15)
+        assert np.array_equal(row["digit"], digit)
+    cmyk = Image.open(io.BytesIO(rows[50]["image"]["bytes"]))
+    assert np.array_equal(np.asarray(cmyk), np.asarray(Image.fromarray(photographs[1]).convert("CMYK")))
+    assert rows[51]["image"] == {"bytes": file.read_bytes(), "path": "photo.jpg"}
+    (data,) = parts().values()
+    group = pq.read_metadata(io.BytesIO(data)).row_group(0)
+    codecs = {(c := group.column(number)).path_in_schema: c.compression for number in range(group.num_columns)}
+    assert codecs["image.bytes"] == "UNCOMPRESSED"
+    assert codecs["n"] == "ZSTD"
+    assert all(group.column(number).has_offset_index for number in range(group.num_columns))
+    assert b'"_type":"Image"' in pq.read_schema(io.BytesIO(data)).metadata[b"huggingface"]
+
+
+def test_declared_media_are_taken_in_every_form(make: Make, load_all: Load, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    schema = {"image": "image", "sound": {"_type": "Audio"}, "clip": "video", "pages": ["image"]}
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    samples = np.array([0, 1, -32768, 32767], np.int16)
+    scheduler = make(kind=ParquetScheduler, schema=schema)
+    scheduler.append({"image": pixels, "sound": (8000, samples), "clip": str(tmp_path / "clip.mp4"), "pages": [pixels]})
+    scheduler.append({"image": b"raw", "sound": {"bytes": b"OggS", "path": "a.ogg"}, "clip": None})
+    with pytest.raises(ValueError, match=r"'image'.*no such file"):
+        scheduler.append({"image": "nowhere.png"})
+    scheduler.stop()
+    features, (first, second) = load_all()
+    assert [features[name].split("(")[0] for name in schema] == ["Image", "Audio", "Video", "List"]
+    with wave.open(io.BytesIO(first["sound"]["bytes"])) as sound:
+        assert (sound.getframerate(), sound.getnchannels()) == (8000, 1)
+        assert np.array_equal(np.frombuffer(sound.readframes(4), np.int16), samples)
+    assert first["clip"] == {"bytes": b"\0\0\0\x18ftypmp42", "path": "clip.mp4"}
+    assert second["sound"] == {"bytes": b"OggS", "path": "a.ogg"}
+    assert second["image"]["bytes"] == b"raw"
+
+
+@pytest.mark.parametrize("form", ["pyarrow", "features", "mapping"])
+def test_a_given_schema_decides_the_types_and_refuses_the_rest(form: str, make: Make, load_all: Load) -> None:
+    import datasets
+
+    schemas = {
+        "pyarrow": pa.schema([("n", pa.int16()), ("vector", pa.list_(pa.float32())), ("label", pa.int64())]),
+        "features": datasets.Features(
+            n=datasets.Value("int16"),
+            vector=datasets.List(datasets.Value("float32")),
+            label=datasets.ClassLabel(names=["no", "yes"]),
+        ),
+        "mapping": {"n": "int16", "vector": ["float32"], "label": {"names": ["no", "yes"], "_type": "ClassLabel"}},
+    }
+    scheduler = make(kind=ParquetScheduler, schema=schemas[form])
+    scheduler.append({"n": 7, "vector": [0.5, 1], "label": 1})
+    scheduler.append({"n": None})
+    for wrong, name in [({"n": "x"}, "n"), ({"n": 40_000}, "n"), ({"other": 1}, "other"), ({"vector": 1}, "vector")]:
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            scheduler.append(wrong)
+    scheduler.stop()
+    features, rows = load_all()
+    assert features["n"] == "Value('int16')"
+    assert features["vector"] == "List(Value('float32'))"
+    assert ("ClassLabel" in features["label"]) is (form != "pyarrow")
+    assert rows == [{"n": 7, "vector": [0.5, 1.0], "label": 1}, {"n": None, "vector": None, "label": None}]
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [({"a": {1, 2}}, "a"), ({"a": 2**63}, "a"), ({"a": [object()]}, "a"), ({}, "row"), ({"a": {1: 2}}, "a")],
+    ids=["set", "large int", "object", "no column", "key"],
+)
+def test_what_cannot_be_stored_is_refused_with_the_name_of_its_key(row: Any, name: str, make: Make) -> None:
+    scheduler = make(kind=ParquetScheduler)
+    with pytest.raises(ValueError, match=name):
+        scheduler.append(row)
+    assert scheduler.pending_rows() == 0
+
+
+def test_a_part_grows_by_row_groups_whose_bytes_stay_and_rolls_after_eight_commits(
+    make: Make, hub_api: HfApi, parts: Callable[..., dict[str, bytes]]
+) -> None:
+    scheduler = make(kind=ParquetScheduler)
+    for n in range(10):
+        scheduler.append({"n": n, "text": f"row {n}"})
+        scheduler.flush(SECONDS)
+    commits = [commit.commit_id for commit in hub_api.list_repo_commits(REPO, repo_type="dataset")]
+    versions = [parts(commit) for commit in reversed(commits[:10])]
+    names = list(versions[-1])
+    assert [name[-13:] for name in names] == ["p0000.parquet", "p0001.parquet"]
+    grown = [version[names[0]] for version in versions[:8]]
+    assert [pq.read_metadata(io.BytesIO(data)).num_row_groups for data in grown] == list(range(1, 9))
+    for before, after in pairwise(grown):
+        kept = footer_start(before)
+        assert before[:kept] == after[:kept]
+    assert versions[-1][names[0]] == grown[-1]
+    assert [row["n"] for data in versions[-1].values() for row in pq.read_table(io.BytesIO(data)).to_pylist()] == [
+        *range(10)
+    ]
+
+
+def test_what_was_sealed_is_removed_with_the_segments_once_it_is_on_the_hub(make: Make) -> None:
+    scheduler = make(kind=ParquetScheduler)
+    scheduler.append({"n": 1})
+    scheduler.flush(SECONDS)
+    assert len(sealed(scheduler)) == 2  # for the open part's growth: the file and its manifest
+    scheduler.append({"n": 2})
+    scheduler.flush(SECONDS)
+    assert len(sealed(scheduler)) == 2
+    scheduler.stop()
+    assert sealed(scheduler) == []
+    assert [path for path in scheduler.folder_path.iterdir() if SegmentName.parse(path.name)] == []
+
+
+def test_optional_columns_of_two_restarts_and_two_replicas_load(make: Make, load_all: Load) -> None:
+    rows: list[dict[str, Any]] = [
+        {"n": 0, "score": 1},
+        {"n": 1, "late": "x", "score": 2.5},
+        {"n": 2, "mixed": 1, "meta": {"a": 1}},
+        {"n": 3, "mixed": "one", "meta": {"b": [1]}},
+        {"n": 4, "mixed": True, "late": None, "many": [1]},
+        {"n": 5, "many": {"x": 1}, "image": Image.new("L", (2, 2))},
+    ]
+    for start in (0, 3):  # each folder is a replica; every row is a start of its own, the last two at the same time
+        for row in rows[start : start + 2]:
+            with make(kind=ParquetScheduler, folder=f"folder{start}") as scheduler:
+                scheduler.append(row)
+    both = [make(kind=ParquetScheduler, folder=f"folder{start}") for start in (0, 3)]
+    for scheduler, row in zip(both, rows[2::3], strict=True):
+        scheduler.append(row)
+    futures = [scheduler.trigger() for scheduler in both]
+    for future in futures:
+        future.result(SECONDS)
+    for scheduler in both:
+        scheduler.stop()
+    features, found = load_all()
+    by_number = {row["n"]: row for row in found}
+    assert sorted(row["n"] for row in found) == list(range(6))
+    assert [by_number[n]["score"] for n in range(3)] == [1.0, 2.5, None]
+    assert [by_number[n]["mixed"] for n in (2, 3, 4)] == ["1", "one", "true"]
+    assert by_number[3]["meta"] == {"a": None, "b": [1]}
+    assert [by_number[n]["many"] for n in (4, 5)] == [[1], {"x": 1}]
+    assert features["many"].startswith("Json(")
+
+
+def test_values_that_a_decided_column_cannot_hold_are_kept_beside_it(make: Make, load_all: Load) -> None:
+    with make(kind=ParquetScheduler, schema={"n": "int8", "image": "image"}) as scheduler:
+        scheduler.append({"n": 1, "image": b"x"})
+    with make(kind=ParquetScheduler, folder="another") as scheduler:  # knows the card's columns, not who decided them
+        scheduler.extend([{"n": 1000}, {"n": 2, "image": [1, 2]}])
+    features, rows = load_all()
+    assert features["n"] == "Value('int8')"
+    assert [row["n"] for row in rows] == [1, None, 2]
+    assert [row.get("n_unfit") for row in rows] == [None, 1000, None]
+    assert [row.get("image_unfit") for row in rows] == [None, None, [1, 2]]
+
+
+def test_schedulers_of_two_forms_share_a_folder(make: Make, hub_api: HfApi, load_all: Load) -> None:
+    lines = make("local/lines", folder="both")
+    table = make(folder="both", kind=ParquetScheduler)
+    for n in range(4):
+        lines.append({"n": n})
+        table.append({"n": n + 10})
+        lines.flush(SECONDS)
+        table.flush(SECONDS)
+    lines.stop()
+    table.stop()
+    assert [row["n"] for row in read_rows("local/lines", hub_api)] == [0, 1, 2, 3]
+    assert [row["n"] for row in load_all()[1]] == [10, 11, 12, 13]
+
+
+def test_the_command_line_sends_what_a_process_left(
+    make: Make, load_all: Load, local_hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", local_hub.token)
+    scheduler = make(kind=ParquetScheduler, schema={"n": "int8"})
+    scheduler.append({"n": 5})
+    scheduler.stop(flush=False)
+    assert run_command(["flush", str(scheduler.folder_path)]) == 0
+    assert load_all() == ({"n": "Value('int8')"}, [{"n": 5}])
+
+
+def test_rows_of_eight_threads_arrive_once(make: Make, load_all: Load) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    scheduler = make(kind=ParquetScheduler, push_after_rows=60)
+
+    def work(start: int) -> None:
+        for n in range(start, start + 50):
+            scheduler.append({"n": n, "image": Image.new("L", (3, 3), n % 256)})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(0, 400, 50)))
+    scheduler.stop(timeout=SECONDS)
+    assert sorted(row["n"] for row in load_all()[1]) == list(range(400))
+
+
+def test_redact_sees_the_row_before_it_is_encoded(make: Make, load_all: Load) -> None:
+    scheduler = make(kind=ParquetScheduler, redact=lambda row: {"n": row["n"], "image": row["image"].convert("L")})
+    scheduler.extend([{"n": 1, "image": Image.new("RGB", (2, 2)), "name": "secret"}])
+    scheduler.stop()
+    ((row,),) = load_all()[1:]
+    assert Image.open(io.BytesIO(row["image"]["bytes"])).mode == "L"
+
+
+def test_a_switch_of_the_template_in_one_folder_loses_nothing(make: Make, hub_api: HfApi, load_all: Load) -> None:
+    first = make(name="lines", path_in_repo="lines")
+    first.append({"n": 1})
+    first.stop(flush=False)
+    with make(kind=ParquetScheduler) as scheduler:
+        scheduler.append({"n": 2})
+    assert [row["n"] for row in load_all()[1]] == [2]
+    with make(kind=JsonlScheduler, name="lines", path_in_repo="lines"):
+        pass
+    assert [row["n"] for row in read_rows(REPO, hub_api)] == [1]

@@ -1,0 +1,336 @@
+"""Files given to `ZipScheduler`, or dropped into its folder, are an image folder: each exactly once, nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from hubspool import HfApi
+from hubspool.encoding import Span
+from hubspool.errors import FlushTimeout
+from hubspool.file_range import FileRange
+from hubspool.local_hub import Fault, LocalHub
+from hubspool_templates import ZipScheduler
+from hubspool_templates.claims import claims_of
+from hubspool_templates.zip_archive import INLINE_BYTES
+from hubspool_templates.zip_encoding import ZipEncoding, distinct, member_name
+
+REPO = "local/drawings"
+SECONDS = 60
+LOAD = """
+import json, sys, datasets
+rows = []
+for row in datasets.load_dataset(sys.argv[1])["train"]:
+    image = row.pop("image")
+    rows.append({**row, "size": image.size, "pixel": image.convert("RGB").getpixel((0, 0))})
+print(json.dumps(rows))
+"""
+WRITER = Path(__file__).with_name("zip_writer.py")
+
+Make = Callable[..., ZipScheduler]
+
+
+@pytest.fixture
+def zips(hub_api: HfApi, tmp_path: Path) -> Any:
+    made: list[ZipScheduler] = []
+
+    def build(folder: str = "folder", **options: Any) -> ZipScheduler:
+        made.append(ZipScheduler(REPO, tmp_path / folder, **{"every": 600, "hf_api": hub_api, **options}))
+        made[-1].last_future.exception(SECONDS)
+        return made[-1]
+
+    yield build
+    for scheduler in made:
+        scheduler.stop(flush=False)
+
+
+@pytest.fixture
+def archives(hub_api: HfApi, tmp_path: Path) -> Callable[[], dict[str, zipfile.ZipFile]]:
+    """Path → archive, of what is on the Hub."""
+
+    def read() -> dict[str, zipfile.ZipFile]:
+        found = {}
+        for path in sorted(hub_api.list_repo_files(REPO, repo_type="dataset")):
+            if path.endswith(".zip"):
+                local = hub_api.hf_hub_download(REPO, path, repo_type="dataset", local_dir=tmp_path / "read")
+                found[path] = zipfile.ZipFile(io.BytesIO(Path(local).read_bytes()))
+                assert found[path].testzip() is None
+        return found
+
+    return read
+
+
+def contents(archives: dict[str, zipfile.ZipFile]) -> list[tuple[str, bytes]]:
+    """Every file in the archives but the tables, which name exactly those files."""
+    found = []
+    for archive in archives.values():
+        names = [name for name in archive.namelist() if name != "metadata.jsonl" and not name.endswith("/")]
+        assert names == sorted(names)
+        assert [row["file_name"] for row in table(archive)] == names
+        found += [(name, archive.read(name)) for name in names]
+    return sorted(found)
+
+
+def claimed(folder: Path) -> list[str]:
+    return sorted(path.name for path in claims_of(folder).rglob("*.*") if path.suffix != ".lock")
+
+
+def table(archive: zipfile.ZipFile) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in archive.read("metadata.jsonl").splitlines()]
+
+
+def picture(n: int, kind: str = "PNG") -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (4 + n, 3), (n, 0, 0)).save(content, kind)
+    return content.getvalue()
+
+
+def test_everything_that_add_takes_loads_as_an_image_folder(
+    zips: Make, reader: Callable[..., str], tmp_path: Path
+) -> None:
+    outside = tmp_path / "z.png"
+    outside.write_bytes(picture(1))
+    with zips() as scheduler:
+        scheduler.add(outside, label="path", score=1)
+        scheduler.add(picture(2), "Ünïcode 图.png", label="bytes", score=0.5)
+        scheduler.add(Image.new("RGB", (7, 3), (3, 0, 0)), "sub/folder/c.png", label="image")
+        scheduler.flush(SECONDS)
+        with outside.open("rb") as file:
+            scheduler.add(file, label="file object", extra=["a"])
+            assert not file.closed
+    rows = json.loads(reader(LOAD, REPO))
+    assert sorted((row["label"], row["score"], row["extra"], row["size"], row["pixel"]) for row in rows) == [
+        ("bytes", 0.5, None, [6, 3], [2, 0, 0]),
+        ("file object", None, ["a"], [5, 3], [1, 0, 0]),
+        ("image", None, None, [7, 3], [3, 0, 0]),
+        ("path", 1.0, None, [5, 3], [1, 0, 0]),
+    ]
+    assert outside.exists()
+
+
+def test_two_thousand_dropped_files_arrive_once_and_leave_the_folder(zips: Make, archives: Any) -> None:
+    scheduler = zips()
+    expected = []
+    for n in range(2000):
+        path = scheduler.folder_path / f"{n % 7}" / f"{n}.bin"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(n.to_bytes(4, "big"))
+        expected.append((f"{n % 7}/{n}.bin", n.to_bytes(4, "big")))
+        if n % 500 == 250:
+            scheduler.trigger()
+    scheduler.stop(timeout=SECONDS)
+    assert contents(archives()) == sorted(expected)
+    assert list(scheduler.folder_path.rglob("*.bin")) == []
+
+
+def test_only_complete_files_are_taken(zips: Make, archives: Any) -> None:
+    scheduler = zips()
+    folder = scheduler.folder_path
+    for name in (".hidden.png", "a.tmp", "b.part", ".git/x"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"1")
+    with (folder / "open.png").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        (folder / "done.png").write_bytes(b"2")
+        scheduler.flush(SECONDS)
+        assert contents(archives()) == [("done.png", b"2")]
+        file.write(b" and half")
+    (folder / "a.tmp").rename(folder / "a.png")
+    scheduler.flush(SECONDS)
+    assert contents(archives()) == [("a.png", b"1"), ("done.png", b"2"), ("open.png", b"half and half")]
+    assert sorted(path.name for path in folder.iterdir() if path.suffix != ".jsonl") == [
+        ".cache", ".git", ".hidden.png", "b.part",
+    ]  # fmt: skip
+
+
+def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(zips: Make, archives: Any) -> None:
+    scheduler = zips()
+    with scheduler.lock:
+        (scheduler.folder_path / "a.png").write_bytes(b"first ")
+        future = scheduler.trigger()
+        with (scheduler.folder_path / "a.png").open("ab") as file:
+            file.write(b"second")
+    future.result(SECONDS)
+    scheduler.flush(SECONDS)
+    assert contents(archives()) == [("a.png", b"first second")]
+
+
+def test_where_nobody_tells_who_writes_a_file_rests_first(
+    zips: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubspool_templates.claims._has_writer", lambda path: None)
+    scheduler = zips(every=0.05)
+    (scheduler.folder_path / "a.png").write_bytes(b"1")
+    while not archives():
+        scheduler.last_future.result(SECONDS)
+    assert contents(archives()) == [("a.png", b"1")]
+
+
+def test_nothing_leaves_the_disk_before_the_commit_is_known(
+    zips: Make, archives: Any, local_hub: LocalHub, tmp_path: Path
+) -> None:
+    scheduler = zips()
+    large = os.urandom(INLINE_BYTES + 1)
+    local_hub.faults.add(Fault(route="commit", status=503, times=None))
+    (scheduler.folder_path / "a.png").write_bytes(picture(1))
+    scheduler.add(large, "large.bin")
+    with pytest.raises(FlushTimeout):
+        scheduler.flush(2)
+    assert local_hub.faults.hits
+    assert claimed(scheduler.folder_path) == ["a.png", "large.bin"]
+    local_hub.faults.clear()
+    scheduler.stop(timeout=SECONDS)
+    assert contents(archives()) == [("a.png", picture(1)), ("large.bin", large)]
+    assert claimed(scheduler.folder_path) == []
+
+
+@pytest.mark.parametrize("point", ["before the claim", "before the line", "before the commit", "after the commit"])
+def test_kill_9_at_any_point_loses_and_doubles_nothing(
+    point: str, local_hub: LocalHub, zips: Make, archives: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for n in range(5):
+        (folder / f"{n}.png").write_bytes(picture(n))
+    environment = {**os.environ, "HF_ENDPOINT": local_hub.endpoint, "HF_TOKEN": local_hub.token}
+    run = subprocess.run([sys.executable, str(WRITER), str(folder), point], env=environment, timeout=SECONDS)
+    assert run.returncode == -signal.SIGKILL
+    for _ in range(2):
+        with zips() as scheduler:
+            scheduler.flush(SECONDS)
+    assert contents(archives()) == sorted((f"{n}.png", picture(n)) for n in range(5))
+    assert sorted(path.name for path in folder.iterdir()) == [".cache"]
+    assert claimed(folder) == []
+
+
+def test_keep_local_keeps_the_files_and_sends_none_twice(zips: Make, archives: Any) -> None:
+    for n in range(2):
+        with zips(keep_local=True) as scheduler:
+            (scheduler.folder_path / f"{n}.png").write_bytes(picture(n))
+    assert [name for name, _ in contents(archives())] == ["0.png", "1.png"]
+    assert claimed(scheduler.folder_path) == ["0.png", "1.png"]
+
+
+def test_a_lost_state_folder_of_the_ledger_doubles_nothing(zips: Make, archives: Any) -> None:
+    scheduler = zips(keep_local=True)
+    for n in range(3):
+        scheduler.add(picture(n), f"{n}.png")
+        scheduler.flush(SECONDS)
+    scheduler.stop()
+    state = scheduler.folder_path / ".cache" / "huggingface" / "hubspool"
+    for path in [*state.glob("ledger*"), *state.glob("sealed/*/*")]:
+        path.unlink()
+    with zips(keep_local=True) as again:
+        again.add(picture(3), "3.png")
+    assert contents(archives()) == [(f"{n}.png", picture(n)) for n in range(4)]
+
+
+def test_a_dropped_file_that_add_is_given_is_stored_once_with_its_metadata(zips: Make, archives: Any) -> None:
+    with zips() as scheduler:
+        path = scheduler.folder_path / ".new.png"
+        path.write_bytes(picture(1))
+        scheduler.add(path, "a.png", label="x")
+        assert not path.exists()
+    (archive,) = archives().values()
+    assert table(archive) == [{"file_name": "a.png", "label": "x"}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a", "a/../../b", "/a", "C:/a", "c:a", "a\\b", "..\\a", "", ".", "a//b", "a/", "a\0b", "\udcff", "x" * 256, "zip://a"],
+)  # fmt: skip
+def test_names_that_escape_are_refused(name: str, zips: Make) -> None:
+    with pytest.raises(ValueError, match="cannot be a file's name"):
+        member_name(name)
+    if name:
+        with pytest.raises(ValueError, match="cannot be a file's name"):
+            zips().add(b"1", name)
+
+
+def test_a_dropped_name_that_escapes_stays_and_holds_nothing_up(zips: Make, archives: Any) -> None:
+    scheduler = zips()
+    for name in ("..\\evil.png", "good.png"):
+        (scheduler.folder_path / name).write_bytes(b"1")
+    scheduler.flush(SECONDS)
+    assert [name for name, _ in contents(archives())] == ["good.png"]
+    assert (scheduler.folder_path / "..\\evil.png").exists()
+
+
+def test_files_of_one_name_get_names_of_their_own(zips: Make, archives: Any) -> None:
+    with zips() as scheduler, scheduler.lock:  # no push in between: one archive
+        for n in range(3):
+            scheduler.add(picture(n), "a.png", n=n)
+        scheduler.add(b"{}", "metadata.jsonl", n=3)
+    (archive,) = archives().values()
+    assert {row["file_name"]: row["n"] for row in table(archive)} == {
+        "a.png": 0, "a-2.png": 1, "a-3.png": 2, "metadata-2.jsonl": 3,
+    }  # fmt: skip
+    assert distinct(["a-2.png", "a.png", "A.PNG", "a.png"]) == ["a-2.png", "a.png", "A-3.PNG", "a-4.png"]
+
+
+def test_metadata_that_is_no_json_or_takes_the_files_column_is_refused(zips: Make) -> None:
+    scheduler = zips()
+    for metadata in ({"x": b"1"}, {"image": 1}, {"x": {1}}):
+        with pytest.raises(ValueError, match=r"'x'|'image'"):
+            scheduler.add(b"1", "a", **metadata)
+    for file in (3, io.BytesIO(b"1")):
+        with pytest.raises(ValueError, match=r"no file|no name"):
+            scheduler.add(file, *(["a"] if file == 3 else []))
+    assert scheduler.pending_rows() == 0
+
+
+def test_redact_sees_the_name_and_the_metadata(zips: Make, archives: Any) -> None:
+    with zips(redact=lambda row: {"file_name": "x/" + row["file_name"], "who": "?"}) as scheduler:
+        scheduler.add(b"1", "a.bin", who="me")
+        (scheduler.folder_path / "b.bin").write_bytes(b"2")
+    rows = [row for archive in archives().values() for row in table(archive)]
+    assert rows == [{"file_name": "x/a.bin", "who": "?"}, {"file_name": "x/b.bin", "who": "?"}]
+
+
+def lines(tmp_path: Path, rows: list[dict[str, Any]]) -> tuple[Span, FileRange]:
+    path = tmp_path / "train-20260101-000000000000-00000.zip.jsonl"
+    path.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    return Span(path.name, 0, path.stat().st_size), FileRange(path, 0, path.stat().st_size)
+
+
+def test_the_same_lines_give_the_same_bytes_and_tell_what_they_hold(tmp_path: Path) -> None:
+    rows = [{"name": name, "metadata": {}, "data": "AAAA" * 100} for name in ("b.txt", "a.png", "ü.txt")]
+    span, content = lines(tmp_path, rows)
+    digests = set()
+    for n in range(2):
+        out = tmp_path / f"{n}.zip"
+        os.utime(content.path, (n * 1e6, n * 1e6))
+        assert ZipEncoding().encode(span, content, None, out)
+        digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
+    assert len(digests) == 1
+    data = out.read_bytes()
+    assert ZipEncoding().span_of(len(data), lambda start, length: data[start : start + length]) == span
+    assert ZipEncoding().span_of(4, lambda start, length: b"PK\x05\x06") is None
+    with zipfile.ZipFile(out) as archive:
+        kinds = {info.filename: info.compress_type for info in archive.infolist()}
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert kinds["a.png"] == zipfile.ZIP_STORED
+    assert kinds["b.txt"] == zipfile.ZIP_DEFLATED
+
+
+def test_more_members_than_a_plain_archive_holds(tmp_path: Path) -> None:
+    span, content = lines(tmp_path, [{"name": f"{n}", "metadata": {}, "data": ""} for n in range(66_000)])
+    out = tmp_path / "out.zip"
+    ZipEncoding().encode(span, content, None, out)
+    data = out.read_bytes()
+    assert b"PK\x06\x06" in data[-1000:]
+    assert len(zipfile.ZipFile(out).namelist()) == 66_001
+    assert ZipEncoding().span_of(len(data), lambda start, length: data[start : start + length]) == span
