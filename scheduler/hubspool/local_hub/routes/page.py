@@ -91,7 +91,7 @@ def index(call: Call) -> Response:
                 f'<td class="wide">{escape(files.title(head))}</td><td class="n">{_when(head.date)}</td></tr>'
             )
         if rows:
-            columns = '<th>Name</th><th class="wide">Newest commit</th><th>Changed (UTC)</th>'
+            columns = '<th>Name</th><th class="wide">Newest commit</th><th class="n">Changed (UTC)</th>'
             body += f"<h2>{kind.capitalize()}s</h2>{_rows(columns, rows, '')}"
     if body.endswith("</h1>"):
         how = f"Set <code>HF_ENDPOINT={escape(call.endpoint)}</code> and upload."
@@ -155,11 +155,10 @@ def _timeline(call: Call, repo: Repository, records: list[CommitRecord]) -> str:
     )
     now = totals[-1]
     return (
-        f'<div class="card pad"><svg viewBox="0 0 {width} {height + 18}" role="img" '
+        f'<div class="card pad"><svg viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{now.rows:,} rows and {_size(now.size)} after {len(records)} commits">'
         f'<line class="axis" x1="0" x2="{width}" y1="{height - edge}" y2="{height - edge}"/>{lines}{dots}'
-        f'<text x="{edge}" y="{height + 12}">{_when(records[0].date)}</text>'
-        f'<text x="{width - edge}" y="{height + 12}" text-anchor="end">{_when(records[-1].date)} UTC</text></svg>'
+        f'</svg><p class="ends soft"><span>{_when(records[0].date)}</span><span>{_when(records[-1].date)} UTC</span></p>'
         f'<p class="key"><span class="r">{now.rows:,} rows</span><span class="b">{_size(now.size)}</span>'
         f'<span class="soft">the newest {len(records)} commits</span></p></div>'
     )
@@ -171,7 +170,7 @@ def _commits(repo: Repository, records: list[CommitRecord]) -> str:
         f'<td class="wide">{escape(record.author)}</td><td class="n">{_when(record.date)}</td></tr>'
         for record in records
     ]
-    return _rows('<th>Commit</th><th class="wide">Author</th><th>UTC</th>', rows, "No commits")
+    return _rows('<th>Commit</th><th class="wide">Author</th><th class="n">UTC</th>', rows, "No commits")
 
 
 def _listing(repo: Repository, commit: str, rev: str, path: str) -> str:
@@ -191,7 +190,7 @@ def _listing(repo: Repository, commit: str, rev: str, path: str) -> str:
                 f'<tr><td><a href="{base}/tree/{at}/{quote(full)}">{escape(name)}/</a></td><td></td><td></td></tr>'
             )
     more = '<p class="soft">More files are not shown.</p>' if page.cursor else ""
-    return _rows("<th>Name</th><th>Size</th><th></th>", rows, "No files") + more
+    return _rows("<th>Name</th><th class="n">Size</th><th></th>", rows, "No files") + more
 
 
 def folder(call: Call) -> Response:
