@@ -1,6 +1,6 @@
 # Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all durability durability-pythons kill9 replicas soak losses mutants numbers check constraints screenshots clean
+.PHONY: help demo test test-all durability durability-pythons kill9 replicas soak losses mutants recipes numbers check constraints screenshots clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -20,6 +20,7 @@ help:
 	@echo "make replicas     REPLICAS=16 on one repo and its budget of commits, for HOURS=3 of a minute each"
 	@echo "make losses       what huggingface_hub's scheduler loses, beside ours: prints the README's table"
 	@echo "make mutants      breaks one mechanism after the other; a test must notice each"
+	@echo "make recipes      the recipes for training logs that need torch: installs about 6 GB"
 	@echo "make soak         mixed load, faults and restarts for MINUTES=10, and a model of power loss"
 	@echo "make numbers      append, lock and exit, measured"
 	@echo "make check        ruff and mypy --strict"
@@ -33,7 +34,7 @@ demo: $(VENV)/demo.stamp
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: $(VENV)/dev.stamp
-	$(PYTEST) $(or $(ARGS),tests/unit tests/hub tests/datasets tests/browser)
+	$(PYTEST) $(or $(ARGS),tests/unit tests/hub tests/datasets tests/recipes tests/browser)
 
 test-all: test durability kill9 mutants losses-ours
 
@@ -71,6 +72,15 @@ losses: $(VENV)/dev.stamp
 .PHONY: losses-ours
 losses-ours: $(VENV)/dev.stamp
 	$(PYTEST) tests/losses
+
+recipes: $(VENV)/recipes/stamp
+	REQUIRE_TORCH=1 $(VENV)/recipes/bin/python -m pytest tests/recipes
+
+$(VENV)/recipes/stamp: $(VENV)/dev.stamp
+	@echo "Installing torch, transformers and Lightning, about 6 GB"
+	@$(BIN)/python -m venv $(VENV)/recipes
+	@$(VENV)/recipes/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[dev]' torch transformers accelerate lightning
+	@touch $@
 
 mutants: $(VENV)/dev.stamp
 	$(BIN)/python tests/mutants/gate.py

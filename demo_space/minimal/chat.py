@@ -25,7 +25,7 @@ def main() -> None:
         title="Echo",
         description=f"The conversation and your likes are kept in the dataset {REPO}, without a name.",
     ) as page:
-        page.chatbot.like(logger.like, [page.chatbot], None)
+        page.chatbot.like(logger.like, [page.chatbot], None, trigger_mode="multiple")
     page.launch()
 
 

@@ -21,7 +21,7 @@ def train(epochs: float) -> Iterator[str]:
     model = MLPClassifier([32], random_state=0)
     with (RUN / "loss.csv").open("a", newline="") as log:
         for epoch in range(int(epochs)):
-            model.partial_fit(images / 16, digits, range(10))
+            model.partial_fit(images / 16, digits, classes=range(10))
             csv.writer(log).writerow([epoch, model.loss_])
             log.flush()
             yield f"Epoch {epoch + 1}: loss {model.loss_:.3f}"

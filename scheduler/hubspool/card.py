@@ -107,7 +107,7 @@ class Card:
         """Set the tag for so many rows; a larger one, or several, stay."""
         known = self._fields.get("size_categories") or []
         tag = next((tag for power, tag in enumerate(_SIZES) if rows < 10 ** (power + 3)), _SIZES[-1])
-        if known == [] or (len(known) == 1 and known[0] in _SIZES[: _SIZES.index(tag)]):
+        if known == [] or known in ([smaller] for smaller in _SIZES[: _SIZES.index(tag)]):
             self._set("size_categories", [tag])
 
     def render(self) -> str | None:
@@ -193,7 +193,7 @@ def _parse(front: str) -> dict[str, Any]:
 
     try:
         fields = yaml.safe_load(front)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date with a 13th month is a ValueError
         raise _broken(f"The front matter of README.md is not YAML: {error}") from None
     if fields is not None and not isinstance(fields, dict):
         raise _broken("The front matter of README.md is not a mapping.")

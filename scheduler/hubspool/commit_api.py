@@ -24,7 +24,7 @@ from hubspool.repo_info import CommitInfo, RepoUrl
 from hubspool.target import Target
 from hubspool.transfer import TransferOptions, TransferReport, Uploader
 
-#: Files larger than this, in all, get a progress bar.
+#: Contents larger than this, in all, get a progress bar.
 _SHOWN_BYTES = 10_000_000
 
 
@@ -78,7 +78,7 @@ class CommitApi(PullRequestApi):
         check_operations(operations)
         additions = [op for op in operations if isinstance(op, CommitOperationAdd)]
         check_readme(client, target, additions)
-        size = sum(addition.size for addition in additions if not addition._is_uploaded)
+        size = sum(op.size for op in additions if op.upload_mode != "regular" and not op._is_uploaded)
         with Progress("Uploading", size) if size > _SHOWN_BYTES else nullcontext() as progress:
             options = TransferOptions(num_threads=num_threads, on_progress=progress.update if progress else None)
             rules = _rules(additions, create_pr)
@@ -233,8 +233,7 @@ class CommitApi(PullRequestApi):
         Raises:
             HFValidationError: No such folder, a name that the Hub does not take, or more than one commit can carry.
         """
-        files = find_files(folder_path, allow_patterns, ignore_patterns)
-        additions = folder_additions(files, path_in_repo)
+        additions = folder_additions(find_files(folder_path, allow_patterns, ignore_patterns), path_in_repo)
         deletions = self._deletions(repo_id, path_in_repo, delete_patterns, token, repo_type, revision)
         written = {addition.path_in_repo for addition in additions} if deletions else set()
         return self.create_commit(

@@ -78,12 +78,12 @@ def check_operations(operations: Sequence[CommitOperation]) -> None:
                     hint="Make a new CommitOperationAdd for a new commit.",
                 )
             if path in added:
-                warnings.warn(f"Two operations of one commit write {path!r}: the last one counts.", stacklevel=3)
+                warnings.warn(f"Two operations of one commit write {path!r}: the last one counts.", stacklevel=4)
             added.add(path)
             within |= _with_folders(path)
         elif isinstance(operation, CommitOperationDelete):
             if operation.path_in_repo.rstrip("/") in within:
-                warnings.warn(f"One commit writes and then deletes {operation.path_in_repo!r}.", stacklevel=3)
+                warnings.warn(f"One commit writes and then deletes {operation.path_in_repo!r}.", stacklevel=4)
         else:
             raise HFValidationError(
                 f"{operation!r} cannot be committed.",
@@ -193,7 +193,7 @@ def may_exceed_limits(additions: Sequence[CommitOperationAdd]) -> bool:
 
 def _too_much(what: str) -> HFValidationError:
     return HFValidationError(
-        f"One commit cannot carry {what}. Nothing was sent.",
+        f"One commit cannot carry {what}. Nothing was committed.",
         hint="Use upload_large_folder, which makes as many commits as it takes.",
     )
 

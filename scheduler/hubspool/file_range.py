@@ -33,7 +33,8 @@ class FileRange:
     head: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
+        if not isinstance(self.path, Path):
+            object.__setattr__(self, "path", Path(self.path))
         if not 0 <= self.start <= self.end or not 0 <= self.head <= self.start:
             raise ValueError(f"Not a range of {self.path}: [{self.start}, {self.end}) after {self.head} bytes.")
 

@@ -100,6 +100,7 @@ def upload_large_folder(
     folder = Path(folder_path).expanduser()
     queue = LargeQueue(num_workers)
     files = _candidates(folder, queue, allow_patterns, ignore_patterns)
+    ledger = _ledger(folder)
     say = _say if print_report else logger.info
 
     # A client of its own: what ends this call must not end others of the same object.
@@ -115,14 +116,6 @@ def upload_large_folder(
     say(f"Repo created: {url}")
     say(f"Found {len(files)} candidate files to upload")
     info = api.repo_info(url.repo_id, repo_type=repo_type, revision=revision)
-    try:
-        ledger = LargeLedger(folder / _STATE)
-    except PermissionError as error:
-        raise LocalFileError(
-            f"{folder} is not writable, and what is done is kept in it: {error}.",
-            hint="Make it writable, or use upload_folder.",
-            path=folder,
-        ) from error
     try:
         target = api._target(url.repo_id, repo_type, revision)
         key, is_current = ledger.open_target(target, info.internal_id, info.sha)
@@ -166,6 +159,17 @@ def _candidates(
     return files
 
 
+def _ledger(folder: Path) -> LargeLedger:
+    try:
+        return LargeLedger(folder / _STATE)
+    except OSError as error:
+        raise LocalFileError(
+            f"What is done cannot be kept in {folder}: {error}",
+            hint="Make it writable, or use upload_folder.",
+            path=folder,
+        ) from error
+
+
 def _rules(folder: Path, files: Sequence[LargeFile]) -> UploadRules:
     """Return what the folder brings along; its rules count for all commits, whichever the files are in."""
     own = {file.path for file in files} & {".gitignore", ".gitattributes"}
@@ -205,7 +209,7 @@ def _run(upload: _Upload, files: Sequence[LargeFile], say: Callable[[str], None]
         while not upload.over.wait(every):
             tell()
     except KeyboardInterrupt:
-        say("Interrupted. What is done is kept; run the same command again to go on from here.")
+        _say("Interrupted. What is done is kept; run the same command again to go on from here.")
         raise
     finally:
         upload.stop()

@@ -126,6 +126,7 @@ class LargeQueue:
         reasons: Path → why it is set aside.
         running: Tasks that workers have, by job.
         error: What stopped everything.
+        committed, refused: Files that the Hub has, and those that it does not take.
     """
 
     workers: int
@@ -134,6 +135,7 @@ class LargeQueue:
     running: Counter[Job] = field(default_factory=Counter)
     error: BaseException | None = None
     committed: int = 0
+    refused: int = 0
     _waiting: dict[Stage, deque[LargeFile]] = field(
         default_factory=lambda: {stage: deque() for stage in _STAGE_OF.values()}
     )
@@ -251,7 +253,8 @@ class LargeQueue:
             return
         (file,) = task.files
         self.set_aside(file, error.message)
-        if len(self.reasons) >= _REFUSED_FILES and not self.committed:
+        self.refused += 1
+        if self.refused >= _REFUSED_FILES and not self.committed:
             self.error = error
 
     def _delay(self, task: Task, when: float) -> None:

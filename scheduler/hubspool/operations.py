@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,8 +78,11 @@ class CommitOperationAdd:
     def __post_init__(self) -> None:
         self.path_in_repo = check_path_in_repo(self.path_in_repo)
         if isinstance(self.path_or_fileobj, (str, Path)):
-            self.path_or_fileobj = str(Path(self.path_or_fileobj).expanduser())
-        self._source = _source_of(self.path_or_fileobj)
+            path = Path(self.path_or_fileobj).expanduser()
+            self._source = _range_of(path)
+            self.path_or_fileobj = str(path)  # which the path keeps as well: one string for both
+        else:
+            self._source = _source_of(self.path_or_fileobj)
         self._size = _size_of(self._source)
         if isinstance(self.path_or_fileobj, FileRange):
             with self.as_file() as file:  # a file that is not the described one any more is told here
@@ -299,16 +303,20 @@ def new_blob_hash(size: int) -> hashlib._Hash:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
+def _range_of(path: Path) -> FileRange:
+    try:
+        status = path.stat()
+    except OSError:
+        raise HFValidationError(f"Not a local file: {str(path)!r} is not there.", path=path) from None
+    if not stat.S_ISREG(status.st_mode):
+        problem = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
+        raise HFValidationError(f"Not a local file: {str(path)!r} is {problem}.", path=path)
+    return FileRange(path, 0, status.st_size, (status.st_dev, status.st_ino))
+
+
 def _source_of(given: Any) -> bytes | BinaryIO | FileRange:
     if isinstance(given, (bytes, FileRange)):
         return given
-    if isinstance(given, str):
-        path = Path(given)
-        if not path.is_file():
-            problem = "a folder" if path.is_dir() else "not there"
-            raise HFValidationError(f"Not a local file: {given!r} is {problem}.", path=given)
-        stat = path.stat()
-        return FileRange(path, 0, stat.st_size, (stat.st_dev, stat.st_ino))
     if isinstance(given, io.TextIOBase):
         raise HFValidationError(f"Not a binary file: {given!r}.", hint="Open it with mode 'rb'.")
     if isinstance(given, (io.RawIOBase, io.BufferedIOBase)) or hasattr(given, "read"):

@@ -6,7 +6,8 @@ own threads: of a large folder only a few batches are in flight.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 
@@ -50,9 +51,9 @@ def preupload(
         RequestError: Asking or sending failed.
         LocalFileError: A content is not what was described.
     """
-    asked: Iterable[Sequence[CommitOperationAdd]] = _asked(client, target, additions, rules)
+    asked = _asked(client, target, additions, rules)
     if one_commit and may_exceed_limits(additions):
-        asked = list(asked)
+        asked = (batch for batch in list(asked))
         check_limits(additions)
     elif len(additions) > FILES_PER_PREUPLOAD:
         asked = ahead(asked, _BATCHES_AHEAD)
@@ -75,7 +76,8 @@ def preupload(
                 else:
                     yield addition
 
-    report = uploader.upload(client, target, missing(), passed.options, create_pr=rules.create_pr, sent=sent)
+    with closing(asked):  # an error's traceback would keep it, and so its thread, alive
+        report = uploader.upload(client, target, missing(), passed.options, create_pr=rules.create_pr, sent=sent)
     if one_commit:
         check_limits(additions)
     return report
@@ -83,7 +85,7 @@ def preupload(
 
 def _asked(
     client: HubClient, target: Target, additions: Sequence[CommitOperationAdd], rules: UploadRules
-) -> Iterator[Sequence[CommitOperationAdd]]:
+) -> Generator[Sequence[CommitOperationAdd], None, None]:
     """Yield the additions in batches, each once the Hub has said how they are to be sent."""
     stream = iter(additions)
     while batch := list(islice(stream, FILES_PER_PREUPLOAD)):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.card import Card
-from hubspool.errors import RemoteEntryNotFoundError
+from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
 from hubspool.hub_view import HubView
 from hubspool.repo_info import RepoFile
 from hubspool.status import CommitPlan
@@ -64,10 +65,10 @@ class CardKeeper:
         if own is not None and own == plan.parent and needed == self._known:
             return ()
         at = Target.of(target.endpoint, target.repo_id, target.repo_type, plan.parent or target.revision)
-        card = Card(HubView(self.api, at).text("README.md"), title=target.repo_id.split("/")[-1], origin=self.origin)
+        card = Card(_text(HubView(self.api, at)), title=target.repo_id.split("/")[-1], origin=self.origin)
         configs = {card.data(re.sub(r"\W", "_", name), glob) for name, glob in files.items()}
         for config in configs:
-            there = Schema.of_features(card.features(config))
+            there = _schema(card.features(config))
             merged = there.merge(schema, inferred=self.inferred)
             if merged != there:
                 card.set_features(config, merged.to_features(), in_config=self.in_config)
@@ -89,3 +90,17 @@ class CardKeeper:
             except RemoteEntryNotFoundError:
                 continue
         return total * plan.rows_new // max(plan.bytes_new, 1)
+
+
+def _text(hub: HubView) -> str | None:
+    try:
+        return hub.text("README.md")
+    except UnicodeDecodeError as error:  # rows must not wait for a card that somebody broke; Card's errors say so too
+        raise HFValidationError(f"README.md is not UTF-8: {error}.", hint="Mend it on the Hub.") from None
+
+
+def _schema(features: Sequence[Mapping[str, Any]]) -> Schema:
+    try:
+        return Schema.of_features(features)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise HFValidationError(f"`features` in README.md is broken: {error!r}.", hint="Mend it on the Hub.") from None

@@ -31,7 +31,9 @@ class ChatLogger:
 
         logger = ChatLogger(JsonlScheduler("user/chats"))
         with gr.ChatInterface(respond) as chat:
-            chat.chatbot.like(logger.like, [chat.chatbot], None)
+            chat.chatbot.like(logger.like, [chat.chatbot], None, trigger_mode="multiple")
+
+    (By default Gradio drops a click that comes while the one before is under way.)
 
     Thread-safety: both methods may be called from any thread and from ``async def``.
     """

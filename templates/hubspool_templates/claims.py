@@ -56,21 +56,21 @@ class Claims:
         # A new object each time: its descriptor is what the kernel tells threads and fork's children apart by.
         return FileLock(self.root.parent / f"{self.root.name}.lock", fallback_to_soft=False)
 
-    def take(self, path: Path, member: str) -> str:
+    def take(self, path: Path, member: str, batch: str | None = None) -> str:
         """Move a file out of its place; returns what a line names it by. Called under `locked`.
+
+        Args:
+            batch: an id that is nobody else's; making a folder for each file took most of the time.
 
         Raises:
             FileNotFoundError: another process was faster.
         """
-        batch = uuid.uuid4().hex
-        claimed = self.root / batch / member
-        claimed.parent.mkdir(parents=True)
-        try:
-            path.rename(claimed)
-        except OSError:
-            _remove_empty(claimed.parent, self.root)
-            raise
-        return f"{self.root.name}/{batch}/{member}"
+        claimed = self.root / (batch or new_batch()) / member
+        if claimed.exists():  # two files were given one name
+            claimed = self.root / new_batch() / member
+        claimed.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(claimed)
+        return claimed.relative_to(self.root.parent).as_posix()
 
     def stage(self, beginning: bytes, rest: BinaryIO) -> Path:
         """Write a large content beside the claims, from where `take` moves it."""
@@ -126,9 +126,20 @@ def references(segment: Path) -> Iterator[str]:
 def remove_claims(segment: Path) -> None:
     """Remove the claims that a segment names, all of which is on the Hub."""
     root = claims_of(segment.parent)
+    folders = set()
     for reference in references(segment):
         (root / reference).unlink(missing_ok=True)
-        _remove_empty((root / reference).parent, root)
+        folders.add((root / reference).parent)
+    for folder in folders:
+        with suppress(OSError):  # it holds other claims
+            while folder.parent != root:
+                folder.rmdir()
+                folder = folder.parent  # noqa: PLW2901  up to the folder of the split
+
+
+def new_batch() -> str:
+    """Return the name of a folder for claims."""
+    return uuid.uuid4().hex
 
 
 class DropBox:
@@ -201,10 +212,3 @@ def _has_writer(path: Path) -> bool | None:
         return False
     finally:
         os.close(fd)
-
-
-def _remove_empty(folder: Path, stop: Path) -> None:
-    with suppress(OSError):
-        while folder != stop:
-            folder.rmdir()
-            folder = folder.parent

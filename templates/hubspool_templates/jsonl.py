@@ -36,16 +36,12 @@ class JsonlScheduler(RowScheduler):
 
     def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Any) -> None:
         super().__init__(repo_id, folder_path, **options)
-        self._encoder = RowEncoder()
+        self._encoder = RowEncoder(on_widened=self.spool.close)
         self._learner = Learner()  # of the pushing thread
 
     def encode_row(self, row: Row) -> bytes:
         """Return a row as a line of JSON; where a column became text, later lines go to a new file."""
-        widenings = self._encoder.widenings
-        line = self._encoder.encode(row)
-        if self._encoder.widenings != widenings:
-            self.spool.close()
-        return line
+        return self._encoder.encode(row)
 
     def encode_rows(self, rows: Sequence[Row]) -> list[bytes]:
         """Return rows as lines of JSON, all of them with the widest types."""

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from hubspool.errors import HFValidationError
-from hubspool_templates.schema import FieldType, ListOf, Schema
+from hubspool_templates.schema import FieldType, Given, ListOf, Schema
 from hubspool_templates.values import RowEncoder, _bad
 
 #: The first key of a line with tagged values in it, and the key that tells such a value from the dict of a row.
@@ -143,6 +143,13 @@ def dtype_of(value: Any) -> FieldType:
     return "binary" if isinstance(value, bytes) else TIME
 
 
+def media_kind(kind: FieldType) -> str | None:
+    """Return which media a column holds, also one with options such as an image of a given mode; None for others."""
+    dtype = kind.form.get("dtype") if isinstance(kind, Given) else kind
+    names = list(dtype) if isinstance(dtype, Mapping) else [dtype]
+    return next((name for name in names if isinstance(name, str) and name in MEDIA), None)
+
+
 def _untag(value: Any) -> Any:
     if isinstance(value, list):
         return [_untag(inner) for inner in value]
@@ -176,14 +183,19 @@ def _is_plain(values: Iterable[Any]) -> bool:
     return True
 
 
-def _declared(value: Any, kind: FieldType, key: str) -> Any:  # noqa: PLR0911  one kind of value after the other
+def _declared(value: Any, kind: FieldType, key: str) -> Any:
     """Return a value with the media of declared columns in it read from where they are."""
     if isinstance(kind, ListOf) and isinstance(value, (list, tuple)):
         return [_declared(inner, kind.item, key) for inner in value]
     if isinstance(kind, Schema) and isinstance(value, Mapping):
         return {name: _declared(inner, kind.fields.get(name, "null"), f"{key}.{name}") for name, inner in value.items()}
-    if not isinstance(kind, str) or kind not in MEDIA or value is None or isinstance(value, Media):
+    media = media_kind(kind)
+    if media is None or value is None or isinstance(value, Media):
         return value
+    return _read_media(value, media, key)
+
+
+def _read_media(value: Any, kind: str, key: str) -> Media:
     if isinstance(value, (str, Path)):
         path = Path(value)
         if not path.is_file():

@@ -37,21 +37,21 @@ _CSS = """
 .busy .pill i { background: #3b82f6; }
 .fault .pill i { background: #ea580c; }
 .off .pill i { background: #94a3b8; }
-dl, .charts { display: grid; gap: 0.6rem 1rem; margin: 0.7rem 0 0; }
-dl, .charts { grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); }
+dl { display: grid; gap: 0.6rem 1rem; margin: 0.7rem 0 0; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); }
+.charts { display: grid; gap: 0.6rem 1rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
 dt, figcaption, .ends { font-size: 0.8rem; font-weight: 400; opacity: 0.8; margin: 0; }
 dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .error { margin-top: 0.8rem; padding: 0.5rem 0.8rem; border-left: 4px solid #ea580c; overflow-wrap: anywhere; }
 .error p, figure { margin: 0; }
 .bars { display: flex; align-items: flex-end; gap: 2px; height: 4.5rem; margin-top: 0.3rem; }
-.bars, tr { border-bottom: 1px solid var(--border-color-primary); }
+.bars { border-bottom: 1px solid var(--border-color-primary); }
 .bars span { flex: 1 1 0; max-width: 1.6rem; min-height: 2px; background: #6366f1; border-radius: 2px 2px 0 0; }
 .bytes .bars span { background: #0d9488; }
 .ends { display: flex; justify-content: space-between; flex-wrap: wrap; }
 .empty { margin: 0; opacity: 0.8; }
 summary { cursor: pointer; font-size: 0.85rem; margin-top: 0.5rem; }
 table { width: 100%; border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
-table, th, td { border: 0 !important; }
+table, thead, tbody, tr, th, td { border: 0 !important; }
 th, td { text-align: right; padding: 0.2rem 0.5rem 0.2rem 0 !important; }
 th:first-child, td:first-child { text-align: left; }
 """
@@ -130,9 +130,13 @@ def _facts(scheduler: CommitScheduler) -> str:
     return (
         f'<section class="{_mood(status)}" aria-label="Saving to {escape(scheduler.repo_id)}">'
         f'<div class="top"><b>{name}</b>'
-        f'<span class="pill"><i aria-hidden="true"></i>{_WORDS[status.state]}</span></div>'
+        f'<span class="pill"><i aria-hidden="true"></i>{_word(status)}</span></div>'
         f"<dl>{cells}</dl>{_trouble(status)}</section>"
     )
+
+
+def _word(status: SchedulerStatus) -> str:
+    return "Will try again" if status.last_error and status.state is State.IDLE else _WORDS[status.state]
 
 
 def _mood(status: SchedulerStatus) -> str:

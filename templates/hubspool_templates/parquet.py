@@ -12,7 +12,7 @@ from hubspool.errors import HFValidationError
 from hubspool.hub_view import HubView
 from hubspool_templates.media import MediaEncoder
 from hubspool_templates.parquet_encoding import INFERRED, ParquetEncoding, misfits
-from hubspool_templates.parquet_types import arrow_type, schema_of
+from hubspool_templates.parquet_types import arrow_type, is_storable, schema_of
 from hubspool_templates.row_scheduler import Row, RowScheduler
 from hubspool_templates.schema import Schema
 
@@ -85,8 +85,10 @@ class ParquetScheduler(RowScheduler):
     def _columns_in_card(self) -> Schema:
         if self.repo_type != "dataset":
             return Schema()
-        text = HubView(self.api, self._connection.target).text("README.md")
         try:
-            return Schema.of_features(Card(text, title="").features("default"))
-        except HFValidationError:  # somebody broke it; rows do not wait for that
+            text = HubView(self.api, self._connection.target).text("README.md")
+            found = Schema.of_features(Card(text, title="").features("default"))
+        except (UnicodeDecodeError, HFValidationError, AttributeError, KeyError, TypeError):
+            # somebody broke it; rows do not wait for that
             return Schema()
+        return Schema({name: kind for name, kind in found.fields.items() if is_storable(kind)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ import orjson
 
 from hubspool.encoding import Encoding, Span
 from hubspool.file_range import FileRange
-from hubspool_templates.media import MEDIA, TIME, Media, dtype_of, is_tagged, read_line
+from hubspool_templates.media import TIME, Media, dtype_of, is_tagged, media_kind, read_line
 from hubspool_templates.parquet_types import arrow_type, features, leaves
-from hubspool_templates.schema import EXACT_INT, JSON_DTYPES, FieldType, Given, ListOf, Schema, as_text, shape_of
+from hubspool_templates.schema import EXACT_INT, JSON_DTYPES, FieldType, ListOf, Schema, as_text, shape_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,13 +155,19 @@ def _fast_table(data: bytes, schema: Schema) -> pa.Table | None:
         )
     except pa.ArrowException:
         return None
-    for values in table.columns:  # integers that a float does not hold make the column a text
-        column = values
-        while pa.types.is_list(column.type):
-            column = pc.list_flatten(column)
-        if pa.types.is_floating(column.type) and (pc.max(pc.abs(column)).as_py() or 0) > EXACT_INT:
-            return None
+    for column in map(_flat, table.columns):  # integers that a float does not hold have a type of their own
+        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+            low, high = pc.min_max(column).as_py().values()
+            if low is not None and max(-low, high) > EXACT_INT:
+                return None
     return table if table.num_rows == data.count(b"\n") else None
+
+
+def _flat(column: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return _flat(pc.list_flatten(column)) if pa.types.is_list(column.type) else column
 
 
 def _is_plain(kind: FieldType) -> bool:
@@ -222,8 +228,8 @@ def _stored(value: Any, kind: FieldType) -> Any:  # noqa: PLR0911  one kind of c
     if kind == "string":
         return as_text(value, kind, _json) if isinstance(value, (bool, int, float)) else _text(value)
     if isinstance(value, Media):
-        return {"bytes": value.bytes, "path": value.path} if _is_media(kind) else value.bytes
-    if _is_media(kind):
+        return {"bytes": value.bytes, "path": value.path} if media_kind(kind) else value.bytes
+    if media_kind(kind):
         return {"bytes": value, "path": None} if isinstance(value, bytes) else _misfit(value)
     return value
 
@@ -329,14 +335,4 @@ def _columns(path: Path) -> Schema:
 def _has_media(kind: FieldType) -> bool:
     if isinstance(kind, Schema):
         return any(_has_media(inner) for inner in kind.fields.values())
-    if isinstance(kind, Given):
-        return _is_media(kind)
-    return _has_media(kind.item) if isinstance(kind, ListOf) else kind in MEDIA or kind == "binary"
-
-
-def _is_media(kind: FieldType) -> bool:
-    """Whether a column holds files; also one with options, such as an image of a given mode."""
-    if isinstance(kind, Given):
-        dtype = kind.form.get("dtype")
-        return isinstance(dtype, Mapping) and not MEDIA.isdisjoint(dtype)
-    return isinstance(kind, str) and kind in MEDIA
+    return _has_media(kind.item) if isinstance(kind, ListOf) else media_kind(kind) is not None or kind == "binary"

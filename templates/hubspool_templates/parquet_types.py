@@ -68,6 +68,15 @@ def arrow_type(kind: FieldType) -> pa.DataType:  # noqa: PLR0911  one kind of co
         raise HFValidationError(f"{kind!r} is no type of a column.", hint="Use a dtype such as 'int64'.") from None
 
 
+def is_storable(kind: FieldType) -> bool:
+    """Whether there is an Arrow type for a column, which a person may have written into the card."""
+    try:
+        arrow_type(kind)
+    except (HFValidationError, AttributeError, KeyError, TypeError):
+        return False
+    return True
+
+
 def features(schema: Schema) -> dict[str, Any]:
     """Return the columns in the form in which `datasets` keeps them in a file's metadata."""
     return {name: _feature(kind) for name, kind in schema.fields.items()}

@@ -127,30 +127,25 @@ def shape_of(row: dict[str, Any]) -> tuple[object, ...] | None:
     Cheap on purpose: each appended row goes through it.
     """
     shape: list[object] = [*row]
+    add = shape.append
     for value in row.values():
         kind = type(value)
-        if kind is int:
-            if not -EXACT_INT <= value <= EXACT_INT:
-                if not -(2**63) <= value < 2**63:
-                    return None
-                shape.append(WIDE_INT)
-                continue
-        elif kind is float:
-            if value - value != 0:  # NaN or infinite
+        if kind is str or kind is bool or value is None:
+            add(kind)
+        elif kind is int:
+            if -EXACT_INT <= value <= EXACT_INT:
+                add(kind)
+            elif -(2**63) <= value < 2**63:
+                add(WIDE_INT)
+            else:
                 return None
-        elif kind is dict:
-            if (inner := shape_of(value)) is None:
+        elif kind is float and value - value == 0:  # neither NaN nor infinite
+            add(kind)
+        else:
+            inner = shape_of(value) if kind is dict else _shape_of_items(value) if kind is list else None
+            if inner is None:
                 return None
-            shape.append(inner)
-            continue
-        elif kind is list:
-            if (items := _shape_of_items(value)) is None:
-                return None
-            shape.append(items)
-            continue
-        elif kind not in _SCALARS:
-            return None
-        shape.append(kind)
+            add(inner)
     return tuple(shape)
 
 

@@ -30,8 +30,9 @@ class TrainingLogs(CommitScheduler):
 
     Not promised: that a file which is rewritten in place (a ``trainer_state.json``) is seen whole; the next push has it
     whole. An event file is cut at its last whole record and a line file at its last newline, so every commit can be
-    read. Only new bytes travel; an event file of more than 1 MiB is sent when it has grown by a sixteenth, or after
-    30 minutes, or at the end, since each version of it counts against the storage of the repo's owner.
+    read. Only new bytes travel, but of text under 10 MB, which the Hub keeps in git and takes whole. An event file of
+    more than 1 MiB is sent when it has grown by a sixteenth, or after 30 minutes, or at the end, since each version of
+    it counts against the storage of the repo's owner.
 
     In a distributed run only the process of rank 0 (``RANK``, else ``SLURM_PROCID``) sends: in any other,
     `is_sending` is False, `trigger`, `flush`, `stop` and `status` do nothing, and no file is made nor request.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from pathlib import PurePath
@@ -36,7 +36,7 @@ class RowEncoder:
     """Turns rows into JSON lines, and keeps each column in them readable: never text beside numbers.
 
     Once a column has met both, its numbers and bools are stored as text (see `Schema`). The lines before belong into
-    another file than the ones after: `widenings` has then grown.
+    another file than the ones after: `on_widened` is called in between, and `widenings` grows.
 
     None stays null; bool, 64-bit int, float, str, dict and list stay what they are; tuple → list; NaN and ±inf → null,
     with one warning per key; datetime → ISO 8601 (naive: read as UTC, with one warning); Decimal, UUID, Path → str;
@@ -45,9 +45,10 @@ class RowEncoder:
     Thread-safety: one thread at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_widened: Callable[[], None] | None = None) -> None:
         self.schema = Schema()
         self.widenings = 0
+        self._on_widened = on_widened
         self._warned: set[str] = set()
         self._has_text: dict[object, bool] = {}  # shape → whether such a row needs `as_text`
 
@@ -83,6 +84,8 @@ class RowEncoder:
         self.schema = self.schema.merge(Schema.of_row(row), widened)
         if widened:
             self.widenings += 1
+            if self._on_widened is not None:
+                self._on_widened()
             logger.warning("%s: numbers and text in one column; from now on it is text", ", ".join(widened))
         if widened or len(self._has_text) >= MAX_SHAPES:
             self._has_text.clear()

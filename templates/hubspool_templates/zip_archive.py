@@ -16,7 +16,7 @@ from hubspool.errors import HFValidationError
 from hubspool.patterns import path_filter
 from hubspool.segment import SegmentName
 from hubspool.worker import Urgency
-from hubspool_templates.claims import Claims, DropBox
+from hubspool_templates.claims import Claims, DropBox, new_batch
 from hubspool_templates.row_scheduler import Row, RowScheduler
 from hubspool_templates.schema import Schema
 from hubspool_templates.values import RowEncoder
@@ -73,7 +73,7 @@ class ZipScheduler(RowScheduler):
         self.encoding: ZipEncoding = ZipEncoding()
         super().__init__(repo_id, folder_path, **{"commit_message": _message, **options})
         self._card.in_config = True
-        self._encoder = RowEncoder()
+        self._encoder = RowEncoder(on_widened=self.spool.close)
         self._claims = Claims(self.folder_path, self.name)
         takes = path_filter(self.allow_patterns, self.ignore_patterns or [])
         self._drops = DropBox(self.folder_path, takes, self._period)
@@ -126,10 +126,7 @@ class ZipScheduler(RowScheduler):
 
     def encode_row(self, row: Row) -> bytes:
         """Return a file's row as a line; where a column became text, later lines go to a new archive."""
-        widenings = self._encoder.widenings
         metadata = orjson.Fragment(self._encoder.encode(row["metadata"]).rstrip(b"\n"))
-        if self._encoder.widenings != widenings:
-            self.spool.close()
         return orjson.dumps({**row, "metadata": metadata}, option=orjson.OPT_APPEND_NEWLINE)
 
     @property
@@ -175,18 +172,19 @@ class ZipScheduler(RowScheduler):
         if not self._looked_for_orphans:
             with self._claims.locked():
                 for claim, name in self._claims.orphans():
-                    self._write({**self._row({"file_name": name}), "claim": claim})
+                    self._write({"name": name, "metadata": {}, "claim": claim})  # the name is redacted already
             self._looked_for_orphans = True
         paths = [path for path in self._drops.files() if path not in self._refused]
+        batch = new_batch()
         for first in range(0, len(paths), _CLAIMS_AT_ONCE):
             with self.lock, self._claims.locked():
                 self._looked_for_orphans = False  # until the lines of these are written
                 for path in paths[first : first + _CLAIMS_AT_ONCE]:
                     if self._drops.is_complete(path, final=final):
-                        self._claim(path)
+                        self._claim(path, batch)
                 self._looked_for_orphans = True
 
-    def _claim(self, path: str) -> None:
+    def _claim(self, path: str, batch: str) -> None:
         try:
             row = self._row({"file_name": path})
         except HFValidationError as error:
@@ -195,9 +193,13 @@ class ZipScheduler(RowScheduler):
             return
         try:
             size = (self.folder_path / path).stat().st_size
-            claim = self._claims.take(self.folder_path / path, row["name"])
+            claim = self._claims.take(self.folder_path / path, row["name"], batch)
         except FileNotFoundError:
             return  # another process was faster
+        except OSError as error:  # no right to move it, or another disk is mounted there: the others go on
+            logger.warning("%s stays in the folder: %s", path, error)
+            self._refused.add(path)
+            return
         self._write({**row, "claim": claim}, size)
 
     def _path_in_folder(self, file: object) -> Path | None:

@@ -1,7 +1,7 @@
 """What the local Hub takes and needs: `python tests/benchmarks/local_hub.py` prints a table; other load shows in it.
 
-The Hub runs as `hubspool hub` in a process of its own. The rates with Xet are those of the real hf_xet client, its chunking
-and hashing included, with a fresh cache; content is random, so nothing is deduplicated or compressed.
+The Hub runs as `hubspool hub` in a process of its own. The rates with Xet are those of the real hf_xet client, its
+chunking and hashing included, with a fresh cache; content is random, so nothing is deduplicated or compressed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _UPLOAD = """
 import sys, time, hf_xet
 url, path = sys.argv[1:]
 started = time.perf_counter()
-commit = hf_xet.XetSession().new_upload_commit(token_refresh_url=url, token_refresh_headers={"Authorization": "Bearer hf_local"})
+headers = {"Authorization": "Bearer hf_local"}
+commit = hf_xet.XetSession().new_upload_commit(token_refresh_url=url, token_refresh_headers=headers)
 handle = commit.start_upload_file(path)
 commit.wait_to_finish()
 info = handle.result().xet_info
@@ -36,7 +37,8 @@ _DOWNLOAD = """
 import sys, time, hf_xet
 url, path, hash, size = sys.argv[1:]
 started = time.perf_counter()
-group = hf_xet.XetSession().new_file_download_group(token_refresh_url=url, token_refresh_headers={"Authorization": "Bearer hf_local"})
+headers = {"Authorization": "Bearer hf_local"}
+group = hf_xet.XetSession().new_file_download_group(token_refresh_url=url, token_refresh_headers=headers)
 group.start_download_file(hf_xet.XetFileInfo(hash, int(size)), path)
 group.wait_to_finish()
 print(time.perf_counter() - started)

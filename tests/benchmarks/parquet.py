@@ -18,10 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from durability import a_hub
 from jsonl import SECONDS, Counted, rows
 from table import machine
 
+from durability import a_hub
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
 from hubspool.repo_info import RepoFile

@@ -1,6 +1,8 @@
 """Bytes that a push of 2 kB sends when they are appended to a file grown to 30 MB by 300 pushes, by `TrainingLogs`.
 
-Run by hand: ``python tests/benchmarks/training_logs.py [--pushes 300 --size 100000 --last 30]``. Prints a table, and
+A text file is sent whole until the Hub keeps it as a large file (from 10 MB); an event file is one from the beginning.
+
+Run by hand: ``python tests/benchmarks/training_logs.py [--pushes 300 --size 100000 --last 100]``. Prints a table, and
 asserts nothing. What is sent is every byte that reaches the Hub's socket, requests and headers.
 """
 
@@ -16,6 +18,8 @@ from pathlib import Path
 
 from jsonl import Counted
 from table import machine
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 
 from hubspool import HfApi
@@ -26,12 +30,33 @@ SECONDS = 120
 
 
 def appends_records(folder: Path) -> Callable[[int], None]:
-    """An event file with records of about a kilobyte."""
+    """An event file with records of about a kilobyte that do not compress."""
     writer = RecordWriter(str(folder / "events.out.tfevents.1.host"))
 
     def append(size: int) -> None:
         for _ in range(max(size // 1000, 1)):
             writer.write(random.randbytes(984))
+        writer.flush()
+
+    return append
+
+
+def appends_scalars(folder: Path) -> Callable[[int], None]:
+    """An event file with scalars of five tags, as `SummaryWriter.add_scalar` writes them."""
+    writer = RecordWriter(str(folder / "events.out.tfevents.1.host"))
+    tags = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", "accuracy")] + ["learning_rate"]
+    step = 0
+
+    def append(size: int) -> None:
+        nonlocal step
+        while size > 0:
+            value = Summary.Value(tag=tags[step % 5], simple_value=random.random())
+            event = Event(wall_time=1.7e9 + step * 0.1 + random.random() / 10, step=step // 5)
+            event.summary.value.append(value)
+            data = event.SerializeToString()
+            writer.write(data)
+            size -= len(data) + 16
+            step += 1
         writer.flush()
 
     return append
@@ -77,13 +102,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pushes", type=int, default=300)
     parser.add_argument("--size", type=int, default=100_000)
-    parser.add_argument("--last", type=int, default=30)
+    parser.add_argument("--last", type=int, default=100)
+    parser.add_argument("kinds", nargs="*", default=["scalars", "random", "text"])
     options = parser.parse_args()
     Counted.install()
     print(f"{machine()}\n")
     print("| file | grown by | sent per byte | then 2 kB: mean | worst | at most | seconds a push |")
     print("|---|---|---|---|---|---|---|")
-    for name, kind in (("event file", appends_records), ("text log", appends_lines)):
+    kinds = {"scalars": appends_scalars, "random": appends_records, "text": appends_lines}
+    for name in options.kinds:
+        kind = kinds[name]
         with tempfile.TemporaryDirectory(prefix="hubspool-bench-", ignore_cleanup_errors=True) as directory:
             grown, small, seconds = measure(kind, options.pushes, options.size, options.last, Path(directory))
         ratio = sum(grown) / (options.pushes * options.size)

@@ -1,8 +1,8 @@
-"""Numbers about uploads, beside huggingface_hub and bare hf_xet: ``python tests/benchmarks/uploads.py [--rounds 5] [CASE …]``.
+"""Numbers about uploads, beside huggingface_hub and bare hf_xet: ``python tests/benchmarks/uploads.py [CASE …]``.
 
-Prints, and asserts nothing: what a run shows depends on the machine and on who else uses it. Each measurement is a child
-process with a fresh Hub, itself a process, and a cold Xet cache; the clients take turns; medians are printed. Bare hf_xet
-gets the files and a token and commits nothing: what remains of the time is the Hub's questions and the commit.
+Prints, and asserts nothing: what a run shows depends on the machine and on who else uses it. Each measurement is a
+child process with a fresh Hub, itself a process, and a cold Xet cache; the clients take turns; medians are printed.
+Bare hf_xet gets the files and a token and commits nothing: what remains is the Hub's questions and the commit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-TOKEN = "hf_local"  # of the local Hub's default user
 CLIENTS = ["hubspool", "huggingface_hub", "hf_xet"]
 #: Files, their size in bytes, their suffix, and which clients the case is about.
 CASES: dict[str, tuple[int, int, str, list[str]]] = {
@@ -32,28 +31,28 @@ CASES: dict[str, tuple[int, int, str, list[str]]] = {
 CHILD = """
 import json, os, resource, sys, time
 from pathlib import Path
-client, folder = sys.argv[1], Path(sys.argv[2])
-files = sorted(path for path in folder.rglob("*") if path.is_file())
+client, folder, single = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "1"
 
 if client == "hf_xet":
     import hf_xet, requests
     home, headers = os.environ["HF_ENDPOINT"], {"Authorization": "Bearer " + os.environ["HF_TOKEN"]}
-    requests.post(home + "/api/repos/create", json={"name": "bench", "type": "model"}, headers=headers).raise_for_status()
+    body = {"name": "bench", "type": "model"}
+    requests.post(home + "/api/repos/create", json=body, headers=headers).raise_for_status()
     url = home + "/api/models/local/bench/xet-write-token/main"
     def upload():
         token = requests.get(url, headers=headers).json()
         commit = hf_xet.XetSession(hf_xet.XetConfig()).new_upload_commit(
             endpoint=token["casUrl"], token=token["accessToken"], token_expiry_unix_secs=int(token["exp"]),
             token_refresh_url=url, token_refresh_headers=headers)
-        for path in files:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             commit.start_upload_file(str(path), sha256=hf_xet.COMPUTE_SHA256)
         commit.wait_to_finish()
 else:
     api = __import__(client).HfApi(endpoint=os.environ["HF_ENDPOINT"], token=os.environ["HF_TOKEN"])
     api.create_repo("local/bench")
     def upload():
-        if len(files) == 1:
-            api.upload_file(path_or_fileobj=files[0], path_in_repo="file.bin", repo_id="local/bench")
+        if single:
+            api.upload_file(path_or_fileobj=next(folder.rglob("*.bin")), path_in_repo="file.bin", repo_id="local/bench")
         else:
             api.upload_folder(folder_path=folder, repo_id="local/bench")
 
@@ -68,17 +67,22 @@ print(json.dumps([*seconds, peak]))
 """
 
 
+HUB = """
+import sys
+from hubspool.local_hub import LocalHub
+with LocalHub() as hub:
+    print(hub.endpoint, hub.token, flush=True)
+    sys.stdin.read()
+"""
+
+
 @contextmanager
-def a_hub(directory: Path) -> Iterator[str]:
-    """Serve a Hub from a process of its own; yields its address."""
-    command = [sys.executable, "-m", "hubspool.cli", "hub", "--root", str(directory / "hub"), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait(60)
+def a_hub() -> Iterator[tuple[str, str]]:
+    """Serve a Hub from a process of its own, which need not survive a power cut; yields address and token."""
+    with subprocess.Popen([sys.executable, "-c", HUB], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hub:
+        assert hub.stdout is not None
+        endpoint, token = hub.stdout.readline().split()
+        yield endpoint, token  # leaving closes its stdin, which ends it
 
 
 def make_files(folder: Path, count: int, size: int, suffix: str) -> None:
@@ -92,18 +96,19 @@ def make_files(folder: Path, count: int, size: int, suffix: str) -> None:
                 file.write(block if suffix == "bin" else block.hex()[: len(block)].encode())
 
 
-def measure(client: str, folder: Path) -> tuple[float, float, float]:
+def measure(client: str, folder: Path, count: int) -> tuple[float, float, float]:
     """Return seconds, seconds of the same again, and the peak of memory in MB, of a child that does only this."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, a_hub(Path(name)) as endpoint:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, a_hub() as (endpoint, token):
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUBSPOOL_"))},
             "HF_ENDPOINT": endpoint,
-            "HF_TOKEN": TOKEN,
+            "HF_TOKEN": token,
             "HF_HOME": str(Path(name) / "home"),
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HUBSPOOL_TIMEOUT": "600",  # a local Hub on a slow disk takes minutes for 50,000 files
         }
-        command = [sys.executable, "-c", CHILD, client, str(folder)]
+        command = [sys.executable, "-c", CHILD, client, str(folder), str(count)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
         if done.returncode:
             raise SystemExit(f"{client} failed:\n{done.stderr}")
@@ -119,8 +124,10 @@ def run_case(name: str, rounds: int) -> None:
         make_files(Path(folder), count, size, suffix)
         for _ in range(rounds):
             for client in clients:
-                results[client].append(measure(client, Path(folder)))
-    medians = {client: [statistics.median(column) for column in zip(*rows)] for client, rows in results.items()}
+                results[client].append(measure(client, Path(folder), count))
+    medians = {
+        client: [statistics.median(column) for column in zip(*rows, strict=True)] for client, rows in results.items()
+    }
     ours = medians["hubspool"]
     for client, (first, again, peak) in medians.items():
         line = f"| {name} | {client} | {first:.2f} s | {again:.2f} s | {peak:.0f} MB |"

@@ -24,7 +24,15 @@ LOAD = """
 import json, sys
 from datasets import load_dataset
 data = load_dataset(sys.argv[1], split="train")
-print(json.dumps({"features": {name: str(kind) for name, kind in data.features.items()}, "rows": list(data)}, default=str))
+features = {name: str(kind) for name, kind in data.features.items()}
+if sys.argv[2:] == ["raw"]:
+    rows = data.with_format("arrow")[:].to_pylist()
+    rows = [{name: value["bytes"] if features[name][:5] in ("Image", "Audio", "Video") and value else value
+             for name, value in row.items()} for row in rows]
+else:
+    rows = list(data)
+show = lambda value: value.hex() if isinstance(value, bytes) else str(value)
+print(json.dumps({"features": features, "rows": rows}, default=show))
 """
 
 
@@ -100,10 +108,15 @@ def settings(hub: LocalHub, folder: Path) -> dict[str, str]:
     return {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HOME": str(folder / "home")}
 
 
-def loaded(hub: LocalHub, folder: Path, repo: str = "local/kept") -> tuple[dict[str, str], list[dict[str, object]]]:
-    """The features and the rows of a dataset, as `datasets` loads them with no further argument."""
+def loaded(
+    hub: LocalHub, folder: Path, repo: str = "local/kept", *, raw: bool = False
+) -> tuple[dict[str, str], list[dict[str, object]]]:
+    """The features and the rows of a dataset, as `datasets` loads them with no further argument.
+
+    `raw`: media as the bytes of their files, in hex, rather than decoded.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, repo],
+        [sys.executable, "-c", LOAD, repo, *(["raw"] if raw else [])],
         env={**clean_environment(), **settings(hub, folder)},
         capture_output=True,
         text=True,

@@ -145,11 +145,21 @@ def test_a_readme_in_the_folder_wins_over_the_card(make: Make, raw: Callable[[st
     assert raw("README.md") == "# From the folder\n"
 
 
+@pytest.mark.parametrize(
+    "readme",
+    [
+        b"---\n- a: [\n---\n",
+        b"---\ndate: 2026-13-01\n---\n",
+        b"---\ndataset_info:\n  features:\n  - name: x\n    struct: [1]\n---\n",
+        b"---\ndataset_info:\n  features:\n  - name: x\n    list:\n---\n",
+        b"\xff\xfe",
+    ],
+)
 def test_a_broken_readme_on_the_hub_does_not_hold_up_the_rows(
-    make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+    readme: bytes, make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = make()
-    monkeypatch.setattr(HubView, "text", lambda view, path: "---\n- a: [\n---\n")
+    monkeypatch.setattr(HubView, "text", lambda view, path: readme.decode() if path == "README.md" else None)
     scheduler.append({"n": 1})
     with contextlib.suppress(HubspoolError):
         scheduler.flush(SECONDS)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from tensorboardX import SummaryWriter
 from tensorboardX.record_writer import RecordWriter
 
 from hubspool import HfApi
-from hubspool.errors import SettingError
-from hubspool.local_hub import LocalHub
+from hubspool.cli.flush import scheduler_from
+from hubspool.errors import HubspoolError, SettingError
+from hubspool.local_hub import Fault, LocalHub
 from hubspool.records import last_record_end
 from hubspool.status import State
 from hubspool_templates import HubSummaryWriter, TrainingLogs
@@ -139,7 +141,7 @@ def test_only_whole_records_leave_the_disk(tail: str, make: Make, fetch: Fetch) 
     whole = events.read_bytes()
     last = whole[record_ends(whole)[-2] :]
     tails = {"none": b"", "a byte": last[:1], "torn": last[:-1], "a blank": bytes(3), "blanks": bytes(5000)}
-    events.write_bytes(whole + tails.get(tail, b"\xff" * 64))
+    events.write_bytes(whole + tails.get(tail, (4).to_bytes(8, "little") + b"\xff" * 24))
     logs.flush(SECONDS)
     assert fetch(f"runs/first/{events.name}") == whole
 
@@ -157,16 +159,23 @@ def test_a_record_whose_bytes_a_power_loss_took_waits(make: Make, fetch: Fetch) 
     assert fetch(f"runs/first/{events.name}") == whole[:start]
 
 
-def test_an_event_file_that_another_tool_sent_inside_a_record_goes_on(make: Make, hub_api: HfApi, fetch: Fetch) -> None:
+def test_an_event_file_that_another_tool_sent_inside_a_record_goes_on(
+    make: Make, hub_api: HfApi, local_hub: LocalHub, fetch: Fetch
+) -> None:
     logs = make()
     with SummaryWriter(str(logs.folder_path)) as writer:
         for step in range(3):
             writer.add_scalar("x", step, step)
     (events,) = logs.folder_path.glob("*tfevents*")
     whole = events.read_bytes()
-    hub_api.upload_file(path_or_fileobj=whole[: len(whole) - 7], path_in_repo=f"runs/first/{events.name}", repo_id=REPO)
+    path = f"runs/first/{events.name}"
+    hub_api.upload_file(path_or_fileobj=whole[: len(whole) - 7], path_in_repo=path, repo_id=REPO)
+    local_hub.faults.add(Fault(route="preupload", status=403))
+    with pytest.raises(HubspoolError):  # by now it is known what the Hub has, and no more was sent
+        logs.trigger().result(SECONDS)
+    assert local_hub.faults.hits
     logs.flush(SECONDS)
-    assert fetch(f"runs/first/{events.name}") == whole
+    assert fetch(path) == whole
 
 
 def test_checkpoints_are_never_sent_and_logs_are(make: Make, hub_api: HfApi) -> None:
@@ -212,6 +221,13 @@ def test_a_large_event_file_gathers_a_sixteenth_before_it_is_sent(make: Make, fe
     logs.trigger().result(SECONDS)
     assert on_hub() < held
     assert logs.status().pending_bytes >= 40_000
+    assert logs._pusher is not None
+    logs._pusher.surveyor.clock = lambda: time.time() + 1801
+    logs.trigger().result(SECONDS)
+    assert on_hub() == held
+    write(40_000)
+    logs.trigger().result(SECONDS)
+    assert on_hub() == held
     sent = write(100_000)
     logs.trigger().result(SECONDS)
     assert on_hub() == sent
@@ -260,9 +276,8 @@ def test_a_rank_that_is_no_number_is_named(make: Make, monkeypatch: pytest.Monke
 
 def test_the_recipe_makes_the_same_object_again(make: Make, hub_api: HfApi) -> None:
     first = make(ignore_patterns=["x*"], path_in_repo="")
-    recipe = first.recipe()
-    assert (recipe.pop("class"), recipe.pop("endpoint")) == ("TrainingLogs", hub_api.endpoint)
-    again = TrainingLogs(folder_path=first.folder_path, hf_api=hub_api, **recipe)
+    again = scheduler_from(first.recipe(), first.folder_path, None, hub_api.token)
+    assert type(again) is TrainingLogs
     assert (again.ignore_patterns, again.path_in_repo) == (first.ignore_patterns, "")
     again.stop(flush=False)
 

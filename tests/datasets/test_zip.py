@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits, load_sample_images
 
 from hubspool import HfApi
-from hubspool.encoding import Span
+from hubspool.cli.flush import scheduler_from
 from hubspool.errors import FlushTimeout
-from hubspool.file_range import FileRange
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import ZipScheduler
 from hubspool_templates.claims import claims_of
 from hubspool_templates.zip_archive import INLINE_BYTES
-from hubspool_templates.zip_encoding import ZipEncoding, distinct, member_name
+from hubspool_templates.zip_encoding import distinct, member_name
 
 REPO = "local/drawings"
 SECONDS = 60
@@ -38,6 +38,11 @@ for row in datasets.load_dataset(sys.argv[1])["train"]:
 print(json.dumps(rows))
 """
 WRITER = Path(__file__).with_name("zip_writer.py")
+
+POINTS = [
+    "before the claim", "before the line", "before the encoding", "after the encoding", "before the commit",
+    "after the commit", "before the removal", "between the removals",
+]  # fmt: skip
 
 Make = Callable[..., ZipScheduler]
 
@@ -120,6 +125,49 @@ def test_everything_that_add_takes_loads_as_an_image_folder(
     assert outside.exists()
 
 
+def test_archives_of_one_file_each_load_as_an_image_folder(zips: Make, reader: Callable[..., str]) -> None:
+    scheduler = zips()
+    for n, kind in enumerate(["PNG", "JPEG", "BMP"]):
+        scheduler.add(picture(n, kind), f"z.{kind.lower()}")
+        scheduler.flush(SECONDS)
+    assert sorted(row["size"] for row in json.loads(reader(LOAD, REPO))) == [[4, 3], [5, 3], [6, 3]]
+
+
+def test_digits_and_photographs_of_two_replicas_with_differing_columns_load(
+    zips: Make, reader: Callable[..., str], tmp_path: Path
+) -> None:
+    digits = load_digits()
+    schedulers = [zips(folder=f"f{number}") for number in range(2)]
+    for n in range(200):
+        image = Image.fromarray((digits.images[n] * 15).astype("uint8"))
+        more = {"even": n % 2 == 0} if n % 3 else {"note": n if n % 2 else "text"}
+        schedulers[n % 2].add(image, f"{n}.png", number=n, digit=int(digits.target[n]), **more)
+    schedulers[0].flush(SECONDS)
+    photographs = load_sample_images()
+    for name, pixels in zip(photographs.filenames, photographs.images, strict=True):
+        Image.fromarray(pixels).save(schedulers[0].folder_path / Path(name).name)
+    for scheduler in schedulers:
+        scheduler.stop(timeout=SECONDS)
+    rows = json.loads(reader(LOAD, REPO))
+    found = {row["number"]: row for row in rows if row["number"] is not None}
+    assert {n: row["digit"] for n, row in found.items()} == {n: int(digits.target[n]) for n in range(200)}
+    assert all(row["pixel"] == [int(digits.images[n][0][0]) * 15] * 3 for n, row in found.items())
+    assert {(n, row["note"]) for n, row in found.items() if row["note"]} == {
+        (n, str(n) if n % 2 else "text") for n in range(0, 200, 3)
+    }
+    assert sorted(row["size"] for row in rows if row["number"] is None) == [[640, 427], [640, 427]]
+
+
+@pytest.mark.parametrize("limit", [{"push_after_rows": 2}, {"push_after_bytes": 1500}], ids=str)
+def test_a_push_comes_sooner_when_enough_is_waiting(limit: dict[str, int], zips: Make) -> None:
+    pushed = threading.Event()
+    scheduler = zips(on_commit=lambda event: pushed.set(), **limit)
+    scheduler.add(bytes(1000), "a")
+    assert not pushed.is_set()
+    scheduler.add(bytes(1000), "b")
+    assert pushed.wait(SECONDS)
+
+
 def test_two_thousand_dropped_files_arrive_once_and_leave_the_folder(zips: Make, archives: Any) -> None:
     scheduler = zips()
     expected = []
@@ -156,8 +204,17 @@ def test_only_complete_files_are_taken(zips: Make, archives: Any) -> None:
     ]  # fmt: skip
 
 
-def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(zips: Make, archives: Any) -> None:
+def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(
+    zips: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scheduler = zips()
+    is_complete, held = scheduler._drops.is_complete, []
+
+    def look(path: str, *, final: bool) -> bool:
+        held.append(scheduler.lock.is_mine())
+        return is_complete(path, final=final)
+
+    monkeypatch.setattr(scheduler._drops, "is_complete", look)
     with scheduler.lock:
         (scheduler.folder_path / "a.png").write_bytes(b"first ")
         future = scheduler.trigger()
@@ -165,6 +222,8 @@ def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(zips: M
             file.write(b"second")
     future.result(SECONDS)
     scheduler.flush(SECONDS)
+    assert held
+    assert all(held)
     assert contents(archives()) == [("a.png", b"first second")]
 
 
@@ -172,11 +231,15 @@ def test_where_nobody_tells_who_writes_a_file_rests_first(
     zips: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hubspool_templates.claims._has_writer", lambda path: None)
-    scheduler = zips(every=0.05)
-    (scheduler.folder_path / "a.png").write_bytes(b"1")
-    while not archives():
-        scheduler.last_future.result(SECONDS)
-    assert contents(archives()) == [("a.png", b"1")]
+    scheduler = zips()
+    (scheduler.folder_path / "a.png").write_bytes(b"half")
+    for _ in range(2):
+        scheduler.trigger().result(SECONDS)
+    assert archives() == {}
+    scheduler._drops.rest_seconds = 0.0  # a period is over
+    (scheduler.folder_path / "a.png").write_bytes(b"whole")
+    scheduler.trigger().result(SECONDS)
+    assert contents(archives()) == [("a.png", b"whole")]
 
 
 def test_nothing_leaves_the_disk_before_the_commit_is_known(
@@ -197,7 +260,7 @@ def test_nothing_leaves_the_disk_before_the_commit_is_known(
     assert claimed(scheduler.folder_path) == []
 
 
-@pytest.mark.parametrize("point", ["before the claim", "before the line", "before the commit", "after the commit"])
+@pytest.mark.parametrize("point", POINTS)
 def test_kill_9_at_any_point_loses_and_doubles_nothing(
     point: str, local_hub: LocalHub, zips: Make, archives: Any, tmp_path: Path
 ) -> None:
@@ -300,37 +363,16 @@ def test_redact_sees_the_name_and_the_metadata(zips: Make, archives: Any) -> Non
     assert rows == [{"file_name": "x/a.bin", "who": "?"}, {"file_name": "x/b.bin", "who": "?"}]
 
 
-def lines(tmp_path: Path, rows: list[dict[str, Any]]) -> tuple[Span, FileRange]:
-    path = tmp_path / "train-20260101-000000000000-00000.zip.jsonl"
-    path.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
-    return Span(path.name, 0, path.stat().st_size), FileRange(path, 0, path.stat().st_size)
+def test_dropped_files_that_redact_gives_one_name_are_all_kept(zips: Make, archives: Any) -> None:
+    with zips(redact=lambda row: {"file_name": "same.bin"}) as scheduler:
+        for n in range(3):
+            (scheduler.folder_path / f"{n}.bin").write_bytes(b"%d" % n)
+    assert sorted(data for _, data in contents(archives())) == [b"0", b"1", b"2"]
 
 
-def test_the_same_lines_give_the_same_bytes_and_tell_what_they_hold(tmp_path: Path) -> None:
-    rows = [{"name": name, "metadata": {}, "data": "AAAA" * 100} for name in ("b.txt", "a.png", "ü.txt")]
-    span, content = lines(tmp_path, rows)
-    digests = set()
-    for n in range(2):
-        out = tmp_path / f"{n}.zip"
-        os.utime(content.path, (n * 1e6, n * 1e6))
-        assert ZipEncoding().encode(span, content, None, out)
-        digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
-    assert len(digests) == 1
-    data = out.read_bytes()
-    assert ZipEncoding().span_of(len(data), lambda start, length: data[start : start + length]) == span
-    assert ZipEncoding().span_of(4, lambda start, length: b"PK\x05\x06") is None
-    with zipfile.ZipFile(out) as archive:
-        kinds = {info.filename: info.compress_type for info in archive.infolist()}
-        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-    assert kinds["a.png"] == zipfile.ZIP_STORED
-    assert kinds["b.txt"] == zipfile.ZIP_DEFLATED
-
-
-def test_more_members_than_a_plain_archive_holds(tmp_path: Path) -> None:
-    span, content = lines(tmp_path, [{"name": f"{n}", "metadata": {}, "data": ""} for n in range(66_000)])
-    out = tmp_path / "out.zip"
-    ZipEncoding().encode(span, content, None, out)
-    data = out.read_bytes()
-    assert b"PK\x06\x06" in data[-1000:]
-    assert len(zipfile.ZipFile(out).namelist()) == 66_001
-    assert ZipEncoding().span_of(len(data), lambda start, length: data[start : start + length]) == span
+def test_the_recipe_makes_the_same_object_again(zips: Make, hub_api: HfApi) -> None:
+    first = zips(allow_patterns="*.png", keep_local=True)
+    again = scheduler_from(first.recipe(), first.folder_path, None, hub_api.token)
+    assert type(again) is ZipScheduler
+    assert (again.allow_patterns, again.keep_local) == ("*.png", True)
+    again.stop(flush=False)

@@ -12,6 +12,19 @@ from hubspool import HfApi
 from hubspool.spool import Spool
 from hubspool_templates import ZipScheduler
 from hubspool_templates.claims import Claims
+from hubspool_templates.zip_encoding import ZipEncoding
+
+#: Where the call is found, its name, how many go well, and whether the last one is done.
+POINTS: dict[str, tuple[Any, str, int, bool]] = {
+    "before the claim": (Claims, "take", 2, False),
+    "before the line": (Spool, "write", 2, False),
+    "before the encoding": (ZipEncoding, "encode", 0, False),
+    "after the encoding": (ZipEncoding, "encode", 0, True),
+    "before the commit": (HfApi, "create_commit", 0, False),
+    "after the commit": (HfApi, "create_commit", 0, True),
+    "before the removal": (ZipEncoding, "release", 0, False),
+    "between the removals": (ZipEncoding, "release", 0, True),
+}
 
 
 def dies(after: int, call: Callable[..., Any], *, first: bool) -> Callable[..., Any]:
@@ -32,14 +45,8 @@ def dies(after: int, call: Callable[..., Any], *, first: bool) -> Callable[..., 
 
 def main() -> None:
     folder, point = sys.argv[1:]
-    if point == "before the claim":
-        Claims.take = dies(2, Claims.take, first=False)  # type: ignore[method-assign]
-    elif point == "before the line":
-        Spool.write = dies(2, Spool.write, first=False)  # type: ignore[method-assign]
-    elif point == "before the commit":
-        HfApi.create_commit = dies(0, HfApi.create_commit, first=False)  # type: ignore[method-assign]
-    else:
-        HfApi.create_commit = dies(0, HfApi.create_commit, first=True)  # type: ignore[method-assign]
+    owner, name, after, first = POINTS[point]
+    setattr(owner, name, dies(after, getattr(owner, name), first=first))
     api = HfApi(endpoint=os.environ["HF_ENDPOINT"], token=os.environ["HF_TOKEN"])
     with ZipScheduler("local/drawings", folder, every=600, hf_api=api):
         pass

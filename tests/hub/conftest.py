@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import requests
 from huggingface_hub import HfApi
 
+from hubspool import HfApi as OurApi
 from hubspool.local_hub import LocalHub
+from hubspool.retry import RetryPolicy
+from hubspool.target import Target
 
 
 @pytest.fixture
@@ -72,3 +76,39 @@ def run(env: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.Complet
         return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=90, cwd=tmp_path)
 
     return command
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """For large uploads: 20 regular files and 20 of the LFS class, in nested folders."""
+    root = tmp_path / "folder"
+    for number in range(20):
+        (root / f"part-{number % 3}").mkdir(parents=True, exist_ok=True)
+        (root / f"part-{number % 3}" / f"{number:02}.txt").write_text(f"text {number}\n" * number)
+        (root / f"part-{number % 3}" / f"{number:02}.bin").write_bytes(os.urandom(5000))
+    return root
+
+
+@pytest.fixture
+def upload(hub_api: OurApi, folder: Path) -> Callable[..., None]:
+    """Uploads `folder` to the dataset local/docs with two workers."""
+    # One attempt a request, so that what repeats is the queue.
+    hub_api.session.retry = RetryPolicy(attempts=1)
+    return partial(hub_api.upload_large_folder, "local/docs", folder, repo_type="dataset", num_workers=2)
+
+
+@pytest.fixture
+def held(hub_api: OurApi, folder: Path) -> Callable[[], bool]:
+    """Whether local/docs holds exactly what the folder does."""
+
+    def compare(revision: str = "main") -> bool:
+        target = Target.of(hub_api.endpoint, "local/docs", "dataset", revision)
+        paths = set(hub_api.list_repo_files("local/docs", repo_type="dataset", revision=revision)) - {".gitattributes"}
+        local = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        local = {path: file for path, file in local.items() if not path.startswith(".cache")}
+        read = hub_api._client()
+        return paths == set(local) and all(
+            read.request("GET", target.file_url(path)).content == file.read_bytes() for path, file in local.items()
+        )
+
+    return compare

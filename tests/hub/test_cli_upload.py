@@ -257,7 +257,7 @@ def test_wrong_arguments_are_exit_code_2_and_nothing_is_sent(
     assert (code, out) == (2, "")
     assert said in err
     assert "usage: hubspool" in err
-    assert local_hub.requests.of() == []
+    assert list(local_hub.requests) == []
 
 
 def test_the_large_upload_wants_the_repo_type(call: Call) -> None:

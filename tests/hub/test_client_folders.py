@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hubspool import commits
+from hubspool import commits, progress
 from hubspool.errors import FileReplacedError, FileShrankError, ForbiddenError, HFValidationError
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.operations import CommitOperationAdd
 
 REPO = "local/folder"
 SECONDS = 60
@@ -297,3 +298,18 @@ def test_git_and_cache_folders_are_never_sent_wherever_they_are(api: HfApi, fold
     (folder / "sub" / ".git").write_bytes(b"gitdir: elsewhere")
     api.upload_folder(repo_id=REPO, folder_path=folder, allow_patterns=["*", ".git/*"])
     assert paths(api) == ["in/a"]
+
+
+def test_a_tree_of_many_files_has_one_bar(
+    api: HfApi, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "0")
+    monkeypatch.setattr(progress, "BAR_DELAY", 0)
+    fill(folder, 40, size=300_000)
+    fill(folder, 10, size=1000, suffix="txt")
+    api.upload_folder(repo_id=REPO, folder_path=folder)
+    shown = capsys.readouterr().err
+    assert {line.partition(":")[0] for line in shown.replace("\r", "\n").splitlines() if line.strip()} == {"Uploading"}
+    assert "12.0M/12.0M" in shown
+    api.preupload_lfs_files(REPO, [CommitOperationAdd("x.bin", os.urandom(12_000_000))])  # as a scheduler does
+    assert capsys.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -12,10 +13,13 @@ import pytest
 import yaml
 
 import hubspool
+from hubspool.commit_body import CommitRequest
+from hubspool.commits import post_commit
 from hubspool.errors import HFValidationError, ParentCommitMismatchError
 from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.metadata import merged
+from hubspool.operations import CommitOperationAdd
 
 REPO = "local/card"
 CARD = "---\nlicense: mit\ntags:\n- one\n---\n# Title\n\nText: ünïcode\n"
@@ -76,10 +80,17 @@ def test_a_missing_readme_is_made_but_not_in_a_space(api: HfApi, tmp_path: Path)
 
 
 def test_a_change_of_somebody_else_is_merged_and_not_lost(api: HfApi, local_hub: LocalHub, tmp_path: Path) -> None:
-    local_hub.faults.add(Fault(route="commit", status=412))
-    api.metadata_update(REPO, {"language": "en"})
-    assert len(local_hub.faults.hits) == 1
-    assert card(api, tmp_path)[0]["language"] == "en"
+    local_hub.faults.add(Fault(route="validate-yaml", delay=math.inf))  # between reading and committing
+    update = api.run_as_future(api.metadata_update, REPO, {"language": "en"})
+    assert local_hub.faults.wait_for_hits(1)
+    theirs = CARD.replace("license: mit", "license: mit\ntheirs: 1")
+    addition = CommitOperationAdd("README.md", theirs.encode())
+    api.preupload_lfs_files(REPO, [addition])
+    post_commit(api._client(), api._target(REPO, None), CommitRequest("theirs"), [addition])
+    local_hub.faults.clear()
+    update.result(60)
+    fields, _ = card(api, tmp_path)
+    assert (fields["language"], fields["theirs"]) == ("en", 1)
     old = api.repo_info(REPO).sha
     api.metadata_update(REPO, {"size": 1})
     with pytest.raises(ParentCommitMismatchError):

@@ -23,11 +23,11 @@ class _Dies:
         self.left = writes
         self.adopt = Disk.adopt
 
-    def __call__(self, disk: Disk, temporary: Path, path: Path) -> None:
+    def __call__(self, disk: Disk, temporary: Path, path: Path, *synced: bool) -> None:
         if self.left == 0:
             raise OSError("the process died here")
         self.left -= 1
-        self.adopt(disk, temporary, path)
+        self.adopt(disk, temporary, path, *synced)
 
 
 def _work(hub: LocalHub, session: requests.Session) -> list[bool]:

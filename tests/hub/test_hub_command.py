@@ -170,3 +170,19 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(missing: str
     assert done.returncode == 1
     assert 'pip install "hubspool[local-hub]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_faults_over_http_only_when_asked_for(
+    processes: list[subprocess.Popen[str]], tmp_path: Path, asked: bool
+) -> None:
+    users = ("--user", "ada:hf_ada", "--user", "ci:hf_ci:fineGrained=ada/m,datasets/ada/rows")
+    _, address = start(processes, "--root", str(tmp_path / "root"), *users, *(["--faults"] if asked else []))
+    headers = {"Authorization": "Bearer hf_ada"}
+    fault = {"route": "whoami", "status": 503}
+    answer = requests.post(f"{address}/api/local-hub/faults", json=fault, headers=headers, timeout=TIMEOUT)
+    assert answer.status_code == (201 if asked else 404)
+    headers["Authorization"] = "Bearer hf_ci"
+    answers = [requests.get(f"{address}/api/whoami-v2", headers=headers, timeout=TIMEOUT) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [503 if asked else 200, 200]
+    assert answers[1].json()["auth"]["accessToken"]["role"] == "fineGrained"

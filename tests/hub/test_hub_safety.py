@@ -168,7 +168,7 @@ def test_bodies_have_limits(busy_hub: tuple[LocalHub, requests.Session]) -> None
 
 
 @pytest.mark.parametrize(
-    "rev", ["../../hubspool.json", "..", "../../../../../secret", "refs/../../hubspool.json", "x\0y"]
+    "rev", ["../../HEAD", "../../hubspool.json", "..", "../../../../../secret", "refs/../../hubspool.json", "x\0y"]
 )
 def test_no_revision_leads_out_of_the_repository(busy_hub: tuple[LocalHub, requests.Session], rev: str) -> None:
     hub, session = busy_hub

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 import time
@@ -15,25 +14,12 @@ from typing import Any
 import pytest
 
 from hubspool import HfApi, large_folder
-from hubspool.errors import ForbiddenError, HFValidationError, NotStoredError, RevisionNotFoundError
-from hubspool.large_queue import LargeFile, LargeQueue, Limits
+from hubspool.errors import ForbiddenError, HFValidationError, LocalFileError, NotStoredError, RevisionNotFoundError
+from hubspool.large_queue import LargeFile, LargeQueue, Limits, Task
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.retry import RetryPolicy
-from hubspool.target import Target
 
 REPO = "local/docs"
 SECONDS = 60
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """20 regular files and 20 of the LFS class, in nested folders."""
-    root = tmp_path / "folder"
-    for number in range(20):
-        (root / f"part-{number % 3}").mkdir(parents=True, exist_ok=True)
-        (root / f"part-{number % 3}" / f"{number:02}.txt").write_text(f"text {number}\n" * number)
-        (root / f"part-{number % 3}" / f"{number:02}.bin").write_bytes(os.urandom(5000))
-    return root
 
 
 @pytest.fixture
@@ -46,33 +32,9 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return limit
 
 
-@pytest.fixture
-def upload(hub_api: HfApi, folder: Path) -> Callable[..., None]:
-    # One attempt a request, so that what repeats is the queue.
-    hub_api.session.retry = RetryPolicy(attempts=1)
-    return partial(hub_api.upload_large_folder, REPO, folder, repo_type="dataset", num_workers=2)
-
-
-@pytest.fixture
-def held(hub_api: HfApi, folder: Path) -> Callable[[], bool]:
-    """Whether the repo holds exactly what the folder does."""
-
-    def compare(revision: str = "main") -> bool:
-        target = Target.of(hub_api.endpoint, REPO, "dataset", revision)
-        paths = set(hub_api.list_repo_files(REPO, repo_type="dataset", revision=revision)) - {".gitattributes"}
-        local = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-        local = {path: file for path, file in local.items() if not path.startswith(".cache")}
-        read = hub_api._client()
-        return paths == set(local) and all(
-            read.request("GET", target.file_url(path)).content == file.read_bytes() for path, file in local.items()
-        )
-
-    return compare
-
-
 def count(hub: LocalHub, *routes: str) -> int:
     hub.wait_idle()
-    return len(hub.requests.of(*routes))
+    return len(hub.requests.of(*routes) if routes else list(hub.requests))
 
 
 def test_guide_6_the_whole_folder_gets_there_and_the_repo_is_made(
@@ -93,6 +55,7 @@ def test_guide_7_the_report_says_what_is_done_at_the_start_meanwhile_and_at_the_
     deadline = time.monotonic() + SECONDS
     while "committing: 1" not in said and time.monotonic() < deadline:
         said += capfd.readouterr().err
+        thread.join(0.05)
     local_hub.faults.clear()
     thread.join(SECONDS)
     said += capfd.readouterr().err
@@ -140,7 +103,7 @@ def test_a_second_call_reads_and_sends_nothing(
     monkeypatch.setattr(large_folder._Upload, "_hash_one", lambda _, file: hashed.append(file))
     upload()
     assert hashed == []
-    assert {record.route for record in local_hub.requests.of()} <= {"repo-create", "repo-info"}
+    assert {record.route for record in local_hub.requests} == {"repo-create", "repo-info"}
 
 
 def test_what_somebody_removed_since_is_sent_again(
@@ -154,12 +117,21 @@ def test_what_somebody_removed_since_is_sent_again(
 
 
 def test_a_repo_that_was_made_again_gets_everything(
-    upload: Callable[..., None], held: Callable[..., bool], hub_api: HfApi
+    upload: Callable[..., None], held: Callable[..., bool], hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload()
     hub_api.delete_repo(REPO, repo_type="dataset")
+    sent: list[LargeFile] = []
+    send = large_folder._Upload._send
+
+    def spy(self: large_folder._Upload, task: Task) -> None:
+        sent.extend(task.files)
+        send(self, task)
+
+    monkeypatch.setattr(large_folder._Upload, "_send", spy)
     upload()
     assert held()
+    assert len(sent) == 20
 
 
 def test_what_changed_since_is_hashed_and_sent_and_nothing_else(
@@ -173,22 +145,6 @@ def test_what_changed_since_is_hashed_and_sent_and_nothing_else(
     assert count(local_hub, "xet-xorb") == 0
     (commit,) = local_hub.requests.of("commit")
     assert commit.bytes_in < 1000
-
-
-@pytest.mark.parametrize("name", ["part-1/01.txt", "part-1/01.bin"])
-def test_a_file_that_changes_after_it_was_hashed_is_hashed_anew(
-    name: str, upload: Callable[..., None], held: Callable[..., bool], folder: Path, local_hub: LocalHub
-) -> None:
-    fault = local_hub.faults.add(Fault(route="preupload", delay=float("inf")))
-    thread = threading.Thread(target=upload)
-    thread.start()
-    assert local_hub.faults.wait_for_hits(1)
-    assert local_hub.faults.hits[0].fault is fault
-    size = (folder / name).stat().st_size
-    (folder / name).write_bytes(b"x" * size)
-    local_hub.faults.clear()
-    thread.join(SECONDS)
-    assert held()
 
 
 @pytest.mark.parametrize("route", ["preupload", "xet-token", "commit"])
@@ -339,24 +295,27 @@ def test_bad_values_are_refused_before_anything_is_sent(
     assert count(local_hub) == 0
 
 
-def test_names_that_are_none_for_the_hub_and_files_that_vanish_are_named(
-    upload: Callable[..., None], folder: Path, hub_api: HfApi, local_hub: LocalHub
+def test_an_empty_folder_makes_the_repo_and_no_commit(hub_api: HfApi, tmp_path: Path, local_hub: LocalHub) -> None:
+    (tmp_path / "empty").mkdir()
+    hub_api.upload_large_folder(REPO, tmp_path / "empty", repo_type="model", private=True)
+    assert hub_api.repo_info(REPO).private
+    assert count(local_hub, "commit", "preupload") == 0
+
+
+def test_a_folder_that_cannot_keep_what_is_done_is_refused_first(
+    upload: Callable[..., None], folder: Path, local_hub: LocalHub
 ) -> None:
-    (folder / "back\\slash.txt").write_text("x")
-    local_hub.faults.add(Fault(route="preupload", delay=float("inf")))
-    failed: list[NotStoredError] = []
+    (folder / ".cache").touch()
+    with pytest.raises(LocalFileError, match=r"What is done cannot be kept in .*/folder: .* use upload_folder\."):
+        upload()
+    assert count(local_hub) == 0
 
-    def run() -> None:
-        try:
-            upload()
-        except NotStoredError as error:
-            failed.append(error)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert local_hub.faults.wait_for_hits(1)
-    (folder / "part-0" / "03.txt").unlink()
-    local_hub.faults.clear()
-    thread.join(SECONDS)
-    assert sorted(failed[0].reasons) == ["back\\slash.txt", "part-0/03.txt"]
-    assert len(hub_api.list_repo_files(REPO, repo_type="dataset")) == 40
+def test_links_count_as_the_files_that_they_lead_to_and_empty_files_are_files(
+    upload: Callable[..., None], held: Callable[..., bool], folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outside.txt").write_text("outside")
+    (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
+    (folder / "nothing.bin").touch()
+    upload()
+    assert held()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hubspool import HfApi, large_folder
-from hubspool.large_queue import LargeFile, LargeQueue, Limits
+from hubspool.large_queue import LargeFile, LargeQueue, Limits, Task
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.target import Target
 
@@ -99,11 +99,20 @@ def test_a_killed_upload_goes_on_where_it_was(
         hashed.append(file)
         hash_one(self, file)
 
+    offered: list[LargeFile] = []
+    send = large_folder._Upload._send
+
+    def spy_on_send(self: large_folder._Upload, task: Task) -> None:
+        offered.extend(task.files)
+        send(self, task)
+
     monkeypatch.setattr(large_folder._Upload, "_hash_one", spy)
+    monkeypatch.setattr(large_folder._Upload, "_send", spy_on_send)
     monkeypatch.setattr(large_folder, "LargeQueue", partial(LargeQueue, limits=Limits(**SMALL)))
     hub_api.upload_large_folder(REPO, folder, repo_type="dataset", num_workers=2)
 
     assert len(hashed) == 40 - hashes
+    assert len(offered) == 25 - sent
     target = Target.of(hub_api.endpoint, REPO, "dataset")
     for path in folder.glob("*.*"):
         if path.is_file():

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hubspool.card import Card
 from hubspool.errors import HFValidationError
@@ -202,8 +204,37 @@ def test_size_tags_in_a_persons_own_form_stay(mine: object) -> None:
 @pytest.mark.parametrize(
     "front",
     ["a: [", "- list", "text", "a: b: c", "configs: text", "configs:\n- text", "configs:\n  a: 1",
-     "dataset_info:\n  features: text", "dataset_info:\n- text", "dataset_info: text"],
+     "date: 2026-13-01", "dataset_info:\n  features: text", "dataset_info:\n- text", "dataset_info: text"],
 )  # fmt: skip
 def test_front_matter_that_is_broken_is_told(front: str) -> None:
     with pytest.raises(HFValidationError, match="README"):
         card(f"---\n{front}\n---\n# Mine\n", features=COLUMNS)
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["default", "train", "data/*.jsonl", "n<1K", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["config_name", "data_files", "split", "path", "features", "name", "dtype", "list"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
+@given(st.dictionaries(st.sampled_from(["configs", "dataset_info", "size_categories", "tags"]), ANY))
+def test_whatever_stands_in_a_card_it_is_kept_or_told(fields: dict[str, Any]) -> None:
+    """Any other exception would hold up the rows."""
+    try:
+        text = card(f"---\n{yaml.safe_dump(fields)}---\nbody\n", features=COLUMNS, rows=5)
+    except HFValidationError:
+        return
+    if text is not None:
+        found, body = parsed(text)
+        assert body == "body\n"
+        assert found.get("tags") == fields.get("tags")
+        assert card(text, features=COLUMNS, rows=5) is None

@@ -30,7 +30,7 @@ def test_not_more_is_made_than_was_asked_for() -> None:
     assert next(items) == 0
     assert reached.wait(30)  # one is used, two wait, one is in the maker's hand
     assert made == [0, 1, 2, 3]
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     for thread in threading.enumerate():
         if thread.name == "hubspool-ahead":
             thread.join(30)

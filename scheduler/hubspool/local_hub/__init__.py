@@ -3,8 +3,8 @@
     with LocalHub() as hub:
         api = HfApi(endpoint=hub.endpoint, token=hub.token)
 
-Layers, each knowing only the ones to its right: `server`, `app`, `faults` → `routes` (HTTP) → `services` (meaning) →
-`storage` (disk). Needs the extra `local-hub`.
+Layers, each knowing only the ones to its right: `server`, `app`, `control`, `faults` → `routes` (HTTP) → `services`
+(meaning) → `storage` (disk). Needs the extra `local-hub`.
 """
 
 from __future__ import annotations

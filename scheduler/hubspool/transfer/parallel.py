@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) ->
         raise errors[0]
 
 
-def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     """Yield the items, which a thread of its own makes up to `depth` ahead of their use.
 
     An error of the maker is raised where its item would have come. The thread ends soon after the iterator is closed.

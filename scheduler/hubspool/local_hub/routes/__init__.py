@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hubspool.local_hub.routes import commits, discussions, files, git, lfs, page, repos, xet
+from hubspool.local_hub.routes import commits, discussions, files, git, lfs, page, repos, spaces, xet
 from hubspool.local_hub.routes.call import Route
 
-_MODULES = (repos, commits, discussions, files, lfs, xet, git, page)
+_MODULES = (repos, spaces, commits, discussions, files, lfs, xet, git, page)
 ALL: list[Route] = [route for module in _MODULES for route in module.ROUTES]

@@ -26,7 +26,7 @@ API = r"/api/(?P<type>models|datasets|spaces)/(?P<repo>[^/]+/[^/]+)"
 PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+/[^/]+?)"
 REV = r"(?P<rev>refs/(?:pr/\d+|convert/[^/]+)|[^/]+)"  # the JavaScript client leaves the slashes of these as they are
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_BLOCK = 1 << 20  # bytes handed to the event loop at a time
+_BLOCK = 4 << 20  # bytes handed to the event loop at a time
 
 
 class Body(enum.Enum):
@@ -213,10 +213,12 @@ def content_answer(
 def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Join small pieces: each one costs a change of thread."""
     held: list[bytes] = []
+    size = 0
     for piece in pieces:
         held.append(piece)
-        if sum(map(len, held)) >= _BLOCK:
-            yield b"".join(held)
-            held.clear()
+        size += len(piece)
+        if size >= _BLOCK:
+            yield piece if len(held) == 1 else b"".join(held)
+            held, size = [], 0
     if held:
         yield b"".join(held)

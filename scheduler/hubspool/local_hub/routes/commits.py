@@ -45,7 +45,7 @@ def preupload(call: Call) -> Response:
 
 def commit(call: Call) -> Response:
     repo, rev = writable(call), call.args["rev"]
-    with call.upload.open("rb") as lines:
+    with call.services.disk.gather(), call.upload.open("rb") as lines:
         request = commits.parse(lines, repo.git, call.services.contents)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
     address = f"{call.endpoint}/{repo.url_path}"

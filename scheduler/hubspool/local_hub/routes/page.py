@@ -73,10 +73,13 @@ def _when(seconds: float) -> str:
 
 def login(call: Call) -> Response:
     """A browser asks its user for name and token, and sends them with each page from then on."""
-    if call.user is None:
-        raise HubError(401, "Log in with any name, and a token as the password", headers={
-            "WWW-Authenticate": 'Basic realm="Local Hub", charset="UTF-8"'
-        })  # fmt: skip
+    try:
+        known = call.user is not None
+    except HubError:
+        known = False
+    if not known:
+        ask = {"WWW-Authenticate": 'Basic realm="Local Hub", charset="UTF-8"'}
+        raise HubError(401, "Log in with any name, and a token as the password", headers=ask)
     return Response(status_code=303, headers={"Location": "/"})
 
 
@@ -158,7 +161,8 @@ def _timeline(call: Call, repo: Repository, records: list[CommitRecord]) -> str:
         f'<div class="card pad"><svg viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{now.rows:,} rows and {_size(now.size)} after {len(records)} commits">'
         f'<line class="axis" x1="0" x2="{width}" y1="{height - edge}" y2="{height - edge}"/>{lines}{dots}'
-        f'</svg><p class="ends soft"><span>{_when(records[0].date)}</span><span>{_when(records[-1].date)} UTC</span></p>'
+        f'</svg><p class="ends soft"><span>{_when(records[0].date)}</span>'
+        f"<span>{_when(records[-1].date)} UTC</span></p>"
         f'<p class="key"><span class="r">{now.rows:,} rows</span><span class="b">{_size(now.size)}</span>'
         f'<span class="soft">the newest {len(records)} commits</span></p></div>'
     )
@@ -190,7 +194,7 @@ def _listing(repo: Repository, commit: str, rev: str, path: str) -> str:
                 f'<tr><td><a href="{base}/tree/{at}/{quote(full)}">{escape(name)}/</a></td><td></td><td></td></tr>'
             )
     more = '<p class="soft">More files are not shown.</p>' if page.cursor else ""
-    return _rows("<th>Name</th><th class="n">Size</th><th></th>", rows, "No files") + more
+    return _rows('<th>Name</th><th class="n">Size</th><th></th>', rows, "No files") + more
 
 
 def folder(call: Call) -> Response:

@@ -187,13 +187,14 @@ def apply(repo: Repository, rev: str, request: CommitRequest, author: str) -> st
 def build(repo: Repository, base: str, request: CommitRequest, author: str) -> str:
     """Store the commit on top of `base`; nothing points to it yet."""
     edit = TreeEdit(repo.git, repo.git.commit(base).root)
-    try:
-        for step in request.steps:
-            step(edit)
-        _cover_by_rules(repo.git, edit, request.lfs_paths)
-    except PathConflictError as error:
-        raise HubError(422, f"A file and a folder cannot both be called {str(error)!r}") from None
-    return repo.git.add_commit(edit.write(), [base], author, request.message)
+    with repo.git.gather():
+        try:
+            for step in request.steps:
+                step(edit)
+            _cover_by_rules(repo.git, edit, request.lfs_paths)
+        except PathConflictError as error:
+            raise HubError(422, f"A file and a folder cannot both be called {str(error)!r}") from None
+        return repo.git.add_commit(edit.write(), [base], author, request.message)
 
 
 def _cover_by_rules(git: GitStore, edit: TreeEdit, paths: list[str]) -> None:

@@ -7,12 +7,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+_gathered: ContextVar[dict[Path, Path] | None] = ContextVar("_gathered", default=None)  # final and temporary places
 _room: ContextVar[list[int] | None] = ContextVar("_room", default=None)  # files that still fit: a fault
 
 
@@ -24,6 +26,16 @@ def room_for(files: int | None) -> Iterator[None]:
         yield
     finally:
         _room.reset(before)
+
+
+def _fsync(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":
+        return  # Windows cannot open a folder
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class RootInUseError(RuntimeError):
@@ -55,6 +67,7 @@ class Disk:
         self.root = root
         self.durable = durable
         self._temporary = root / "tmp"
+        self._syncing = ThreadPoolExecutor(16, thread_name_prefix="hubspool-fsync")  # they start when there is work
         self._lock = FileLock(str(root / "lock"), thread_local=False)  # stopping is another thread's right
 
     def lock(self) -> None:
@@ -73,6 +86,7 @@ class Disk:
 
     def unlock(self) -> None:
         """Give the folder back."""
+        self._syncing.shutdown()
         self._lock.release()
 
     def temporary_path(self) -> Path:
@@ -90,29 +104,57 @@ class Disk:
 
     def write(self, path: Path, data: bytes) -> None:
         """Put `data` at `path`: readers see the old content or the new one, never a part."""
+        if (gathered := _gathered.get()) is not None:
+            temporary = self.temporary_path()
+            gathered[path] = temporary
+            temporary.write_bytes(data)
+            return
         with self.temporary_file() as temporary:
             temporary.write_bytes(data)
             self.adopt(temporary, path)
 
-    def adopt(self, temporary: Path, path: Path) -> None:
-        """Move a finished file or folder to its final place."""
+    @contextmanager
+    def gather(self) -> Iterator[None]:
+        """Let the files that this thread writes appear together at the end, which costs one wait for the disk.
+
+        Not guaranteed: that all or none appear; that is for what points to them. Until the end they cannot be read.
+        """
+        files: dict[Path, Path] = {}
+        before = _gathered.set(files)
+        try:
+            try:
+                yield
+            finally:
+                _gathered.reset(before)
+            self._sync(list(files.values()))
+            for path, temporary in files.items():
+                self.adopt(temporary, path, True)
+            self._sync(list({path.parent for path in files}))
+        finally:
+            for temporary in files.values():
+                temporary.unlink(missing_ok=True)
+
+    def adopt(self, temporary: Path, path: Path, synced: bool = False) -> None:
+        """Move a finished file or folder to its final place; with `synced` the caller waits for the disk."""
         if (room := _room.get()) is not None:
             room[0] -= 1
             if room[0] < 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        if self.durable:
-            for part in temporary.rglob("*") if temporary.is_dir() else (temporary,):
-                if part.is_file():
-                    with part.open("rb+") as file:
-                        os.fsync(file.fileno())
+        if not synced:
+            whole = temporary.rglob("*") if temporary.is_dir() else (temporary,)
+            self._sync([part for part in whole if part.is_file()])
         temporary.replace(path)
-        if self.durable and os.name == "posix":  # Windows cannot open a folder
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        if not synced:
+            self._sync([path.parent])
+
+    def _sync(self, paths: list[Path]) -> None:
+        """Wait until these files or folders are on the disk; several at once, which the journal takes together."""
+        if self.durable and len(paths) > 1:
+            list(self._syncing.map(_fsync, paths))
+        elif self.durable:
+            for path in paths:
+                _fsync(path)
 
     def discard(self, path: Path) -> None:
         """Remove a folder: at once for everybody, in one rename; its content afterwards."""

@@ -16,6 +16,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,10 @@ class GitStore:
         return self._repo
 
     # -- objects
+
+    def gather(self) -> AbstractContextManager[None]:
+        """Store the objects that this thread adds together at the end; until then they cannot be read."""
+        return self._disk.gather()
 
     def add(self, obj: ShaFile) -> str:
         """Store an object; returns its name."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hubspool.local_hub.storage.disk import Disk
 
-BLOCK = 1 << 20  # bytes read at a time
+BLOCK = 4 << 20  # bytes read at a time
 
 
 def sha256_of(path: Path) -> str:

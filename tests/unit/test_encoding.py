@@ -1,0 +1,236 @@
+"""Encoded parts are sealed before anything knows of them, and kept for as long as they are needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hubspool.digest import Digest, digests
+from hubspool.encoding import Content, EncodedContents, Encoding, Span
+from hubspool.errors import LocalFileError
+from hubspool.file_range import FileRange
+from hubspool.hub_files import HubFile
+from hubspool.part import Closed, Part
+from hubspool.plan import Naming
+
+SOURCE = "train-20260102-0123456789ab-00000.shout.jsonl"
+NAMING = Naming("data/", "f0" * 16)
+LINES = b'{"n":1}\n{"n":2}\n{"n":3}\n'  # 8 bytes each
+
+
+class Shout(Encoding):
+    """Lines in capitals behind a first line that tells the range."""
+
+    form = "shout"
+    part_commits = 3
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, bool]] = []
+        self.reused: list[Path] = []
+        self.error: Exception | None = None
+        self.refuses = False
+
+    def encode(self, span: Span, lines: FileRange, grown: Path | None, out: Path) -> bool:
+        self.calls.append((span.end, grown is not None))
+        if self.error is not None:
+            raise self.error
+        if grown is not None and self.refuses:
+            out.write_bytes(b"half")
+            return False
+        before = grown.read_bytes().split(b"\n", 1)[1] if grown is not None else b""
+        with lines.open() as file:
+            text = f"{span.segment} {span.start} {span.end} {len(self.calls)}\n".encode()
+            out.write_bytes(text + before + file.read().upper())
+        return True
+
+    def span_of(self, size: int, read: Callable[[int, int], bytes]) -> Span | None:
+        words = read(0, min(size, 100)).split(b"\n")[0].decode().split(" ")
+        return Span(words[0], int(words[1]), int(words[2])) if len(words) == 4 else None
+
+    def reuse(self, path: Path) -> None:
+        self.reused.append(path)
+
+
+class Hub:
+    """One file."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+
+    def files(self, paths: object) -> dict[str, HubFile]:
+        raise AssertionError
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        return self.data[start : start + length]
+
+
+class Place:
+    """A folder with one segment."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "folder"
+        self.folder.mkdir()
+        self.path = self.folder / SOURCE
+        self.path.write_bytes(LINES)
+        self.sealed = root / "sealed"
+        self.encoding = Shout()
+        self.contents = EncodedContents(self.encoding, self.sealed)
+
+    def digest(self, part: Part, end: int) -> Digest:
+        return digests(self.folder / part.source, part.start, [end])[0]
+
+    def content(self, part: Part, end: int) -> Content:
+        return self.contents.content(self.folder / part.source, part, end, self.digest(part, end))
+
+    def acknowledged(self, part: Part, end: int) -> Part:
+        content = self.content(part, end)
+        return part.sending(end, self.digest(part, end).sha256, content.sha256, "p", 0).acknowledged(1)
+
+    def kept(self) -> list[str]:
+        return sorted(path.name for path in self.sealed.iterdir())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def part() -> Part:
+    return NAMING.segment_part(SOURCE, 0, 0, 0.0)
+
+
+def read(content: Content) -> bytes:
+    with content.range.open() as file:
+        return file.read()
+
+
+def test_the_form_of_a_segment_is_the_suffix_of_its_parts(part: Part) -> None:
+    assert part.path == "data/train-20260102-0123456789ab-00000-p0000.shout"
+
+
+def test_the_same_lines_are_encoded_once_also_by_the_next_process(place: Place, part: Part) -> None:
+    first = place.content(part, 16)
+    again = Place.content(place, part, 16)
+    place.contents = EncodedContents(place.encoding, place.sealed)
+    assert read(place.content(part, 16)) == read(again) == read(first)
+    assert len(place.encoding.calls) == 1
+    assert len(place.encoding.reused) == 2
+    manifest = json.loads((place.sealed / f"{Path(part.path).stem}-16.shout.json").read_text())
+    assert {key: manifest[key] for key in ("source", "start", "end", "path", "sha256")} == {
+        "source": SOURCE,
+        "start": 0,
+        "end": 16,
+        "path": part.path,
+        "sha256": first.sha256,
+    }
+
+
+@pytest.mark.parametrize("damage", ["no manifest", "half a manifest", "a flipped bit", "cut", "other lines"])
+def test_sealed_bytes_that_are_not_whole_are_made_again(damage: str, place: Place, part: Part) -> None:
+    file = place.content(part, 16).range.path
+    manifest = file.with_name(file.name + ".json")
+    if damage == "no manifest":
+        manifest.unlink()
+    elif damage == "half a manifest":
+        manifest.write_bytes(manifest.read_bytes()[:20])
+    elif damage == "other lines":
+        place.path.write_bytes(LINES.replace(b"1", b"7"))
+    else:
+        data = file.read_bytes()
+        file.write_bytes(data[:-3] if damage == "cut" else data[:-3] + b"\0" + data[-2:])
+    content = place.content(part, 16)
+    assert len(place.encoding.calls) == 2
+    assert digests(content.range.path, 0, [content.range.size])[0].sha256 == content.sha256
+
+
+def test_an_open_part_goes_on_from_its_acknowledged_bytes(place: Place, part: Part) -> None:
+    part = place.acknowledged(part, 8)
+    assert place.contents.can_grow(place.path, part, 16, place.digest(part, 16))
+    assert read(place.content(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
+    assert place.encoding.calls == [(8, False), (16, True)]
+
+
+def test_a_part_whose_bytes_were_lost_is_encoded_from_its_lines(place: Place, part: Part) -> None:
+    part = place.acknowledged(part, 8)
+    for path in place.sealed.iterdir():
+        path.unlink()
+    assert read(place.content(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
+    assert place.encoding.calls[-1] == (16, False)
+
+
+def test_other_bytes_than_the_acknowledged_ones_are_not_grown(place: Place, part: Part) -> None:
+    part = replace(place.acknowledged(part, 8), content_id="0" * 64)
+    place.content(part, 16)
+    assert place.encoding.calls[-1] == (16, False)
+
+
+def test_an_encoding_that_cannot_grow_says_so_and_leaves_nothing(place: Place, part: Part) -> None:
+    part = place.acknowledged(part, 8)
+    before = place.kept()
+    place.encoding.refuses = True
+    assert not place.contents.can_grow(place.path, part, 16, place.digest(part, 16))
+    assert place.kept() == before
+
+
+def test_an_error_of_a_library_is_the_files_own_and_leaves_nothing(place: Place, part: Part) -> None:
+    place.encoding.error = RuntimeError("no such codec")
+    with pytest.raises(LocalFileError, match="no such codec"):
+        place.content(part, 8)
+    assert place.kept() == []
+
+
+def test_an_outage_keeps_one_file_for_each_part(place: Place, part: Part) -> None:
+    part = place.acknowledged(part, 8)
+    place.content(part, 16)
+    place.content(part, 24)
+    names = [f"{Path(part.path).stem}-{end}.shout" for end in (24, 8)]
+    assert [name for name in place.kept() if not name.endswith(".json")] == names
+
+
+def test_bytes_in_doubt_stay_until_they_are_acknowledged(place: Place, part: Part) -> None:
+    content = place.content(part, 16)
+    doubt = part.sending(16, place.digest(part, 16).sha256, content.sha256, "p", 0)
+    place.contents.tidy({SOURCE: [doubt]}, place.folder)
+    assert content.range.path.exists()
+    place.contents.tidy({SOURCE: [replace(doubt.acknowledged(2), closed=Closed.UNKNOWN)]}, place.folder)
+    assert place.kept() == []
+
+
+def test_tidying_removes_what_nobody_needs_and_nothing_else(place: Place, part: Part) -> None:
+    open_part = place.acknowledged(part, 8)
+    place.content(NAMING.segment_part(SOURCE, 1, 8, 0), 16)  # planned, and then the process died
+    (place.sealed / "half").write_bytes(b"x")
+    (place.sealed / ".train.0123").write_bytes(b"x")
+    (place.sealed / "alone.shout.json").write_bytes(b"{}")
+    place.contents.tidy({SOURCE: [open_part]}, place.folder)
+    stem = Path(part.path).stem[:-6]
+    expected = [f"{stem}-p0000-8.shout", f"{stem}-p0001-16.shout"]
+    assert place.kept() == sorted([*expected, *(f"{name}.json" for name in expected)])
+    place.path.unlink()
+    place.contents.tidy({}, place.folder)
+    assert place.kept() == []
+
+
+def test_what_stands_on_the_hub_is_known_by_what_it_says(place: Place, part: Part) -> None:
+    data = read(place.content(part, 16))
+    file = HubFile(part.path, len(data), "id")
+    assert place.contents.held(SOURCE, file, Hub(data)) == (0, 16)
+    assert place.contents.held(SOURCE.replace("00000", "00001"), file, Hub(data)) is None
+    assert place.contents.held(SOURCE, file, Hub(b"somebody else's")) is None
+    assert place.contents.reach(place.path, part, 8, file, Hub(data)) == 16
+    acknowledged = replace(part, end=16, content_id="other")
+    assert place.contents.reach(place.path, acknowledged, 24, file, Hub(data)) is None  # changed by a person
+    place.path.write_bytes(LINES[:8])
+    assert place.contents.reach(place.path, part, 8, file, Hub(data)) is None  # more than there ever was here
+
+
+def test_files_of_the_user_go_as_they_are(place: Place) -> None:
+    (place.folder / "notes.txt").write_bytes(b"a\nb\n")
+    part = NAMING.part("notes.txt", 0, 0, 0)
+    assert read(place.content(part, 4)) == b"a\nb\n"
+    assert place.encoding.calls == []
