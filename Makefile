@@ -22,6 +22,8 @@ help:
 	@echo "make mutants      breaks one mechanism after the other; a test must notice each"
 	@echo "make recipes      the recipes for training logs that need torch: installs about 6 GB"
 	@echo "make soak         mixed load, faults and restarts for MINUTES=10, and a model of power loss"
+	@echo "make compat       other versions of huggingface_hub, and the npm client, against the local Hub"
+	@echo "make bench        everything measured, beside huggingface_hub; make bench-quick: 2 minutes"
 	@echo "make numbers      append, lock and exit, measured"
 	@echo "make check        ruff and mypy --strict"
 	@echo "make constraints  write constraints.txt anew, with every python3.10 to 3.13 found"
@@ -34,9 +36,9 @@ demo: $(VENV)/demo.stamp
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: $(VENV)/dev.stamp
-	$(PYTEST) $(or $(ARGS),tests/unit tests/hub tests/datasets tests/recipes tests/browser)
+	$(PYTEST) $(or $(ARGS),tests/unit tests/hub tests/contract tests/datasets tests/recipes tests/browser)
 
-test-all: test durability kill9 mutants losses-ours
+test-all: test compat durability kill9 mutants losses-ours
 
 durability: $(VENV)/dev.stamp
 	$(PYTEST) $(ARGS) tests/durability
@@ -68,6 +70,18 @@ soak: $(VENV)/dev.stamp
 
 losses: $(VENV)/dev.stamp
 	$(BIN)/python tests/losses/runner.py
+
+# One after the other: each measures, and load from another would show. PARTS=… picks some.
+BENCHES = scheduling jsonl training_logs parquet uploads local_hub
+.PHONY: bench bench-quick compat
+bench: $(VENV)/dev.stamp
+	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python tests/benchmarks/$$part.py; done
+
+bench-quick: $(VENV)/dev.stamp
+	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python tests/benchmarks/$$part.py --quick; done
+
+compat: $(VENV)/dev.stamp
+	$(PYTEST) tests/compat
 
 .PHONY: losses-ours
 losses-ours: $(VENV)/dev.stamp

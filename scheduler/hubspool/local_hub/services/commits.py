@@ -64,8 +64,13 @@ def parse(lines: Iterable[bytes], git: GitStore, contents: Contents) -> CommitRe
     """Read the lines of a commit, storing each file as it comes so that memory holds one at a time.
 
     Raises:
-        HubError: 400 or 422 for the line that cannot be applied.
+        HubError: 400 or 422 for the line that cannot be applied; then nothing is stored.
     """
+    with git.gather():
+        return _parse(lines, git, contents)
+
+
+def _parse(lines: Iterable[bytes], git: GitStore, contents: Contents) -> CommitRequest:
     request = CommitRequest()
     too_large: list[str] = []
     for number, line in enumerate(lines, 1):

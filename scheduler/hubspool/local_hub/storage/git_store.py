@@ -16,8 +16,9 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dulwich.diff_tree import tree_changes
@@ -27,6 +28,7 @@ from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
 from hubspool.local_hub.storage.disk import Disk
+from hubspool.local_hub.storage.pack_writer import PackWriter
 
 FILE_MODE = stat.S_IFREG | 0o644
 BRANCHES, TAGS, PULLS = "refs/heads/", "refs/tags/", "refs/pr/"
@@ -53,6 +55,17 @@ class CommitRecord:
     message: str
 
 
+@dataclass
+class _Batch:
+    """The objects of one commit that is being made."""
+
+    loose: set[str] = field(default_factory=set)
+    pack: PackWriter | None = None
+
+
+_batch: ContextVar[_Batch | None] = ContextVar("_batch", default=None)
+
+
 class GitStore:
     """One bare repository.
 
@@ -60,6 +73,7 @@ class GitStore:
     repository.
     """
 
+    LOOSE = 64  # objects of one commit that become files of their own; the others share a pack
     CACHED = 4096  # small objects kept in memory: trees and what listings need
 
     def __init__(self, disk: Disk, path: Path) -> None:
@@ -87,9 +101,29 @@ class GitStore:
 
     # -- objects
 
-    def gather(self) -> AbstractContextManager[None]:
-        """Store the objects that this thread adds together at the end; until then they cannot be read."""
-        return self._disk.gather()
+    @contextmanager
+    def gather(self) -> Iterator[None]:
+        """Store the objects that this thread adds together at the end; until then they cannot be read.
+
+        Many of them make a pack: 5,000 files of their own took 2.6 s, of a commit's 3.
+        """
+        batch = _Batch()
+        before = _batch.set(batch)
+        try:
+            with self._disk.gather():
+                try:
+                    yield
+                finally:
+                    _batch.reset(before)
+                if batch.pack is not None:
+                    name, index = batch.pack.finish()
+                    folder = self.path / "objects" / "pack"
+                    # git looks for the index, so the pack comes first; both are there before a branch points to them
+                    self._disk.adopt(batch.pack.path, folder / f"{name}.pack")
+                    self._disk.adopt(index, folder / f"{name}.idx")
+        finally:
+            if batch.pack is not None:
+                batch.pack.discard()
 
     def add(self, obj: ShaFile) -> str:
         """Store an object; returns its name."""
@@ -97,9 +131,18 @@ class GitStore:
         raw = obj.as_raw_string()
         content = b"%s %d\0%s" % (obj.type_name, len(raw), raw)
         oid = hashlib.sha1(content).hexdigest()  # noqa: S324 - git's name for it
+        batch = _batch.get()
         path = self.path / "objects" / oid[:2] / oid[2:]
-        if not path.exists():
+        if path.exists() or (batch is not None and oid in batch.loose):
+            pass
+        elif batch is None or len(batch.loose) < self.LOOSE:
             self._disk.write(path, zlib.compress(content, 1))
+            if batch is not None:
+                batch.loose.add(oid)
+        else:
+            if batch.pack is None:
+                batch.pack = PackWriter(self._disk.temporary_path())
+            batch.pack.add(oid, obj.type_num, raw)
         if isinstance(obj, Tree):
             self._keep(oid, obj)  # the next commit begins with it
         return oid

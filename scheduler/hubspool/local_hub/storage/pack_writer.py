@@ -23,6 +23,7 @@ class PackWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._index = path.with_name(f"{path.name}.idx")
         self._entries: dict[bytes, tuple[int, int]] = {}  # name → offset, checksum
         self._file = path.open("w+b")
         self._file.write(_header(0))
@@ -44,15 +45,16 @@ class PackWriter:
             digest.update(block)
         self._file.write(digest.digest())
         self._file.close()
-        index = self.path.with_name(self.path.name + ".idx")
         entries = [(name, *self._entries[name]) for name in sorted(self._entries)]
-        with index.open("wb") as file:
+        with self._index.open("wb") as file:
             write_pack_index_v2(file, entries, digest.digest())
-        return f"pack-{digest.hexdigest()}", index
+        return f"pack-{digest.hexdigest()}", self._index
 
-    def close(self) -> None:
-        """Give the file up."""
+    def discard(self) -> None:
+        """Remove what has not been moved to its place."""
         self._file.close()
+        for path in (self.path, self._index):
+            path.unlink(missing_ok=True)
 
 
 def _header(count: int) -> bytes:
