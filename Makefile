@@ -78,7 +78,11 @@ bench: $(VENV)/dev.stamp
 	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python tests/benchmarks/$$part.py; done
 
 bench-quick: $(VENV)/dev.stamp
-	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python tests/benchmarks/$$part.py --quick; done
+	$(BIN)/python tests/benchmarks/scheduling.py --quick
+	$(BIN)/python tests/benchmarks/jsonl.py 20:1000000 60:100000 60:2000
+	$(BIN)/python tests/benchmarks/training_logs.py --pushes 40 --last 10 scalars
+	$(BIN)/python tests/benchmarks/uploads.py --rounds 1 "1,000 files of 200 kB"
+	$(BIN)/python tests/benchmarks/local_hub.py --mib 128 --repeat 1
 
 compat: $(VENV)/dev.stamp
 	$(PYTEST) tests/compat

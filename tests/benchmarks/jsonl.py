@@ -8,12 +8,16 @@ repo and brings the card. A growing backlog is no part of it: each push ends bef
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import random
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 from table import machine
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -21,6 +25,8 @@ from hubspool import HfApi
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
 
+#: The stock scheduler sends the whole file each time: 600 pushes of 1 MB would be 180 GB.
+STOCK_PUSHES = 60
 #: Pushes, bytes of payload in each, and the most that may be sent per byte.
 SERIES = {"60:1000000": 1.05, "600:1000000": 1.05, "600:100000": 1.4, "288:2000": 12.0}
 ROW = 10_000
@@ -50,14 +56,28 @@ def rows(size: int) -> list[dict[str, str]]:
     return [{"text": random.randbytes(length // 2).hex()} for length in lengths]
 
 
-def measure(pushes: int, size: int, directory: Path) -> tuple[float, float, Counter[str]]:
+class Stock(huggingface_hub.CommitScheduler):
+    """The stock scheduler, with rows written as its guide does."""
+
+    def __init__(self, repo_id: str, folder: Path, *, every: int, hf_api: HfApi) -> None:
+        api = huggingface_hub.HfApi(endpoint=hf_api.endpoint, token=hf_api.token)
+        super().__init__(repo_id=repo_id, folder_path=folder, repo_type="dataset", every=every, hf_api=api)
+
+    def extend(self, rows: list[dict[str, str]]) -> None:
+        with self.lock, (self.folder_path / "rows.jsonl").open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def measure(
+    kind: type[JsonlScheduler] | type[Stock], pushes: int, size: int, directory: Path
+) -> tuple[float, float, Counter[str]]:
     """Return bytes sent per byte of payload, seconds per push, and bytes of the bodies by route."""
     with LocalHub(root=directory / "hub") as hub:
         api = HfApi(endpoint=hub.endpoint, token=hub.token)
-        scheduler = JsonlScheduler("local/bench", directory / "rows", every=600, hf_api=api)
-        scheduler.last_future.result(SECONDS)
+        scheduler: Any = kind("local/bench", directory / "rows", every=600, hf_api=api)
+        scheduler.trigger().result(SECONDS)
         scheduler.extend(rows(100))
-        scheduler.flush(SECONDS)
+        scheduler.trigger().result(SECONDS)
         Counted.bytes = 0
         hub.requests.clear()
         began = time.perf_counter()
@@ -79,17 +99,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("series", nargs="*", default=[*SERIES], help="such as 60:1000000; all by default")
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # the stock client warns at each push
     Counted.install()
     print(f"{machine()}\n")
-    print("| pushes | payload of each | sent per byte | at most | seconds a push | of it |\n|---|---|---|---|---|---|")
+    stock_title = f"huggingface_hub, {STOCK_PUSHES} pushes"
+    print(f"| pushes | payload of each | {stock_title} | sent per byte | at most | seconds a push | of it |")
+    print("|---|---|---|---|---|---|---|")
     for series in options.series:
         pushes, size = map(int, series.split(":"))
         with tempfile.TemporaryDirectory(prefix="hubspool-bench-", ignore_cleanup_errors=True) as directory:
-            ratio, seconds, by_route = measure(pushes, size, Path(directory))
+            stock, _, _ = measure(Stock, min(pushes, STOCK_PUSHES), size, Path(directory) / "stock")
+            ratio, seconds, by_route = measure(JsonlScheduler, pushes, size, Path(directory) / "ours")
         shares = ", ".join(f"{name} {count / pushes / size:.3f}" for name, count in by_route.most_common(5))
-        print(
-            f"| {pushes} | {size:,} | {ratio:.3f} | {SERIES.get(series, '-')} | {seconds:.2f} | {shares} |", flush=True
-        )
+        line = f"| {pushes} | {size:,} | {stock:.1f} | {ratio:.3f} | {SERIES.get(series, '-')} | {seconds:.2f} |"
+        print(line, shares, "|", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Iterator
 
@@ -76,4 +77,9 @@ def figures(rounds: int, files: int, rows: int) -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    print_table(figures(rounds=1, files=20_000, rows=50_000))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round, and smaller numbers")
+    if parser.parse_args().quick:
+        print_table(figures(rounds=1, files=10_000, rows=20_000))
+    else:
+        print_table(figures(rounds=5, files=100_000, rows=200_000))

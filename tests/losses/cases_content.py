@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
-from trial import Cases, NotBuilt, Outcome, Trial
+import pyarrow.parquet
+from trial import Cases, Outcome, Trial
 
 from hubspool.local_hub import Fault
 
@@ -68,13 +71,74 @@ leave()
     return trial.kept(4)
 
 
-@case("L4 (Parquet, zip)", "the same with the ready-made Parquet and zip schedulers", cheap=False)
+@case("L4 (Parquet, zip)", "the same with rows for Parquet files, and with files for zip archives", cheap=False)
 def ready_made_archives(trial: Trial) -> Outcome:
-    import hubspool_templates
+    """Stock: the well-known Parquet recipe, and the archives of the Hub's own guide, which removes what it has sent."""
+    script = """
+KIND = os.environ["KIND"]
+if OURS:
+    from hubspool_templates import ParquetScheduler, ZipScheduler
+    ready_made = ParquetScheduler if KIND == "parquet" else ZipScheduler
+    scheduler = ready_made(REPO, FOLDER / KIND, every=600, path_in_repo=KIND)
+else:
+    import io, uuid, zipfile
+    import pyarrow, pyarrow.parquet
+    class Archives(CommitScheduler):
+        def push_to_hub(self):
+            content = io.BytesIO()
+            if KIND == "parquet":
+                with self.lock:
+                    taken, waiting[:] = list(waiting), []
+                pyarrow.parquet.write_table(pyarrow.Table.from_pylist(taken), content)
+            else:
+                taken = list(self.folder_path.glob("*.txt"))
+                with zipfile.ZipFile(content, "w") as archive:
+                    for path in taken:
+                        archive.write(path, path.name)
+            if taken:
+                self.api.upload_file(repo_id=REPO, repo_type="dataset", path_or_fileobj=content.getvalue(),
+                                     path_in_repo=f"{KIND}/{uuid.uuid4()}.{KIND}")
+            for path in taken if KIND == "zip" else []:
+                path.unlink()
+    waiting = []
+    scheduler = make(Archives, folder_path=FOLDER / KIND)
 
-    if trial.is_ours and not hasattr(hubspool_templates, "ParquetScheduler"):
-        raise NotBuilt
-    raise NotBuilt  # the script comes with the schedulers
+def store(number):
+    if KIND == "zip":
+        hidden = FOLDER / f"{number}.tmp"
+        hidden.write_text(str(number))
+        hidden.rename(FOLDER / KIND / f"{number}.txt")
+    else:
+        (scheduler.append if OURS else waiting.append)({"id": number})
+scheduler.trigger().result(30)
+for each in range(3):
+    store(each)
+say(ready=True)
+sys.stdin.readline()
+outcome(lambda: scheduler.trigger().result(40))
+store(3)
+outcome(lambda: scheduler.trigger().result(40))
+leave()
+"""
+    found: dict[str, list[int]] = {"parquet": [], "zip": []}
+    for kind, ids in found.items():
+        trial.hub.faults.clear()
+        with trial.start(script, environment={"KIND": kind}) as running:
+            running.wait_for("ready")
+            refused = trial.hub.faults.add(Fault(route="commit", status=503))
+            running.tell()
+            running.end(90)
+        assert refused in [hit.fault for hit in trial.hub.faults.hits]
+        for path in [path for path in trial.files() if path.endswith(f".{kind}")]:
+            content = io.BytesIO(trial.content(path))
+            if kind == "parquet":
+                ids.extend(pyarrow.parquet.read_table(content)["id"].to_pylist())
+            else:
+                names = zipfile.ZipFile(content).namelist()
+                ids.extend(int(Path(name).stem) for name in names if name.endswith(".txt"))
+    kept = {kind: len(set(ids) & {*range(4)}) for kind, ids in found.items()}
+    whole = all(sorted(ids) == [*range(4)] for ids in found.values())
+    return Outcome(f"{kept['parquet']} of 4 rows, {kept['zip']} of 4 files", whole)
 
 
 @case("L11", "a file is replaced by another one of equal size, and its times are restored")
