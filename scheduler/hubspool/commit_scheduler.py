@@ -300,7 +300,13 @@ class CommitScheduler(Lifecycle):
         )
 
     def _chosen(self) -> Callable[[str], bool]:
-        return path_filter(self.allow_patterns, self.ignore_patterns or [])
+        """Return which paths in the folder are to be sent; a `state_dir` in it never is."""
+        chosen = path_filter(self.allow_patterns, self.ignore_patterns or [])
+        folder, state = self.folder_path.resolve(), self._connection.state_dir.resolve()
+        if not state.is_relative_to(folder) or state == folder:
+            return chosen
+        own = f"{state.relative_to(folder).as_posix()}/"
+        return lambda path: not path.startswith(own) and chosen(path)
 
     def _message(self, plan: CommitPlan) -> str:
         given = self._commit_message

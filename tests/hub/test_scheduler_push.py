@@ -57,6 +57,14 @@ def test_patterns_choose_the_files(make: Make, files: Callable[[], list[str]]) -
     assert files() == ["a.txt", "logs/c.csv"]
 
 
+def test_a_state_folder_inside_the_folder_is_not_sent(make: Make, files: Callable[[], list[str]]) -> None:
+    scheduler = make(state_dir=make().folder_path / "state")
+    add(scheduler.folder_path / "a.txt", "x\n")
+    scheduler.flush(SECONDS)
+    assert (scheduler.folder_path / "state" / "ledger.sqlite3").exists()
+    assert files() == ["a.txt"]
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "log", "bin"])
 def test_bytes_that_come_after_the_snapshot_are_in_the_next_commit(
     suffix: str, make: Make, read: Read, commits: Callable[[], int]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
+import time
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,9 +51,16 @@ def run(args: argparse.Namespace) -> int:
         users = [User.parse(text) for text in args.user] if args.user else None
     except ValueError as error:
         return _fail(f"--user: {error}")
-    ended = threading.Event()
+    ended = waiting = False
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal ended
+        ended = True
+        if waiting:  # not an Event: setting it in the very thread that waits for it can find its lock taken
+            raise KeyboardInterrupt
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, end)
     try:
         hub = LocalHub(
             Path(args.root).expanduser(), host=args.host, port=args.port, users=users, fault_routes=args.faults
@@ -62,8 +71,11 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, RuntimeError) as error:
         return _fail(str(error))
     print(hub.endpoint, flush=True)
-    while not ended.wait(60):  # Windows delivers Ctrl-C only between waits
-        pass
+    with suppress(KeyboardInterrupt):
+        waiting = True
+        while not ended:
+            time.sleep(60)
+    waiting = False
     hub.stop()
     return 0
 
