@@ -277,7 +277,7 @@ class Faults:
             start, used = now, 0
         armed.windows[key] = start, used + 1
         left = max(limit.requests - used - 1, 0)
-        seconds = math.ceil(start + limit.seconds - now)
+        seconds = math.ceil(limit.seconds - (now - start))
         headers["RateLimit"] = f'"api";r={left};t={seconds}'
         headers["RateLimit-Policy"] = f'"fixed window";"api";q={limit.requests};w={math.ceil(limit.seconds)}'
         if used < limit.requests:
