@@ -17,12 +17,12 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hubspool.disk import disk_of
 from hubspool.errors import (
@@ -53,8 +53,6 @@ _REMOTE = re.compile(r"\b[45]\d\d\b|request|response|connect|timed? ?out|token|u
 _QUERY = re.compile(r"\?[^\s\"'()]+")
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _sessions: dict[tuple[int, bool, str], Any] = {}
 
@@ -155,7 +153,6 @@ class _Watch:
         self._options = options
         self._interrupt = interrupt
         self._done = threading.Event()
-        self._idle = False
         self._thread = threading.Thread(target=self._watch, name="hubspool-xet-watch", daemon=True)
         self.reason: str | None = None
 
@@ -170,26 +167,13 @@ class _Watch:
         if self._thread.ident is not None:
             self._thread.join(timeout=1)
 
-    def unwatched(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield the items; while one is being made the upload is not expected to move."""
-        source = iter(items)
-        while True:
-            self._idle = True
-            try:
-                item = next(source)
-            except StopIteration:
-                return
-            finally:
-                self._idle = False
-            yield item
-
     def _watch(self) -> None:
         seen: tuple[int, ...] = ()
         since = time.monotonic()
         while not self._done.wait(_LOOK_SECONDS):
             now, group = time.monotonic(), self._upload.progress()
             done = _counters(group)
-            if done != seen or self._idle:
+            if done != seen:
                 seen, since = done, now
                 if self._options.on_progress is not None:
                     self._options.on_progress(group.total_bytes_completed)
@@ -217,7 +201,7 @@ def upload(
     client: HubClient,
     token: XetToken,
     url: str,
-    group: Iterable[CommitOperationAdd],
+    group: Sequence[CommitOperationAdd],
     options: TransferOptions,
     *,
     fresh_cache: bool = False,
@@ -230,7 +214,7 @@ def upload(
         client: The Hub.
         token: Access to its CAS.
         url: Where a new token is asked for.
-        group: Taken as they are sent.
+        group: The contents.
         options: How to send.
         fresh_cache: Leave the cache folder alone and use an empty one for this call.
 
@@ -255,7 +239,7 @@ def upload(
             raise
         with _Watch(upload, options, client.session.interrupt) as watch:
             try:
-                return _send(upload, group, watch)
+                return _send(upload, group)
             except BaseException as error:
                 with suppress(RuntimeError):  # it is over already
                     upload.abort()
@@ -295,7 +279,7 @@ def _warn_of_network_mount(folder: Path) -> None:
         )
 
 
-def _send(upload: Any, group: Iterable[CommitOperationAdd], watch: _Watch) -> TransferReport:
+def _send(upload: Any, group: Sequence[CommitOperationAdd]) -> TransferReport:
     import hf_xet
 
     sent: list[CommitOperationAdd] = []
@@ -312,7 +296,7 @@ def _send(upload: Any, group: Iterable[CommitOperationAdd], watch: _Watch) -> Tr
             digests[place] = handle.result().xet_info.sha256
             held -= size
 
-    for addition in watch.unwatched(group):
+    for addition in group:
         place = len(sent)
         sent.append(addition)
         digests.append("")
