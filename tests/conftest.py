@@ -33,11 +33,13 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hubspool-tests-")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-# A shell that runs the tests in the background has them ignore Ctrl-C and SIGQUIT, and every child would inherit that.
+# A shell that runs the tests in the background has them ignore Ctrl-C and SIGQUIT, and nohup SIGHUP; every child would
+# inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if hasattr(signal, "SIGQUIT") and signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+for _name in ("SIGQUIT", "SIGHUP"):
+    if signal.getsignal(getattr(signal, _name, signal.SIGTERM)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), signal.SIG_DFL)
 
 
 @pytest.fixture
