@@ -18,7 +18,7 @@ import cases_leaving
 import cases_many
 import cases_outage
 import huggingface_hub
-from trial import Case, NotBuilt, Outcome, Side, Trial
+from trial import Case, Outcome, Side, Trial
 
 from hubspool.local_hub import LocalHub
 
@@ -28,13 +28,11 @@ CASES = sorted(
 )
 
 
-def measure(case: Case, side: Side, hub: LocalHub, directory: Path, scale: float) -> Outcome | None:
-    """Return what a case measured; None where there is nothing to measure yet."""
+def measure(case: Case, side: Side, hub: LocalHub, directory: Path, scale: float) -> Outcome:
+    """Return what a case measured."""
     name = "".join(letter for letter in case.row if letter.isalnum())
     try:
         return case.run(Trial(hub, side, name, directory / f"{name}-{side.value}", scale=scale))
-    except NotBuilt:
-        return None
     except Exception as error:  # noqa: BLE001  one broken case must not hide the others; it counts as failed
         traceback.print_exc()
         return Outcome(f"{type(error).__name__} in the case itself", ok=False)
@@ -51,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     sides = [Side(options.side)] if options.side else [*Side]
     chosen = [case for case in CASES if not options.rows or case.row.split()[0] in options.rows]
-    failed, missing = [], []
+    failed = []
     lines = [f"| case | huggingface_hub {huggingface_hub.__version__} | hubspool |", "|---|---|---|"]
     for case in chosen:
         cells = dict.fromkeys(Side, "")
@@ -62,20 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
                 LocalHub() as hub,
             ):
                 outcome = measure(case, side, hub, Path(directory), options.scale)
-            missing_text = "not built yet" if side is Side.OURS else "not measured yet"
-            cells[side] = missing_text if outcome is None else outcome.text
-            if side is Side.OURS and outcome is None:
-                missing.append(case.row)
-            elif side is Side.OURS and outcome is not None and not outcome.ok:
+            cells[side] = outcome.text
+            if side is Side.OURS and not outcome.ok:
                 failed.append(case.row)
                 cells[side] += " **(fails)**"
             print(f"{case.row} {side.value}: {cells[side]} [{time.monotonic() - began:.1f} s]", file=sys.stderr)
         lines.append(f"| {case.row}: {case.does} | {cells[Side.STOCK]} | {cells[Side.OURS]} |")
     print("\n".join(lines))
-    print(
-        f"\n{len(chosen) - len(failed) - len(missing)} of {len(chosen)} cases pass;"
-        f" failed: {', '.join(failed) or 'none'}; not built yet: {', '.join(missing) or 'none'}."
-    )
+    print(f"\n{len(chosen) - len(failed)} of {len(chosen)} cases pass; failed: {', '.join(failed) or 'none'}.")
     return 1 if failed else 0
 
 

@@ -73,10 +73,6 @@ class Side(str, Enum):
     OURS = "hubspool"
 
 
-class NotBuilt(Exception):
-    """The feature that a case is about does not exist yet."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a case measured, and whether that is what hubspool promises."""
