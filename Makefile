@@ -1,6 +1,6 @@
 # Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all durability durability-pythons kill9 replicas soak losses mutants recipes numbers check constraints screenshots clean
+.PHONY: help demo space test test-all durability durability-pythons kill9 replicas soak losses mutants recipes numbers check constraints screenshots clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -12,6 +12,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 
 help:
 	@echo "make demo         a local Hub and the sample Space, until Ctrl-C (PORT=7860, HUB_PORT=a free one)"
+	@echo "make space        dist/space: a folder that deploys to a Space as it is"
 	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
 	@echo "make test-all     the tests and every longer suite that CI runs"
 	@echo "make durability   kills, exits, outages, lost answers, full disks, replicas: real processes, minutes"
@@ -32,6 +33,9 @@ help:
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python demo_space/demo.py
+
+space: $(VENV)/demo.stamp
+	@$(BIN)/python demo_space/make_space.py
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 

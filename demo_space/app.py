@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from arena import Arena
+from bulk_images import BulkImages
 from destination import Destination
-from hubspool_templates import JsonlScheduler
+from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
+from on_the_hub import OnTheHub
+from pictures import SCHEMA, Pictures
+from tab import Tab
+from training import Training
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,38 +33,65 @@ THEME = gr.themes.Default(
 )
 
 
-def build(arena: Arena) -> gr.Blocks:
+def build(tabs: Sequence[Tab[Any]]) -> gr.Blocks:
     """The page; give it to `launch`."""
-    page = gr.Blocks(title="Romanisation arena", analytics_enabled=False)
+    page = gr.Blocks(title="A Space that keeps what people do", analytics_enabled=False)
     with page:
-        arena.render(page)
+        gr.HTML("<h1>A Space that keeps what people do</h1>")
+        with gr.Tabs():
+            for tab in tabs:
+                with gr.Tab(tab.title):
+                    tab.render(page)
+            hub = OnTheHub(tabs)
+            with gr.Tab(hub.title) as opened:
+                hub.render(opened)
     return page
 
 
 def launch(page: gr.Blocks, port: int | None) -> None:
     """Serves the page until the process is asked to end."""
+    labels = (HERE / "labels.js").read_text(encoding="utf-8")
     page.queue(default_concurrency_limit=20)
     page.launch(
         server_port=port,
         quiet=True,
         theme=THEME,
         css_paths=HERE / "style.css",
-        head='<meta name="color-scheme" content="light dark">',
+        head=f'<meta name="color-scheme" content="light dark"><script>{labels}</script>',
         footer_links=["api", "gradio"],
+        max_file_size="10mb",
     )
 
 
+def start(environment: dict[str, str]) -> list[Tab[Any]]:
+    """Starts one scheduler per tab, each on a dataset and a folder of its own."""
+    every = float(environment.get("HUBSPOOL_EVERY", "5"))
+
+    def place(kind: type[Tab[Any]]) -> tuple[Destination, dict[str, Any]]:
+        destination = Destination.of(kind.name, environment, kind.noun)
+        if destination.local_only:
+            print(destination.missing_token, flush=True)
+        # a folder per dataset: rows for one never go to another
+        folder = Path("spool", destination.repo_id)
+        return destination, {"repo_id": destination.repo_id, "folder_path": folder, "every": every}
+
+    votes, to_votes = place(Arena)
+    pictures, to_pictures = place(Pictures)
+    images, to_images = place(BulkImages)
+    training, to_training = place(Training)
+    return [
+        Arena(JsonlScheduler(**to_votes), votes),
+        Pictures(ParquetScheduler(**to_pictures, schema=SCHEMA), pictures),
+        BulkImages(ZipScheduler(**to_images), images),
+        Training(TrainingLogs(**to_training, repo_type="dataset", path_in_repo="runs"), training),
+    ]
+
+
 def main() -> None:
-    """Reads the environment, starts the scheduler and serves; the scheduler itself sends the last votes on leaving."""
+    """Reads the environment, starts the schedulers and serves; they send the last rows themselves on leaving."""
     logging.basicConfig(level=os.environ.get("HUBSPOOL_LOG", "WARNING").upper())
-    destination = Destination.of("votes", os.environ)
-    if destination.local_only:
-        print(destination.missing_token, flush=True)
-    folder = Path("spool", destination.repo_id)  # one per dataset: rows for one never go to another
-    every = float(os.environ.get("HUBSPOOL_EVERY", "5"))
-    scheduler = JsonlScheduler(destination.repo_id, folder_path=folder, every=every)
     port = os.environ.get("PORT")
-    launch(build(Arena(scheduler, destination)), int(port) if port else None)
+    launch(build(start(dict(os.environ))), int(port) if port else None)
 
 
 if __name__ == "__main__":

@@ -5,36 +5,51 @@ from __future__ import annotations
 import json
 import random
 import uuid
+from collections import Counter, deque
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import pandas as pd
 from gradio.events import api
 
-from destination import Destination
+from destination import VOTE, Destination
 from hubspool_templates import JsonlScheduler
-from romanise import SAMPLES, Pair, romanise
+from romanise import SAMPLES, Pair, romanise, script_of, winner_of
+from saved import Saved
+from tab import LAST_ROWS, PAGE_ONLY, Tab, frame, keep, live
+from vote import TEXT_LIMIT, check
 
-QUESTION = "Two libraries write any script in Latin letters. Which does it better?"
-TEXT_LIMIT = 2_000
-"""Characters that a visitor may enter."""
-OUTPUT_LIMIT = 20 * TEXT_LIMIT
-"""Characters of one result; one character of the input can become many."""
 ANOTHER_SAMPLE = (
     f"const others = {json.dumps(list(SAMPLES.values()))}.filter(sample => sample !== text); "
     "return others[Math.floor(Math.random() * others.length)];"
 )
-STATUS_SECONDS = 3.0
-"""How often an open page asks how many votes wait."""
 
 
-class Arena:
+@dataclass(frozen=True)
+class Votes:
+    """What is kept in memory of one file on the Hub."""
+
+    wins: Counter[tuple[str, str]]
+    """Votes by script and library."""
+    newest: list[dict[str, Any]]
+
+
+class Arena(Tab[JsonlScheduler]):
     """The tab and its API event, on one scheduler."""
 
+    title = "Romanisation arena"
+    name = "votes"
+    noun = "vote"
+    lead = "Two libraries write any script in Latin letters. Which does it better?"
+    kept = VOTE
+
     def __init__(self, scheduler: JsonlScheduler, destination: Destination) -> None:
-        self.scheduler = scheduler
-        self.destination = destination
+        super().__init__(scheduler, destination)
+        self.saved = Saved(scheduler, ".jsonl", _read)
 
     def save_feedback(self, input_text: str, output_1: str, output_2: str, user_choice: int) -> str:
         """Stores one vote with the texts that it is given, and returns the row's id.
@@ -44,7 +59,7 @@ class Arena:
         Raises:
             gr.Error: what is wrong with the vote, for the visitor to read.
         """
-        _check(input_text, output_1, output_2, user_choice)
+        check(input_text, output_1, output_2, user_choice)
         row_id = uuid.uuid4().hex
         row = {
             "id": row_id,
@@ -54,10 +69,7 @@ class Arena:
             "output_2": output_2,
             "user_choice": int(user_choice),
         }
-        try:
-            self.scheduler.append(row)
-        except OSError as error:
-            raise _refusal(f"The vote could not be written to the server's disk: {error.strerror}.") from error
+        keep(lambda: self.scheduler.append(row))
         return row_id
 
     def vote(self, choice: int, text: str, output_1: str, output_2: str) -> tuple[Any, ...]:
@@ -67,18 +79,21 @@ class Arena:
         disabled = gr.Button(interactive=False)
         return disabled, disabled, thanks, gr.Button(variant="primary"), self.progress()
 
-    def progress(self) -> str:
-        """The line about waiting votes."""
-        return self.destination.progress(self.scheduler.status(), datetime.now(timezone.utc))
+    def standings(self) -> pd.DataFrame | None:
+        """Votes on the Hub by script and library."""
+        total: Counter[tuple[str, str]] = Counter()
+        for votes in self.saved.answers():
+            total.update(votes.wins)
+        rows = [(script, library, count) for (script, library), count in sorted(total.items())]
+        return frame(rows, ["script", "library", "votes"])
 
-    def notice(self) -> str:
-        """What a visitor reads before the first vote."""
-        return self.destination.notice(self.scheduler.status())
+    def last_rows(self) -> list[dict[str, Any]]:
+        """The newest votes on the Hub."""
+        rows = [row for votes in self.saved.answers() for row in votes.newest]
+        return sorted(rows, key=lambda row: str(row["time"]), reverse=True)[:LAST_ROWS]
 
-    def render(self, page: gr.Blocks) -> None:
-        """Puts the tab into the page that is being built."""
-        gr.HTML(f"<h1>Romanisation arena</h1><p>{QUESTION}</p>")
-        notice = gr.HTML(self.notice(), elem_id="notice")
+    def build(self, page: gr.Blocks) -> None:
+        """The text, both results, the two buttons, and the standings."""
         text = gr.Textbox(
             label="Text in any script",
             lines=2,
@@ -115,24 +130,27 @@ class Arena:
                     )
         outcome = gr.HTML(elem_id="outcome", js_on_load="element.setAttribute('role', 'status')")
         another = gr.Button("Another sample", elem_id="another")
-        progress = gr.HTML(self.progress(), elem_id="progress")
+        standings = gr.BarPlot(
+            x="script",
+            y="votes",
+            color="library",
+            title="Votes on the Hub, by script",
+            x_title="Script",
+            y_title="Votes",
+            height=260,
+            elem_id="standings",
+        )
+        live(page, self.saved, self.standings, standings)
 
-        page_only: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         results = [shown, *outputs, *buttons, outcome, another]
-        text.change(_show, text, results, trigger_mode="always_last", **page_only)
+        text.change(_show, text, results, trigger_mode="always_last", **PAGE_ONLY)
         # In the browser, because an answer of the server may come after the visitor has begun to type.
         another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
         page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
-        samples.click(lambda sample: sample[0], samples, text, **page_only)
+        samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
         for choice, button in enumerate(buttons, start=1):
-            changed = [*buttons, outcome, another, progress]
-            button.click(partial(self.vote, choice), [shown, *outputs], changed, **page_only)
-        news: dict[str, Any] = {
-            "fn": lambda: (self.notice(), self.progress()),
-            "outputs": [notice, progress],
-            "queue": False,
-        }
-        gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], **news, **page_only)
+            changed = [*buttons, outcome, another, self.line]
+            button.click(partial(self.vote, choice), [shown, *outputs], changed, **PAGE_ONLY)
         api(self.save_feedback, api_name="save_feedback")
 
 
@@ -162,19 +180,15 @@ def _reveal(choice: int, text: str, output_1: str) -> str:
     return f"You preferred <b>{better}</b> to {other}."
 
 
-def _check(input_text: str, output_1: str, output_2: str, user_choice: int) -> None:
-    """Refuses what would make a useless row; through the API anything may come in."""
-    limits = {"input_text": TEXT_LIMIT, "output_1": OUTPUT_LIMIT, "output_2": OUTPUT_LIMIT}
-    for (name, limit), text in zip(limits.items(), (input_text, output_1, output_2), strict=True):
-        if not isinstance(text, str) or not text.strip():
-            raise _refusal(f"{name} is empty: a vote needs the text and both results.")
-        if len(text) > limit:
-            raise _refusal(f"{name} has {len(text):,} characters; at most {limit:,} are kept.")
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise _refusal(f"{name} holds half a character (a lone surrogate), which no file can store.")
-    if isinstance(user_choice, bool) or user_choice not in (1, 2):
-        raise _refusal(f"user_choice is {user_choice!r}: it must be 1 or 2.")
-
-
-def _refusal(message: str) -> gr.Error:
-    return gr.Error(message, title="Not stored", print_exception=False)
+def _read(path: Path) -> Votes:
+    """Count the votes of one file; rows that other programs put there may lack a column."""
+    wins: Counter[tuple[str, str]] = Counter()
+    newest: deque[dict[str, Any]] = deque(maxlen=LAST_ROWS)
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            newest.append(row)
+            library = winner_of(*(row[column] for column in ("input", "output_1", "output_2", "user_choice")))
+            if library:
+                wins[script_of(row["input"]), library] += 1
+    return Votes(wins, list(newest))

@@ -9,6 +9,8 @@ from html import escape
 
 from hubspool.status import SchedulerStatus
 
+VOTE = "The text, both results and your choice become one row of the dataset"
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -17,52 +19,55 @@ class Destination:
     Args:
         repo_id: the dataset, `user/name` or the name alone, which then is the token owner's.
         local_only: this is a Space without a token, so that nothing can leave its disk.
+        noun: what one row of it is.
     """
 
     repo_id: str
     local_only: bool = False
+    noun: str = "vote"
 
     @classmethod
-    def of(cls, tab: str, environment: Mapping[str, str]) -> Destination:
+    def of(cls, tab: str, environment: Mapping[str, str], noun: str = "vote") -> Destination:
         """The dataset of a tab: the prefix is HUBSPOOL_REPO, else the Space's own name."""
         prefix = environment.get("HUBSPOOL_REPO") or environment.get("SPACE_ID") or "romanisation-arena"
         # secrets are not copied when a Space is duplicated, so the copy starts without a token
         local_only = "SPACE_ID" in environment and not environment.get("HF_TOKEN")
-        return cls(f"{prefix}-{tab}", local_only)
+        return cls(f"{prefix}-{tab}", local_only, noun)
 
     @property
     def missing_token(self) -> str:
         """What the owner of a Space without a token has to do; for the page and the log."""
         return (
-            "Votes are kept on this disk only, and are lost when the Space restarts: there is no HF_TOKEN. "
+            f"{self.noun.capitalize()}s are kept on this disk only, and are lost when the Space restarts: "
+            "there is no HF_TOKEN. "
             f"Add a fine-grained token with write access to the dataset {self.repo_id} "
             "as a secret of that name."
         )
 
-    def notice(self, status: SchedulerStatus) -> str:
-        """What a visitor must know before the first vote."""
+    def notice(self, status: SchedulerStatus, kept: str = VOTE) -> str:
+        """What a visitor must know before the first click; `kept` ends before the dataset's name."""
         dataset = f"<b>{escape(self.repo_id)}</b>"
         if status.repo_url:
             dataset = f'<a href="{escape(status.repo_url)}" target="_blank" rel="noopener">{dataset}</a>'
         return (
-            "<b>Your vote is kept.</b> The text, both results and your choice become one row of the dataset "
-            f"{dataset}. No name and no address is stored. Please do not enter anything private."
+            f"<b>Your {self.noun} is kept.</b> {kept} {dataset}. "
+            "No name and no address is stored. Please do not enter anything private."
         )
 
     def progress(self, status: SchedulerStatus, now: datetime) -> str:
         """One line on what waits and what has arrived, in plain English."""
-        rows = status.pending_rows or 0
-        waiting = f"{rows} {'vote' if rows == 1 else 'votes'}"
+        rows = status.pending_files if status.pending_rows is None else status.pending_rows
+        waiting = f"{rows} {self.noun}{'' if rows == 1 else 's'}"
         if self.local_only:
             return _line("warn", f"{waiting} on this disk. {self.missing_token}")
         last = _ago(now, status.last_commit_at)
         if status.consecutive_failures:
-            held = f"{waiting} {'is' if rows == 1 else 'are'}" if rows else "New votes are"
+            held = f"{waiting} {'is' if rows == 1 else 'are'}" if rows else f"New {self.noun}s are"
             text = f"The Hub did not take the last push. {held} safe on this disk and will be sent. {last}"
             detail = " ".join(part for part in (status.last_error, status.last_error_hint) if part)
             return _line("warn", text, detail)
         if not rows:
-            return _line("ok", f"No vote is waiting. {last}")
+            return _line("ok", f"No {self.noun} is waiting. {last}")
         return _line("busy", f"{waiting} waiting on this disk{_due(now, status.next_push_at)}. {last}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
 from anyascii import anyascii
@@ -47,3 +49,18 @@ def romanise(text: str, *, swapped: bool = False) -> Pair:
     if swapped:
         pair = Pair(pair.output_2, pair.output_1, pair.library_2, pair.library_1)
     return pair
+
+
+def script_of(text: str) -> str:
+    """The script of most of its letters, by the first word of their names in Unicode."""
+    names = Counter(unicodedata.name(char, "OTHER").split()[0].split("-")[0] for char in text if char.isalpha())
+    return names.most_common(1)[0][0].title() if names else "Other"
+
+
+def winner_of(text: str, output_1: str, output_2: str, choice: int) -> str | None:
+    """The library of the chosen result; None where the results are not those of the two libraries."""
+    pair = romanise(text)
+    for shown in (pair, romanise(text, swapped=True)):
+        if not pair.agree and (output_1, output_2) == (shown.output_1, shown.output_2):
+            return shown.library_1 if choice == 1 else shown.library_2
+    return None

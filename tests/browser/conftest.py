@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from running import RunningDemo
 from visitor import Visitor
 
@@ -36,6 +36,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("REQUIRE_BROWSER") == "1":
             pytest.fail("chromium is not installed, and REQUIRE_BROWSER=1 is set (apt-get install chromium)")
         pytest.skip("chromium is not installed (apt-get install chromium)")
+    expect.set_options(timeout=30_000)  # the usual 5 s are too few where everything runs at once
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

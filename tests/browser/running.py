@@ -128,11 +128,15 @@ class RunningDemo:
         self.reader.join(10)
         return code
 
-    def rows(self) -> list[dict[str, object]]:
-        """What `datasets` reads from the demo's Hub, with the settings that the demo printed."""
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the demo printed for those who read its Hub."""
         words = shlex.split(self.command)
-        settings = dict(word.split("=", 1) for word in words[: words.index("-c") - 1])
-        return rows_of(self.said("Dataset"), settings)
+        return dict(word.split("=", 1) for word in words[: words.index("-c") - 1])
+
+    def rows(self, tab: str = "votes") -> list[dict[str, object]]:
+        """What `datasets` reads of a tab's dataset from the demo's Hub, with the settings that the demo printed."""
+        return rows_of(self.said("Dataset").removesuffix("votes") + tab, self.settings)
 
     def row_with(self, marker: str) -> dict[str, object]:
         """The one row whose input holds `marker`; reads again while the push is under way."""

@@ -29,13 +29,13 @@ def enter(page: Page, text: str, part_of_result: str) -> None:
 
 
 def wait_until_sent(page: Page) -> None:
-    expect(page.locator("#progress")).to_contain_text("No vote is waiting. Last commit:", timeout=60_000)
+    expect(page.locator("#progress-votes")).to_contain_text("No vote is waiting. Last commit:", timeout=60_000)
 
 
 def test_a_vote_on_a_typed_text_becomes_a_row_of_the_dataset(demo: RunningDemo, visitor: Visitor) -> None:
     page = visitor.visit(demo.space)
-    expect(page.locator("#notice")).to_contain_text("Your vote is kept.")
-    expect(page.locator("#notice")).to_contain_text(demo.said("Dataset"))
+    expect(page.locator("#notice-votes")).to_contain_text("Your vote is kept.")
+    expect(page.locator("#notice-votes")).to_contain_text(demo.said("Dataset"))
     marker = uuid.uuid4().hex[:8]
     enter(page, f"χαίρε {marker}", marker)
     first, second = outputs(page)
@@ -132,6 +132,7 @@ def test_screenshots(demo: RunningDemo, visitor_of: Callable[..., Visitor]) -> N
         expect(page.locator("#outcome")).to_contain_text("Thank you")
         page.get_by_role("button", name="Greek").click()
         expect(page.get_by_label("Romanisation 1")).to_have_value(re.compile("kosme"))
+        expect(page.locator("#standings [aria-roledescription=bar]").first).to_be_visible(timeout=60_000)
         picture = page.screenshot(full_page=True)
         assert len(picture) < 300_000
         if folder:

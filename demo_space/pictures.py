@@ -1,0 +1,131 @@
+"""Picture and label: a sketch or a photo becomes a row of a Parquet dataset with an image column."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from destination import Destination
+from hubspool_templates import ParquetScheduler
+from saved import Saved
+from tab import LAST_ROWS, PAGE_ONLY, Tab, keep, live, refusal
+from vote import check_text
+
+SCHEMA = {"image": "image", "label": "string", "kind": "string", "time": "string"}
+LABEL_LIMIT = 100
+"""Characters of a label."""
+SIDE_LIMIT = 8_000
+"""Pixels on one side of what is read."""
+SIDE_KEPT = 1_024
+"""Pixels on the longer side of what is stored."""
+SHOWN = 12
+"""Pictures in the gallery."""
+
+
+class Pictures(Tab[ParquetScheduler]):
+    """The tab and its API event, on one scheduler."""
+
+    title = "Picture and label"
+    name = "pictures"
+    noun = "picture"
+    lead = "Draw something, or take a photo, and say what it is."
+    kept = f"Made smaller, to {SIDE_KEPT:,} pixels, and without camera or place, it becomes one row of the dataset"
+
+    def __init__(self, scheduler: ParquetScheduler, destination: Destination) -> None:
+        super().__init__(scheduler, destination)
+        self.saved = Saved(scheduler, ".parquet", _read)
+
+    def save_picture(self, path: str, label: str) -> str:
+        """Stores a photo with its label; the file is on this disk when this returns, on the Hub after a later push.
+
+        Raises:
+            gr.Error: what is wrong with it, for the visitor to read.
+        """
+        if not path:
+            raise refusal("There is no picture yet.")
+        try:
+            with Image.open(path) as image:
+                if max(image.size) > SIDE_LIMIT:
+                    size = f"{image.width:,} by {image.height:,}"
+                    raise refusal(f"The picture has {size} pixels; at most {SIDE_LIMIT:,} on a side are read.")
+                return self._store(image.convert("RGB"), label, "photo")
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+            raise refusal("This file is not a picture that can be read. JPEG, PNG and WebP can.") from error
+
+    def save_sketch(self, sketch: dict[str, Any] | None, label: str) -> str:
+        """Stores a drawing on white with its label."""
+        drawing = sketch and sketch["composite"]
+        if not drawing or not drawing.getchannel("A").getbbox():
+            raise refusal("The sketch is still empty: draw with the mouse or a finger.")
+        return self._store(Image.alpha_composite(Image.new("RGBA", drawing.size, "white"), drawing), label, "sketch")
+
+    def _store(self, image: Image.Image, label: str, kind: str) -> str:
+        label = label.strip()
+        if not label:
+            raise refusal("Please write what it is: the label is empty.")
+        check_text("label", label, LABEL_LIMIT)
+        kept = Image.new("RGB", image.size)
+        kept.paste(image)  # the pixels alone
+        kept.thumbnail((SIDE_KEPT, SIDE_KEPT))
+        time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        keep(lambda: self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": time}))
+        return "Thank you, the picture is stored. It will stand below once it is on the Hub."
+
+    def gallery(self) -> list[tuple[Image.Image, str]]:
+        """The newest pictures on the Hub."""
+        return [(row["image"], row["label"]) for row in self._newest(SHOWN)]
+
+    def last_rows(self) -> list[dict[str, Any]]:
+        """The newest rows on the Hub, without the pictures."""
+        return [{name: row[name] for name in SCHEMA if name != "image"} for row in self._newest(LAST_ROWS)]
+
+    def _newest(self, count: int) -> list[dict[str, Any]]:
+        rows = [row for part in self.saved.answers() for row in part]
+        return sorted(rows, key=lambda row: str(row["time"]), reverse=True)[:count]
+
+    def build(self, page: gr.Blocks) -> None:
+        """A label, two ways to make a picture, and what is saved."""
+        label = gr.Textbox(label="What is it?", max_length=LABEL_LIMIT, elem_id="picture-label")
+        with gr.Tabs():
+            with gr.Tab("Photo"):
+                photo = gr.Image(label="Photo", type="filepath", sources=["upload", "webcam"], height=300)
+                save_photo = gr.Button("Save the photo", variant="primary")
+            with gr.Tab("Sketch"):
+                sketch = gr.Sketchpad(
+                    label="Sketch: choose the brush, then draw",
+                    type="pil",
+                    canvas_size=(400, 300),
+                    layers=False,
+                    transforms=(),
+                    elem_id="sketch",
+                )
+                save_sketch = gr.Button("Save the sketch", variant="primary")
+        outcome = gr.HTML(elem_id="picture-outcome", js_on_load="element.setAttribute('role', 'status')")
+        gallery = gr.Gallery(
+            label="Newest pictures on the Hub",
+            columns=4,
+            fit_columns=False,
+            height="auto",
+            interactive=False,
+            elem_id="gallery",
+        )
+        save_photo.click(self.save_picture, [photo, label], outcome, api_name="save_picture")
+        save_sketch.click(self.save_sketch, [sketch, label], outcome, **PAGE_ONLY)
+        live(page, self.saved, self.gallery, gallery)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Return the last rows of one file, their pictures as small as the gallery shows them."""
+    table = pq.read_table(path)
+    rows: list[dict[str, Any]] = table.slice(max(0, len(table) - SHOWN)).to_pylist()
+    for row in rows:
+        image = Image.open(io.BytesIO(row["image"]["bytes"]))
+        image.thumbnail((320, 320))
+        row["image"] = image
+    return rows

@@ -1,0 +1,75 @@
+"""What a dataset holds, read back from the Hub: each file once, and again when it has changed."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hubspool import CommitScheduler
+from hubspool.errors import HubspoolError
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 60.0
+"""How old the answer may be while this process has made no commit; another replica may have made one."""
+
+
+class Saved(Generic[T]):
+    """One answer per file of the repo that ends in `suffix`, in the order of their names.
+
+    Not promised: the newest state. One thread asks the Hub at a time, the others get what is known; while the Hub is
+    away that is what was read last.
+
+    Args:
+        scheduler: whose repo it is; its commits tell when to look again.
+        suffix: of the files to read.
+        read: what to keep of one file, which is removed afterwards; keep little, since all answers stay in memory.
+    """
+
+    def __init__(self, scheduler: CommitScheduler, suffix: str, read: Callable[[Path], T]) -> None:
+        self.scheduler = scheduler
+        self.version = 0
+        """Grows with each change."""
+        self._suffix = suffix
+        self._read = read
+        self._answers: dict[str, tuple[str, T]] = {}
+        self._asking = threading.Lock()
+        self._commit: str | None = None
+        self._next = 0.0
+
+    def answers(self) -> list[T]:
+        """What is known; asks the Hub first if there may be something new."""
+        commit = self.scheduler.status().last_commit
+        if (commit != self._commit or time.monotonic() >= self._next) and self._asking.acquire(blocking=False):
+            try:
+                self._ask()
+                self._commit = commit
+            except (HubspoolError, OSError) as error:
+                logger.info("%s cannot be read now: %s", self.scheduler.repo_id, error)
+            finally:
+                self._next = time.monotonic() + PATIENCE_SECONDS
+                self._asking.release()
+        return [answer for _, (_, answer) in sorted(self._answers.items())]
+
+    def _ask(self) -> None:
+        api, repo = self.scheduler.api, self.scheduler.repo_id
+        tree = api.list_repo_tree(repo, recursive=True, repo_type="dataset")
+        files = {entry.path: getattr(entry, "blob_id", "") for entry in tree if entry.path.endswith(self._suffix)}
+        answers = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for path, blob in files.items():
+                known = self._answers.get(path)
+                if known is None or known[0] != blob:
+                    local = Path(api.hf_hub_download(repo, path, repo_type="dataset", local_dir=folder))
+                    known = blob, self._read(local)
+                    local.unlink()
+                answers[path] = known
+        if {path: blob for path, (blob, _) in answers.items()} != {p: blob for p, (blob, _) in self._answers.items()}:
+            self._answers = answers
+            self.version += 1

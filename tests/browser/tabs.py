@@ -1,0 +1,28 @@
+"""How a visitor gets around in the sample Space, at every width."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+
+def open_tab(page: Page, title: str) -> None:
+    """Click a tab; where the page is narrow some wait behind a button."""
+    tab = page.get_by_role("tab", name=title, exact=True)
+    more = page.locator(".overflow-menu > button").first
+    expect(tab.or_(more).first).to_be_visible()
+    if tab.is_visible():
+        tab.click()
+    else:
+        more.click()
+        page.locator(".overflow-dropdown").get_by_role("button", name=title).or_(tab).first.click()
+    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+
+
+def commit_now(page: Page, dataset: str) -> None:
+    """Push one dataset, on the tab that has a button for it; a period may have been faster."""
+    open_tab(page, "What is on the Hub")
+    page.get_by_role("button", name=f"Commit romanisation-arena-{dataset} now").click()
+    panel = page.locator(".column.panel").filter(has_text=f"romanisation-arena-{dataset}")
+    expect(panel).to_contain_text(re.compile("Committed\\.|There was nothing new"), timeout=60_000)

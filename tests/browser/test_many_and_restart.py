@@ -1,0 +1,66 @@
+"""Fifty visitors at once, and a restart on an empty disk: everything is on the Hub, and the page shows it again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from gradio_client import Client, handle_file
+from playwright.sync_api import expect
+from running import ROOT, RunningDemo
+from tabs import commit_now, open_tab
+from visitor import Visitor
+
+VISITORS = int(os.environ.get("VISITORS", "50"))
+PICTURE = ROOT / "docs" / "demo-phone.png"
+
+
+def client_of(address: str) -> Client:
+    return Client(address, verbose=False, analytics_enabled=False)
+
+
+def test_fifty_visitors_at_once_lose_nothing(demo: RunningDemo, visitor_of: Callable[..., Visitor]) -> None:
+    together = threading.Barrier(VISITORS, timeout=100)
+
+    def visit(number: int) -> tuple[str, str | None]:
+        client = client_of(demo.space)
+        together.wait()
+        vote = client.predict(f"visitor {number}", "left", "right", 2, api_name="/save_feedback")
+        label = f"visitor {number}" if number % 5 == 0 else None
+        if label:
+            client.predict(handle_file(PICTURE), label, api_name="/save_picture")
+        client.close()
+        return vote, label
+
+    with ThreadPoolExecutor(VISITORS) as pool:
+        done = list(pool.map(visit, range(VISITORS)))
+    page = visitor_of().visit(demo.space)
+    expect(page.locator("#progress-votes")).to_contain_text("No vote is waiting. Last commit:", timeout=90_000)
+    commit_now(page, "pictures")
+    assert sorted(str(row["id"]) for row in demo.rows()) == sorted(vote for vote, _ in done)
+    assert sorted(str(row["label"]) for row in demo.rows("pictures")) == sorted(label for _, label in done if label)
+
+
+def test_gallery_and_standings_come_back_from_the_hub_after_a_restart(
+    tmp_path: Path, visitor_of: Callable[..., Visitor]
+) -> None:
+    label = f"kept {uuid.uuid4().hex[:8]}"
+    with RunningDemo(tmp_path, HUBSPOOL_EVERY="600") as demo:
+        client = client_of(demo.space)
+        client.predict("Καλημέρα", "Kalemera", "Kalimera", 1, api_name="/save_feedback")
+        client.predict(handle_file(PICTURE), label, api_name="/save_picture")
+        client.close()
+    shutil.rmtree(tmp_path / "spool")
+    with RunningDemo(tmp_path, HUBSPOOL_EVERY="600") as demo:
+        page = visitor_of().visit(demo.space)
+        bar = page.locator("#standings [aria-roledescription=bar]")
+        expect(bar).to_have_count(1, timeout=30_000)
+        assert bar.get_attribute("aria-label") == "Script: Greek; Votes: 1; library: text-unidecode"
+        open_tab(page, "Picture and label")
+        expect(page.locator("#gallery")).to_contain_text(label, timeout=30_000)
+        page.close()

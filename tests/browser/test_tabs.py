@@ -1,0 +1,167 @@
+"""Every tab but the arena as a visitor uses it: what they leave is found on the Hub, and the page tells of it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from running import ROOT, RunningDemo
+from tabs import commit_now, open_tab
+from visitor import Visitor
+
+from hubspool import HfApi
+
+PICTURE = ROOT / "docs" / "demo-phone.png"
+OTHER_PICTURE = ROOT / "docs" / "demo.png"
+
+
+def api_of(demo: RunningDemo) -> HfApi:
+    return HfApi(endpoint=demo.settings["HF_ENDPOINT"], token=demo.settings["HF_TOKEN"])
+
+
+def vote(page: Page, sample: str, part_of_results: str, choice: int) -> None:
+    """Votes on a sample, and waits until nothing waits."""
+    page.get_by_role("button", name=sample).click()
+    expect(page.get_by_label("Romanisation 2")).to_have_value(re.compile(part_of_results, re.IGNORECASE))
+    page.get_by_role("button", name=f"Romanisation {choice} is better").click()
+    expect(page.locator("#outcome")).to_contain_text("Thank you")
+    expect(page.locator("#progress-votes")).to_contain_text("No vote is waiting. Last commit:", timeout=60_000)
+
+
+def refused(page: Page, words: str) -> None:
+    """A message that says what is wrong, and that nothing was stored."""
+    expect(page.get_by_test_id("toast-body")).to_contain_text(words)
+    page.get_by_test_id("toast-close").click()
+    expect(page.get_by_test_id("toast-body")).to_have_count(0)
+
+
+def test_a_photo_becomes_a_row_with_an_image_and_stands_in_the_gallery(demo: RunningDemo, visitor: Visitor) -> None:
+    page = visitor.visit(demo.space)
+    open_tab(page, "Picture and label")
+    expect(page.locator("#notice-pictures")).to_contain_text("Your picture is kept.")
+    label = f"photo {uuid.uuid4().hex[:8]}"
+    page.get_by_label("What is it?").fill(label)
+    page.locator("input[type=file]").first.set_input_files(PICTURE)
+    expect(page.get_by_test_id("image").locator("img")).to_be_visible()
+    page.get_by_role("button", name="Save the photo").click()
+    expect(page.locator("#picture-outcome [role=status]")).to_contain_text("Thank you, the picture is stored.")
+    commit_now(page, "pictures")
+    (row,) = [row for row in demo.rows("pictures") if row["label"] == label]
+    assert row["kind"] == "photo"
+    assert "PNG" in str(row["image"])
+    open_tab(page, "Picture and label")
+    expect(page.locator("#gallery")).to_contain_text(label)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_sketch_becomes_a_row(demo: RunningDemo, visitor: Visitor) -> None:
+    page = visitor.visit(demo.space)
+    open_tab(page, "Picture and label")
+    label = f"sketch {uuid.uuid4().hex[:8]}"
+    page.get_by_label("What is it?").fill(label)
+    page.get_by_role("tab", name="Sketch").click()
+    save = page.get_by_role("button", name="Save the sketch")
+    save.click()
+    refused(page, "The sketch is still empty")
+    page.locator("#sketch").get_by_label("Brush").first.click()
+    canvas = page.locator("#sketch canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 40, y - 30)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 20, steps=8)
+    page.mouse.up()
+    expect(page.locator("#sketch").get_by_role("button", name="Undo")).to_be_enabled()
+    save.click()
+    expect(page.locator("#picture-outcome")).to_contain_text("Thank you, the picture is stored.")
+    commit_now(page, "pictures")
+    assert [row["kind"] for row in demo.rows("pictures") if row["label"] == label] == ["sketch"]
+
+
+def test_many_images_become_members_of_an_archive(demo: RunningDemo, visitor: Visitor) -> None:
+    page = visitor.visit(demo.space)
+    open_tab(page, "Bulk images")
+    expect(page.locator("#notice-images")).to_contain_text("Your image is kept.")
+    label = f"pages {uuid.uuid4().hex[:8]}"
+    page.get_by_label("What do they show?").fill(label)
+    page.locator("#images input[type=file]").set_input_files([PICTURE, OTHER_PICTURE])
+    expect(page.locator("#images").get_by_role("row", name="demo-phone.png")).to_be_visible()
+    page.get_by_role("button", name="Save the images").click()
+    expect(page.locator("#images-outcome [role=status]")).to_contain_text("Thank you, 2 images stored.")
+    commit_now(page, "images")
+    rows = [row for row in demo.rows("images") if row["label"] == label]
+    assert len(rows) == 2
+    assert all("demo" in str(row["image"]) for row in rows), "each is a file of the archive"
+
+
+def test_what_is_no_picture_is_refused_with_a_sentence(
+    demo: RunningDemo, visitor_of: Callable[..., Visitor], tmp_path: Path
+) -> None:
+    text = tmp_path / "notes.png"
+    text.write_text("no picture")
+    page = visitor_of().visit(demo.space)
+    open_tab(page, "Bulk images")
+    save = page.get_by_role("button", name="Save the images")
+    save.click()
+    refused(page, "There is no picture yet.")
+    page.locator("#images input[type=file]").set_input_files([PICTURE, text])
+    expect(page.locator("#images").get_by_role("row", name="notes.png")).to_be_visible()
+    save.click()
+    refused(page, "the label is empty")
+    page.get_by_label("What do they show?").fill("both")
+    save.click()
+    refused(page, "notes.png is not a picture that can be read.")
+    expect(page.locator("#progress-images")).not_to_contain_text("waiting on this disk")
+
+
+def test_a_training_shows_its_curve_and_its_event_file_is_mirrored(demo: RunningDemo, visitor: Visitor) -> None:
+    page = visitor.visit(demo.space)
+    open_tab(page, "Training logs")
+    expect(page.locator("#notice-training")).to_contain_text("Your run is kept.")
+    page.get_by_role("button", name="Start training").click()
+    outcome = page.locator("#training-outcome [role=status]")
+    expect(outcome).to_contain_text("has ended. Epoch 15 of 15", timeout=60_000)
+    expect(page.locator("#curve canvas, #curve svg.marks").first).to_be_visible()
+    run = outcome.inner_text().split()[1]
+    commit_now(page, "training")
+    files = api_of(demo).list_repo_files("local/romanisation-arena-training", repo_type="dataset")
+    assert len([path for path in files if path.startswith(f"runs/{run}/events.out.tfevents.")]) == 1
+    page.get_by_role("button", name="Read again").click()
+    row = page.locator("#rows tr").filter(has_text=run)
+    expect(row).to_contain_text("15")
+    assert float(row.locator("td").nth(3).inner_text()) > 0.5, "the accuracy of its last epoch, from the Hub"
+
+
+def test_what_is_on_the_hub_is_what_the_hub_says(demo: RunningDemo, visitor: Visitor) -> None:
+    page = visitor.visit(demo.space)
+    vote(page, "Korean", "segye", 1)
+    open_tab(page, "What is on the Hub")
+    api = api_of(demo)
+    page.get_by_role("button", name="Read again").click()
+    expect(page.locator("#rows")).to_contain_text("안녕하세요 세계")
+    commits = list(api.list_repo_commits("local/romanisation-arena-votes", repo_type="dataset"))
+    row = page.locator("#repos tr").filter(has_text="romanisation-arena-votes")
+    expect(row.locator("td").nth(1)).to_have_text(str(len(commits)))
+    expect(row).to_contain_text(commits[0].title)
+    link = row.get_by_role("link").get_attribute("href")
+    assert link == f"{api.endpoint}/datasets/local/romanisation-arena-votes"
+    expect(page.locator("#timeline canvas, #timeline svg.marks").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("choice", [1, 2])
+def test_the_standings_count_the_votes_on_the_hub(
+    demo: RunningDemo, visitor_of: Callable[..., Visitor], choice: int
+) -> None:
+    page = visitor_of().visit(demo.space)
+    vote(page, "Thai", "cha*w", choice)
+    winner = page.locator("#outcome b").inner_text()
+    known = """library => [...document.querySelectorAll('#standings [aria-roledescription=bar]')]
+        .some(bar => bar.ariaLabel.includes('Thai') && bar.ariaLabel.includes(library))"""
+    page.wait_for_function(known, arg=winner, timeout=30_000)
