@@ -156,7 +156,7 @@ def test_foreign_files_beside_the_segments(place: Place, start: Start) -> None:
     assert verdict.on_hub == 11
 
 
-@pytest.mark.parametrize("calls", [("write", (60, 90, 120)), ("fcntl", (40, 60, 80)), ("sendto", (8, 14, 20))])
+@pytest.mark.parametrize("calls", [("write", (60, 90, 120)), ("fcntl", (40, 60, 80)), ("sendto", (6, 11, 16))])
 def test_three_crashes_in_the_recovery(place: Place, start: Start, calls: tuple[str, tuple[int, ...]]) -> None:
     segment = a_crash(place, start)
     with segment.open("ab") as file:

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from hubspool.errors import XetTransferError
 from hubspool.operations import CommitOperationAdd
@@ -66,14 +67,18 @@ class Uploader:
         """
         total = _Total(options)
 
-        def send(numbered: tuple[int, Sequence[CommitOperationAdd]]) -> None:
+        def send(numbered: tuple[int, _Group]) -> None:
             number, group = numbered
-            total.add(self._send(client, target, group, total.options(number), create_pr=create_pr))
-            sent(group)
+            total.add(self._send(client, target, group.additions, total.options(number), create_pr=create_pr))
+            sent(group.additions)
 
         # Two at a time: while the Hub checks the one the other is read. In turn, 1,000 files of 200 kB took twice
         # as long.
-        for_each(enumerate(_groups(additions)), send, GROUPS_AT_ONCE)
+        groups = enumerate(_groups(additions))
+        first = next(groups, None)
+        if first is not None:
+            # One group alone, which is what a scheduler's push mostly is, is sent by the caller's own thread.
+            for_each(chain([first], groups), send, GROUPS_AT_ONCE if first[1].is_followed else 1)
         return total.report
 
     def _send(
@@ -117,18 +122,26 @@ class Uploader:
                     return None
 
 
-def _groups(additions: Iterable[CommitOperationAdd]) -> Iterator[Sequence[CommitOperationAdd]]:
+@dataclass(frozen=True)
+class _Group:
+    """Additions that are sent together; `is_followed` where there is at least one more."""
+
+    additions: Sequence[CommitOperationAdd]
+    is_followed: bool
+
+
+def _groups(additions: Iterable[CommitOperationAdd]) -> Iterator[_Group]:
     """Yield additions that are sent together: a bounded number of files, and of bytes unless one alone is larger."""
     group: list[CommitOperationAdd] = []
     size = 0
     for addition in additions:
         if group and (len(group) == FILES_PER_UPLOAD or size + addition.size > BYTES_PER_UPLOAD):
-            yield group
+            yield _Group(group, is_followed=True)
             group, size = [], 0
         group.append(addition)
         size += addition.size
     if group:
-        yield group
+        yield _Group(group, is_followed=False)
 
 
 class _Total:
