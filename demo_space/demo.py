@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -103,7 +104,7 @@ class Demo:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.environment = environment
-        self.leaving = threading.Event()
+        self.leaving = False  # not an Event: the handler may run while this very thread holds its lock
         self.children: list[tuple[Child, float]] = []  # with the seconds that each may take to end
 
     def run(self) -> None:
@@ -117,16 +118,16 @@ class Demo:
                 environment, reader = self._on_the_real_hub()
             else:
                 environment, reader = self._on_a_local_hub(hub_port)
-            if self.leaving.is_set():
+            if self.leaving:
                 return
             environment["PORT"] = str(port)
             space = self._start(
                 "The Space", [sys.executable, str(ROOT / "demo_space" / "app.py")], environment, "space"
             )
             self._wait_for(f"http://{HOST}:{port}/", space)
-            if not self.leaving.is_set():
+            if not self.leaving:
                 self._announce(f"http://{HOST}:{port}", environment, reader)
-            while not self.leaving.wait(0.5):
+            while not self._pause(0.5):
                 for child, _ in self.children:
                     child.check()
         except DemoError as error:
@@ -185,7 +186,7 @@ class Demo:
     def _wait_for(self, address: str, space: Child) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for _ in range(int(START_SECONDS / 0.25)):
-            if self.leaving.wait(0.25):
+            if self._pause(0.25):
                 return
             space.check()
             try:
@@ -213,16 +214,21 @@ class Demo:
             flush=True,
         )
 
+    def _pause(self, seconds: float) -> bool:
+        """Between two looks at the children; returns whether a signal asked for the end."""
+        time.sleep(seconds)
+        return self.leaving
+
     def leave(self, _signal: int, _frame: FrameType | None) -> None:
         """Signal handler: the first one ends the demo in order, the next one at once."""
-        if self.leaving.is_set():
+        if self.leaving:
             for child, _ in self.children:
                 child.process.kill()
-        self.leaving.set()
+        self.leaving = True
 
     def _end(self) -> None:
         """The Space first, so that its last votes find the Hub."""
-        if self.leaving.is_set():
+        if self.leaving:
             print("\nEnding: the last votes are sent first. Ctrl-C once more kills at once.", flush=True)
         for child, seconds in reversed(self.children):
             child.end(seconds)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hubspool import CommitScheduler, HfApi
+from hubspool.cli.signals import Bell
 from hubspool_templates import JsonlScheduler, ParquetScheduler
 from hubspool_templates.row_scheduler import RowScheduler
 
@@ -117,6 +118,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def wait_for_signals() -> None:
+    """Do nothing but handle signals, also one that comes before this: right before a sleep it would not be looked at."""
+    bell = Bell()
+    while True:
+        bell.wait()
+
+
 def _die_by_segfault() -> None:
     import ctypes
 
@@ -137,8 +145,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "exec": lambda: os.execv(sys.executable, [sys.executable, "-c", "raise SystemExit(5)"]),
     "abort": os.abort,
     "segfault": _die_by_segfault,
-    # For a signal. In short sleeps: one that comes right before a sleep begins is looked at only when it ends.
-    "wait": lambda: [time.sleep(0.2) for _ in range(3000)],
+    "wait": wait_for_signals,
     "read": sys.stdin.read,
 }
 

@@ -93,7 +93,7 @@ import signal, sys, time
 from pathlib import Path
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
-from producer import Producer
+from producer import Producer, wait_for_signals
 endpoint, folder, records = sys.argv[1:]
 scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
 producer = Producer(scheduler.append, Path(records))
@@ -101,12 +101,12 @@ scheduler.flush(60)
 producer.put_many(5)
 try:
     print("ready", flush=True)
-    time.sleep(600)
+    wait_for_signals()
 except KeyboardInterrupt:
     print("caught", flush=True)
 if sys.stdin.readline().strip() == "wait":
     print("waiting", flush=True)
-    time.sleep(600)
+    wait_for_signals()
 """
 
 

@@ -243,17 +243,18 @@ from pathlib import Path
 from hubspool.ledger import Ledger
 from hubspool.target import Target
 ledger = Ledger(Path(sys.argv[1]))
-written = threading.Event()
+turns, written = threading.Semaphore(0), threading.Event()
 def write():
-    number = 0
-    while number < 100000:
-        ledger.target(Target.of("http://127.0.0.1:1", f"user/rows{number}", "dataset", "main"), "")
-        written.set()
-        number += 1
+    for turn in range(20):
+        turns.acquire()
+        for number in range(200):
+            ledger.target(Target.of("http://127.0.0.1:1", f"user/rows{turn}-{number}", "dataset", "main"), "")
+            written.set()
 threading.Thread(target=write, daemon=True).start()
 for number in range(20):
-    written.wait()
     written.clear()
+    turns.release()
+    written.wait()
     child = os.fork()
     if child == 0:
         ledger.target(Target.of("http://127.0.0.1:1", f"user/child{number}", "dataset", "main"), "")

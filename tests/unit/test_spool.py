@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -335,42 +334,6 @@ def test_a_child_process_does_not_hold_the_lock_open(make: Callable[..., Spool])
         child.communicate(b"\n", timeout=30)
 
 
-FORK = """
-import fcntl, os, sys
-from pathlib import Path
-from hubspool.spool import Spool
-spool = Spool(sys.argv[1])
-spool.write(b"parent\\n")
-(parent,) = Path(sys.argv[1]).glob("*.jsonl")
-end_read, end_write = os.pipe()
-child = os.fork()
-if child == 0:
-    spool.after_fork_in_child()
-    spool.write(b"child\\n")
-    os.write(end_write, b".")
-    os.read(end_read, 0)
-    spool.close()
-    os._exit(0)
-os.read(end_read, 1)
-spool.write(b"parent again\\n")
-os.waitpid(child, 0)
-with parent.open("rb") as file:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        print("unlocked")
-    except BlockingIOError:
-        print("locked")
-for path in sorted(Path(sys.argv[1]).glob("*.jsonl"), key=lambda path: path.read_bytes()):
-    print(path.read_bytes(), path.name.split("-")[2] == spool.writer)
-"""
-
-
-def test_a_forked_child_writes_to_a_segment_of_its_own(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FORK, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.splitlines() == ["locked", r"b'child\n' False", r"b'parent\nparent again\n' True"], done.stderr
-
-
 def test_two_spools_never_share_a_file(make: Callable[..., Spool]) -> None:
     both = [make(roll_bytes=1), make(roll_bytes=1)]
     for number in range(10):
@@ -391,38 +354,6 @@ def test_a_name_that_is_taken_is_never_written_to(make: Callable[..., Spool], mo
     except FileExistsError:
         second.write(b"second\n")
     assert sorted(content(first)) == [b"first\n", b"second\n"]
-
-
-WRITER = """
-import sys, threading
-from hubspool.spool import Spool
-spool = Spool(sys.argv[1])
-row = b"x" * 20_000 + b"\\n"
-def work(number):
-    for _ in range(10_000):
-        spool.write(b"%d " % number + row)
-        if number == 0:
-            sys.stdout.write("."); sys.stdout.flush()
-for number in range(4):
-    threading.Thread(target=work, args=(number,)).start()
-"""
-
-
-def test_a_reader_that_cuts_at_the_last_newline_sees_whole_rows_whenever_the_writer_is_killed(tmp_path: Path) -> None:
-    for rows in (1, 5, 20):
-        folder = tmp_path / str(rows)
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE)
-        try:
-            assert writer.stdout is not None
-            writer.stdout.read(rows)
-        finally:
-            writer.send_signal(signal.SIGKILL)
-            writer.communicate(timeout=30)
-        (path,) = segments(folder)
-        data = path.read_bytes()
-        lines = data[: data.rfind(b"\n") + 1].splitlines()
-        assert sum(line.startswith(b"0 ") for line in lines) >= rows
-        assert {len(line) for line in lines} == {20_002}
 
 
 def test_threads_lose_no_row_and_tear_none(make: Callable[..., Spool]) -> None:

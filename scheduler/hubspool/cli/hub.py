@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+
+from hubspool.cli.signals import Bell
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,16 +50,10 @@ def run(args: argparse.Namespace) -> int:
         users = [User.parse(text) for text in args.user] if args.user else None
     except ValueError as error:
         return _fail(f"--user: {error}")
-    ended = waiting = False
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal ended
-        ended = True
-        if waiting:  # not an Event: setting it in the very thread that waits for it can find its lock taken
-            raise KeyboardInterrupt
-
+    bell = Bell()
+    ended: list[int] = []  # signals
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+        signal.signal(number, lambda number, _: ended.append(number))
     try:
         hub = LocalHub(
             Path(args.root).expanduser(), host=args.host, port=args.port, users=users, fault_routes=args.faults
@@ -71,11 +64,8 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, RuntimeError) as error:
         return _fail(str(error))
     print(hub.endpoint, flush=True)
-    with suppress(KeyboardInterrupt):
-        waiting = True
-        while not ended:
-            time.sleep(60)
-    waiting = False
+    while not ended:
+        bell.wait()
     hub.stop()
     return 0
 

@@ -6,7 +6,6 @@ import argparse
 import glob
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,6 +14,7 @@ from urllib.parse import quote
 
 from hubspool.cli.output import Output, add_output
 from hubspool.cli.parsing import REPO_TYPES, add_selection
+from hubspool.cli.signals import Bell
 from hubspool.errors import HFValidationError
 from hubspool.hf_api import HfApi
 from hubspool.repo_info import RepoUrl
@@ -213,17 +213,14 @@ class _CtrlC:
 
     def __init__(self, farewell: str) -> None:
         self._farewell = farewell
-        self._pressed = self._is_waiting = False
+        self._pressed = False
+        self._bell = Bell()
         signal.signal(signal.SIGINT, self._press)
 
     def wait(self) -> None:
         """Return at the first Ctrl-C."""
-        try:
-            self._is_waiting = True
-            while not self._pressed:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            return
+        while not self._pressed:
+            self._bell.wait()
 
     def _press(self, _signal: int, _frame: FrameType | None) -> None:
         if self._pressed:
@@ -231,5 +228,3 @@ class _CtrlC:
             os.write(2, self._farewell.encode())
             os._exit(130)
         self._pressed = True
-        if self._is_waiting:
-            raise KeyboardInterrupt
