@@ -119,7 +119,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def wait_for_signals() -> None:
-    """Do nothing but handle signals, also one that comes before this: right before a sleep it would not be looked at."""
+    """Do nothing but handle signals, also one that came just before: a sleep would look at it only when it ends."""
     bell = Bell()
     while True:
         bell.wait()
