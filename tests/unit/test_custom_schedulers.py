@@ -1,4 +1,4 @@
-"""Each example of docs/custom_schedulers.md runs against a local Hub, and leaves there what it says."""
+"""Each example of the README about schedulers of your own runs against a local Hub, and leaves there what it says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from hubspool import HfApi
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import read_rows
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "custom_schedulers.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+TEXT = README.split("## Your own scheduler\n")[1].split("\n## ")[0]
 EXAMPLES = [code.replace("your-name/", "local/") for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)]
 
 Run = Callable[[str], None]

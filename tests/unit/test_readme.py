@@ -22,8 +22,8 @@ from hubspool_templates import JsonlScheduler, read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-#: Run by tests/unit/test_custom_schedulers.py and tests/recipes.
-ELSEWHERE = {"custom_schedulers.md", "training_logs.md"}
+#: Run by tests/recipes.
+ELSEWHERE = {"training_logs.md"}
 DOCUMENTS = {"README.md": README} | {
     path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md") if path.name not in ELSEWHERE
 }
@@ -226,7 +226,7 @@ def test_each_document_is_linked_and_run() -> None:
 
 
 def test_the_readme_is_short_and_says_nothing_twice() -> None:
-    assert README.count("\n") < 420
+    assert README.count("\n") < 560
     lines = [line for line in README.splitlines() if line.startswith(("#", "| L")) or len(line) > 60]
     assert sorted({*lines}) == sorted(lines)
 
