@@ -30,8 +30,9 @@ from hubspool.validation import check_path_in_repo
 UploadMode = Literal["lfs", "regular"]
 
 SAMPLE_BYTES = 512
-#: Read at a time; a multiple of 3, so that blocks can be encoded in base64 one by one.
-BLOCK_BYTES = 3 * 64 * 1024
+#: Read at a time; a multiple of 3, so that blocks can be encoded in base64 one by one. hf_xet took a stream in blocks
+#: of a sixth of this a fifth slower.
+BLOCK_BYTES = 3 * 384 * 1024
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,20 @@ def upload(
     return TransferReport(len(additions), sum(a.size for a in additions), sent)
 
 
+def stored(client: HubClient, target: Target, additions: Sequence[CommitOperationAdd]) -> set[str]:
+    """Return the sha256 of those contents that the Hub has, as far as it tells.
+
+    Raises:
+        RequestError: The Hub was asked and did not answer.
+    """
+    by_oid = {addition.sha256: addition for addition in additions}
+    oids, found = list(by_oid), set()
+    for first in range(0, len(oids), OBJECTS_PER_BATCH):
+        entries = _batch(client, target, [by_oid[oid] for oid in oids[first : first + OBJECTS_PER_BATCH]])
+        found |= {entry["oid"] for entry in entries if not entry.get("error") and not entry.get("actions")}
+    return found
+
+
 def _batch(client: HubClient, target: Target, additions: Sequence[CommitOperationAdd]) -> Sequence[Mapping[str, Any]]:
     answer = client.json(
         "POST",

@@ -54,7 +54,7 @@ _QUERY = re.compile(r"\?[^\s\"'()]+")
 
 logger = logging.getLogger(__name__)
 
-_sessions: dict[tuple[int, bool, str], Any] = {}
+_sessions: dict[tuple[int, bool, bool, str], Any] = {}
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,16 @@ class LocalXetError(XetTransferError):
     """hf_xet failed, and neither the network nor the token is to blame."""
 
 
-def _session(*, small_appends: bool) -> Any:
+def _session(*, small_appends: bool, asks: bool) -> Any:
     """Return this process's session: hf_xet's threads do not survive a fork. A parent's is never dropped."""
     import hf_xet
 
     # hf_xet reads this one when a session is made.
-    key = (os.getpid(), small_appends, os.environ.get("HF_XET_HIGH_PERFORMANCE", ""))
+    key = (os.getpid(), small_appends, asks, os.environ.get("HF_XET_HIGH_PERFORMANCE", ""))
     if key not in _sessions:
-        config = hf_xet.XetConfig()
+        # A report of each transfer would be another request and 1.7 kB, a good part of what a small push sends.
+        config = hf_xet.XetConfig().with_config("telemetry.enabled", False)
+        config = config.with_config("deduplication.global_dedup_query_enabled", asks)
         if small_appends:
             config = config.with_config("deduplication.min_n_chunks_per_range", 0.0)
         _sessions[key] = hf_xet.XetSession(config)
@@ -204,6 +206,7 @@ def upload(
     group: Sequence[CommitOperationAdd],
     options: TransferOptions,
     *,
+    asks: bool = True,
     fresh_cache: bool = False,
 ) -> TransferReport:
     """Upload one group of contents to the Hub's CAS.
@@ -216,6 +219,7 @@ def upload(
         url: Where a new token is asked for.
         group: The contents.
         options: How to send.
+        asks: Ask the CAS for the first chunk of each content, and some others, where this machine does not know them.
         fresh_cache: Leave the cache folder alone and use an empty one for this call.
 
     Raises:
@@ -225,7 +229,7 @@ def upload(
     """
     with _cache(fresh=fresh_cache):
         try:
-            upload = _session(small_appends=options.small_appends).new_upload_commit(
+            upload = _session(small_appends=options.small_appends, asks=asks).new_upload_commit(
                 endpoint=token.endpoint,
                 token=token.value,
                 token_expiry_unix_secs=int(token.expires),
