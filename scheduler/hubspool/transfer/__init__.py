@@ -27,9 +27,9 @@ FILES_PER_UPLOAD = 500
 #: hf_xet holds a group's new bytes in memory until it has sent them; two groups of 100 MB took 460 MB.
 BYTES_PER_UPLOAD = 48 * 1024 * 1024
 GROUPS_AT_ONCE = 2
-#: hf_xet asks the CAS about the first chunk of each content, which costs more than to send a small one: 5,000 files of 4 kB
-#: took 2.8 s with these questions and 0.7 s without. More than a few such, of up to four chunks, are asked about together
-#: and as wholes, by the LFS way; of one that only begins like another a machine without Xet's cache sends all.
+#: hf_xet asks the CAS about the first chunk of each content, which costs more than to send a small one: 5,000 files of
+#: 4 kB took 2.8 s with these questions and 0.7 s without. More than a few such, of up to four chunks, are asked about
+#: together and as wholes, by the LFS way; of one that only begins like another a machine without Xet's cache sends all.
 SMALL_BYTES = 256 * 1024
 FEW_FILES = 16
 #: Seconds for which LFS is used after hf_xet failed for reasons of this machine.
