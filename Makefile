@@ -23,6 +23,7 @@ help:
 	@echo "make mutants      breaks one mechanism after the other; a test must notice each"
 	@echo "make recipes      the recipes for training logs that need torch: installs about 6 GB"
 	@echo "make soak         mixed load, faults and restarts for MINUTES=10, and a model of power loss"
+	@echo "make load         8 processes on one local Hub, and whether everything is there afterwards: LOAD_MINUTES=1"
 	@echo "make compat       other versions of huggingface_hub, and the npm client, against the local Hub"
 	@echo "make bench        everything measured, beside huggingface_hub; make bench-quick: 2 minutes"
 	@echo "make numbers      append, lock and exit, measured"
@@ -42,7 +43,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 test: $(VENV)/dev.stamp
 	$(PYTEST) $(or $(ARGS),tests/unit tests/hub tests/contract tests/datasets tests/recipes tests/browser)
 
-test-all: test compat durability kill9 mutants losses-ours
+test-all: test load compat durability kill9 mutants losses-ours
 
 durability: $(VENV)/dev.stamp
 	$(PYTEST) $(ARGS) tests/durability
@@ -87,6 +88,11 @@ bench-quick: $(VENV)/dev.stamp
 	$(BIN)/python tests/benchmarks/training_logs.py --pushes 40 --last 10 scalars
 	$(BIN)/python tests/benchmarks/uploads.py --rounds 1 "1,000 files of 200 kB"
 	$(BIN)/python tests/benchmarks/local_hub.py --mib 128 --repeat 1
+
+.PHONY: load
+LOAD_MINUTES ?= 1
+load: $(VENV)/dev.stamp
+	$(BIN)/python tests/hub/load.py --minutes $(LOAD_MINUTES)
 
 compat: $(VENV)/dev.stamp
 	$(PYTEST) tests/compat

@@ -66,6 +66,14 @@ def test_users_are_those_that_were_named(processes: list[subprocess.Popen[str]],
         assert answer.status_code == status
 
 
+def test_organizations_are_those_that_were_named(processes: list[subprocess.Popen[str]], tmp_path: Path) -> None:
+    named = ["--user", "ada:hf_a", "--user", "bob:hf_b", "--org", "lab:ada", "--org", "club:bob,ada"]
+    _, address = start(processes, "--root", str(tmp_path / "root"), *named)
+    for token, organizations in (("hf_a", ["lab", "club"]), ("hf_b", ["club"])):
+        answer = requests.get(f"{address}/api/whoami-v2", headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT)
+        assert [each["name"] for each in answer.json()["orgs"]] == organizations
+
+
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -87,6 +95,8 @@ def test_a_second_server_on_the_same_folder_is_refused(processes: list[subproces
         (["--user", "nobody"], "--user"),
         (["--user", "a:hf_secret:admin"], "--user"),
         (["--host", "0.0.0.0"], "--user"),
+        (["--user", "a:hf_secret", "--org", "lab:b"], "--org"),
+        (["--org", "lab:local"], "--org"),
         (["--port", "70000"], "--port"),
         (["--host", "not a host", "--user", "a:b"], "--host"),
         (["--host", "203.0.113.1", "--user", "a:b"], "--host"),

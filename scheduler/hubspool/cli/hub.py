@@ -30,6 +30,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "ci:hf_ci:fineGrained=datasets/ada/rows,ada/model; repeatable (default: local:hf_local)",
     )
     parser.add_argument(
+        "--org",
+        action="append",
+        default=[],
+        metavar="NAME:USER[,USER...]",
+        help="an organization and which of the users are in it: its namespace is theirs too; repeatable",
+    )
+    parser.add_argument(
         "--faults",
         action="store_true",
         help="let clients make this Hub fail, for tests: POST /api/local-hub/faults with a write token "
@@ -44,19 +51,23 @@ def run(args: argparse.Namespace) -> int:
         return _fail(f"--port {args.port} is not a port: use 0 to 65535.")
     try:
         from hubspool.local_hub import LocalHub, User
+        from hubspool.local_hub.storage.accounts import with_organizations
     except ImportError as error:
         return _fail(str(error))
+    option = "--user"
     try:
-        users = [User.parse(text) for text in args.user] if args.user else None
+        users = [User.parse(text) for text in args.user or []]
+        option = "--org"
+        users = with_organizations(users, args.org)
     except ValueError as error:
-        return _fail(f"--user: {error}")
+        return _fail(f"{option}: {error}")
     bell = Bell()
     ended: list[int] = []  # signals
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: ended.append(number))
     try:
         hub = LocalHub(
-            Path(args.root).expanduser(), host=args.host, port=args.port, users=users, fault_routes=args.faults
+            Path(args.root).expanduser(), host=args.host, port=args.port, users=users or None, fault_routes=args.faults
         ).start()
     except OSError as error:
         folder = f"--root {args.root} cannot be used: {error.strerror}."

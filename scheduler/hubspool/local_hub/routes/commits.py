@@ -93,9 +93,10 @@ def all_refs(call: Call) -> Response:
 
 
 def _refs(call: Call, repo: Repository, prefix: str) -> list[dict[str, str]]:
+    # By the commit that was listed, not by the name once more: somebody may remove the branch meanwhile.
     return [
-        {"name": name, "ref": prefix + name, "targetCommit": call.commit_of(repo, prefix + name)}
-        for name in repo.git.refs(prefix)
+        {"name": name, "ref": prefix + name, "targetCommit": call.commit_of(repo, commit)}
+        for name, commit in repo.git.refs(prefix).items()
     ]
 
 
@@ -110,7 +111,9 @@ def delete_branch(call: Call) -> Response:
 
 
 def create_tag(call: Call) -> Response:
-    refs.create_tag(call.repo("write"), member(call.json(), "tag", str, ""), call.args["rev"])
+    repo, body = call.repo("write"), call.json()
+    tag, message = member(body, "tag", str, ""), member(body, "message", str, "")
+    refs.create_tag(repo, tag, call.args["rev"], message, call.author)
     return ok()
 
 

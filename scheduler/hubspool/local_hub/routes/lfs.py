@@ -78,7 +78,11 @@ def _upload(call: Call, repo: Repository, oid: str, size: int, transfer: str) ->
     else:
         upload = {"href": call.signed_url(f"/lfs/objects/{oid}", "put", oid)}
     verify = f"{call.endpoint}{call.request.scope['raw_path'].decode().removesuffix('objects/batch')}verify"
-    return {**described, "actions": {"upload": upload, "verify": {"href": verify}}}
+    verified: dict[str, Any] = {"href": verify}
+    given = call.request.headers.get("authorization", "")
+    if given.lower().startswith("basic "):  # git-lfs sends what a remote's address holds to no other address
+        verified["header"] = {"Authorization": given}
+    return {**described, "actions": {"upload": upload, "verify": verified}}
 
 
 def _download(call: Call, oid: str, size: int) -> dict[str, Any]:

@@ -42,10 +42,41 @@ def whoami(call: Call) -> Response:
             "isPro": False,
             "canPay": False,
             "emailVerified": True,
-            "orgs": [],
+            "orgs": [{**_organization(name), "roleInOrg": "write"} for name in user.organizations],
             "auth": {"type": "access_token", "accessToken": token},
         }
     )
+
+
+def _organization(name: str) -> dict[str, object]:
+    return {"type": "org", "id": name, "name": name, "fullname": name, "avatarUrl": "", "isEnterprise": False}
+
+
+def user_overview(call: Call) -> Response:
+    name = call.args["name"]
+    user = next((user for user in call.services.accounts.users if user.name == name), None)
+    if user is None:
+        raise HubError(404, f"There is no user {name!r}")
+    counts = {f"num{kind.capitalize()}s": _count(call, kind, name) for kind in REPO_TYPES}
+    organizations = [_organization(each) for each in user.organizations]
+    described = {"_id": name, "user": name, "fullname": name, "avatarUrl": "", "isPro": False, "type": "user"}
+    return ok({**described, **counts, "orgs": organizations})
+
+
+def organization(call: Call) -> Response:
+    """What is known of an organization, or who is in it."""
+    name = call.args["name"]
+    members = call.services.accounts.members(name)
+    if not members:
+        raise HubError(404, f"There is no organization {name!r}")
+    if call.args["what"] == "members":
+        return ok([{"user": each, "fullname": each, "avatarUrl": "", "isPro": False} for each in members])
+    counts = {f"num{kind.capitalize()}s": _count(call, kind, name) for kind in REPO_TYPES}
+    return ok({**_organization(name), **counts, "numUsers": len(members)})
+
+
+def _count(call: Call, kind: RepoType, namespace: str) -> int:
+    return sum(repo.namespace == namespace for repo in call.services.repositories.visible(call.user, kind))
 
 
 def auth_check(call: Call) -> Response:
@@ -229,6 +260,8 @@ def validate_yaml(call: Call) -> Response:
 
 ROUTES = [
     Route("whoami", "GET", r"/api/whoami-v2", whoami),
+    Route("user-overview", "GET", r"/api/users/(?P<name>[^/]+)/overview", user_overview),
+    Route("organization", "GET", r"/api/organizations/(?P<name>[^/]+)/(?P<what>overview|members)", organization),
     Route("validate-yaml", "POST", r"/api/validate-yaml", validate_yaml),
     Route("repo-create", "POST", r"/api/repos/create", create),
     Route("repo-delete", "DELETE", r"/api/repos/delete", delete),

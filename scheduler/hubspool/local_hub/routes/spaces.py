@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from starlette.responses import Response
 
 from hubspool.local_hub.routes.call import Call, Route, ok
 from hubspool.local_hub.services.errors import HubError, member
-from hubspool.local_hub.services.repositories import Repository
+from hubspool.local_hub.services.repositories import Repository, iso
 
 _SPACE = r"/api/(?P<type>spaces)/(?P<repo>[^/]+/[^/]+)"
 _FILE = "space.json"  # beside the repository's git files
@@ -72,7 +73,18 @@ def operate(call: Call) -> Response:
         return ok(_runtime(_change(call, repo, **changes)))
 
 
+def logs(call: Call) -> Response:
+    """The log of a Space as a stream of events, which ends at once: nothing runs here."""
+    repo = call.repo()
+    event = {
+        "data": f"{repo.id} is kept on a local Hub, which builds and runs no Space.\n",
+        "timestamp": iso(time.time()),
+    }
+    return Response(f"data: {json.dumps(event)}\n\n", media_type="text/event-stream")
+
+
 ROUTES = [
+    Route("space-logs", "GET", rf"{_SPACE}/logs/(?:build|run)", logs),
     Route("space-runtime", "GET", rf"{_SPACE}/runtime", runtime),
     Route("space-variables", "GET POST DELETE", rf"{_SPACE}/(?P<what>variables|secrets)", variables),
     Route("space-operate", "POST", rf"{_SPACE}/(?P<what>hardware|sleeptime|pause|restart)", operate),

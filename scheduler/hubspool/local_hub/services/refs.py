@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dulwich.refs import check_ref_format
 
 from hubspool.local_hub.services.errors import HubError, revision_not_found
@@ -18,16 +20,24 @@ def create_branch(repo: Repository, branch: str, starting_point: str) -> None:
     _create(repo, BRANCHES, branch, repo.revision(starting_point or "main"))
 
 
-def create_tag(repo: Repository, tag: str, rev: str) -> None:
-    """Point a new tag to a revision. The message of an annotated tag is not kept.
+def create_tag(repo: Repository, tag: str, rev: str, message: str, author: str) -> None:
+    """Point a new tag to a revision; with a message it is an annotated one, as git keeps them.
 
     Raises:
         HubError: As `create_branch`.
     """
-    _create(repo, TAGS, tag, repo.revision(rev))
+    _create(
+        repo,
+        TAGS,
+        tag,
+        repo.revision(rev),
+        lambda commit: repo.git.add_tag(tag, commit, author, message) if message else commit,
+    )
 
 
-def _create(repo: Repository, prefix: str, name: str, commit: str) -> None:
+def _create(
+    repo: Repository, prefix: str, name: str, commit: str, wrapped: Callable[[str], str] = lambda commit: commit
+) -> None:
     ref = prefix + name
     kind = "branch" if prefix == BRANCHES else "tag"
     hides_commit = len(name) == 40 and set(name) <= set("0123456789abcdef")
@@ -36,9 +46,9 @@ def _create(repo: Repository, prefix: str, name: str, commit: str) -> None:
     with repo.changing():
         if repo.git.ref(ref) is not None:
             raise HubError(409, f"Reference {ref} already exists")
-        if any(f"{other}/".startswith(f"{name}/") or name.startswith(f"{other}/") for other in repo.git.refs(prefix)):
+        if repo.git.has_ref_within(ref):
             raise HubError(409, f"Reference {ref} cannot exist beside one that contains it")
-        repo.git.set_ref(ref, commit)
+        repo.git.set_ref(ref, wrapped(commit))
 
 
 def delete_branch(repo: Repository, branch: str) -> None:

@@ -298,7 +298,7 @@ def check_owner(user: User | None, namespace: str) -> None:
     """
     if user is None:
         raise login_needed()
-    if user.role != "write" or user.name != namespace:
+    if user.role != "write" or namespace not in user.namespaces:
         raise _no_right(user, namespace)
 
 

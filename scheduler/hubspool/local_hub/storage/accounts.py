@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 Role = Literal["read", "write", "none", "fineGrained"]
@@ -26,19 +26,22 @@ class User:
         role: `write` owns the namespace, `read` sees its private repositories, `none` only what is public;
             `fineGrained` sees and writes the private ones in `repos`, and makes no repository.
         repos: For `fineGrained`: `me/model`, `datasets/me/rows`, `spaces/me/app`, in any namespace.
+        organizations: Namespaces that are the user's too, as a member.
     """
 
     name: str
     token: str = field(repr=False)
     role: Role = "write"
     repos: tuple[str, ...] = ()
+    organizations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name) or self.name in _RESERVED:
-            raise ValueError(
-                f"{self.name!r} is not a user name: use letters, digits, '.', '_' and '-', "
-                f"and none of {', '.join(sorted(_RESERVED))}."
-            )
+        for name in (self.name, *self.organizations):
+            if not NAME.fullmatch(name) or name in _RESERVED:
+                raise ValueError(
+                    f"{name!r} is not a name for a user or an organization: use letters, digits, '.', '_' and '-', "
+                    f"and none of {', '.join(sorted(_RESERVED))}."
+                )
         if not self.token or not self.token.isascii() or not self.token.isprintable() or " " in self.token:
             raise ValueError(f"The token of user {self.name!r} must be printable ASCII without spaces.")
         if self.role not in get_args(Role):
@@ -62,11 +65,16 @@ class User:
         named = tuple(repos.split(",")) if repos else ()
         return cls(parts[0], parts[1], role, named)  # type: ignore[arg-type]  # __post_init__ checks the role
 
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The user's own one, and those of the organizations."""
+        return (self.name, *self.organizations)
+
     def may_read(self, repo: str) -> bool:
         """Whether this token sees a private repository, named as in `repos`."""
         if self.role == "fineGrained":
             return repo in self.repos
-        return self.role != "none" and repo.split("/")[-2] == self.name
+        return self.role != "none" and repo.split("/")[-2] in self.namespaces
 
     def may_write(self, repo: str) -> bool:
         """Whether this token changes a repository, named as in `repos`."""
@@ -76,6 +84,26 @@ class User:
 DEFAULT_USER = User("local", "hf_local")
 
 
+def with_organizations(users: Iterable[User], texts: Iterable[str]) -> list[User]:
+    """Return the users as members of organizations that are written `NAME:USER[,USER…]`.
+
+    Raises:
+        ValueError: With one sentence that says what is wrong.
+    """
+    found = list(users)
+    for text in texts:
+        name, _, members = text.partition(":")
+        wanted = members.split(",") if members else []
+        if not wanted:
+            raise ValueError(f"Organization {name!r} is not written as NAME:USER[,USER...].")
+        if unknown := sorted({*wanted} - {user.name for user in found}):
+            raise ValueError(f"Organization {name!r} has a member {unknown[0]!r}, who is no user of this Hub.")
+        found = [
+            replace(user, organizations=(*user.organizations, name)) if user.name in wanted else user for user in found
+        ]
+    return found
+
+
 class Accounts:
     """The tokens that the Hub knows."""
 
@@ -83,6 +111,13 @@ class Accounts:
         self.users = tuple(users)
         if not self.users:
             raise ValueError("A local Hub needs at least one user, such as 'local:hf_local'.")
+        names = {user.name for user in self.users}
+        if both := sorted(names & {name for user in self.users for name in user.organizations}):
+            raise ValueError(f"{both[0]!r} cannot be a user and an organization.")
+
+    def members(self, organization: str) -> list[str]:
+        """The users in an organization, sorted; none where there is no such organization."""
+        return sorted({user.name for user in self.users if organization in user.organizations})
 
     def by_token(self, token: str) -> User | None:
         """The user of a token; the time that it takes does not depend on how much of it is right."""

@@ -205,6 +205,16 @@ class GitStore:
         made.message = message.encode("utf-8", "replace") + b"\n"
         return self.add(made)
 
+    def add_tag(self, name: str, commit: str, author: str, message: str) -> str:
+        """Store an annotated tag of a commit; no ref points to it yet."""
+        made = Tag()
+        made.name = name.encode()
+        made.object = (Commit, ObjectID(commit.encode()))
+        made.tagger = f"{author} <{author}@users.noreply.localhost>".encode()
+        made.tag_time, made.tag_timezone = int(time.time()), 0
+        made.message = message.encode("utf-8", "replace") + b"\n"
+        return self.add(made)
+
     def history(self, oid: str) -> Iterator[CommitRecord]:
         """The commits from `oid` back to the first, along the first parents."""
         following: str | None = oid
@@ -223,6 +233,23 @@ class GitStore:
             if oid is not None:
                 found[name.decode()] = oid
         return dict(sorted(found.items()))
+
+    def all_refs(self) -> dict[str, str]:
+        """Full names of all refs and what they lead to: commits, or the objects of annotated tags."""
+        found = self._repo.refs.as_dict(Ref(b"refs"))
+        return {f"refs/{name.decode()}": oid.decode() for name, oid in sorted(found.items())}
+
+    def has_ref_within(self, name: str) -> bool:
+        """Whether a ref exists of which `name` would be a folder, or the other way round."""
+        return any(other.startswith(f"{name}/") or name.startswith(f"{other}/") for other in self.all_refs())
+
+    def has(self, oid: str) -> bool:
+        """Whether an object is here."""
+        return ObjectID(oid.encode()) in self._repo.object_store
+
+    def is_commit(self, oid: str) -> bool:
+        """Whether an object that is here is a commit."""
+        return isinstance(self._get(oid), Commit)
 
     def ref(self, name: str) -> str | None:
         """The commit that a full ref name stands for, tags peeled; None when there is no such ref."""

@@ -1,0 +1,32 @@
+"""Runs git away from the user's settings, without ever asking."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+
+class Git(Protocol):
+    """Runs a command and returns what it said; `ok=False` expects it to fail."""
+
+    def __call__(self, *args: str, cwd: Path = ..., ok: bool = True) -> str: ...
+
+
+def git_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
+    (folder / "home").mkdir()
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_TERMINAL_PROMPT", "0")
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@b.c")
+
+    def run(*args: str, cwd: Path = folder, ok: bool = True) -> str:
+        done = subprocess.run(["git", *args], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode == 0) == ok, done.stderr
+        return done.stdout + done.stderr
+
+    return run
