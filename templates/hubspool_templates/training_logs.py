@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubspool import CommitScheduler
+from hubspool import CommitOperationAdd, CommitScheduler
 from hubspool.board import Board
+from hubspool.hub_view import HubView
+from hubspool.lines import Kind, kind_by_name
 from hubspool.patterns import Patterns
 from hubspool.settings import process_rank
 from hubspool.status import CommitPlan, SchedulerStatus, State
+from hubspool.target import Target
 from hubspool.writer_lock import WriterLock
 
 if TYPE_CHECKING:
@@ -18,6 +23,10 @@ if TYPE_CHECKING:
 
 #: What a run writes for people to read.
 LOG_PATTERNS = ("*tfevents*", "*.txt", "*.log", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.yaml", "*.yml")
+#: What grows line by line. A ``.json`` or ``.yaml`` is rewritten as a whole, and small.
+_GROWING = (Kind.TEXT, Kind.TABLE, Kind.JSON_LINES)
+#: Paths that a line of ``.gitattributes`` can hold as they are, but for spaces.
+_PLAIN = re.compile(r"[\w./=+@, -]+", re.ASCII)
 #: Never sent, whatever `allow_patterns` says: a checkpoint caught half-written is worth nothing, and each one is large.
 CHECKPOINTS = (
     *("**/checkpoint-*/*", "**/checkpoints/*", "**/checkpoint/*"),
@@ -30,9 +39,10 @@ class TrainingLogs(CommitScheduler):
 
     Not promised: that a file which is rewritten in place (a ``trainer_state.json``) is seen whole; the next push has it
     whole. An event file is cut at its last whole record and a line file at its last newline, so every commit can be
-    read. Only new bytes travel, but of text under 10 MB, which the Hub keeps in git and takes whole. An event file of
-    more than 1 MiB is sent when it has grown by a sixteenth, or after 30 minutes, or at the end, since each version of
-    it counts against the storage of the repo's owner.
+    read. Only new bytes travel: text logs and tables that are new on the Hub are kept there as large files from their
+    first line (one that stands there as an ordinary file stays one, and is sent whole up to 10 MB). An event file of
+    more than 1 MiB is sent when it has grown by a sixteenth, or after 30 minutes, or at the end, since each version
+    of it counts against the storage of the repo's owner.
 
     In a distributed run only the process of rank 0 (``RANK``, else ``SLURM_PROCID``) sends: in any other,
     `is_sending` is False, `trigger`, `flush`, `stop` and `status` do nothing, and no file is made nor request.
@@ -112,6 +122,28 @@ class TrainingLogs(CommitScheduler):
         board = Board(None, None)
         board.enter(State.STOPPED)
         return board.status(pending_rows=None, seconds_left=None, repo_url=None)
+
+    def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:
+        """Add a rule for each text log that is new on the Hub: of a large file only new bytes travel.
+
+        A rule for one that is there already as an ordinary file would leave every git clone with a change that nobody
+        made. The Hub writes the same line for each large file that no rule covers.
+        """
+        begun = [
+            path
+            for path, (source, start, _) in zip(plan.paths, plan.new, strict=True)
+            if start == 0 and kind_by_name(source) in _GROWING and _PLAIN.fullmatch(path)
+        ]
+        if not begun:
+            return ()
+        target = self._connection.target
+        at = Target.of(target.endpoint, target.repo_id, target.repo_type, plan.parent or target.revision)
+        text = HubView(self.api, at).text(".gitattributes") or ""
+        rules = [f"{path.replace(' ', '[[:space:]]')} filter=lfs diff=lfs merge=lfs -text" for path in begun]
+        missing = [rule for rule in rules if rule not in text.splitlines()]
+        if not missing:
+            return ()
+        return (CommitOperationAdd(".gitattributes", "\n".join([*text.splitlines(), *missing, ""]).encode()),)
 
     def recipe(self) -> dict[str, Any]:
         """Return the options that make this scheduler again, as JSON values."""

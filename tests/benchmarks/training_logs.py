@@ -1,8 +1,9 @@
 """Bytes that a push of 2 kB sends when they are appended to a file grown to 30 MB by 300 pushes, by `TrainingLogs`.
 
-A text file is sent whole until the Hub keeps it as a large file (from 10 MB); an event file is one from the beginning.
+Each push sends the last, unfinished chunk of the file again, of up to 128 KiB (hf_xet's largest), and a shard that
+names all chunks of the file; the last column tells how much of the worst push these are.
 
-Run by hand: ``python tests/benchmarks/training_logs.py [--pushes 300 --size 100000 --last 100]``. Prints a table, and
+Run by hand: ``python tests/benchmarks/training_logs.py [--pushes 300 --size 100000 --last 300]``. Prints a table, and
 asserts nothing. What is sent is every byte that reaches the Hub's socket, requests and headers.
 """
 
@@ -13,6 +14,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,8 +76,8 @@ def appends_lines(folder: Path) -> Callable[[int], None]:
 
 def measure(
     kind: Callable[[Path], Callable[[int], None]], pushes: int, size: int, last: int, directory: Path
-) -> tuple[list[int], list[int], float]:
-    """Return the bytes sent by each push that grew the file, by each of the `last` ones of 2 kB, and seconds a push."""
+) -> tuple[list[int], list[Counter[str]], float]:
+    """Return the bytes of each push that grew the file, of the `last` ones of 2 kB by route, and seconds a push."""
     with LocalHub(root=directory / "hub") as hub:
         api = HfApi(endpoint=hub.endpoint, token=hub.token)
         logs = TrainingLogs("local/bench", directory / "run", every=600, hf_api=api)
@@ -84,15 +86,22 @@ def measure(
 
         def push(count: int) -> int:
             append(count)
+            hub.requests.clear()
             Counted.bytes = 0
             commit = logs.flush(SECONDS)  # a flush: a trigger would let a large event file gather more first
             assert commit is not None
             return Counted.bytes
 
+        def by_route(count: int) -> Counter[str]:
+            sent = Counter({"": push(count)})
+            for record in hub.requests:
+                sent[record.route] += record.bytes_in
+            return sent
+
         began = time.perf_counter()
         grown = [push(size) for _ in range(pushes)]
         seconds = (time.perf_counter() - began) / pushes
-        small = [push(2000) for _ in range(last)]
+        small = [by_route(2000) for _ in range(last)]
         logs.stop()
     return grown, small, seconds
 
@@ -102,22 +111,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pushes", type=int, default=300)
     parser.add_argument("--size", type=int, default=100_000)
-    parser.add_argument("--last", type=int, default=100)
+    parser.add_argument("--last", type=int, default=300)
     parser.add_argument("kinds", nargs="*", default=["scalars", "random", "text"])
     options = parser.parse_args()
     Counted.install()
     print(f"{machine()}\n")
-    print("| file | grown by | sent per byte | then 2 kB: mean | worst | at most | seconds a push |")
-    print("|---|---|---|---|---|---|---|")
+    print("| file | grown by | sent per byte | then 2 kB: mean | worst | at most | seconds a push | of the worst |")
+    print("|---|---|---|---|---|---|---|---|")
     kinds = {"scalars": appends_scalars, "random": appends_records, "text": appends_lines}
     for name in options.kinds:
         kind = kinds[name]
         with tempfile.TemporaryDirectory(prefix="hubspool-bench-", ignore_cleanup_errors=True) as directory:
             grown, small, seconds = measure(kind, options.pushes, options.size, options.last, Path(directory))
+        sizes, worst = [each[""] for each in small], max(small, key=lambda each: each[""])
         ratio = sum(grown) / (options.pushes * options.size)
         print(
             f"| {name} | {options.pushes} x {options.size / 1000:g} kB | {ratio:.2f} |"
-            f" {statistics.mean(small) / 1000:.0f} kB | {max(small) / 1000:.0f} kB | 80 and 150 kB | {seconds:.2f} |"
+            f" {statistics.mean(sizes) / 1000:.0f} kB | {worst[''] / 1000:.0f} kB | 80 and 150 kB | {seconds:.2f} |"
+            f" chunk {worst['xet-xorb'] / 1000:.0f} kB, shard {worst['xet-shard'] / 1000:.0f} kB |"
         )
 
 

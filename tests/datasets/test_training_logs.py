@@ -178,6 +178,38 @@ def test_an_event_file_that_another_tool_sent_inside_a_record_goes_on(
     assert fetch(path) == whole
 
 
+def test_of_a_text_log_only_new_lines_travel(make: Make, fetch: Fetch, local_hub: LocalHub, hub_api: HfApi) -> None:
+    logs = make(path_in_repo="runs/my first")
+    path, settings = logs.folder_path / "train.log", logs.folder_path / "config.yaml"
+    path.write_text("".join(f"{os.urandom(50).hex()}\n" for _ in range(5_000)))
+    settings.write_text("rate: 0.1\n")
+    logs.flush(SECONDS)
+    local_hub.requests.clear()
+    with path.open("a") as file:
+        file.write("the last line\n")
+    logs.flush(SECONDS)
+    assert local_hub.requests.wait_idle()
+    assert sum(record.bytes_in for record in local_hub.requests) < 200_000
+    assert fetch("runs/my first/train.log") == path.read_bytes()
+    log, config = (
+        info for info in hub_api.get_paths_info(REPO, [f"runs/my first/{n}" for n in ("train.log", "config.yaml")])
+    )
+    assert (log.lfs is not None, config.lfs) == (True, None)
+    assert fetch(".gitattributes").decode().count("runs/my[[:space:]]first/train.log") == 1
+    assert "config.yaml" not in fetch(".gitattributes").decode()
+
+
+def test_a_log_that_is_an_ordinary_file_on_the_hub_stays_one(make: Make, fetch: Fetch, hub_api: HfApi) -> None:
+    hub_api.create_repo(REPO)
+    hub_api.upload_file(path_or_fileobj=b"first\n", path_in_repo="runs/first/train.log", repo_id=REPO)
+    before = fetch(".gitattributes")
+    logs = make()
+    (logs.folder_path / "train.log").write_text("first\nsecond\n")
+    logs.flush(SECONDS)
+    assert fetch("runs/first/train.log") == b"first\nsecond\n"
+    assert fetch(".gitattributes") == before
+
+
 def test_checkpoints_are_never_sent_and_logs_are(make: Make, hub_api: HfApi) -> None:
     logs = make(allow_patterns="*", ignore_patterns="secret*")
     names = ["a.log", "b.csv", "c.jsonl", "d.yaml", "sub/e.txt", "f.json", "secret.txt"]
