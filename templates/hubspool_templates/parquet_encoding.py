@@ -149,7 +149,7 @@ def _fast_table(data: bytes, schema: Schema) -> pa.Table | None:
         return None
     try:
         table = json.read_json(
-            io.BytesIO(data),
+            pa.BufferReader(data),
             read_options=json.ReadOptions(block_size=8 * _BLOCK),
             parse_options=json.ParseOptions(explicit_schema=_arrow_schema(schema), unexpected_field_behavior="error"),
         )
