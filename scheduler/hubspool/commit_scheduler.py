@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubspool.board import Board
-from hubspool.budget import Budget
+from hubspool.budget import BOUNDLESS, Budget
 from hubspool.connection import Connection
 from hubspool.disk import disk_of
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
@@ -93,8 +93,8 @@ class CommitScheduler(Lifecycle):
 
     #: Whether segments of ours stay in the folder after all of them is on the Hub.
     keep_local = True
-    #: What the repo's writers share; for a Hub that takes another number of commits.
-    budget = Budget()
+    #: What the repo's writers share. None: what the Hub is known to take, and no bound on one of this machine.
+    budget: Budget | None = None
     #: How rows of the spool are stored in another form; None stores them as they are.
     encoding: Encoding | None = None
 
@@ -253,8 +253,12 @@ class CommitScheduler(Lifecycle):
         """Return the seconds until the repo's other writers have had their share of the hour's commits."""
         if self._committed_at is None or not writers:
             return 0.0
-        period = self.budget.period(self._period, writers, random.random())  # noqa: S311  jitter
+        period = self._budget.period(self._period, writers, random.random())  # noqa: S311  jitter
         return period - (time.monotonic() - self._committed_at) if period > self._period else 0.0
+
+    @property
+    def _budget(self) -> Budget:
+        return self.budget or (BOUNDLESS if self._connection.is_local else Budget())
 
     def _is_turn(self, writers: int) -> bool:
         """Whether to commit now. Fifty replicas that start together would use up the hour in its first minutes."""
@@ -287,7 +291,7 @@ class CommitScheduler(Lifecycle):
             on_existing=self.on_existing,
             rest_seconds=self._period,
             keep_local=self.keep_local,
-            budget=self.budget,
+            budget=self._budget,
             encoding=self.encoding,
             hooks=Hooks(
                 enter=self._board.enter,

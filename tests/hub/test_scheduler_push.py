@@ -401,3 +401,13 @@ def test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_does_not(
     assert first.status().pending_files == 1
     first.trigger().result(SECONDS)
     assert commits() == 3
+
+
+def test_on_a_hub_of_this_machine_a_lone_writer_keeps_its_own_period(make: Make) -> None:
+    scheduler = make(every=0.1)
+    for text in ("first\n", "second\n"):
+        add(scheduler.folder_path / "a.txt", text)
+        scheduler.flush(SECONDS)
+    due = scheduler.status().next_push_at
+    assert due is not None
+    assert due < datetime.now(timezone.utc) + timedelta(seconds=10)
