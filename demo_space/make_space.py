@@ -1,4 +1,8 @@
-"""`make space`: a folder to push to a Space as it is, with our wheel beside the files of the sample Space."""
+"""`make space`: a folder to push to a Space as it is, with our packages beside the files of the sample Space.
+
+Not with a wheel that requirements.txt names: a Space's builder sees that file alone when it installs from it (``RUN
+--mount=target=requirements.txt,source=requirements.txt pip install …``), and our packages are on no index yet.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
+from importlib.metadata import requires
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -27,14 +34,29 @@ def make(out: Path) -> Path:
     for file in sorted(HERE.iterdir()):
         if file.is_file() and file.name not in NOT_IN_A_SPACE:
             shutil.copy(file, out)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*command, "--wheel-dir", str(out), str(HERE.parent)], check=True)  # noqa: S603 - our own package
-    (wheel,) = out.glob("hubspool-*.whl")
+    _unpack_packages(out)
     requirements = out / "requirements.txt"
     lines = requirements.read_text(encoding="utf-8").splitlines()[1:]  # the first one speaks of this step
-    lines[lines.index("hubspool[parquet]")] = f"./{wheel.name}[parquet]"
+    place = lines.index("hubspool[parquet]")
+    lines[place : place + 1] = [line for each in requires("hubspool") or [] if (line := _for_a_space(each))]
     requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return out
+
+
+def _unpack_packages(out: Path) -> None:
+    """Puts what our wheel installs where `import` finds it: beside app.py."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*command, "--wheel-dir", folder, str(HERE.parent)], check=True)  # noqa: S603 - our own package
+        (wheel,) = Path(folder).glob("hubspool-*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(out, [name for name in archive.namelist() if ".dist-info/" not in name])
+
+
+def _for_a_space(requirement: str) -> str:
+    """A requirement of ours as requirements.txt has it; nothing for one of an extra that a Space does not need."""
+    name, _, condition = requirement.partition(";")
+    return name.strip() if condition.strip() in ("", 'extra == "parquet"', "extra == 'parquet'") else ""
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +32,12 @@ def test_the_folder_installs_into_an_empty_environment_and_keeps_a_vote(tmp_path
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=60)
     python = environment / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    wanted = ["-r", "requirements.txt", f"gradio=={facts['sdk_version']}"]  # the builder adds gradio by itself
-    subprocess.run([*pip, *wanted], cwd=folder, env=clean_environment(), check=True, timeout=240)
+    # A Space's builder sees requirements.txt alone when it installs from it, and adds gradio by itself.
+    builder = tmp_path / "builder"
+    builder.mkdir()
+    shutil.copy(folder / "requirements.txt", builder)
+    wanted = ["-r", "requirements.txt", f"gradio=={facts['sdk_version']}"]
+    subprocess.run([*pip, *wanted], cwd=builder, env=clean_environment(), check=True, timeout=240)
     place = settings(local_hub, tmp_path)
     with space_alone(
         folder, python=python, app=folder / facts["app_file"], SPACE_ID="local/mine", HUBSPOOL_EVERY="600", **place
