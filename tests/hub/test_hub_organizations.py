@@ -81,3 +81,27 @@ def test_the_log_of_a_space_says_that_nothing_runs_here(build: bool, local_hub: 
     assert "builds and runs no Space" in line
     with pytest.raises(RepositoryNotFoundError):
         list(stock_api.fetch_space_logs("local/absent"))
+
+
+def test_dev_mode_is_kept(local_hub: LocalHub, stock_api: HfApi) -> None:
+    stock_api.create_repo("local/app", repo_type="space", space_sdk="gradio")
+    assert [stock_api.get_space_runtime("local/app").dev_mode] == [False]
+    assert stock_api.enable_space_dev_mode("local/app").dev_mode
+    assert not stock_api.disable_space_dev_mode("local/app").dev_mode
+
+
+def test_large_files_are_listed_and_kept(local_hub: LocalHub, stock_api: HfApi, dataset: str) -> None:
+    for path, content in {
+        "a.bin": b"a" * 5000,
+        "same.bin": b"a" * 5000,
+        "sub/b.bin": b"b" * 6000,
+        "c.txt": b"c",
+    }.items():
+        stock_api.upload_file(path_or_fileobj=content, path_in_repo=path, repo_id=dataset, repo_type="dataset")
+    files = list(stock_api.list_lfs_files(dataset, repo_type="dataset"))
+    assert sorted((each.filename, each.size, each.ref) for each in files) == [
+        ("a.bin", 5000, "refs/heads/main"),
+        ("sub/b.bin", 6000, "refs/heads/main"),
+    ]
+    with pytest.raises(HfHubHTTPError, match="keeps large files"):
+        stock_api.permanently_delete_lfs_files(dataset, files, repo_type="dataset")

@@ -9,11 +9,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import PAGES, Body, Call, Route, content_answer, ok
+from hubspool.local_hub.routes.call import API, PAGES, Body, Call, Route, content_answer, ok
 from hubspool.local_hub.routes.xet import token_headers
-from hubspool.local_hub.services.content import SHA256
+from hubspool.local_hub.services.content import SHA256, Pointer
 from hubspool.local_hub.services.errors import HubError, member
-from hubspool.local_hub.services.repositories import Repository, Right
+from hubspool.local_hub.services.repositories import Repository, Right, iso
+from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS, Entry
 
 _MEDIA_TYPE = "application/vnd.git-lfs+json"
 _OID = r"(?P<oid>[0-9a-f]{64})"
@@ -141,7 +142,36 @@ def _answer(content: dict[str, Any]) -> Response:
     return Response(json.dumps(content), media_type=_MEDIA_TYPE)
 
 
+def listing(call: Call) -> Response:
+    """The large files that the newest commits of all refs hold, each content once."""
+    repo = call.repo()
+    found: dict[str, dict[str, object]] = {}
+    for prefix in (BRANCHES, TAGS, PULLS):
+        for name, head in repo.git.refs(prefix).items():
+            commit = repo.git.commit(head)
+            for entry in repo.git.walk(Entry("", commit.root, is_folder=True), recursive=True):
+                pointer = None if entry.is_folder else Pointer.parse(repo.git.blob(entry.oid))
+                if pointer is not None and pointer.sha256 not in found:
+                    found[pointer.sha256] = {
+                        "fileOid": pointer.sha256,
+                        "oid": pointer.sha256,
+                        "filename": entry.path,
+                        "size": pointer.size,
+                        "pushedAt": iso(commit.date),
+                        "ref": prefix + name,
+                    }
+    return ok(list(found.values()))
+
+
+def delete(call: Call) -> Response:
+    """Large content is shared by all repositories of a root, so nothing of it is removed for one."""
+    call.repo("write")
+    raise HubError(400, "This local Hub keeps large files for as long as its folder: remove the repository instead")
+
+
 ROUTES = [
+    Route("lfs-list", "GET", rf"{API}/lfs-files", listing),
+    Route("lfs-delete", "POST", rf"{API}/lfs-files/batch", delete),
     Route("lfs-batch", "POST", rf"{_LFS}/objects/batch", batch),
     Route("lfs-verify", "POST", rf"{_LFS}/verify", verify),
     Route("lfs-put", "PUT", rf"/lfs/objects/{_OID}", put, Body.DISK, MAX_OBJECT),

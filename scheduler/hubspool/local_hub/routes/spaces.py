@@ -32,7 +32,8 @@ def _change(call: Call, repo: Repository, **values: object) -> dict[str, Any]:
 
 def _runtime(kept: dict[str, Any]) -> dict[str, object]:
     hardware = {"current": None, "requested": kept["hardware"]} if kept["hardware"] else None
-    return {"stage": kept["stage"], "hardware": hardware, "storage": None, "gcTimeout": kept["sleep"]}
+    told = {"stage": kept["stage"], "hardware": hardware, "storage": None, "gcTimeout": kept["sleep"]}
+    return {**told, "devMode": kept.get("dev_mode", False)}
 
 
 def runtime(call: Call) -> Response:
@@ -62,7 +63,9 @@ def variables(call: Call) -> Response:
 def operate(call: Call) -> Response:
     repo, body, what = call.repo("write"), call.json(), call.args["what"]
     changes: dict[str, object] = {"stage": "PAUSED" if what == "pause" else "NO_APP_FILE"}
-    if what == "hardware":
+    if what == "dev-mode":
+        changes = {"dev_mode": member(body, "enabled", bool, False)}
+    elif what == "hardware":
         changes = {
             "hardware": member(body, "flavor", str, ""),
             "sleep": member(body, "sleepTimeSeconds", int, 0) or None,
@@ -87,5 +90,5 @@ ROUTES = [
     Route("space-logs", "GET", rf"{_SPACE}/logs/(?:build|run)", logs),
     Route("space-runtime", "GET", rf"{_SPACE}/runtime", runtime),
     Route("space-variables", "GET POST DELETE", rf"{_SPACE}/(?P<what>variables|secrets)", variables),
-    Route("space-operate", "POST", rf"{_SPACE}/(?P<what>hardware|sleeptime|pause|restart)", operate),
+    Route("space-operate", "POST", rf"{_SPACE}/(?P<what>hardware|sleeptime|pause|restart|dev-mode)", operate),
 ]
