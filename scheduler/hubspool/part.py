@@ -15,8 +15,6 @@ class Closed(str, Enum):
     """A commit with it had an unknown outcome: it may land late, so the path must hold those bytes and no others."""
     FOREIGN = "foreign"
     """The Hub's content at its path is not what was committed: somebody changed or removed it."""
-    OWNER_GONE = "owner gone"
-    """Its writer has ended and all of it is on the Hub."""
     ENCODED = "encoded"
     """The rows that follow cannot go on in its file: they have other columns."""
     REWRITTEN = "rewritten"

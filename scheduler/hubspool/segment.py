@@ -18,8 +18,6 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-MAX_PARTS = 10_000
-
 _SEGMENT = re.compile(
     r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<date>\d{8})-(?P<writer>[0-9a-f]{12})-(?P<seq>\d{5})"
     r"(?:\.(?P<form>[a-z0-9]+))?\.jsonl"

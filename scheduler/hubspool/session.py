@@ -40,7 +40,6 @@ T = TypeVar("T")
 
 SAFE = RetryPolicy(Repeat.SAFE)
 UNLESS_APPLIED = RetryPolicy(Repeat.IF_NOT_APPLIED)
-ONCE = RetryPolicy(Repeat.NEVER)
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
