@@ -47,10 +47,13 @@ def segments(scheduler: JsonlScheduler) -> list[str]:
 
 
 def test_every_row_arrives_once_from_eight_threads_with_pushes_running(make: Make, hub_api: HfApi) -> None:
-    scheduler = make(push_after_rows=40)
+    committed = threading.Event()
+    scheduler = make(push_after_rows=40, on_commit=lambda _: committed.set())
 
     def work(start: int) -> None:
         for n in range(start, start + 100, 2):
+            if n == start + 50:
+                assert committed.wait(SECONDS)  # the other half comes while and after pushes run
             scheduler.append({"n": n})
             scheduler.extend([{"n": n + 1}])
 
