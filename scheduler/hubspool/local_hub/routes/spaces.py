@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from starlette.responses import Response
@@ -79,10 +78,9 @@ def operate(call: Call) -> Response:
 def logs(call: Call) -> Response:
     """The log of a Space as a stream of events, which ends at once: nothing runs here."""
     repo = call.repo()
-    event = {
-        "data": f"{repo.id} is kept on a local Hub, which builds and runs no Space.\n",
-        "timestamp": iso(time.time()),
-    }
+    text = f"{repo.id} is kept on a local Hub, which builds and runs no Space.\n"
+    # Of no time in particular: a client leaves out what is later than the answer's Date, and that may be old by seconds.
+    event = {"data": text, "timestamp": iso(0)}
     return Response(f"data: {json.dumps(event)}\n\n", media_type="text/event-stream")
 
 
