@@ -79,7 +79,7 @@ def logs(call: Call) -> Response:
     """The log of a Space as a stream of events, which ends at once: nothing runs here."""
     repo = call.repo()
     text = f"{repo.id} is kept on a local Hub, which builds and runs no Space.\n"
-    # Of no time in particular: a client leaves out what is later than the answer's Date, and that may be old by seconds.
+    # Of no time: a client leaves out what is later than the Date of the answer, and that may be old by seconds.
     event = {"data": text, "timestamp": iso(0)}
     return Response(f"data: {json.dumps(event)}\n\n", media_type="text/event-stream")
 
