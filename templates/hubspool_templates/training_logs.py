@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LOG_PATTERNS = ("*tfevents*", "*.txt", "*.log", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.yaml", "*.yml")
 #: What grows line by line. A ``.json`` or ``.yaml`` is rewritten as a whole, and small.
 _GROWING = (Kind.TEXT, Kind.TABLE, Kind.JSON_LINES)
-#: Paths that a line of ``.gitattributes`` can hold as they are, but for spaces.
-_PLAIN = re.compile(r"[\w./=+@, -]+", re.ASCII)
+#: Paths that a line of ``.gitattributes`` can hold as they are, but for spaces; others stay ordinary files.
+_PLAIN = re.compile(r"[\w./=+@,() -]+")
 #: Never sent, whatever `allow_patterns` says: a checkpoint caught half-written is worth nothing, and each one is large.
 CHECKPOINTS = (
     *("**/checkpoint-*/*", "**/checkpoints/*", "**/checkpoint/*"),
@@ -139,7 +139,7 @@ class TrainingLogs(CommitScheduler):
         target = self._connection.target
         at = Target.of(target.endpoint, target.repo_id, target.repo_type, plan.parent or target.revision)
         text = HubView(self.api, at).text(".gitattributes") or ""
-        rules = [f"{path.replace(' ', '[[:space:]]')} filter=lfs diff=lfs merge=lfs -text" for path in begun]
+        rules = [f"{_pattern(path)} filter=lfs diff=lfs merge=lfs -text" for path in begun]
         missing = [rule for rule in rules if rule not in text.splitlines()]
         if not missing:
             return ()
@@ -153,6 +153,11 @@ class TrainingLogs(CommitScheduler):
     def _start(self) -> None:
         if self.is_sending:
             super()._start()
+
+
+def _pattern(path: str) -> str:
+    """Return what matches this path alone; without a slash git would take it for a name in any folder."""
+    return (path if "/" in path else f"/{path}").replace(" ", "[[:space:]]")
 
 
 def _nothing() -> Future[CommitInfo | None]:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
-from running import RunningDemo
+from gradio_client import Client, handle_file
+from playwright.sync_api import Page, expect
+from running import ROOT, RunningDemo
 from tabs import open_tab
 from visitor import Visitor
 
@@ -44,16 +45,31 @@ def serious(page: Page) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module")
+def used(demo: RunningDemo) -> RunningDemo:
+    """Where somebody was before: a gallery or a plot with something in it has parts that an empty one has not."""
+    client = Client(demo.space, verbose=False, analytics_enabled=False)
+    client.predict("Καλημέρα", "Kalemera", "Kalimera", 1, api_name="/save_feedback")
+    client.predict(handle_file(ROOT / "docs" / "demo-phone.png"), "a page", api_name="/save_picture")
+    client.predict(2, api_name="/start_training")
+    client.close()
+    return demo
+
+
+@pytest.mark.parametrize("size", [(1200, 900), (390, 844)], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_tab_has_a_serious_fault(
-    demo: RunningDemo, visitor_of: Callable[..., Visitor], axe: str, scheme: str
+    used: RunningDemo, visitor_of: Callable[..., Visitor], axe: str, scheme: str, size: tuple[int, int]
 ) -> None:
-    page = visitor_of(1200, 900, scheme).visit(demo.space)
+    page = visitor_of(*size, scheme).visit(used.space)
     page.evaluate(axe)
     faults = {}
     for title in TABS:
         open_tab(page, title)
+        if title == "Romanisation arena":
+            expect(page.locator("#standings [aria-roledescription=bar]")).to_have_count(1, timeout=60_000)
         if title == "Picture and label":
+            expect(page.locator("#gallery")).to_contain_text("a page", timeout=60_000)
             faults["Photo"] = serious(page)
             page.get_by_role("tab", name="Sketch").click()
             page.locator("#sketch canvas").first.wait_for()

@@ -199,6 +199,28 @@ def test_of_a_text_log_only_new_lines_travel(make: Make, fetch: Fetch, local_hub
     assert "config.yaml" not in fetch(".gitattributes").decode()
 
 
+def test_the_rule_of_a_log_at_the_root_is_for_no_other_file(
+    make: Make, fetch: Fetch, hub_api: HfApi, local_hub: LocalHub, tmp_path: Path
+) -> None:
+    hub_api.create_repo(REPO)
+    hub_api.upload_file(path_or_fileobj=b"old\n", path_in_repo="old/train (1) ö.log", repo_id=REPO)
+    logs = make(path_in_repo="")
+    (logs.folder_path / "train (1) ö.log").write_text("new\n")
+    logs.flush(SECONDS)
+    subprocess.run(
+        ["git", "clone", "--quiet", f"{local_hub.endpoint}/{REPO}".replace("://", f"://x:{local_hub.token}@"), "clone"],
+        cwd=tmp_path,
+        env={**os.environ, "GIT_LFS_SKIP_SMUDGE": "1", "GIT_TERMINAL_PROMPT": "0"},
+        check=True,
+        timeout=SECONDS,
+    )
+    command = ["git", "-c", "core.quotePath=false", "check-attr", "filter", "train (1) ö.log", "old/train (1) ö.log"]
+    told = subprocess.run(command, cwd=tmp_path / "clone", capture_output=True, text=True, check=True, timeout=SECONDS)
+    assert [line.rpartition(" ")[2] for line in told.stdout.splitlines()] == ["lfs", "unspecified"]
+    new, old = sorted(hub_api.get_paths_info(REPO, ["train (1) ö.log", "old/train (1) ö.log"]), key=lambda i: i.size)
+    assert {each.path for each in (new, old) if each.lfs is not None} == {"train (1) ö.log"}
+
+
 def test_a_log_that_is_an_ordinary_file_on_the_hub_stays_one(make: Make, fetch: Fetch, hub_api: HfApi) -> None:
     hub_api.create_repo(REPO)
     hub_api.upload_file(path_or_fileobj=b"first\n", path_in_repo="runs/first/train.log", repo_id=REPO)
