@@ -17,6 +17,7 @@ from hubspool.disk import sync_folder
 from hubspool.errors import HubspoolError, LocalFileError
 from hubspool.file_range import FileRange
 from hubspool.hub_files import HubFile, HubReader
+from hubspool.lines import damaged_lines
 from hubspool.part import Part
 from hubspool.segment import SegmentName
 
@@ -72,6 +73,14 @@ class Encoding(ABC):
             read: position, length → bytes; each call is a request.
         """
 
+    def damaged(self, lines: FileRange) -> tuple[tuple[int, int], ...]:
+        """Return the ranges of those lines that cannot be encoded, for they are no JSON object; they are left out.
+
+        Asked before `encode`, for all new lines of a segment. An encoding whose own reader finds out may keep what it
+        has read.
+        """
+        return damaged_lines(lines.path, lines.start, lines.end)
+
     def reuse(self, path: Path) -> None:  # noqa: B027  not every encoding has to know
         """Take note of a file that was made before, perhaps by another process, and is sent now."""
 
@@ -115,6 +124,10 @@ class Contents:
     def can_grow(self, path: Path, part: Part, end: int, digest: Digest) -> bool:  # noqa: ARG002  for the subclass
         """Whether the content of an open part can go on to `end`."""
         return True
+
+    def damaged(self, path: Path, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """Return the ranges of the lines in [start, `end`) of a segment that are damaged, and not sent."""
+        return damaged_lines(path, start, end)
 
     def reach(self, path: Path, part: Part, end: int, file: HubFile, hub: HubReader) -> int | None:  # noqa: ARG002
         """Return up to where `file`, which stands at the part's path, holds the local one; None where it is not ours.
@@ -188,6 +201,9 @@ class EncodedContents(Contents):
 
     def can_grow(self, path: Path, part: Part, end: int, digest: Digest) -> bool:
         return self._seal(path, part, end, digest, self._grown(part)) is not None
+
+    def damaged(self, path: Path, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        return self.encoding.damaged(FileRange(path, start, end))
 
     def reach(self, path: Path, part: Part, end: int, file: HubFile, hub: HubReader) -> int | None:
         if not self._is_encoded(part.source):

@@ -164,7 +164,7 @@ class Surveyor:
         parts = self._without_rewritten(survey, path, parts, now)
         start = plan.position_of(parts)
         end = lines.cut(path, Kind.TEXT, start, stat.size)
-        damaged = lines.damaged_lines(path, start, end)
+        damaged = self.contents.damaged(path, start, end)
         if damaged:
             where = ", ".join(str(begin) for begin, _ in damaged[:5])
             survey.set_aside[f"{source}#damaged"] = (

@@ -11,7 +11,8 @@ from hubspool.card import Card
 from hubspool.errors import HFValidationError
 from hubspool.hub_view import HubView
 from hubspool_templates.media import MediaEncoder
-from hubspool_templates.parquet_encoding import INFERRED, ParquetEncoding, misfits
+from hubspool_templates.parquet_encoding import ParquetEncoding
+from hubspool_templates.parquet_tables import INFERRED, misfits
 from hubspool_templates.parquet_types import arrow_type, is_storable, schema_of
 from hubspool_templates.row_scheduler import Row, RowScheduler
 from hubspool_templates.schema import Schema
@@ -25,8 +26,8 @@ class ParquetScheduler(RowScheduler):
     the final flush ended (a Space restart); any order of rows across writers; that an image object keeps the bytes of
     the file that it was opened from (its pixels stay; pass its path to keep the file).
 
-    Rows wait on the disk as lines, media in base64, so a push needs memory for one part (32 MiB of lines) or for one
-    row, if that is larger. A file on the Hub grows by row groups, up to 8 commits.
+    Rows wait on the disk as lines, media in base64, so a push needs memory for one segment (64 MiB of lines), or for
+    one row, if that is larger. A file on the Hub grows by row groups, up to 8 commits.
 
     Usage::
 
