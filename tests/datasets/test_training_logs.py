@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -129,6 +130,34 @@ def test_a_run_that_is_killed_half_way_and_continued_is_readable_at_every_commit
     assert (head / killed.name).stat().st_size <= whole
     for name in ("metrics.csv", "train.log"):
         assert (head / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_hundred_thousand_steps_arrive_as_they_were_logged(make: Make, fetch: Fetch, tmp_path: Path) -> None:
+    import pandas as pd
+
+    steps, pushes = 100_000, 5
+    logs = make()
+    with SummaryWriter(str(logs.folder_path)) as writer, (logs.folder_path / "metrics.csv").open("w") as table:
+        table.write("step,loss,note\n")
+        for step in range(steps):
+            writer.add_scalar("loss", 1 / (step + 1), step)
+            table.write(f'{step},{1 / (step + 1)!r},"ψ, {step % 7}"\n')
+            if step % (steps // pushes) == 1000:
+                writer.flush()
+                table.flush()
+                logs.trigger().result(SECONDS)
+    logs.flush(SECONDS)
+    (events,) = logs.folder_path.glob("*tfevents*")
+    data = fetch(f"runs/first/{events.name}")
+    assert data == events.read_bytes()
+    (tmp_path / events.name).write_bytes(data)
+    accumulator = EventAccumulator(str(tmp_path / events.name), {"scalars": 0})
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Scalars("loss")] == [*range(steps)]
+    found = pd.read_csv(io.BytesIO(fetch("runs/first/metrics.csv")), dtype={"loss": str})
+    assert found["step"].tolist() == [*range(steps)]
+    assert found["loss"].tolist() == [repr(1 / (step + 1)) for step in range(steps)]
+    assert found["note"].tolist() == [f"ψ, {step % 7}" for step in range(steps)]
 
 
 @pytest.mark.parametrize("tail", ["none", "a byte", "torn", "a blank", "blanks", "garbage"])
