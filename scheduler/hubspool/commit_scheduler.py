@@ -88,7 +88,8 @@ class CommitScheduler(Lifecycle):
     lock held.
 
     Subclasses may override `push_to_hub`, and use `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
-    `revision` and `lock` in it.
+    `revision`, `target`, `lock` and `is_final_push` in it; those that keep it, `additional_operations`,
+    `chosen_paths`, `encoding` and `recipe`.
     """
 
     #: Whether segments of ours stay in the folder after all of them is on the Hub.
@@ -197,7 +198,7 @@ class CommitScheduler(Lifecycle):
         self._connection.open(patient=False)
 
     def _restore(self) -> None:
-        fetch(self.api, self._connection.target, self.path_in_repo, self.folder_path, self._chosen())
+        fetch(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
 
     def recipe(self) -> dict[str, Any]:
         """Return the options that make this scheduler again (``hubspool flush``), as JSON values; no token."""
@@ -229,7 +230,7 @@ class CommitScheduler(Lifecycle):
         """
         if self._pusher is None:
             self._pusher = self._new_pusher()
-        final = self._urgency is Urgency.FINAL
+        final = self.is_final_push
         patience = _FINAL_PATIENCE if final else _PATIENCE
         try:
             result = self._pusher.push(final=final, lock_timeout=self._attempts.seconds_left(patience))
@@ -240,13 +241,13 @@ class CommitScheduler(Lifecycle):
                 raise PushLockBusyError(self.folder_path)
             logger.info("%s: another process is pushing this folder; it takes our rows along", self.folder_path)
             return None
-        self._last_commit = result.commit or self._last_commit
+        self.last_commit = result.commit or self.last_commit
         if result.commit is not None:
             self._committed_at = time.monotonic()
         if (wait := self._turn_in(result.writers)) > 0:
             self._worker.put_off(wait)
         if result.commit is not None and not result.in_doubt:
-            self._squash.after_commit(self.api, self._connection.target, result.commit.oid)
+            self._squash.after_commit(self.api, self.target, result.commit.oid)
         return result.commit
 
     def _turn_in(self, writers: int) -> float:
@@ -281,11 +282,11 @@ class CommitScheduler(Lifecycle):
     def _new_pusher(self) -> Pusher:
         return Pusher(
             api=self.api,
-            target=self._connection.target,
+            target=self.target,
             path_in_repo=self.path_in_repo,
             folder=self.folder_path,
             ledger=self._connection.ledger,
-            chosen=self._chosen(),
+            chosen=self.chosen_paths(),
             lock=self.lock,
             writer=self._writer_id,
             on_existing=self.on_existing,
@@ -303,8 +304,8 @@ class CommitScheduler(Lifecycle):
             ),
         )
 
-    def _chosen(self) -> Callable[[str], bool]:
-        """Return which paths in the folder are to be sent; a `state_dir` in it never is."""
+    def chosen_paths(self) -> Callable[[str], bool]:
+        """Return what tells whether a path in the folder is to be sent; a `state_dir` in it never is."""
         chosen = path_filter(self.allow_patterns, self.ignore_patterns or [])
         folder, state = self.folder_path.resolve(), self._connection.state_dir.resolve()
         if not state.is_relative_to(folder) or state == folder:
@@ -327,7 +328,8 @@ class CommitScheduler(Lifecycle):
         super().after_fork_in_child()
 
     @property
-    def _repeats(self) -> bool:
+    def retries_push(self) -> bool:
+        """Whether a failed push is repeated within the period: what a repeat of an override does, its author knows."""
         return type(self).push_to_hub is CommitScheduler.push_to_hub
 
 

@@ -25,6 +25,7 @@ from hubspool.writer_lock import WriterLock
 
 if TYPE_CHECKING:
     from hubspool.repo_info import CommitInfo
+    from hubspool.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def _starting(init: Callable[..., None]) -> Callable[..., None]:
         init(self, *args, **kwargs)
         if outermost:
             self._building = False
-            self._start()
+            self.begin()
 
     return built
 
@@ -60,9 +61,10 @@ class Lifecycle:
     _board: Board
     _period: float
     _handle_signals: bool
+    #: The newest commit that this object made; written by the pushing thread.
+    last_commit: CommitInfo | None = None
     _building = False  # by whoever builds the object
     _urgency = Urgency.PERIOD  # of the push that runs; written and read by the pushing thread
-    _last_commit: CommitInfo | None = None  # written by the pushing thread, read by flush
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Not a metaclass: it would hide the signature, and conflict with those of a subclass's other bases.
@@ -78,6 +80,21 @@ class Lifecycle:
     def repo_id(self) -> str:
         """The repo's id; without a namespace only while a name alone was given and the Hub could not be asked."""
         return self._connection.repo_id
+
+    @property
+    def target(self) -> Target:
+        """The repo and branch that is pushed to; for subclasses."""
+        return self._connection.target
+
+    @property
+    def is_final_push(self) -> bool:
+        """Whether the push that runs is that of a flush, of `stop` or of the process's end; for `push_to_hub`."""
+        return self._urgency is Urgency.FINAL
+
+    @property
+    def retries_push(self) -> bool:
+        """Whether a failed push is repeated within the period; for subclasses."""
+        return True
 
     @property
     def last_future(self) -> Future[CommitInfo | None]:
@@ -109,7 +126,7 @@ class Lifecycle:
         """
         self._refuse_under_lock("flush")
         deadline = None if timeout is None else time.monotonic() + timeout
-        before = self._last_commit
+        before = self.last_commit
         while True:
             future = self._worker.trigger(final=True)
             wait_for([future], timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
@@ -123,14 +140,14 @@ class Lifecycle:
                     hint="What is pending stays on the disk and is sent later; status() says what holds it up.",
                 ) from self._board.error
             error = future.exception()
-            if isinstance(error, HubspoolError) and self._repeats and may_pass(error):
+            if isinstance(error, HubspoolError) and self.retries_push and may_pass(error):
                 continue
             if error is not None:
                 raise error
             if self._board.set_aside:
                 raise NotStoredError(self._board.set_aside)
             # Also of the push that was running when we were called: it may have taken everything along.
-            return None if self._last_commit is before else self._last_commit
+            return None if self.last_commit is before else self.last_commit
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread; stopping twice does nothing.
@@ -227,7 +244,8 @@ class Lifecycle:
         self._worker: Worker[CommitInfo | None] = Worker(self._call, self._period, f"hubspool-push-{self.repo_id}")
         self._attempts = Attempts(self._board, self._worker.stopping, self._period)
 
-    def _start(self) -> None:
+    def begin(self) -> None:
+        """Begin to push; called once, when the object is built; for subclasses."""
         for other in shutdown.live():
             if isinstance(other, Lifecycle) and other is not self and other._key() == self._key():
                 # A notebook cell run twice, or a reload: the newer object takes over. No flush: it sends all there is.
@@ -251,12 +269,7 @@ class Lifecycle:
             self._connection.open(patient=True)
             return self.push_to_hub()
 
-        return self._attempts.run(push, name=self.repo_id, repeat=self._repeats)
-
-    @property
-    def _repeats(self) -> bool:
-        """Whether a failed push may be repeated within the period: only ours knows what a repeat does."""
-        return True
+        return self._attempts.run(push, name=self.repo_id, repeat=self.retries_push)
 
     def _refuse_under_lock(self, what: str) -> None:
         if self.lock.is_mine():

@@ -87,7 +87,7 @@ class ParquetScheduler(RowScheduler):
         if self.repo_type != "dataset":
             return Schema()
         try:
-            text = HubView(self.api, self._connection.target).text("README.md")
+            text = HubView(self.api, self.target).text("README.md")
             found = Schema.of_features(Card(text, title="").features("default"))
         except (UnicodeDecodeError, HFValidationError, AttributeError, KeyError, TypeError):
             # somebody broke it; rows do not wait for that

@@ -177,8 +177,8 @@ class RowScheduler(CommitScheduler):
         files = self._learn(plan)
         if not files:
             return ()
-        own = self._last_commit.oid if self._last_commit else None
-        return self._card.operations(self._connection.target, plan, files, self.columns, own)
+        own = self.last_commit.oid if self.last_commit else None
+        return self._card.operations(self.target, plan, files, self.columns, own)
 
     def _learn(self, plan: CommitPlan) -> dict[str, str]:
         """Read the plan's new rows; returns the name of each split among them, and the glob of its files."""

@@ -136,7 +136,7 @@ class TrainingLogs(CommitScheduler):
         ]
         if not begun:
             return ()
-        target = self._connection.target
+        target = self.target
         at = Target.of(target.endpoint, target.repo_id, target.repo_type, plan.parent or target.revision)
         text = HubView(self.api, at).text(".gitattributes") or ""
         rules = [f"{_pattern(path)} filter=lfs diff=lfs merge=lfs -text" for path in begun]
@@ -150,9 +150,10 @@ class TrainingLogs(CommitScheduler):
         options = super().recipe()
         return {**options, "ignore_patterns": [p for p in options["ignore_patterns"] if p not in CHECKPOINTS]}
 
-    def _start(self) -> None:
+    def begin(self) -> None:
+        """Begin to push; nothing, where another rank sends."""
         if self.is_sending:
-            super()._start()
+            super().begin()
 
 
 def _pattern(path: str) -> str:

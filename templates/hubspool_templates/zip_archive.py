@@ -15,7 +15,6 @@ import orjson
 from hubspool.errors import HFValidationError
 from hubspool.patterns import path_filter
 from hubspool.segment import SegmentName
-from hubspool.worker import Urgency
 from hubspool_templates.claims import Claims, DropBox, new_batch
 from hubspool_templates.row_scheduler import Row, RowScheduler
 from hubspool_templates.schema import Schema
@@ -76,7 +75,7 @@ class ZipScheduler(RowScheduler):
         self._encoder = RowEncoder(on_widened=self.spool.close)
         self._claims = Claims(self.folder_path, self.name)
         takes = path_filter(self.allow_patterns, self.ignore_patterns or [])
-        self._drops = DropBox(self.folder_path, takes, self._period)
+        self._drops = DropBox(self.folder_path, takes, self.every * 60)
         self._archive_bytes = 0  # of claims in the current segment; under _order
         # All below is used by the pushing thread only.
         self._looked_for_orphans = False
@@ -136,15 +135,17 @@ class ZipScheduler(RowScheduler):
 
     def push_to_hub(self) -> CommitInfo | None:
         """Claim the dropped files that are complete, then send what is new."""
-        self._claim_dropped(final=self._urgency is Urgency.FINAL)
+        self._claim_dropped(final=self.is_final_push)
         self.spool.close()  # a segment an archive: what waits for a segment is removed with it
         return super().push_to_hub()
 
     @property
-    def _repeats(self) -> bool:
+    def retries_push(self) -> bool:
+        """Whether a failed push is repeated within the period: no claim is lost or taken twice by it."""
         return True
 
-    def _chosen(self) -> Callable[[str], bool]:
+    def chosen_paths(self) -> Callable[[str], bool]:
+        """Return what tells whether a path is to be sent as it is: dropped files go into archives."""
         return lambda path: SegmentName.parse(path) is not None
 
     def _row(self, given: dict[str, Any]) -> dict[str, Any]:
