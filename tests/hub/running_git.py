@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+
+#: What git-lfs is for.
+NOISE = os.urandom(3_000_000)
+needs_git_lfs = pytest.mark.skipif(
+    shutil.which("git-lfs") is None and "CI" not in os.environ, reason="git-lfs is not installed"
+)
 
 
 class Git(Protocol):

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import EntryNotFoundError
-from running_git import Git, git_runner
+from running_git import NOISE, Git, git_runner, needs_git_lfs
 
 from hubspool.local_hub import LocalHub
-
-NOISE = os.urandom(3_000_000)
-needs_git_lfs = pytest.mark.skipif(
-    shutil.which("git-lfs") is None and "CI" not in os.environ, reason="git-lfs is not installed"
-)
 
 
 @pytest.fixture

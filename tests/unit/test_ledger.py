@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,14 +270,15 @@ os._exit(0)
 
 def test_children_forked_in_the_middle_of_transactions_open_the_ledger(tmp_path: Path) -> None:
     """SQLite keeps its locks per process: a child's copy would count the parent's transaction for ever."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, str(tmp_path)]
+    forking = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    try:
+        assert forking.communicate(timeout=100) == ("True\n", "")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(forking.pid, signal.SIGKILL)
 
 
 def test_threads_may_share_a_ledger(ledger: Ledger, tmp_path: Path) -> None:
