@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +29,10 @@ SYNC_SECONDS = 1.0
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 #: A limit that every write exceeds, so that it looks for room first.
 _NO_SEGMENT = -1
+#: Rows that are joined at a time.
+_AT_ONCE = 256
+_NEWLINE = {ord("\n")}
+_last_byte = itemgetter(-1)
 #: Seconds that `close` waits for the disk.
 _PATIENCE = 5.0
 
@@ -114,22 +120,25 @@ class Spool:
         with self._lock:
             self._append(line, 1)
 
-    def write_many(self, lines: Iterable[bytes]) -> None:
-        """Append rows in one write.
+    def write_many(self, lines: Iterable[bytes]) -> int:
+        """Append rows in one write, once all of them are there; returns their bytes.
 
         After the end of the process inside the call any number of the first ones may have been kept; after `SpoolFull`
         its `stored` says how many, since a push may have taken them already.
         """
-        block = list(lines)
-        data = b"".join(block)
-        for line in block:
-            if not line.endswith(b"\n"):
-                raise _not_a_line(line)
-        if data.count(b"\n") != len(block):  # all at once: a look into each line takes five times as long
-            raise _not_a_line(next(line for line in block if line.find(b"\n") != len(line) - 1))
-        if block:
+        data, rows = bytearray(), 0
+        lines = iter(lines)
+        # A few at a time: the second 50 MB of new memory cost as much as making 100,000 rows into lines.
+        while some := list(islice(lines, _AT_ONCE)):
+            block = b"".join(some)
+            if b"" in some or block.count(b"\n") != len(some) or {*map(_last_byte, some)} != _NEWLINE:
+                raise _not_a_line(next(line for line in some if line.find(b"\n") != len(line) - 1 or not line))
+            data += block
+            rows += len(some)
+        if rows:
             with self._lock:
-                self._append(data, len(block))
+                self._append(data, rows)
+        return len(data)
 
     def close(self) -> None:
         """Sync and release the segment; the owner's lock ends with it.
@@ -164,7 +173,7 @@ class Spool:
         self._syncer = None
         self._wake = threading.Event()
 
-    def _append(self, data: bytes, rows: int) -> None:
+    def _append(self, data: bytes | bytearray, rows: int) -> None:
         size = self._size + len(data)
         if size > self._limit:
             self._make_room(len(data))
@@ -213,7 +222,7 @@ class Spool:
         # one row that is larger than a segment has one to itself
         self._limit = min(self.roll_bytes, self.max_bytes - others)
 
-    def _finish(self, fd: int, data: bytes, written: int) -> None:
+    def _finish(self, fd: int, data: bytes | bytearray, written: int) -> None:
         view = memoryview(data)
         while written < len(data):
             count = os.write(fd, view[written:])
@@ -221,7 +230,7 @@ class Spool:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
             written += count
 
-    def _take_back(self, fd: int, data: bytes) -> int:
+    def _take_back(self, fd: int, data: bytes | bytearray) -> int:
         """Cut half a row off our own segment after a write that failed; returns how many whole rows of `data` it holds.
 
         Only the owner may cut, under its lock, and only what follows the last newline: a push may have taken anything

@@ -46,8 +46,8 @@ class JsonlScheduler(RowScheduler):
     def encode_rows(self, rows: Sequence[Row]) -> list[bytes]:
         """Return rows as lines of JSON, all of them with the widest types."""
         widenings = self._encoder.widenings
-        lines = super().encode_rows(rows)
-        return lines if self._encoder.widenings == widenings else super().encode_rows(rows)
+        lines = list(super().encode_rows(rows))
+        return lines if self._encoder.widenings == widenings else list(super().encode_rows(rows))
 
     def learn(self, line: bytes) -> None:
         """Take note of the columns of one line that is about to be committed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ class ParquetScheduler(RowScheduler):
             )
         return line
 
-    def encode_rows(self, rows: Sequence[Row]) -> list[bytes]:
-        return list(map(self._encoder.encode if self._declared is None else self.encode_row, rows))
+    def encode_rows(self, rows: Sequence[Row]) -> Iterable[bytes]:
+        return map(self._encoder.encode if self._declared is None else self.encode_row, rows)
 
     def recipe(self) -> dict[str, Any]:
         """Return the options that make this scheduler again, as JSON values."""

@@ -103,9 +103,9 @@ class RowScheduler(CommitScheduler):
             ValueError: a value cannot be stored; the message names its key.
         """
 
-    def encode_rows(self, rows: Sequence[Row]) -> list[bytes]:
-        """Return rows that are written at once as lines."""
-        return [self.encode_row(row) for row in rows]
+    def encode_rows(self, rows: Sequence[Row]) -> Iterable[bytes]:
+        """Return rows that are written at once as lines; the last one is made before the first one is written."""
+        return map(self.encode_row, rows)
 
     def append(self, row: Row) -> None:
         """Store one row; when this returns it survives the end of the process.
@@ -130,10 +130,9 @@ class RowScheduler(CommitScheduler):
         """
         given = [row if self._redact is None else self._redact(row) for row in rows]
         with self._order:
-            lines = self.encode_rows(given)
-            self.spool.write_many(lines)
+            size = self.spool.write_many(self.encode_rows(given))
         if self._push_after_rows or self._push_after_bytes:
-            self._count(len(lines), sum(map(len, lines)))
+            self._count(len(given), size)
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread; a later `append` still writes to disk, for the next start."""
