@@ -21,13 +21,14 @@ REPO = "local/many"
 FILES = 100_000
 SECONDS = 200
 
-#: Prints the dataset's columns and every row, a photograph as its place in an archive; opens each 500th image.
+#: Prints the dataset's columns and every row, a photograph as its place in an archive. Opens each 5,000th image: for
+#: each one, 50,000 names of its archive are read.
 LOAD = """
 import json, sys, datasets
 loaded = datasets.load_dataset(sys.argv[1])["train"]
 places = loaded.cast_column("image", datasets.Image(decode=False))
 rows = [[row["image"]["path"].split("::")[0], row["number"], row["digit"]] for row in places]
-pixels = {row["number"]: list(row["image"].tobytes()) for row in loaded.select(range(0, len(loaded), 500))}
+pixels = {row["number"]: list(row["image"].tobytes()) for row in loaded.select(range(0, len(loaded), 5000))}
 print(json.dumps([sorted(loaded.column_names), rows, pixels]))
 """
 
@@ -77,7 +78,7 @@ def test_a_hundred_thousand_files_arrive_once_each_with_their_columns(
         at = int(place.rpartition("/")[2].removesuffix(".png"))
         added = at % 2 == 1
         assert (number, digit) == ((at, int(digits.target[at % kind])) if added else (None, None))
-    assert len(pixels) > 50
+    assert len(pixels) > 5
     for number, seen in pixels.items():
         if number != "null":
             assert seen == list(images[int(number) % kind].tobytes())
