@@ -203,7 +203,12 @@ class EncodedContents(Contents):
         return self._seal(path, part, end, digest, self._grown(part)) is not None
 
     def damaged(self, path: Path, start: int, end: int) -> tuple[tuple[int, int], ...]:
-        return self.encoding.damaged(FileRange(path, start, end))
+        try:
+            return self.encoding.damaged(FileRange(path, start, end))
+        except (OSError, HubspoolError):
+            raise
+        except Exception as error:  # as in `_seal`: one segment's lines must not keep the others back
+            raise LocalFileError(f"{path} cannot be read as {self.form}: {error!r}", path=path) from error
 
     def reach(self, path: Path, part: Part, end: int, file: HubFile, hub: HubReader) -> int | None:
         if not self._is_encoded(part.source):

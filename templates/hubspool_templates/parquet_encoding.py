@@ -119,10 +119,11 @@ class ParquetEncoding(Encoding):
         if not 0 < lines.size <= AHEAD_BYTES:
             return None
         data = _read(lines)
+        sample = _sample(data)
         # Media, which no reader of Arrow's knows, go their own way; so does what would be learned from damage.
-        if is_tagged(data[:BLOCK]) or not all(map(is_object, _sample(data))):
+        if is_tagged(data[:BLOCK]) or not all(map(is_object, sample)):
             return None
-        self._learn(_sample(data))
+        self._learn(sample)
         table = fast_table(data, self.schema)
         return None if table is None else ReadAhead(lines, self.schema, table)
 

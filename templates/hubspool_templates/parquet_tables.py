@@ -64,6 +64,7 @@ def misfits(line: bytes, schema: Schema) -> list[str]:
 
 
 def learned(rows: Iterable[dict[str, Any]], schema: Schema) -> Schema:
+    """Return the columns that hold these rows too."""
     seen: set[object] = set()
     for row in rows:
         shape = shape_of(row)
@@ -119,6 +120,7 @@ def _is_plain(kind: FieldType) -> bool:
 
 
 def arrow_schema(schema: Schema) -> pa.Schema:
+    """Return the columns as Arrow has them, with the metadata that `datasets` and we read them from."""
     import pyarrow as pa
 
     metadata = {
@@ -152,6 +154,7 @@ def arrow_table(rows: list[dict[str, Any]], schema: Schema) -> pa.Table:
 
 
 def added(table: pa.Table, schema: Schema) -> list[str]:
+    """Return the columns of a table that are there for values which do not fit."""
     return [name for name in table.column_names if name not in schema.fields]
 
 

@@ -184,6 +184,15 @@ def test_an_error_of_a_library_is_the_files_own_and_leaves_nothing(place: Place,
     assert place.kept() == []
 
 
+def test_an_error_while_lines_are_checked_is_the_files_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(lines: FileRange) -> tuple[tuple[int, int], ...]:
+        raise ValueError("a library did not like it")
+
+    monkeypatch.setattr(place.encoding, "damaged", fail)
+    with pytest.raises(LocalFileError, match=r"cannot be read as shout.*did not like it"):
+        EncodedContents(place.encoding, place.sealed).damaged(place.path, 0, len(LINES))
+
+
 def test_an_outage_keeps_one_file_for_each_part(place: Place, part: Part) -> None:
     part = place.acknowledged(part, 8)
     place.content(part, 16)
