@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
-from hubspool.status import SchedulerStatus
+from hubspool.scheduling.status import SchedulerStatus
 
 VOTE = "The text, both results and your choice become one row of the dataset"
 

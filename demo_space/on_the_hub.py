@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
+from hubspool.client.repo_info import GitCommitInfo
 from hubspool.errors import HubspoolError
-from hubspool.repo_info import GitCommitInfo
 from hubspool_templates import status_panel
 from tab import PAGE_ONLY, Tab, frame
 

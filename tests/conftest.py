@@ -70,7 +70,7 @@ def make(hub_api: HfApi, tmp_path: Path, settles: bool) -> Iterator[Callable[...
 @pytest.fixture
 def read(hub_api: HfApi) -> Callable[[str], bytes]:
     """The content of a file on the Hub."""
-    from hubspool.target import Target
+    from hubspool.client.target import Target
 
     target = Target.of(hub_api.endpoint, REPO, "dataset")
     return lambda path: hub_api._client().request("GET", target.file_url(path)).content

@@ -62,13 +62,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hubspool.background import BackgroundCall
-    from hubspool.commit_scheduler import CommitScheduler
+    from hubspool.client.background import BackgroundCall
+    from hubspool.client.hf_api import HfApi
+    from hubspool.client.operations import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+    from hubspool.client.repo_info import CommitInfo
     from hubspool.errors import FlushTimeout, HubspoolError, SpoolFull
-    from hubspool.hf_api import HfApi
-    from hubspool.operations import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
-    from hubspool.repo_info import CommitInfo
-    from hubspool.status import CommitEvent, CommitPlan, ErrorEvent, SchedulerStatus, State
+    from hubspool.scheduling.commit_scheduler import CommitScheduler
+    from hubspool.scheduling.status import CommitEvent, CommitPlan, ErrorEvent, SchedulerStatus, State
 
     _api = HfApi()
     auth_check = _api.auth_check
@@ -110,12 +110,12 @@ if TYPE_CHECKING:
     whoami = _api.whoami
 
 _HOME = {
-    "CommitScheduler": "commit_scheduler",
-    "CommitInfo": "repo_info",
-    "HfApi": "hf_api",
+    "CommitScheduler": "scheduling.commit_scheduler",
+    "CommitInfo": "client.repo_info",
+    "HfApi": "client.hf_api",
     **dict.fromkeys(("FlushTimeout", "HubspoolError", "SpoolFull"), "errors"),
-    **dict.fromkeys(("CommitOperationAdd", "CommitOperationCopy", "CommitOperationDelete"), "operations"),
-    **dict.fromkeys(("CommitEvent", "CommitPlan", "ErrorEvent", "SchedulerStatus", "State"), "status"),
+    **dict.fromkeys(("CommitOperationAdd", "CommitOperationCopy", "CommitOperationDelete"), "client.operations"),
+    **dict.fromkeys(("CommitEvent", "CommitPlan", "ErrorEvent", "SchedulerStatus", "State"), "scheduling.status"),
 }
 
 
@@ -124,7 +124,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None and name in __all__:
         # Not kept: which client it belongs to depends on HF_ENDPOINT at this moment.
-        return getattr(import_module("hubspool.hf_api").default_api(), name)
+        return getattr(import_module("hubspool.client.hf_api").default_api(), name)
     if home is None:
         raise AttributeError(f"module 'hubspool' has no attribute {name!r}")
     value = getattr(import_module(f"hubspool.{home}"), name)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hubspool_templates.archive.zip_scheduler import ZipScheduler
 from hubspool_templates.jsonl import JsonlScheduler, read_rows
-from hubspool_templates.parquet import ParquetScheduler
-from hubspool_templates.summary_writer import HubSummaryWriter
-from hubspool_templates.training_logs import TrainingLogs
-from hubspool_templates.zip_archive import ZipScheduler
+from hubspool_templates.logs.summary_writer import HubSummaryWriter
+from hubspool_templates.logs.training_logs import TrainingLogs
+from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
 
 if TYPE_CHECKING:
-    from hubspool_templates.chat import ChatLogger
-    from hubspool_templates.flagging import HubFlaggingCallback
-    from hubspool_templates.panel import status_panel
+    from hubspool_templates.ui.chat import ChatLogger
+    from hubspool_templates.ui.flagging import HubFlaggingCallback
+    from hubspool_templates.ui.panel import status_panel
 
 __all__ = [
     "ChatLogger",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 #: Parts of a Gradio page: gradio loads when one of them is first used.
-_GRADIO = {"ChatLogger": "chat", "HubFlaggingCallback": "flagging", "status_panel": "panel"}
+_GRADIO = {"ChatLogger": "ui.chat", "HubFlaggingCallback": "ui.flagging", "status_panel": "ui.panel"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hubspool import CommitOperationAdd, HfApi
-from hubspool.card import Card
+from hubspool.client.repo_info import RepoFile
+from hubspool.client.target import Target
 from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
-from hubspool.hub_view import HubView
-from hubspool.repo_info import RepoFile
-from hubspool.status import CommitPlan
-from hubspool.target import Target
+from hubspool.push.remote import HubView
+from hubspool.scheduling.status import CommitPlan
+from hubspool_templates.card import Card
 from hubspool_templates.schema import JSON_DTYPES, Schema
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from hubspool import HfApi
-from hubspool_templates.row_scheduler import Row, RowScheduler
+from hubspool_templates.rows import Row, RowScheduler
 from hubspool_templates.schema import Learner, Schema
 from hubspool_templates.values import RowEncoder
 

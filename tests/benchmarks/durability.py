@@ -25,11 +25,11 @@ from typing import Any
 import requests
 
 from hubspool import CommitScheduler, HfApi
+from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
-from hubspool.ledger import Ledger
-from hubspool.scan import Stat
-from hubspool.spool import Spool
-from hubspool.target import Target
+from hubspool.push.ledger import Ledger
+from hubspool.push.scan import Stat
+from hubspool.spool.spool import Spool
 from hubspool_templates import JsonlScheduler, read_rows
 
 TOKEN = "hf_local"  # of the local Hub's default user

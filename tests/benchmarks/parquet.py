@@ -28,8 +28,8 @@ from table import machine
 
 from durability import a_hub
 from hubspool import HfApi
+from hubspool.client.repo_info import RepoFile
 from hubspool.local_hub import LocalHub
-from hubspool.repo_info import RepoFile
 from hubspool_templates import ParquetScheduler
 
 PUSHES, SIZE = 60, 1_000_000

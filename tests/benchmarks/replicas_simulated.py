@@ -11,9 +11,9 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from hubspool.budget import Budget
+from hubspool.client.retry import GiveUp, RetryPolicy, decide_retry
 from hubspool.errors import RateLimitedError
-from hubspool.retry import GiveUp, RetryPolicy, decide_retry
+from hubspool.push.budget import Budget
 
 HOUR = 3600.0
 CAP = 128

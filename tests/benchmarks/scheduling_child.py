@@ -85,9 +85,9 @@ def _with_all_pushed(side: str, folder: Path, hub: Any, number: int) -> Any:
         scheduler.last_uploaded.update({path: path.stat().st_mtime for path in _tree(folder, number)})
         return scheduler
     from hubspool import HfApi
-    from hubspool.ledger import Ledger
-    from hubspool.scan import Stat
-    from hubspool.target import Target
+    from hubspool.client.target import Target
+    from hubspool.push.ledger import Ledger
+    from hubspool.push.scan import Stat
 
     files = _tree(folder, number)
     HfApi(endpoint=hub.endpoint, token=TOKEN).create_repo(REPO, repo_type="dataset")

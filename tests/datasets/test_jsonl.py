@@ -14,11 +14,12 @@ import pytest
 import requests
 import yaml
 
-from hubspool import CommitOperationAdd, HfApi, SpoolFull, spool
+from hubspool import CommitOperationAdd, HfApi, SpoolFull
 from hubspool.errors import HubspoolError, NotStoredError
-from hubspool.hub_view import HubView
 from hubspool.local_hub import LocalHub
-from hubspool.segment import PART_RULE, SegmentName
+from hubspool.push.remote import HubView
+from hubspool.spool import spool
+from hubspool.spool.segment_name import PART_RULE, SegmentName
 from hubspool_templates import JsonlScheduler, read_rows
 
 REPO = "local/votes"

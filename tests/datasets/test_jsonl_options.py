@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from hubspool import HfApi, segment_file, spool
+from hubspool import HfApi
+from hubspool.spool import segment_file, spool
 from hubspool_templates import JsonlScheduler, read_rows
-from hubspool_templates.row_scheduler import RowScheduler
+from hubspool_templates.rows import RowScheduler
 
 REPO = "local/votes"
 SECONDS = 60

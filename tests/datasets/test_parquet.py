@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from hubspool import HfApi
 from hubspool.cli import main as run_command
-from hubspool.segment import SegmentName
+from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler, ParquetScheduler, read_rows
 
 REPO = "local/votes"

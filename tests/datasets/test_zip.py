@@ -23,9 +23,9 @@ from hubspool.cli.flush import scheduler_from
 from hubspool.errors import FlushTimeout
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import ZipScheduler
-from hubspool_templates.claims import claims_of
-from hubspool_templates.zip_archive import INLINE_BYTES
-from hubspool_templates.zip_encoding import distinct, member_name
+from hubspool_templates.archive.inbox import claims_of
+from hubspool_templates.archive.zip_encoding import distinct, member_name
+from hubspool_templates.archive.zip_scheduler import INLINE_BYTES
 
 REPO = "local/drawings"
 SECONDS = 60
@@ -230,7 +230,7 @@ def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(
 def test_where_nobody_tells_who_writes_a_file_rests_first(
     zips: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubspool_templates.claims._has_writer", lambda path: None)
+    monkeypatch.setattr("hubspool_templates.archive.inbox._has_writer", lambda path: None)
     scheduler = zips()
     (scheduler.folder_path / "a.png").write_bytes(b"half")
     for _ in range(2):

@@ -9,10 +9,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from hubspool.encoding import Span
-from hubspool.file_range import FileRange
-from hubspool_templates.claims import claims_of
-from hubspool_templates.zip_encoding import ZipEncoding
+from hubspool.client.file_range import FileRange
+from hubspool.push.encodings import Span
+from hubspool_templates.archive.inbox import claims_of
+from hubspool_templates.archive.zip_encoding import ZipEncoding
 
 
 def lines(tmp_path: Path, rows: list[dict[str, Any]]) -> tuple[Span, FileRange]:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from hubspool import HfApi
-from hubspool.spool import Spool
+from hubspool.spool.spool import Spool
 from hubspool_templates import ZipScheduler
-from hubspool_templates.claims import Claims
-from hubspool_templates.zip_encoding import ZipEncoding
+from hubspool_templates.archive.inbox import Claims
+from hubspool_templates.archive.zip_encoding import ZipEncoding
 
 #: Where the call is found, its name, how many go well, and whether the last one is done.
 POINTS: dict[str, tuple[Any, str, int, bool]] = {

@@ -18,7 +18,7 @@ from producer import Producer
 
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
-from hubspool_templates.row_scheduler import RowScheduler
+from hubspool_templates.rows import RowScheduler
 
 
 @pytest.fixture

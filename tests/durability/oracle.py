@@ -14,13 +14,13 @@ import orjson
 from producer import Producer, is_intact
 
 from hubspool import HfApi
+from hubspool.client.repo_info import RepoFile
+from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
-from hubspool.repo_info import RepoFile
-from hubspool.segment import SegmentName
-from hubspool.target import Target
+from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
-from hubspool_templates.row_scheduler import RowScheduler
+from hubspool_templates.rows import RowScheduler
 
 REPO = "local/rows"
 SECONDS = 90

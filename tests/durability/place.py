@@ -13,7 +13,7 @@ from producer import Producer
 
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
-from hubspool_templates.row_scheduler import RowScheduler
+from hubspool_templates.rows import RowScheduler
 
 
 @dataclass

@@ -29,10 +29,10 @@ import orjson
 from oracle import judge
 from producer import is_intact, make_row
 
-from hubspool import segment_file
 from hubspool.local_hub import LocalHub
-from hubspool.segment import SegmentName
-from hubspool.spool import Durability, Spool
+from hubspool.spool import segment_file
+from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.spool import Durability, Spool
 
 PAGE = 4096
 

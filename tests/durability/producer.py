@@ -21,7 +21,7 @@ from typing import Any
 from hubspool import CommitScheduler, HfApi
 from hubspool.cli.signals import Bell
 from hubspool_templates import JsonlScheduler, ParquetScheduler
-from hubspool_templates.row_scheduler import RowScheduler
+from hubspool_templates.rows import RowScheduler
 
 KINDS: dict[str, type[RowScheduler]] = {"jsonl": JsonlScheduler, "parquet": ParquetScheduler}
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND

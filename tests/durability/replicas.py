@@ -24,10 +24,10 @@ from processes import HERE, Process
 from producer import Producer
 
 from hubspool import HfApi
-from hubspool.budget import Budget
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.faults import RateLimit
-from hubspool.status import CommitEvent
+from hubspool.push.budget import Budget
+from hubspool.scheduling.status import CommitEvent
 from hubspool_templates import JsonlScheduler
 
 COMMITS = 128

@@ -19,14 +19,14 @@ JUMPING = """
 import sys, time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-import hubspool.spool, hubspool.scan
+import hubspool.spool.spool, hubspool.push.scan
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
 from producer import Producer
 real, real_ns, jump = time.time, time.time_ns, [0]
 time.time = lambda: real() + jump[0]
 time.time_ns = lambda: real_ns() + jump[0] * 10**9
-hubspool.spool._utc_date = lambda: (datetime.now(timezone.utc) + timedelta(seconds=jump[0])).strftime("%Y%m%d")
+hubspool.spool.spool._utc_date = lambda: (datetime.now(timezone.utc) + timedelta(seconds=jump[0])).strftime("%Y%m%d")
 endpoint, folder, records, *jumps = sys.argv[1:]
 scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
 producer = Producer(scheduler.append, Path(records))

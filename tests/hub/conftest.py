@@ -14,9 +14,9 @@ import requests
 from huggingface_hub import HfApi
 
 from hubspool import HfApi as OurApi
+from hubspool.client.retry import RetryPolicy
+from hubspool.client.target import Target
 from hubspool.local_hub import LocalHub
-from hubspool.retry import RetryPolicy
-from hubspool.target import Target
 
 
 @pytest.fixture

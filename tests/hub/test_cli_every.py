@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from hubspool import HfApi
+from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.target import Target
 
 REPO = "local/runs"
 SECONDS = 60

@@ -16,6 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 from asking import asked, forget
 
+from hubspool.client.file_range import FileRange
+from hubspool.client.hf_api import HfApi
+from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.retry import RetryPolicy
+from hubspool.client.transfer import TransferOptions
 from hubspool.errors import (
     BadResponseError,
     FileChangedError,
@@ -33,12 +38,7 @@ from hubspool.errors import (
     UnauthorizedError,
     XetTransferError,
 )
-from hubspool.file_range import FileRange
-from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.operations import CommitOperationAdd
-from hubspool.retry import RetryPolicy
-from hubspool.transfer import TransferOptions
 
 REPO = "ann/data"
 SECRET = "hf_neverShownAnywhere"

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hubspool import commits, progress
+from hubspool.client import commit as commits
+from hubspool.client import progress
+from hubspool.client.hf_api import HfApi
+from hubspool.client.operations import CommitOperationAdd
 from hubspool.errors import FileReplacedError, FileShrankError, ForbiddenError, HFValidationError
-from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.operations import CommitOperationAdd
 
 REPO = "local/folder"
 SECONDS = 60

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from hubspool.client.hf_api import HfApi
+from hubspool.client.http import HubClient, HubSession
+from hubspool.client.retry import RetryPolicy
 from hubspool.errors import BadResponseError
-from hubspool.hf_api import HfApi
 from hubspool.local_hub import LocalHub
-from hubspool.retry import RetryPolicy
-from hubspool.session import HubClient, HubSession
 from hubspool.settings import Token
 
 SECRET = "hf_neverShownAnywhere"
@@ -170,8 +170,8 @@ def test_cookies_are_not_kept(hub: Stub, client: HubClient) -> None:
 def run(script: str, hub: LocalHub) -> str:
     prelude = f"""
         import os, sys
-        from hubspool.hf_api import HfApi
-        from hubspool.operations import CommitOperationAdd
+        from hubspool.client.hf_api import HfApi
+        from hubspool.client.operations import CommitOperationAdd
         api = HfApi({hub.endpoint!r}, {hub.token!r})
         api.create_repo("local/data", repo_type="dataset", exist_ok=True)
         def upload(name):

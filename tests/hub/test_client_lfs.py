@@ -10,12 +10,12 @@ import huggingface_hub
 import pytest
 from asking import asked, forget
 
+from hubspool.client.file_range import FileRange
+from hubspool.client.hf_api import HfApi
+from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.transfer import TransferOptions
 from hubspool.errors import BadRequestError, HfHubHTTPError
-from hubspool.file_range import FileRange
-from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.operations import CommitOperationAdd
-from hubspool.transfer import TransferOptions
 
 BIG = os.urandom(30_000_000)
 PART = 8_000_000

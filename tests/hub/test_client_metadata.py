@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 import hubspool
-from hubspool.commit_body import CommitRequest
-from hubspool.commits import post_commit
+from hubspool.client.commit import post_commit
+from hubspool.client.commit_body import CommitRequest
+from hubspool.client.hf_api import HfApi
+from hubspool.client.metadata import merged
+from hubspool.client.operations import CommitOperationAdd
 from hubspool.errors import HFValidationError, ParentCommitMismatchError
-from hubspool.hf_api import HfApi
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.metadata import merged
-from hubspool.operations import CommitOperationAdd
 
 REPO = "local/card"
 CARD = "---\nlicense: mit\ntags:\n- one\n---\n# Title\n\nText: ünïcode\n"

@@ -10,6 +10,11 @@ import huggingface_hub
 import pytest
 from asking import asked, forget
 
+from hubspool.client.file_range import FileRange
+from hubspool.client.hf_api import HfApi
+from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
+from hubspool.client.repo_info import DatasetInfo, RepoFile, RepoFolder
+from hubspool.client.transfer import TransferOptions
 from hubspool.errors import (
     ConflictError,
     HFValidationError,
@@ -18,12 +23,7 @@ from hubspool.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from hubspool.file_range import FileRange
-from hubspool.hf_api import HfApi
 from hubspool.local_hub import LocalHub
-from hubspool.operations import CommitOperationAdd, CommitOperationDelete
-from hubspool.repo_info import DatasetInfo, RepoFile, RepoFolder
-from hubspool.transfer import TransferOptions
 
 REPO = "local/data"
 BIG = os.urandom(30_000_000)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from hubspool import CommitOperationAdd, HfApi
+from hubspool.client.file_range import FileRange
+from hubspool.client.transfer import TransferOptions, Uploader, lfs, xet
 from hubspool.errors import FileChangedError, ForbiddenError, UnauthorizedError, XetTransferError
-from hubspool.file_range import FileRange
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.transfer import TransferOptions, Uploader, lfs, xet
 
 REPO = "local/xet"
 SMALL, LARGE = os.urandom(300_000), os.urandom(2_500_000)
@@ -138,7 +138,7 @@ def test_the_cache_lies_below_hf_home_or_where_hf_xet_cache_says(
 def test_a_cache_on_a_network_mount_is_warned_of_once(
     api: HfApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from hubspool.disk import Disk
+    from hubspool.files import Disk
 
     monkeypatch.setattr(xet, "disk_of", lambda folder: Disk("/mnt", "nfs4"))  # a network mount needs root
     xet._warn_of_network_mount.cache_clear()

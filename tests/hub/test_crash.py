@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from hubspool.local_hub import LocalHub
-from hubspool.local_hub.storage.disk import Disk
+from hubspool.local_hub.storage.durable_files import Disk
 
 TIMEOUT = 20
 WRITES = 14  # of the work below

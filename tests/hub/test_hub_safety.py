@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from hubspool.local_hub import LocalHub
 from hubspool.local_hub.routes import ALL
-from hubspool.local_hub.routes.call import REV
+from hubspool.local_hub.routes.request_context import REV
 
 TIMEOUT = 30
 TOKEN = "hf_a_token_that_nobody_should_see"

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from hubspool import HfApi, large_folder
+from hubspool import HfApi
+from hubspool.client.large_upload import upload as large_folder
+from hubspool.client.large_upload.queue import LargeFile, LargeQueue, Limits, Task
 from hubspool.errors import ForbiddenError, HFValidationError, LocalFileError, NotStoredError, RevisionNotFoundError
-from hubspool.large_queue import LargeFile, LargeQueue, Limits, Task
 from hubspool.local_hub import Fault, LocalHub
 
 REPO = "local/docs"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hubspool import HfApi, large_folder
+from hubspool import HfApi
+from hubspool.client.large_upload import upload as large_folder
 from hubspool.errors import NotStoredError
 from hubspool.local_hub import Fault, LocalHub
 

@@ -13,18 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from hubspool import HfApi, large_folder
-from hubspool.large_queue import LargeFile, LargeQueue, Limits, Task
+from hubspool import HfApi
+from hubspool.client.large_upload import upload as large_folder
+from hubspool.client.large_upload.queue import LargeFile, LargeQueue, Limits, Task
+from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.target import Target
 
 REPO = "local/docs"
 SMALL = {"hash_files": 10, "ask_files": 10, "send_files": 4, "commit_files": 12}
 UPLOADS = f"""
 import sys
 from functools import partial
-from hubspool import HfApi, large_folder
-from hubspool.large_queue import LargeQueue, Limits
+from hubspool import HfApi
+from hubspool.client.large_upload import upload as large_folder
+from hubspool.client.large_upload.queue import LargeQueue, Limits
 large_folder.LargeQueue = partial(LargeQueue, limits=Limits(**{SMALL!r}))
 HfApi().upload_large_folder({REPO!r}, sys.argv[1], repo_type="dataset", num_workers=1)
 """

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubspool.client.large_upload.queue import Job, LargeFile, LargeQueue, Limits, Stage, Task
+from hubspool.client.large_upload.report import format_size, report
 from hubspool.errors import (
     BadRequestError,
     ForbiddenError,
@@ -19,9 +21,7 @@ from hubspool.errors import (
     RateLimitedError,
     RequestError,
 )
-from hubspool.large_queue import Job, LargeFile, LargeQueue, Limits, Stage, Task
-from hubspool.large_report import format_size, report
-from hubspool.scan import Stat
+from hubspool.push.scan import Stat
 
 OUT = Outcome.NOT_APPLIED
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from hubspool import CommitScheduler, HfApi
-from hubspool.hub_view import HubView
+from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.target import Target
+from hubspool.push.remote import HubView
 from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hubspool import CommitScheduler, HfApi, hub_files
+from hubspool import CommitScheduler, HfApi
 from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.push import remote_files as hub_files
 
 REPO = "local/kept"
 SECONDS = 15

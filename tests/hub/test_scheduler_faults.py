@@ -13,8 +13,8 @@ import pytest
 from hubspool import CommitPlan, CommitScheduler, HfApi, State
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.spool import Spool
-from hubspool.survey import Surveyor
+from hubspool.push.planner import Surveyor
+from hubspool.spool.spool import Spool
 from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"

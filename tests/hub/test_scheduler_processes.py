@@ -218,7 +218,7 @@ def test_an_exit_ends_within_the_budget_although_the_hub_is_silent(
 
 
 KILLED = """
-from hubspool.hf_api import HfApi
+from hubspool.client.hf_api import HfApi
 commit = HfApi.create_commit
 def commit_and_die(*args, **options):
     if {before}:

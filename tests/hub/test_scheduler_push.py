@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from hubspool import CommitEvent, CommitPlan, CommitScheduler, HfApi
-from hubspool.budget import Budget
+from hubspool.client.retry import RetryPolicy
 from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.retry import RetryPolicy
+from hubspool.push.budget import Budget
 
 REPO = "local/kept"
 SECONDS = 60

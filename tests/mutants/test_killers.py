@@ -14,12 +14,12 @@ import pytest
 from filelock import FileLock
 
 from hubspool import CommitPlan, CommitScheduler, HfApi
-from hubspool.budget import Budget
 from hubspool.errors import FlushTimeout, HubspoolError
-from hubspool.ledger import Ledger
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.part import Part
-from hubspool.scan import remove_segment
+from hubspool.push.budget import Budget
+from hubspool.push.ledger import Ledger
+from hubspool.push.part import Part
+from hubspool.push.scan import remove_segment
 from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"
@@ -83,8 +83,10 @@ def test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outc
         return real(api, *args, **options)
 
     monkeypatch.setattr(HfApi, "create_commit", commit)
-    monkeypatch.setattr("hubspool.lifecycle.may_pass", lambda error: False)
-    monkeypatch.setattr("hubspool.attempts.may_pass", lambda error: False)  # one try, to look at what it leaves
+    monkeypatch.setattr("hubspool.scheduling.lifecycle.may_pass", lambda error: False)
+    monkeypatch.setattr(
+        "hubspool.scheduling.attempts.may_pass", lambda error: False
+    )  # one try, to look at what it leaves
     local_hub.faults.add(Fault(route="commit", drop=True, applied=True))
     with suppress(HubspoolError):
         scheduler.flush(SECONDS)
@@ -99,7 +101,7 @@ def test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outc
 def test_a_refused_push_settles_nothing(
     make: Make, local_hub: LocalHub, read: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubspool.scan.RACY_NS", 0)  # a young file is never settled
+    monkeypatch.setattr("hubspool.push.scan.RACY_NS", 0)  # a young file is never settled
     scheduler = make(CommitScheduler)
     (scheduler.folder_path / "a.bin").write_bytes(b"one")
     local_hub.faults.add(Fault(route="commit", status=403))
@@ -113,7 +115,7 @@ def test_a_refused_push_settles_nothing(
 def test_a_file_that_may_change_in_the_same_tick_is_looked_at_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubspool.scan.RACY_NS", 3600 * 10**9)
+    monkeypatch.setattr("hubspool.push.scan.RACY_NS", 3600 * 10**9)
     scheduler = make(CommitScheduler)
     (scheduler.folder_path / "a.bin").write_bytes(b"one")
     scheduler.flush(SECONDS)
@@ -171,7 +173,7 @@ def test_what_the_hub_does_not_store_is_no_successful_flush(make: Make, hub_api:
 
 
 def test_a_push_by_another_process_is_no_successful_flush(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubspool.commit_scheduler._FINAL_PATIENCE", 0.05)
+    monkeypatch.setattr("hubspool.scheduling.commit_scheduler._FINAL_PATIENCE", 0.05)
     scheduler = make()
     scheduler.append({"id": 0})
     with (
@@ -223,7 +225,7 @@ def test_the_period_grows_with_the_writers() -> None:
 
 KILLED = """
 import os, signal, sys
-from hubspool.spool import Spool
+from hubspool.spool.spool import Spool
 spool = Spool(sys.argv[1])
 for number in range(50):
     spool.write(b"%d\\n" % number)
@@ -269,7 +271,7 @@ def test_a_forks_child_has_a_thread_and_a_segment_of_its_own(
 
 FORKED_SPOOL = """
 import os, sys
-from hubspool.spool import Spool
+from hubspool.spool.spool import Spool
 spool = Spool(sys.argv[1])
 spool.write(b"parent\\n")
 child = os.fork()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hubspool import CommitEvent, ErrorEvent, SchedulerStatus, State
-from hubspool.board import Board
 from hubspool.errors import HubspoolError
+from hubspool.scheduling.status_tracker import Board
 
 EVENT = CommitEvent("ab" * 20, ("data/x.jsonl",), 10, 2)
 COMMIT: Any = SimpleNamespace(commit_url="http://127.0.0.1/commit/1")

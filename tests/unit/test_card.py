@@ -9,8 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hubspool.card import Card
 from hubspool.errors import HFValidationError
+from hubspool_templates.card import Card
 
 COLUMNS = [{"name": "n", "dtype": "int64"}]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hubspool.transfer.parallel import ahead
+from hubspool.client.transfer.parallel import ahead
 
 
 def test_items_come_in_order() -> None:

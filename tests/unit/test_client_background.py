@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from hubspool.background import BackgroundJobs
-from hubspool.transfer.parallel import for_each
+from hubspool.client.background import BackgroundJobs
+from hubspool.client.transfer.parallel import for_each
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,7 @@ def test_jobs_may_be_given_until_the_interpreter_ends() -> None:
     done = run(
         """
         import atexit, threading
-        from hubspool.background import BackgroundJobs
+        from hubspool.client.background import BackgroundJobs
         jobs = BackgroundJobs()
         atexit.register(lambda: print("at exit", jobs.submit(lambda: "ran").result(30)))
         gate = threading.Event()
@@ -75,7 +75,7 @@ def test_the_interpreter_waits_for_the_jobs_that_were_given() -> None:
     done = run(
         """
         import hashlib, threading
-        from hubspool.background import BackgroundJobs
+        from hubspool.client.background import BackgroundJobs
         jobs = BackgroundJobs()
         jobs.submit(threading.main_thread().join)
         jobs.submit(hashlib.sha256, bytes(100_000_000))
@@ -91,7 +91,7 @@ def test_a_forked_child_has_jobs_of_its_own() -> None:
         """
         import os, threading, warnings
         warnings.simplefilter("ignore")
-        from hubspool.background import BackgroundJobs
+        from hubspool.client.background import BackgroundJobs
         jobs, gate = BackgroundJobs(), threading.Event()
         jobs.submit(gate.wait, 30)
         if os.fork() == 0:
@@ -136,7 +136,7 @@ def test_a_list_is_worked_off_where_no_thread_can_be_started(monkeypatch: pytest
 def test_the_client_is_light_to_import() -> None:
     done = run(
         """
-        import sys, hubspool.hf_api
+        import sys, hubspool.client.hf_api
         print([m for m in ("requests", "hf_xet", "yaml", "tqdm", "huggingface_hub", "starlette") if m in sys.modules])
         """
     )

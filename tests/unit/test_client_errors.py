@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from hubspool import errors
+from hubspool.client.http_errors import error_of, public_url
 from hubspool.errors import (
     BadRequestError,
     BadResponseError,
@@ -31,7 +32,6 @@ from hubspool.errors import (
     UnauthorizedError,
     outcome_of_status,
 )
-from hubspool.responses import error_of, public_url
 from hubspool.settings import Token
 
 SECRET = "hf_neverShownAnywhere"

@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hubspool.commit_body import CommitBody, CommitRequest
-from hubspool.commits import check_operations, select_changes
+from hubspool.client.commit import check_operations, select_changes
+from hubspool.client.commit_body import CommitBody, CommitRequest
+from hubspool.client.file_range import FileRange
+from hubspool.client.operations import BLOCK_BYTES, CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+from hubspool.client.repo_info import CommitInfo, RepoUrl
+from hubspool.client.target import Target
+from hubspool.client.validation import check_commit_id, check_repo_id, check_repo_type, check_revision
 from hubspool.errors import (
     FileChangedError,
     FileReplacedError,
@@ -19,11 +24,6 @@ from hubspool.errors import (
     HFValidationError,
     LocalFileError,
 )
-from hubspool.file_range import FileRange
-from hubspool.operations import BLOCK_BYTES, CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
-from hubspool.repo_info import CommitInfo, RepoUrl
-from hubspool.target import Target
-from hubspool.validation import check_commit_id, check_repo_id, check_repo_type, check_revision
 
 BAD_PATHS = [
     "", ".", "./", "/etc/passwd", "..", "../x", "a/../x", "a/..", "a//b", "a/./b", "folder/", "a\\b", "..\\x",

@@ -8,8 +8,8 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from hubspool import progress
-from hubspool.progress import Progress
+from hubspool.client import progress
+from hubspool.client.progress import Progress
 
 
 class Terminal(io.StringIO):

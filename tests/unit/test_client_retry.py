@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from hubspool.client.retry import GiveUp, Repeat, RetryPolicy, Wait, decide_retry, retry_after
 from hubspool.errors import (
     BadRequestError,
     BadResponseError,
@@ -15,7 +16,6 @@ from hubspool.errors import (
     Outcome,
     RateLimitedError,
 )
-from hubspool.retry import GiveUp, Repeat, RetryPolicy, Wait, decide_retry, retry_after
 
 SAFE = RetryPolicy(Repeat.SAFE)
 COMMIT = RetryPolicy(Repeat.IF_NOT_APPLIED)

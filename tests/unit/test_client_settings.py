@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from hubspool.client.hf_api import HfApi
 from hubspool.errors import HFValidationError, LocalTokenNotFoundError, SettingError
-from hubspool.hf_api import HfApi
 from hubspool.settings import Settings, Token, _colab_secret, check_endpoint, find_token, is_loopback
 
 SECRET = "hf_neverShownAnywhere"

@@ -1,7 +1,7 @@
 """Every interleaving of appends, lost and late answers, stale reads, kills and restarts, for four ways to commit.
 
 The two that look simpler must lose (so the search can find a loss), the two that are used must not. The decisions are
-those of `hubspool.plan`; the Hub, the network and the process are a model of a few lines.
+those of `hubspool.push.rules`; the Hub, the network and the process are a model of a few lines.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from itertools import permutations
 
 import pytest
 
-from hubspool import plan
-from hubspool.part import Part
-from hubspool.plan import Naming, Rules, Upload
+from hubspool.push import rules
+from hubspool.push.part import Part
+from hubspool.push.rules import Naming, Rules, Upload
 
 ROWS = 3
 LOST = 2
@@ -71,12 +71,12 @@ class Client:
     def uploads(self, parts: tuple[Part, ...], rows: int) -> list[Upload]:
         if self.variant in (Variant.GROWS_AGAIN, Variant.PARENT) and parts and parts[-1].in_doubt:
             return [Upload(parts[-1], parts[-1].sending_end or 0)]
-        position = plan.position_of(parts)
-        return plan.plan_segment(SEGMENT, parts, [(position, rows)] if rows > position else [], NAMING, 0, RULES)
+        position = rules.position_of(parts)
+        return rules.plan_segment(SEGMENT, parts, [(position, rows)] if rows > position else [], NAMING, 0, RULES)
 
     def acknowledge(self, part: Part, was_in_doubt: bool) -> Part:
         closes = was_in_doubt and self.variant in (Variant.CLOSED_IN_MEMORY, Variant.PARTS)
-        return plan.landed(part, 0, 0, RULES, was_in_doubt=closes)
+        return rules.landed(part, 0, 0, RULES, was_in_doubt=closes)
 
     def looked(self, world: World, head: Content) -> tuple[World, list[Upload]]:
         """Resolve what a look at `head` (maybe an old one) tells, and return what is left to send."""
@@ -86,10 +86,10 @@ class Client:
             for part in world.parts:
                 rows = found.get(part.path)
                 here = content_id(rows) if rows else None
-                if part.in_doubt and (resolved := plan.resolved(part, 0, here)) is not None:
+                if part.in_doubt and (resolved := rules.resolved(part, 0, here)) is not None:
                     parts[part.number] = resolved
                 elif rows and here != part.content_id:  # a prefix of the local rows, so ours after all
-                    parts[part.number] = plan.adopted(part, rows[1], 0, "", content_id(rows))
+                    parts[part.number] = rules.adopted(part, rows[1], 0, "", content_id(rows))
         known = tuple(parts.values())
         left = []
         for upload in self.uploads(known, world.rows):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from destination import Destination
-from hubspool.status import SchedulerStatus, State
+from hubspool.scheduling.status import SchedulerStatus, State
 
 NOW = datetime(2025, 5, 4, 12, 0, 0, tzinfo=timezone.utc)
 QUIET = SchedulerStatus(

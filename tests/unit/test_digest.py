@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubspool.digest import Relation, digests, has_content, relate
+from hubspool.push.compare import Relation, digests, has_content, relate
 
 DATA = b"one\ntwo\nthree\n"
 

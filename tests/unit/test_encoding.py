@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hubspool.digest import Digest, digests
-from hubspool.encoding import Content, EncodedContents, Encoding, Span
+from hubspool.client.file_range import FileRange
 from hubspool.errors import LocalFileError
-from hubspool.file_range import FileRange
-from hubspool.hub_files import HubFile
-from hubspool.part import Closed, Part
-from hubspool.plan import Naming
+from hubspool.push.compare import Digest, digests
+from hubspool.push.encodings import Content, EncodedContents, Encoding, Span
+from hubspool.push.part import Closed, Part
+from hubspool.push.remote_files import HubFile
+from hubspool.push.rules import Naming
 
 SOURCE = "train-20260102-0123456789ab-00000.shout.jsonl"
 NAMING = Naming("data/", "f0" * 16)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from hubspool.client.target import Target
 from hubspool.errors import LedgerError
-from hubspool.ledger import FILE_NAME, SCHEMA_VERSION, Ledger
-from hubspool.part import Closed, Part
-from hubspool.scan import Stat
-from hubspool.target import Target
+from hubspool.push.ledger import FILE_NAME, SCHEMA_VERSION, Ledger
+from hubspool.push.part import Closed, Part
+from hubspool.push.scan import Stat
 
 TARGET = Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main")
 PART = Part("train.jsonl", 0, "data/train.jsonl", 0, 10, 1000.5, 3, "aa" * 32, "bb" * 20, 2)
@@ -186,9 +186,9 @@ def test_a_folder_id_that_was_cut_short_is_made_once(tmp_path: Path) -> None:
 WRITE = """
 import sys
 from pathlib import Path
-from hubspool.ledger import Ledger
-from hubspool.part import Part
-from hubspool.target import Target
+from hubspool.push.ledger import Ledger
+from hubspool.push.part import Part
+from hubspool.client.target import Target
 ledger = Ledger(Path(sys.argv[1]))
 key = ledger.target(Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main"), "")
 for number in range(int(sys.argv[3])):
@@ -241,8 +241,8 @@ def test_writes_are_synced_before_they_return(ledger: Ledger) -> None:
 FORK = """
 import os, sys, threading
 from pathlib import Path
-from hubspool.ledger import Ledger
-from hubspool.target import Target
+from hubspool.push.ledger import Ledger
+from hubspool.client.target import Target
 ledger = Ledger(Path(sys.argv[1]))
 turns, written = threading.Semaphore(0), threading.Event()
 def write():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubspool.lines import (
+from hubspool.push.lines import (
     Kind,
     around,
     count_lines,

@@ -12,12 +12,12 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from hubspool.encoding import Span
-from hubspool.file_range import FileRange
-from hubspool.lines import damaged_lines
-from hubspool_templates import parquet_encoding
-from hubspool_templates.media import MediaEncoder
-from hubspool_templates.parquet_encoding import ParquetEncoding
+from hubspool.client.file_range import FileRange
+from hubspool.push.encodings import Span
+from hubspool.push.lines import damaged_lines
+from hubspool_templates.parquet import parquet_encoding
+from hubspool_templates.parquet.media import MediaEncoder
+from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
 from hubspool_templates.schema import Schema
 
 ROWS = [

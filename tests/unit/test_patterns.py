@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from huggingface_hub.utils._paths import filter_repo_objects
 
-from hubspool.patterns import path_filter
+from hubspool.client.patterns import path_filter
 
 PATHS = ["a.txt", "A.TXT", "b.csv", "logs/x.txt", "logs/deep/y.txt", "data/logs/z.txt", "data/[odd].csv", ".hidden"]
 

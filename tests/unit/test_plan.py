@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from hubspool import plan
-from hubspool.digest import Relation
-from hubspool.lines import Kind
-from hubspool.part import Closed, Part
-from hubspool.plan import FileDecision, Naming, OnExisting, Rules, Upload
+from hubspool.push import rules
+from hubspool.push.compare import Relation
+from hubspool.push.lines import Kind
+from hubspool.push.part import Closed, Part
+from hubspool.push.rules import FileDecision, Naming, OnExisting, Rules, Upload
 
 NAMING = Naming("data/", "f0" * 16)
 RULES = Rules(part_commits=3, part_bytes=100, part_seconds=1000)
@@ -23,7 +23,7 @@ def segment_part(number: int = 0, start: int = 0, end: int = 0, **fields: object
 
 
 def test_the_first_rows_of_a_segment_open_a_part() -> None:
-    uploads = plan.plan_segment(SEGMENT, [], [(0, 40)], NAMING, 0, RULES)
+    uploads = rules.plan_segment(SEGMENT, [], [(0, 40)], NAMING, 0, RULES)
     assert [(u.part.path, u.part.start, u.end) for u in uploads] == [
         ("data/train-20260102-0123456789ab-00000-p0000.jsonl", 0, 40)
     ]
@@ -31,14 +31,14 @@ def test_the_first_rows_of_a_segment_open_a_part() -> None:
 
 def test_an_open_part_grows_under_its_path() -> None:
     part = segment_part(end=40, commits=1)
-    assert plan.plan_segment(SEGMENT, [part], [(40, 60)], NAMING, 0, RULES) == [Upload(part, 60)]
+    assert rules.plan_segment(SEGMENT, [part], [(40, 60)], NAMING, 0, RULES) == [Upload(part, 60)]
 
 
 def test_a_large_part_is_committed_fewer_times_than_a_small_one() -> None:
     rules = Rules(large_commits=2, large_bytes=1000)
     sizes = {999: 2, 1000: 1, 1001: 2}
     parts = {size: segment_part(end=size, commits=commits) for size, commits in sizes.items()}
-    assert [size for size, part in parts.items() if plan.open_part([part], 0, rules) is None] == [1001]
+    assert [size for size, part in parts.items() if rules.open_part([part], 0, rules) is None] == [1001]
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_a_large_part_is_committed_fewer_times_than_a_small_one() -> None:
 )
 def test_a_full_or_closed_part_never_grows_and_the_next_starts_where_it_ended(full: dict[str, object]) -> None:
     part = segment_part(**{"end": 40, "commits": 1, **full})
-    (upload,) = plan.plan_segment(SEGMENT, [part], [(part.end, part.end + 9)], NAMING, 0, RULES)
+    (upload,) = rules.plan_segment(SEGMENT, [part], [(part.end, part.end + 9)], NAMING, 0, RULES)
     assert (upload.part.number, upload.part.start, upload.end) == (1, part.end, part.end + 9)
 
 
 def test_a_part_in_doubt_is_sent_again_with_the_same_bytes_and_later_rows_go_to_the_next() -> None:
     part = segment_part(end=40, commits=1).sending(60, "sha", "id", "push", 0)
-    repeat, more = plan.plan_segment(SEGMENT, [part], [(60, 80)], NAMING, 0, RULES)
+    repeat, more = rules.plan_segment(SEGMENT, [part], [(60, 80)], NAMING, 0, RULES)
     assert repeat == Upload(part, 60)
     assert repeat.is_repeat
     assert (more.part.number, more.part.start, more.end) == (1, 60, 80)
@@ -60,37 +60,37 @@ def test_a_part_in_doubt_is_sent_again_with_the_same_bytes_and_later_rows_go_to_
 
 def test_a_part_whose_repeat_landed_stays_closed() -> None:
     part = segment_part(end=40, commits=1).sending(60, "sha", "id", "push", 0)
-    landed = plan.landed(part, 5, 0, RULES, was_in_doubt=True)
+    landed = rules.landed(part, 5, 0, RULES, was_in_doubt=True)
     assert (landed.end, landed.rows, landed.closed, landed.in_doubt) == (60, 5, Closed.UNKNOWN, False)
-    assert plan.open_part([landed], 0, RULES) is None
+    assert rules.open_part([landed], 0, RULES) is None
 
 
 def test_a_backlog_is_cut_into_parts_that_are_full_one_by_one() -> None:
-    uploads = plan.plan_segment(SEGMENT, [], [(0, 90), (90, 180), (180, 200)], NAMING, 0, RULES)
+    uploads = rules.plan_segment(SEGMENT, [], [(0, 90), (90, 180), (180, 200)], NAMING, 0, RULES)
     assert [(u.part.number, u.part.start, u.end) for u in uploads] == [(0, 0, 90), (1, 90, 180), (2, 180, 200)]
 
 
 def test_parts_are_recovered_from_their_sizes_alone() -> None:
     found = [(NAMING.segment_part(SEGMENT, n, 0, 0).path, size, f"id{n}") for n, size in [(1, 30), (0, 20)]]
-    parts = plan.recovered_parts(SEGMENT, found, [], NAMING, 0, size=70)
+    parts = rules.recovered_parts(SEGMENT, found, [], NAMING, 0, size=70)
     assert [(p.number, p.start, p.end, p.content_id) for p in parts] == [(0, 0, 20, "id0"), (1, 20, 50, "id1")]
     assert all(p.closed for p in parts)
-    assert plan.position_of(parts) == 50
+    assert rules.position_of(parts) == 50
 
 
 def test_damaged_lines_are_in_no_part_and_recovery_steps_over_them() -> None:
-    first, second = plan.plan_segment(SEGMENT, [], [(0, 20), (30, 60)], NAMING, 0, RULES)
+    first, second = rules.plan_segment(SEGMENT, [], [(0, 20), (30, 60)], NAMING, 0, RULES)
     assert [(u.part.number, u.part.start, u.end) for u in (first, second)] == [(0, 0, 20), (1, 30, 60)]
     found = [(first.part.path, 20, "a"), (second.part.path, 30, "b")]
-    parts = plan.recovered_parts(SEGMENT, found, [(20, 30)], NAMING, 0, size=60)
+    parts = rules.recovered_parts(SEGMENT, found, [(20, 30)], NAMING, 0, size=60)
     assert [(p.start, p.end) for p in parts] == [(0, 20), (30, 60)]
 
 
 def test_batches_keep_to_files_and_bytes() -> None:
     uploads = [Upload(segment_part(number=n), 40) for n in range(5)]
-    assert [len(b) for b in plan.batches(uploads, replace(RULES, batch_files=2))] == [2, 2, 1]
-    assert [len(b) for b in plan.batches(uploads, replace(RULES, batch_bytes=100))] == [2, 2, 1]
-    assert [len(b) for b in plan.batches(uploads, replace(RULES, batch_bytes=1))] == [1] * 5
+    assert [len(b) for b in rules.batches(uploads, replace(RULES, batch_files=2))] == [2, 2, 1]
+    assert [len(b) for b in rules.batches(uploads, replace(RULES, batch_bytes=100))] == [2, 2, 1]
+    assert [len(b) for b in rules.batches(uploads, replace(RULES, batch_bytes=1))] == [1] * 5
 
 
 def decide(
@@ -103,7 +103,7 @@ def decide(
     same: bool = False,
     on_existing: OnExisting = OnExisting.KEEP_BOTH,
 ) -> FileDecision:
-    return plan.plan_file(
+    return rules.plan_file(
         "feedback.jsonl", kind, parts, end, intact=intact, same=same, relation=relation, remote_id=None, header=0,
         on_existing=on_existing, naming=NAMING, now=0,
     )  # fmt: skip
@@ -148,13 +148,13 @@ def test_another_file_that_changes_becomes_a_new_version_of_itself() -> None:
 
 
 def test_other_rows_at_the_path_keep_it_and_ours_get_a_name_beside_it() -> None:
-    ended = plan.met(file_part(), Kind.JSON_LINES, Relation.DIVERGED, OnExisting.KEEP_BOTH)
+    ended = rules.met(file_part(), Kind.JSON_LINES, Relation.DIVERGED, OnExisting.KEEP_BOTH)
     assert ended is not None
-    assert plan.candidate_path("feedback.jsonl", [ended], NAMING) == "data/feedback-f0f0f0f0-0001.jsonl"
+    assert rules.candidate_path("feedback.jsonl", [ended], NAMING) == "data/feedback-f0f0f0f0-0001.jsonl"
     decision = decide([ended], 22)
     assert decision.upload is not None
     assert decision.upload.part.path == "data/feedback-f0f0f0f0-0001.jsonl"
-    assert plan.met(file_part(), Kind.WHOLE, Relation.DIVERGED, OnExisting.KEEP_BOTH) is None
+    assert rules.met(file_part(), Kind.WHOLE, Relation.DIVERGED, OnExisting.KEEP_BOTH) is None
 
 
 def test_existing_content_is_an_error_only_where_asked() -> None:
@@ -164,7 +164,7 @@ def test_existing_content_is_an_error_only_where_asked() -> None:
 
 
 def test_rows_after_a_foreign_change_go_to_a_new_name_and_nothing_is_sent_twice() -> None:
-    ended = plan.after_foreign_change(file_part(end=40), Kind.JSON_LINES)
+    ended = rules.after_foreign_change(file_part(end=40), Kind.JSON_LINES)
     decision = decide([ended], 60, intact=True)
     assert decision.upload is not None
     assert (decision.upload.part.start, decision.upload.end) == (40, 60)
@@ -174,10 +174,10 @@ def test_rows_after_a_foreign_change_go_to_a_new_name_and_nothing_is_sent_twice(
 
 def test_a_look_resolves_a_guarded_commit_in_doubt() -> None:
     part = file_part(end=40).sending(60, "sha", "new", "push", 0)
-    landed = plan.resolved(part, 3, "new")
+    landed = rules.resolved(part, 3, "new")
     assert landed is not None
     assert (landed.end, landed.content_id) == (60, "new")
-    withdrawn = plan.resolved(part, 3, "x")
+    withdrawn = rules.resolved(part, 3, "x")
     assert withdrawn is not None
     assert (withdrawn.end, withdrawn.in_doubt) == (40, False)
-    assert plan.resolved(part, 3, "somebody else's") is None
+    assert rules.resolved(part, 3, "somebody else's") is None

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from hubspool.budget import Budget
-from hubspool.disk import Disk, disk_of
-from hubspool.history import SquashPolicy
-from hubspool.watchdog import Watchdog
-from hubspool.worker import Worker
+from hubspool.files import Disk, disk_of
+from hubspool.push.budget import Budget
+from hubspool.scheduling.push_loop import Worker
+from hubspool.scheduling.squash import SquashPolicy
+from hubspool.scheduling.watchdog import Watchdog
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from hubspool import SpoolFull, segment_file, spool
-from hubspool.segment import SegmentName
-from hubspool.segment_file import Ended
-from hubspool.spool import Spool
+from hubspool import SpoolFull
+from hubspool.spool import segment_file, spool
+from hubspool.spool.segment_file import Ended
+from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.spool import Spool
 
 ROW = b'{"n": 1}\n'
 
 
 class Os:
-    """The real `os`, but for the calls that a test replaces; only `hubspool.spool` sees it."""
+    """The real `os`, but for the calls that a test replaces; only `hubspool.spool.spool` sees it."""
 
     def __init__(self, **replaced: Callable[..., object]) -> None:
         self.__dict__.update(replaced)

@@ -10,7 +10,7 @@ from pathlib import Path
 FORK = """
 import fcntl, os, sys
 from pathlib import Path
-from hubspool.spool import Spool
+from hubspool.spool.spool import Spool
 spool = Spool(sys.argv[1])
 spool.write(b"parent\\n")
 (parent,) = Path(sys.argv[1]).glob("*.jsonl")
@@ -45,7 +45,7 @@ def test_a_forked_child_writes_to_a_segment_of_its_own(tmp_path: Path) -> None:
 
 WRITER = """
 import sys, threading
-from hubspool.spool import Spool
+from hubspool.spool.spool import Spool
 spool = Spool(sys.argv[1])
 row = b"x" * 20_000 + b"\\n"
 def work(number):

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from hubspool.errors import HubConnectionError, RemoteEntryNotFoundError
-from hubspool.hub_files import HubFile, Suspects
-from hubspool.part import Closed, Part
-from hubspool.plan import Naming, OnExisting, Rules
-from hubspool.scan import Stat
-from hubspool.segment import host_digits, new_writer_id
-from hubspool.survey import Survey, Surveyor
+from hubspool.push.part import Closed, Part
+from hubspool.push.planner import Survey, Surveyor
+from hubspool.push.remote_files import HubFile, Suspects
+from hubspool.push.rules import Naming, OnExisting, Rules
+from hubspool.push.scan import Stat
+from hubspool.spool.segment_name import host_digits, new_writer_id
 
 RULES = Rules(part_commits=3, part_bytes=30, part_seconds=1000)
 REST = 300.0

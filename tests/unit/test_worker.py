@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from hubspool.worker import Urgency, Worker
+from hubspool.scheduling.push_loop import Urgency, Worker
 
 SECONDS = 30
 

@@ -10,13 +10,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from hubspool.budget import Budget
-from hubspool.disk import disk_of
+from hubspool.client.hf_api import HfApi
+from hubspool.client.target import Target
 from hubspool.errors import HubspoolError, LocalTokenNotFoundError, RepositoryNotFoundError
-from hubspool.hf_api import HfApi
-from hubspool.hub_view import HubView
+from hubspool.files import disk_of
+from hubspool.push.budget import Budget
+from hubspool.push.remote import HubView
 from hubspool.settings import Settings
-from hubspool.target import Target
 
 #: A history this long makes clones and listings slow.
 _LONG_HISTORY = 10_000

@@ -12,7 +12,7 @@ from hubspool.cli.folders import add_folder, ledger_of
 from hubspool.errors import HFValidationError
 
 if TYPE_CHECKING:
-    from hubspool.commit_scheduler import CommitScheduler
+    from hubspool.scheduling.commit_scheduler import CommitScheduler
 
 #: Schedulers that can be made from their recipe alone; any other has code of its own, in the program that made it.
 _KNOWN = {
@@ -69,7 +69,7 @@ def scheduler_from(recipe: dict[str, Any], folder: Path, state_dir: Path | None,
     Raises:
         HFValidationError: it has code of its own, so only its program can.
     """
-    from hubspool.hf_api import HfApi
+    from hubspool.client.hf_api import HfApi
 
     options = dict(recipe)
     kind, endpoint = options.pop("class"), options.pop("endpoint")

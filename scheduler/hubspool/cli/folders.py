@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from hubspool.errors import HFValidationError
-from hubspool.ledger import FILE_NAME, Ledger
+from hubspool.push.ledger import FILE_NAME, Ledger
 
 STATE = Path(".cache") / "huggingface" / "hubspool"
 

@@ -8,8 +8,8 @@ import os
 import sys
 from typing import Any
 
+from hubspool.client.hf_api import HfApi
 from hubspool.errors import HFValidationError
-from hubspool.hf_api import HfApi
 from hubspool.settings import Settings
 
 

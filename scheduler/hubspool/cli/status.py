@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 
-from hubspool import plan
 from hubspool.cli.folders import add_folder, ledger_of
-from hubspool.ledger import Ledger
-from hubspool.patterns import path_filter
-from hubspool.scan import Owner, owner_of, scan
+from hubspool.client.patterns import path_filter
+from hubspool.push import rules
+from hubspool.push.ledger import Ledger
+from hubspool.push.scan import Owner, owner_of, scan
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _status_of(folder: Path, ledger: Ledger, key: int) -> TargetStatus:
     known = ledger.parts(key)
     waiting = {}
     for source, stat in {**snapshot.segments, **snapshot.changed}.items():
-        left = stat.size - plan.position_of(known.get(source, []))
+        left = stat.size - rules.position_of(known.get(source, []))
         if left > 0:
             waiting[source] = left
     parts = [part for of_source in known.values() for part in of_source]

@@ -15,9 +15,9 @@ from urllib.parse import quote
 from hubspool.cli.output import Output, add_output
 from hubspool.cli.parsing import REPO_TYPES, add_selection
 from hubspool.cli.signals import Bell
+from hubspool.client.hf_api import HfApi
+from hubspool.client.repo_info import RepoUrl
 from hubspool.errors import HFValidationError
-from hubspool.hf_api import HfApi
-from hubspool.repo_info import RepoUrl
 
 _EXAMPLES = """\
 LOCAL_PATH is by default a file or folder here that is named like the repo. PATH_IN_REPO is by default the name of a
@@ -176,7 +176,7 @@ def _upload(args: argparse.Namespace, api: HfApi, repo: RepoUrl, source: Source,
 
 
 def _mirror(args: argparse.Namespace, api: HfApi, repo: RepoUrl, source: Source, out: Output) -> None:
-    from hubspool.commit_scheduler import CommitScheduler
+    from hubspool.scheduling.commit_scheduler import CommitScheduler
 
     folder, inner, chosen = source.path, source.path_in_repo, args.include
     if source.is_file:

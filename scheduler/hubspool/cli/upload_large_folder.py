@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from hubspool.cli.output import Format, Output, hide_bars
 from hubspool.cli.parsing import REPO_TYPES, add_selection
-from hubspool.hf_api import HfApi
-from hubspool.target import Target
+from hubspool.client.hf_api import HfApi
+from hubspool.client.target import Target
 
 _EXAMPLES = """\
 Run the same command again after an interruption: nothing that is done is done twice. What is done is kept in PATH,

@@ -21,10 +21,10 @@ except ImportError as error:
     ) from error
 
 from hubspool.local_hub.faults import Fault, FaultHit, RateLimit
-from hubspool.local_hub.records import RequestRecord
+from hubspool.local_hub.models import RequestRecord
 from hubspool.local_hub.server import LocalHub, PortInUseError
 from hubspool.local_hub.storage.accounts import User
-from hubspool.local_hub.storage.disk import RootInUseError
+from hubspool.local_hub.storage.durable_files import RootInUseError
 
 __all__ = [
     "Fault",

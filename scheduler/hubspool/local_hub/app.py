@@ -19,12 +19,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hubspool.local_hub import control
 from hubspool.local_hub.faults import NO_FAULT, Fault, Faults, Verdict
-from hubspool.local_hub.records import RequestLog, RequestRecord
+from hubspool.local_hub.models import RequestLog, RequestRecord
 from hubspool.local_hub.routes import ALL
-from hubspool.local_hub.routes.call import Body, Call, Route, ok
-from hubspool.local_hub.services.errors import HubError
-from hubspool.local_hub.services.hub import Services
-from hubspool.local_hub.storage.disk import room_for
+from hubspool.local_hub.routes.request_context import Body, Call, Route, ok
+from hubspool.local_hub.services.api_errors import HubError
+from hubspool.local_hub.services.container import Services
+from hubspool.local_hub.storage.durable_files import room_for
 
 _log = logging.getLogger("hubspool.local_hub")
 _BLOCK = 1 << 20  # bytes gathered before a worker thread writes them

@@ -17,8 +17,8 @@ from typing import Any
 from starlette.responses import Response
 
 from hubspool.local_hub.faults import Fault, Faults
-from hubspool.local_hub.routes.call import Call, Route, ok
-from hubspool.local_hub.services.errors import HubError, login_needed
+from hubspool.local_hub.routes.request_context import Call, Route, ok
+from hubspool.local_hub.services.api_errors import HubError, login_needed
 
 _PATH = "/api/local-hub/faults"
 

@@ -21,11 +21,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hubspool.local_hub.app import App
 from hubspool.local_hub.faults import Faults
-from hubspool.local_hub.records import RequestLog
+from hubspool.local_hub.models import RequestLog
 from hubspool.local_hub.routes import ALL
-from hubspool.local_hub.services.hub import Services
+from hubspool.local_hub.services.container import Services
 from hubspool.local_hub.storage.accounts import DEFAULT_USER, Accounts, User
-from hubspool.local_hub.storage.disk import Disk
+from hubspool.local_hub.storage.durable_files import Disk
 
 START_SECONDS = STOP_SECONDS = 30
 

@@ -6,14 +6,14 @@ from itertools import islice
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, REV, Body, Call, Route, ok
 from hubspool.local_hub.routes.discussions import writable
-from hubspool.local_hub.services import commits, refs
-from hubspool.local_hub.services.discussions import Discussions
-from hubspool.local_hub.services.errors import HubError, member
-from hubspool.local_hub.services.files import title
-from hubspool.local_hub.services.preupload import Candidate, Preupload, decode_sample
+from hubspool.local_hub.routes.request_context import API, REV, Body, Call, Route, ok
+from hubspool.local_hub.services import commit_writer, refs
+from hubspool.local_hub.services.api_errors import HubError, member
+from hubspool.local_hub.services.file_access import title
+from hubspool.local_hub.services.pull_requests import Discussions
 from hubspool.local_hub.services.repositories import Repository, iso
+from hubspool.local_hub.services.upload_modes import Candidate, Preupload, decode_sample
 from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS, CommitRecord
 
 MAX_COMMIT_BODY = 1536 << 20  # bytes: 1 GB of regular content in base64, and its lines
@@ -29,7 +29,7 @@ def preupload(call: Call) -> Response:
     rules = Preupload(repo, commit, gitignore=texts["gitIgnore"], gitattributes=texts["gitAttributes"])
     answers = []
     for file in files:
-        path = commits.check_path(member(file, "path", str, ""))
+        path = commit_writer.check_path(member(file, "path", str, ""))
         sample = decode_sample(member(file, "sample", str, ""))
         verdict = rules.judge(Candidate(path, member(file, "size", int, 0), sample))
         answers.append(
@@ -46,7 +46,7 @@ def preupload(call: Call) -> Response:
 def commit(call: Call) -> Response:
     repo, rev = writable(call), call.args["rev"]
     with call.services.disk.gather(), call.upload.open("rb") as lines:
-        request = commits.parse(lines, repo.git, call.services.contents)
+        request = commit_writer.parse(lines, repo.git, call.services.contents)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
     address = f"{call.endpoint}/{repo.url_path}"
     if call.flag("create_pr"):
@@ -54,7 +54,7 @@ def commit(call: Call) -> Response:
         pull, oid = kept.open(call.author, request.summary, request.description, target=rev, request=request)
         answer["pullRequestUrl"] = f"{address}/discussions/{pull.num}"
     else:
-        oid = commits.apply(repo, rev, request, call.author)
+        oid = commit_writer.apply(repo, rev, request, call.author)
     return ok({**answer, "commitOid": oid, "commitUrl": f"{address}/commit/{oid}"})
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, Call, Route, ok
-from hubspool.local_hub.services import discussions
-from hubspool.local_hub.services.discussions import Discussion, Discussions
-from hubspool.local_hub.services.errors import HubError, member
+from hubspool.local_hub.routes.request_context import API, Call, Route, ok
+from hubspool.local_hub.services import pull_requests
+from hubspool.local_hub.services.api_errors import HubError, member
+from hubspool.local_hub.services.pull_requests import Discussion, Discussions
 from hubspool.local_hub.services.repositories import Repository, check_writer
 from hubspool.local_hub.storage.git_store import BRANCHES, PULLS
 
@@ -81,26 +81,26 @@ def change(call: Call) -> Response:
     kept, num = of(call, repo), int(call.args["num"])
     if what == "comment":
         text = member(body, "comment", str, "")
-        return ok({"newMessage": kept.change(num, discussions.comment_on(call.author, text))})
+        return ok({"newMessage": kept.change(num, pull_requests.comment_on(call.author, text))})
     if what == "merge":
         check_writer(call.user, repo.url_path)
         kept.merge(num, call.author)
         if text := member(body, "comment", str, ""):
-            kept.change(num, discussions.comment_on(call.author, text))
+            kept.change(num, pull_requests.comment_on(call.author, text))
         return ok()
     _check_author(call, repo, kept.get(num).author)
     if what == "title":
-        event = kept.change(num, discussions.retitle(call.author, member(body, "title", str, "")))
+        event = kept.change(num, pull_requests.retitle(call.author, member(body, "title", str, "")))
         return ok({"newTitle": event})
     status, comment = member(body, "status", str, ""), member(body, "comment", str, "")
-    return ok({"newStatus": kept.change(num, discussions.set_status(call.author, status, comment))})
+    return ok({"newStatus": kept.change(num, pull_requests.set_status(call.author, status, comment))})
 
 
 def change_comment(call: Call) -> Response:
     repo, body, hide = call.repo("contribute"), call.json(), call.args["what"] == "hide"
     event = of(call, repo).change(
         int(call.args["num"]),
-        discussions.edit_comment(
+        pull_requests.edit_comment(
             call.args["comment"],
             "" if hide else member(body, "content", str, ""),
             hidden=hide,

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, quote
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, PAGES, REV, Call, Route, content_answer, ok
+from hubspool.local_hub.routes.request_context import API, PAGES, REV, Call, Route, content_answer, ok
 from hubspool.local_hub.routes.xet import cas_url
-from hubspool.local_hub.services import files
-from hubspool.local_hub.services.errors import HubError, entry_not_found, member
+from hubspool.local_hub.services import file_access
+from hubspool.local_hub.services.api_errors import HubError, entry_not_found, member
 from hubspool.local_hub.services.repositories import Repository
 
 MAX_PATHS = 1000
@@ -23,14 +23,14 @@ _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "i
 def tree(call: Call) -> Response:
     repo = call.repo()
     expand = call.flag("expand")
-    page = files.list_folder(
+    page = file_access.list_folder(
         repo,
         call.commit_of(repo),
         call.args.get("path", "").strip("/"),
         call.services.xet_contents,
         recursive=call.flag("recursive"),
         expand=expand,
-        limit=call.limit(files.EXPANDED_PAGE if expand else files.PAGE),
+        limit=call.limit(file_access.EXPANDED_PAGE if expand else file_access.PAGE),
         cursor=call.request.query_params.get("cursor"),
     )
     return ok(page.entries, headers=call.next_link(page.cursor))
@@ -47,7 +47,9 @@ def paths_info(call: Call) -> Response:
     if len(paths) > MAX_PATHS:
         raise HubError(413, f"paths-info takes at most {MAX_PATHS} paths")
     return ok(
-        files.describe_paths(repo, call.commit_of(repo), map(str, paths), call.services.xet_contents, expand=expand)
+        file_access.describe_paths(
+            repo, call.commit_of(repo), map(str, paths), call.services.xet_contents, expand=expand
+        )
     )
 
 
@@ -55,7 +57,7 @@ def resolve(call: Call) -> Response:
     """Content in one answer without a redirect: every client accepts that, and Range covers partial reads."""
     repo = call.repo()
     commit = call.commit_of(repo)
-    file = files.open_file(repo, commit, call.args["path"])
+    file = file_access.open_file(repo, commit, call.args["path"])
     headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"', **_UNTRUSTED}
     media_type = mimetypes.guess_type(file.path)[0] or "application/octet-stream"
     shown = media_type.startswith("text/") and media_type != "text/html"
@@ -94,7 +96,7 @@ def xet_headers(call: Call, repo: Repository, commit: str, xet_hash: str) -> dic
 def raw(call: Call) -> Response:
     repo = call.repo()
     commit = call.commit_of(repo)
-    file = files.open_file(repo, commit, call.args["path"])
+    file = file_access.open_file(repo, commit, call.args["path"])
     headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"', **_UNTRUSTED}
     return content_answer(call, len(file.blob), lambda start, end: iter((file.blob[start:end],)), headers, "text/plain")
 

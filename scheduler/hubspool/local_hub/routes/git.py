@@ -17,9 +17,9 @@ from dulwich.repo import BaseRepo
 from dulwich.server import Backend, UploadPackHandler
 from starlette.responses import Response, StreamingResponse
 
-from hubspool.local_hub.routes.call import PAGES, Body, Call, Route
+from hubspool.local_hub.routes.request_context import PAGES, Body, Call, Route
 from hubspool.local_hub.services import pushes
-from hubspool.local_hub.services.errors import HubError
+from hubspool.local_hub.services.api_errors import HubError
 from hubspool.local_hub.services.repositories import Repository, Right
 
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}

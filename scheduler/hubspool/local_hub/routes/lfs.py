@@ -9,10 +9,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, PAGES, Body, Call, Route, content_answer, ok
+from hubspool.local_hub.routes.request_context import API, PAGES, Body, Call, Route, content_answer, ok
 from hubspool.local_hub.routes.xet import token_headers
+from hubspool.local_hub.services.api_errors import HubError, member
 from hubspool.local_hub.services.content import SHA256, Pointer
-from hubspool.local_hub.services.errors import HubError, member
 from hubspool.local_hub.services.repositories import Repository, Right, iso
 from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS, Entry
 

@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import PAGES, REV, Call, Route
 from hubspool.local_hub.routes.discussions import of as discussions_of
-from hubspool.local_hub.services import files, preview
-from hubspool.local_hub.services.errors import HubError
+from hubspool.local_hub.routes.request_context import PAGES, REV, Call, Route
+from hubspool.local_hub.services import file_access, preview
+from hubspool.local_hub.services.api_errors import HubError
 from hubspool.local_hub.services.repositories import REPO_TYPES, Repository, iso
 from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS, CommitRecord
 
@@ -91,7 +91,7 @@ def index(call: Call) -> Response:
             head = repo.git.commit(repo.revision("main"))
             rows.append(
                 f"<tr><td>{_link(f'/{repo.url_path}', repo.id)} {_private(repo)}</td>"
-                f'<td class="wide">{escape(files.title(head))}</td><td class="n">{_when(head.date)}</td></tr>'
+                f'<td class="wide">{escape(file_access.title(head))}</td><td class="n">{_when(head.date)}</td></tr>'
             )
         if rows:
             columns = '<th>Name</th><th class="wide">Newest commit</th><th class="n">Changed (UTC)</th>'
@@ -128,7 +128,7 @@ def overview(call: Call) -> Response:
     body += "<h2>Files</h2>" + _listing(repo, commit, "main", "")
     body += "<h2>Newest commits</h2>" + _commits(repo, records[:5])
     try:
-        card = files.open_file(repo, commit, "README.md")
+        card = file_access.open_file(repo, commit, "README.md")
     except HubError:
         return _answer(call, repo.id, body)
     text = preview.head(card, call.services.contents)
@@ -148,8 +148,8 @@ def _timeline(call: Call, repo: Repository, records: list[CommitRecord]) -> str:
 
     rows, sizes = points([total.rows for total in totals]), points([total.size for total in totals])
     dots = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(files.title(record))}\n{_when(record.date)} UTC\n'
-        f"{total.rows:,} rows, {_size(total.size)}</title></circle>"
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(file_access.title(record))}\n'
+        f"{_when(record.date)} UTC\n{total.rows:,} rows, {_size(total.size)}</title></circle>"
         for (x, y), record, total in zip(rows, records, totals, strict=True)
     )
     lines = "".join(
@@ -170,7 +170,7 @@ def _timeline(call: Call, repo: Repository, records: list[CommitRecord]) -> str:
 
 def _commits(repo: Repository, records: list[CommitRecord]) -> str:
     rows = [
-        f"<tr><td>{_link(f'/{repo.url_path}/commit/{record.oid}', files.title(record) or '(no message)')}</td>"
+        f"<tr><td>{_link(f'/{repo.url_path}/commit/{record.oid}', file_access.title(record) or '(no message)')}</td>"
         f'<td class="wide">{escape(record.author)}</td><td class="n">{_when(record.date)}</td></tr>'
         for record in records
     ]
@@ -178,7 +178,7 @@ def _commits(repo: Repository, records: list[CommitRecord]) -> str:
 
 
 def _listing(repo: Repository, commit: str, rev: str, path: str) -> str:
-    page = files.list_folder(repo, commit, path, None, recursive=False, expand=False, limit=_FILES, cursor=None)
+    page = file_access.list_folder(repo, commit, path, None, recursive=False, expand=False, limit=_FILES, cursor=None)
     base, rows = f"/{repo.url_path}", []
     at = quote(rev, safe="")
     for entry in sorted(page.entries, key=lambda entry: (entry["type"] == "file", str(entry["path"]))):
@@ -217,7 +217,7 @@ def _trail(repo: Repository, rev: str, path: str) -> str:
 def file_page(call: Call) -> Response:
     repo, rev = call.repo(), call.args["rev"]
     commit, contents = call.commit_of(repo), call.services.contents
-    file = files.open_file(repo, commit, call.args["path"])
+    file = file_access.open_file(repo, commit, call.args["path"])
     source = f"/{repo.url_path}/resolve/{quote(rev, safe='')}/{quote(file.path)}"
     body = _heading(repo, rev) + f"<h2>{_trail(repo, rev, file.path)}</h2>"
     body += f'<p class="soft">{_size(file.size)} · <a href="{source}?download=true">download</a></p>'
@@ -255,12 +255,14 @@ def commit_page(call: Call) -> Response:
     before = repo.git.commit(record.parents[0]).root if record.parents else None
     tree = _link(f"/{repo.url_path}/tree/{record.oid}", record.oid)
     about = f"{escape(record.author)} · {_when(record.date)} UTC · {tree}"
-    body = f'{_heading(repo, "main")}<h2>{escape(files.title(record))}</h2><p class="soft">{about}</p>'
+    body = f'{_heading(repo, "main")}<h2>{escape(file_access.title(record))}</h2><p class="soft">{about}</p>'
     rest = record.message.partition("\n")[2].strip()
     body += f'<div class="card"><pre>{escape(rest)}</pre></div>' if rest else ""
     diff = repo.git.diff(before, record.root) if before else "The first commit of its branch."
     return _answer(
-        call, files.title(record), body + f'<h2>Changes</h2><div class="card"><pre>{escape(diff[:_DIFF])}</pre></div>'
+        call,
+        file_access.title(record),
+        body + f'<h2>Changes</h2><div class="card"><pre>{escape(diff[:_DIFF])}</pre></div>',
     )
 
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, REV, Call, Route, ok
+from hubspool.local_hub.routes.request_context import API, REV, Call, Route, ok
 from hubspool.local_hub.services import cards
-from hubspool.local_hub.services.errors import HubError, login_needed, member
-from hubspool.local_hub.services.files import describe
+from hubspool.local_hub.services.api_errors import HubError, login_needed, member
+from hubspool.local_hub.services.file_access import describe
 from hubspool.local_hub.services.repositories import REPO_TYPES, Repository, RepoType, iso, url_prefix
 from hubspool.local_hub.storage.git_store import Entry
 

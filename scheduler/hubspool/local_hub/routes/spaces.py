@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import Call, Route, ok
-from hubspool.local_hub.services.errors import HubError, member
+from hubspool.local_hub.routes.request_context import Call, Route, ok
+from hubspool.local_hub.services.api_errors import HubError, member
 from hubspool.local_hub.services.repositories import Repository, iso
 
 _SPACE = r"/api/(?P<type>spaces)/(?P<repo>[^/]+/[^/]+)"

@@ -9,9 +9,9 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.call import API, REV, Body, Call, Route, content_answer, ok
 from hubspool.local_hub.routes.discussions import writable
-from hubspool.local_hub.services.errors import HubError
+from hubspool.local_hub.routes.request_context import API, REV, Body, Call, Route, content_answer, ok
+from hubspool.local_hub.services.api_errors import HubError
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.lfs_store import read_range
 from hubspool.local_hub.storage.signing import TOKEN_SECONDS

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hubspool.local_hub.services.content import Contents, Pointer
-from hubspool.local_hub.services.files import File
+from hubspool.local_hub.services.file_access import File
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import Entry
 

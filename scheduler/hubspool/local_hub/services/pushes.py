@@ -19,9 +19,9 @@ from dulwich.objects import Blob, Commit, ShaFile, Tag, Tree
 from dulwich.pack import PackData, PackInflater, UnresolvedDeltas
 from dulwich.refs import check_ref_format
 
-from hubspool.local_hub.services.commits import MAX_REGULAR, check_path
+from hubspool.local_hub.services.api_errors import HubError
+from hubspool.local_hub.services.commit_writer import MAX_REGULAR, check_path
 from hubspool.local_hub.services.content import Contents, Pointer
-from hubspool.local_hub.services.errors import HubError
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS, GitStore
 

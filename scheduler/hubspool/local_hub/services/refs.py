@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dulwich.refs import check_ref_format
 
-from hubspool.local_hub.services.errors import HubError, revision_not_found
+from hubspool.local_hub.services.api_errors import HubError, revision_not_found
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS
 

@@ -13,16 +13,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from hubspool.local_hub.services.attributes import default_attributes
-from hubspool.local_hub.services.errors import (
+from hubspool.local_hub.services.api_errors import (
     HubError,
     RepoMovedError,
     login_needed,
     repo_not_found,
     revision_not_found,
 )
+from hubspool.local_hub.services.attributes import default_attributes
 from hubspool.local_hub.storage.accounts import User
-from hubspool.local_hub.storage.disk import Disk
+from hubspool.local_hub.storage.durable_files import Disk
 from hubspool.local_hub.storage.git_store import BRANCHES, GitStore
 from hubspool.local_hub.storage.tree_edit import TreeEdit
 

@@ -27,7 +27,7 @@ from dulwich.patch import write_tree_diff
 from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
-from hubspool.local_hub.storage.disk import Disk
+from hubspool.local_hub.storage.durable_files import Disk
 from hubspool.local_hub.storage.pack_writer import PackWriter
 
 FILE_MODE = stat.S_IFREG | 0o644

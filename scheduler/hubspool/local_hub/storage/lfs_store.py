@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from hubspool.local_hub.storage.disk import Disk
+from hubspool.local_hub.storage.durable_files import Disk
 
 BLOCK = 4 << 20  # bytes read at a time
 

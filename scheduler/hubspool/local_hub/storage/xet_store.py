@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubspool.local_hub.storage.disk import Disk
+from hubspool.local_hub.storage.durable_files import Disk
 from hubspool.local_hub.storage.xet_format import (
     FileEntry,
     Shard,

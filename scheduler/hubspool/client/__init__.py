@@ -1,0 +1,1 @@
+"""The commit client: HTTP, retries, operations and the calls of `HfApi`; usable without a scheduler."""

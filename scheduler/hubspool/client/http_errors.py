@@ -1,0 +1,180 @@
+"""What the Hub answered, read from status, headers and body: errors and warnings.
+
+The order in which the signs of an error are looked at is that of huggingface_hub 2.4.0: its users know these
+errors by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from hubspool.client.retry import retry_after
+from hubspool.errors import (
+    BadRequestError,
+    BadResponseError,
+    ConflictError,
+    DisabledRepoError,
+    ForbiddenError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalTokenNotFoundError,
+    ParentCommitMismatchError,
+    PayloadTooLargeError,
+    RateLimitedError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RequestError,
+    RevisionNotFoundError,
+    UnauthorizedError,
+)
+from hubspool.settings import Token
+
+if TYPE_CHECKING:
+    import requests
+
+logger = logging.getLogger(__name__)
+
+_BY_CODE: dict[str, type[HfHubHTTPError]] = {
+    "RevisionNotFound": RevisionNotFoundError,
+    "EntryNotFound": RemoteEntryNotFoundError,
+    "GatedRepo": GatedRepoError,
+    "RepoNotFound": RepositoryNotFoundError,
+}
+_BY_STATUS: dict[int, type[HfHubHTTPError]] = {
+    400: BadRequestError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    409: ConflictError,
+    412: ParentCommitMismatchError,
+    413: PayloadTooLargeError,
+    422: BadRequestError,
+    429: RateLimitedError,
+}
+_DISABLED = "Access to this resource is disabled."
+_OF_A_REPOSITORY = re.compile(r"/api/(models|datasets|spaces)/|/resolve/")
+_LONGEST_MESSAGE = 1000
+
+_warned: set[str] = set()
+
+
+def public_url(url: str) -> str:
+    """Return `url` without its query and credentials: signed addresses must not reach a log."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def error_of(response: requests.Response, token: Token | None) -> RequestError | None:
+    """Return the error that `response` is, None for a success.
+
+    Args:
+        response: The answer; its body is read only if it is an error.
+        token: The token that was sent; only its source gets into the message.
+    """
+    status = response.status_code
+    if 200 <= status < 300:
+        return None
+    said = _server_message(response, token)
+    fields: dict[str, Any] = {
+        "method": response.request.method,
+        "url": public_url(response.url),
+        "status_code": status,
+        "request_id": _request_id(response.headers),
+        "server_message": said or None,
+        "retry_after": retry_after(response.headers) if status in (429, 503) else None,
+    }
+    what = f"{fields['method']} {fields['url']} answered {status}"
+    message = f"{what}: {said}" if said else f"{what} {response.reason or ''}".rstrip() + "."
+    if status < 400:
+        return BadResponseError(
+            f"{what}, which leads to {public_url(response.headers.get('Location', 'nowhere'))}.",
+            **{**fields, "retryable": False},
+        )
+    kind = _kind(response, token)
+    if status == 409:
+        fields["details"] = _json_object(response)
+    if status == 401:
+        fields["hint"] = _token_hint(token)
+    if kind is ConflictError and "in progress" in said:
+        fields["retryable"] = True
+    return kind(message, **fields)
+
+
+def log_warnings(response: requests.Response) -> None:
+    """Log each ``X-HF-Warning: topic; message`` once per topic and process."""
+    raw = getattr(response.raw, "headers", None)
+    values = raw.getlist("X-HF-Warning") if raw is not None and hasattr(raw, "getlist") else []
+    for value in values:
+        topic, _, text = value.partition(";")
+        topic, text = (topic.strip(), text.strip()) if text else ("", value.strip())
+        if topic not in _warned:
+            _warned.add(topic)
+            logger.warning("The Hub says: %s", text)
+
+
+def _kind(response: requests.Response, token: Token | None) -> type[HfHubHTTPError]:
+    status, headers = response.status_code, response.headers
+    if (kind := _BY_CODE.get(headers.get("X-Error-Code", ""))) is not None:
+        return kind
+    if headers.get("X-Error-Message") == _DISABLED:
+        return DisabledRepoError
+    reading = response.request.method in ("GET", "HEAD")
+    if status == 401 and reading and token is None and _OF_A_REPOSITORY.search(response.url):
+        # To a caller without an account the Hub does not say whether a repository exists.
+        return RepositoryNotFoundError
+    return _BY_STATUS.get(status, HfHubHTTPError)
+
+
+def _token_hint(token: Token | None) -> str:
+    if token is None:
+        return f"No token was sent. {LocalTokenNotFoundError.default_hint}"
+    return (
+        f"The token from {token.source} was refused: it may be revoked, expired or of another Hub."
+        " Make a new one at https://huggingface.co/settings/tokens, or run `hubspool login`."
+    )
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    for name in ("X-Request-Id", "X-Amzn-Trace-Id", "X-Amz-Cf-Id"):
+        if value := headers.get(name):
+            return value
+    return None
+
+
+def _server_message(response: requests.Response, token: Token | None) -> str:
+    said: list[str] = [response.headers.get("X-Error-Message", "").strip()]
+    body = _json_object(response)
+    if body is None:
+        said.append(_text(response))
+    else:
+        errors = body.get("error")
+        said += [str(e) for e in errors] if isinstance(errors, list) else [str(errors or "")]
+        said.append(str(body.get("error_description") or ""))
+        for entry in body.get("errors") or []:
+            said.append(str(entry.get("message", "")) if isinstance(entry, dict) else str(entry))
+    unique = dict.fromkeys(part.strip() for part in said if part.strip())
+    message = " ".join(unique)[:_LONGEST_MESSAGE]
+    # A server, or a proxy in between, may repeat the request's headers in its answer.
+    return message.replace(token.value, "hf_***") if token is not None else message
+
+
+def _json_object(response: requests.Response) -> Mapping[str, Any] | None:
+    try:
+        body: Any = response.json()
+    except (ValueError, OSError):  # not JSON, or the body broke off: the status is what counts
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _text(response: requests.Response) -> str:
+    kind = response.headers.get("Content-Type", "")
+    if "html" in kind or not kind.startswith("text/"):
+        return ""
+    try:
+        return response.text
+    except OSError:
+        return ""

@@ -1,0 +1,316 @@
+"""What each worker of a large upload does next: decisions only, no I/O.
+
+A file goes from stage to stage; a task takes some files of one stage on. Only the worker that has a task changes its
+files, and hands them back: ``next`` → work → ``finished`` or ``failed``.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
+
+from hubspool.errors import (
+    BadRequestError,
+    ConflictError,
+    HubspoolError,
+    HubTimeoutError,
+    Outcome,
+    PayloadTooLargeError,
+    RequestError,
+)
+from hubspool.push.scan import Stat
+
+_LONGEST_WAIT = 60.0
+#: So many refused files, with nothing committed, mean that the Hub refuses more than these files.
+_REFUSED_FILES = 10
+
+
+class Stage(Enum):
+    """How far a file is."""
+
+    FOUND = "found"
+    HASHED = "hashed"
+    """The Hub is to be asked how it travels, and whether it is there already."""
+    LARGE = "large"
+    """To be sent before its commit."""
+    READY = "ready"
+    """To be committed."""
+    COMMITTED = "committed"
+    IGNORED = "ignored"
+    """A ``.gitignore`` leaves it out."""
+    SET_ASIDE = "set aside"
+    """It cannot be stored; the reasons say why."""
+
+
+class Job(Enum):
+    """What a worker does to files, in the words of the report."""
+
+    HASH = "hashing"
+    ASK = "get upload mode"
+    SEND = "pre-uploading"
+    COMMIT = "committing"
+
+
+_STAGE_OF = {Job.HASH: Stage.FOUND, Job.ASK: Stage.HASHED, Job.SEND: Stage.LARGE, Job.COMMIT: Stage.READY}
+_BEFORE_READY = (Stage.FOUND, Stage.HASHED, Stage.LARGE)
+
+
+@dataclass(eq=False, slots=True)
+class LargeFile:
+    """A file of the folder.
+
+    Attributes:
+        path: In the folder and in the repository.
+        stat: What it was when it was hashed, or found.
+        sha256, blob_id: Of its first ``stat.size`` bytes, once it is hashed.
+        is_large: The Hub wants it sent before its commit.
+        is_sent: That was done.
+        is_remembered: Known from an earlier run, so the Hub may have dropped since what was sent.
+        changes: How often it was not what it was hashed as.
+    """
+
+    path: str
+    stat: Stat
+    stage: Stage = Stage.FOUND
+    sha256: str | None = None
+    blob_id: str | None = None
+    is_large: bool = False
+    is_sent: bool = False
+    is_remembered: bool = False
+    changes: int = 0
+
+    @property
+    def inline_bytes(self) -> int:
+        """What it adds to the body of a commit."""
+        return 0 if self.is_large else self.stat.size
+
+
+@dataclass(frozen=True)
+class Task:
+    """Work for one worker; `attempts` is how often it failed."""
+
+    job: Job
+    files: list[LargeFile]
+    attempts: int = 0
+
+
+@dataclass
+class Limits:
+    """What one task may take on: files and bytes; a commit's bytes are those inside its request.
+
+    `commit_files` and `commit_bytes` are halved where the Hub is too slow or takes less. A file that is ready does not
+    wait longer than `commit_seconds`.
+    """
+
+    hash_files: int = 256
+    hash_bytes: int = 64_000_000
+    ask_files: int = 256
+    send_files: int = 256
+    send_bytes: int = 256_000_000
+    commit_files: int = 1000
+    commit_bytes: int = 100_000_000
+    commit_seconds: float = 300.0
+
+
+@dataclass
+class LargeQueue:
+    """The files of a large upload and the tasks that are left; used under one lock.
+
+    Attributes:
+        workers: How many workers there are.
+        limits: Of one task.
+        reasons: Path → why it is set aside.
+        running: Tasks that workers have, by job.
+        error: What stopped everything.
+        committed, refused: Files that the Hub has, and those that it does not take.
+    """
+
+    workers: int
+    limits: Limits = field(default_factory=Limits)
+    reasons: dict[str, str] = field(default_factory=dict)
+    running: Counter[Job] = field(default_factory=Counter)
+    error: BaseException | None = None
+    committed: int = 0
+    refused: int = 0
+    _waiting: dict[Stage, deque[LargeFile]] = field(
+        default_factory=lambda: {stage: deque() for stage in _STAGE_OF.values()}
+    )
+    _delayed: list[tuple[float, int, Task]] = field(default_factory=list)
+    _numbers: count[int] = field(default_factory=count)
+    _ready_bytes: int = 0
+    _ready_since: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no task is left, or an error stopped everything."""
+        left = any(self._waiting.values()) or self._delayed or self.running.total()
+        return self.error is not None or not left
+
+    def put(self, file: LargeFile, now: float) -> None:
+        """Let a file wait for the task that its stage asks for."""
+        waiting = self._waiting.get(file.stage)
+        if waiting is None:
+            self.committed += file.stage is Stage.COMMITTED
+            return
+        if file.stage is Stage.READY:
+            if not waiting:
+                self._ready_since = now
+            self._ready_bytes += file.inline_bytes
+        waiting.append(file)
+
+    def next(self, now: float) -> Task | None:
+        """Return what a free worker is to do, None where there is nothing just now."""
+        if self.error is not None:
+            return None
+        entry = next(iter(self._startable()), None)
+        if entry is not None and entry[0] <= now:
+            self._delayed.remove(entry)
+            task = entry[2]
+        else:
+            job = self._job(now)
+            if job is None:
+                return None
+            task = Task(job, self._take(job, now))
+        self.running[task.job] += 1
+        return task
+
+    def seconds_until_next(self, now: float) -> float | None:
+        """Return when `next` may have something although nobody finished anything; None: not before."""
+        times = [entry[0] for entry in self._startable()][:1]
+        if self._waiting[Stage.READY] and not self._is_committing:
+            times.append(self._ready_since + self.limits.commit_seconds)
+        return max(min(times) - now, 0.0) if times else None
+
+    def finished(self, task: Task, now: float) -> None:
+        """Take back the files of a task, each in the stage that it is in now."""
+        self.running[task.job] -= 1
+        for file in task.files:
+            self.put(file, now)
+
+    def failed(self, task: Task, error: BaseException, now: float, chance: float) -> None:
+        """Decide what follows a failed task: the same again after a pause, halves of it, or the end of everything.
+
+        Args:
+            task: What it had moved on already waits in its new stage.
+            error: Why it failed.
+            now: Monotonic seconds.
+            chance: A random number in [0, 1).
+        """
+        self.running[task.job] -= 1
+        stage = _STAGE_OF[task.job]
+        for file in task.files:
+            if file.stage is not stage:
+                self.put(file, now)
+        task = Task(task.job, [file for file in task.files if file.stage is stage], task.attempts)
+        if isinstance(error, (BadRequestError, PayloadTooLargeError)):
+            if isinstance(error, PayloadTooLargeError):
+                self._shrink_commits()
+            self._refused(task, error, now)
+        elif isinstance(error, HubspoolError) and (error.retryable or isinstance(error, ConflictError)):
+            asked = error.retry_after if isinstance(error, RequestError) else None
+            pause = min(2.0**task.attempts, _LONGEST_WAIT) * (0.5 + chance / 2)
+            self._again(task, error, now + max(asked or 0.0, pause))
+        else:
+            self.error = error
+
+    def set_aside(self, file: LargeFile, reason: str) -> None:
+        """Leave a file out."""
+        file.stage = Stage.SET_ASIDE
+        self.reasons[file.path] = reason
+
+    def _again(self, task: Task, error: HubspoolError, when: float) -> None:
+        known = isinstance(error, RequestError) and error.outcome is Outcome.NOT_APPLIED
+        if task.job is not Job.COMMIT or known:
+            self._delay(Task(task.job, task.files, task.attempts + 1), when)
+            return
+        # The commit may have landed: only the Hub can tell, and it tells when it is asked how the files are to travel.
+        if isinstance(error, HubTimeoutError) or getattr(error, "status_code", None) == 504:
+            self._shrink_commits()
+        for file in task.files:
+            file.stage = Stage.HASHED
+        size = self.limits.ask_files
+        for first in range(0, len(task.files), size):
+            self._delay(Task(Job.ASK, task.files[first : first + size], task.attempts + 1), when)
+
+    def _refused(self, task: Task, error: HubspoolError, now: float) -> None:
+        doubted = [file for file in task.files if task.job is Job.COMMIT and file.is_sent and file.is_remembered]
+        if doubted:
+            # What an earlier run sent may be gone: contents that no commit names are not kept for ever.
+            for file in doubted:
+                file.stage, file.is_sent, file.is_remembered = Stage.LARGE, False, False
+                self.put(file, now)
+            self._delay(Task(task.job, [file for file in task.files if file.stage is Stage.READY]), 0.0)
+            return
+        if len(task.files) != 1:
+            middle = len(task.files) // 2
+            # Before anything else, and halves of halves before the other half: the refused file is found sooner.
+            for half in (task.files[middle:], task.files[:middle]):
+                self._delay(Task(task.job, half), 0.0)
+            return
+        (file,) = task.files
+        self.set_aside(file, error.message)
+        self.refused += 1
+        if self.refused >= _REFUSED_FILES and not self.committed:
+            self.error = error
+
+    def _delay(self, task: Task, when: float) -> None:
+        if task.files:
+            insort(self._delayed, (when, -next(self._numbers), task))
+
+    def _startable(self) -> Iterator[tuple[float, int, Task]]:
+        """Yield the delayed tasks in their order, without a commit while another one is made."""
+        return (entry for entry in self._delayed if entry[2].job is not Job.COMMIT or not self.running[Job.COMMIT])
+
+    def _shrink_commits(self) -> None:
+        self.limits.commit_files = max(self.limits.commit_files // 2, 1)
+        self.limits.commit_bytes = max(self.limits.commit_bytes // 2, 1)
+
+    def _job(self, now: float) -> Job | None:
+        waiting, running = self._waiting, self.running
+        found, hashed, large = (len(waiting[stage]) for stage in (Stage.FOUND, Stage.HASHED, Stage.LARGE))
+        # One commit at a time: two to one branch only get in each other's way.
+        if self._commit_is_due(now) and not self._is_committing:
+            return Job.COMMIT
+        if hashed and not running[Job.ASK] and (hashed >= self.limits.ask_files or not large or not found):
+            return Job.ASK
+        if large and (not found or running[Job.SEND] < max(self.workers - 1, 1)):
+            return Job.SEND
+        return Job.HASH if found else None
+
+    def _commit_is_due(self, now: float) -> bool:
+        ready = len(self._waiting[Stage.READY])
+        full = ready >= self.limits.commit_files or self._ready_bytes >= self.limits.commit_bytes
+        old = now - self._ready_since >= self.limits.commit_seconds
+        busy = self._delayed or self.running.total() or any(self._waiting[stage] for stage in _BEFORE_READY)
+        return ready > 0 and (full or old or not busy)
+
+    @property
+    def _is_committing(self) -> bool:
+        delayed = any(task.job is Job.COMMIT for _, _, task in self._delayed)
+        return delayed or self.running[Job.COMMIT] > 0
+
+    def _take(self, job: Job, now: float) -> list[LargeFile]:
+        limits = self.limits
+        files, size = {
+            Job.HASH: (limits.hash_files, limits.hash_bytes),
+            Job.ASK: (limits.ask_files, None),
+            Job.SEND: (limits.send_files, limits.send_bytes),
+            Job.COMMIT: (limits.commit_files, limits.commit_bytes),
+        }[job]
+        waiting = self._waiting[_STAGE_OF[job]]
+        taken: list[LargeFile] = []
+        left = size
+        while waiting and len(taken) < files:
+            if left is not None:
+                left -= waiting[0].inline_bytes if job is Job.COMMIT else waiting[0].stat.size
+                if left < 0 and taken:
+                    break
+            taken.append(waiting.popleft())
+        if job is Job.COMMIT:
+            self._ready_bytes -= sum(file.inline_bytes for file in taken)
+            self._ready_since = now
+        return taken

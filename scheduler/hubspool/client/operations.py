@@ -1,0 +1,341 @@
+"""What a commit is made of: files to add, to delete and to copy.
+
+Describing an addition reads next to nothing; its content is read when it is sent, and must then still be what was
+described: a file is the range that it had, so one that grows in the meantime is sent as it was. Additions are small,
+because a folder of 50,000 files is as many of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Literal, TypeAlias, cast
+
+from hubspool.client.file_range import FileRange
+from hubspool.client.validation import check_path_in_repo
+from hubspool.errors import (
+    FileChangedError,
+    FileShrankError,
+    HFValidationError,
+    HubspoolError,
+    LocalFileError,
+)
+
+UploadMode = Literal["lfs", "regular"]
+
+SAMPLE_BYTES = 512
+#: Read at a time; a multiple of 3, so that blocks can be encoded in base64 one by one. hf_xet took a stream in blocks
+#: of a sixth of this a fifth slower.
+BLOCK_BYTES = 3 * 384 * 1024
+
+
+@dataclass(frozen=True)
+class UploadInfo:
+    """Size in bytes, first 512 bytes and sha256 digest of a content."""
+
+    size: int
+    sample: bytes
+    sha256: bytes = field(repr=False)
+
+
+@dataclass(eq=False, slots=True)
+class CommitOperationAdd:
+    """Adds a file to a repository, or replaces it.
+
+    Not guaranteed: that a file which is rewritten in place between this description and the commit is noticed
+        before
+    it is sent; it is noticed while it is sent (`FileChangedError`, nothing is committed). One object may be
+    in one commit only, and is worked on by one thread at a time.
+
+    Args:
+        path_in_repo: Where it goes, such as ``data/train.jsonl``.
+        path_or_fileobj: A local path (``~`` is expanded), `bytes`, a binary file object that can seek (it is
+            read from its beginning), or a `FileRange`.
+
+    Raises:
+        HFValidationError: The path leaves the repository, or there is nothing to read.
+    """
+
+    path_in_repo: str
+    path_or_fileobj: str | Path | bytes | BinaryIO | FileRange
+
+    _upload_mode: UploadMode | None = field(default=None, init=False, repr=False)
+    _should_ignore: bool | None = field(default=None, init=False, repr=False)
+    _remote_oid: str | None = field(default=None, init=False, repr=False)
+    _is_uploaded: bool = field(default=False, init=False, repr=False)
+    _is_committed: bool = field(default=False, init=False, repr=False)
+    _size: int = field(default=0, init=False, repr=False)
+    _sample: bytes | None = field(default=None, init=False, repr=False)
+    _sha256: str | None = field(default=None, init=False, repr=False)
+    _blob_id: str | None = field(default=None, init=False, repr=False)
+    _source: bytes | BinaryIO | FileRange = field(default=b"", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.path_in_repo = check_path_in_repo(self.path_in_repo)
+        if isinstance(self.path_or_fileobj, (str, Path)):
+            path = Path(self.path_or_fileobj).expanduser()
+            self._source = _range_of(path)
+            self.path_or_fileobj = str(path)  # which the path keeps as well: one string for both
+        else:
+            self._source = _source_of(self.path_or_fileobj)
+        self._size = _size_of(self._source)
+        if isinstance(self.path_or_fileobj, FileRange):
+            with self.as_file() as file:  # a file that is not the described one any more is told here
+                self._sample = file.read(min(SAMPLE_BYTES, self._size))
+
+    @classmethod
+    def of_stored(cls, path_in_repo: str, sha256: str, size: int) -> CommitOperationAdd:
+        """Return the addition of a large content that the Hub has already."""
+        addition = cls(path_in_repo, b"")
+        addition._upload_mode, addition._sha256, addition._size, addition._is_uploaded = "lfs", sha256, size, True
+        return addition
+
+    def __repr__(self) -> str:
+        return f"CommitOperationAdd(path_in_repo={self.path_in_repo!r}, size={self._size})"
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
+
+    @property
+    def is_reopenable(self) -> bool:
+        """Whether several threads may read the content at the same time; not so for file objects."""
+        return isinstance(self._source, (bytes, FileRange))
+
+    @property
+    def sample(self) -> bytes:
+        """The first 512 bytes, from which the Hub tells text from binary content."""
+        if self._sample is not None:
+            return self._sample
+        return b"".join(self.blocks(0, min(SAMPLE_BYTES, self._size)))
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the content; the first use may read all of it."""
+        if self._sha256 is None:
+            self._sha256 = self._digest(hashlib.sha256())
+        return self._sha256
+
+    @property
+    def git_blob_id(self) -> str:
+        """Hex id that git gives the content; the first use reads all of it."""
+        if self._blob_id is None:
+            self._blob_id = self._digest(new_blob_hash(self._size))
+        return self._blob_id
+
+    @property
+    def upload_mode(self) -> UploadMode | None:
+        """How the Hub wants the content: inside the commit or as a large file. None before it was asked."""
+        return self._upload_mode
+
+    @property
+    def should_ignore(self) -> bool:
+        """Whether a ``.gitignore`` keeps it out. False before the Hub was asked."""
+        return bool(self._should_ignore)
+
+    @property
+    def remote_oid(self) -> str | None:
+        """`content_id` of what stands at the path; None: nothing, or content in the other form."""
+        return self._remote_oid
+
+    @property
+    def content_id(self) -> str | None:
+        """Id of the content: sha256 of large files, git's id of others; None before the Hub was asked."""
+        if self._upload_mode is None:
+            return None
+        return self.sha256 if self._upload_mode == "lfs" else self.git_blob_id
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the Hub has this content at this path already."""
+        return self._remote_oid is not None and self._remote_oid == self.content_id
+
+    @property
+    def _local_oid(self) -> str | None:
+        return self.content_id
+
+    @property
+    def upload_info(self) -> UploadInfo:
+        """Size, sample and digest in one, as huggingface_hub has them."""
+        return UploadInfo(self._size, self.sample, bytes.fromhex(self.sha256))
+
+    @contextmanager
+    def as_file(self) -> Iterator[IO[bytes]]:
+        """Open the content for reading, from its beginning."""
+        source = self._source
+        if isinstance(source, bytes):
+            yield io.BytesIO(source)
+        elif isinstance(source, FileRange):
+            with source.open() as file:
+                yield file
+        else:
+            position = source.tell()
+            source.seek(0)
+            try:
+                yield source
+            finally:
+                source.seek(position)
+
+    def blocks(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes [start, end) in blocks that are a multiple of 3 bytes long, but for the last.
+
+        Raises:
+            FileShrankError: The content ends early.
+            LocalFileError: It cannot be read.
+        """
+        end = self._size if end is None else end
+        try:
+            with self.as_file() as file:
+                file.seek(start)
+                for position in range(start, end, BLOCK_BYTES):
+                    wanted = min(BLOCK_BYTES, end - position)
+                    block = file.read(wanted)
+                    if len(block) < wanted:
+                        raise FileShrankError(
+                            f"The content for {self.path_in_repo} ends after {position + len(block)} bytes.",
+                            path=self.path_in_repo,
+                        )
+                    yield block
+        except OSError as error:
+            if isinstance(error, HubspoolError):
+                raise
+            # An OSError inside a request's body would pass for a broken connection.
+            raise LocalFileError(
+                f"The content for {self.path_in_repo} cannot be read: {error}.", path=self.path_in_repo
+            ) from error
+
+    def set_sha256(self, digest: str) -> None:
+        """Take over the digest of what was sent.
+
+        Raises:
+            FileChangedError: It is not the digest that the content had before.
+        """
+        if self._sha256 is not None and self._sha256 != digest:
+            raise self._changed()
+        self._sha256 = digest
+
+    def set_git_blob_id(self, digest: str) -> None:
+        """Take over git's id of what was sent.
+
+        Raises:
+            FileChangedError: It is not the id that the content had before.
+        """
+        if self._blob_id is not None and self._blob_id != digest:
+            raise self._changed()
+        self._blob_id = digest
+
+    def _changed(self) -> FileChangedError:
+        return FileChangedError(
+            f"The content for {self.path_in_repo} was rewritten while it was being sent.",
+            path=self.path_in_repo,
+        )
+
+    def release(self) -> None:
+        """Forget the content, which the Hub has; what is needed for the commit stays."""
+        self._sample = b""
+        self.path_or_fileobj = self._source = b""
+
+    def _digest(self, digest: hashlib._Hash) -> str:
+        for block in self.blocks():
+            digest.update(block)
+        return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class CommitOperationDelete:
+    """Deletes a file, or a folder with all that is in it.
+
+    Args:
+        path_in_repo: What to delete; with a trailing ``/`` it is a folder.
+        is_folder: Says so explicitly, whatever the path ends with.
+    """
+
+    path_in_repo: str
+    is_folder: bool | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        self.path_in_repo = check_path_in_repo(self.path_in_repo, folder_allowed=True)
+        if self.is_folder == "auto":
+            self.is_folder = self.path_in_repo.endswith("/")
+        elif not isinstance(self.is_folder, bool):
+            raise HFValidationError(f"is_folder is {self.is_folder!r}.", hint="Use True, False or 'auto'.")
+
+
+@dataclass
+class CommitOperationCopy:
+    """Copies a file inside a repository, or from another one.
+
+    Args:
+        src_path_in_repo: What to copy.
+        path_in_repo: Where to.
+        src_revision: Revision to copy from; the commit's own one by default.
+        src_repo_id: Repository to copy from; the commit's own one by default.
+        src_repo_type: Its type; needed with `src_repo_id`, refused without.
+    """
+
+    src_path_in_repo: str
+    path_in_repo: str
+    src_revision: str | None = None
+    src_repo_id: str | None = None
+    src_repo_type: str | None = None
+
+    def __post_init__(self) -> None:
+        self.src_path_in_repo = check_path_in_repo(self.src_path_in_repo)
+        self.path_in_repo = check_path_in_repo(self.path_in_repo)
+        if (self.src_repo_id is None) != (self.src_repo_type is None):
+            raise HFValidationError(
+                f"src_repo_id is {self.src_repo_id!r} and src_repo_type {self.src_repo_type!r}.",
+                hint="Give both.",
+            )
+
+
+CommitOperation: TypeAlias = CommitOperationAdd | CommitOperationDelete | CommitOperationCopy
+
+
+def new_blob_hash(size: int) -> hashlib._Hash:
+    """Return the hash, begun with git's header, of a blob of `size` bytes."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+def _range_of(path: Path) -> FileRange:
+    try:
+        status = path.stat()
+    except OSError:
+        raise HFValidationError(f"Not a local file: {str(path)!r} is not there.", path=path) from None
+    if not stat.S_ISREG(status.st_mode):
+        problem = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
+        raise HFValidationError(f"Not a local file: {str(path)!r} is {problem}.", path=path)
+    return FileRange(path, 0, status.st_size, (status.st_dev, status.st_ino))
+
+
+def _source_of(given: Any) -> bytes | BinaryIO | FileRange:
+    if isinstance(given, (bytes, FileRange)):
+        return given
+    if isinstance(given, io.TextIOBase):
+        raise HFValidationError(f"Not a binary file: {given!r}.", hint="Open it with mode 'rb'.")
+    if isinstance(given, (io.RawIOBase, io.BufferedIOBase)) or hasattr(given, "read"):
+        try:
+            given.seek(given.tell())
+        except (OSError, AttributeError, TypeError):
+            raise HFValidationError(f"{given!r} cannot seek.", hint="Pass its content as bytes.") from None
+        return cast(BinaryIO, given)
+    raise HFValidationError(
+        f"path_or_fileobj is a {type(given).__name__}.", hint="Pass a path, bytes or a file opened with 'rb'."
+    )
+
+
+def _size_of(source: bytes | BinaryIO | FileRange) -> int:
+    if isinstance(source, bytes):
+        return len(source)
+    if isinstance(source, FileRange):
+        return source.size
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    return size

@@ -1,0 +1,125 @@
+"""The part of `HfApi` about branches, tags and histories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hubspool.client.http import UNLESS_APPLIED
+from hubspool.client.repo_info import GitRefInfo, GitRefs
+from hubspool.client.repos import RepoApi
+from hubspool.errors import ConflictError, ForbiddenError, HfHubHTTPError
+
+
+class RefsApi(RepoApi):
+    """Calls about references; see `hubspool.client.hf_api.HfApi`, which is what users make."""
+
+    def list_repo_refs(
+        self,
+        repo_id: str,
+        *,
+        repo_type: str | None = None,
+        include_pull_requests: bool = False,
+        token: str | bool | None = None,
+    ) -> GitRefs:
+        """Return branches and tags; with `include_pull_requests` those of pull requests too."""
+        params = {"include_prs": "1"} if include_pull_requests else None
+        found = self._client(token).json("GET", f"{self._target(repo_id, repo_type).api_url}/refs", params=params)
+
+        def refs(kind: str) -> list[GitRefInfo]:
+            return [GitRefInfo(ref["name"], ref["ref"], ref["targetCommit"]) for ref in found.get(kind) or []]
+
+        return GitRefs(
+            branches=refs("branches"),
+            converts=refs("converts"),
+            tags=refs("tags"),
+            pull_requests=refs("pullRequests") if include_pull_requests else None,
+        )
+
+    def create_branch(
+        self,
+        repo_id: str,
+        *,
+        branch: str,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        repo_type: str | None = None,
+        exist_ok: bool = False,
+    ) -> None:
+        """Make a branch that starts at `revision` (the head of ``main`` by default).
+
+        Raises:
+            ConflictError: It exists, and not `exist_ok`.
+            BadRequestError: The name cannot be one of a branch.
+        """
+        body: dict[str, Any] = {} if revision is None else {"startingPoint": revision}
+        url = self._target(repo_id, repo_type, branch).route("branch")
+        try:
+            self._client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
+        except (ConflictError, ForbiddenError) as error:
+            if not (exist_ok and self._has_branch(repo_id, branch, repo_type, token, error)):
+                raise
+
+    def _has_branch(
+        self, repo_id: str, branch: str, repo_type: str | None, token: str | bool | None, error: HfHubHTTPError
+    ) -> bool:
+        if isinstance(error, ConflictError):
+            return not error.retryable
+        try:  # a token that may make no branch can use the one that is there
+            refs = self.list_repo_refs(repo_id, repo_type=repo_type, token=token)
+        except HfHubHTTPError:
+            return False  # the first error says more
+        return any(ref.name == branch for ref in refs.branches)
+
+    def delete_branch(
+        self, repo_id: str, *, branch: str, token: str | bool | None = None, repo_type: str | None = None
+    ) -> None:
+        """Delete a branch; ``main`` cannot be deleted."""
+        url = self._target(repo_id, repo_type, branch).route("branch")
+        self._client(token).request("DELETE", url, policy=UNLESS_APPLIED)
+
+    def create_tag(
+        self,
+        repo_id: str,
+        *,
+        tag: str,
+        tag_message: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        repo_type: str | None = None,
+        exist_ok: bool = False,
+    ) -> None:
+        """Tag `revision` (the head of ``main`` by default).
+
+        Raises:
+            ConflictError: The tag exists, and not `exist_ok`.
+        """
+        body = {"tag": tag} if tag_message is None else {"tag": tag, "message": tag_message}
+        url = self._target(repo_id, repo_type, revision).route("tag")
+        try:
+            self._client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
+        except ConflictError as error:
+            if not exist_ok or error.retryable:
+                raise
+
+    def delete_tag(
+        self, repo_id: str, *, tag: str, token: str | bool | None = None, repo_type: str | None = None
+    ) -> None:
+        """Delete a tag; what it named stays."""
+        url = self._target(repo_id, repo_type, tag).route("tag")
+        self._client(token).request("DELETE", url, policy=UNLESS_APPLIED)
+
+    def super_squash_history(
+        self,
+        repo_id: str,
+        *,
+        branch: str | None = None,
+        commit_message: str | None = None,
+        repo_type: str | None = None,
+        token: str | bool | None = None,
+    ) -> None:
+        """Replace a branch's history by one commit; there is no way back."""
+        target = self._target(repo_id, repo_type, branch)
+        message = commit_message or f"Squash the history of {target.revision}"
+        self._client(token).request(
+            "POST", target.route("super-squash"), policy=UNLESS_APPLIED, json={"message": message}
+        )

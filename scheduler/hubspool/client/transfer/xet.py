@@ -1,0 +1,359 @@
+"""Large files through hf_xet: only chunks travel that the Hub does not have.
+
+Everything is given to hf_xet as exactly the described bytes: a path would be read to whatever its end is when hf_xet
+opens it, and an append in between would upload a content that no commit names. hf_xet also computes the sha256 of what
+it reads, which is compared with ours: a digest that is handed in is trusted without a look.
+
+Source of the protocol: https://huggingface.co/docs/xet, hf_xet 1.8.0.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import re
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hubspool.client.http import HubClient
+from hubspool.client.http_errors import public_url
+from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.target import Target
+from hubspool.client.transfer.report import TransferOptions, TransferReport
+from hubspool.errors import (
+    BadResponseError,
+    HfHubHTTPError,
+    HubTimeoutError,
+    Outcome,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    XetTransferError,
+)
+from hubspool.files import disk_of
+from hubspool.settings import Settings
+
+#: Contents up to this size are given to hf_xet whole, at most so many bytes of them at a time.
+_SMALL_BYTES = 1024 * 1024
+_HELD_BYTES = 16 * 1024 * 1024
+#: Seconds before its end in which a token is not used; seconds after which a Hub without Xet is asked again.
+_TOKEN_MARGIN = 60.0
+_ABSENT_SECONDS = 600.0
+_LOOK_SECONDS = 0.2
+#: What hf_xet says of the other side under its general error classes.
+_REMOTE = re.compile(r"\b[45]\d\d\b|request|response|connect|timed? ?out|token|unauthorized|forbidden", re.IGNORECASE)
+_QUERY = re.compile(r"\?[^\s\"'()]+")
+
+logger = logging.getLogger(__name__)
+
+_sessions: dict[tuple[int, bool, bool, str], Any] = {}
+
+
+@dataclass(frozen=True)
+class XetToken:
+    """Access to a CAS, or the Hub's word that it has none."""
+
+    endpoint: str
+    value: str = field(repr=False)
+    expires: float
+
+
+class XetTokens:
+    """Write tokens of one `HfApi`, kept per repository and revision until a minute before they expire.
+
+    Threads: two may fetch the same token at the same time; either is good.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._tokens: dict[tuple[str, str], XetToken | None] = {}
+        self._absent_until: dict[tuple[str, str], float] = {}
+
+    def get(self, client: HubClient, url: str) -> XetToken | None:
+        """Return a token, None where the Hub has no Xet.
+
+        Raises:
+            RequestError: The Hub refused (401, 403, an unknown repository or revision) or did not answer.
+        """
+        key = (url, client.token.value if client.token else "")
+        token = self._tokens.get(key)
+        if token is not None and token.expires > self._clock() + _TOKEN_MARGIN:
+            return token
+        if self._absent_until.get(key, 0.0) > self._clock():
+            return None
+        try:
+            answer = client.json("GET", url)
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            raise
+        except HfHubHTTPError as error:
+            if error.status_code != 404:
+                raise
+            self._absent_until[key] = self._clock() + _ABSENT_SECONDS
+            return None
+        try:
+            token = XetToken(str(answer["casUrl"]), str(answer["accessToken"]), float(answer["exp"]))
+        except (KeyError, TypeError, ValueError):
+            raise BadResponseError(f"{public_url(url)} answered without a usable Xet token.", url=url) from None
+        self._tokens[key] = token
+        return token
+
+    def drop(self, client: HubClient, url: str) -> None:
+        """Forget a token that failed: a Hub that was set up anew has another store at the same address."""
+        self._tokens.pop((url, client.token.value if client.token else ""), None)
+
+
+def is_available(settings: Settings) -> bool:
+    """Return whether hf_xet is installed and not switched off."""
+    return settings.xet and importlib.util.find_spec("hf_xet") is not None
+
+
+def token_url(target: Target, *, create_pr: bool) -> str:
+    """Return where a write token for `target` is asked for."""
+    # With create_pr the revision does not exist yet; write access to the repository is what counts.
+    url = target.route("xet-write-token") if not create_pr else f"{target.api_url}/xet-write-token/None"
+    return f"{url}?create_pr=1" if create_pr else url
+
+
+class LocalXetError(XetTransferError):
+    """hf_xet failed, and neither the network nor the token is to blame."""
+
+
+def _session(*, small_appends: bool, asks: bool) -> Any:
+    """Return this process's session: hf_xet's threads do not survive a fork. A parent's is never dropped."""
+    import hf_xet
+
+    # hf_xet reads this one when a session is made.
+    key = (os.getpid(), small_appends, asks, os.environ.get("HF_XET_HIGH_PERFORMANCE", ""))
+    if key not in _sessions:
+        # A report of each transfer would be another request and 1.7 kB, a good part of what a small push sends.
+        config = hf_xet.XetConfig().with_config("telemetry.enabled", False)
+        config = config.with_config("deduplication.global_dedup_query_enabled", asks)
+        if small_appends:
+            config = config.with_config("deduplication.min_n_chunks_per_range", 0.0)
+        _sessions[key] = hf_xet.XetSession(config)
+    return _sessions[key]
+
+
+class _Watch:
+    """Aborts an upload that makes no progress, from a thread of its own.
+
+    hf_xet's clocks run to minutes, while `abort` frees the uploading thread within milliseconds. hf_xet's own progress
+    callback also comes while the other side is silent, but an abort from there tries to join the very thread that
+    it runs in, and panics.
+    """
+
+    def __init__(self, upload: Any, options: TransferOptions, interrupt: threading.Event) -> None:
+        self._upload = upload
+        self._options = options
+        self._interrupt = interrupt
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="hubspool-xet-watch", daemon=True)
+        self.reason: str | None = None
+
+    def __enter__(self) -> _Watch:
+        # Where the interpreter ends and starts no threads, the upload is bounded by whoever joins its thread.
+        with suppress(RuntimeError):
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=1)
+
+    def _watch(self) -> None:
+        seen: tuple[int, ...] = ()
+        since = time.monotonic()
+        while not self._done.wait(_LOOK_SECONDS):
+            now, group = time.monotonic(), self._upload.progress()
+            done = _counters(group)
+            if done != seen:
+                seen, since = done, now
+                if self._options.on_progress is not None:
+                    self._options.on_progress(group.total_bytes_completed)
+            if self._interrupt.is_set():
+                self._abort("was interrupted")
+            elif now - since > self._options.stall_timeout:
+                self._abort(f"made no progress for {self._options.stall_timeout:g} s")
+
+    def _abort(self, reason: str) -> None:
+        self.reason = self.reason or reason
+        self._done.set()
+        self._upload.abort()
+
+
+def _counters(group: Any) -> tuple[int, ...]:
+    """Return what moves while an upload makes progress, the Hub's work on its metadata included."""
+    counts = (group.total_bytes_completed, group.total_transfer_bytes_completed)
+    shard = group.shard
+    if shard is None:
+        return counts
+    return (*counts, shard.total_shard_bytes_upload_completed, shard.total_shard_validation_entries_completed)
+
+
+def upload(
+    client: HubClient,
+    token: XetToken,
+    url: str,
+    group: Sequence[CommitOperationAdd],
+    options: TransferOptions,
+    *,
+    asks: bool = True,
+    fresh_cache: bool = False,
+) -> TransferReport:
+    """Upload one group of contents to the Hub's CAS.
+
+    Nothing becomes visible before a commit names it, so every failure is `Outcome.NOT_APPLIED`.
+
+    Args:
+        client: The Hub.
+        token: Access to its CAS.
+        url: Where a new token is asked for.
+        group: The contents.
+        options: How to send.
+        asks: Ask the CAS for the first chunk of each content, and some others, where this machine does not know them.
+        fresh_cache: Leave the cache folder alone and use an empty one for this call.
+
+    Raises:
+        HubTimeoutError: No progress for ``options.stall_timeout`` seconds.
+        XetTransferError: hf_xet failed; a `LocalXetError` where that is not the network's or the token's fault.
+        FileChangedError: A content is not what was described.
+    """
+    with _cache(fresh=fresh_cache):
+        try:
+            upload = _session(small_appends=options.small_appends, asks=asks).new_upload_commit(
+                endpoint=token.endpoint,
+                token=token.value,
+                token_expiry_unix_secs=int(token.expires),
+                token_refresh_url=url,
+                token_refresh_headers=client.auth_headers,
+                custom_headers={"User-Agent": client.session.headers.get("User-Agent", "hubspool")},
+            )
+        except Exception as error:
+            if _is_of_hf_xet(error):
+                raise _failed(error, token, client) from None
+            raise
+        with _Watch(upload, options, client.session.interrupt) as watch:
+            try:
+                return _send(upload, group)
+            except BaseException as error:
+                with suppress(RuntimeError):  # it is over already
+                    upload.abort()
+                if watch.reason is not None:
+                    raise _stalled(watch.reason, token.endpoint) from None
+                if _is_of_hf_xet(error):
+                    raise _failed(error, token, client) from None
+                raise
+
+
+@contextmanager
+def _cache(*, fresh: bool) -> Iterator[None]:
+    """Let hf_xet, which reads the folder of its caches from the environment at each upload, use an empty one."""
+    if not fresh:
+        _warn_of_network_mount(Settings.from_env().xet_cache)
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="hubspool-xet-", ignore_cleanup_errors=True) as folder:
+        before = os.environ.get("HF_XET_CACHE")
+        os.environ["HF_XET_CACHE"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                os.environ.pop("HF_XET_CACHE", None)
+            else:
+                os.environ["HF_XET_CACHE"] = before
+
+
+@cache
+def _warn_of_network_mount(folder: Path) -> None:
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    disk = disk_of(existing)
+    if not disk.is_reliable:
+        logger.warning(
+            "Xet's cache %s is on a network mount (%s): set HF_XET_CACHE to a local folder.", folder, disk.kind
+        )
+
+
+def _send(upload: Any, group: Sequence[CommitOperationAdd]) -> TransferReport:
+    import hf_xet
+
+    sent: list[CommitOperationAdd] = []
+    digests: list[str] = []
+    # Small contents are handed over whole and done by hf_xet's threads meanwhile; one stream after the other took 1.4
+    # times as long for 5,000 files. Large ones are streamed: hf_xet cuts a single stream as fast as it reads a file.
+    waiting: deque[tuple[int, int, Any]] = deque()
+    held = 0
+
+    def settle(limit: int) -> None:
+        nonlocal held
+        while held > limit:
+            place, size, handle = waiting.popleft()
+            digests[place] = handle.result().xet_info.sha256
+            held -= size
+
+    for addition in group:
+        place = len(sent)
+        sent.append(addition)
+        digests.append("")
+        if addition.size <= _SMALL_BYTES:
+            content = b"".join(addition.blocks())
+            handle = upload.start_upload_bytes(content, sha256=hf_xet.COMPUTE_SHA256, name=addition.path_in_repo)
+            waiting.append((place, addition.size, handle))
+            held += addition.size
+            settle(_HELD_BYTES)
+            continue
+        stream = upload.start_upload_stream(name=addition.path_in_repo, sha256=hf_xet.COMPUTE_SHA256)
+        for block in addition.blocks():
+            stream.write(block)
+        digests[place] = stream.finish().xet_info.sha256
+    settle(0)
+    for addition, digest in zip(sent, digests, strict=True):
+        addition.set_sha256(digest)
+    metrics = upload.wait_to_finish().dedup_metrics
+    return TransferReport(len(sent), metrics.total_bytes, metrics.total_bytes_uploaded)
+
+
+def _is_of_hf_xet(error: BaseException) -> bool:
+    """Return whether hf_xet raised `error`: it uses the builtin classes, as reading a local file does."""
+    import hf_xet
+
+    if isinstance(error, (hf_xet.XetAuthenticationError, hf_xet.XetObjectNotFoundError)):
+        return True
+    return type(error) in (RuntimeError, ConnectionError, TimeoutError, ValueError, OSError) and not getattr(
+        error, "filename", None
+    )
+
+
+def _stalled(reason: str, endpoint: str) -> HubTimeoutError:
+    return HubTimeoutError(
+        f"The Xet upload to {public_url(endpoint)} {reason}.",
+        url=public_url(endpoint),
+        outcome=Outcome.NOT_APPLIED,
+        hint="Nothing was committed; try again later.",
+    )
+
+
+def _failed(error: BaseException, token: XetToken, client: HubClient) -> XetTransferError:
+    text = _QUERY.sub("", str(error)).replace(token.value, "***")
+    if client.token is not None:
+        text = text.replace(client.token.value, "hf_***")
+    endpoint = public_url(token.endpoint)
+    kind = LocalXetError if _is_local(error) else XetTransferError
+    return kind(f"The Xet upload to {endpoint} failed: {text}", url=endpoint)
+
+
+def _is_local(error: BaseException) -> bool:
+    """Return whether something on this machine failed: a full disk, a damaged cache, a defect of hf_xet."""
+    import hf_xet
+
+    remote = (ConnectionError, TimeoutError, hf_xet.XetAuthenticationError, hf_xet.XetObjectNotFoundError)
+    return not isinstance(error, remote) and not _REMOTE.search(str(error))

@@ -1,0 +1,1 @@
+"""One push: scan, plan, transfer, commit, acknowledge."""

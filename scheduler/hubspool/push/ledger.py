@@ -1,0 +1,348 @@
+"""The ledger: what the Hub is known to hold, and what was sent without an answer yet.
+
+SQLite in write-ahead mode with ``synchronous=FULL``: a row that was written is there after a kill or a power loss.
+It is a memory, not the truth: without it parts are found again on the Hub by their names (see `plan.recovered_parts`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from hubspool.client.target import Target
+from hubspool.errors import LedgerError
+from hubspool.files import publish
+from hubspool.push.part import Closed, Part
+from hubspool.push.scan import Stat
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+FILE_NAME = "ledger.sqlite3"
+_TOUCH_SECONDS = 3600.0
+_GIVEN_UP_SECONDS = 3 * 24 * 3600.0
+
+_SCHEMA = """
+create table if not exists target (
+    id integer primary key, endpoint text not null, repo_type text not null, repo_id text not null,
+    revision text not null, path_in_repo text not null, hub_id text, last_oid text, used_at real,
+    unique (endpoint, repo_type, repo_id, revision, path_in_repo));
+create table if not exists recipe (id integer primary key, options text not null unique);
+create table if not exists settled (
+    target integer not null, path text not null, size integer not null, mtime_ns integer not null,
+    ctime_ns integer not null, inode integer not null, primary key (target, path)) without rowid;
+create table if not exists part (
+    target integer not null, source text not null, number integer not null, path text not null,
+    "start" integer not null, "end" integer not null, rows integer not null, sha256 text, content_id text,
+    commits integer not null, opened_at real not null, closed text,
+    sending_end integer, sending_sha256 text, sending_id text, push_id text, sent_at real, head integer not null,
+    primary key (target, source, number)) without rowid;
+"""
+
+_PART_FIELDS = tuple(Part.__dataclass_fields__)
+_PART_COLUMNS = ", ".join(f'"{name}"' for name in _PART_FIELDS)
+
+
+class Ledger:
+    """The ledger of one folder.
+
+    A damaged file, or one of a later version of this program, is set aside under another name (never removed) and a
+    new one is begun. Thread-safe; several processes may open it, but only the holder of the push lock writes.
+
+    Args:
+        directory: the state folder; made if missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = threading.RLock()
+        self._settled: dict[int, tuple[sqlite3.Connection, tuple[int, int], dict[str, Stat]]] = {}
+        self._db: sqlite3.Connection | None = self._open()  # None: closed, opened anew at the next use
+        _ledgers.add(self)
+
+    @property
+    def folder_id(self) -> str:
+        """A random id of this folder, 32 hex digits. It stands in a file of its own and so outlives a lost ledger.
+
+        Not a `cached_property`: before Python 3.12 that has a lock of the class, which a fork may leave held.
+        """
+        path = self.directory / "folder_id"
+        for put in (_link, _replace):  # first as a new file; over it only where a crash left half an id
+            with suppress(FileNotFoundError):
+                found = path.read_text().strip()
+                if len(found) == 32:
+                    return found
+            fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+            with fresh.open("w") as file:
+                file.write(uuid.uuid4().hex)
+                file.flush()
+                os.fsync(file.fileno())
+            put(fresh, path)
+        return path.read_text().strip()
+
+    def target(self, target: Target, path_in_repo: str) -> int:
+        """Return the number of a target and a path in its repo, made at their first use.
+
+        What the ledger knows of one says nothing about another.
+        """
+        key = (target.endpoint, target.repo_type, target.repo_id, target.revision, path_in_repo)
+        with self._write() as db:
+            db.execute(
+                "insert or ignore into target (endpoint, repo_type, repo_id, revision, path_in_repo)"
+                " values (?, ?, ?, ?, ?)",
+                key,
+            )
+            row = db.execute(
+                "select id from target where endpoint = ? and repo_type = ? and repo_id = ? and revision = ?"
+                " and path_in_repo = ?",
+                key,
+            ).fetchone()
+            return int(row[0])
+
+    def targets(self) -> dict[int, tuple[Target, str]]:
+        """Return number → target and path in its repo, of everything that this folder was pushed to."""
+        with self._lock:
+            rows = self._connection().execute(
+                "select id, endpoint, repo_id, repo_type, revision, path_in_repo from target order by id"
+            )
+            return {row[0]: (Target(*row[1:5]), row[5]) for row in rows}
+
+    def identity(self, target: int) -> tuple[str | None, str | None]:
+        """Return the Hub's own id of the repo, and our last commit there, as far as they are known."""
+        with self._lock:
+            row = self._connection().execute("select hub_id, last_oid from target where id = ?", (target,)).fetchone()
+            return (None, None) if row is None else (row[0], row[1])
+
+    def identify(self, target: int, hub_id: str | None, last_oid: str | None) -> None:
+        """Remember the Hub's own id of the repo, and our last commit there."""
+        with self._write() as db:
+            db.execute("update target set hub_id = ?, last_oid = ? where id = ?", (hub_id, last_oid, target))
+
+    def start_over(self, target: int) -> None:
+        """Forget what the target holds: the repo was made again, and a person wants everything sent to it."""
+        with self._write() as db:
+            for table in ("part", "settled"):
+                db.execute(f"delete from {table} where target = ?", (target,))  # noqa: S608  our names
+            db.execute("update target set hub_id = null, last_oid = null where id = ?", (target,))
+
+    def remember(self, recipe: dict[str, Any]) -> None:
+        """Note how a scheduler of this folder was made, so that ``hubspool flush`` can make it again."""
+        text = orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS).decode()
+        with self._write() as db:
+            db.execute("insert or ignore into recipe (options) values (?)", (text,))
+
+    def recipes(self) -> list[dict[str, Any]]:
+        """Return how the schedulers of this folder were made, in the order of their first use."""
+        with self._lock:
+            rows = self._connection().execute("select options from recipe order by id").fetchall()
+            return [orjson.loads(row[0]) for row in rows]
+
+    def settled(self, target: int) -> dict[str, Stat]:
+        """Return path → numbers of every file all of which is on the Hub; not to be changed.
+
+        Read again only after a write: an idle period would spend half of its time on it.
+        """
+        with self._lock:
+            db = self._connection()
+            version = (db.total_changes, db.execute("pragma data_version").fetchone()[0])  # ours, and others' writes
+            known = self._settled.get(target)
+            if known is None or known[0] is not db or known[1] != version:
+                rows = db.execute(
+                    "select path, size, mtime_ns, ctime_ns, inode from settled where target = ?", (target,)
+                )
+                known = self._settled[target] = (db, version, {row[0]: Stat(*row[1:]) for row in rows})
+            return known[2]
+
+    def settle(self, target: int, files: Iterable[tuple[str, Stat]]) -> None:
+        """Remember that all of these files, as they were at these numbers, is on the Hub."""
+        with self._write() as db:
+            db.executemany(
+                "insert or replace into settled values (?, ?, ?, ?, ?, ?)",
+                [(target, path, *stat) for path, stat in files],
+            )
+
+    def parts(self, target: int) -> dict[str, list[Part]]:
+        """Return source → its parts in order."""
+        with self._lock:
+            rows = self._connection().execute(
+                f"select {_PART_COLUMNS} from part where target = ? order by source, number",  # noqa: S608  our names
+                (target,),
+            )
+            found: dict[str, list[Part]] = {}
+            for row in rows:
+                part = _part(row)
+                found.setdefault(part.source, []).append(part)
+            return found
+
+    def save(self, target: int, parts: Iterable[Part]) -> None:
+        """Write these parts in one transaction; durable when this returns."""
+        marks = ", ".join("?" * (len(_PART_FIELDS) + 1))
+        with self._write() as db:
+            db.executemany(
+                f"insert or replace into part (target, {_PART_COLUMNS}) values ({marks})",  # noqa: S608  our names
+                [(target, *_row(part)) for part in parts],
+            )
+
+    def forget(self, source: str) -> None:
+        """Drop all about a local file that was removed after all of it was on the Hub."""
+        with self._write() as db:
+            db.execute("delete from part where source = ?", (source,))
+            db.execute("delete from settled where path = ?", (source,))
+
+    def touch(self, target: int, now: float) -> None:
+        """Note that the folder is pushed to `target` these days; written once an hour."""
+        with self._lock:
+            row = self._connection().execute("select used_at from target where id = ?", (target,)).fetchone()
+        if row is not None and (row[0] is None or now - row[0] > _TOUCH_SECONDS):
+            with self._write() as db:
+                db.execute("update target set used_at = ? where id = ?", (now, target))
+
+    def is_everywhere(self, source: str, size: int, now: float) -> bool:
+        """Whether all `size` bytes of a segment are on every repo that the folder was pushed to in the last days.
+
+        One that was given up (a repo id that was mistyped once) does not hold the segment for ever.
+        """
+        with self._lock:
+            rows = self._connection().execute(
+                'select max(p."end") from target t left join part p on p.target = t.id and p.source = ?'
+                " where t.used_at is not null and t.used_at > ? group by t.id",
+                (source, now - _GIVEN_UP_SECONDS),
+            )
+            return all((row[0] or 0) >= size for row in rows)
+
+    def close(self) -> None:
+        """Close the database; a later use opens it again."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+                self._settled.clear()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock, self._connection() as db:  # `with db` is one transaction
+                yield db
+        except sqlite3.OperationalError as error:
+            raise LedgerError(self.directory / FILE_NAME, str(error)) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = self._open()
+        return self._db
+
+    def before_fork(self) -> None:
+        """Close the connection, between two transactions.
+
+        SQLite keeps its locks per process and file; a child's copy would count a transaction of the parent's for ever.
+        """
+        self._lock.acquire()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Go on; either process opens a connection of its own at the next use."""
+        if in_child:
+            self._lock = threading.RLock()
+        else:
+            self._lock.release()
+
+    def _open(self) -> sqlite3.Connection:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / FILE_NAME
+        try:
+            return self._connect(path)
+        except sqlite3.OperationalError as error:
+            # Full disk, too many open files, locked: says nothing about the file, which must not be given up for it.
+            raise LedgerError(path, str(error)) from error
+        except (sqlite3.DatabaseError, _FutureVersionError) as error:
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+            kept = path.with_name(f"{path.name}.{stamp}-{uuid.uuid4().hex[:6]}.kept")
+            logger.warning("%s cannot be read (%s): kept as %s, a new one is begun", path, error, kept.name)
+            for suffix in ("", "-wal", "-shm"):
+                part = path.with_name(path.name + suffix)
+                if part.exists():
+                    part.replace(kept.with_name(kept.name + suffix))
+            return self._connect(path)
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        db = sqlite3.connect(path, timeout=30, check_same_thread=False)
+        try:
+            version = db.execute("pragma user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise _FutureVersionError(f"version {version}, this program knows {SCHEMA_VERSION}")
+            with closing(db.execute("pragma journal_mode = wal")):
+                pass
+            db.execute("pragma synchronous = full")
+            db.executescript(_SCHEMA)
+            if db.execute("pragma quick_check").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("damaged")
+            db.execute(f"pragma user_version = {SCHEMA_VERSION}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _link(fresh: Path, path: Path) -> None:
+    with suppress(FileExistsError):
+        publish(fresh, path)
+    fresh.unlink(missing_ok=True)
+
+
+def _replace(fresh: Path, path: Path) -> None:
+    fresh.replace(path)
+
+
+class _FutureVersionError(Exception):
+    """The file was written by a later version of this program."""
+
+
+def _row(part: Part) -> tuple[object, ...]:
+    values = [getattr(part, name) for name in _PART_FIELDS]
+    return tuple(value.value if isinstance(value, Closed) else value for value in values)
+
+
+def _part(row: tuple[object, ...]) -> Part:
+    values = dict(zip(_PART_FIELDS, row, strict=True))
+    if values["closed"] is not None:
+        values["closed"] = Closed(str(values["closed"]))
+    return Part(**values)  # type: ignore[arg-type]  # columns are the fields, in order
+
+
+#: Every ledger of the process.
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+#: Those whose lock is held over the fork that is going on.
+_forking: list[Ledger] = []
+
+
+def _before_fork() -> None:
+    for ledger in list(_ledgers):
+        ledger.before_fork()
+        _forking.append(ledger)
+
+
+def _after_fork(in_child: bool) -> None:
+    while _forking:
+        _forking.pop().after_fork(in_child=in_child)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )

@@ -1,0 +1,217 @@
+"""Line data: which files are made of rows, and where a growing one can be cut.
+
+A file is cut at its last newline, because a writer in another thread or process may be in the middle of a line, and
+half a row makes the whole dataset fail to load. A file of binary records is cut at its last whole record.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import orjson
+
+from hubspool.push.tfrecord import last_record_end
+
+_BLOCK = 1024 * 1024
+_JSON_PROBE_BYTES = 4 * 1024 * 1024
+_TEXT_SUFFIXES = frozenset({".txt", ".log"})
+
+
+class Kind(str, Enum):
+    """What a file's bytes mean for a cut."""
+
+    JSON_LINES = "json-lines"
+    """One JSON value a line."""
+    TABLE = "table"
+    """CSV or TSV: a newline inside quotes is no cut."""
+    TEXT = "text"
+    """Other lines."""
+    RECORDS = "records"
+    """TensorBoard's event files: binary records, each after its length (see `records`)."""
+    WHOLE = "whole"
+    """Not lines: committed whole, as a new version."""
+    UNDECIDED = "undecided"
+    """A ``.json`` with no complete line yet: nothing of it is cut until there is one, or until it rests."""
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether what was committed stays the beginning of the file, so that a rewrite is something else."""
+        return self in (Kind.JSON_LINES, Kind.TABLE, Kind.TEXT, Kind.RECORDS)
+
+
+def kind_by_name(path: str) -> Kind:
+    """Return a file's kind as far as its name tells; ``.json`` needs a look inside (`kind_of_json`)."""
+    if "tfevents" in PurePosixPath(path).name:
+        return Kind.RECORDS
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix in (".jsonl", ".ndjson"):
+        return Kind.JSON_LINES
+    if suffix in (".csv", ".tsv"):
+        return Kind.TABLE
+    if suffix in _TEXT_SUFFIXES:
+        return Kind.TEXT
+    return Kind.UNDECIDED if suffix == ".json" else Kind.WHOLE
+
+
+def kind_of_json(path: Path, size: int) -> Kind:
+    """Tell JSON Lines in a ``.json`` file (each complete line an object) from a JSON document.
+
+    A pretty-printed document must not be cut at a newline; its first line, ``{``, is no object.
+    """
+    with path.open("rb") as file:
+        head = file.read(min(size, _JSON_PROBE_BYTES))
+    complete = head.rfind(b"\n") + 1
+    if not complete:
+        return Kind.UNDECIDED if len(head) < _JSON_PROBE_BYTES else Kind.WHOLE
+    return Kind.JSON_LINES if all(is_object(line) for line in head[:complete].splitlines()) else Kind.WHOLE
+
+
+def is_object(line: bytes) -> bool:
+    """Whether `line` is one complete JSON object."""
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def cut(path: Path, kind: Kind, start: int, size: int) -> int:
+    """Return the last position in (start, size] that ends a line (a record), or `start` where none ended since.
+
+    `start` must itself be such an end (or 0). Bytes from `size` on are not looked at.
+    """
+    if kind is Kind.UNDECIDED:
+        return start
+    if kind is Kind.RECORDS:
+        return last_record_end(path, start, size)
+    with path.open("rb") as file:
+        if kind is Kind.TABLE:
+            return _last_even_newline(file, start, size)
+        end = size
+        while end > start:
+            begin = max(start, end - _BLOCK)
+            file.seek(begin)
+            found = file.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            end = begin
+    return start
+
+
+def header_end(path: Path, size: int) -> int:
+    """Return where the first line of a table ends, or 0 where it has not ended yet."""
+    with path.open("rb") as file:
+        position, odd = 0, False
+        while position < size and (line := file.readline(size - position)):
+            position += len(line)
+            odd ^= line.count(b'"') % 2 == 1
+            if not odd and line.endswith(b"\n"):
+                return position
+    return 0
+
+
+def cuts(path: Path, start: int, end: int, step: int, first: int | None = None) -> tuple[int, ...]:
+    """Return line ends in (start, end], each at most `step` bytes after the one before where lines allow it.
+
+    `end` must be a line end, and is the last one returned. The first is at most `first` bytes after `start` (None:
+    `step`).
+    """
+    found: list[int] = []
+    position, limit = start, step if first is None else first
+    while end - position > limit:
+        cut_at = cut(path, Kind.TEXT, position, position + limit)
+        if cut_at == position:  # one line is longer than the step: it goes whole
+            cut_at = _next_line_end(path, position, end)
+        found.append(cut_at)
+        position, limit = cut_at, step
+    if end > position:
+        found.append(end)
+    return tuple(found)
+
+
+def damaged_lines(path: Path, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of the lines in [start, end) that are no JSON object: a bit flipped, a block was never written.
+
+    They stay where they are, and the rows around them go on without them.
+    """
+    found = []
+    position = start
+    with path.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if position >= end:
+                break
+            try:  # not `is_object`: a call for each line takes a third of the time
+                healthy = type(orjson.loads(line)) is dict
+            except orjson.JSONDecodeError:
+                healthy = False
+            if not healthy:
+                found.append((position, position + len(line)))
+            position += len(line)
+    return tuple(found)
+
+
+def around(damaged: tuple[tuple[int, int], ...], start: int, end: int) -> list[tuple[int, int]]:
+    """Return what is left of [start, end) without the damaged ranges."""
+    healthy = []
+    for bad_start, bad_end in damaged:
+        if bad_start > start:
+            healthy.append((start, bad_start))
+        start = max(start, bad_end)
+    if end > start:
+        healthy.append((start, end))
+    return healthy
+
+
+def tail_is_complete(path: Path, kind: Kind, start: int, size: int) -> bool:
+    """Whether the bytes [start, size) after the last newline may go along once the writer rests.
+
+    For JSON Lines only if they are an object by themselves; half a row or record never leaves the disk.
+    """
+    if kind in (Kind.TEXT, Kind.TABLE):
+        return True
+    if kind is Kind.RECORDS:
+        return False
+    with path.open("rb") as file:
+        file.seek(start)
+        return is_object(file.read(size - start)) or kind is Kind.UNDECIDED
+
+
+def count_lines(path: Path, start: int, end: int) -> int:
+    """Return how many lines end in [start, end)."""
+    count = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        left = end - start
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            count += block.count(b"\n")
+            left -= len(block)
+    return count
+
+
+def _next_line_end(path: Path, start: int, last: int) -> int:
+    with path.open("rb") as file:
+        file.seek(start)
+        while block := file.read(min(_BLOCK, last - start)):
+            found = block.find(b"\n")
+            if found >= 0:
+                return start + found + 1
+            start += len(block)
+    return last
+
+
+def _last_even_newline(file: BinaryIO, start: int, size: int) -> int:
+    """Return the end of the last line in [start, size) before which the number of quotes is even."""
+    file.seek(start)
+    position = last = start
+    odd = False
+    while position < size:
+        line = file.readline(size - position)
+        if not line:
+            break
+        position += len(line)
+        odd ^= line.count(b'"') % 2 == 1
+        if not odd and line.endswith(b"\n"):
+            last = position
+    return last

@@ -1,0 +1,1 @@
+"""When to push: `CommitScheduler`, its thread, its states, its exits."""

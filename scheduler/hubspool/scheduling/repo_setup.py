@@ -1,0 +1,167 @@
+"""A scheduler's repo: found or made, when the Hub lets us, and the client to reach it with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+from hubspool.client.hf_api import HfApi
+from hubspool.client.http import HubSession
+from hubspool.client.retry import RetryPolicy
+from hubspool.client.target import Target
+from hubspool.client.validation import check_repo_id, check_repo_type, check_revision
+from hubspool.errors import ForbiddenError, HFValidationError, HubspoolError, RepositoryNotFoundError
+from hubspool.push.ledger import Ledger
+from hubspool.settings import Settings, is_loopback
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that the Hub may be silent while an app that is starting waits for us.
+IMPATIENT_SECONDS = 10.0
+
+
+class Connection:
+    """Knows which repo a folder goes to, and makes sure once that it is there.
+
+    Nothing here fails for good: what could not be done at the start is done by a later `open`.
+
+    Args:
+        repo_id: ``user/name``, or a name alone, which is the token's user's.
+        private: of a repo that has to be made.
+        api: ours, huggingface_hub's (its endpoint, token and headers are taken over), or None for a new one.
+        state_dir: folder of the ledger.
+        allow_own_space: do not refuse the Space that this process runs in.
+
+    Thread-safety: `open` is called by one thread at a time; the attributes may be read from any.
+    """
+
+    def __init__(
+        self,
+        repo_id: str,
+        *,
+        repo_type: str | None,
+        revision: str | None,
+        path_in_repo: str,
+        private: bool,
+        api: Any | None,
+        token: str | None,
+        state_dir: Path,
+        allow_own_space: bool = False,
+    ) -> None:
+        self.repo_id = check_repo_id(repo_id)
+        self.repo_type = check_repo_type(repo_type)
+        self.revision = check_revision(revision)
+        self.path_in_repo = path_in_repo
+        self.private = private
+        self.api = _our_client(api, token)
+        self.state_dir = state_dir
+        self.repo_url: str | None = None
+        self._ledger: Ledger | None = None
+        own_space = None if allow_own_space else Settings.from_env().space_id
+        if self.repo_type == "space" and own_space is not None and repo_id in (own_space, own_space.split("/")[-1]):
+            raise HFValidationError(
+                f"repo_id {repo_id!r} is the Space that this runs in: every commit would restart it.",
+                hint="Write to a dataset or to another Space, or pass allow_own_space=True.",
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the Hub is on this machine."""
+        return is_loopback(self.api.endpoint)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the repo is known to exist."""
+        return self.repo_url is not None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells it from another connection of the same process."""
+        return self.api.endpoint, self.repo_type, self.repo_id, self.revision, self.path_in_repo
+
+    @property
+    def target(self) -> Target:
+        """The repo and branch; only once open, since a name alone is no target."""
+        return Target.of(self.api.endpoint, self.repo_id, self.repo_type, self.revision)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The folder's ledger, opened at its first use."""
+        if self._ledger is None:
+            self._ledger = Ledger(self.state_dir)
+        return self._ledger
+
+    def open(self, *, patient: bool) -> None:
+        """Find the repo, or make it; does nothing once that has succeeded.
+
+        An existing repo is asked for first, because a token that may write to one dataset only must do.
+
+        Args:
+            patient: False makes each request once, with a silence of at most 10 seconds.
+
+        Raises:
+            HubspoolError: the Hub cannot be reached, or refuses.
+        """
+        if self.is_open:
+            return
+        api = self.api if patient else self._impatient()
+        if "/" not in self.repo_id:
+            self.repo_id = f"{api.whoami()['name']}/{self.repo_id}"
+        try:
+            api.repo_info(self.repo_id, repo_type=self.repo_type)
+        except RepositoryNotFoundError:
+            if self.repo_type == "space":
+                raise HubspoolError(
+                    f"The Space {self.repo_id} does not exist.",
+                    hint="Make it first; a Space needs an app and an SDK.",
+                ) from None
+            try:
+                api.create_repo(self.repo_id, repo_type=self.repo_type, private=self.private, exist_ok=True)
+            except ForbiddenError as error:
+                error.hint = (
+                    f"The token does not see {self.repo_id} and may not make it: make it first, and give the token"
+                    " write access to its contents (https://huggingface.co/settings/tokens)."
+                )
+                raise
+            logger.info("made the %s repo %s", "private" if self.private else "public", self.repo_id)
+        self.repo_url = self.target.web_url
+
+    def rows_on_hub(self, sources: Iterable[str]) -> int:
+        """Return how many lines of these files the ledger knows to be on the Hub."""
+        if not self.is_open:
+            return 0
+        ledger = self._ledger or Ledger(self.state_dir)  # closed by now: opened for this one question
+        try:
+            known = ledger.parts(ledger.target(self.target, self.path_in_repo))
+        finally:
+            if ledger is not self._ledger:
+                ledger.close()
+        return sum(part.rows for source in sources for part in known.get(source, ()))
+
+    def close(self) -> None:
+        """Close the ledger; a later use opens it again."""
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.close()
+
+    def after_fork_in_child(self) -> None:
+        """Open an own ledger connection at the next use; the parent's must be neither used nor closed."""
+        self._ledger = None
+
+    def _impatient(self) -> HfApi:
+        api = copy(self.api)
+        api.session = HubSession(
+            headers=self.api.session.headers, timeout=IMPATIENT_SECONDS, retry=RetryPolicy(attempts=1)
+        )
+        return api
+
+
+def _our_client(api: Any | None, token: str | None) -> HfApi:
+    if isinstance(api, HfApi):
+        return api
+    if api is None:
+        return HfApi(token=token)
+    return HfApi(endpoint=api.endpoint, token=api.token, headers=getattr(api, "headers", None))

@@ -1,0 +1,69 @@
+"""Fetches what a fresh disk lacks, before a scheduler begins."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hubspool.client.download import download
+from hubspool.client.hf_api import HfApi
+from hubspool.client.repo_info import RepoFile
+from hubspool.client.target import Target
+from hubspool.errors import RemoteEntryNotFoundError
+
+logger = logging.getLogger(__name__)
+
+RESTORE_SECONDS = 30.0
+#: Parts of segments are rows that were sent; nothing appends to them again.
+_PART = re.compile(r".*-\d{8}-[0-9a-f]{12}-\d{5}-p\d{4}\.jsonl")
+
+
+class RestoreTimeoutError(TimeoutError):
+    """Not everything could be fetched in time."""
+
+
+def restore(
+    api: HfApi,
+    target: Target,
+    path_in_repo: str,
+    folder: Path,
+    chosen: Callable[[str], bool],
+    seconds: float = RESTORE_SECONDS,
+) -> int:
+    """Download the files that the repo has and the folder lacks; existing local files are left as they are.
+
+    Returns:
+        How many were fetched. Each one is complete or absent.
+
+    Raises:
+        RestoreTimeoutError: `seconds` are over; what was fetched so far stays.
+        RequestError: the Hub cannot be read.
+    """
+    began = time.monotonic()
+    prefix = f"{path_in_repo}/" if path_in_repo else ""
+    try:
+        tree = list(
+            api.list_repo_tree(
+                target.repo_id, path_in_repo, recursive=True, repo_type=target.repo_type, revision=target.revision
+            )
+        )
+    except RemoteEntryNotFoundError:
+        return 0
+    fetched = 0
+    for entry in tree:
+        source = entry.path.removeprefix(prefix)
+        local = folder / source
+        if not isinstance(entry, RepoFile) or _PART.fullmatch(source) or not chosen(source) or local.exists():
+            continue
+        if source in (".gitattributes", "README.md") and not prefix:
+            continue  # the repo's own furniture
+        if time.monotonic() - began > seconds:
+            raise RestoreTimeoutError(f"{fetched} files of {target.repo_id} were fetched in {seconds:g} s, not all.")
+        download(api._client(), target.file_url(entry.path), local, force=False, local_only=False)
+        fetched += 1
+    if fetched:
+        logger.info("%s: fetched %d files from %s", folder, fetched, target.repo_id)
+    return fetched

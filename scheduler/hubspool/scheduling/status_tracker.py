@@ -1,0 +1,164 @@
+"""What a scheduler knows about itself, kept for whoever asks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from hubspool.scheduling.status import CommitEvent, ErrorEvent, SchedulerStatus, State
+
+if TYPE_CHECKING:
+    from hubspool.client.repo_info import CommitInfo
+    from hubspool.push.pusher import PushResult
+
+logger = logging.getLogger(__name__)
+
+
+class Board:
+    """Keeps the state of one scheduler, logs what happens, and tells its hooks.
+
+    Thread-safe. Hooks are called in the thread that reports, without any lock; what they raise is logged, since a hook
+    must not stop a push.
+
+    Args:
+        on_commit, on_error: the caller's hooks, or None.
+    """
+
+    def __init__(
+        self, on_commit: Callable[[CommitEvent], None] | None, on_error: Callable[[ErrorEvent], None] | None
+    ) -> None:
+        self._on_commit = on_commit
+        self._on_error = on_error
+        self._lock = threading.RLock()  # re-entrant: a signal handler may ask for the status
+        self._state = State.IDLE
+        self._moved_at = time.monotonic()
+        self._pending_files = 0
+        self._pending_bytes = 0
+        self._set_aside: dict[str, str] = {}
+        self._last_commit: str | None = None
+        self._last_commit_at: datetime | None = None
+        self._error: BaseException | None = None
+        self._failures = 0
+        self._commits = 0
+        self._recent: deque[CommitEvent] = deque(maxlen=30)
+
+    @property
+    def state(self) -> State:
+        """What the thread is doing."""
+        with self._lock:
+            return self._state
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the last push failed with; None after one that did not."""
+        with self._lock:
+            return self._error
+
+    @property
+    def set_aside(self) -> dict[str, str]:
+        """Path → why it was not sent, as of the last push."""
+        with self._lock:
+            return dict(self._set_aside)
+
+    def after_fork_in_child(self) -> None:
+        """Free the lock from a thread that the child does not have."""
+        self._lock = threading.RLock()
+        self._state = State.IDLE
+
+    def enter(self, state: State) -> None:
+        """Note what the thread is doing now."""
+        with self._lock:
+            self._state = state
+            self._moved_at = time.monotonic()
+
+    def seconds_without_progress(self) -> float:
+        """Return how long ago the push that runs last moved on to another state; 0 while none runs."""
+        with self._lock:
+            busy = self._state in (State.SCANNING, State.UPLOADING, State.COMMITTING)
+            return time.monotonic() - self._moved_at if busy else 0.0
+
+    def note_result(self, result: PushResult) -> None:
+        """Note what a push left."""
+        with self._lock:
+            self._pending_files = result.pending_files
+            self._pending_bytes = result.pending_bytes
+            self._set_aside = result.set_aside
+
+    def note_success(self) -> None:
+        """Note that a push ended without an error."""
+        with self._lock:
+            self._error, self._failures, self._state = None, 0, State.IDLE
+
+    def note_commit(self, repo_id: str, event: CommitEvent, commit: CommitInfo) -> None:
+        """Note a commit that landed."""
+        logger.info("%s: %d files, %d new bytes: %s", repo_id, len(event.paths), event.bytes_new, commit.commit_url)
+        with self._lock:
+            self._last_commit, self._last_commit_at = event.oid, event.at
+            self._commits += 1
+            self._recent.append(event)
+        _call(self._on_commit, event)
+
+    def note_error(self, repo_id: str, error: BaseException, retry_in: float | None) -> None:
+        """Note a push that failed.
+
+        The first failure is logged with its traceback, then the tenth and every hundredth; the others only at level
+        INFO, so that an outage of a day does not fill the log.
+
+        Args:
+            retry_in: seconds until it is tried again; None: with the next period.
+        """
+        retry_at = None if retry_in is None else _now() + timedelta(seconds=retry_in)
+        with self._lock:
+            self._error = error
+            self._failures += 1
+            failures = self._failures
+        loud = failures in (1, 10) or failures % 100 == 0
+        logger.log(
+            logging.ERROR if loud else logging.INFO,
+            "%s: push failed (%d in a row), next try %s: %s",
+            repo_id,
+            failures,
+            "with the next period" if retry_in is None else f"in {retry_in:.0f} s",
+            error,
+            exc_info=error if loud else None,
+        )
+        _call(self._on_error, ErrorEvent(error, failures, retry_at))
+
+    def status(self, *, pending_rows: int | None, seconds_left: float | None, repo_url: str | None) -> SchedulerStatus:
+        """Return a snapshot."""
+        with self._lock:
+            error = self._error
+            return SchedulerStatus(
+                state=self._state,
+                pending_files=self._pending_files,
+                pending_rows=pending_rows,
+                pending_bytes=self._pending_bytes,
+                last_commit=self._last_commit,
+                last_commit_at=self._last_commit_at,
+                last_error=None if error is None else getattr(error, "message", "") or repr(error),
+                last_error_hint=getattr(error, "hint", None) or None,
+                consecutive_failures=self._failures,
+                next_push_at=None if seconds_left is None else _now() + timedelta(seconds=seconds_left),
+                repo_url=repo_url,
+                commits_in_repo=self._commits,
+                set_aside=dict(self._set_aside),
+                recent_commits=tuple(self._recent),
+            )
+
+
+def _call(hook: Callable[..., None] | None, event: object) -> None:
+    if hook is None:
+        return
+    try:
+        hook(event)
+    except Exception:  # the caller's code; its failure is shown and must not count as a failed push
+        logger.exception("the hook %r failed", hook)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

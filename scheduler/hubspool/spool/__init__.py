@@ -1,0 +1,1 @@
+"""Rows on this disk: segments, their names and their owners' locks."""

@@ -1,0 +1,1 @@
+"""Rows with media and typed columns in Parquet files."""

@@ -1,0 +1,262 @@
+"""Lines of the spool as a Parquet file that grows by whole row groups."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from hubspool.client.file_range import FileRange
+from hubspool.push.encodings import Encoding, Span
+from hubspool.push.lines import is_object
+from hubspool_templates.parquet.arrow_types import leaves
+from hubspool_templates.parquet.media import is_tagged, media_kind, read_line
+from hubspool_templates.parquet.tables import (
+    BLOCK,
+    COLUMNS,
+    INFERRED,
+    ReadAhead,
+    added,
+    arrow_schema,
+    arrow_table,
+    fast_table,
+    learned,
+)
+from hubspool_templates.schema import FieldType, ListOf, Schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+#: A viewer, and `datasets`, read one row group at a time.
+GROUP_ROWS = 50_000
+GROUP_BYTES = 16 * 1024 * 1024
+#: Rows that tell the columns of most others.
+SAMPLE = 100
+#: Lines that are read ahead, in bytes: those of a whole segment.
+AHEAD_BYTES = 64 * 1024 * 1024
+#: The key of a file's metadata that tells which lines it holds.
+_RANGE = b"hubspool.range"
+_TAIL = 64 * 1024
+
+
+class ParquetEncoding(Encoding):
+    """Makes Parquet files that `datasets`, pandas, polars and duckdb read.
+
+    All files have the columns that were known when they were begun: given, in the card, or met in a row before. A row
+    with another one closes the open part. A value that a decided column (given, or written into the card by a person)
+    cannot hold goes to the column ``<name>_unfit``, as JSON.
+
+    Args:
+        known: reads the columns that the card has; called once, in the pushing thread.
+        declared: the columns that the caller gave.
+    """
+
+    form = "parquet"
+    part_commits = 8
+
+    def __init__(self, known: Callable[[], Schema], declared: Schema | None = None) -> None:
+        self.schema = declared or Schema()
+        self._known: Callable[[], Schema] | None = known
+        self._ahead: ReadAhead | None = None
+
+    def damaged(self, lines: FileRange) -> tuple[tuple[int, int], ...]:
+        """Return the ranges of lines that are no JSON object.
+
+        Arrow's reader, which all lines go through in any case, refuses such lines too. Where it takes all of them, what
+        it made of them is kept for `encode`, for the last segment that was asked about: one look, not two.
+        """
+        self._ahead = self._read_ahead(lines)
+        return super().damaged(lines) if self._ahead is None else ()
+
+    def encode(self, span: Span, lines: FileRange, grown: Path | None, out: Path) -> bool:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if grown is None:
+            schema, table = self._table(lines)
+            _write(table, schema, lines.size, span, out)
+            self._take(lines)
+            return True
+        try:
+            schema = _columns(grown)
+            table = self._rows(lines, schema)
+            if table is None:
+                return False
+            _write(table, schema, lines.size, span, out, grown)
+            self._take(lines)
+            before, after = pq.read_metadata(grown), pq.read_metadata(out)
+            return bool(after.num_rows == before.num_rows + table.num_rows and _range(after) == span)
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            # Another version of pyarrow, perhaps: whatever keeps a file from growing, a new one holds these rows.
+            logger.warning("%s does not grow: %s", grown.name, error)
+            return False
+
+    def span_of(self, size: int, read: Callable[[int, int], bytes]) -> Span | None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tail = read(max(size - _TAIL, 0), min(_TAIL, size))
+        length = int.from_bytes(tail[-8:-4], "little") + 8
+        if tail[-4:] != b"PAR1" or length > size:
+            return None
+        if length > len(tail):
+            tail = read(size - length, length)
+        try:
+            return _range(pq.read_metadata(io.BytesIO(tail)))
+        except (pa.ArrowException, ValueError):
+            return None
+
+    def reuse(self, path: Path) -> None:
+        self.schema = self.schema.merge(_columns(path), inferred=INFERRED)
+
+    def _read_ahead(self, lines: FileRange) -> ReadAhead | None:
+        if not 0 < lines.size <= AHEAD_BYTES:
+            return None
+        data = _read(lines)
+        sample = _sample(data)
+        # Media, which no reader of Arrow's knows, go their own way; so does what would be learned from damage.
+        if is_tagged(data[:BLOCK]) or not all(map(is_object, sample)):
+            return None
+        self._learn(sample)
+        table = fast_table(data, self.schema)
+        return None if table is None else ReadAhead(lines, self.schema, table)
+
+    def _take(self, lines: FileRange) -> None:
+        """Let go of what was read ahead once all of it is encoded."""
+        if self._ahead is not None and self._ahead.lines.path == lines.path and self._ahead.lines.end <= lines.end:
+            self._ahead = None
+
+    def _learn(self, lines: list[bytes]) -> None:
+        if self._known is not None:
+            self.schema = self._known().merge(self.schema, inferred=INFERRED)
+            self._known = None
+        self.schema = learned(map(read_line, lines), self.schema)
+
+    def _table(self, lines: FileRange) -> tuple[Schema, pa.Table]:
+        """Return the rows of these lines, in columns that hold all rows met so far."""
+        if self._ahead is not None and (table := self._ahead.rows(lines, self.schema)) is not None:
+            return self.schema, table
+        data = _read(lines)
+        self._learn(_sample(data))
+        table = fast_table(data, self.schema)
+        if table is None:
+            rows = [read_line(line) for line in data.splitlines()]
+            self.schema = learned(rows, self.schema)
+            table = arrow_table(rows, self.schema)
+            if more := added(table, self.schema):
+                self.schema = Schema({**self.schema.fields, **dict.fromkeys(more, "json")})
+        return self.schema, table
+
+    def _rows(self, lines: FileRange, schema: Schema) -> pa.Table | None:
+        """Return the rows of these lines in given columns, or None where they need others, which are learned."""
+        if self._ahead is not None and (table := self._ahead.rows(lines, schema)) is not None:
+            return table
+        data = _read(lines)
+        if (table := fast_table(data, schema)) is not None:
+            return table
+        rows = [read_line(line) for line in data.splitlines()]
+        needed = learned(rows, schema)
+        if needed != schema:
+            self.schema = self.schema.merge(needed, inferred=INFERRED)
+            return None
+        table = arrow_table(rows, schema)
+        return None if added(table, schema) else table
+
+
+def _sample(data: bytes) -> list[bytes]:
+    """Return the first lines."""
+    return data.splitlines()[:SAMPLE] if len(data) < BLOCK else data[:BLOCK].splitlines()[:-1][:SAMPLE]
+
+
+def _read(lines: FileRange) -> bytes:
+    with lines.open() as file:
+        return file.read(lines.size)  # without the size it would be read by 8 kB
+
+
+def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, grown: Path | None = None) -> None:
+    """Write a file, or the beginning of `grown` up to its footer, row groups after it, and a footer for both.
+
+    Reading the old row groups and writing them again gives other bytes; copied, they and their page indexes stay where
+    they were, and so does all that their part of the footer says.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = arrow_schema(schema)
+    media = {name for name, kind in schema.fields.items() if _has_media(kind)}
+    texts = [leaf for field in arrow if field.name not in media for leaf in leaves(field.type, field.name)]
+    pictures = [leaf for field in arrow if field.name in media for leaf in leaves(field.type, field.name)]
+    rows = max(1, min(GROUP_ROWS, table.num_rows * GROUP_BYTES // max(size, 1)))
+    with (
+        pa.OSFile(str(out), "wb") as sink,
+        pq.ParquetWriter(
+            sink,
+            arrow,
+            compression={**dict.fromkeys(texts, "zstd"), **dict.fromkeys(pictures, "none")},
+            use_dictionary=texts,
+            write_statistics=texts,
+            use_content_defined_chunking=True,
+            write_page_index=True,
+        ) as writer,
+    ):
+        if grown is not None:
+            with grown.open("rb") as old:
+                left = _footer_start(grown)
+                left -= len(old.read(sink.tell()))  # the same four bytes, which the writer has written
+                while left > 0 and (block := old.read(min(left, BLOCK))):
+                    left -= sink.write(block)
+        writer.write_table(table.cast(arrow), row_group_size=rows)
+        writer.add_key_value_metadata({_RANGE: _range_text(span)})
+    if grown is not None:
+        _join_footers(grown, out, span)
+
+
+def _join_footers(grown: Path, out: Path, span: Span) -> None:
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(grown)
+    before = metadata.metadata[_RANGE]
+    metadata.append_row_groups(pq.read_metadata(out))
+    footer = io.BytesIO()
+    metadata.write_metadata_file(footer)
+    # The one thing in it that has changed has a fixed length, so that it can be exchanged in place.
+    if footer.getvalue().count(before) != 1 or len(before) != len(_range_text(span)):
+        raise ValueError("the range does not stand in the footer once")
+    start = _footer_start(out)
+    with out.open("r+b") as file:
+        file.truncate(start)
+        file.seek(start)
+        file.write(footer.getvalue()[4:].replace(before, _range_text(span).encode()))
+
+
+def _footer_start(path: Path) -> int:
+    with path.open("rb") as file:
+        end = file.seek(-8, io.SEEK_END)
+        return end - int.from_bytes(file.read(4), "little")
+
+
+def _range_text(span: Span) -> str:
+    return f"{span.segment} {span.start:020d} {span.end:020d}"
+
+
+def _range(metadata: Any) -> Span | None:
+    words = (metadata.metadata or {}).get(_RANGE, b"").decode().rsplit(" ", 2)
+    return Span(words[0], int(words[1]), int(words[2])) if len(words) == 3 else None
+
+
+def _columns(path: Path) -> Schema:
+    import pyarrow.parquet as pq
+
+    return Schema.of_features(orjson.loads(pq.read_metadata(path).metadata[COLUMNS]))
+
+
+def _has_media(kind: FieldType) -> bool:
+    if isinstance(kind, Schema):
+        return any(_has_media(inner) for inner in kind.fields.values())
+    return _has_media(kind.item) if isinstance(kind, ListOf) else media_kind(kind) is not None or kind == "binary"

@@ -1,0 +1,95 @@
+"""ParquetScheduler: rows with images, audio, arrays and everything else in a dataset of Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hubspool.errors import HFValidationError
+from hubspool.push.remote import HubView
+from hubspool_templates.card import Card
+from hubspool_templates.parquet.arrow_types import arrow_type, is_storable, schema_of
+from hubspool_templates.parquet.media import MediaEncoder
+from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
+from hubspool_templates.parquet.tables import INFERRED, misfits
+from hubspool_templates.rows import Row, RowScheduler
+from hubspool_templates.schema import Schema
+
+
+class ParquetScheduler(RowScheduler):
+    """Stores rows in a dataset of Parquet files: `append` writes to disk and returns, the background thread commits.
+
+    A row for which `append` returned reaches the Hub exactly once, through the end of the process, outages and several
+    writers, for as long as the local disk lives. Not promised: rows since the last push when the disk is wiped before
+    the final flush ended (a Space restart); any order of rows across writers; that an image object keeps the bytes of
+    the file that it was opened from (its pixels stay; pass its path to keep the file).
+
+    Rows wait on the disk as lines, media in base64, so a push needs memory for one segment (64 MiB of lines), or for
+    one row, if that is larger. A file on the Hub grows by row groups, up to 8 commits.
+
+    Usage::
+
+        scheduler = ParquetScheduler("user/drawings")
+        scheduler.append({"prompt": "a cat", "image": image})  # a PIL image, or pathlib.Path("cat.png")
+
+    Args:
+        schema: the columns, as a pyarrow schema, `datasets.Features`, or a mapping such as
+            ``{"prompt": "string", "image": "image"}``; a row with another column is then refused. None learns them
+            from the rows; they are kept in the dataset card.
+        repo_id, folder_path, options: those of `RowScheduler` and `CommitScheduler`.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+    """
+
+    form = "parquet"
+    origin = "Rows of this dataset were appended one by one, as they came up, with `ParquetScheduler`."
+    inferred = INFERRED
+
+    def __init__(
+        self, repo_id: str, folder_path: str | Path | None = None, *, schema: Any | None = None, **options: Any
+    ) -> None:
+        try:
+            import pyarrow  # noqa: F401  here, so that the app does not start, rather than the first push fail
+        except ImportError as error:
+            raise ImportError('ParquetScheduler needs pyarrow: pip install "hubspool[parquet]"') from error
+        self._declared = None if schema is None else schema_of(schema)
+        self._encoder = MediaEncoder(self._declared)
+        self.encoding = self._parquet = ParquetEncoding(self._columns_in_card, self._declared)
+        super().__init__(repo_id, folder_path, **options)
+        self._order = nullcontext()  # no thread waits for the images of another one
+
+    def encode_row(self, row: Row) -> bytes:
+        line = self._encoder.encode(row)
+        if self._declared is not None and (wrong := misfits(line, self._declared)):
+            raise HFValidationError(
+                f"Cannot store {row[wrong[0]]!r} in {wrong[0]!r}: the schema says"
+                f" {arrow_type(self._declared.fields[wrong[0]])}.",
+                hint="Convert it first, or change schema=…",
+            )
+        return line
+
+    def encode_rows(self, rows: Sequence[Row]) -> Iterable[bytes]:
+        return map(self._encoder.encode if self._declared is None else self.encode_row, rows)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the options that make this scheduler again, as JSON values."""
+        declared = None if self._declared is None else self._declared.to_features()
+        return {**super().recipe(), "schema": declared}
+
+    @property
+    def columns(self) -> Schema:
+        return self._parquet.schema
+
+    def _columns_in_card(self) -> Schema:
+        if self.repo_type != "dataset":
+            return Schema()
+        try:
+            text = HubView(self.api, self.target).text("README.md")
+            found = Schema.of_features(Card(text, title="").features("default"))
+        except (UnicodeDecodeError, HFValidationError, AttributeError, KeyError, TypeError):
+            # somebody broke it; rows do not wait for that
+            return Schema()
+        return Schema({name: kind for name, kind in found.fields.items() if is_storable(kind)})

@@ -1,0 +1,119 @@
+"""ChatLogger: likes and whole conversations of a `gr.ChatInterface`, as rows of a dataset."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from gradio import ChatMessage, LikeData, Request
+
+from hubspool_templates.rows import RowScheduler
+
+
+class ChatLogger:
+    """Stores likes and conversations of a chat with a scheduler: one row a click or conversation.
+
+    Not promised: that a conversation's id stays the same after the app was restarted; nor that two conversations of one
+    visitor which begin with the same words have two ids. No user name, address or session is stored: the id is made
+    with a key that never leaves this process, so nobody can get from it to the session.
+
+    Columns: ``event`` ("feedback" or "conversation"), ``conversation_id``, ``messages`` (a list of ``role``,
+    ``content``, ``title`` of a thought or tool call, and ``files``), ``message_index`` (the first message that was
+    liked), ``feedback`` ("Like", "Dislike", another option of the chatbot's; null where it was taken back: the newest
+    row of a message counts), ``timestamp`` (UTC). A file is kept as its name; with a `ParquetScheduler` as its bytes,
+    too.
+
+    Usage::
+
+        logger = ChatLogger(JsonlScheduler("user/chats"))
+        with gr.ChatInterface(respond) as chat:
+            chat.chatbot.like(logger.like, [chat.chatbot], None, trigger_mode="multiple")
+
+    (By default Gradio drops a click that comes while the one before is under way.)
+
+    Thread-safety: both methods may be called from any thread and from ``async def``.
+    """
+
+    def __init__(self, scheduler: RowScheduler) -> None:
+        self.scheduler = scheduler
+        self._key = secrets.token_bytes(32)
+
+    def like(self, data: LikeData, messages: Sequence[Any], request: Request | None = None) -> None:
+        """Store a like, a dislike, another choice, or that one was taken back; for `gr.Chatbot.like`.
+
+        Args:
+            data: the click; Gradio passes it.
+            messages: the chatbot's messages.
+            request: the visitor's; Gradio passes it. Only tells conversations apart.
+        """
+        words = {True: "Like", False: "Dislike"}
+        feedback = words[data.liked] if isinstance(data.liked, bool) else data.liked or None
+        index = data.index[0] if isinstance(data.index, (list, tuple)) else data.index
+        self._store("feedback", messages, request, index, feedback)
+
+    def log(self, messages: Sequence[Any], request: Request | None = None) -> None:
+        """Store a whole conversation; the longest row of a conversation id has all of it.
+
+        Args:
+            messages: as `gr.Chatbot` and the history of a `gr.ChatInterface` hold them: dicts or `gr.ChatMessage`.
+            request: the visitor's; without it each call is a conversation of its own.
+        """
+        self._store("conversation", messages, request, None, None)
+
+    def _store(
+        self, event: str, given: Sequence[Any], request: Request | None, index: int | None, feedback: str | None
+    ) -> None:
+        with_bytes = self.scheduler.form == "parquet"
+        messages = [_message(message, with_bytes) for message in given]
+        row = {
+            "event": event,
+            "conversation_id": self._conversation(messages, request),
+            "messages": messages,
+            "message_index": index,
+            "feedback": feedback,
+            "timestamp": datetime.now(timezone.utc),
+        }
+        self.scheduler.append(row)
+
+    def _conversation(self, messages: Sequence[Mapping[str, Any]], request: Request | None) -> str:
+        session = getattr(request, "session_hash", None) or secrets.token_hex()
+        first = next((message["content"] for message in messages if message["role"] == "user"), "")
+        return hmac.digest(self._key, f"{session}\0{first}".encode("utf-8", "replace"), "sha256")[:16].hex()
+
+
+def _message(message: Any, with_bytes: bool) -> dict[str, Any]:
+    """Return a message in one form, whichever of Gradio's it came in."""
+    if isinstance(message, ChatMessage) or not isinstance(message, Mapping):
+        message = {name: getattr(message, name, None) for name in ("role", "content", "metadata")}
+    texts: list[str] = []
+    files: list[dict[str, Any]] = []
+    for part in _parts(message["content"]):
+        if isinstance(part, str):
+            texts.append(part)
+        elif part.get("type") == "text":
+            texts.append(part["text"])
+        elif (file := part.get("file", part)).get("path"):
+            path = Path(file["path"])
+            name = Path(file.get("orig_name") or path.name).name
+            files.append({"name": name, "bytes": path.read_bytes()} if with_bytes else {"name": name})
+        else:
+            texts.append(f"[{part.get('component') or part.get('type')}]")  # a plot, a gallery: shown, not said
+    title = (message.get("metadata") or {}).get("title")
+    return {"role": message["role"], "content": "\n".join(texts), "title": title, "files": files}
+
+
+def _parts(content: Any) -> Iterable[Any]:
+    """Yield text as str, and everything else as a mapping."""
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, (str, Mapping)):
+            yield part
+        elif isinstance(part, tuple):
+            yield {"path": part[0]}  # the older form of a file: path and alternative text
+        elif hasattr(part, "model_dump"):
+            yield part.model_dump()
+        else:
+            yield {"component": type(part).__name__.lower()}

@@ -1,0 +1,211 @@
+"""status_panel: what a scheduler does, as a part of a Gradio page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from hubspool.scheduling.status import CommitEvent, SchedulerStatus, State
+
+if TYPE_CHECKING:
+    from hubspool import CommitScheduler
+
+_REFRESH_SECONDS = 2.0
+#: How long "Commit now" waits for the outcome before it says that the push goes on.
+_PATIENCE_SECONDS = 60.0
+_WORDS = {
+    State.IDLE: "Waiting",
+    State.SCANNING: "Looking for new data",
+    State.UPLOADING: "Uploading",
+    State.COMMITTING: "Committing",
+    State.BACKING_OFF: "Trying again soon",
+    State.STOPPING: "Sending what is left",
+    State.STOPPED: "Stopped",
+}
+_CSS = """
+& { font-size: 0.95rem; line-height: 1.4; color: var(--body-text-color); }
+.top { display: flex; flex-wrap: wrap; gap: 0.2rem 0.7rem; align-items: center; justify-content: space-between; }
+.top b { overflow-wrap: anywhere; }
+.top a { margin: 0 !important; padding: 0 !important; }
+.pill { display: inline-flex; gap: 0.45rem; align-items: center; font-weight: 600; }
+.pill i { width: 0.65rem; height: 0.65rem; border-radius: 50%; background: #16a34a; }
+.busy .pill i { background: #3b82f6; }
+.fault .pill i { background: #ea580c; }
+.off .pill i { background: #94a3b8; }
+dl { display: grid; gap: 0.6rem 1rem; margin: 0.7rem 0 0; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); }
+.charts { display: grid; gap: 0.6rem 1rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
+dt, figcaption, .ends { font-size: 0.8rem; font-weight: 400; opacity: 0.8; margin: 0; }
+dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.error { margin-top: 0.8rem; padding: 0.5rem 0.8rem; border-left: 4px solid #ea580c; overflow-wrap: anywhere; }
+.error p, figure { margin: 0; }
+.bars { display: flex; align-items: flex-end; gap: 2px; height: 4.5rem; margin-top: 0.3rem; }
+.bars { border-bottom: 1px solid var(--border-color-primary); }
+.bars span { flex: 1 1 0; max-width: 1.6rem; min-height: 2px; background: #6366f1; border-radius: 2px 2px 0 0; }
+.bytes .bars span { background: #0d9488; }
+.ends { display: flex; justify-content: space-between; flex-wrap: wrap; }
+.empty { margin: 0; opacity: 0.8; }
+summary { cursor: pointer; font-size: 0.85rem; margin-top: 0.5rem; }
+table { width: 100%; border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
+table, thead, tbody, tr, th, td { border: 0 !important; }
+th, td { text-align: right; padding: 0.2rem 0.5rem 0.2rem 0 !important; }
+th:first-child, td:first-child { text-align: left; }
+"""
+
+
+def status_panel(scheduler: CommitScheduler) -> gr.Column:
+    """Put a panel into the page that is being built: what waits, what was committed, what failed, and "Commit now".
+
+    Not for every visitor: it shows the last error, which may name folders, and lets them push sooner. The plot begins
+    with this process. A page asks every two seconds while it is open, and no request to the Hub is made for that.
+
+    Call it inside ``with gr.Blocks()``, once for each panel.
+
+    Args:
+        scheduler: a running scheduler; any kind.
+
+    Returns:
+        The column that holds the panel.
+    """
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    panel = gr.Column(variant="panel")
+    with panel:
+        # Two parts, because what is written anew closes the table that somebody has opened.
+        facts = gr.HTML(_facts(scheduler), css_template=_CSS, js_on_load=None)
+        plot = gr.HTML(_plot(scheduler), css_template=_CSS, js_on_load=None)
+        # The label tells a screen reader, and a page with several panels, which one.
+        button = gr.Button(f"Commit {scheduler.repo_id.rpartition('/')[2]} now", size="sm")
+        outcome = gr.HTML(css_template=_CSS, js_on_load="element.setAttribute('role', 'status')")
+    shown = [facts, plot]
+
+    def look() -> tuple[str, str]:
+        return _facts(scheduler), _plot(scheduler)
+
+    async def commit() -> tuple[str, str, str]:
+        return await _commit(scheduler), *look()
+
+    gr.Timer(_REFRESH_SECONDS).tick(look, None, shown, queue=False, **quiet)
+    if root := gr.context.Context.root_block:
+        root.load(look, None, shown, queue=False, **quiet)
+    button.click(commit, None, [outcome, *shown], concurrency_limit=None, **quiet)
+    return panel
+
+
+async def _commit(scheduler: CommitScheduler) -> str:
+    """Push now, and return what came of it; only waits, in no thread of its own."""
+    before = scheduler.status().commits_in_repo
+    future = asyncio.wrap_future(scheduler.trigger())
+    done, _ = await asyncio.wait([future], timeout=_PATIENCE_SECONDS)
+    if not done:
+        return "It goes on in the background."
+    if future.cancelled():
+        return "The scheduler is stopped. What waits is sent at the next start."
+    if future.exception() is not None:
+        return "The commit failed. What waits is kept on the disk and sent later."
+    made = scheduler.status().commits_in_repo - before
+    return "Committed." if made else "There was nothing new to commit."
+
+
+def _facts(scheduler: CommitScheduler) -> str:
+    status, now = scheduler.status(), datetime.now(timezone.utc)
+    name = escape(scheduler.repo_id)
+    if status.repo_url:
+        name = f'<a href="{escape(status.repo_url)}" target="_blank" rel="noopener">{name}</a>'
+    files = f"{status.pending_files:,} ({_size(status.pending_bytes)})"
+    facts = {
+        **(
+            {"Files that wait": files}
+            if status.pending_rows is None
+            else {"Rows that wait": f"{status.pending_rows:,}"}
+        ),
+        "Next commit": "at the next start" if status.next_push_at is None else _until(now, status.next_push_at),
+        "Last commit": "none yet" if status.last_commit_at is None else f"{status.last_commit_at:%H:%M:%S} UTC",
+        "Commits since the start": f"{status.commits_in_repo:,}",
+    }
+    cells = "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in facts.items())
+    return (
+        f'<section class="{_mood(status)}" aria-label="Saving to {escape(scheduler.repo_id)}">'
+        f'<div class="top"><b>{name}</b>'
+        f'<span class="pill"><i aria-hidden="true"></i>{_word(status)}</span></div>'
+        f"<dl>{cells}</dl>{_trouble(status)}</section>"
+    )
+
+
+def _word(status: SchedulerStatus) -> str:
+    return "Will try again" if status.last_error and status.state is State.IDLE else _WORDS[status.state]
+
+
+def _mood(status: SchedulerStatus) -> str:
+    if status.state is State.STOPPED:
+        return "off"
+    if status.last_error or status.set_aside:
+        return "fault"
+    return "ok" if status.state is State.IDLE else "busy"
+
+
+def _trouble(status: SchedulerStatus) -> str:
+    lines = []
+    if status.last_error:
+        times = f"The last {status.consecutive_failures} pushes" if status.consecutive_failures > 1 else "The last push"
+        lines += [f"{times} failed; nothing is lost, what waits is kept on the disk.", status.last_error]
+        lines += [status.last_error_hint] if status.last_error_hint else []
+    lines += [f"Not sent: {path}: {reason}" for path, reason in status.set_aside.items()]
+    return f'<div class="error">{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>' if lines else ""
+
+
+def _plot(scheduler: CommitScheduler) -> str:
+    commits = scheduler.status().recent_commits
+    if not commits:
+        return '<p class="empty">Rows and bytes of each commit will stand here.</p>'
+    rows = "".join(
+        f"<tr><td>{commit.at:%d %b %H:%M:%S}</td><td>{commit.rows_new:,}</td><td>{_size(commit.bytes_new)}</td></tr>"
+        for commit in reversed(commits)
+    )
+    return (
+        f'<div class="charts">{_bars("rows", commits, lambda commit: commit.rows_new, "{:,}".format)}'
+        f"{_bars('bytes', commits, lambda commit: commit.bytes_new, _size)}</div>"
+        f"<details><summary>The last {len(commits)} as a table</summary><table><thead><tr><th scope='col'>Time (UTC)"
+        f"</th><th scope='col'>Rows</th><th scope='col'>Bytes</th></tr></thead><tbody>{rows}</tbody></table></details>"
+    )
+
+
+def _bars(
+    what: str, commits: Iterable[CommitEvent], value: Callable[[CommitEvent], int], show: Callable[[int], str]
+) -> str:
+    commits = list(commits)
+    values = [value(commit) for commit in commits]
+    most = max(values)
+    bars = "".join(
+        f'<span style="height:{100 * number / (most or 1):.1f}%" title="{commit.at:%H:%M:%S}: {show(number)}"></span>'
+        for number, commit in zip(values, commits, strict=True)
+    )
+    label = f"{what.capitalize()} of the last {len(values)} commits: from {show(min(values))} to {show(most)}"
+    return (
+        f'<figure class="{what}"><figcaption>{what.capitalize()} per commit, at most {show(most)}</figcaption>'
+        f'<div style="max-width: max(9rem, {len(values) * 1.7:.1f}rem)">'
+        f'<div class="bars" role="img" aria-label="{label}">{bars}</div>'
+        f'<div class="ends"><span>{commits[0].at:%H:%M:%S}</span><span>{commits[-1].at:%H:%M:%S} UTC</span></div>'
+        "</div></figure>"
+    )
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def _until(now: datetime, then: datetime) -> str:
+    seconds = max(0, round((then - now).total_seconds()))
+    if seconds < 1:
+        return "now"
+    if seconds < 120:
+        return f"in {seconds} s"
+    return f"in {seconds / 60:.0f} min" if seconds < 7200 else f"in {seconds / 3600:.0f} h"
