@@ -67,8 +67,9 @@ if TYPE_CHECKING:
     from hubspool.client.operations import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
     from hubspool.client.repo_info import CommitInfo
     from hubspool.errors import FlushTimeout, HubspoolError, SpoolFull
+    from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent, State
     from hubspool.scheduling.commit_scheduler import CommitScheduler
-    from hubspool.scheduling.status import CommitEvent, CommitPlan, ErrorEvent, SchedulerStatus, State
+    from hubspool.scheduling.status import SchedulerStatus
 
     _api = HfApi()
     auth_check = _api.auth_check
@@ -115,7 +116,8 @@ _HOME = {
     "HfApi": "client.hf_api",
     **dict.fromkeys(("FlushTimeout", "HubspoolError", "SpoolFull"), "errors"),
     **dict.fromkeys(("CommitOperationAdd", "CommitOperationCopy", "CommitOperationDelete"), "client.operations"),
-    **dict.fromkeys(("CommitEvent", "CommitPlan", "ErrorEvent", "SchedulerStatus", "State"), "scheduling.status"),
+    **dict.fromkeys(("CommitEvent", "CommitPlan", "ErrorEvent", "State"), "push.events"),
+    "SchedulerStatus": "scheduling.status",
 }
 
 

@@ -184,7 +184,7 @@ class NotStoredError(HubspoolError, OSError):
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         super().__init__(
             f"{len(reasons)} files are not stored on the Hub: {first}{more}.",
-            hint="They stay on the disk and are looked at again in every push; see status().set_aside.",
+            hint="They stay on the disk and are looked at again in every push; see status().skipped.",
         )
         self.reasons = dict(reasons)
 

@@ -1,4 +1,4 @@
-"""The local disk: what kind a folder is on, and how a new name is made durable."""
+"""The local disk: a file's numbers, the kind of mount a folder is on, durable new names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,35 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+#: A file changed less than this before it was looked at may change again with all four numbers the same.
+RACY_NS = 50_000_000
 #: File systems that live on another machine, or in a process of their own, as /proc/mounts names them.
 _REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "glusterfs", "lustre", "afs", "sshfs", "beegfs", "virtiofs")
 #: Local ones that happen to be served through FUSE.
 _LOCAL_FUSE = ("fuseblk", "fusectl", "fuse.fuse-overlayfs")
+
+
+class Stat(NamedTuple):
+    """Four numbers that together change whenever a file does.
+
+    The change time is among them because a copy of another file of equal size with its times restored leaves the
+    other three as they were.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, result: os.stat_result) -> Stat:
+        return cls(result.st_size, result.st_mtime_ns, result.st_ctime_ns, result.st_ino)
+
+    def is_racy(self, now_ns: int) -> bool:
+        """Whether the file was written so shortly before `now_ns` that these numbers may not tell the next write."""
+        return now_ns - max(self.ctime_ns, self.mtime_ns) < RACY_NS
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
-from hubspool.push.remote import HubView
-from hubspool.scheduling.status import CommitPlan
+from hubspool.push.events import CommitPlan
+from hubspool.push.remote import RemoteRepo
 from hubspool_templates.card import Card
 from hubspool_templates.schema import JSON_DTYPES, Schema
 
@@ -65,7 +65,7 @@ class CardKeeper:
         if own is not None and own == plan.parent and needed == self._known:
             return ()
         at = Target.of(target.endpoint, target.repo_id, target.repo_type, plan.parent or target.revision)
-        card = Card(_text(HubView(self.api, at)), title=target.repo_id.split("/")[-1], origin=self.origin)
+        card = Card(_text(RemoteRepo(self.api, at)), title=target.repo_id.split("/")[-1], origin=self.origin)
         configs = {card.data(re.sub(r"\W", "_", name), glob) for name, glob in files.items()}
         for config in configs:
             there = _schema(card.features(config))
@@ -92,7 +92,7 @@ class CardKeeper:
         return total * plan.rows_new // max(plan.bytes_new, 1)
 
 
-def _text(hub: HubView) -> str | None:
+def _text(hub: RemoteRepo) -> str | None:
     try:
         return hub.text("README.md")
     except UnicodeDecodeError as error:  # rows must not wait for a card that somebody broke; Card's errors say so too

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hubspool import CommitOperationAdd, CommitScheduler
-from hubspool.scheduling.status import CommitPlan
+from hubspool.push.events import CommitPlan
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.spool import Durability, Spool
 from hubspool_templates.card_keeper import CardKeeper

@@ -27,8 +27,8 @@ import requests
 from hubspool import CommitScheduler, HfApi
 from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
+from hubspool.files import Stat
 from hubspool.push.ledger import Ledger
-from hubspool.push.scan import Stat
 from hubspool.spool.spool import Spool
 from hubspool_templates import JsonlScheduler, read_rows
 

@@ -86,8 +86,8 @@ def _with_all_pushed(side: str, folder: Path, hub: Any, number: int) -> Any:
         return scheduler
     from hubspool import HfApi
     from hubspool.client.target import Target
+    from hubspool.files import Stat
     from hubspool.push.ledger import Ledger
-    from hubspool.push.scan import Stat
 
     files = _tree(folder, number)
     HfApi(endpoint=hub.endpoint, token=TOKEN).create_repo(REPO, repo_type="dataset")

@@ -17,7 +17,7 @@ import yaml
 from hubspool import CommitOperationAdd, HfApi, SpoolFull
 from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import LocalHub
-from hubspool.push.remote import HubView
+from hubspool.push.remote import RemoteRepo
 from hubspool.spool import spool
 from hubspool.spool.segment_name import PART_RULE, SegmentName
 from hubspool_templates import JsonlScheduler, read_rows
@@ -163,7 +163,7 @@ def test_a_broken_readme_on_the_hub_does_not_hold_up_the_rows(
     readme: bytes, make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = make()
-    monkeypatch.setattr(HubView, "text", lambda view, path: readme.decode() if path == "README.md" else None)
+    monkeypatch.setattr(RemoteRepo, "text", lambda view, path: readme.decode() if path == "README.md" else None)
     scheduler.append({"n": 1})
     with contextlib.suppress(HubspoolError):
         scheduler.flush(SECONDS)

@@ -16,7 +16,7 @@ import yaml
 
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.scheduling.status import CommitPlan
+from hubspool.push.events import CommitPlan
 from hubspool_templates import JsonlScheduler, read_rows
 
 REPO = "local/votes"

@@ -23,8 +23,8 @@ from hubspool import HfApi
 from hubspool.cli.flush import scheduler_from
 from hubspool.errors import HubspoolError, SettingError
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.push.events import State
 from hubspool.push.tfrecord import last_record_end
-from hubspool.scheduling.status import State
 from hubspool_templates import HubSummaryWriter, TrainingLogs
 
 REPO = "local/digits"

@@ -27,7 +27,7 @@ from hubspool import HfApi
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.faults import RateLimit
 from hubspool.push.budget import Budget
-from hubspool.scheduling.status import CommitEvent
+from hubspool.push.events import CommitEvent
 from hubspool_templates import JsonlScheduler
 
 COMMITS = 128

@@ -113,7 +113,7 @@ def test_a_refusal_that_is_mended(place: Place, open_here: Open, fault: Fault) -
     try:
         here.scheduler.flush(20)
     except HubspoolError:
-        assert here.scheduler.status().last_error or here.scheduler.status().set_aside
+        assert here.scheduler.status().last_error or here.scheduler.status().skipped
     assert place.hub.faults.hits
     here.producer.put_many(2)
     place.hub.faults.clear()

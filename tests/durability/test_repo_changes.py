@@ -79,12 +79,12 @@ def test_a_branch_that_was_reset_to_before_our_rows_does_not_get_them_again(plac
     with pytest.raises(NotStoredError, match="changed or removed on the Hub by somebody else"):
         push(here, 2)
     assert len(commits(place)) == 1, "a read may be stale: nothing is decided at the first look"
-    assert here.scheduler.status().set_aside
+    assert here.scheduler.status().skipped
     here.scheduler._pusher.outlet.suspects.seconds = 0.0  # type: ignore[union-attr]  # a minute passes
     with pytest.raises(NotStoredError, match="by somebody else"):
         push(here, 2)
     push(here, 2)
-    assert not here.scheduler.status().set_aside
+    assert not here.scheduler.status().skipped
     here.scheduler.stop()
     verdict = place.judge()
     assert verdict.lost == sorted(removed)

@@ -32,7 +32,7 @@ BUSY = {409, 412}
 
 
 @dataclass
-class Worker:
+class PushLoop:
     """One process of the load."""
 
     number: int
@@ -196,7 +196,7 @@ def main() -> None:
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.endpoint:
-        worker = Worker(int(args.number), args.endpoint, Path(args.folder), time.monotonic() + args.minutes * 60)
+        worker = PushLoop(int(args.number), args.endpoint, Path(args.folder), time.monotonic() + args.minutes * 60)
         print(json.dumps(worker.run()))
         return
     from hubspool import HfApi

@@ -51,7 +51,7 @@ def env(local_hub: LocalHub) -> dict[str, str]:
 
 def recorded(folder: Path) -> tuple[int, int]:
     """How many files the ledger knows the hash of, and how many it knows to be sent."""
-    path = folder / ".cache" / "huggingface" / "hubspool" / "ledger.sqlite3"
+    path = folder / ".cache" / "huggingface" / "hubspool" / "large_upload.sqlite3"
     if not path.exists():
         return 0, 0
     with sqlite3.connect(path) as db:

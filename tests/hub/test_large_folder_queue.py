@@ -21,7 +21,7 @@ from hubspool.errors import (
     RateLimitedError,
     RequestError,
 )
-from hubspool.push.scan import Stat
+from hubspool.files import Stat
 
 OUT = Outcome.NOT_APPLIED
 

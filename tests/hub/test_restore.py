@@ -11,7 +11,7 @@ import pytest
 from hubspool import CommitScheduler, HfApi
 from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.push.remote import HubView
+from hubspool.push.remote import RemoteRepo
 from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"
@@ -38,7 +38,7 @@ def make(tmp_path: Path, hub_api: HfApi) -> Iterator[Make]:
 
 @pytest.fixture
 def text(hub_api: HfApi) -> Callable[[str], str | None]:
-    hub = HubView(hub_api, Target.of(hub_api.endpoint, REPO, "dataset"))
+    hub = RemoteRepo(hub_api, Target.of(hub_api.endpoint, REPO, "dataset"))
     return hub.text
 
 

@@ -13,7 +13,7 @@ import pytest
 from hubspool import CommitPlan, CommitScheduler, HfApi, State
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.push.planner import Surveyor
+from hubspool.push.planner import Planner
 from hubspool.spool.spool import Spool
 from hubspool_templates import JsonlScheduler
 
@@ -125,9 +125,9 @@ def test_a_restart_between_a_commit_and_its_answer_leaves_every_row_exactly_once
 
     def no_second_try(event: object) -> None:
         ended.append(event)
-        scheduler._worker.stopping.set()
+        scheduler._loop.stopping.set()
 
-    scheduler._board._on_error = no_second_try
+    scheduler._tracker._on_error = no_second_try
     assert isinstance(scheduler.trigger().exception(SECONDS), HubspoolError)
     assert len(ended) == 1
     again = restarted(make, scheduler)
@@ -281,9 +281,9 @@ def test_a_segment_that_grew_and_was_closed_after_the_look_is_not_removed(
 ) -> None:
     scheduler = make(JsonlScheduler)
     other = Spool(scheduler.folder_path)
-    look = Surveyor.look
+    look = Planner.look
 
-    def look_and_grow(surveyor: Surveyor, settled: dict[str, Any]) -> Any:
+    def look_and_grow(surveyor: Planner, settled: dict[str, Any]) -> Any:
         snapshot = look(surveyor, settled)
         other.write(row(2) + b"\n")
         other.close()
@@ -291,7 +291,7 @@ def test_a_segment_that_grew_and_was_closed_after_the_look_is_not_removed(
         return snapshot
 
     other.write(row(1) + b"\n")
-    monkeypatch.setattr(Surveyor, "look", look_and_grow)
+    monkeypatch.setattr(Planner, "look", look_and_grow)
     scheduler.flush(SECONDS)
     scheduler.flush(SECONDS)
     assert lines() == [row(1), row(2)]

@@ -230,7 +230,7 @@ def test_a_message_function_that_fails_leaves_nothing_in_doubt(make: Make) -> No
     add(scheduler.folder_path / "a.txt", "one\n")
     with pytest.raises(ZeroDivisionError):
         scheduler.flush(SECONDS)
-    ledger = scheduler._connection.ledger
+    ledger = scheduler._setup.ledger
     assert [part.in_doubt for key in ledger.targets() for parts in ledger.parts(key).values() for part in parts] in (
         [],
         [False],
@@ -286,12 +286,12 @@ def test_a_file_that_cannot_be_read_is_named_and_sent_when_it_can(
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(NotStoredError, match=r"closed.txt") as caught:
         scheduler.flush(SECONDS)
-    assert list(caught.value.reasons) == list(scheduler.status().set_aside) == ["closed.txt"]
+    assert list(caught.value.reasons) == list(scheduler.status().skipped) == ["closed.txt"]
     assert files() == ["a.txt"]
     monkeypatch.setattr(Path, "open", real)
     scheduler.flush(SECONDS)
     assert files() == ["a.txt", "closed.txt"]
-    assert scheduler.status().set_aside == {}
+    assert scheduler.status().skipped == {}
 
 
 @pytest.mark.parametrize("name", [b"two\nlines.txt", b"back\\slash.txt", b"not utf-8 \xff.txt", b".cache/x.txt"])
@@ -348,7 +348,7 @@ def test_what_the_repos_gitignore_leaves_out_is_told_and_makes_no_commit(
     with pytest.raises(NotStoredError, match="gitignore"):
         scheduler.flush(SECONDS)
     assert commits() == 1
-    assert list(scheduler.status().set_aside) == ["a.log"]
+    assert list(scheduler.status().skipped) == ["a.log"]
     add(scheduler.folder_path / "b.txt", "two\n")
     scheduler.trigger().result(SECONDS)
     assert files() == [".gitignore", "b.txt"]
@@ -392,7 +392,7 @@ def test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_does_not(
     first = schedulers[0]
     local_hub.requests.clear()
     add(first.folder_path / "0.txt", "second\n")
-    first._worker.put_off(0)  # a period is over
+    first._loop.put_off(0)  # a period is over
     # It looks who else writes, and leaves: its share is a commit every half hour.
     assert local_hub.requests.wait_for(lambda request: request.route == "commits")
     assert first.last_future.result(SECONDS) is None

@@ -19,7 +19,7 @@ from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.budget import Budget
 from hubspool.push.ledger import Ledger
 from hubspool.push.part import Part
-from hubspool.push.scan import remove_segment
+from hubspool.spool.owners import remove_segment
 from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"
@@ -101,7 +101,7 @@ def test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outc
 def test_a_refused_push_settles_nothing(
     make: Make, local_hub: LocalHub, read: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubspool.push.scan.RACY_NS", 0)  # a young file is never settled
+    monkeypatch.setattr("hubspool.files.RACY_NS", 0)  # a young file is never settled
     scheduler = make(CommitScheduler)
     (scheduler.folder_path / "a.bin").write_bytes(b"one")
     local_hub.faults.add(Fault(route="commit", status=403))
@@ -115,11 +115,11 @@ def test_a_refused_push_settles_nothing(
 def test_a_file_that_may_change_in_the_same_tick_is_looked_at_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubspool.push.scan.RACY_NS", 3600 * 10**9)
+    monkeypatch.setattr("hubspool.files.RACY_NS", 3600 * 10**9)
     scheduler = make(CommitScheduler)
     (scheduler.folder_path / "a.bin").write_bytes(b"one")
     scheduler.flush(SECONDS)
-    ledger = scheduler._connection.ledger
+    ledger = scheduler._setup.ledger
     assert [ledger.settled(key) for key in ledger.targets()] == [{}]
 
 

@@ -17,13 +17,7 @@ from hubspool.client.operations import BLOCK_BYTES, CommitOperationAdd, CommitOp
 from hubspool.client.repo_info import CommitInfo, RepoUrl
 from hubspool.client.target import Target
 from hubspool.client.validation import check_commit_id, check_repo_id, check_repo_type, check_revision
-from hubspool.errors import (
-    FileChangedError,
-    FileReplacedError,
-    FileShrankError,
-    HFValidationError,
-    LocalFileError,
-)
+from hubspool.errors import FileChangedError, FileReplacedError, FileShrankError, HFValidationError, LocalFileError
 
 BAD_PATHS = [
     "", ".", "./", "/etc/passwd", "..", "../x", "a/../x", "a/..", "a//b", "a/./b", "folder/", "a\\b", "..\\x",

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from destination import Destination
-from hubspool.scheduling.status import SchedulerStatus, State
+from hubspool.push.events import State
+from hubspool.scheduling.status import SchedulerStatus
 
 NOW = datetime(2025, 5, 4, 12, 0, 0, tzinfo=timezone.utc)
 QUIET = SchedulerStatus(
@@ -24,7 +25,7 @@ QUIET = SchedulerStatus(
     next_push_at=NOW + timedelta(seconds=90),
     repo_url=None,
     commits_in_repo=0,
-    set_aside={},
+    skipped={},
 )
 WAITING = replace(QUIET, pending_rows=2)
 SENT = replace(QUIET, last_commit_at=NOW - timedelta(minutes=7))

@@ -14,7 +14,7 @@ from hubspool.errors import LocalFileError
 from hubspool.push.compare import Digest, digests
 from hubspool.push.encodings import Content, EncodedContents, Encoding, Span
 from hubspool.push.part import Closed, Part
-from hubspool.push.remote_files import HubFile
+from hubspool.push.remote import HubFile
 from hubspool.push.rules import Naming
 
 SOURCE = "train-20260102-0123456789ab-00000.shout.jsonl"

@@ -15,9 +15,10 @@ import pytest
 
 from hubspool.client.target import Target
 from hubspool.errors import LedgerError
+from hubspool.files import Stat
 from hubspool.push.ledger import FILE_NAME, SCHEMA_VERSION, Ledger
 from hubspool.push.part import Closed, Part
-from hubspool.push.scan import Stat
+from hubspool.state_db import StateDb
 
 TARGET = Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main")
 PART = Part("train.jsonl", 0, "data/train.jsonl", 0, 10, 1000.5, 3, "aa" * 32, "bb" * 20, 2)
@@ -151,15 +152,15 @@ def test_an_error_that_may_pass_does_not_cost_the_ledger(
     """A full disk or too many open files say nothing about the file: given up, it would be missed."""
     key = ledger.target(TARGET, "")
     ledger.save(key, [PART])
-    connect, calls = Ledger._connect, []
+    connect, calls = StateDb._connect, []
 
-    def fail_once(path: Path) -> sqlite3.Connection:
-        calls.append(path)
+    def fail_once(db: StateDb) -> sqlite3.Connection:
+        calls.append(db.path)
         if len(calls) == 1:
             raise sqlite3.OperationalError(message)
-        return connect(path)
+        return connect(db)
 
-    monkeypatch.setattr(Ledger, "_connect", staticmethod(fail_once))
+    monkeypatch.setattr(StateDb, "_connect", fail_once)
     try:
         Ledger(tmp_path).close()
     except LedgerError as error:
@@ -234,7 +235,8 @@ def test_what_save_returned_for_is_there_after_a_kill_and_transactions_are_whole
 
 
 def test_writes_are_synced_before_they_return(ledger: Ledger) -> None:
-    settings = [ledger._db.execute(f"pragma {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    with ledger._db.read() as db:
+        settings = [db.execute(f"pragma {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     assert settings == ["wal", 2]  # 2 is FULL
 
 

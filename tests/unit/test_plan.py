@@ -35,10 +35,10 @@ def test_an_open_part_grows_under_its_path() -> None:
 
 
 def test_a_large_part_is_committed_fewer_times_than_a_small_one() -> None:
-    rules = Rules(large_commits=2, large_bytes=1000)
+    numbers = Rules(large_commits=2, large_bytes=1000)
     sizes = {999: 2, 1000: 1, 1001: 2}
     parts = {size: segment_part(end=size, commits=commits) for size, commits in sizes.items()}
-    assert [size for size, part in parts.items() if rules.open_part([part], 0, rules) is None] == [1001]
+    assert [size for size, part in parts.items() if rules.open_part([part], 0, numbers) is None] == [1001]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from hubspool.files import Disk, disk_of
 from hubspool.push.budget import Budget
-from hubspool.scheduling.push_loop import Worker
+from hubspool.scheduling.push_loop import PushLoop
 from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.watchdog import Watchdog
 
@@ -116,7 +116,7 @@ def test_a_thread_that_was_ended_from_outside_is_started_again() -> None:
         calls.append(threading.current_thread())
         called.set()
 
-    worker = Worker(job, 3600, "pushes")
+    worker = PushLoop(job, 3600, "pushes")
     worker.start(at_once=True)
     assert called.wait(30)
     (first,) = calls

@@ -11,8 +11,9 @@ from types import TracebackType
 
 import pytest
 
-from hubspool.files import Disk
-from hubspool.push.scan import FOREIGN_REST_SECONDS, RACY_NS, Owner, Snapshot, Stat, owner_of, scan
+from hubspool.files import RACY_NS, Disk, Stat
+from hubspool.push.scan import Snapshot, scan
+from hubspool.spool.owners import FOREIGN_REST_SECONDS, Owner, owner_of
 from hubspool.spool.segment_name import SegmentName, host_digits, new_writer_id
 
 SECOND = 1_000_000_000
@@ -279,7 +280,7 @@ def test_a_segment_of_another_host_is_left_alone_until_it_rested(tmp_path: Path)
 def test_on_a_network_mount_the_age_of_anothers_segment_never_makes_it_removable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubspool.push.scan.disk_of", lambda folder: Disk("/", "nfs4"))
+    monkeypatch.setattr("hubspool.spool.owners.disk_of", lambda folder: Disk("/", "nfs4"))
     path = segment_of(tmp_path, ours=False)
     stat = Stat.of(path.stat())
     assert owner_of(path, stat, stat.mtime_ns + FOREIGN_REST_SECONDS * SECOND + 1) is Owner.LEFT

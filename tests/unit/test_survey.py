@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from hubspool.errors import HubConnectionError, RemoteEntryNotFoundError
+from hubspool.files import Stat
 from hubspool.push.part import Closed, Part
-from hubspool.push.planner import Survey, Surveyor
-from hubspool.push.remote_files import HubFile, Suspects
+from hubspool.push.planner import Planner, PushPlan
+from hubspool.push.remote import HubFile, Suspects
 from hubspool.push.rules import Naming, OnExisting, Rules
-from hubspool.push.scan import Stat
 from hubspool.spool.segment_name import host_digits, new_writer_id
 
 RULES = Rules(part_commits=3, part_bytes=30, part_seconds=1000)
@@ -63,9 +63,9 @@ class Folder:
             "suspects": Suspects(),
             "clock": lambda: self.now,
         }
-        self.surveyor = Surveyor(**options)
+        self.surveyor = Planner(**options)
 
-    def survey(self, hub: Hub | None = None, *, final: bool = False) -> Survey:
+    def survey(self, hub: Hub | None = None, *, final: bool = False) -> PushPlan:
         snapshot = self.surveyor.look(self.settled)
         return self.surveyor.survey(snapshot, self.settled, self.known, hub or Hub(), final=final)
 
@@ -81,7 +81,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def sent(survey: Survey) -> list[tuple[str, int, int]]:
+def sent(survey: PushPlan) -> list[tuple[str, int, int]]:
     return [(upload.part.path, upload.part.start, upload.end) for upload in survey.uploads]
 
 
@@ -210,7 +210,7 @@ def test_damaged_lines_are_left_out_and_told(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n\0\0\0\n{"n":2}\nnull\n')
     found = folder.survey()
     assert [(start, end) for _, start, end in sent(found)] == [(0, 8), (12, 20)]
-    assert list(found.set_aside) == [f"{path.name}#damaged"]
+    assert list(found.skipped) == [f"{path.name}#damaged"]
     assert found.removable == {}
 
 
@@ -252,4 +252,4 @@ def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
     monkeypatch.setattr(Path, "open", refuse)
     found = folder.surveyor.survey(snapshot, {}, {}, Hub(), final=False)
     assert sent(found) == [("data/b.txt", 0, 4)]
-    assert list(found.set_aside) == ["a.txt"]
+    assert list(found.skipped) == ["a.txt"]

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from hubspool.scheduling.push_loop import Urgency, Worker
+from hubspool.scheduling.push_loop import PushLoop, Urgency
 
 SECONDS = 30
 
@@ -47,11 +47,11 @@ def job() -> Job:
 
 
 @pytest.fixture
-def make(job: Job) -> Iterator[Callable[..., Worker[object]]]:
-    made: list[Worker[object]] = []
+def make(job: Job) -> Iterator[Callable[..., PushLoop[object]]]:
+    made: list[PushLoop[object]] = []
 
-    def build(period: float = 3600) -> Worker[object]:
-        made.append(Worker(job, period, "test-worker"))
+    def build(period: float = 3600) -> PushLoop[object]:
+        made.append(PushLoop(job, period, "test-worker"))
         return made[-1]
 
     yield build
@@ -61,7 +61,7 @@ def make(job: Job) -> Iterator[Callable[..., Worker[object]]]:
         assert worker.stop(timeout=SECONDS)
 
 
-def test_the_first_call_comes_at_once_when_asked_for(job: Job, make: Callable[..., Worker[object]]) -> None:
+def test_the_first_call_comes_at_once_when_asked_for(job: Job, make: Callable[..., PushLoop[object]]) -> None:
     worker = make()
     worker.start(at_once=True)
     first = worker.last_future
@@ -71,7 +71,7 @@ def test_the_first_call_comes_at_once_when_asked_for(job: Job, make: Callable[..
 
 
 def test_nothing_runs_before_start_and_a_trigger_from_before_is_kept(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make()
     early = worker.trigger()
@@ -84,7 +84,7 @@ def test_nothing_runs_before_start_and_a_trigger_from_before_is_kept(
 
 
 def test_a_trigger_while_a_call_runs_is_the_next_calls_and_triggers_coalesce(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make()
     worker.start(at_once=False)
@@ -99,7 +99,7 @@ def test_a_trigger_while_a_call_runs_is_the_next_calls_and_triggers_coalesce(
 
 
 def test_a_final_trigger_makes_the_waiting_call_final_and_no_other(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make()
     worker.start(at_once=True)
@@ -116,7 +116,7 @@ def test_a_final_trigger_makes_the_waiting_call_final_and_no_other(
 
 
 def test_periods_call_the_job_and_those_that_passed_meanwhile_make_one_call(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make(0.01)
     worker.start(at_once=False)
@@ -131,7 +131,7 @@ def test_periods_call_the_job_and_those_that_passed_meanwhile_make_one_call(
 
 
 def test_a_period_that_is_put_off_waits_and_one_that_is_asked_for_comes_at_once(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make(0.01)
     worker.put_off(SECONDS * 100)
@@ -148,7 +148,7 @@ def test_a_period_that_is_put_off_waits_and_one_that_is_asked_for_comes_at_once(
 
 @pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(3), KeyboardInterrupt()])
 def test_an_error_ends_the_call_and_not_the_thread(
-    error: BaseException, job: Job, make: Callable[..., Worker[object]]
+    error: BaseException, job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make()
     worker.start(at_once=False)
@@ -158,7 +158,7 @@ def test_an_error_ends_the_call_and_not_the_thread(
     assert worker.trigger().result(SECONDS) == 2
 
 
-def test_the_job_never_runs_twice_at_once(job: Job, make: Callable[..., Worker[object]]) -> None:
+def test_the_job_never_runs_twice_at_once(job: Job, make: Callable[..., PushLoop[object]]) -> None:
     worker = make(0.001)
     job.go.release(10_000)
     worker.start(at_once=True)
@@ -177,7 +177,7 @@ def test_the_job_never_runs_twice_at_once(job: Job, make: Callable[..., Worker[o
 
 
 def test_stop_waits_for_the_call_that_runs_and_cancels_the_one_that_waits(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make()
     worker.start(at_once=True)
@@ -194,7 +194,7 @@ def test_stop_waits_for_the_call_that_runs_and_cancels_the_one_that_waits(
 
 
 def test_once_stopped_a_trigger_is_cancelled_and_start_does_nothing(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make()
     assert worker.stop() is True
@@ -204,7 +204,7 @@ def test_once_stopped_a_trigger_is_cancelled_and_start_does_nothing(
     assert job.calls == []
 
 
-def test_the_job_may_trigger_and_stop_its_own_worker(make: Callable[..., Worker[object]], job: Job) -> None:
+def test_the_job_may_trigger_and_stop_its_own_worker(make: Callable[..., PushLoop[object]], job: Job) -> None:
     asked: list[Future[object]] = []
     worker = make()
 
@@ -221,7 +221,7 @@ def test_the_job_may_trigger_and_stop_its_own_worker(make: Callable[..., Worker[
 
 
 def test_a_call_that_its_asker_cancelled_is_left_out_and_the_next_one_runs(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make()
     worker.start(at_once=True)
@@ -234,7 +234,7 @@ def test_a_call_that_its_asker_cancelled_is_left_out_and_the_next_one_runs(
 
 
 def test_one_caller_who_gives_up_does_not_take_anothers_call_away(
-    job: Job, make: Callable[..., Worker[object]]
+    job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     """`asyncio.wait_for(asyncio.wrap_future(trigger()), 1)` cancels the future; a flush may have asked for the same."""
     worker = make()
@@ -248,7 +248,7 @@ def test_one_caller_who_gives_up_does_not_take_anothers_call_away(
     assert job.calls == [Urgency.ASKED, Urgency.FINAL]
 
 
-def test_the_next_call_is_due_one_period_after_the_last_began(job: Job, make: Callable[..., Worker[object]]) -> None:
+def test_the_next_call_is_due_one_period_after_the_last_began(job: Job, make: Callable[..., PushLoop[object]]) -> None:
     worker = make(1000)
     worker.start(at_once=True)
     job.wait_running()
@@ -257,7 +257,7 @@ def test_the_next_call_is_due_one_period_after_the_last_began(job: Job, make: Ca
     assert 0 < left <= 1000
 
 
-def test_a_result_is_not_kept_alive_by_the_thread(job: Job, make: Callable[..., Worker[object]]) -> None:
+def test_a_result_is_not_kept_alive_by_the_thread(job: Job, make: Callable[..., PushLoop[object]]) -> None:
     import gc
     import weakref
 

@@ -15,7 +15,7 @@ from hubspool.client.target import Target
 from hubspool.errors import HubspoolError, LocalTokenNotFoundError, RepositoryNotFoundError
 from hubspool.files import disk_of
 from hubspool.push.budget import Budget
-from hubspool.push.remote import HubView
+from hubspool.push.remote import RemoteRepo
 from hubspool.settings import Settings
 
 #: A history this long makes clones and listings slow.
@@ -99,7 +99,7 @@ def _repo(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Finding]:
         info = api.repo_info(repo, repo_type=repo_type)
         target = Target.of(api.endpoint, repo, repo_type)
         commits = api.list_repo_commits(repo, repo_type=repo_type)
-        head = HubView(api, target).head()
+        head = RemoteRepo(api, target).head()
     except RepositoryNotFoundError as error:
         if "/" in repo:
             yield Finding(

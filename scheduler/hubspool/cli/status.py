@@ -13,7 +13,8 @@ from hubspool.cli.folders import add_folder, ledger_of
 from hubspool.client.patterns import path_filter
 from hubspool.push import rules
 from hubspool.push.ledger import Ledger
-from hubspool.push.scan import Owner, owner_of, scan
+from hubspool.push.scan import scan
+from hubspool.spool.owners import Owner, owner_of
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,10 @@ from typing import Any
 
 from hubspool.client.commit_body import CommitBody, CommitRequest
 from hubspool.client.http import UNLESS_APPLIED, HubClient
-from hubspool.client.operations import (
-    CommitOperation,
-    CommitOperationAdd,
-    CommitOperationCopy,
-    CommitOperationDelete,
-)
+from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from hubspool.client.repo_info import CommitInfo, RepoUrl
 from hubspool.client.target import Target
-from hubspool.errors import (
-    BadRequestError,
-    BadResponseError,
-    HfHubHTTPError,
-    HFValidationError,
-)
+from hubspool.errors import BadRequestError, BadResponseError, HfHubHTTPError, HFValidationError
 
 logger = logging.getLogger(__name__)
 

@@ -19,13 +19,7 @@ from typing import IO, Any, BinaryIO, Literal, TypeAlias, cast
 
 from hubspool.client.file_range import FileRange
 from hubspool.client.validation import check_path_in_repo
-from hubspool.errors import (
-    FileChangedError,
-    FileShrankError,
-    HFValidationError,
-    HubspoolError,
-    LocalFileError,
-)
+from hubspool.errors import FileChangedError, FileShrankError, HFValidationError, HubspoolError, LocalFileError
 
 UploadMode = Literal["lfs", "regular"]
 

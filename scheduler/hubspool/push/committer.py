@@ -27,14 +27,13 @@ from hubspool.push import rules
 from hubspool.push.budget import Budget
 from hubspool.push.compare import Digest, digests
 from hubspool.push.encodings import Contents
+from hubspool.push.events import CommitEvent, CommitPlan, State
 from hubspool.push.ledger import Ledger
 from hubspool.push.lines import Kind
 from hubspool.push.part import Part
-from hubspool.push.planner import Survey
-from hubspool.push.remote import Head, HubView, description
-from hubspool.push.remote_files import HubFile, Suspects
+from hubspool.push.planner import PushPlan
+from hubspool.push.remote import Head, HubFile, RemoteRepo, Suspects, description
 from hubspool.push.rules import Rules, Upload
-from hubspool.scheduling.status import CommitEvent, CommitPlan, State
 from hubspool.spool.segment_name import SegmentName, part_rule
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Hooks:
+class PushHooks:
     """What a scheduler adds to a push; all called in the pushing thread, without the writers' lock.
 
     Args:
@@ -66,7 +65,7 @@ class Hooks:
 
 
 @dataclass
-class Outlet:
+class PushContext:
     """Where a folder's content goes, and what was learned about it; lives as long as its scheduler.
 
     Args:
@@ -85,7 +84,7 @@ class Outlet:
     ledger: Ledger
     key: int
     writer: str
-    hooks: Hooks
+    hooks: PushHooks
     rules: Rules
     clock: Callable[[], float] = time.time
     suspects: Suspects = field(default_factory=Suspects)
@@ -94,9 +93,9 @@ class Outlet:
     contents: Contents = field(default_factory=Contents)
 
     @property
-    def hub(self) -> HubView:
+    def hub(self) -> RemoteRepo:
         """Reads the target."""
-        return HubView(self.api, self.target)
+        return RemoteRepo(self.api, self.target)
 
     def check_identity(self, head: Head) -> None:
         """Make sure that this is the repo we know, where our last commit is not among its newest.
@@ -123,7 +122,7 @@ class Outlet:
         return None if self.has_rule else CommitOperationAdd(".gitattributes", _with_rule(text, rule).encode())
 
 
-class Sending:
+class Committer:
     """One push's commits, from a survey.
 
     Args:
@@ -132,7 +131,7 @@ class Sending:
         unsent: (source, part number) → what is not known to be on the Hub.
     """
 
-    def __init__(self, outlet: Outlet, survey: Survey) -> None:
+    def __init__(self, outlet: PushContext, survey: PushPlan) -> None:
         self.outlet = outlet
         self.survey = survey
         self.commit: CommitInfo | None = None
@@ -156,7 +155,7 @@ class Sending:
                 self._adds_extra = False
                 self.send(uploads)
             elif len(uploads) == 1:
-                self._set_aside(uploads[0], str(error))
+                self._skip(uploads[0], str(error))
             else:
                 middle = len(uploads) // 2
                 self.send(uploads[:middle])
@@ -210,7 +209,7 @@ class Sending:
                 content = self.outlet.contents.content(path, upload.part, upload.end, self._digest(upload))
                 operation = CommitOperationAdd(upload.part.path, content.range)
             except (OSError, HFValidationError) as error:  # vanished, unreadable, or no name for the Hub: others go on
-                self._set_aside(upload, str(error))
+                self._skip(upload, str(error))
                 continue
             operation.set_sha256(content.sha256)
             operations[upload.part.path] = operation
@@ -232,7 +231,7 @@ class Sending:
         for upload in uploads:
             path = upload.part.path
             if operations[path].should_ignore:
-                self._set_aside(upload, "the repo's .gitignore leaves it out; it is not stored on the Hub")
+                self._skip(upload, "the repo's .gitignore leaves it out; it is not stored on the Hub")
             elif found[path] == operations[path].content_id:
                 self._acknowledge([(upload, self._intent(upload, operations[path], ""))])
             elif found[path] in _ours(upload) or self.survey.kinds.get(upload.part.source) is Kind.WHOLE:
@@ -264,7 +263,7 @@ class Sending:
             logger.warning("%s was changed or removed on the Hub by somebody else: not sent again", part.path)
             kind = self.survey.kinds.get(part.source)
             outlet.ledger.save(outlet.key, [rules.after_foreign_change(part, kind)])
-        self._set_aside(upload, f"{part.path} was changed or removed on the Hub by somebody else")
+        self._skip(upload, f"{part.path} was changed or removed on the Hub by somebody else")
 
     def _commit(
         self,
@@ -319,9 +318,9 @@ class Sending:
             self.unsent.pop((upload.part.source, upload.part.number), None)
         outlet.ledger.save(outlet.key, parts)
 
-    def _set_aside(self, upload: Upload, reason: str) -> None:
+    def _skip(self, upload: Upload, reason: str) -> None:
         logger.warning("%s is set aside: %s", upload.part.source, reason)
-        self.survey.set_aside[upload.part.source] = reason
+        self.survey.skipped[upload.part.source] = reason
 
     def _digest(self, upload: Upload) -> Digest:
         return self.survey.digests[upload.part.source, upload.part.number]

@@ -18,7 +18,7 @@ from hubspool.files import sync_folder
 from hubspool.push.compare import Digest, digests, has_content
 from hubspool.push.lines import damaged_lines
 from hubspool.push.part import Part
-from hubspool.push.remote_files import HubFile, HubReader
+from hubspool.push.remote import HubFile, HubReader
 from hubspool.spool.segment_name import SegmentName
 
 _MANIFEST = ".json"

@@ -6,27 +6,22 @@ It is a memory, not the truth: without it parts are found again on the Hub by th
 
 from __future__ import annotations
 
-import logging
 import os
-import sqlite3
-import threading
-import time
 import uuid
-import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from hubspool.client.target import Target
-from hubspool.errors import LedgerError
-from hubspool.files import publish
+from hubspool.files import Stat, publish
 from hubspool.push.part import Closed, Part
-from hubspool.push.scan import Stat
+from hubspool.state_db import StateDb
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import sqlite3
 
 SCHEMA_VERSION = 1
 FILE_NAME = "ledger.sqlite3"
@@ -66,10 +61,8 @@ class Ledger:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._lock = threading.RLock()
         self._settled: dict[int, tuple[sqlite3.Connection, tuple[int, int], dict[str, Stat]]] = {}
-        self._db: sqlite3.Connection | None = self._open()  # None: closed, opened anew at the next use
-        _ledgers.add(self)
+        self._db = StateDb(directory / FILE_NAME, _SCHEMA, SCHEMA_VERSION)
 
     @property
     def folder_id(self) -> str:
@@ -97,7 +90,7 @@ class Ledger:
         What the ledger knows of one says nothing about another.
         """
         key = (target.endpoint, target.repo_type, target.repo_id, target.revision, path_in_repo)
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "insert or ignore into target (endpoint, repo_type, repo_id, revision, path_in_repo)"
                 " values (?, ?, ?, ?, ?)",
@@ -112,26 +105,24 @@ class Ledger:
 
     def targets(self) -> dict[int, tuple[Target, str]]:
         """Return number → target and path in its repo, of everything that this folder was pushed to."""
-        with self._lock:
-            rows = self._connection().execute(
-                "select id, endpoint, repo_id, repo_type, revision, path_in_repo from target order by id"
-            )
+        with self._db.read() as db:
+            rows = db.execute("select id, endpoint, repo_id, repo_type, revision, path_in_repo from target order by id")
             return {row[0]: (Target(*row[1:5]), row[5]) for row in rows}
 
     def identity(self, target: int) -> tuple[str | None, str | None]:
         """Return the Hub's own id of the repo, and our last commit there, as far as they are known."""
-        with self._lock:
-            row = self._connection().execute("select hub_id, last_oid from target where id = ?", (target,)).fetchone()
+        with self._db.read() as db:
+            row = db.execute("select hub_id, last_oid from target where id = ?", (target,)).fetchone()
             return (None, None) if row is None else (row[0], row[1])
 
     def identify(self, target: int, hub_id: str | None, last_oid: str | None) -> None:
         """Remember the Hub's own id of the repo, and our last commit there."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute("update target set hub_id = ?, last_oid = ? where id = ?", (hub_id, last_oid, target))
 
     def start_over(self, target: int) -> None:
         """Forget what the target holds: the repo was made again, and a person wants everything sent to it."""
-        with self._write() as db:
+        with self._db.write() as db:
             for table in ("part", "settled"):
                 db.execute(f"delete from {table} where target = ?", (target,))  # noqa: S608  our names
             db.execute("update target set hub_id = null, last_oid = null where id = ?", (target,))
@@ -139,13 +130,13 @@ class Ledger:
     def remember(self, recipe: dict[str, Any]) -> None:
         """Note how a scheduler of this folder was made, so that ``hubspool flush`` can make it again."""
         text = orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS).decode()
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute("insert or ignore into recipe (options) values (?)", (text,))
 
     def recipes(self) -> list[dict[str, Any]]:
         """Return how the schedulers of this folder were made, in the order of their first use."""
-        with self._lock:
-            rows = self._connection().execute("select options from recipe order by id").fetchall()
+        with self._db.read() as db:
+            rows = db.execute("select options from recipe order by id").fetchall()
             return [orjson.loads(row[0]) for row in rows]
 
     def settled(self, target: int) -> dict[str, Stat]:
@@ -153,8 +144,7 @@ class Ledger:
 
         Read again only after a write: an idle period would spend half of its time on it.
         """
-        with self._lock:
-            db = self._connection()
+        with self._db.read() as db:
             version = (db.total_changes, db.execute("pragma data_version").fetchone()[0])  # ours, and others' writes
             known = self._settled.get(target)
             if known is None or known[0] is not db or known[1] != version:
@@ -166,7 +156,7 @@ class Ledger:
 
     def settle(self, target: int, files: Iterable[tuple[str, Stat]]) -> None:
         """Remember that all of these files, as they were at these numbers, is on the Hub."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.executemany(
                 "insert or replace into settled values (?, ?, ?, ?, ?, ?)",
                 [(target, path, *stat) for path, stat in files],
@@ -174,8 +164,8 @@ class Ledger:
 
     def parts(self, target: int) -> dict[str, list[Part]]:
         """Return source → its parts in order."""
-        with self._lock:
-            rows = self._connection().execute(
+        with self._db.read() as db:
+            rows = db.execute(
                 f"select {_PART_COLUMNS} from part where target = ? order by source, number",  # noqa: S608  our names
                 (target,),
             )
@@ -188,7 +178,7 @@ class Ledger:
     def save(self, target: int, parts: Iterable[Part]) -> None:
         """Write these parts in one transaction; durable when this returns."""
         marks = ", ".join("?" * (len(_PART_FIELDS) + 1))
-        with self._write() as db:
+        with self._db.write() as db:
             db.executemany(
                 f"insert or replace into part (target, {_PART_COLUMNS}) values ({marks})",  # noqa: S608  our names
                 [(target, *_row(part)) for part in parts],
@@ -196,16 +186,16 @@ class Ledger:
 
     def forget(self, source: str) -> None:
         """Drop all about a local file that was removed after all of it was on the Hub."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute("delete from part where source = ?", (source,))
             db.execute("delete from settled where path = ?", (source,))
 
     def touch(self, target: int, now: float) -> None:
         """Note that the folder is pushed to `target` these days; written once an hour."""
-        with self._lock:
-            row = self._connection().execute("select used_at from target where id = ?", (target,)).fetchone()
+        with self._db.read() as db:
+            row = db.execute("select used_at from target where id = ?", (target,)).fetchone()
         if row is not None and (row[0] is None or now - row[0] > _TOUCH_SECONDS):
-            with self._write() as db:
+            with self._db.write() as db:
                 db.execute("update target set used_at = ? where id = ?", (now, target))
 
     def is_everywhere(self, source: str, size: int, now: float) -> bool:
@@ -213,8 +203,8 @@ class Ledger:
 
         One that was given up (a repo id that was mistyped once) does not hold the segment for ever.
         """
-        with self._lock:
-            rows = self._connection().execute(
+        with self._db.read() as db:
+            rows = db.execute(
                 'select max(p."end") from target t left join part p on p.target = t.id and p.source = ?'
                 " where t.used_at is not null and t.used_at > ? group by t.id",
                 (source, now - _GIVEN_UP_SECONDS),
@@ -223,78 +213,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the database; a later use opens it again."""
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
-                self._settled.clear()
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._lock, self._connection() as db:  # `with db` is one transaction
-                yield db
-        except sqlite3.OperationalError as error:
-            raise LedgerError(self.directory / FILE_NAME, str(error)) from error
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            self._db = self._open()
-        return self._db
-
-    def before_fork(self) -> None:
-        """Close the connection, between two transactions.
-
-        SQLite keeps its locks per process and file; a child's copy would count a transaction of the parent's for ever.
-        """
-        self._lock.acquire()
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    def after_fork(self, *, in_child: bool) -> None:
-        """Go on; either process opens a connection of its own at the next use."""
-        if in_child:
-            self._lock = threading.RLock()
-        else:
-            self._lock.release()
-
-    def _open(self) -> sqlite3.Connection:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / FILE_NAME
-        try:
-            return self._connect(path)
-        except sqlite3.OperationalError as error:
-            # Full disk, too many open files, locked: says nothing about the file, which must not be given up for it.
-            raise LedgerError(path, str(error)) from error
-        except (sqlite3.DatabaseError, _FutureVersionError) as error:
-            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-            kept = path.with_name(f"{path.name}.{stamp}-{uuid.uuid4().hex[:6]}.kept")
-            logger.warning("%s cannot be read (%s): kept as %s, a new one is begun", path, error, kept.name)
-            for suffix in ("", "-wal", "-shm"):
-                part = path.with_name(path.name + suffix)
-                if part.exists():
-                    part.replace(kept.with_name(kept.name + suffix))
-            return self._connect(path)
-
-    @staticmethod
-    def _connect(path: Path) -> sqlite3.Connection:
-        db = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        try:
-            version = db.execute("pragma user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                raise _FutureVersionError(f"version {version}, this program knows {SCHEMA_VERSION}")
-            with closing(db.execute("pragma journal_mode = wal")):
-                pass
-            db.execute("pragma synchronous = full")
-            db.executescript(_SCHEMA)
-            if db.execute("pragma quick_check").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("damaged")
-            db.execute(f"pragma user_version = {SCHEMA_VERSION}")
-        except BaseException:
-            db.close()
-            raise
-        return db
+        self._db.close()
+        self._settled.clear()
 
 
 def _link(fresh: Path, path: Path) -> None:
@@ -307,10 +227,6 @@ def _replace(fresh: Path, path: Path) -> None:
     fresh.replace(path)
 
 
-class _FutureVersionError(Exception):
-    """The file was written by a later version of this program."""
-
-
 def _row(part: Part) -> tuple[object, ...]:
     values = [getattr(part, name) for name in _PART_FIELDS]
     return tuple(value.value if isinstance(value, Closed) else value for value in values)
@@ -321,28 +237,3 @@ def _part(row: tuple[object, ...]) -> Part:
     if values["closed"] is not None:
         values["closed"] = Closed(str(values["closed"]))
     return Part(**values)  # type: ignore[arg-type]  # columns are the fields, in order
-
-
-#: Every ledger of the process.
-_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
-#: Those whose lock is held over the fork that is going on.
-_forking: list[Ledger] = []
-
-
-def _before_fork() -> None:
-    for ledger in list(_ledgers):
-        ledger.before_fork()
-        _forking.append(ledger)
-
-
-def _after_fork(in_child: bool) -> None:
-    while _forking:
-        _forking.pop().after_fork(in_child=in_child)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=lambda: _after_fork(in_child=False),
-        after_in_child=lambda: _after_fork(in_child=True),
-    )

@@ -10,15 +10,17 @@ from itertools import takewhile
 from pathlib import Path
 
 from hubspool.errors import HubspoolError, LocalFileError
+from hubspool.files import Stat
 from hubspool.push import lines, rules
 from hubspool.push.compare import Digest, Relation, digests, has_content, relate
 from hubspool.push.encodings import Contents
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
-from hubspool.push.remote_files import AskedOnce, HubFile, HubReader, Suspects
+from hubspool.push.remote import AskedOnce, HubFile, HubReader, Suspects
 from hubspool.push.rules import Naming, OnExisting, Rules, Upload
-from hubspool.push.scan import Owner, Snapshot, Stat, owner_of, scan
+from hubspool.push.scan import Snapshot, scan
 from hubspool.push.tfrecord import begins_record
+from hubspool.spool.owners import Owner, owner_of
 from hubspool.spool.segment_name import SegmentName
 
 #: Candidate names asked for at once when a segment's parts are looked for on the Hub.
@@ -27,7 +29,7 @@ _COMPARE_LIMIT = 32 * 1024 * 1024
 
 
 @dataclass
-class Survey:
+class PushPlan:
     """What a push has to do.
 
     Args:
@@ -37,7 +39,7 @@ class Survey:
         parts: ledger rows that changed without a request.
         settled: files all of which is on the Hub once the uploads are.
         removable: segments whose writer has ended → their size, once all of it is on the Hub.
-        set_aside: path → why it is not sent.
+        skipped: path → why it is not sent.
         waiting: bytes that are left for a later push (an unfinished last line).
     """
 
@@ -47,7 +49,7 @@ class Survey:
     parts: list[Part] = field(default_factory=list)
     settled: dict[str, Stat] = field(default_factory=dict)
     removable: dict[str, int] = field(default_factory=dict)
-    set_aside: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     waiting: int = 0
 
     @property
@@ -56,7 +58,7 @@ class Survey:
 
 
 @dataclass
-class Surveyor:
+class Planner:
     """Surveys one folder. Used by one thread at a time, the holder of the push lock.
 
     It remembers between two looks what it has decided about a file's kind, and since when a file rests.
@@ -93,7 +95,7 @@ class Surveyor:
         hub: HubReader,
         *,
         final: bool,
-    ) -> Survey:
+    ) -> PushPlan:
         """Decide about everything in `snapshot`; `hub` is asked only about paths that the ledger does not know.
 
         Args:
@@ -101,7 +103,7 @@ class Surveyor:
             known: the ledger's parts by source.
             final: unfinished last lines go along now, where they are complete rows.
         """
-        survey = Survey(set_aside=dict(snapshot.unreadable))
+        survey = PushPlan(skipped=dict(snapshot.unreadable))
         hub = AskedOnce(hub, self._questions(snapshot, known))
         for source, stat in sorted(snapshot.changed.items()):
             self._attempt(survey, source, self._file, stat, known.get(source, []), hub, final, snapshot.taken_ns)
@@ -122,23 +124,23 @@ class Surveyor:
                 paths.append(parts[-1].path)
         return paths
 
-    def _attempt(self, survey: Survey, source: str, look: Callable[..., None], *args: object) -> None:
+    def _attempt(self, survey: PushPlan, source: str, look: Callable[..., None], *args: object) -> None:
         """Run one file's decision; one that cannot be read does not keep the others from being sent."""
         self.progress()
         try:
             look(survey, source, *args)
         except LocalFileError as error:
-            survey.set_aside[source] = str(error)
+            survey.skipped[source] = str(error)
         except HubspoolError:
             raise  # a request failed, which is no fault of the file's; many of these are OSErrors too
         except FileNotFoundError:
             pass  # removed since the scan: a local deletion changes nothing on the Hub
         except (OSError, EOFError) as error:
-            survey.set_aside[source] = str(error)
+            survey.skipped[source] = str(error)
 
     def _segment(
         self,
-        survey: Survey,
+        survey: PushPlan,
         source: str,
         stat: Stat,
         parts: list[Part],
@@ -167,7 +169,7 @@ class Surveyor:
         damaged = self.contents.damaged(path, start, end)
         if damaged:
             where = ", ".join(str(begin) for begin, _ in damaged[:5])
-            survey.set_aside[f"{source}#damaged"] = (
+            survey.skipped[f"{source}#damaged"] = (
                 f"{len(damaged)} damaged lines are kept and not sent (at byte {where})"
             )
         ranges: list[tuple[int, int]] = []
@@ -180,7 +182,7 @@ class Surveyor:
         for upload in rules.plan_segment(source, parts, ranges, self.naming, now, self.rules):
             digest = self._digest(path, upload)[-1]
             if upload.is_repeat and digest.sha256 != upload.part.sending_sha256:
-                survey.set_aside[source] = "bytes that were sent with an unknown outcome are damaged on this disk"
+                survey.skipped[source] = "bytes that were sent with an unknown outcome are damaged on this disk"
             else:
                 self._add(survey, upload, digest)
         survey.waiting += stat.size - end if owner is Owner.ALIVE else 0
@@ -191,20 +193,20 @@ class Surveyor:
         if owner is Owner.GONE and end == stat.size and not damaged and not _has_gaps(parts):
             survey.removable[source] = stat.size
 
-    def _without_rewritten(self, survey: Survey, path: Path, parts: list[Part], now: float) -> list[Part]:
+    def _without_rewritten(self, survey: PushPlan, path: Path, parts: list[Part], now: float) -> list[Part]:
         """Close the open part when its bytes on this disk are no longer those on the Hub, which must stay."""
         last = rules.open_part(parts, now, self.rules)
         if last is None or last.sha256 is None or digests(path, last.start, [last.end])[0].sha256 == last.sha256:
             return parts
         closed = replace(last, closed=Closed.REWRITTEN)
         survey.parts.append(closed)
-        survey.set_aside[f"{last.source}#damaged"] = (
+        survey.skipped[f"{last.source}#damaged"] = (
             f"bytes {last.start} to {last.end} are damaged on this disk; the Hub has them whole"
         )
         return [*parts[:-1], closed]
 
     def _without_unable(
-        self, survey: Survey, path: Path, parts: list[Part], ranges: list[tuple[int, int]], now: float
+        self, survey: PushPlan, path: Path, parts: list[Part], ranges: list[tuple[int, int]], now: float
     ) -> list[Part]:
         """Close the open part when its encoding cannot take the rows that follow it."""
         last = rules.open_part(parts, now, self.rules)
@@ -236,7 +238,7 @@ class Surveyor:
 
     def _file(
         self,
-        survey: Survey,
+        survey: PushPlan,
         source: str,
         stat: Stat,
         parts: list[Part],
@@ -250,7 +252,7 @@ class Surveyor:
         if parts and parts[-1].in_doubt:
             resolved = self._resolve(survey, path, parts, kind, hub)
             if resolved is None:
-                survey.set_aside[source] = f"{parts[-1].path} was changed or removed on the Hub by somebody else"
+                survey.skipped[source] = f"{parts[-1].path} was changed or removed on the Hub by somebody else"
                 return
             parts = resolved
         end, rests = self._end(source, kind, stat, parts, final)
@@ -290,7 +292,7 @@ class Surveyor:
         )
         survey.parts.extend(decision.parts)
         if decision.refused:
-            survey.set_aside[source] = decision.refused
+            survey.skipped[source] = decision.refused
             return
         if decision.upload is not None and kind is Kind.RECORDS and not self._is_due(decision.upload, final):
             survey.waiting += stat.size - decision.upload.part.end
@@ -304,7 +306,7 @@ class Surveyor:
 
     def _relate(
         self,
-        survey: Survey,
+        survey: PushPlan,
         path: Path,
         source: str,
         kind: Kind,
@@ -329,8 +331,10 @@ class Surveyor:
         survey.parts.append(part)
         return [*parts[: part.number], part], relation, remote.content_id
 
-    def _resolve(self, survey: Survey, path: Path, parts: list[Part], kind: Kind, hub: HubReader) -> list[Part] | None:
-        """Tell what became of a commit in doubt; None while somebody else's content may be a stale read.
+    def _resolve(
+        self, survey: PushPlan, path: Path, parts: list[Part], kind: Kind, hub: HubReader
+    ) -> list[Part] | None:
+        """Tell what became of a commit in doubt; None while the answer may be a stale read.
 
         What stands there may also be the content of an earlier commit that was taken for lost: any content that the
         local file begins with is ours.
@@ -390,7 +394,7 @@ class Surveyor:
     def _digest(self, path: Path, upload: Upload) -> list[Digest]:
         return digests(path, upload.part.start, [upload.end], upload.part.head)
 
-    def _add(self, survey: Survey, upload: Upload, digest: Digest) -> None:
+    def _add(self, survey: PushPlan, upload: Upload, digest: Digest) -> None:
         survey.uploads.append(upload)
         survey.digests[upload.part.source, upload.part.number] = digest
 

@@ -15,14 +15,14 @@ from filelock import Timeout as LockBusy
 from hubspool.client.target import Target
 from hubspool.push import rules
 from hubspool.push.budget import Budget
-from hubspool.push.committer import Hooks, Outlet, Sending
+from hubspool.push.committer import Committer, PushContext, PushHooks
 from hubspool.push.encodings import Contents, EncodedContents, Encoding
+from hubspool.push.events import State
 from hubspool.push.ledger import Ledger
-from hubspool.push.planner import Survey, Surveyor
-from hubspool.push.remote_files import Suspects
+from hubspool.push.planner import Planner, PushPlan
+from hubspool.push.remote import Suspects
 from hubspool.push.rules import Naming, OnExisting, Rules
-from hubspool.push.scan import remove_segment
-from hubspool.scheduling.status import State
+from hubspool.spool.owners import remove_segment
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
@@ -37,7 +37,7 @@ class PushResult:
         commit: the last commit, or None where there was nothing to send.
         writers: hubspool writers that committed to the repo in the last hour, this one included; 0 if nobody looked.
         pending_files, pending_bytes: what is left: files set aside, suspects, unfinished lines.
-        set_aside: path → why it was not sent.
+        skipped: path → why it was not sent.
         in_doubt: a commit of ours has an outcome that is not known.
     """
 
@@ -45,7 +45,7 @@ class PushResult:
     writers: int = 0
     pending_files: int = 0
     pending_bytes: int = 0
-    set_aside: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     in_doubt: bool = False
 
 
@@ -70,7 +70,7 @@ class Pusher:
         on_existing: OnExisting,
         rest_seconds: float,
         keep_local: bool,
-        hooks: Hooks,
+        hooks: PushHooks,
         rules: Rules | None = None,
         budget: Budget | None = None,
         encoding: Encoding | None = None,
@@ -90,11 +90,11 @@ class Pusher:
                 self.rules, part_commits=commits, large_commits=commits, part_bytes=encoding.part_bytes
             )
         suspects = Suspects()
-        self.outlet = Outlet(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock, suspects)
+        self.outlet = PushContext(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock, suspects)
         self.outlet.budget = budget or self.outlet.budget
         self.outlet.contents = self.contents
         naming = Naming(f"{path_in_repo}/" if path_in_repo else "", ledger.folder_id)
-        self.surveyor = Surveyor(
+        self.surveyor = Planner(
             folder=folder,
             chosen=chosen,
             lock=lock,
@@ -138,7 +138,7 @@ class Pusher:
         survey = self.surveyor.survey(snapshot, settled, known, self.outlet.hub, final=final)
         if survey.parts:
             self.ledger.save(self.key, survey.parts)
-        sending = Sending(self.outlet, survey)
+        sending = Committer(self.outlet, survey)
         try:
             for batch in rules.batches(survey.uploads, self.rules):
                 sending.send(batch)
@@ -146,9 +146,9 @@ class Pusher:
             self.result = PushResult(
                 commit=sending.commit,
                 writers=sending.writers,
-                pending_files=len(sending.unsent_sources | survey.set_aside.keys()),
+                pending_files=len(sending.unsent_sources | survey.skipped.keys()),
                 pending_bytes=survey.waiting + sum(upload.new_bytes for upload in sending.unsent.values()),
-                set_aside=survey.set_aside,
+                skipped=survey.skipped,
                 in_doubt=any(upload.is_repeat for upload in sending.unsent.values()),
             )
         self._finish(survey, sending)
@@ -157,8 +157,8 @@ class Pusher:
     def _scanning(self) -> None:
         self.outlet.hooks.enter(State.SCANNING)
 
-    def _finish(self, survey: Survey, sending: Sending) -> None:
-        left = sending.unsent_sources | survey.set_aside.keys()
+    def _finish(self, survey: PushPlan, sending: Committer) -> None:
+        left = sending.unsent_sources | survey.skipped.keys()
         done = {source: stat for source, stat in survey.settled.items() if source not in left}
         if done:
             self.ledger.settle(self.key, done.items())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hubspool.client.repo_info import RepoFile, parse_commit
 from hubspool.client.target import Target
 from hubspool.errors import BadResponseError, RemoteEntryNotFoundError
-from hubspool.push.remote_files import HubFile
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
@@ -23,6 +22,62 @@ _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 def description(push_id: str, writer: str) -> str:
     """Return the lines at the end of a commit's message by which its writers find their own, and each other's."""
     return f"hubspool-push: {push_id}\nhubspool-writer: {writer}"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """What stands at a path on the Hub: bytes, and the id of the content (sha256, or git blob id)."""
+
+    path: str
+    size: int
+    content_id: str
+
+
+class HubReader(Protocol):
+    """The reads that a survey needs, all at one revision."""
+
+    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
+        """Return what stands at those of `paths` that exist."""
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of a file from `start` on, fewer where it ends."""
+
+
+@dataclass
+class Suspects:
+    """Paths of ours where foreign content was seen, and since when: reads of the Hub may be stale.
+
+    Args:
+        seconds: how long foreign content must stand to count.
+    """
+
+    seconds: float = 60.0
+    _since: dict[str, float] = field(default_factory=dict)
+
+    def is_certain(self, path: str, now: float) -> bool:
+        """Note one more sighting; return whether the first one is long enough ago."""
+        return now - self._since.setdefault(path, now) >= self.seconds
+
+    def clear(self, path: str) -> None:
+        """Note that what stands there is ours."""
+        self._since.pop(path, None)
+
+
+class AskedOnce:
+    """A `HubReader` that asks for many paths in the first request about any of them."""
+
+    def __init__(self, hub: HubReader, paths: list[str]) -> None:
+        self.read = hub.read
+        self._hub = hub
+        self._paths = frozenset(paths)
+        self._found: dict[str, HubFile] | None = None
+
+    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
+        if not self._paths.issuperset(paths):
+            return self._hub.files(paths)
+        if self._found is None:
+            self._found = self._hub.files(sorted(self._paths))
+        return {path: self._found[path] for path in paths if path in self._found}
 
 
 @dataclass(frozen=True)
@@ -47,8 +102,8 @@ class Head:
         return {writer for writer, at in self.writers.items() if at > since}
 
 
-class HubView:
-    """Reads one branch of one repo; implements `hub_files.HubReader`. Every call asks the Hub anew.
+class RemoteRepo:
+    """Reads one branch of one repo; implements `HubReader`. Every call asks the Hub anew.
 
     What it returns may be stale by some seconds: the Hub's replicas lag.
     """

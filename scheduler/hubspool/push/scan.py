@@ -7,46 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
 
-from hubspool.files import disk_of
+from hubspool import files
+from hubspool.files import Stat
 from hubspool.spool.segment_name import SegmentName
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-FOREIGN_REST_SECONDS = 15 * 60
-#: A file changed less than this before it was looked at may change again with all four numbers the same.
-RACY_NS = 50_000_000
 #: File times move in ticks of the kernel's clock, which are at most this long.
 _TICK_NS = 10_000_000
-
-
-class Stat(NamedTuple):
-    """Four numbers that together change whenever a file does.
-
-    The change time is among them because a copy of another file of equal size with its times restored leaves the
-    other three as they were.
-    """
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, result: os.stat_result) -> Stat:
-        return cls(result.st_size, result.st_mtime_ns, result.st_ctime_ns, result.st_ino)
-
-    def is_racy(self, now_ns: int) -> bool:
-        """Whether the file was written so shortly before `now_ns` that these numbers may not tell the next write."""
-        return now_ns - max(self.ctime_ns, self.mtime_ns) < RACY_NS
 
 
 @dataclass(frozen=True)
@@ -125,17 +93,17 @@ class _Walk:
         for relative, time_ns in list(self._folder_times.items()):
             with suppress(*_GONE):
                 # A folder's time moves in ticks: one that had just changed may have changed again within the same.
-                if _stat(self._path(relative)).mtime_ns != time_ns or self._listed_ns - time_ns < RACY_NS:
-                    for found in self._list(relative):
-                        if found not in self._folder_times:
-                            self.below(found)
+                if _stat(self._path(relative)).mtime_ns != time_ns or self._listed_ns - time_ns < files.RACY_NS:
+                    for child in self._list(relative):
+                        if child not in self._folder_times:
+                            self.below(child)
         late = []
-        for files in (self.segments, self.changed):
-            for path in [path for path in files if path not in seen]:
-                if files[path].ctime_ns <= before_ns:
+        for found in (self.segments, self.changed):
+            for path in [path for path in found if path not in seen]:
+                if found[path].ctime_ns <= before_ns:
                     late.append(path)
                 else:
-                    del files[path]
+                    del found[path]
         return late
 
     def fix(self, path: str) -> None:
@@ -211,66 +179,3 @@ class _Walk:
 
 def _stat(path: str) -> Stat:
     return Stat.of(os.stat(path))  # noqa: PTH116  half of the time under the lock went into pathlib
-
-
-class Owner(Enum):
-    """Whether somebody writes to a segment."""
-
-    ALIVE = "alive"
-    LEFT = "left"
-    """It has not changed for 15 minutes, and no lock can tell: it may be sent, but never removed. Its writer may be
-    quiet, on another host or on a mount without locks, and would go on writing into the removed file."""
-    GONE = "gone"
-    """Its lock was free: nobody writes to it, and nobody will."""
-
-
-def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
-    """Tell whether somebody writes to the segment at `path`.
-
-    On this host the owner's flock tells, at once and for certain. A segment of another host is left alone until it has
-    not changed for 15 minutes; on a disk of this machine (one that outlived its last host) the lock then tells.
-    """
-    name = SegmentName.of(path.name)
-    if not name.is_of_this_host or fcntl is None:
-        if now_ns - stat.mtime_ns <= FOREIGN_REST_SECONDS * 1_000_000_000:
-            return Owner.ALIVE
-        if fcntl is None or not disk_of(path.parent).is_reliable:
-            return Owner.LEFT
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return Owner.ALIVE
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return Owner.ALIVE
-    except OSError:  # a mount without locks
-        rested = now_ns - stat.mtime_ns > FOREIGN_REST_SECONDS * 1_000_000_000
-        return Owner.LEFT if rested else Owner.ALIVE
-    else:
-        return Owner.GONE
-    finally:
-        os.close(fd)
-
-
-def remove_segment(path: Path, size: int) -> bool:
-    """Remove a segment if nobody writes to it and it has exactly `size` bytes; returns whether it is gone.
-
-    Both are checked again, under the lock: between a look at its length and a look at its lock the owner may have
-    written its last rows and ended.
-    """
-    try:
-        with path.open("rb") as file:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_size != size:
-                return False
-            if fcntl is not None:
-                path.unlink()
-                return True
-        path.unlink()  # Windows refuses this while anybody has the file open
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from hubspool.client.retry import GiveUp, RetryPolicy, decide_retry
 from hubspool.errors import ConflictError, HubspoolError, ParentCommitMismatchError
-from hubspool.scheduling.status import State
-from hubspool.scheduling.status_tracker import Board
+from hubspool.push.events import State
+from hubspool.scheduling.status_tracker import StatusTracker
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Attempts:
         seconds: how long one push may be repeated; a period, since the next one plans anew.
     """
 
-    def __init__(self, board: Board, stopping: threading.Event, seconds: float) -> None:
+    def __init__(self, board: StatusTracker, stopping: threading.Event, seconds: float) -> None:
         self.board = board
         self.stopping = stopping
         self.policy = RetryPolicy(attempts=1000, seconds=max(seconds, 60.0), base=1.0, cap=60.0)

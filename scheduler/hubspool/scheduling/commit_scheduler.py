@@ -14,16 +14,16 @@ from hubspool.client.validation import check_folder, check_path_in_repo
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
 from hubspool.files import disk_of
 from hubspool.push.budget import BOUNDLESS, Budget
-from hubspool.push.committer import Hooks
+from hubspool.push.committer import PushHooks
+from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
 from hubspool.push.pusher import Pusher
 from hubspool.push.rules import OnExisting
 from hubspool.scheduling.lifecycle import Lifecycle
 from hubspool.scheduling.push_loop import Urgency
-from hubspool.scheduling.repo_setup import Connection
+from hubspool.scheduling.repo_setup import RepoSetup
 from hubspool.scheduling.restore import restore as fetch
 from hubspool.scheduling.squash import SquashPolicy
-from hubspool.scheduling.status import CommitEvent, CommitPlan, ErrorEvent
-from hubspool.scheduling.status_tracker import Board
+from hubspool.scheduling.status_tracker import StatusTracker
 from hubspool.scheduling.writer_lock import WriterLock
 from hubspool.spool.segment_name import new_writer_id
 
@@ -134,7 +134,7 @@ class CommitScheduler(Lifecycle):
             )
         self.folder_path = check_folder(folder_path)
         self.path_in_repo = check_path_in_repo(path_in_repo.strip("/")) if path_in_repo else ""
-        self._connection = Connection(
+        self._setup = RepoSetup(
             repo_id,
             repo_type=repo_type,
             revision=revision,
@@ -145,7 +145,7 @@ class CommitScheduler(Lifecycle):
             state_dir=Path(state_dir) if state_dir else self.folder_path / ".cache" / "huggingface" / "hubspool",
             allow_own_space=allow_own_space,
         )
-        self.api = self._connection.api
+        self.api = self._setup.api
         self.repo_type = repo_type
         self.revision = revision
         self.token = token
@@ -161,13 +161,13 @@ class CommitScheduler(Lifecycle):
         self._on_before_commit = on_before_commit
         self._allow_own_space = allow_own_space
         self._squash = SquashPolicy(squash_history)
-        self._board = Board(on_commit, on_error)
+        self._tracker = StatusTracker(on_commit, on_error)
         self._writer_id = new_writer_id()
         self._pusher: Pusher | None = None  # used by the pushing thread only
         self._period = every * _MINUTE
         self._committed_at: float | None = None  # monotonic; used by the pushing thread only
         self._start_over()
-        if every < 5 and not self._connection.is_local:
+        if every < 5 and not self._setup.is_local:
             logger.warning(
                 "every=%s minutes means up to %d commits an hour; the Hub takes about 128 an hour and repo, from all"
                 " writers together",
@@ -180,7 +180,7 @@ class CommitScheduler(Lifecycle):
             except (HubspoolError, TimeoutError) as error:
                 if strict:
                     raise
-                self._board.note_error(self.repo_id, error, retry_in=0)
+                self._tracker.note_error(self.repo_id, error, retry_in=0)
                 break  # it heals by itself: rows wait on the disk, and the first push tries again
         disk = disk_of(self.folder_path)
         if not disk.is_reliable:
@@ -192,10 +192,10 @@ class CommitScheduler(Lifecycle):
             )
 
     def _remember(self) -> None:
-        self._connection.ledger.remember(self.recipe())
+        self._setup.ledger.remember(self.recipe())
 
     def _open(self) -> None:
-        self._connection.open(patient=False)
+        self._setup.open(patient=False)
 
     def _restore(self) -> None:
         fetch(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
@@ -210,7 +210,7 @@ class CommitScheduler(Lifecycle):
             "repo_type": self.repo_type,
             "revision": self.revision,
             "path_in_repo": self.path_in_repo,
-            "private": self._connection.private,
+            "private": self._setup.private,
             "every": self.every,
             "allow_patterns": self.allow_patterns,
             "ignore_patterns": self.ignore_patterns,
@@ -235,7 +235,7 @@ class CommitScheduler(Lifecycle):
         try:
             result = self._pusher.push(final=final, lock_timeout=self._attempts.seconds_left(patience))
         finally:
-            self._board.note_result(self._pusher.result)
+            self._tracker.note_result(self._pusher.result)
         if result is None:
             if final:  # a flush must not say that our rows are on the Hub when somebody else may send them
                 raise PushLockBusyError(self.folder_path)
@@ -245,7 +245,7 @@ class CommitScheduler(Lifecycle):
         if result.commit is not None:
             self._committed_at = time.monotonic()
         if (wait := self._turn_in(result.writers)) > 0:
-            self._worker.put_off(wait)
+            self._loop.put_off(wait)
         if result.commit is not None and not result.in_doubt:
             self._squash.after_commit(self.api, self.target, result.commit.oid)
         return result.commit
@@ -259,7 +259,7 @@ class CommitScheduler(Lifecycle):
 
     @property
     def _budget(self) -> Budget:
-        return self.budget or (BOUNDLESS if self._connection.is_local else Budget())
+        return self.budget or (BOUNDLESS if self._setup.is_local else Budget())
 
     def _is_turn(self, writers: int) -> bool:
         """Whether to commit now. Fifty replicas that start together would use up the hour in its first minutes."""
@@ -277,7 +277,7 @@ class CommitScheduler(Lifecycle):
 
     def rows_on_hub(self, sources: Iterable[str]) -> int:
         """Return how many lines of these files in the folder are known to be on the Hub; no request is made."""
-        return self._connection.rows_on_hub(sources)
+        return self._setup.rows_on_hub(sources)
 
     def _new_pusher(self) -> Pusher:
         return Pusher(
@@ -285,7 +285,7 @@ class CommitScheduler(Lifecycle):
             target=self.target,
             path_in_repo=self.path_in_repo,
             folder=self.folder_path,
-            ledger=self._connection.ledger,
+            ledger=self._setup.ledger,
             chosen=self.chosen_paths(),
             lock=self.lock,
             writer=self._writer_id,
@@ -294,20 +294,20 @@ class CommitScheduler(Lifecycle):
             keep_local=self.keep_local,
             budget=self._budget,
             encoding=self.encoding,
-            hooks=Hooks(
-                enter=self._board.enter,
+            hooks=PushHooks(
+                enter=self._tracker.enter,
                 is_turn=self._is_turn,
                 message=self._message,
                 before_commit=self._on_before_commit or _nothing,
                 additional_operations=self.additional_operations,
-                committed=lambda event, commit: self._board.note_commit(self.repo_id, event, commit),
+                committed=lambda event, commit: self._tracker.note_commit(self.repo_id, event, commit),
             ),
         )
 
     def chosen_paths(self) -> Callable[[str], bool]:
         """Return what tells whether a path in the folder is to be sent; a `state_dir` in it never is."""
         chosen = path_filter(self.allow_patterns, self.ignore_patterns or [])
-        folder, state = self.folder_path.resolve(), self._connection.state_dir.resolve()
+        folder, state = self.folder_path.resolve(), self._setup.state_dir.resolve()
         if not state.is_relative_to(folder) or state == folder:
             return chosen
         own = f"{state.relative_to(folder).as_posix()}/"

@@ -14,12 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, StalledError
+from hubspool.push.events import State
 from hubspool.scheduling import shutdown
 from hubspool.scheduling.attempts import Attempts, may_pass
-from hubspool.scheduling.push_loop import Urgency, Worker
-from hubspool.scheduling.repo_setup import Connection
-from hubspool.scheduling.status import SchedulerStatus, State
-from hubspool.scheduling.status_tracker import Board
+from hubspool.scheduling.push_loop import PushLoop, Urgency
+from hubspool.scheduling.repo_setup import RepoSetup
+from hubspool.scheduling.status import SchedulerStatus
+from hubspool.scheduling.status_tracker import StatusTracker
 from hubspool.scheduling.writer_lock import WriterLock
 from hubspool.settings import Settings
 
@@ -57,8 +58,8 @@ class Lifecycle:
     folder_path: Path
     lock: WriterLock
     exit_budget: float
-    _connection: Connection
-    _board: Board
+    _setup: RepoSetup
+    _tracker: StatusTracker
     _period: float
     _handle_signals: bool
     #: The newest commit that this object made; written by the pushing thread.
@@ -79,12 +80,12 @@ class Lifecycle:
     @property
     def repo_id(self) -> str:
         """The repo's id; without a namespace only while a name alone was given and the Hub could not be asked."""
-        return self._connection.repo_id
+        return self._setup.repo_id
 
     @property
     def target(self) -> Target:
         """The repo and branch that is pushed to; for subclasses."""
-        return self._connection.target
+        return self._setup.target
 
     @property
     def is_final_push(self) -> bool:
@@ -99,7 +100,7 @@ class Lifecycle:
     @property
     def last_future(self) -> Future[CommitInfo | None]:
         """The future of the latest push: done, running, or about to start."""
-        return self._worker.last_future
+        return self._loop.last_future
 
     def trigger(self) -> Future[CommitInfo | None]:
         """Push as soon as possible, in the background.
@@ -107,7 +108,7 @@ class Lifecycle:
         Returns:
             The future of that push. While one is running it is the next one's: the running one may have looked already.
         """
-        return self._worker.trigger()
+        return self._loop.trigger()
 
     def flush(self, timeout: float | None = None) -> CommitInfo | None:
         """Wait until everything written so far is on the Hub.
@@ -128,7 +129,7 @@ class Lifecycle:
         deadline = None if timeout is None else time.monotonic() + timeout
         before = self.last_commit
         while True:
-            future = self._worker.trigger(final=True)
+            future = self._loop.trigger(final=True)
             wait_for([future], timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
             if future.cancelled():
                 raise RuntimeError(
@@ -138,14 +139,14 @@ class Lifecycle:
                 raise FlushTimeout(
                     f"{self.repo_id}: the flush of {self.folder_path} did not end in {timeout} seconds.",
                     hint="What is pending stays on the disk and is sent later; status() says what holds it up.",
-                ) from self._board.error
+                ) from self._tracker.error
             error = future.exception()
             if isinstance(error, HubspoolError) and self.retries_push and may_pass(error):
                 continue
             if error is not None:
                 raise error
-            if self._board.set_aside:
-                raise NotStoredError(self._board.set_aside)
+            if self._tracker.skipped:
+                raise NotStoredError(self._tracker.skipped)
             # Also of the push that was running when we were called: it may have taken everything along.
             return None if self.last_commit is before else self.last_commit
 
@@ -160,7 +161,7 @@ class Lifecycle:
             FlushTimeout, HubspoolError: the flush failed. The thread has ended all the same.
         """
         self._refuse_under_lock("stop")
-        if self._worker.stopping.is_set():
+        if self._loop.stopping.is_set():
             return
         budget = shutdown.budget_left(self.exit_budget) if timeout is None else timeout
         self._attempts.deadline = time.monotonic() + budget
@@ -168,11 +169,11 @@ class Lifecycle:
             if flush:
                 self.flush(budget)
         finally:
-            self._board.enter(State.STOPPING)
+            self._tracker.enter(State.STOPPING)
             shutdown.unregister(self)
-            if self._worker.stop(timeout=self._attempts.seconds_left(budget)):
-                self._connection.close()
-            self._board.enter(State.STOPPED)
+            if self._loop.stop(timeout=self._attempts.seconds_left(budget)):
+                self._setup.close()
+            self._tracker.enter(State.STOPPED)
 
     def pending_rows(self) -> int | None:
         """Return how many rows of this process are not known to be on the Hub; None without a spool of rows."""
@@ -180,10 +181,10 @@ class Lifecycle:
 
     def status(self) -> SchedulerStatus:
         """Return what is known without asking the Hub or looking at the folder."""
-        return self._board.status(
+        return self._tracker.status(
             pending_rows=self.pending_rows(),
-            seconds_left=self._worker.seconds_left,
-            repo_url=self._connection.repo_url,
+            seconds_left=self._loop.seconds_left,
+            repo_url=self._setup.repo_url,
         )
 
     def __enter__(self: S) -> S:
@@ -215,7 +216,7 @@ class Lifecycle:
     def begin_leaving(self, deadline: float) -> Future[CommitInfo | None] | None:
         """Start the final push at the end of the process, to be over at `deadline` (monotonic); internal."""
         self._attempts.deadline = deadline
-        future = self._worker.trigger(final=True)
+        future = self._loop.trigger(final=True)
         return None if future.cancelled() else future
 
     def end_leaving(self) -> None:
@@ -224,25 +225,25 @@ class Lifecycle:
 
     def look_after(self) -> None:
         """Start a dead thread again, and report one that does not move; internal, called by the watchdog."""
-        if self._worker.revive():
+        if self._loop.revive():
             logger.error("%s: the pushing thread had died and was started again", self.repo_id)
         limit = 2 * Settings.from_env().commit_timeout
-        stuck = self._board.seconds_without_progress()
-        if stuck > limit and not isinstance(self._board.error, StalledError):
-            self._board.note_error(self.repo_id, StalledError(self._board.state.value, stuck), retry_in=None)
+        stuck = self._tracker.seconds_without_progress()
+        if stuck > limit and not isinstance(self._tracker.error, StalledError):
+            self._tracker.note_error(self.repo_id, StalledError(self._tracker.state.value, stuck), retry_in=None)
 
     def after_fork_in_child(self) -> None:
         """Become the child's own: locks, thread, session and ledger connection; internal."""
         self.lock.after_fork_in_child()
-        self._board.after_fork_in_child()
-        self._connection.after_fork_in_child()
+        self._tracker.after_fork_in_child()
+        self._setup.after_fork_in_child()
         self._start_over()
-        self._worker.start(at_once=False)
+        self._loop.start(at_once=False)
 
     def _start_over(self) -> None:
         """Make the thread's objects, for a new scheduler or for a fork's child."""
-        self._worker: Worker[CommitInfo | None] = Worker(self._call, self._period, f"hubspool-push-{self.repo_id}")
-        self._attempts = Attempts(self._board, self._worker.stopping, self._period)
+        self._loop: PushLoop[CommitInfo | None] = PushLoop(self._call, self._period, f"hubspool-push-{self.repo_id}")
+        self._attempts = Attempts(self._tracker, self._loop.stopping, self._period)
 
     def begin(self) -> None:
         """Begin to push; called once, when the object is built; for subclasses."""
@@ -251,22 +252,22 @@ class Lifecycle:
                 # A notebook cell run twice, or a reload: the newer object takes over. No flush: it sends all there is.
                 logger.info("%s: a newer scheduler for %s takes over", self.folder_path, self.repo_id)
                 shutdown.unregister(other)
-                other._worker.stop(timeout=1)
-                other._board.enter(State.STOPPED)
+                other._loop.stop(timeout=1)
+                other._tracker.enter(State.STOPPED)
         shutdown.register(self, handle_signals=self._handle_signals)
-        self._worker.start(at_once=True)
+        self._loop.start(at_once=True)
         logger.info("%s is pushed to %s every %g minutes", self.folder_path, self.repo_id, self._period / 60)
 
     def _key(self) -> tuple[object, ...]:
         """What two schedulers must not both push."""
-        return self.folder_path, self._connection.key
+        return self.folder_path, self._setup.key
 
     def _call(self, urgency: Urgency) -> CommitInfo | None:
         """One call of the worker."""
         self._urgency = urgency
 
         def push() -> CommitInfo | None:
-            self._connection.open(patient=True)
+            self._setup.open(patient=True)
             return self.push_to_hub()
 
         return self._attempts.run(push, name=self.repo_id, repeat=self.retries_push)

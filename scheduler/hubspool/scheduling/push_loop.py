@@ -26,7 +26,7 @@ class Urgency(IntEnum):
     """Somebody waits until everything is sent: flush, stop, exit."""
 
 
-class Worker(Generic[T]):
+class PushLoop(Generic[T]):
     """Calls a job every `period` seconds and whenever it is asked to, never twice at once.
 
     Periods that pass while the job runs coalesce into one, as do triggers. Threads: the job runs in the worker's own

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 IMPATIENT_SECONDS = 10.0
 
 
-class Connection:
+class RepoSetup:
     """Knows which repo a folder goes to, and makes sure once that it is there.
 
     Nothing here fails for good: what could not be done at the start is done by a later `open`.

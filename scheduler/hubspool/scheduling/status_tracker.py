@@ -10,7 +10,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from hubspool.scheduling.status import CommitEvent, ErrorEvent, SchedulerStatus, State
+from hubspool.push.events import CommitEvent, ErrorEvent, State
+from hubspool.scheduling.status import SchedulerStatus
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Board:
+class StatusTracker:
     """Keeps the state of one scheduler, logs what happens, and tells its hooks.
 
     Thread-safe. Hooks are called in the thread that reports, without any lock; what they raise is logged, since a hook
@@ -39,7 +40,7 @@ class Board:
         self._moved_at = time.monotonic()
         self._pending_files = 0
         self._pending_bytes = 0
-        self._set_aside: dict[str, str] = {}
+        self._skipped: dict[str, str] = {}
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
         self._error: BaseException | None = None
@@ -60,10 +61,10 @@ class Board:
             return self._error
 
     @property
-    def set_aside(self) -> dict[str, str]:
+    def skipped(self) -> dict[str, str]:
         """Path → why it was not sent, as of the last push."""
         with self._lock:
-            return dict(self._set_aside)
+            return dict(self._skipped)
 
     def after_fork_in_child(self) -> None:
         """Free the lock from a thread that the child does not have."""
@@ -87,7 +88,7 @@ class Board:
         with self._lock:
             self._pending_files = result.pending_files
             self._pending_bytes = result.pending_bytes
-            self._set_aside = result.set_aside
+            self._skipped = result.skipped
 
     def note_success(self) -> None:
         """Note that a push ended without an error."""
@@ -146,7 +147,7 @@ class Board:
                 next_push_at=None if seconds_left is None else _now() + timedelta(seconds=seconds_left),
                 repo_url=repo_url,
                 commits_in_repo=self._commits,
-                set_aside=dict(self._set_aside),
+                skipped=dict(self._skipped),
                 recent_commits=tuple(self._recent),
             )
 

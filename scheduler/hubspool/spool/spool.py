@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import threading
-import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
+from hubspool import fork
 from hubspool.errors import SpoolFull
 from hubspool.spool import segment_file
 from hubspool.spool.segment_file import Ended
@@ -37,7 +37,7 @@ _last_byte = itemgetter(-1)
 _PATIENCE = 5.0
 
 
-class Spool:
+class Spool(fork.ForkAware):
     """Appends rows to segments in a folder, so that a row survives the end of the process once `write` returned.
 
     Not promised: that a row survives a power loss within the last second (use ``durability="disk"``), and any order
@@ -93,7 +93,7 @@ class Spool:
         self._syncing = threading.Lock()  # held by whoever syncs
         self._wake = threading.Event()
         self._syncer: threading.Thread | None = None
-        _spools.add(self)
+        fork.register(self)  # also one whose scheduler was stopped: a child must not write into its segment
 
     @property
     def writer(self) -> str:
@@ -334,19 +334,6 @@ class Spool:
                     self._ended.remove(ended)
         finally:
             self._syncing.release()
-
-
-#: Every spool of the process, also one whose scheduler was stopped: a forked child must not write into its segment.
-_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for spool in list(_spools):
-        spool.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _not_a_line(line: bytes) -> ValueError:

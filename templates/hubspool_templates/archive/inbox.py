@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import orjson
 
-from hubspool.push.scan import Stat
+from hubspool.files import Stat
 from hubspool.spool.segment_name import SegmentName
 
 fcntl: ModuleType | None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hubspool.client.repo_info import CommitInfo
-    from hubspool.scheduling.status import CommitPlan
+    from hubspool.push.events import CommitPlan
 
 logger = logging.getLogger(__name__)
 

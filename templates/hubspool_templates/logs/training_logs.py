@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from hubspool import CommitOperationAdd, CommitScheduler
 from hubspool.client.patterns import Patterns
 from hubspool.client.target import Target
+from hubspool.push.events import CommitPlan, State
 from hubspool.push.lines import Kind, kind_by_name
-from hubspool.push.remote import HubView
-from hubspool.scheduling.status import CommitPlan, SchedulerStatus, State
-from hubspool.scheduling.status_tracker import Board
+from hubspool.push.remote import RemoteRepo
+from hubspool.scheduling.status import SchedulerStatus
+from hubspool.scheduling.status_tracker import StatusTracker
 from hubspool.scheduling.writer_lock import WriterLock
 from hubspool.settings import process_rank
 
@@ -119,7 +120,7 @@ class TrainingLogs(CommitScheduler):
         """Return what is known without asking the Hub; "stopped" where another rank sends."""
         if self.is_sending:
             return super().status()
-        board = Board(None, None)
+        board = StatusTracker(None, None)
         board.enter(State.STOPPED)
         return board.status(pending_rows=None, seconds_left=None, repo_url=None)
 
@@ -138,7 +139,7 @@ class TrainingLogs(CommitScheduler):
             return ()
         target = self.target
         at = Target.of(target.endpoint, target.repo_id, target.repo_type, plan.parent or target.revision)
-        text = HubView(self.api, at).text(".gitattributes") or ""
+        text = RemoteRepo(self.api, at).text(".gitattributes") or ""
         rules = [f"{_pattern(path)} filter=lfs diff=lfs merge=lfs -text" for path in begun]
         missing = [rule for rule in rules if rule not in text.splitlines()]
         if not missing:

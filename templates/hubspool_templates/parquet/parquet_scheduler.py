@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hubspool.errors import HFValidationError
-from hubspool.push.remote import HubView
+from hubspool.push.remote import RemoteRepo
 from hubspool_templates.card import Card
 from hubspool_templates.parquet.arrow_types import arrow_type, is_storable, schema_of
 from hubspool_templates.parquet.media import MediaEncoder
@@ -87,7 +87,7 @@ class ParquetScheduler(RowScheduler):
         if self.repo_type != "dataset":
             return Schema()
         try:
-            text = HubView(self.api, self.target).text("README.md")
+            text = RemoteRepo(self.api, self.target).text("README.md")
             found = Schema.of_features(Card(text, title="").features("default"))
         except (UnicodeDecodeError, HFValidationError, AttributeError, KeyError, TypeError):
             # somebody broke it; rows do not wait for that

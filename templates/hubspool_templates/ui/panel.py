@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from hubspool.scheduling.status import CommitEvent, SchedulerStatus, State
+from hubspool.push.events import CommitEvent, State
+from hubspool.scheduling.status import SchedulerStatus
 
 if TYPE_CHECKING:
     from hubspool import CommitScheduler
@@ -142,7 +143,7 @@ def _word(status: SchedulerStatus) -> str:
 def _mood(status: SchedulerStatus) -> str:
     if status.state is State.STOPPED:
         return "off"
-    if status.last_error or status.set_aside:
+    if status.last_error or status.skipped:
         return "fault"
     return "ok" if status.state is State.IDLE else "busy"
 
@@ -153,7 +154,7 @@ def _trouble(status: SchedulerStatus) -> str:
         times = f"The last {status.consecutive_failures} pushes" if status.consecutive_failures > 1 else "The last push"
         lines += [f"{times} failed; nothing is lost, what waits is kept on the disk.", status.last_error]
         lines += [status.last_error_hint] if status.last_error_hint else []
-    lines += [f"Not sent: {path}: {reason}" for path, reason in status.set_aside.items()]
+    lines += [f"Not sent: {path}: {reason}" for path, reason in status.skipped.items()]
     return f'<div class="error">{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>' if lines else ""
 
 

@@ -1,18 +1,18 @@
-"""What a large upload has done so far, in the folder's ledger."""
+"""What a large upload has done so far, kept in the folder so that an interrupted one resumes."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from hubspool.client.large_upload.queue import LargeFile, Stage
 from hubspool.client.target import Target
-from hubspool.push.ledger import Ledger
-from hubspool.push.scan import Stat
+from hubspool.files import Stat
+from hubspool.state_db import StateDb
 
-# Tables of their own: what a scheduler of the same folder knows of a repository, and asks a person about, is its own.
+#: A file of its own, beside the ledger that a scheduler of the same folder has.
+FILE_NAME = "large_upload.sqlite3"
 _SCHEMA = """
 create table if not exists large_target (
     id integer primary key, endpoint text not null, repo_type text not null, repo_id text not null,
@@ -24,21 +24,18 @@ create table if not exists large_file (
 """
 
 
-class LargeLedger(Ledger):
-    """The ledger, with the files of large uploads: hashes, what was sent, what was committed.
+class Checkpoint:
+    """Remembers the files of large uploads: hashes, what was sent, what was committed.
 
     A row counts only while size, mtime, ctime and inode of its file are what they were. Threads: any.
     """
 
-    @staticmethod
-    def _connect(path: Path) -> sqlite3.Connection:
-        db = Ledger._connect(path)
-        try:
-            db.executescript(_SCHEMA)
-        except BaseException:
-            db.close()
-            raise
-        return db
+    def __init__(self, directory: Path) -> None:
+        self._db = StateDb(directory / FILE_NAME, _SCHEMA, version=1)
+
+    def close(self) -> None:
+        """Close the database; a later use opens it again."""
+        self._db.close()
 
     def open_target(self, target: Target, hub_id: str | None, head: str | None) -> tuple[int, bool]:
         """Return the target's number, and whether its head is still our last commit.
@@ -46,7 +43,7 @@ class LargeLedger(Ledger):
         What is known about a repository that was deleted and made again (another `hub_id`) is forgotten.
         """
         key = (target.endpoint, target.repo_type, target.repo_id, target.revision)
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "insert or ignore into large_target (endpoint, repo_type, repo_id, revision) values (?, ?, ?, ?)", key
             )
@@ -65,16 +62,12 @@ class LargeLedger(Ledger):
 
         The Hub is asked again about what was committed, unless `is_current`: nobody has committed since.
         """
-        with self._lock:
-            row = (
-                self._connection()
-                .execute(
-                    "select size, mtime_ns, ctime_ns, inode, sha256, blob_id, sent, committed"
-                    " from large_file where target = ? and path = ?",
-                    (target, file.path),
-                )
-                .fetchone()
-            )
+        with self._db.read() as db:
+            row = db.execute(
+                "select size, mtime_ns, ctime_ns, inode, sha256, blob_id, sent, committed"
+                " from large_file where target = ? and path = ?",
+                (target, file.path),
+            ).fetchone()
         if row is not None and Stat(*row[:4]) == file.stat:
             file.sha256, file.blob_id, file.is_sent = row[4], row[5], bool(row[6])
             file.is_remembered = True
@@ -88,7 +81,7 @@ class LargeLedger(Ledger):
             for file in files
             if file.sha256 is not None and not file.stat.is_racy(now_ns)
         ]
-        with self._write() as db:
+        with self._db.write() as db:
             db.executemany("insert or replace into large_file values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             if oid is not None:
                 db.execute("update large_target set last_oid = ? where id = ?", (oid, target))

@@ -22,7 +22,7 @@ from hubspool.errors import (
     PayloadTooLargeError,
     RequestError,
 )
-from hubspool.push.scan import Stat
+from hubspool.files import Stat
 
 _LONGEST_WAIT = 60.0
 #: So many refused files, with nothing committed, mean that the Hub refuses more than these files.
@@ -42,7 +42,7 @@ class Stage(Enum):
     COMMITTED = "committed"
     IGNORED = "ignored"
     """A ``.gitignore`` leaves it out."""
-    SET_ASIDE = "set aside"
+    SKIPPED = "skipped"
     """It cannot be stored; the reasons say why."""
 
 
@@ -217,9 +217,9 @@ class LargeQueue:
         else:
             self.error = error
 
-    def set_aside(self, file: LargeFile, reason: str) -> None:
+    def skip(self, file: LargeFile, reason: str) -> None:
         """Leave a file out."""
-        file.stage = Stage.SET_ASIDE
+        file.stage = Stage.SKIPPED
         self.reasons[file.path] = reason
 
     def _again(self, task: Task, error: HubspoolError, when: float) -> None:
@@ -252,7 +252,7 @@ class LargeQueue:
                 self._delay(Task(task.job, half), 0.0)
             return
         (file,) = task.files
-        self.set_aside(file, error.message)
+        self.skip(file, error.message)
         self.refused += 1
         if self.refused >= _REFUSED_FILES and not self.committed:
             self.error = error

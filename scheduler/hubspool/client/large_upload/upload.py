@@ -20,14 +20,14 @@ from hubspool.client.commit import UploadRules, fetch_upload_modes, post_commit
 from hubspool.client.commit_body import CommitRequest
 from hubspool.client.file_range import FileRange
 from hubspool.client.folder import find_files
-from hubspool.client.large_upload.checkpoint import LargeLedger
+from hubspool.client.large_upload.checkpoint import Checkpoint
 from hubspool.client.large_upload.queue import Job, LargeFile, LargeQueue, Stage, Task
 from hubspool.client.large_upload.report import report
 from hubspool.client.operations import BLOCK_BYTES, CommitOperationAdd, new_blob_hash
 from hubspool.client.patterns import Patterns
 from hubspool.client.validation import check_path_in_repo, check_repo_type, check_revision
 from hubspool.errors import FileChangedError, HFValidationError, LocalFileError, NotStoredError
-from hubspool.push.scan import Stat
+from hubspool.files import Stat
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
@@ -159,9 +159,9 @@ def _candidates(
     return files
 
 
-def _ledger(folder: Path) -> LargeLedger:
+def _ledger(folder: Path) -> Checkpoint:
     try:
-        return LargeLedger(folder / _STATE)
+        return Checkpoint(folder / _STATE)
     except OSError as error:
         raise LocalFileError(
             f"What is done cannot be kept in {folder}: {error}",
@@ -232,7 +232,7 @@ class _Upload:
         target: Target,
         folder: Path,
         queue: LargeQueue,
-        ledger: LargeLedger,
+        ledger: Checkpoint,
         key: int,
         rules: UploadRules,
     ) -> None:
@@ -297,7 +297,7 @@ class _Upload:
                 try:
                     self._hash_one(file)
                 except OSError as error:
-                    self._set_aside(file, str(error))
+                    self._skip(file, str(error))
                 done.append(file)
         finally:
             self._ledger.record(self._key, done)
@@ -366,7 +366,7 @@ class _Upload:
             except FileChangedError:
                 addition = None
             except OSError as error:
-                self._set_aside(file, str(error))
+                self._skip(file, str(error))
                 continue
             if addition is None:
                 self._note_change(file)
@@ -393,7 +393,7 @@ class _Upload:
         file.changes += 1
         file.stage, file.is_sent, file.is_remembered = Stage.FOUND, False, False
         if file.changes >= _MOST_CHANGES:
-            self._set_aside(file, "it keeps changing while it is uploaded")
+            self._skip(file, "it keeps changing while it is uploaded")
 
     def _blame(self, task: Task, error: LocalFileError) -> None:
         """Have the file that `error` is about hashed anew; it is set aside there if it cannot be read."""
@@ -401,6 +401,6 @@ class _Upload:
         for file in named or task.files:
             self._note_change(file)
 
-    def _set_aside(self, file: LargeFile, reason: str) -> None:
+    def _skip(self, file: LargeFile, reason: str) -> None:
         with self._changed:
-            self.queue.set_aside(file, reason.rstrip("."))
+            self.queue.skip(file, reason.rstrip("."))

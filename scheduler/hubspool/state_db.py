@@ -1,0 +1,144 @@
+"""A SQLite file for what must survive kills, power loss, damage and forks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubspool import fork
+from hubspool.errors import LedgerError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+logger = logging.getLogger(__name__)
+
+_BUSY_SECONDS = 30.0
+
+
+class StateDb(fork.ForkAware):
+    """One SQLite file in write-ahead mode with ``synchronous=FULL``: a committed row survives a kill and a power loss.
+
+    Not guaranteed: that the rows of an earlier run are there. A file that is damaged, or that a later version of this
+    program wrote, is renamed (never removed), and an empty one takes its place.
+
+    Thread-safe. Several processes may open the same file.
+
+    Args:
+        path: the file; its folder is made if missing.
+        schema: SQL that creates the tables; it must be harmless to run again.
+        version: of the schema; a file with a larger ``user_version`` is renamed.
+
+    Raises:
+        LedgerError: the file cannot be opened now (disk full, too many open files, locked, a folder in its place).
+    """
+
+    def __init__(self, path: Path, schema: str, version: int) -> None:
+        self.path = path
+        self._schema = schema
+        self._version = version
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = self._open()  # None: closed, opened again at the next use
+        fork.register(self)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for queries, under the lock."""
+        with self._lock:
+            yield self._connection()
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for one transaction, durable at the end of the block; rolled back by an exception.
+
+        Raises:
+            LedgerError: the transaction failed.
+        """
+        import sqlite3
+
+        try:
+            with self._lock, self._connection() as db:
+                yield db
+        except sqlite3.OperationalError as error:
+            raise LedgerError(self.path, str(error)) from error
+
+    def close(self) -> None:
+        """Close the file; a later use opens it again."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def before_fork(self) -> None:
+        """Close the connection, between two transactions.
+
+        SQLite keeps its locks per process and file; a child's copy would count a transaction of the parent's for ever.
+        """
+        self._lock.acquire()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; the next use opens a connection."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on with a lock of the child's own; the next use opens a connection."""
+        self._lock = threading.RLock()
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = self._open()
+        return self._db
+
+    def _open(self) -> sqlite3.Connection:
+        import sqlite3
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._connect()
+        except sqlite3.OperationalError as error:
+            # Disk full, too many open files, locked: this says nothing about the file, which must be kept.
+            raise LedgerError(self.path, str(error)) from error
+        except (sqlite3.DatabaseError, _FutureVersionError) as error:
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+            kept = self.path.with_name(f"{self.path.name}.{stamp}-{uuid.uuid4().hex[:6]}.kept")
+            logger.warning(
+                "%s cannot be read (%s): renamed to %s, an empty one takes its place", self.path, error, kept.name
+            )
+            for suffix in ("", "-wal", "-shm"):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.replace(kept.with_name(kept.name + suffix))
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        import sqlite3
+
+        db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        try:
+            version = db.execute("pragma user_version").fetchone()[0]
+            if version > self._version:
+                raise _FutureVersionError(f"version {version}, this program knows {self._version}")
+            with closing(db.execute("pragma journal_mode = wal")):
+                pass
+            db.execute("pragma synchronous = full")
+            db.executescript(self._schema)
+            if db.execute("pragma quick_check").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("damaged")
+            db.execute(f"pragma user_version = {self._version}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+class _FutureVersionError(Exception):
+    """The file was written by a later version of this program."""
