@@ -56,6 +56,11 @@ class Disk:
         return self.kind in _LOCAL_FUSE or not self.kind.startswith(_REMOTE)
 
 
+def state_folder(folder: Path) -> Path:
+    """Return where the state of `folder` is kept by default: every client leaves this path out of uploads."""
+    return folder / ".cache" / "huggingface" / "hubspool"
+
+
 def disk_of(folder: Path, mounts: str | None = None) -> Disk:
     """Return the disk that `folder` is on.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hubspool.client.patterns import Patterns, path_filter
 from hubspool.client.validation import check_folder, check_path_in_repo
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
-from hubspool.files import disk_of
+from hubspool.files import disk_of, state_folder
 from hubspool.push.budget import BOUNDLESS, Budget
 from hubspool.push.committer import PushHooks
 from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
@@ -142,7 +142,7 @@ class CommitScheduler(Lifecycle):
             private=True if private is None else private,
             api=hf_api,
             token=token,
-            state_dir=Path(state_dir) if state_dir else self.folder_path / ".cache" / "huggingface" / "hubspool",
+            state_dir=Path(state_dir) if state_dir else state_folder(self.folder_path),
             allow_own_space=allow_own_space,
         )
         self.api = self._setup.api

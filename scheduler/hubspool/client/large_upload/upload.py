@@ -27,7 +27,7 @@ from hubspool.client.operations import BLOCK_BYTES, CommitOperationAdd, new_blob
 from hubspool.client.patterns import Patterns
 from hubspool.client.validation import check_path_in_repo, check_repo_type, check_revision
 from hubspool.errors import FileChangedError, HFValidationError, LocalFileError, NotStoredError
-from hubspool.files import Stat
+from hubspool.files import Stat, state_folder
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STATE = Path(".cache") / "huggingface" / "hubspool"
 #: What the Hub's documentation advises for one repository, and takes as one file.
 _MANY_FILES = 100_000
 _LARGEST_FILE = 200_000_000_000
@@ -161,7 +160,7 @@ def _candidates(
 
 def _ledger(folder: Path) -> Checkpoint:
     try:
-        return Checkpoint(folder / _STATE)
+        return Checkpoint(state_folder(folder))
     except OSError as error:
         raise LocalFileError(
             f"What is done cannot be kept in {folder}: {error}",
