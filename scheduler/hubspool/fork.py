@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 
 
 class ForkAware:
@@ -28,6 +29,8 @@ class ForkAware:
 
 _files: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 _threads: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+#: Object → attribute → what makes its value in a child.
+_renewed: weakref.WeakKeyDictionary[object, dict[str, Callable[[], object]]] = weakref.WeakKeyDictionary()
 #: The objects whose `before_fork` ran for the fork that is going on.
 _forking: list[ForkAware] = []
 
@@ -39,6 +42,11 @@ def register(thing: ForkAware, *, has_thread: bool = False) -> None:
         has_thread: the hook in the child starts a thread that uses other registered objects, so it runs after theirs.
     """
     (_threads if has_thread else _files).add(thing)
+
+
+def renew(owner: object, attribute: str, make: Callable[[], object]) -> None:
+    """Give the child's copy of `owner` a new value of an attribute, usually an unlocked lock."""
+    _renewed.setdefault(owner, {})[attribute] = make
 
 
 def _before() -> None:
@@ -55,6 +63,9 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     # Objects that were made by another thread during `_before` are in the sets but not in `_forking`.
     _forking.clear()
+    for owner, attributes in list(_renewed.items()):
+        for attribute, make in attributes.items():
+            setattr(owner, attribute, make())
     for thing in [*_files, *_threads]:
         thing.after_fork_in_child()
 

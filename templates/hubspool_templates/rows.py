@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from hubspool import CommitOperationAdd, CommitScheduler
+from hubspool import CommitOperationAdd, CommitScheduler, fork
 from hubspool.push.events import CommitPlan
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.spool import Durability, Spool
@@ -92,6 +92,7 @@ class RowScheduler(CommitScheduler):
         self._push_after_bytes = push_after_bytes
         # Lines reach the disk in the order in which they were encoded.
         self._order: AbstractContextManager[object] = threading.Lock()
+        fork.renew(self, "_order", threading.Lock)  # a thread that the child does not have may hold it
         self._card = CardKeeper(self.api, self.origin, self.inferred)
         self._rows_since = self._bytes_since = 0  # approximate under threads: a trigger too many is harmless
 
@@ -146,11 +147,6 @@ class RowScheduler(CommitScheduler):
         """Return how many rows of this object are not known to be on the Hub."""
         written = {name: rows for name, rows in self.spool.rows_written().items() if (self.folder_path / name).exists()}
         return sum(written.values()) - self.rows_on_hub(written)
-
-    def after_fork_in_child(self) -> None:
-        """Become the child's own; internal."""
-        self._order = threading.Lock()  # it may have been held by a thread that the child does not have
-        super().after_fork_in_child()
 
     def recipe(self) -> dict[str, Any]:
         """Return the options that make this scheduler again, as JSON values."""

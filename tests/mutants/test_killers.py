@@ -19,6 +19,7 @@ from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.budget import Budget
 from hubspool.push.ledger import Ledger
 from hubspool.push.part import Part
+from hubspool.scheduling.defaults import SchedulingDefaults
 from hubspool.spool.owners import remove_segment
 from hubspool_templates import JsonlScheduler
 
@@ -83,10 +84,8 @@ def test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outc
         return real(api, *args, **options)
 
     monkeypatch.setattr(HfApi, "create_commit", commit)
-    monkeypatch.setattr("hubspool.scheduling.lifecycle.may_pass", lambda error: False)
-    monkeypatch.setattr(
-        "hubspool.scheduling.attempts.may_pass", lambda error: False
-    )  # one try, to look at what it leaves
+    # one try, to look at what it leaves
+    monkeypatch.setattr("hubspool.client.retry.can_pass", lambda policy, error: False)
     local_hub.faults.add(Fault(route="commit", drop=True, applied=True))
     with suppress(HubspoolError):
         scheduler.flush(SECONDS)
@@ -173,7 +172,7 @@ def test_what_the_hub_does_not_store_is_no_successful_flush(make: Make, hub_api:
 
 
 def test_a_push_by_another_process_is_no_successful_flush(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubspool.scheduling.commit_scheduler._FINAL_PATIENCE", 0.05)
+    monkeypatch.setattr("hubspool.scheduling.commit_scheduler.DEFAULTS", SchedulingDefaults(final_lock_wait=0.05))
     scheduler = make()
     scheduler.append({"id": 0})
     with (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ import pytest
 
 from hubspool.files import Disk, disk_of
 from hubspool.push.budget import Budget
-from hubspool.scheduling.push_loop import PushLoop
 from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.watchdog import Watchdog
 
@@ -106,49 +103,23 @@ def test_never_and_always(policy: bool, squashes: int) -> None:
     assert history.squashes == squashes
 
 
-# the very thing that the test does: a thread is ended by an exception
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_was_ended_from_outside_is_started_again() -> None:
-    calls: list[threading.Thread] = []
-    called = threading.Event()
-
-    def job(final: bool) -> None:
-        calls.append(threading.current_thread())
-        called.set()
-
-    worker = PushLoop(job, 3600, "pushes")
-    worker.start(at_once=True)
-    assert called.wait(30)
-    (first,) = calls
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(first.ident or 0), ctypes.py_object(SystemExit))
-    with worker._condition:
-        worker._condition.notify_all()
-    first.join(30)
-    assert not first.is_alive()
-    called.clear()
-
-    class Scheduler:
-        def look_after(self) -> None:
-            worker.revive()
-
-    Watchdog(lambda: [Scheduler()]).look()
-    assert called.wait(30)
-    assert calls[1] is not first
-    assert worker.trigger().result(30) is None
-    assert worker.stop(30)
-
-
-def test_the_watchdog_goes_on_when_one_scheduler_cannot_be_looked_after(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_watchdog_goes_on_when_one_scheduler_cannot_be_looked_at(caplog: pytest.LogCaptureFixture) -> None:
     seen = []
 
     class Broken:
-        def look_after(self) -> None:
+        def report_stall(self) -> None:
             raise RuntimeError("broken")
 
     class Whole:
-        def look_after(self) -> None:
+        def report_stall(self) -> None:
             seen.append(self)
 
-    Watchdog(lambda: [Broken(), Whole()]).look()
+    watchdog, broken, whole = Watchdog(), Broken(), Whole()
+    watchdog.watch(broken)
+    watchdog.watch(whole)
+    watchdog.look()
     assert len(seen) == 1
-    assert "could not look after" in caplog.text
+    assert "could not look at" in caplog.text
+    watchdog.unwatch(whole)
+    watchdog.look()
+    assert len(seen) == 1

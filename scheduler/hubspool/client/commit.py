@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hubspool.client.commit_body import CommitBody, CommitRequest
-from hubspool.client.http import UNLESS_APPLIED, HubClient
+from hubspool.client.http import HubClient
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from hubspool.client.repo_info import CommitInfo, RepoUrl
+from hubspool.client.retry import UNLESS_APPLIED
 from hubspool.client.target import Target
 from hubspool.errors import BadRequestError, BadResponseError, HfHubHTTPError, HFValidationError
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from hubspool.client.http import SAFE, HubClient
+from hubspool.client.http import HubClient
 from hubspool.client.http_errors import public_url
 from hubspool.client.operations import BLOCK_BYTES, new_blob_hash
+from hubspool.client.retry import SAFE
 from hubspool.errors import BadResponseError, HubConnectionError, LocalEntryNotFoundError, RequestError
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from hubspool.client.http_errors import error_of, log_warnings, public_url
-from hubspool.client.retry import GiveUp, Repeat, RetryPolicy, decide_retry
+from hubspool.client.retry import SAFE, RetryPolicy, call_with_retries
 from hubspool.errors import (
     BadResponseError,
     HubConnectionError,
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-SAFE = RetryPolicy(Repeat.SAFE)
-UNLESS_APPLIED = RetryPolicy(Repeat.IF_NOT_APPLIED)
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -101,28 +98,10 @@ class HubSession:
             HubspoolError: The last error.
         """
         if self.retry is not None:
-            policy = RetryPolicy(
-                policy.repeat, self.retry.attempts, self.retry.seconds, self.retry.base, self.retry.cap
-            )
-        started = self.clock()
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return call()
-            except HubspoolError as error:
-                decision = decide_retry(
-                    policy,
-                    error,
-                    attempt=attempt,
-                    elapsed=self.clock() - started,
-                    chance=self.chance(),
-                )
-                if isinstance(decision, GiveUp):
-                    raise
-                logger.info("Attempt %d failed, next in %.1f s: %s", attempt, decision.seconds, error)
-                if self.interrupt.wait(decision.seconds):
-                    raise
+            policy = replace(self.retry, repeat=policy.repeat, replans=policy.replans)
+        return call_with_retries(
+            call, policy, pause=self.interrupt.wait, on_failure=_log_failure, clock=self.clock, chance=self.chance
+        )
 
     def limits(self, timeout: float | None = None, *, commit: bool = False) -> tuple[float, float]:
         """Return the connect and the read time-out of a request, seconds."""
@@ -250,6 +229,11 @@ class HubClient:
         # Raised out here, without the library's error as its context: that one holds the request with its
         # headers, and so the token.
         raise failure
+
+
+def _log_failure(error: HubspoolError, attempt: int, wait: float | None) -> None:
+    if wait is not None:
+        logger.info("Attempt %d failed, next in %.1f s: %s", attempt, wait, error)
 
 
 def same_origin(url: str, other: str) -> bool:

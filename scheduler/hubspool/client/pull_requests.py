@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from hubspool.client.http import UNLESS_APPLIED
 from hubspool.client.refs import RefsApi
 from hubspool.client.repo_info import parse_date
+from hubspool.client.retry import UNLESS_APPLIED
 from hubspool.client.target import Target
 from hubspool.errors import HFValidationError
 

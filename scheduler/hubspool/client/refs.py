@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hubspool.client.http import UNLESS_APPLIED
 from hubspool.client.repo_info import GitRefInfo, GitRefs
 from hubspool.client.repos import RepoApi
+from hubspool.client.retry import UNLESS_APPLIED
 from hubspool.errors import ConflictError, ForbiddenError, HfHubHTTPError
 
 

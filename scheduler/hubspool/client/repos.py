@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from hubspool.client.http import UNLESS_APPLIED, HubClient, HubSession
+from hubspool.client.http import HubClient, HubSession
 from hubspool.client.repo_info import (
     DatasetInfo,
     GitCommitInfo,
@@ -19,6 +19,7 @@ from hubspool.client.repo_info import (
     parse_entry,
     parse_repo,
 )
+from hubspool.client.retry import UNLESS_APPLIED
 from hubspool.client.target import Target
 from hubspool.client.validation import check_repo_id, check_repo_type
 from hubspool.errors import (

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import random
-import time
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from hubspool import fork
 from hubspool.client.patterns import Patterns, path_filter
 from hubspool.client.validation import check_folder, check_path_in_repo
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
 from hubspool.files import disk_of, state_folder
-from hubspool.push.budget import BOUNDLESS, Budget
+from hubspool.push.budget import BOUNDLESS, Budget, Turns
 from hubspool.push.committer import PushHooks
 from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
 from hubspool.push.pusher import Pusher
 from hubspool.push.rules import OnExisting
-from hubspool.scheduling.lifecycle import Lifecycle
+from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.scheduling.options import check_options, full_signature
 from hubspool.scheduling.push_loop import Urgency
+from hubspool.scheduling.push_runner import Job, NoPushes, PushRunner
 from hubspool.scheduling.repo_setup import RepoSetup
 from hubspool.scheduling.restore import restore as fetch
 from hubspool.scheduling.squash import SquashPolicy
@@ -30,54 +36,74 @@ from hubspool.spool.segment_name import new_writer_id
 if TYPE_CHECKING:
     from hubspool.client.operations import CommitOperationAdd
     from hubspool.client.repo_info import CommitInfo
+    from hubspool.client.target import Target
     from hubspool.push.encodings import Encoding
+    from hubspool.scheduling.status import SchedulerStatus
 
 logger = logging.getLogger(__name__)
 
+S = TypeVar("S", bound="CommitScheduler")
+
 _MINUTE = 60.0
-_MAX_MINUTES = 366 * 24 * 60
 _OURS = ("hubspool", "hubspool_templates")
-#: Seconds to wait while another process pushes the same folder; its push takes our rows along.
-_PATIENCE = 5.0
-_FINAL_PATIENCE = 60.0
 
 
-class CommitScheduler(Lifecycle):
-    """Keeps a local folder on the Hub: every `every` minutes what is new in it becomes a commit.
+def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
+    """Wrap an `__init__` so that it refuses unknown options, and the outermost one starts the scheduler.
 
-    It assumes append-only files: rows are added at the end, files are added, nothing is taken back. A line file
-    (``.jsonl .ndjson .csv .tsv .log .txt``, and ``.json`` with an object a line) is sent up to its last newline; if it
-    no longer begins with what was committed, `on_existing` says what happens. Any other file that changes is committed
-    whole as a new version. What is deleted locally stays on the Hub.
+    No push may run before the object is built, a subclass's own `__init__` included.
+    """
 
-    Not promised: what was written since the last push when the machine's disk is wiped (a Space restart) before the
-    final flush ended; the order of rows across writers; that a file that is rewritten in place without the lock is
-    seen whole.
+    @functools.wraps(init)
+    def build_and_start(self: CommitScheduler, *args: Any, **kwargs: Any) -> None:
+        check_options(kind, kwargs)
+        outermost = not self._building
+        self._building = True
+        init(self, *args, **kwargs)
+        if outermost:
+            self._building = False
+            self._start()
+
+    return build_and_start
+
+
+class CommitScheduler:
+    """Keeps a local folder on the Hub: every `every` minutes it commits what is new in the folder.
+
+    It assumes append-only files: programs add rows at the end of files and add files, and take nothing back. A line
+    file (``.jsonl .ndjson .csv .tsv .log .txt``, and ``.json`` with one object a line) is sent up to its last newline;
+    if it no longer begins with what was committed, `on_existing` decides. Any other file that changes is committed
+    whole, as a new version. A file that is deleted locally stays on the Hub.
+
+    Not promised: rows since the last push when the machine's disk is wiped (a Space restart) before the final flush
+    ended; the order of rows across writers; that a push sees a file whole while a program rewrites it without the lock.
 
     The first push starts as soon as the object is built, subclasses included. Errors never leave the background
     thread: they are logged, kept in `status()` and in the future of `trigger()`, and the next period tries again.
 
     Args:
-        repo_id: the repo, ``user/name``; a name alone is the token's user's.
-        folder_path: the folder; made if missing.
-        every: minutes between pushes.
-        path_in_repo: where in the repo the folder stands; its root by default.
-        repo_type: "model" (default), "dataset", or "space" (which must exist and not be the one we run in).
+        repo_id: the repository, ``user/name``; a name alone belongs to the token's user.
+        folder_path: the folder; created if missing.
+        every: minutes between two pushes.
+        path_in_repo: the folder's path in the repository; the root by default.
+        repo_type: "model" (default), "dataset", or "space" (which must exist and must not be the Space that this
+            process runs in).
         revision: branch; "main" by default.
-        private: of a repo that has to be made. None means True: users' data is not published by accident.
-        token: overrides HF_TOKEN and the token file.
+        private: visibility of a repository that is created. None means True, so that nobody publishes users' data by
+            accident.
+        token: used in place of HF_TOKEN and the token file.
         allow_patterns, ignore_patterns: globs on the path in the folder.
-        squash_history: True squashes the branch into one commit after each commit; a number, when more than so many
-            have gathered. All history is lost.
-        hf_api: client to use; of a huggingface_hub client the endpoint, token and headers are taken over.
+        squash_history: True squashes the branch into one commit after each commit; a number N squashes it when it has
+            more than N commits. The whole history is lost.
+        hf_api: client to use; of a `huggingface_hub.HfApi` the endpoint, token and headers are used.
         on_existing: "keep_both", "overwrite" or "error": what to do where the Hub has other content at a path.
-        restore: before the constructor returns, fetch what the repo has and the folder lacks, up to 30 s; if that
-            fails, `on_existing` decides as for any other folder, and `status()` says so.
-        strict: raise in the constructor when the repo cannot be reached, instead of spooling until it can.
+        restore: before the constructor returns, download what the repository has and the folder lacks, up to 30 s; if
+            that fails, `on_existing` decides as for any other folder, and `status()` shows the error.
+        strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows wait on the disk.
         handle_signals: flush on SIGTERM too (from the main thread only).
         exit_budget: seconds that the end of the process may take for the final flush.
         state_dir: folder of the ledger and the push lock; ``.cache/huggingface/hubspool`` in the folder by default.
-        allow_own_space: push to the very Space that this runs in, although each commit restarts it.
+        allow_own_space: push to the Space that this process runs in, although each commit restarts it.
         commit_message: text, or a function of the `CommitPlan`.
         on_before_commit, on_commit, on_error: called in the background thread, without the lock.
 
@@ -87,24 +113,39 @@ class CommitScheduler(Lifecycle):
     Thread-safety: all methods may be called from any thread, except that `flush` and `stop` must not be called with the
     lock held.
 
-    Subclasses may override `push_to_hub`, and use `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
-    `revision`, `target`, `lock` and `is_final_push` in it; those that keep it, `additional_operations`,
-    `chosen_paths`, `encoding` and `recipe`.
+    A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
+    `revision`, `target`, `lock`, `last_commit` and `is_final_push`. A subclass that keeps `push_to_hub` may override
+    `additional_operations`, `chosen_paths`, `encoding`, `pending_rows` and `recipe`.
     """
 
-    #: Whether segments of ours stay in the folder after all of them is on the Hub.
+    #: Whether segments stay in the folder after all of their rows are on the Hub.
     keep_local = True
-    #: What the repo's writers share. None: what the Hub is known to take, and no bound on one of this machine.
+    #: What all writers of the repository share; None: what the Hub is known to take, and no limit on a local Hub.
     budget: Budget | None = None
     #: How rows of the spool are stored in another form; None stores them as they are.
     encoding: Encoding | None = None
+    #: False: this object creates no folder, thread or request. A subclass sets it before `super().__init__()`.
+    is_sending = True
+    #: The newest commit that this object made; written by the pushing thread.
+    last_commit: CommitInfo | None = None
+
+    _building = False  # written by the thread that builds the object
+    _urgency = Urgency.PERIOD  # of the running push; written and read by the pushing thread
+    __signature__: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Not a metaclass: it would hide the signature, and conflict with those of a subclass's other bases.
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = full_signature(cls)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _starting(cls.__dict__["__init__"], cls)  # type: ignore[method-assign]
 
     def __init__(
         self,
         *,
         repo_id: str,
         folder_path: str | Path,
-        every: int | float = 5,
+        every: float = DEFAULTS.every,
         path_in_repo: str | None = None,
         repo_type: str | None = None,
         revision: str | None = None,
@@ -118,7 +159,7 @@ class CommitScheduler(Lifecycle):
         restore: bool = False,
         strict: bool = False,
         handle_signals: bool = True,
-        exit_budget: float = 8,
+        exit_budget: float = DEFAULTS.exit_budget,
         state_dir: str | Path | None = None,
         allow_own_space: bool = False,
         commit_message: str | Callable[[CommitPlan], str] | None = None,
@@ -126,13 +167,13 @@ class CommitScheduler(Lifecycle):
         on_commit: Callable[[CommitEvent], None] | None = None,
         on_error: Callable[[ErrorEvent], None] | None = None,
     ) -> None:
-        if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= _MAX_MINUTES:
+        if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= DEFAULTS.most_minutes:
             raise HFValidationError(f"every is {every!r}.", hint="Give a number of minutes from 0 to a year.")
         if on_existing not in [*OnExisting]:
             raise HFValidationError(
                 f"on_existing is {on_existing!r}.", hint=f"Use one of {[*map(str.__str__, OnExisting)]}."
             )
-        self.folder_path = check_folder(folder_path)
+        self.folder_path = check_folder(folder_path) if self.is_sending else Path(folder_path)
         self.path_in_repo = check_path_in_repo(path_in_repo.strip("/")) if path_in_repo else ""
         self._setup = RepoSetup(
             repo_id,
@@ -160,28 +201,41 @@ class CommitScheduler(Lifecycle):
         self._commit_message = commit_message
         self._on_before_commit = on_before_commit
         self._allow_own_space = allow_own_space
-        self._squash = SquashPolicy(squash_history)
-        self._tracker = StatusTracker(on_commit, on_error)
+        self._tracker = StatusTracker(lambda: self.repo_id, on_commit, on_error)
         self._writer_id = new_writer_id()
-        self._pusher: Pusher | None = None  # used by the pushing thread only
-        self._period = every * _MINUTE
-        self._committed_at: float | None = None  # monotonic; used by the pushing thread only
-        self._start_over()
-        if every < 5 and not self._setup.is_local:
+        # Below: used by the pushing thread only.
+        self._squash = SquashPolicy(squash_history)
+        self._turns = Turns(every * _MINUTE, self.budget or (BOUNDLESS if self._setup.is_local else Budget()))
+        self._pusher: Pusher | None = None
+        self._runner: PushRunner | NoPushes
+        if not self.is_sending:
+            self._runner = NoPushes(self._tracker)
+            return
+        self._runner = PushRunner(self._job(), self._tracker)
+        self._fork_hook = _ForkHook(self)
+        self._warn_of(every)
+        self._prepare(restore=restore, strict=strict)
+
+    def _job(self) -> Job:
+        return Job(
+            push=self._push,
+            repeats=lambda: self.retries_push,
+            last_commit=lambda: self.last_commit,
+            closed=self._setup.close,
+            name=lambda: self.repo_id,
+            place=str(self.folder_path),
+            period=self.every * _MINUTE,
+            exit_budget=lambda: self.exit_budget,
+        )
+
+    def _warn_of(self, every: float) -> None:
+        if every < DEFAULTS.few_minutes and not self._setup.is_local:
             logger.warning(
-                "every=%s minutes means up to %d commits an hour; the Hub takes about 128 an hour and repo, from all"
-                " writers together",
+                "every=%s minutes means up to %d commits an hour; the Hub takes about 128 an hour and repository, from"
+                " all writers together",
                 every,
                 round(60 / every),
             )
-        for step in (self._remember, self._open, *([self._restore] if restore else [])):
-            try:
-                step()
-            except (HubspoolError, TimeoutError) as error:
-                if strict:
-                    raise
-                self._tracker.note_error(self.repo_id, error, retry_in=0)
-                break  # it heals by itself: rows wait on the disk, and the first push tries again
         disk = disk_of(self.folder_path)
         if not disk.is_reliable:
             logger.warning(
@@ -191,14 +245,132 @@ class CommitScheduler(Lifecycle):
                 disk.kind,
             )
 
-    def _remember(self) -> None:
-        self._setup.ledger.remember(self.recipe())
+    def _prepare(self, *, restore: bool, strict: bool) -> None:
+        """Open the ledger and the repository, and download what the folder lacks.
 
-    def _open(self) -> None:
-        self._setup.open(patient=False)
+        Raises:
+            HubspoolError, TimeoutError: with `strict`. Otherwise rows wait on the disk and the first push tries again.
+        """
+        try:
+            self._setup.ledger.remember(self.recipe())
+            self._setup.open(patient=False)
+            if restore:
+                fetch(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
+        except (HubspoolError, TimeoutError) as error:
+            if strict:
+                raise
+            self._tracker.note_error(error, retry_in=0)
 
-    def _restore(self) -> None:
-        fetch(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
+    @property
+    def repo_id(self) -> str:
+        """The repository's id; without a namespace only while the Hub has not told the token's user."""
+        return self._setup.repo_id
+
+    @property
+    def target(self) -> Target:
+        """The repository and branch that this object pushes to; for subclasses."""
+        return self._setup.target
+
+    @property
+    def is_final_push(self) -> bool:
+        """Whether the running push is that of `flush`, `stop` or the end of the process; for `push_to_hub`."""
+        return self._urgency is Urgency.FINAL
+
+    @property
+    def retries_push(self) -> bool:
+        """Whether a failed push is repeated within the period; only the author of an override knows what that does."""
+        return type(self).push_to_hub is CommitScheduler.push_to_hub
+
+    @property
+    def last_future(self) -> Future[CommitInfo | None]:
+        """The future of the latest push: done, running, or about to start."""
+        return self._runner.last_future
+
+    def trigger(self) -> Future[CommitInfo | None]:
+        """Push as soon as possible, in the background.
+
+        Returns:
+            The future of that push. While a push is running it is the next one's, because the running one may already
+            have read the folder. Once stopped, a cancelled future.
+        """
+        return self._runner.trigger()
+
+    def flush(self, timeout: float | None = None) -> CommitInfo | None:
+        """Wait until everything written so far is on the Hub.
+
+        Args:
+            timeout: seconds; None waits as long as the error of each failed push can pass without user action.
+
+        Returns:
+            The last commit of this call, or None where nothing was left to send.
+
+        Raises:
+            FlushTimeout: not done in time; the data stays on the disk and is sent later.
+            RateLimitedError: the Hub asks for a longer wait than `timeout`.
+            NotStoredError: some files cannot be stored; it names them.
+            HubspoolError: the Hub refuses, and waiting does not help.
+            RuntimeError: the caller holds the lock, under which a push cannot read the folder; or it is stopped.
+        """
+        self._refuse_under_lock("flush")
+        return self._runner.flush(timeout)
+
+    def stop(self, flush: bool = True, timeout: float | None = None) -> None:
+        """Send what is left, then end the thread; stopping twice does nothing.
+
+        Args:
+            flush: False leaves on the disk what is not sent yet.
+            timeout: seconds for the flush; `exit_budget` by default.
+
+        Raises:
+            FlushTimeout, HubspoolError: the flush failed. The thread has ended all the same.
+        """
+        self._refuse_under_lock("stop")
+        try:
+            self._runner.stop(flush=flush, timeout=timeout)
+        finally:
+            _started.discard(self)
+
+    def status(self) -> SchedulerStatus:
+        """Return a snapshot of what is known, without a request or a look at the folder."""
+        return self._tracker.status(
+            pending_rows=self.pending_rows() if self.is_sending else None,
+            seconds_left=self._runner.seconds_left,
+            repo_url=self._setup.repo_url,
+        )
+
+    def pending_rows(self) -> int | None:
+        """Return how many rows of this process are not known to be on the Hub; None without a spool of rows."""
+        return None
+
+    def rows_on_hub(self, sources: Iterable[str]) -> int:
+        """Return how many lines of these files in the folder are known to be on the Hub; no request is made."""
+        return self._setup.rows_on_hub(sources)
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+        except Exception as error:
+            if exc_value is None:
+                raise
+            # The user's exception wins; ours is its context.
+            logger.warning("the final push failed too: %s", error)
+            exc_value.__context__ = exc_value.__context__ or error
+
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  the ASGI signature
+        """For FastAPI and Starlette: ``app = FastAPI(lifespan=scheduler.lifespan)`` stops the scheduler at shutdown."""
+        import asyncio
+
+        yield
+        await asyncio.to_thread(self.stop)
 
     def recipe(self) -> dict[str, Any]:
         """Return the options that make this scheduler again (``hubspool flush``), as JSON values; no token."""
@@ -222,8 +394,8 @@ class CommitScheduler(Lifecycle):
         """Send what is new in the folder. Override it to send something else.
 
         Runs in the background thread every `every` minutes, on `trigger`, `flush`, `stop` and at the end of the
-        process; never twice at once. What an override raises is logged and kept in `status()`, and it is called again
-        in the next period, not sooner: its author cares for empty commits and for what a repeat does.
+        process; never twice at once. What an override raises is logged and kept in `status()`, and the next period
+        calls it again, not sooner: its author must avoid empty commits and know what a repeated call does.
 
         Returns:
             The last commit, or None where there was nothing to commit.
@@ -231,53 +403,43 @@ class CommitScheduler(Lifecycle):
         if self._pusher is None:
             self._pusher = self._new_pusher()
         final = self.is_final_push
-        patience = _FINAL_PATIENCE if final else _PATIENCE
+        patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
         try:
-            result = self._pusher.push(final=final, lock_timeout=self._attempts.seconds_left(patience))
+            result = self._pusher.push(final=final, lock_timeout=self._runner.limited(patience))
         finally:
             self._tracker.note_result(self._pusher.result)
         if result is None:
-            if final:  # a flush must not say that our rows are on the Hub when somebody else may send them
+            if final:  # a flush must not say that our rows are on the Hub when another process may send them
                 raise PushLockBusyError(self.folder_path)
-            logger.info("%s: another process is pushing this folder; it takes our rows along", self.folder_path)
+            logger.info("%s: another process is pushing this folder and sends these rows too", self.folder_path)
             return None
         self.last_commit = result.commit or self.last_commit
         if result.commit is not None:
-            self._committed_at = time.monotonic()
-        if (wait := self._turn_in(result.writers)) > 0:
-            self._loop.put_off(wait)
+            self._turns.note_commit()
+        if (wait := self._turns.seconds_until_next(result.writers)) > 0:
+            self._runner.postpone(wait)
         if result.commit is not None and not result.in_doubt:
             self._squash.after_commit(self.api, self.target, result.commit.oid)
         return result.commit
 
-    def _turn_in(self, writers: int) -> float:
-        """Return the seconds until the repo's other writers have had their share of the hour's commits."""
-        if self._committed_at is None or not writers:
-            return 0.0
-        period = self._budget.period(self._period, writers, random.random())  # noqa: S311  jitter
-        return period - (time.monotonic() - self._committed_at) if period > self._period else 0.0
-
-    @property
-    def _budget(self) -> Budget:
-        return self.budget or (BOUNDLESS if self._setup.is_local else Budget())
+    def _push(self, urgency: Urgency) -> CommitInfo | None:
+        self._urgency = urgency
+        self._setup.open(patient=True)
+        return self.push_to_hub()
 
     def _is_turn(self, writers: int) -> bool:
         """Whether to commit now. Fifty replicas that start together would use up the hour in its first minutes."""
-        wait = 0.0 if self._urgency is not Urgency.PERIOD else self._turn_in(writers)
+        wait = self._turns.seconds_until_next(writers) if self._urgency is Urgency.PERIOD else 0.0
         if wait > 0:
-            logger.info("%s: %d writers share it; our turn is in %.0f s", self.repo_id, writers, wait)
+            logger.info("%s: %d writers share it; this one may commit in %.0f s", self.repo_id, writers, wait)
         return wait <= 0
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:  # noqa: ARG002  for subclasses
-        """Return files to go into the same commit as `plan` (a dataset card); for subclasses.
+        """Return files for the same commit as `plan` (a dataset card); for subclasses.
 
-        The commit then carries parentCommit: what was read to make these files is what they replace.
+        The commit then carries parentCommit, so that it replaces only the versions that these files were made from.
         """
         return ()
-
-    def rows_on_hub(self, sources: Iterable[str]) -> int:
-        """Return how many lines of these files in the folder are known to be on the Hub; no request is made."""
-        return self._setup.rows_on_hub(sources)
 
     def _new_pusher(self) -> Pusher:
         return Pusher(
@@ -290,9 +452,9 @@ class CommitScheduler(Lifecycle):
             lock=self.lock,
             writer=self._writer_id,
             on_existing=self.on_existing,
-            rest_seconds=self._period,
+            rest_seconds=self.every * _MINUTE,
             keep_local=self.keep_local,
-            budget=self._budget,
+            budget=self._turns.budget,
             encoding=self.encoding,
             hooks=PushHooks(
                 enter=self._tracker.enter,
@@ -300,12 +462,12 @@ class CommitScheduler(Lifecycle):
                 message=self._message,
                 before_commit=self._on_before_commit or _nothing,
                 additional_operations=self.additional_operations,
-                committed=lambda event, commit: self._tracker.note_commit(self.repo_id, event, commit),
+                committed=self._tracker.note_commit,
             ),
         )
 
     def chosen_paths(self) -> Callable[[str], bool]:
-        """Return what tells whether a path in the folder is to be sent; a `state_dir` in it never is."""
+        """Return the test of which paths in the folder are sent; a `state_dir` in the folder never is."""
         chosen = path_filter(self.allow_patterns, self.ignore_patterns or [])
         folder, state = self.folder_path.resolve(), self._setup.state_dir.resolve()
         if not state.is_relative_to(folder) or state == folder:
@@ -321,17 +483,60 @@ class CommitScheduler(Lifecycle):
             return "Scheduled commit"
         return f"Add {plan.rows_new} row{'s' if plan.rows_new > 1 else ''}"
 
-    def after_fork_in_child(self) -> None:
-        """Become the child's own, with a writer id of its own; internal."""
+    def _start(self) -> None:
+        """Start to push; the outermost `__init__` calls it."""
+        if isinstance(self._runner, NoPushes):
+            return
+        for other in list(_started):
+            if other is not self and other._key() == self._key() and isinstance(other._runner, PushRunner):
+                # A notebook cell that ran twice, or a reload: the newer object replaces the older. No flush: it sends
+                # what the older one left.
+                logger.info("%s: a newer scheduler for %s replaces this one", self.folder_path, self.repo_id)
+                _started.discard(other)
+                other._runner.hand_over()
+        _started.add(self)
+        fork.register(self._fork_hook, has_thread=True)
+        self._runner.start(handle_signals=self._handle_signals)
+        logger.info("%s is pushed to %s every %g minutes", self.folder_path, self.repo_id, self.every)
+
+    def _key(self) -> tuple[object, ...]:
+        """What two schedulers must not both push."""
+        return self.folder_path, self._setup.key
+
+    def _restart_in_child(self) -> None:
+        """Continue in a forked child with a writer id, a thread and a pusher of its own."""
         self._writer_id = new_writer_id()
         self._pusher = None
-        super().after_fork_in_child()
+        self.lock.after_fork_in_child()
+        if isinstance(self._runner, PushRunner):
+            self._runner.restart_in_child()
 
-    @property
-    def retries_push(self) -> bool:
-        """Whether a failed push is repeated within the period: what a repeat of an override does, its author knows."""
-        return type(self).push_to_hub is CommitScheduler.push_to_hub
+    def _refuse_under_lock(self, what: str) -> None:
+        if self.lock.is_mine():
+            raise RuntimeError(
+                f"{what}() was called with the lock held, which the push needs to read the folder."
+                " Leave the `with scheduler.lock` block first."
+            )
+
+
+class _ForkHook(fork.ForkAware):
+    """Restarts a scheduler in a forked child, for as long as the scheduler lives."""
+
+    def __init__(self, scheduler: CommitScheduler) -> None:
+        self._scheduler = weakref.ref(scheduler)
+
+    def after_fork_in_child(self) -> None:
+        if (scheduler := self._scheduler()) is not None:
+            scheduler._restart_in_child()
+
+
+#: Schedulers of this process whose thread was started.
+_started: weakref.WeakSet[CommitScheduler] = weakref.WeakSet()
 
 
 def _nothing(plan: CommitPlan) -> None:
     """Stand for a hook that was not given."""
+
+
+CommitScheduler.__signature__ = full_signature(CommitScheduler)
+CommitScheduler.__init__ = _starting(CommitScheduler.__init__, CommitScheduler)  # type: ignore[method-assign]

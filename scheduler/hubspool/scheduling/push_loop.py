@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 class Urgency(IntEnum):
-    """Why a call is made."""
+    """Why a push is made."""
 
     PERIOD = 0
-    """It is time; it may be put off."""
-    ASKED = 1
-    """Somebody asked for it, or the scheduler starts."""
+    """The period is over; the push may be postponed."""
+    REQUESTED = 1
+    """`trigger` was called, or the scheduler starts."""
     FINAL = 2
-    """Somebody waits until everything is sent: flush, stop, exit."""
+    """A caller waits until everything is sent: flush, stop, exit."""
 
 
 class PushLoop(Generic[T]):
@@ -51,7 +51,7 @@ class PushLoop(Generic[T]):
         self._urgency = Urgency.PERIOD
         self._due = time.monotonic() + period
         self._last: Future[T] = Future()
-        # Used by the thread alone, and by `revive` once it is dead.
+        # Used by the thread alone.
         self._running: list[Future[T]] = []
         self._running_urgency = Urgency.PERIOD
 
@@ -73,30 +73,29 @@ class PushLoop(Generic[T]):
             if self._thread is not None or self.stopping.is_set():
                 return
             if at_once:
-                self._ask(Urgency.ASKED)
+                self._request(Urgency.REQUESTED)
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
-    def revive(self) -> bool:
-        """Start the thread again if it died; returns whether it had.
-
-        Nothing in here ends it, but code that raises in other threads from outside can.
-        """
-        with self._condition:
-            if self._thread is None or self._thread.is_alive() or self.stopping.is_set():
-                return False
-            for future in self._running:
-                if not future.done():
-                    future.set_exception(RuntimeError("the pushing thread died"))
-            self._thread = None
-        self.start(at_once=True)
-        return True
-
-    def put_off(self, seconds: float) -> None:
+    def postpone(self, seconds: float) -> None:
         """Make the next call due so many seconds from now; one that is asked for comes at once all the same."""
         with self._condition:
             self._due = time.monotonic() + seconds
             self._condition.notify_all()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait inside a call, before it tries again.
+
+        Returns:
+            Whether the call must end instead: the loop is stopped, or a final call waits behind one that is not final.
+        """
+
+        def must_end() -> bool:
+            overtaken = self._urgency is Urgency.FINAL and self._running_urgency is not Urgency.FINAL
+            return self.stopping.is_set() or overtaken
+
+        with self._condition:
+            return self._condition.wait_for(must_end, seconds)
 
     def trigger(self, *, final: bool = False) -> Future[T]:
         """Ask for a call as soon as possible.
@@ -109,7 +108,7 @@ class PushLoop(Generic[T]):
             if self.stopping.is_set():
                 future: Future[T] = Future()
                 return _cancelled(future)
-            return self._ask(Urgency.FINAL if final else Urgency.ASKED)
+            return self._request(Urgency.FINAL if final else Urgency.REQUESTED)
 
     def stop(self, timeout: float | None = None) -> bool:
         """End the thread after the call that is running; a call that waits is cancelled.
@@ -132,7 +131,7 @@ class PushLoop(Generic[T]):
         thread.join(timeout)
         return not thread.is_alive()
 
-    def _ask(self, urgency: Urgency) -> Future[T]:
+    def _request(self, urgency: Urgency) -> Future[T]:
         future: Future[T] = Future()
         self._waiting.append(future)
         self._last = future
@@ -165,7 +164,7 @@ class PushLoop(Generic[T]):
                 self._urgency = Urgency.PERIOD
                 left = self._due - time.monotonic()
                 if left <= 0:
-                    self._ask(Urgency.PERIOD)
+                    self._request(Urgency.PERIOD)
                 else:
                     self._condition.wait(left)
             return False

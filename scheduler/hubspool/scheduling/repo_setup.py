@@ -15,12 +15,10 @@ from hubspool.client.target import Target
 from hubspool.client.validation import check_repo_id, check_repo_type, check_revision
 from hubspool.errors import ForbiddenError, HFValidationError, HubspoolError, RepositoryNotFoundError
 from hubspool.push.ledger import Ledger
+from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.settings import Settings, is_loopback
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that the Hub may be silent while an app that is starting waits for us.
-IMPATIENT_SECONDS = 10.0
 
 
 class RepoSetup:
@@ -147,14 +145,10 @@ class RepoSetup:
         if ledger is not None:
             ledger.close()
 
-    def after_fork_in_child(self) -> None:
-        """Open an own ledger connection at the next use; the parent's must be neither used nor closed."""
-        self._ledger = None
-
     def _impatient(self) -> HfApi:
         api = copy(self.api)
         api.session = HubSession(
-            headers=self.api.session.headers, timeout=IMPATIENT_SECONDS, retry=RetryPolicy(attempts=1)
+            headers=self.api.session.headers, timeout=DEFAULTS.setup_silence, retry=RetryPolicy(attempts=1)
         )
         return api
 

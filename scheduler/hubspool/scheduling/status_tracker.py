@@ -1,4 +1,4 @@
-"""What a scheduler knows about itself, kept for whoever asks."""
+"""Tracks a scheduler's state and reports it through `status()` and the hooks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from hubspool import fork
+from hubspool.errors import StalledError
 from hubspool.push.events import CommitEvent, ErrorEvent, State
 from hubspool.scheduling.status import SchedulerStatus
+from hubspool.settings import Settings
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
@@ -21,21 +24,27 @@ logger = logging.getLogger(__name__)
 
 
 class StatusTracker:
-    """Keeps the state of one scheduler, logs what happens, and tells its hooks.
+    """Tracks a scheduler's state and reports it through `status()`, the log and the hooks.
 
     Thread-safe. Hooks are called in the thread that reports, without any lock; what they raise is logged, since a hook
     must not stop a push.
 
     Args:
+        name: returns the name of the repository for log lines.
         on_commit, on_error: the caller's hooks, or None.
     """
 
     def __init__(
-        self, on_commit: Callable[[CommitEvent], None] | None, on_error: Callable[[ErrorEvent], None] | None
+        self,
+        name: Callable[[], str],
+        on_commit: Callable[[CommitEvent], None] | None = None,
+        on_error: Callable[[ErrorEvent], None] | None = None,
     ) -> None:
+        self._name = name
         self._on_commit = on_commit
         self._on_error = on_error
         self._lock = threading.RLock()  # re-entrant: a signal handler may ask for the status
+        fork.renew(self, "_lock", threading.RLock)
         self._state = State.IDLE
         self._moved_at = time.monotonic()
         self._pending_files = 0
@@ -66,11 +75,6 @@ class StatusTracker:
         with self._lock:
             return dict(self._skipped)
 
-    def after_fork_in_child(self) -> None:
-        """Free the lock from a thread that the child does not have."""
-        self._lock = threading.RLock()
-        self._state = State.IDLE
-
     def enter(self, state: State) -> None:
         """Note what the thread is doing now."""
         with self._lock:
@@ -78,10 +82,16 @@ class StatusTracker:
             self._moved_at = time.monotonic()
 
     def seconds_without_progress(self) -> float:
-        """Return how long ago the push that runs last moved on to another state; 0 while none runs."""
+        """Return how long ago the running push entered its state; 0 while no push runs."""
         with self._lock:
             busy = self._state in (State.SCANNING, State.UPLOADING, State.COMMITTING)
             return time.monotonic() - self._moved_at if busy else 0.0
+
+    def report_stall(self) -> None:
+        """Report a push that stays in one state for twice the time-out of a commit, once; the watchdog calls it."""
+        stuck = self.seconds_without_progress()
+        if stuck > 2 * Settings.from_env().commit_timeout and not isinstance(self.error, StalledError):
+            self.note_error(StalledError(self.state.value, stuck), retry_in=None)
 
     def note_result(self, result: PushResult) -> None:
         """Note what a push left."""
@@ -95,16 +105,18 @@ class StatusTracker:
         with self._lock:
             self._error, self._failures, self._state = None, 0, State.IDLE
 
-    def note_commit(self, repo_id: str, event: CommitEvent, commit: CommitInfo) -> None:
+    def note_commit(self, event: CommitEvent, commit: CommitInfo) -> None:
         """Note a commit that landed."""
-        logger.info("%s: %d files, %d new bytes: %s", repo_id, len(event.paths), event.bytes_new, commit.commit_url)
+        logger.info(
+            "%s: %d files, %d new bytes: %s", self._name(), len(event.paths), event.bytes_new, commit.commit_url
+        )
         with self._lock:
             self._last_commit, self._last_commit_at = event.oid, event.at
             self._commits += 1
             self._recent.append(event)
         _call(self._on_commit, event)
 
-    def note_error(self, repo_id: str, error: BaseException, retry_in: float | None) -> None:
+    def note_error(self, error: BaseException, retry_in: float | None) -> None:
         """Note a push that failed.
 
         The first failure is logged with its traceback, then the tenth and every hundredth; the others only at level
@@ -122,7 +134,7 @@ class StatusTracker:
         logger.log(
             logging.ERROR if loud else logging.INFO,
             "%s: push failed (%d in a row), next try %s: %s",
-            repo_id,
+            self._name(),
             failures,
             "with the next period" if retry_in is None else f"in {retry_in:.0f} s",
             error,

@@ -1,60 +1,74 @@
-"""Notices a pushing thread that died or no longer moves."""
+"""Reports a push that makes no progress."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+import weakref
 from typing import Protocol
+
+from hubspool import fork
+from hubspool.scheduling.defaults import DEFAULTS
 
 logger = logging.getLogger(__name__)
 
-CHECK_SECONDS = 15.0
-
 
 class Watched(Protocol):
-    """A scheduler, as far as the watchdog is concerned."""
+    """What the watchdog looks at."""
 
-    def look_after(self) -> None:
-        """Start a dead thread again, and report one that does not move; must not wait for anything."""
+    def report_stall(self) -> None:
+        """Report a push without progress; must not wait for anything."""
 
 
-class Watchdog:
-    """Looks after all schedulers of the process from one daemon thread.
+class Watchdog(fork.ForkAware):
+    """Looks at all schedulers of the process from one daemon thread.
 
-    A thread cannot be ended from outside, so one that hangs in a call of the operating system is only reported
-    (`status().last_error`, `on_error`); one that died is started again.
+    Python cannot end a thread from outside, so a push that hangs in a call of the operating system is only reported:
+    in `status().last_error` and through `on_error`.
 
-    Args:
-        watched: returns what to look after.
+    Thread-safe.
     """
 
-    def __init__(self, watched: Callable[[], Iterable[Watched]]) -> None:
-        self._watched = watched
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None  # written under _lock
+        # Below: written under _lock.
+        self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Start the thread unless it runs."""
+    def watch(self, watched: Watched) -> None:
+        """Look at `watched` from now on; the first call starts the thread."""
         with self._lock:
+            self._watched.add(watched)
             if self._thread is None or not self._thread.is_alive():
+                fork.register(self)
                 self._thread = threading.Thread(target=self._run, name="hubspool-watchdog", daemon=True)
                 self._thread.start()
 
+    def unwatch(self, watched: Watched) -> None:
+        """Stop looking at `watched`."""
+        with self._lock:
+            self._watched.discard(watched)
+
     def after_fork_in_child(self) -> None:
-        """Forget the parent's thread; the next scheduler's start begins an own one."""
+        """Forget the parent's thread; a scheduler that starts in the child begins its own."""
         self._lock = threading.Lock()
         self._thread = None
 
     def look(self) -> None:
-        """Look after everything once."""
-        for watched in self._watched():
+        """Look at everything once."""
+        with self._lock:
+            watched = list(self._watched)
+        for each in watched:
             try:
-                watched.look_after()
-            except Exception:
-                logger.exception("the watchdog could not look after %r", watched)
+                each.report_stall()
+            except Exception:  # the other schedulers are still to be looked at
+                logger.exception("the watchdog could not look at %r", each)
 
     def _run(self) -> None:
         pause = threading.Event()  # never set: a daemon thread ends with the process
-        while not pause.wait(CHECK_SECONDS):
+        while not pause.wait(DEFAULTS.watchdog_interval):
             self.look()
+
+
+#: The watchdog of this process.
+watchdog = Watchdog()

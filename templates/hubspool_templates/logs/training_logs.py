@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hubspool import CommitOperationAdd, CommitScheduler
 from hubspool.client.patterns import Patterns
 from hubspool.client.target import Target
-from hubspool.push.events import CommitPlan, State
+from hubspool.push.events import CommitPlan
 from hubspool.push.lines import Kind, kind_by_name
 from hubspool.push.remote import RemoteRepo
-from hubspool.scheduling.status import SchedulerStatus
-from hubspool.scheduling.status_tracker import StatusTracker
-from hubspool.scheduling.writer_lock import WriterLock
 from hubspool.settings import process_rank
-
-if TYPE_CHECKING:
-    from hubspool.client.repo_info import CommitInfo
 
 #: What a run writes for people to read.
 LOG_PATTERNS = ("*tfevents*", "*.txt", "*.log", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.yaml", "*.yml")
@@ -83,9 +76,6 @@ class TrainingLogs(CommitScheduler):
         if chosen is None:
             raise TypeError("TrainingLogs needs the log folder: TrainingLogs(repo_id, folder)")
         self.is_sending = process_rank() == 0
-        if not self.is_sending:
-            self.folder_path, self.lock = Path(chosen), WriterLock()
-            return
         ignored = [ignore_patterns] if isinstance(ignore_patterns, str) else list(ignore_patterns or ())
         super().__init__(
             repo_id=repo_id,
@@ -97,32 +87,6 @@ class TrainingLogs(CommitScheduler):
             ignore_patterns=[*dict.fromkeys([*ignored, *CHECKPOINTS])],
             **{"commit_message": _message, **options},
         )
-
-    @property
-    def last_future(self) -> Future[CommitInfo | None]:
-        """The future of the latest push; of nothing, where another rank sends."""
-        return super().last_future if self.is_sending else _nothing()
-
-    def trigger(self) -> Future[CommitInfo | None]:
-        """Push as soon as possible, in the background."""
-        return super().trigger() if self.is_sending else _nothing()
-
-    def flush(self, timeout: float | None = None) -> CommitInfo | None:
-        """Wait until everything written so far is on the Hub; call the writer's own `flush` first."""
-        return super().flush(timeout) if self.is_sending else None
-
-    def stop(self, flush: bool = True, timeout: float | None = None) -> None:
-        """Send what is left, then end the thread."""
-        if self.is_sending:
-            super().stop(flush, timeout)
-
-    def status(self) -> SchedulerStatus:
-        """Return what is known without asking the Hub; "stopped" where another rank sends."""
-        if self.is_sending:
-            return super().status()
-        board = StatusTracker(None, None)
-        board.enter(State.STOPPED)
-        return board.status(pending_rows=None, seconds_left=None, repo_url=None)
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:
         """Add a rule for each text log that is new on the Hub: of a large file only new bytes travel.
@@ -151,21 +115,10 @@ class TrainingLogs(CommitScheduler):
         options = super().recipe()
         return {**options, "ignore_patterns": [p for p in options["ignore_patterns"] if p not in CHECKPOINTS]}
 
-    def begin(self) -> None:
-        """Begin to push; nothing, where another rank sends."""
-        if self.is_sending:
-            super().begin()
-
 
 def _pattern(path: str) -> str:
     """Return what matches this path alone; without a slash git would take it for a name in any folder."""
     return (path if "/" in path else f"/{path}").replace(" ", "[[:space:]]")
-
-
-def _nothing() -> Future[CommitInfo | None]:
-    future: Future[CommitInfo | None] = Future()
-    future.set_result(None)
-    return future
 
 
 def _message(plan: CommitPlan) -> str:

@@ -51,7 +51,7 @@ def make(job: Job) -> Iterator[Callable[..., PushLoop[object]]]:
     made: list[PushLoop[object]] = []
 
     def build(period: float = 3600) -> PushLoop[object]:
-        made.append(PushLoop(job, period, "test-worker"))
+        made.append(PushLoop(job, period, "test-loop"))
         return made[-1]
 
     yield build
@@ -67,7 +67,7 @@ def test_the_first_call_comes_at_once_when_asked_for(job: Job, make: Callable[..
     first = worker.last_future
     job.go.release()
     assert first.result(SECONDS) == 1
-    assert job.calls == [Urgency.ASKED]
+    assert job.calls == [Urgency.REQUESTED]
 
 
 def test_nothing_runs_before_start_and_a_trigger_from_before_is_kept(
@@ -80,7 +80,7 @@ def test_nothing_runs_before_start_and_a_trigger_from_before_is_kept(
     worker.start(at_once=True)
     worker.start(at_once=True)
     assert early.result(SECONDS) == 1
-    assert job.calls == [Urgency.ASKED]
+    assert job.calls == [Urgency.REQUESTED]
 
 
 def test_a_trigger_while_a_call_runs_is_the_next_calls_and_triggers_coalesce(
@@ -112,7 +112,7 @@ def test_a_final_trigger_makes_the_waiting_call_final_and_no_other(
     after = worker.trigger()
     job.go.release()
     after.result(SECONDS)
-    assert job.calls == [Urgency.ASKED, Urgency.FINAL, Urgency.ASKED]
+    assert job.calls == [Urgency.REQUESTED, Urgency.FINAL, Urgency.REQUESTED]
 
 
 def test_periods_call_the_job_and_those_that_passed_meanwhile_make_one_call(
@@ -134,13 +134,13 @@ def test_a_period_that_is_put_off_waits_and_one_that_is_asked_for_comes_at_once(
     job: Job, make: Callable[..., PushLoop[object]]
 ) -> None:
     worker = make(0.01)
-    worker.put_off(SECONDS * 100)
+    worker.postpone(SECONDS * 100)
     worker.start(at_once=False)
     assert (worker.seconds_left or 0) > SECONDS
     job.go.release(2)
     worker.trigger().result(SECONDS)
-    assert job.calls[0] is Urgency.ASKED
-    worker.put_off(0)
+    assert job.calls[0] is Urgency.REQUESTED
+    worker.postpone(0)
     with worker._condition:
         assert worker._condition.wait_for(lambda: len(job.calls) > 1, SECONDS)
     assert job.calls[1] is Urgency.PERIOD
@@ -245,7 +245,7 @@ def test_one_caller_who_gives_up_does_not_take_anothers_call_away(
     mine.cancel()
     job.go.release(2)
     assert flush.result(SECONDS) == 2
-    assert job.calls == [Urgency.ASKED, Urgency.FINAL]
+    assert job.calls == [Urgency.REQUESTED, Urgency.FINAL]
 
 
 def test_the_next_call_is_due_one_period_after_the_last_began(job: Job, make: Callable[..., PushLoop[object]]) -> None:

@@ -1,0 +1,38 @@
+"""The numbers of the scheduling room, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SchedulingDefaults:
+    """Durations of a scheduler's life; seconds, except `every`.
+
+    Args:
+        every: minutes between two pushes.
+        most_minutes: largest `every`; a year.
+        few_minutes: a shorter `every` on the real Hub gets a warning, since all writers of a repository share about
+            128 commits an hour.
+        exit_budget: what the end of the process may take for the final flush; Docker kills after 10 s.
+        same_exit: SIGTERM, an app's own `stop` and atexit that follow each other within this time share one budget.
+        lock_wait: how long a push waits for another process that pushes the same folder; its push sends our rows too.
+        final_lock_wait: the same for a final push.
+        setup_silence: how long the Hub may be silent while a starting app waits for the constructor.
+        restore: how long `restore=True` may hold the constructor up.
+        watchdog_interval: how often the watchdog looks for a push without progress.
+    """
+
+    every: float = 5
+    most_minutes: float = 366 * 24 * 60
+    few_minutes: float = 5
+    exit_budget: float = 8.0
+    same_exit: float = 60.0
+    lock_wait: float = 5.0
+    final_lock_wait: float = 60.0
+    setup_silence: float = 10.0
+    restore: float = 30.0
+    watchdog_interval: float = 15.0
+
+
+DEFAULTS = SchedulingDefaults()

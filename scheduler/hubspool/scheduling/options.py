@@ -1,0 +1,89 @@
+"""The options of `CommitScheduler`, typed for subclasses, and signatures that show them.
+
+A subclass takes ``**options: Unpack[SchedulerOptions]``: type checkers and editors then know each option, `help()` and
+`inspect.signature` show all of them, and an unknown one is an error that names the subclass.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from hubspool.client.patterns import Patterns
+    from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
+
+
+class SchedulerOptions(TypedDict, total=False):
+    """The keyword arguments of `CommitScheduler` that a ready-made scheduler passes on; described there."""
+
+    every: float
+    path_in_repo: str | None
+    repo_type: str | None
+    revision: str | None
+    private: bool | None
+    token: str | None
+    allow_patterns: Patterns
+    ignore_patterns: Patterns
+    squash_history: bool | int
+    hf_api: Any | None
+    on_existing: str
+    restore: bool
+    strict: bool
+    handle_signals: bool
+    exit_budget: float
+    state_dir: str | Path | None
+    allow_own_space: bool
+    commit_message: str | Callable[[CommitPlan], str] | None
+    on_before_commit: Callable[[CommitPlan], None] | None
+    on_commit: Callable[[CommitEvent], None] | None
+    on_error: Callable[[ErrorEvent], None] | None
+
+
+def full_signature(kind: type) -> inspect.Signature:
+    """Return the signature of a scheduler class with the options that its `__init__` passes on to its base class.
+
+    A ``**options`` that is annotated ``Unpack[…]`` is replaced by the base class's keyword arguments; any other
+    ``**options`` is kept behind them, because the subclass may take more from it.
+    """
+    init = kind.__dict__.get("__init__")
+    base = kind.__mro__[1]
+    if init is None or base is object:
+        return inspect.signature(base if init is None else kind)
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    rest = [each for each in parameters if each.kind is each.VAR_KEYWORD]
+    own = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
+    if rest:
+        names = {each.name for each in own}
+        inherited = [
+            each.replace(kind=each.KEYWORD_ONLY)
+            for each in full_signature(base).parameters.values()
+            if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD) and each.name not in names
+        ]
+        own += [each for each in inherited if each.default is not each.empty or not _is_closed(rest[0])]
+        if not _is_closed(rest[0]):
+            own += rest
+    return inspect.Signature(own)
+
+
+def check_options(kind: type, given: Mapping[str, object]) -> None:
+    """Refuse keyword arguments that `kind` does not have, with the name that was probably meant.
+
+    Raises:
+        TypeError: one is unknown.
+    """
+    parameters = kind.__signature__.parameters  # type: ignore[attr-defined]  # set for each scheduler class
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    for name in given:
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(parameters)}."
+            raise TypeError(f"{kind.__name__}() got an unexpected keyword argument {name!r}.{hint}")
+
+
+def _is_closed(rest: inspect.Parameter) -> bool:
+    return str(rest.annotation).startswith("Unpack[")

@@ -1,0 +1,275 @@
+"""Runs a scheduler's pushes in the background: periods, triggers, retries, flushes, the end."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hubspool.client.retry import FLUSH, GiveUp, asked_seconds, call_with_retries, decide_retry, push_policy
+from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError
+from hubspool.push.events import State
+from hubspool.scheduling.push_loop import PushLoop, Urgency
+from hubspool.scheduling.shutdown import ShutdownHook, process_exit
+from hubspool.scheduling.status_tracker import StatusTracker
+from hubspool.scheduling.watchdog import watchdog
+
+if TYPE_CHECKING:
+    from hubspool.client.repo_info import CommitInfo
+
+logger = logging.getLogger(__name__)
+
+_SHORTEST_WAIT = 0.1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a runner runs, and for whom.
+
+    Args:
+        push: sends what is new; called in the pushing thread, never twice at once.
+        repeats: whether a failed push may be repeated within the period.
+        last_commit: returns the newest commit that the scheduler made.
+        closed: called once the pushing thread has ended for good.
+        name: returns the name of the repository.
+        place: the folder, for messages.
+        period: seconds between two pushes.
+        exit_budget: returns the seconds that the end of the process may take for the final push.
+    """
+
+    push: Callable[[Urgency], CommitInfo | None]
+    repeats: Callable[[], bool]
+    last_commit: Callable[[], CommitInfo | None]
+    closed: Callable[[], None]
+    name: Callable[[], str]
+    place: str
+    period: float
+    exit_budget: Callable[[], float]
+
+
+class PushRunner:
+    """Runs one scheduler's pushes: a thread, its retries, and the ways to wait for it.
+
+    Thread-safety: all methods may be called from any thread, except that `flush` and `stop` wait for the pushing thread
+    and so must not be called by it.
+
+    Args:
+        job: what is run.
+        tracker: gets states and errors.
+    """
+
+    def __init__(self, job: Job, tracker: StatusTracker) -> None:
+        self._job = job
+        self._tracker = tracker
+        self._policy = push_policy(job.period)
+        #: Monotonic time when the push must be over, while the process or the scheduler ends; any thread writes it.
+        self._deadline: float | None = None
+        self._hook = ShutdownHook(job.exit_budget, self._begin_final_push, self._end_final_push)
+        self._loop = self._new_loop()
+
+    @property
+    def last_future(self) -> Future[CommitInfo | None]:
+        """The future of the latest push: done, running, or about to start."""
+        return self._loop.last_future
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the next push is due; None once stopped."""
+        return self._loop.seconds_left
+
+    def start(self, *, handle_signals: bool) -> None:
+        """Start the thread, with a push at once, and flush at the end of the process."""
+        process_exit.register(self._hook, handle_signals=handle_signals)
+        watchdog.watch(self._tracker)
+        self._loop.start(at_once=True)
+
+    def trigger(self) -> Future[CommitInfo | None]:
+        """Request a push; returns its future."""
+        return self._loop.trigger()
+
+    def postpone(self, seconds: float) -> None:
+        """Make the next push due so many seconds from now; a requested one still comes at once."""
+        self._loop.postpone(seconds)
+
+    def limited(self, seconds: float) -> float:
+        """Return `seconds`, or what is left until the deadline of the exit where that is less."""
+        if self._deadline is None:
+            return seconds
+        return min(max(self._deadline - time.monotonic(), _SHORTEST_WAIT), seconds)
+
+    def flush(self, timeout: float | None) -> CommitInfo | None:
+        """Push until one push succeeds; see `CommitScheduler.flush`."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        before, began, attempt = self._job.last_commit(), time.monotonic(), 0
+        while (error := self._final_push(deadline, timeout)) is not None:
+            attempt += 1
+            self._wait_after(error, attempt, time.monotonic() - began, deadline)
+        if self._tracker.skipped:
+            raise NotStoredError(self._tracker.skipped)
+        # The push that ran when we were called may have sent everything: its commit counts too.
+        last = self._job.last_commit()
+        return None if last is before else last
+
+    def stop(self, *, flush: bool, timeout: float | None) -> None:
+        """Flush, then end the thread; see `CommitScheduler.stop`."""
+        if self._loop.stopping.is_set():
+            return
+        budget = process_exit.budget_left(self._job.exit_budget()) if timeout is None else timeout
+        self._deadline = time.monotonic() + budget
+        try:
+            if flush:
+                self.flush(budget)
+        finally:
+            self._tracker.enter(State.STOPPING)
+            self._end(self.limited(budget))
+
+    def hand_over(self) -> None:
+        """End without a flush: a newer scheduler of the same folder sends what is left."""
+        self._end(timeout=1.0)
+
+    def restart_in_child(self) -> None:
+        """Continue in a forked child, with a thread of its own; a stopped runner stays stopped."""
+        stopped = self._loop.stopping.is_set()
+        self._deadline = None
+        self._loop = self._new_loop()
+        if stopped:
+            self._loop.stop()
+            return
+        self._tracker.enter(State.IDLE)
+        watchdog.watch(self._tracker)
+        self._loop.start(at_once=False)
+
+    def _end(self, timeout: float) -> None:
+        process_exit.unregister(self._hook)
+        watchdog.unwatch(self._tracker)
+        if self._loop.stop(timeout=timeout):
+            self._job.closed()
+        self._tracker.enter(State.STOPPED)
+
+    def _new_loop(self) -> PushLoop[CommitInfo | None]:
+        return PushLoop(self._run, self._job.period, f"hubspool-push-{self._job.name()}")
+
+    def _final_push(self, deadline: float, timeout: float | None) -> BaseException | None:
+        """Request a final push and wait for it; returns its error.
+
+        Raises:
+            FlushTimeout: it does not end in time.
+            RuntimeError: the scheduler is stopped.
+        """
+        future = self._loop.trigger(final=True)
+        left = deadline - time.monotonic()
+        wait_for([future], timeout=None if math.isinf(left) else max(left, 0))
+        if future.cancelled():
+            raise RuntimeError(
+                f"The scheduler of {self._job.name()} is stopped; the next one sends what is left on the disk."
+            )
+        if not future.done():
+            raise FlushTimeout(
+                f"{self._job.name()}: the flush of {self._job.place} did not end in {timeout} seconds.",
+                hint="What is pending stays on the disk and is sent later; status() names the reason.",
+            ) from self._tracker.error
+        return future.exception()
+
+    def _wait_after(self, error: BaseException, attempt: int, elapsed: float, deadline: float) -> None:
+        """Wait before the flush's next push.
+
+        Raises:
+            BaseException: `error`, where another push cannot succeed, or where the Hub asks for a longer wait than the
+                caller has.
+        """
+        chance = random.random()  # noqa: S311  jitter
+        decision = decide_retry(FLUSH, error, attempt=attempt, elapsed=elapsed, chance=chance)
+        if isinstance(decision, GiveUp) or not self._job.repeats():
+            raise error
+        left = max(deadline - time.monotonic(), 0.0)
+        if decision.seconds > left and asked_seconds(error):
+            raise error
+        self._loop.stopping.wait(min(decision.seconds, left))
+
+    def _run(self, urgency: Urgency) -> CommitInfo | None:
+        """Make one push, repeated while its error can pass; called by the loop."""
+        try:
+            result = self._push(urgency) if self._job.repeats() else self._push_once(urgency)
+        except BaseException:
+            self._tracker.enter(State.IDLE)
+            raise
+        self._tracker.note_success()
+        return result
+
+    def _push(self, urgency: Urgency) -> CommitInfo | None:
+        # The wait after a flush's push is the flush's: only its caller knows how long it may wait.
+        is_flush = urgency is Urgency.FINAL and self._deadline is None
+        return call_with_retries(
+            lambda: self._push_or_note(urgency),
+            replace(self._policy, attempts=1) if is_flush else self._policy,
+            pause=self._loop.pause,
+            on_failure=self._note_failure,
+            seconds_left=lambda: self.limited(math.inf),
+        )
+
+    def _push_once(self, urgency: Urgency) -> CommitInfo | None:
+        try:
+            return self._push_or_note(urgency)
+        except HubspoolError as error:
+            self._note_failure(error, 1, None)
+            raise
+
+    def _push_or_note(self, urgency: Urgency) -> CommitInfo | None:
+        try:
+            return self._job.push(urgency)
+        except HubspoolError:
+            raise
+        except BaseException as error:  # an override's (even SystemExit), or a bug: reported here, kept by the future
+            self._tracker.note_error(error, retry_in=None)
+            raise
+
+    def _note_failure(self, error: HubspoolError, attempt: int, wait: float | None) -> None:  # noqa: ARG002
+        if wait is not None:
+            self._tracker.enter(State.BACKING_OFF)
+        elif (asked := asked_seconds(error)) is not None:
+            self._loop.postpone(max(asked, self._loop.seconds_left or 0.0))
+        self._tracker.note_error(error, retry_in=wait)
+
+    def _begin_final_push(self, deadline: float) -> Future[CommitInfo | None] | None:
+        self._deadline = deadline
+        future = self._loop.trigger(final=True)
+        return None if future.cancelled() else future
+
+    def _end_final_push(self) -> None:
+        self._deadline = None
+
+
+class NoPushes:
+    """The runner of a scheduler that sends nothing (a rank of a distributed run that another rank speaks for)."""
+
+    last_future: Future[CommitInfo | None]
+    seconds_left: float | None = None
+
+    def __init__(self, tracker: StatusTracker) -> None:
+        tracker.enter(State.STOPPED)
+        self.last_future = Future()
+        self.last_future.set_result(None)
+
+    def trigger(self) -> Future[CommitInfo | None]:
+        """Return a future that is done."""
+        return self.last_future
+
+    def flush(self, timeout: float | None) -> CommitInfo | None:  # noqa: ARG002
+        """Return None: there is nothing to wait for."""
+        return None
+
+    def stop(self, *, flush: bool, timeout: float | None) -> None:
+        """Stop nothing."""
+
+    def postpone(self, seconds: float) -> None:
+        """Postpone nothing."""
+
+    def limited(self, seconds: float) -> float:
+        """Return `seconds`."""
+        return seconds
