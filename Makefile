@@ -41,7 +41,7 @@ space: $(VENV)/demo.stamp
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: $(VENV)/dev.stamp
-	$(PYTEST) $(or $(ARGS),tests/unit tests/hub tests/contract tests/datasets tests/recipes tests/browser)
+	$(PYTEST) $(or $(ARGS),tests/unit tests/docs tests/hub tests/contract tests/datasets tests/recipes tests/browser)
 
 test-all: test recipes load compat durability kill9 mutants losses-ours
 
@@ -61,38 +61,38 @@ durability-pythons:
 POINTS ?= 40
 KILLS ?= 40
 kill9: $(VENV)/dev.stamp
-	$(BIN)/python tests/durability/kill9.py --points $(POINTS) --kills $(KILLS)
+	$(BIN)/python -m tests.durability.kill9 --points $(POINTS) --kills $(KILLS)
 
 REPLICAS ?= 16
 HOURS ?= 3
 replicas: $(VENV)/dev.stamp
-	$(BIN)/python tests/durability/replicas.py --replicas $(REPLICAS) --hours $(HOURS)
+	$(BIN)/python -m tests.durability.replicas --replicas $(REPLICAS) --hours $(HOURS)
 
 MINUTES ?= 10
 soak: $(VENV)/dev.stamp
-	$(BIN)/python tests/durability/soak.py --minutes $(MINUTES)
-	$(BIN)/python tests/durability/power_loss.py
+	$(BIN)/python -m tests.durability.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.durability.power_loss
 
 losses: $(VENV)/dev.stamp
-	$(BIN)/python tests/losses/runner.py
+	$(BIN)/python -m tests.losses.runner
 
 # One after the other: each measures, and load from another would show. PARTS=… picks some.
 BENCHES = scheduling jsonl training_logs parquet uploads local_hub
 .PHONY: bench bench-quick compat
 bench: $(VENV)/dev.stamp
-	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python tests/benchmarks/$$part.py; done
+	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python -m tests.benchmarks.$$part; done
 
 bench-quick: $(VENV)/dev.stamp
-	$(BIN)/python tests/benchmarks/scheduling.py --quick
-	$(BIN)/python tests/benchmarks/jsonl.py 20:1000000 60:100000 60:2000
-	$(BIN)/python tests/benchmarks/training_logs.py --pushes 40 --last 10 scalars
-	$(BIN)/python tests/benchmarks/uploads.py --rounds 1 "1,000 files of 200 kB"
-	$(BIN)/python tests/benchmarks/local_hub.py --mib 128 --repeat 1
+	$(BIN)/python -m tests.benchmarks.scheduling --quick
+	$(BIN)/python -m tests.benchmarks.jsonl 20:1000000 60:100000 60:2000
+	$(BIN)/python -m tests.benchmarks.training_logs --pushes 40 --last 10 scalars
+	$(BIN)/python -m tests.benchmarks.uploads --rounds 1 "1,000 files of 200 kB"
+	$(BIN)/python -m tests.benchmarks.local_hub --mib 128 --repeat 1
 
 .PHONY: load
 LOAD_MINUTES ?= 1
 load: $(VENV)/dev.stamp
-	$(BIN)/python tests/hub/load.py --minutes $(LOAD_MINUTES)
+	$(BIN)/python -m tests.hub.load --minutes $(LOAD_MINUTES)
 
 compat: $(VENV)/dev.stamp
 	$(PYTEST) tests/compat
@@ -111,10 +111,10 @@ $(VENV)/recipes/stamp: $(VENV)/dev.stamp tests/recipes/requirements.txt
 	@touch $@
 
 mutants: $(VENV)/dev.stamp
-	$(BIN)/python tests/mutants/gate.py
+	$(BIN)/python -m tests.mutants.gate
 
 numbers: $(VENV)/dev.stamp
-	$(BIN)/python tests/benchmarks/durability.py
+	$(BIN)/python -m tests.benchmarks.durability
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -43,27 +43,53 @@ for _name in ("SIGQUIT", "SIGHUP"):
 
 
 @pytest.fixture
+def scheduler_kind() -> type[CommitScheduler]:
+    """The class that `make` builds unless a test names another; a file of tests may override it."""
+    from hubspool import CommitScheduler
+
+    return CommitScheduler
+
+
+@pytest.fixture
+def scheduler_options() -> dict[str, Any]:
+    """Options that `make` gives to every scheduler; a file of tests may override them."""
+    return {}
+
+
+@pytest.fixture
 def settles() -> bool:
-    """Whether `make` waits for the first push; a file of tests may say otherwise."""
+    """Whether `make` waits for the first push; a file of tests may override it."""
     return True
 
 
 @pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path, settles: bool) -> Iterator[Callable[..., Any]]:
-    """Makes schedulers of one folder and repo; each is stopped without a flush at the end."""
-    from hubspool import CommitScheduler
+def schedulers() -> list[CommitScheduler]:
+    """The schedulers that `make` built, in order."""
+    return []
 
-    made: list[CommitScheduler] = []
 
-    def build(kind: type[CommitScheduler] = CommitScheduler, *, settle: bool = settles, **options: Any) -> Any:
-        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
-        made.append(kind(**{**given, "hf_api": hub_api, **options}))
+@pytest.fixture
+def make(
+    hub_api: HfApi,
+    tmp_path: Path,
+    scheduler_kind: type[CommitScheduler],
+    scheduler_options: dict[str, Any],
+    settles: bool,
+    schedulers: list[CommitScheduler],
+) -> Iterator[Callable[..., Any]]:
+    """Build schedulers of one folder and one repository; stop each without a flush when the test ends."""
+
+    def build(
+        kind: type[CommitScheduler] = scheduler_kind, *, folder: str = "folder", settle: bool = settles, **options: Any
+    ) -> Any:
+        given = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / folder, "every": 600}
+        schedulers.append(kind(**{**given, "hf_api": hub_api, **scheduler_options, **options}))
         if settle:
-            made[-1].last_future.exception(SECONDS)
-        return made[-1]
+            schedulers[-1].last_future.exception(SECONDS)
+        return schedulers[-1]
 
     yield build
-    for scheduler in made:
+    for scheduler in schedulers:
         scheduler.stop(flush=False)
 
 

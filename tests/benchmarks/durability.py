@@ -1,4 +1,4 @@
-"""Numbers about appending, the writers' lock and SIGTERM: ``python tests/benchmarks/durability.py [PART …]``.
+"""Numbers about appending, the writers' lock and SIGTERM: ``python -m tests.benchmarks.durability [PART …]``.
 
 Prints, and asserts nothing: what a run shows depends on the machine and on who else uses it. The Hub is a process of
 its own, so that it takes no time of the interpreter that is measured.

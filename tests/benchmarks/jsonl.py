@@ -1,4 +1,4 @@
-"""Bytes that `JsonlScheduler` sends per byte of payload: ``python tests/benchmarks/jsonl.py [PUSHES:BYTES …]``.
+"""Bytes that `JsonlScheduler` sends per byte of payload: ``python -m tests.benchmarks.jsonl [PUSHES:BYTES …]``.
 
 Prints a table, and asserts nothing. The payload is hex of random bytes, in rows of up to 10,000 characters; what is
 sent is every byte that reaches the Hub's socket, requests and headers, from the second push on: the first one makes the
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from table import machine
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
+from tests.support.bench_table import machine
 
 #: The stock scheduler sends the whole file each time: 600 pushes of 1 MB would be 180 GB.
 STOCK_PUSHES = 60

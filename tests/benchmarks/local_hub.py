@@ -1,4 +1,4 @@
-"""What the local Hub takes and needs: `python tests/benchmarks/local_hub.py` prints a table; other load shows in it.
+"""What the local Hub takes and needs: `python -m tests.benchmarks.local_hub` prints a table; other load shows in it.
 
 The Hub runs as `hubspool hub` in a process of its own. The rates with Xet are those of the real hf_xet client, its
 chunking and hashing included, with a fresh cache; content is random, so nothing is deduplicated or compressed.

@@ -1,4 +1,4 @@
-"""What `ParquetScheduler` sends, and how fast it is: ``python tests/benchmarks/parquet.py [bytes] [speed]``.
+"""What `ParquetScheduler` sends, and how fast it is: ``python -m tests.benchmarks.parquet [bytes] [speed]``.
 
 Prints a table, and asserts nothing. Bytes: the payload is hex of random bytes; what is sent is every byte that reaches
 the Hub's socket, requests and headers, from the second push on (the first one makes the repo and brings the card), per
@@ -22,15 +22,15 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jsonl import SECONDS, Counted, rows
 from pyarrow import json
-from table import machine
 
-from durability import a_hub
 from hubspool import HfApi
 from hubspool.client.repo_info import RepoFile
 from hubspool.local_hub import LocalHub
 from hubspool_templates import ParquetScheduler
+from tests.benchmarks.durability import a_hub
+from tests.benchmarks.jsonl import SECONDS, Counted, rows
+from tests.support.bench_table import machine
 
 PUSHES, SIZE = 60, 1_000_000
 VOTES = 100_000

@@ -6,10 +6,10 @@ import argparse
 import tempfile
 from collections.abc import Iterator
 
-from replicas_simulated import simulate
-from table import HERE, SIDES, Figure, child, in_turn, print_table
+from tests.benchmarks.replicas_simulated import simulate
+from tests.support.bench_table import SIDES, Figure, child, in_turn, print_table
 
-_CHILD = HERE / "scheduling_child.py"
+_CHILD = "tests.benchmarks.scheduling_child"
 
 
 def _measure(part: str, number: int, rounds: int, sides: tuple[str, ...] = SIDES) -> dict[str, dict[str, float]]:

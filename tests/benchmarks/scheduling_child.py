@@ -172,7 +172,7 @@ def start_up(side: str, directory: Path, number: int) -> dict[str, float]:
 
 def append(side: str, directory: Path, number: int) -> dict[str, float]:
     """Append rows of 433 bytes on one thread: as the guide does, or with `append`; the Hub is out of reach."""
-    from durability import a_row
+    from tests.benchmarks.durability import a_row
 
     rows = [a_row(each) for each in range(number)]
     if side == "hubspool":
@@ -199,8 +199,8 @@ def append(side: str, directory: Path, number: int) -> dict[str, float]:
 
 def threads(side: str, directory: Path, number: int) -> dict[str, float]:
     """Append from 32 threads, 5,000 rows/s in all while pushes run, and then flat out."""
-    from durability import a_hub, a_row
     from hubspool_templates import JsonlScheduler, read_rows
+    from tests.benchmarks.durability import a_hub, a_row
 
     row, per_thread, seconds = a_row(1), number // 32, 10.0
     taken: list[float] = []

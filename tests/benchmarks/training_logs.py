@@ -3,7 +3,7 @@
 Each push sends the last, unfinished chunk of the file again, of up to 128 KiB (hf_xet's largest), and a shard that
 names all chunks of the file; the last column tells how much of the worst push these are.
 
-Run by hand: ``python tests/benchmarks/training_logs.py [--pushes 300 --size 100000 --last 300]``. Prints a table, and
+Run by hand: ``python -m tests.benchmarks.training_logs [--pushes 300 --size 100000 --last 300]``. Prints a table, and
 asserts nothing. What is sent is every byte that reaches the Hub's socket, requests and headers.
 """
 
@@ -18,8 +18,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from jsonl import Counted
-from table import machine
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
@@ -27,6 +25,8 @@ from tensorboardX.record_writer import RecordWriter
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
 from hubspool_templates import TrainingLogs
+from tests.benchmarks.jsonl import Counted
+from tests.support.bench_table import machine
 
 SECONDS = 120
 

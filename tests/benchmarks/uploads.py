@@ -1,4 +1,4 @@
-"""Numbers about uploads, beside huggingface_hub and bare hf_xet: ``python tests/benchmarks/uploads.py [CASE …]``.
+"""Numbers about uploads, beside huggingface_hub and bare hf_xet: ``python -m tests.benchmarks.uploads [CASE …]``.
 
 Prints, and asserts nothing: what a run shows depends on the machine and on who else uses it. Each measurement is a
 child process with a fresh Hub, itself a process, and a cold Xet cache; the clients take turns; medians are printed.

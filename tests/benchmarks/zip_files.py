@@ -1,6 +1,6 @@
 """100,000 small files through `ZipScheduler`, half of them added, half dropped: seconds, and what is on the Hub after.
 
-Run by hand: ``python tests/benchmarks/zip_files.py [--files 100000]``.
+Run by hand: ``python -m tests.benchmarks.zip_files [--files 100000]``.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
-from running import RunningDemo
-from visitor import Visitor
+
+from tests.support.demo_launcher import RunningDemo
+from tests.support.visitor import Visitor
 
 ARGUMENTS = [
     "--headless=new",

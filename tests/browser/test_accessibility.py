@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 from playwright.sync_api import Page, expect
-from running import ROOT, RunningDemo
-from tabs import open_tab
-from visitor import Visitor
+
+from tests.support.demo_launcher import RunningDemo
+from tests.support.demo_page import open_tab
+from tests.support.paths import ROOT
+from tests.support.visitor import Visitor
 
 AXE = "axe-core@4.14.1"
 TABS = ["Romanisation arena", "Picture and label", "Bulk images", "Training logs", "What is on the Hub"]

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
-from running import RunningDemo, clean_environment
-from visitor import Visitor
+
+from tests.support.demo_launcher import RunningDemo
+from tests.support.environment import clean_environment
+from tests.support.visitor import Visitor
 
 COLUMNS = ["id", "time", "input", "output_1", "output_2", "user_choice"]
 

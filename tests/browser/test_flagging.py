@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from gradio_client import Client, handle_file
-from running import ROOT
-from space import RunningSpace, loaded, space
+
+from tests.support.gradio_space import RunningSpace, loaded, space
+from tests.support.paths import PROGRAMS, ROOT
 
 if TYPE_CHECKING:
     from hubspool.local_hub import LocalHub
 
-PROGRAM = Path(__file__).with_name("flagging_space.py")
+PROGRAM = PROGRAMS / "flagging_space.py"
 PICTURE = ROOT / "docs" / "demo-phone.png"
 TABLE = {"headers": ["x", "y"], "data": [[1, "one"], [2, "two"]], "metadata": None}
 TEXT = "γειά ✓"

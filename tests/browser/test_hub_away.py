@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from alone import free_port, space_alone
 from playwright.sync_api import expect
-from visitor import Visitor
+
+from tests.support.demo_app import space_alone
+from tests.support.environment import free_port
+from tests.support.visitor import Visitor
 
 
 def test_votes_are_safe_while_the_hub_is_away(tmp_path: Path, visitor_of: Callable[..., Visitor]) -> None:

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from running import RunningDemo, alive, clean_environment, descendants, rows_of
+
+from tests.support.demo_launcher import RunningDemo, alive, descendants, rows_of
+from tests.support.environment import clean_environment
 
 NEVER = {"HUBSPOOL_EVERY": "600"}
 LOCAL = {"HF_TOKEN": "hf_local"}

@@ -13,7 +13,8 @@ import playwright
 import pytest
 import requests
 from gradio_client import Client
-from running import RunningDemo
+
+from tests.support.demo_launcher import RunningDemo
 
 VISITORS = 4
 ENOUGH = 20

@@ -12,8 +12,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import expect
-from running import RunningDemo
-from visitor import Visitor
+
+from tests.support.demo_launcher import RunningDemo
+from tests.support.visitor import Visitor
 
 MARK = "must not be kept"
 

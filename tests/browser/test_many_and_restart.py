@@ -12,9 +12,11 @@ from pathlib import Path
 
 from gradio_client import Client, handle_file
 from playwright.sync_api import expect
-from running import ROOT, RunningDemo
-from tabs import commit_now, open_tab
-from visitor import Visitor
+
+from tests.support.demo_launcher import RunningDemo
+from tests.support.demo_page import commit_now, open_tab
+from tests.support.paths import ROOT
+from tests.support.visitor import Visitor
 
 VISITORS = int(os.environ.get("VISITORS", "50"))
 PICTURE = ROOT / "docs" / "demo-phone.png"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from gradio_client import Client, handle_file
 from playwright.sync_api import expect
-from running import ROOT
-from space import loaded, space
-from visitor import Visitor
+
+from tests.support.gradio_space import loaded, space
+from tests.support.paths import ROOT
+from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:
     from hubspool.local_hub import LocalHub

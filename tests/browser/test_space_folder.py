@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from alone import space_alone
 from gradio_client import Client
-from running import ROOT, clean_environment
-from space import loaded, settings
+
+from tests.support.demo_app import space_alone
+from tests.support.environment import clean_environment
+from tests.support.gradio_space import loaded, settings
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from hubspool.local_hub import LocalHub

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Locator, Page, expect
-from space import RunningSpace, loaded, space
-from visitor import Visitor
 
 from hubspool.local_hub import Fault
+from tests.support.gradio_space import RunningSpace, loaded, space
+from tests.support.paths import PROGRAMS
+from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:
     from hubspool.local_hub import LocalHub
 
-PROGRAM = Path(__file__).with_name("panel_space.py")
+PROGRAM = PROGRAMS / "panel_space.py"
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from running import ROOT, RunningDemo
-from tabs import commit_now, open_tab
-from visitor import Visitor
 
 from hubspool import HfApi
+from tests.support.demo_launcher import RunningDemo
+from tests.support.demo_page import commit_now, open_tab
+from tests.support.paths import ROOT
+from tests.support.visitor import Visitor
 
 PICTURE = ROOT / "docs" / "demo-phone.png"
 OTHER_PICTURE = ROOT / "docs" / "demo.png"

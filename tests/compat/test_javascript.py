@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from hubspool.local_hub import LocalHub
-
-from .conftest import node_with
+from tests.support.other_clients import node_with
 
 
 @pytest.mark.timeout(400)

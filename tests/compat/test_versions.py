@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from hubspool.local_hub import LocalHub
-
-from .conftest import python_with
+from tests.support.other_clients import python_with
 
 OPERATIONS = Path(__file__).with_name("operations.py")
 VERSIONS = {"0.30.2": "1.0.4", "0.36.2": "1.2.0", "1.19.0": "1.5.2", "1.33.0": "1.7.1", "2.4.0": ""}

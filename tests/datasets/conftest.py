@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hubspool import CommitScheduler
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
 
@@ -24,13 +25,13 @@ print(json.dumps({name: [dict(row) for row in split] for name, split in loaded.i
 
 
 @pytest.fixture
-def make(make: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Build schedulers that push when told to; each is stopped without a flush at the end."""
+def scheduler_kind() -> type[CommitScheduler]:
+    return JsonlScheduler
 
-    def build(repo_id: str = REPO, folder: str = "folder", kind: Any = JsonlScheduler, **options: Any) -> Any:
-        return make(kind, repo_id=repo_id, folder_path=tmp_path / folder, **options)
 
-    return build
+@pytest.fixture
+def scheduler_options() -> dict[str, Any]:
+    return {"repo_id": REPO}
 
 
 @pytest.fixture

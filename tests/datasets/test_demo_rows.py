@@ -8,7 +8,6 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from running import rows_of
 
 from arena import TEXT_LIMIT, Arena
 from destination import Destination
@@ -16,6 +15,7 @@ from hubspool import HfApi
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
 from romanise import SAMPLES, romanise
+from tests.support.demo_launcher import rows_of
 
 DATASET = "local/arena-votes"
 

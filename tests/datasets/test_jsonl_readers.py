@@ -94,7 +94,7 @@ def test_every_reader_finds_every_row_as_it_was(
 ) -> None:
     rows = list(islice(names(), ROWS))
     assert len({row["locale"] for row in rows}) > 100
-    with make(REPO, "even") as even, make(REPO, "odd") as odd:
+    with make(repo_id=REPO, folder="even") as even, make(repo_id=REPO, folder="odd") as odd:
         for start in range(0, ROWS, 10_000):
             block = rows[start : start + 10_000]
             even.extend(block[::2])

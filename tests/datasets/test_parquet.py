@@ -302,7 +302,7 @@ def test_a_card_that_somebody_broke_holds_no_row_up(make: Make, hub_api: HfApi, 
 
 
 def test_schedulers_of_two_forms_share_a_folder(make: Make, hub_api: HfApi, load_all: Load) -> None:
-    lines = make("local/lines", folder="both")
+    lines = make(repo_id="local/lines", folder="both")
     table = make(folder="both", kind=ParquetScheduler)
     for n in range(4):
         lines.append({"n": n})

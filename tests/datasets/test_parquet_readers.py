@@ -137,7 +137,10 @@ def test_every_reader_finds_every_row_as_it_was(
     assert len({row["locale"] for row in given}) > 100
     for row, photograph in zip(given[1::2], load_sample_images().images, strict=False):
         row["image"] = png(photograph)
-    with make(REPO, "even", ParquetScheduler) as even, make(REPO, "odd", ParquetScheduler) as odd:
+    with (
+        make(ParquetScheduler, repo_id=REPO, folder="even") as even,
+        make(ParquetScheduler, repo_id=REPO, folder="odd") as odd,
+    ):
         for start in range(0, ROWS, 10_000):
             block = given[start : start + 10_000]
             even.extend(block[::2])

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.events import State
 from hubspool.push.tfrecord import last_record_end
 from hubspool_templates import HubSummaryWriter, TrainingLogs
+from tests.support.paths import PROGRAMS
 
 REPO = "local/digits"
-RUN = Path(__file__).with_name("digits_run.py")
+RUN = PROGRAMS / "digits_run.py"
 SECONDS = 60
 
 Make = Callable[..., TrainingLogs]
@@ -49,17 +50,13 @@ def fetch(local_hub: LocalHub) -> Fetch:
 
 
 @pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
-    made: list[TrainingLogs] = []
+def scheduler_kind() -> type[TrainingLogs]:
+    return TrainingLogs
 
-    def build(folder: str = "first", **options: Any) -> TrainingLogs:
-        made.append(TrainingLogs(REPO, tmp_path / folder, **{"every": 600, "hf_api": hub_api, **options}))
-        made[-1].last_future.exception(SECONDS)
-        return made[-1]
 
-    yield build
-    for logs in made:
-        logs.stop(flush=False)
+@pytest.fixture
+def scheduler_options(tmp_path: Path) -> dict[str, Any]:
+    return {"repo_id": REPO, "repo_type": "model", "folder_path": tmp_path / "first"}
 
 
 def record_ends(data: bytes) -> list[int]:

@@ -26,6 +26,7 @@ from hubspool_templates import ZipScheduler
 from hubspool_templates.archive.inbox import claims_of
 from hubspool_templates.archive.zip_encoding import distinct, member_name
 from hubspool_templates.archive.zip_scheduler import INLINE_BYTES
+from tests.support.paths import PROGRAMS
 
 REPO = "local/drawings"
 SECONDS = 60
@@ -37,7 +38,7 @@ for row in datasets.load_dataset(sys.argv[1])["train"]:
     rows.append({**row, "size": image.size, "pixel": image.convert("RGB").getpixel((0, 0))})
 print(json.dumps(rows))
 """
-WRITER = Path(__file__).with_name("zip_writer.py")
+WRITER = PROGRAMS / "zip_writer.py"
 
 POINTS = [
     "before the claim", "before the line", "before the encoding", "after the encoding", "before the commit",
@@ -48,17 +49,13 @@ Make = Callable[..., ZipScheduler]
 
 
 @pytest.fixture
-def zips(hub_api: HfApi, tmp_path: Path) -> Any:
-    made: list[ZipScheduler] = []
+def scheduler_kind() -> type[ZipScheduler]:
+    return ZipScheduler
 
-    def build(folder: str = "folder", **options: Any) -> ZipScheduler:
-        made.append(ZipScheduler(REPO, tmp_path / folder, **{"every": 600, "hf_api": hub_api, **options}))
-        made[-1].last_future.exception(SECONDS)
-        return made[-1]
 
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
+@pytest.fixture
+def scheduler_options() -> dict[str, Any]:
+    return {"repo_id": REPO}
 
 
 @pytest.fixture
@@ -103,11 +100,11 @@ def picture(n: int, kind: str = "PNG") -> bytes:
 
 
 def test_everything_that_add_takes_loads_as_an_image_folder(
-    zips: Make, reader: Callable[..., str], tmp_path: Path
+    make: Make, reader: Callable[..., str], tmp_path: Path
 ) -> None:
     outside = tmp_path / "z.png"
     outside.write_bytes(picture(1))
-    with zips() as scheduler:
+    with make() as scheduler:
         scheduler.add(outside, label="path", score=1)
         scheduler.add(picture(2), "Ünïcode 图.png", label="bytes", score=0.5)
         scheduler.add(Image.new("RGB", (7, 3), (3, 0, 0)), "sub/folder/c.png", label="image")
@@ -125,8 +122,8 @@ def test_everything_that_add_takes_loads_as_an_image_folder(
     assert outside.exists()
 
 
-def test_archives_of_one_file_each_load_as_an_image_folder(zips: Make, reader: Callable[..., str]) -> None:
-    scheduler = zips()
+def test_archives_of_one_file_each_load_as_an_image_folder(make: Make, reader: Callable[..., str]) -> None:
+    scheduler = make()
     for n, kind in enumerate(["PNG", "JPEG", "BMP"]):
         scheduler.add(picture(n, kind), f"z.{kind.lower()}")
         scheduler.flush(SECONDS)
@@ -134,10 +131,10 @@ def test_archives_of_one_file_each_load_as_an_image_folder(zips: Make, reader: C
 
 
 def test_digits_and_photographs_of_two_replicas_with_differing_columns_load(
-    zips: Make, reader: Callable[..., str], tmp_path: Path
+    make: Make, reader: Callable[..., str], tmp_path: Path
 ) -> None:
     digits = load_digits()
-    schedulers = [zips(folder=f"f{number}") for number in range(2)]
+    schedulers = [make(folder=f"f{number}") for number in range(2)]
     for n in range(200):
         image = Image.fromarray((digits.images[n] * 15).astype("uint8"))
         more = {"even": n % 2 == 0} if n % 3 else {"note": n if n % 2 else "text"}
@@ -159,17 +156,17 @@ def test_digits_and_photographs_of_two_replicas_with_differing_columns_load(
 
 
 @pytest.mark.parametrize("limit", [{"push_after_rows": 2}, {"push_after_bytes": 1500}], ids=str)
-def test_a_push_comes_sooner_when_enough_is_waiting(limit: dict[str, int], zips: Make) -> None:
+def test_a_push_comes_sooner_when_enough_is_waiting(limit: dict[str, int], make: Make) -> None:
     pushed = threading.Event()
-    scheduler = zips(on_commit=lambda event: pushed.set(), **limit)
+    scheduler = make(on_commit=lambda event: pushed.set(), **limit)
     scheduler.add(bytes(1000), "a")
     assert not pushed.is_set()
     scheduler.add(bytes(1000), "b")
     assert pushed.wait(SECONDS)
 
 
-def test_two_thousand_dropped_files_arrive_once_and_leave_the_folder(zips: Make, archives: Any) -> None:
-    scheduler = zips()
+def test_two_thousand_dropped_files_arrive_once_and_leave_the_folder(make: Make, archives: Any) -> None:
+    scheduler = make()
     expected = []
     for n in range(2000):
         path = scheduler.folder_path / f"{n % 7}" / f"{n}.bin"
@@ -183,8 +180,8 @@ def test_two_thousand_dropped_files_arrive_once_and_leave_the_folder(zips: Make,
     assert list(scheduler.folder_path.rglob("*.bin")) == []
 
 
-def test_only_complete_files_are_taken(zips: Make, archives: Any) -> None:
-    scheduler = zips()
+def test_only_complete_files_are_taken(make: Make, archives: Any) -> None:
+    scheduler = make()
     folder = scheduler.folder_path
     for name in (".hidden.png", "a.tmp", "b.part", ".git/x"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -205,9 +202,9 @@ def test_only_complete_files_are_taken(zips: Make, archives: Any) -> None:
 
 
 def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(
-    zips: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
+    make: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scheduler = zips()
+    scheduler = make()
     is_complete, held = scheduler._drops.is_complete, []
 
     def look(path: str, *, final: bool) -> bool:
@@ -228,10 +225,10 @@ def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(
 
 
 def test_where_nobody_tells_who_writes_a_file_rests_first(
-    zips: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
+    make: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hubspool_templates.archive.inbox._has_writer", lambda path: None)
-    scheduler = zips()
+    scheduler = make()
     (scheduler.folder_path / "a.png").write_bytes(b"half")
     for _ in range(2):
         scheduler.trigger().result(SECONDS)
@@ -243,9 +240,9 @@ def test_where_nobody_tells_who_writes_a_file_rests_first(
 
 
 def test_nothing_leaves_the_disk_before_the_commit_is_known(
-    zips: Make, archives: Any, local_hub: LocalHub, tmp_path: Path
+    make: Make, archives: Any, local_hub: LocalHub, tmp_path: Path
 ) -> None:
-    scheduler = zips()
+    scheduler = make()
     large = os.urandom(INLINE_BYTES + 1)
     local_hub.faults.add(Fault(route="commit", status=503, times=None))
     (scheduler.folder_path / "a.png").write_bytes(picture(1))
@@ -262,7 +259,7 @@ def test_nothing_leaves_the_disk_before_the_commit_is_known(
 
 @pytest.mark.parametrize("point", POINTS)
 def test_kill_9_at_any_point_loses_and_doubles_nothing(
-    point: str, local_hub: LocalHub, zips: Make, archives: Any, tmp_path: Path
+    point: str, local_hub: LocalHub, make: Make, archives: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -272,23 +269,23 @@ def test_kill_9_at_any_point_loses_and_doubles_nothing(
     run = subprocess.run([sys.executable, str(WRITER), str(folder), point], env=environment, timeout=SECONDS)
     assert run.returncode == -signal.SIGKILL
     for _ in range(2):
-        with zips() as scheduler:
+        with make() as scheduler:
             scheduler.flush(SECONDS)
     assert contents(archives()) == sorted((f"{n}.png", picture(n)) for n in range(5))
     assert sorted(path.name for path in folder.iterdir()) == [".cache"]
     assert claimed(folder) == []
 
 
-def test_keep_local_keeps_the_files_and_sends_none_twice(zips: Make, archives: Any) -> None:
+def test_keep_local_keeps_the_files_and_sends_none_twice(make: Make, archives: Any) -> None:
     for n in range(2):
-        with zips(keep_local=True) as scheduler:
+        with make(keep_local=True) as scheduler:
             (scheduler.folder_path / f"{n}.png").write_bytes(picture(n))
     assert [name for name, _ in contents(archives())] == ["0.png", "1.png"]
     assert claimed(scheduler.folder_path) == ["0.png", "1.png"]
 
 
-def test_a_lost_state_folder_of_the_ledger_doubles_nothing(zips: Make, archives: Any) -> None:
-    scheduler = zips(keep_local=True)
+def test_a_lost_state_folder_of_the_ledger_doubles_nothing(make: Make, archives: Any) -> None:
+    scheduler = make(keep_local=True)
     for n in range(3):
         scheduler.add(picture(n), f"{n}.png")
         scheduler.flush(SECONDS)
@@ -296,13 +293,13 @@ def test_a_lost_state_folder_of_the_ledger_doubles_nothing(zips: Make, archives:
     state = scheduler.folder_path / ".cache" / "huggingface" / "hubspool"
     for path in [*state.glob("ledger*"), *state.glob("sealed/*/*")]:
         path.unlink()
-    with zips(keep_local=True) as again:
+    with make(keep_local=True) as again:
         again.add(picture(3), "3.png")
     assert contents(archives()) == [(f"{n}.png", picture(n)) for n in range(4)]
 
 
-def test_a_dropped_file_that_add_is_given_is_stored_once_with_its_metadata(zips: Make, archives: Any) -> None:
-    with zips() as scheduler:
+def test_a_dropped_file_that_add_is_given_is_stored_once_with_its_metadata(make: Make, archives: Any) -> None:
+    with make() as scheduler:
         path = scheduler.folder_path / ".new.png"
         path.write_bytes(picture(1))
         scheduler.add(path, "a.png", label="x")
@@ -315,16 +312,16 @@ def test_a_dropped_file_that_add_is_given_is_stored_once_with_its_metadata(zips:
     "name",
     ["../a", "a/../../b", "/a", "C:/a", "c:a", "a\\b", "..\\a", "", ".", "a//b", "a/", "a\0b", "\udcff", "x" * 256, "zip://a"],
 )  # fmt: skip
-def test_names_that_escape_are_refused(name: str, zips: Make) -> None:
+def test_names_that_escape_are_refused(name: str, make: Make) -> None:
     with pytest.raises(ValueError, match="cannot be a file's name"):
         member_name(name)
     if name:
         with pytest.raises(ValueError, match="cannot be a file's name"):
-            zips().add(b"1", name)
+            make().add(b"1", name)
 
 
-def test_a_dropped_name_that_escapes_stays_and_holds_nothing_up(zips: Make, archives: Any) -> None:
-    scheduler = zips()
+def test_a_dropped_name_that_escapes_stays_and_holds_nothing_up(make: Make, archives: Any) -> None:
+    scheduler = make()
     for name in ("..\\evil.png", "good.png"):
         (scheduler.folder_path / name).write_bytes(b"1")
     scheduler.flush(SECONDS)
@@ -332,8 +329,8 @@ def test_a_dropped_name_that_escapes_stays_and_holds_nothing_up(zips: Make, arch
     assert (scheduler.folder_path / "..\\evil.png").exists()
 
 
-def test_files_of_one_name_get_names_of_their_own(zips: Make, archives: Any) -> None:
-    with zips() as scheduler, scheduler.lock:  # no push in between: one archive
+def test_files_of_one_name_get_names_of_their_own(make: Make, archives: Any) -> None:
+    with make() as scheduler, scheduler.lock:  # no push in between: one archive
         for n in range(3):
             scheduler.add(picture(n), "a.png", n=n)
         scheduler.add(b"{}", "metadata.jsonl", n=3)
@@ -344,8 +341,8 @@ def test_files_of_one_name_get_names_of_their_own(zips: Make, archives: Any) -> 
     assert distinct(["a-2.png", "a.png", "A.PNG", "a.png"]) == ["a-2.png", "a.png", "A-3.PNG", "a-4.png"]
 
 
-def test_metadata_that_is_no_json_or_takes_the_files_column_is_refused(zips: Make) -> None:
-    scheduler = zips()
+def test_metadata_that_is_no_json_or_takes_the_files_column_is_refused(make: Make) -> None:
+    scheduler = make()
     for metadata in ({"x": b"1"}, {"image": 1}, {"x": {1}}):
         with pytest.raises(ValueError, match=r"'x'|'image'"):
             scheduler.add(b"1", "a", **metadata)
@@ -355,23 +352,23 @@ def test_metadata_that_is_no_json_or_takes_the_files_column_is_refused(zips: Mak
     assert scheduler.pending_rows() == 0
 
 
-def test_redact_sees_the_name_and_the_metadata(zips: Make, archives: Any) -> None:
-    with zips(redact=lambda row: {"file_name": "x/" + row["file_name"], "who": "?"}) as scheduler:
+def test_redact_sees_the_name_and_the_metadata(make: Make, archives: Any) -> None:
+    with make(redact=lambda row: {"file_name": "x/" + row["file_name"], "who": "?"}) as scheduler:
         scheduler.add(b"1", "a.bin", who="me")
         (scheduler.folder_path / "b.bin").write_bytes(b"2")
     rows = [row for archive in archives().values() for row in table(archive)]
     assert rows == [{"file_name": "x/a.bin", "who": "?"}, {"file_name": "x/b.bin", "who": "?"}]
 
 
-def test_dropped_files_that_redact_gives_one_name_are_all_kept(zips: Make, archives: Any) -> None:
-    with zips(redact=lambda row: {"file_name": "same.bin"}) as scheduler:
+def test_dropped_files_that_redact_gives_one_name_are_all_kept(make: Make, archives: Any) -> None:
+    with make(redact=lambda row: {"file_name": "same.bin"}) as scheduler:
         for n in range(3):
             (scheduler.folder_path / f"{n}.bin").write_bytes(b"%d" % n)
     assert sorted(data for _, data in contents(archives())) == [b"0", b"1", b"2"]
 
 
-def test_the_recipe_makes_the_same_object_again(zips: Make, hub_api: HfApi) -> None:
-    first = zips(allow_patterns="*.png", keep_local=True)
+def test_the_recipe_makes_the_same_object_again(make: Make, hub_api: HfApi) -> None:
+    first = make(allow_patterns="*.png", keep_local=True)
     again = scheduler_from(first.recipe(), first.folder_path, None, hub_api.token)
     assert type(again) is ZipScheduler
     assert (again.allow_patterns, again.keep_local) == ("*.png", True)

@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the helpers here are programs too, and import each other by name
-
-from oracle import REPO
-from place import InProcess, Open, Place, Start
-from processes import Process, missing, producer_command
-from producer import Producer
-
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.rows import RowScheduler
+from tests.support.env import InProcess, Open, Place, Start
+from tests.support.oracle import REPO
+from tests.support.processes import Process, missing, producer_command
+from tests.support.producer import Producer
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Kills producers: at chosen system calls by strace, and at random times; then judges what reached the Hub.
 
-    python tests/durability/kill9.py --points 500 --kills 500
+    python -m tests.durability.kill9 --points 500 --kills 500
 
 A point is the N-th call of one system call in one thread: strace sends SIGKILL at its entry, before it acts. The calls
 are taken from a run that is only watched, and spread over everything from the first row to the end of the process:
@@ -26,12 +26,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from oracle import judge, torn_tails
-from processes import Process, producer_command, strace
-
 from hubspool.local_hub import LocalHub
+from tests.support.oracle import judge, torn_tails
+from tests.support.processes import Process, producer_command, strace
 
 #: Without open and close: hf_xet reads thousands of certificates, which would crowd out everything else.
 CALLS = (

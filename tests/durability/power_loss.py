@@ -1,6 +1,6 @@
 """A model of power loss: what a disk may hold after it, for every moment of a spool's life.
 
-    python tests/durability/power_loss.py --states 20000
+    python -m tests.durability.power_loss --states 20000
 
 A write reaches the disk at the latest when a sync of its file returns, and a new name when a sync of its folder does.
 Before that any of it may be there or not: a file may end anywhere behind what was synced, a page that was written may
@@ -23,16 +23,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import orjson
-from oracle import judge
-from producer import is_intact, make_row
 
 from hubspool.local_hub import LocalHub
 from hubspool.spool import segment_file
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.spool import Durability, Spool
+from tests.support.oracle import judge
+from tests.support.producer import is_intact, make_row
 
 PAGE = 4096
 

@@ -1,6 +1,6 @@
 """Sixteen replicas on one repo that takes 128 commits an hour, with an hour of 60 s in client and Hub.
 
-    python tests/durability/replicas.py --replicas 16 --hours 3
+    python -m tests.durability.replicas --replicas 16 --hours 3
 
 Prints the oldest row that waited to be sent, in hours and as minutes of a real hour, and the fewest and the most
 commits of a replica. Every replica appends all the time and pushes every five (short) minutes.
@@ -17,18 +17,15 @@ import time
 from collections import deque
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from oracle import REPO, judge
-from processes import HERE, Process
-from producer import Producer
-
 from hubspool import HfApi
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.faults import RateLimit
 from hubspool.push.budget import Budget
 from hubspool.push.events import CommitEvent
 from hubspool_templates import JsonlScheduler
+from tests.support.oracle import REPO, judge
+from tests.support.processes import Process
+from tests.support.producer import Producer
 
 COMMITS = 128
 ROWS_A_SECOND = 4
@@ -88,7 +85,8 @@ def main() -> int:
         commands: list[list[str | Path]] = [
             [
                 sys.executable,
-                HERE / "replicas.py",
+                "-m",
+                "tests.durability.replicas",
                 *options,
                 "--as-replica",
                 hub.endpoint,

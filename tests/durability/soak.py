@@ -1,6 +1,6 @@
 """Mixed load, random faults and restarts for some minutes, then the verdict.
 
-    python tests/durability/soak.py --minutes 60
+    python -m tests.durability.soak --minutes 60
 
 Three producers share one folder: rows of mixed sizes, threads, short periods. Every few seconds one of them is killed,
 told to end, or stopped for a while, and the Hub gets a fault: errors, resets, silence, lost and late answers, rate
@@ -20,13 +20,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from oracle import judge, torn_tails
-from processes import Process, producer_command
-
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.faults import RateLimit
+from tests.support.oracle import judge, torn_tails
+from tests.support.processes import Process, producer_command
 
 PRODUCERS = 3
 FAULTS = {

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from oracle import judge
-from place import Place, Start
-from processes import Process
 
 from hubspool.local_hub import Fault
+from tests.support.env import Place, Start
+from tests.support.oracle import judge
+from tests.support.processes import Process
 
 JUMPING = """
 import sys, time
@@ -22,7 +22,7 @@ from pathlib import Path
 import hubspool.spool.spool, hubspool.push.scan
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
-from producer import Producer
+from tests.support.producer import Producer
 real, real_ns, jump = time.time, time.time_ns, [0]
 time.time = lambda: real() + jump[0]
 time.time_ns = lambda: real_ns() + jump[0] * 10**9

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oracle import judge
-from place import Place, Start
-from processes import strace
+
+from tests.support.env import Place, Start
+from tests.support.oracle import judge
+from tests.support.processes import strace
 
 WRITER = """
 import resource, signal, sys
@@ -20,7 +21,7 @@ from pathlib import Path
 from hubspool import HfApi
 from hubspool.errors import SpoolFull
 from hubspool_templates import JsonlScheduler
-from producer import Producer
+from tests.support.producer import Producer
 endpoint, folder, records, size, limit = sys.argv[1:]
 scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
 producer = Producer(scheduler.append, Path(records), int(size))

@@ -6,10 +6,10 @@ import math
 import signal
 
 import pytest
-from oracle import recorded, torn_tails
-from place import Place, Start
 
 from hubspool.local_hub import Fault
+from tests.support.env import Place, Start
+from tests.support.oracle import recorded, torn_tails
 
 PENDING = 20
 
@@ -93,7 +93,7 @@ import signal, sys, time
 from pathlib import Path
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
-from producer import Producer, wait_for_signals
+from tests.support.producer import Producer, wait_for_signals
 endpoint, folder, records = sys.argv[1:]
 scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
 producer = Producer(scheduler.append, Path(records))

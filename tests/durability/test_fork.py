@@ -6,10 +6,10 @@ import math
 import sys
 
 import pytest
-from oracle import recorded
-from place import Place, Start
 
 from hubspool.local_hub import Fault
+from tests.support.env import Place, Start
+from tests.support.oracle import recorded
 
 BEGIN = """
 import multiprocessing, os, signal, sys, threading, warnings
@@ -17,7 +17,7 @@ from pathlib import Path
 warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads is what is tested
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
-from producer import Producer
+from tests.support.producer import Producer
 
 def new(arguments):
     endpoint, folder, records = arguments

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from place import Place, Start
-from processes import missing
-from serving import COMMON, SICK, App, environment, serve_and_end
 
 from hubspool.local_hub import Fault
+from tests.support.env import Place, Start
+from tests.support.processes import missing
+from tests.support.web_app import COMMON, SICK, App, environment, serve_and_end
 
 PAGE = """
 import gradio, os

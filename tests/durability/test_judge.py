@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 
 import pytest
-from oracle import REPO
-from place import Open, Place
-from producer import make_row
 
 from hubspool import CommitOperationAdd, CommitOperationDelete
+from tests.support.env import Open, Place
+from tests.support.oracle import REPO
+from tests.support.producer import make_row
 
 Doctor = Callable[[Place, list[str]], None]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from place import InProcess, Open, Place, Start
 
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault
+from tests.support.env import InProcess, Open, Place, Start
 
 WRONG_ANSWERS = {
     "reset": Fault(route="commit", drop=True, applied=True),

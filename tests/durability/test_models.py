@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import kill9
-import power_loss
 import pytest
-import soak
-from oracle import judge
-from place import Place
+
+from tests.durability import kill9, power_loss, soak
+from tests.support.env import Place
+from tests.support.oracle import judge
 
 
 def test_power_loss() -> None:

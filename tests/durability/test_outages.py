@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from oracle import REPO
-from place import Open, Place, Start
-from producer import Producer
 
 from hubspool import CommitOperationAdd
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import JsonlScheduler
+from tests.support.env import Open, Place, Start
+from tests.support.oracle import REPO
+from tests.support.producer import Producer
 
 ROUTES = [
     "repo-info",

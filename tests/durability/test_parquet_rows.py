@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from place import InProcess, Open, Place, Start
 
 from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import Fault
 from hubspool_templates import ParquetScheduler
+from tests.support.env import InProcess, Open, Place, Start
 
 ANSWERS = {
     "500 after success": Fault(route="commit", status=500, applied=True),
@@ -148,7 +148,7 @@ def test_kills_at_random_moments_neither_lose_nor_double(place: Place, start: St
 @pytest.mark.parametrize("call", ["rename", "fsync", "fdatasync", "sendto", "unlink"])
 def test_kills_at_system_calls_neither_lose_nor_double(call: str, place: Place, start: Start, tmp_path: Path) -> None:
     """The process dies before the call; each run begins with what the one before left."""
-    from processes import strace
+    from tests.support.processes import strace
 
     died = 0
     for number in (1, 2, 3, 4, 6, 9):

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 
 CHOSEN = {
     "kills": [

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oracle import REPO, judge, recorded
-from place import Open, Place, Start
-from processes import strace
 
 from hubspool.errors import HubspoolError
+from tests.support.env import Open, Place, Start
+from tests.support.oracle import REPO, judge, recorded
+from tests.support.processes import strace
 
 
 def state(place: Place) -> Path:

@@ -6,12 +6,12 @@ import random
 import signal
 
 import pytest
-from oracle import REPO, recorded
-from place import Place, Start
-from processes import Process
 
 from hubspool.local_hub import Fault
 from hubspool.local_hub.faults import RateLimit
+from tests.support.env import Place, Start
+from tests.support.oracle import REPO, recorded
+from tests.support.processes import Process
 
 REPLICAS = 5
 

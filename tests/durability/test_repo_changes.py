@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from oracle import REPO
-from place import InProcess, Open, Place, Start
 
 from hubspool import CommitPlan
 from hubspool.errors import NotStoredError
+from tests.support.env import InProcess, Open, Place, Start
+from tests.support.oracle import REPO
 
 
 def commits(place: Place, repo: str = REPO) -> list[str]:

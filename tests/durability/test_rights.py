@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import REPO
-from place import Place
-from producer import Producer, write_to_file
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.errors import ForbiddenError, HubspoolError
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
+from tests.support.env import Place
+from tests.support.oracle import REPO
+from tests.support.producer import Producer, write_to_file
 
 KINDS = [JsonlScheduler, CommitScheduler]
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from oracle import recorded
-from place import Place, Start
-from processes import Process, missing
-from serving import COMMON, App, environment, serve_and_end
+
+from tests.support.env import Place, Start
+from tests.support.oracle import recorded
+from tests.support.processes import Process, missing
+from tests.support.web_app import COMMON, App, environment, serve_and_end
 
 FASTAPI = (
     COMMON

@@ -1,4 +1,4 @@
-"""A load on one local Hub: ``python tests/hub/load.py --minutes 1 --processes 8``.
+"""A load on one local Hub: ``python -m tests.hub.load --minutes 1 --processes 8``.
 
 The processes, half of them with huggingface_hub, commit, upload through Xet, read, branch, tag, squash and open pull
 requests in the same few repositories. Every answer must be what was asked for, or 409 or 412. Afterwards a server that
@@ -172,7 +172,7 @@ def check(root: Path, endpoint: str, acknowledged: dict[str, str]) -> list[str]:
 
 def drive(endpoint: str, folder: Path, minutes: float, processes: int) -> list[dict[str, Any]]:
     """Run the workers; returns what each reported."""
-    command = [sys.executable, __file__, "--minutes", str(minutes), "--endpoint", endpoint]
+    command = [sys.executable, "-m", "tests.hub.load", "--minutes", str(minutes), "--endpoint", endpoint]
     environment = {**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HOME": str(folder / "home")}
     workers = []
     for number in range(processes):

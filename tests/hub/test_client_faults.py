@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from asking import asked, forget
 
 from hubspool.client.file_range import FileRange
 from hubspool.client.hf_api import HfApi
@@ -39,6 +38,7 @@ from hubspool.errors import (
     XetTransferError,
 )
 from hubspool.local_hub import Fault, LocalHub
+from tests.support.request_log import asked, forget
 
 REPO = "ann/data"
 SECRET = "hf_neverShownAnywhere"

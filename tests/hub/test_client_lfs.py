@@ -8,7 +8,6 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from asking import asked, forget
 
 from hubspool.client.file_range import FileRange
 from hubspool.client.hf_api import HfApi
@@ -16,6 +15,7 @@ from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.transfer import TransferOptions
 from hubspool.errors import BadRequestError, HfHubHTTPError
 from hubspool.local_hub import Fault, LocalHub
+from tests.support.request_log import asked, forget
 
 BIG = os.urandom(30_000_000)
 PART = 8_000_000

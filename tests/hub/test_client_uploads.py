@@ -8,7 +8,6 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from asking import asked, forget
 
 from hubspool.client.file_range import FileRange
 from hubspool.client.hf_api import HfApi
@@ -24,6 +23,7 @@ from hubspool.errors import (
     RevisionNotFoundError,
 )
 from hubspool.local_hub import LocalHub
+from tests.support.request_log import asked, forget
 
 REPO = "local/data"
 BIG = os.urandom(30_000_000)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from running_git import NOISE, Git, git_runner, needs_git_lfs
 
 from hubspool.local_hub import LocalHub
+from tests.support.git_runner import NOISE, Git, git_runner, needs_git_lfs
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,13 @@ Make = Callable[..., CommitScheduler]
 
 
 @pytest.fixture
-def make(tmp_path: Path, hub_api: HfApi) -> Iterator[Make]:
-    made: list[CommitScheduler] = []
+def settles() -> bool:
+    return False
 
-    def build(folder: str, **options: Any) -> CommitScheduler:
-        made.append(
-            CommitScheduler(
-                repo_id=REPO, repo_type="dataset", folder_path=tmp_path / folder, path_in_repo="data", every=60,
-                hf_api=hub_api, **options,
-            )
-        )  # fmt: skip
-        return made[-1]
 
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
+@pytest.fixture
+def scheduler_options() -> dict[str, Any]:
+    return {"path_in_repo": "data", "every": 60}
 
 
 @pytest.fixture
@@ -43,12 +35,12 @@ def text(hub_api: HfApi) -> Callable[[str], str | None]:
 
 
 def test_the_app_appends_to_what_it_had_before_the_disk_was_wiped(make: Make, text: Callable[..., Any]) -> None:
-    first = make("before")
+    first = make(folder="before")
     with first.lock:
         (first.folder_path / "sub").mkdir()
         (first.folder_path / "sub" / "rows.jsonl").write_text('{"n": 1}\n')
     first.stop()
-    second = make("after", restore=True)
+    second = make(folder="after", restore=True)
     rows = second.folder_path / "sub" / "rows.jsonl"
     assert rows.read_text() == '{"n": 1}\n'
     with second.lock, rows.open("a") as file:
@@ -66,7 +58,7 @@ def test_local_files_stay_as_they_are_and_parts_of_rows_are_not_fetched(
     hub_api.upload_file(path_or_fileobj=b"hub", path_in_repo="data/note.md", repo_id=REPO, repo_type="dataset")
     (tmp_path / "after").mkdir()
     (tmp_path / "after" / "note.md").write_text("local")
-    scheduler = make("after", restore=True)
+    scheduler = make(folder="after", restore=True)
     assert [path.name for path in scheduler.folder_path.glob("[!.]*")] == ["note.md"]
     scheduler.flush(60)
     assert text("data/note.md") == "local"
@@ -75,14 +67,14 @@ def test_local_files_stay_as_they_are_and_parts_of_rows_are_not_fetched(
 def test_what_cannot_be_fetched_is_told_and_nothing_on_the_hub_is_lost(
     make: Make, local_hub: LocalHub, text: Callable[..., Any]
 ) -> None:
-    first = make("before")
+    first = make(folder="before")
     (first.folder_path / "rows.jsonl").write_text('{"n": 1}\n')
     first.stop()
     local_hub.faults.add(Fault(route="resolve", status=403, times=None))
     (first.folder_path.parent / "after").mkdir()
     with pytest.raises(Exception, match="403"):
-        make("after", restore=True, strict=True)
-    second = make("after", restore=True)
+        make(folder="after", restore=True, strict=True)
+    second = make(folder="after", restore=True)
     assert local_hub.faults.hits
     local_hub.faults.clear()
     (second.folder_path / "rows.jsonl").write_text('{"n": 2}\n')

@@ -27,17 +27,11 @@ def settles() -> bool:
     return False
 
 
-@pytest.fixture
-def make(make: Make) -> Iterator[Make]:
-    """As everywhere; those that are held are let go before they are stopped."""
-    made: list[CommitScheduler] = []
-
-    def build(*arguments: Any, **options: Any) -> CommitScheduler:
-        made.append(make(*arguments, **options))
-        return made[-1]
-
-    yield build
-    for scheduler in made:
+@pytest.fixture(autouse=True)
+def let_go(make: Make, schedulers: list[CommitScheduler]) -> Iterator[None]:
+    """Let the overrides of `Held` go on before `make` stops their schedulers."""
+    yield
+    for scheduler in schedulers:
         if isinstance(scheduler, Held):
             scheduler.go.release(1000)
 

@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pyarrow.parquet
-from trial import Cases, Outcome, Trial
 
 from hubspool.local_hub import Fault
+from tests.support.loss_trial import Cases, Outcome, Trial
 
 case = Cases()
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from trial import Cases, Outcome, Trial
-
 from hubspool.local_hub import Fault
+from tests.support.loss_trial import Cases, Outcome, Trial
 
 case = Cases()
 

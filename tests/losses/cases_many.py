@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from trial import Cases, Outcome, Trial
-
 from hubspool.local_hub import Fault, RateLimit
+from tests.support.loss_trial import Cases, Outcome, Trial
 
 case = Cases()
 

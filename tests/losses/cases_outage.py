@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 
-from trial import Cases, Outcome, Trial
-
 from hubspool.local_hub import Fault
+from tests.support.loss_trial import Cases, Outcome, Trial
 
 case = Cases()
 

@@ -1,4 +1,4 @@
-"""Runs every row of the table of losses against both schedulers and prints it: ``python tests/losses/runner.py``.
+"""Runs every row of the table of losses against both schedulers and prints it: ``python -m tests.losses.runner``.
 
 Exits with 1 when hubspool fails a case. Cases whose feature does not exist yet are counted apart.
 """
@@ -13,14 +13,11 @@ import time
 import traceback
 from pathlib import Path
 
-import cases_content
-import cases_leaving
-import cases_many
-import cases_outage
 import huggingface_hub
-from trial import Case, Outcome, Side, Trial
 
 from hubspool.local_hub import LocalHub
+from tests.losses import cases_content, cases_leaving, cases_many, cases_outage
+from tests.support.loss_trial import Case, Outcome, Side, Trial
 
 CASES = sorted(
     [*cases_content.case.all, *cases_leaving.case.all, *cases_many.case.all, *cases_outage.case.all],

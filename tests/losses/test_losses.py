@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from runner import CASES
-from trial import Case, Side, Trial
 
 from hubspool.local_hub import LocalHub
+from tests.losses.runner import CASES
+from tests.support.loss_trial import Case, Side, Trial
 
 CHEAP = [case for case in CASES if case.cheap]
 

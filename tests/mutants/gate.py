@@ -1,6 +1,6 @@
 """The mutation gate: each patch breaks one mechanism, and must turn a test red that it names.
 
-    python tests/mutants/gate.py [NAME …]
+    python -m tests.mutants.gate [NAME …]
 
 A patch begins with ``breaks:`` (one sentence) and ``killed by:`` (tests, one a line, up to the diff). For each one the
 sources are copied, the patch is applied, and the named tests run against the copy. It counts as killed when an
@@ -22,8 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.paths import ROOT
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 SOURCES = ("scheduler", "templates")
 SECONDS = 100
 WORKERS = 2
@@ -86,9 +87,19 @@ def copy_sources(target: Path) -> None:
 def run_tests(copy: Path, tests: tuple[str, ...]) -> Heard:
     """Run tests against a copy of the sources."""
     witness = copy / "witness.jsonl"
-    path = os.pathsep.join([*(str(copy / name) for name in SOURCES), str(HERE)])
+    path = os.pathsep.join([*(str(copy / name) for name in SOURCES), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "MUTANT_WITNESS": str(witness), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "witness", "-p", "no:cacheprovider", "--timeout=60"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.support.mutant_witness",
+        "-p",
+        "no:cacheprovider",
+        "--timeout=60",
+    ]
     command += ["--tb=line", f"--basetemp={copy / 'tmp'}", *tests]
     try:
         done = subprocess.run(

@@ -30,8 +30,8 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def make(make: Make) -> Make:
-    return lambda kind=JsonlScheduler, **options: make(kind, **options)
+def scheduler_kind() -> type[CommitScheduler]:
+    return JsonlScheduler
 
 
 @pytest.fixture

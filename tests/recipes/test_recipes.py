@@ -19,10 +19,11 @@ import requests
 
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
+from tests.support.paths import ROOT
 
 REPO = "local/digits"
 SECONDS = 100
-TEXT = (Path(__file__).parents[2] / "docs" / "training_logs.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "training_logs.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", TEXT, re.DOTALL)
 NEEDS = ("torch", "transformers", "lightning")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from space import loaded
 
 from hubspool_templates import ChatLogger, JsonlScheduler, ParquetScheduler, read_rows
+from tests.support.gradio_space import loaded
 
 REPO = "local/kept"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 SOURCES = {
     "hubspool": ROOT / "scheduler" / "hubspool",
     "hubspool_templates": ROOT / "templates" / "hubspool_templates",

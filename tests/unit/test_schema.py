@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets import Features
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets import Features
 from hubspool_templates import schema as schema_module
 from hubspool_templates.schema import WIDE_INT, Given, Learner, ListOf, Schema, as_text, shape_of
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oracle import Verdict, judge
-from processes import Process
-from producer import Producer
-
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
 from hubspool_templates.rows import RowScheduler
+from tests.support.oracle import Verdict, judge
+from tests.support.processes import Process
+from tests.support.producer import Producer
 
 
 @dataclass

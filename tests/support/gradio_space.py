@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from running import START_SECONDS, clean_environment
+from tests.support.demo_launcher import START_SECONDS
+from tests.support.environment import clean_environment, free_port
 
 if TYPE_CHECKING:
     from hubspool.local_hub import LocalHub
@@ -72,14 +72,11 @@ class RunningSpace:
 @contextmanager
 def space(program: Path, folder: Path, hub: LocalHub, repo: str = "local/kept", **more: str) -> Iterator[RunningSpace]:
     """`python program` in a folder; it answers from the beginning, and nothing of it is left at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     environment = {
         **clean_environment(),
         **settings(hub, folder),
         "HUBSPOOL_REPO": repo,
-        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_SERVER_PORT": str(free_port()),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "PYTHONUNBUFFERED": "1",

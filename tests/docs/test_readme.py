@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import clean_environment
 
 from hubspool import HfApi
 from hubspool.cli import _COMMANDS
 from hubspool.cli.parsing import CommandParser
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler, read_rows
+from tests.support.environment import clean_environment
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: Run by tests/recipes.
 ELSEWHERE = {"training_logs.md"}

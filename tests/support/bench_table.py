@@ -12,10 +12,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
 SIDES = ("huggingface_hub", "hubspool")
 
 
@@ -46,9 +44,9 @@ def print_table(figures: Iterable[Figure]) -> None:
         print(f"| {figure.measure} | {figure.stock} | {figure.ours}{note} | {figure.goal} |")
 
 
-def child(script: Path, *arguments: object, env: dict[str, str] | None = None, timeout: float = 1800) -> dict[str, Any]:
+def child(module: str, *arguments: object, env: dict[str, str] | None = None, timeout: float = 1800) -> dict[str, Any]:
     """Run one measurement in a process of its own; its last line of output is its result, as JSON."""
-    command = [sys.executable, str(script), *map(str, arguments)]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     ended = subprocess.run(
         command, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True, timeout=timeout, check=True
     )

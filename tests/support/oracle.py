@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from producer import Producer, is_intact
 
 from hubspool import HfApi
 from hubspool.client.repo_info import RepoFile
@@ -21,6 +20,7 @@ from hubspool.local_hub import LocalHub
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.rows import RowScheduler
+from tests.support.producer import Producer, is_intact
 
 REPO = "local/rows"
 SECONDS = 90

@@ -10,13 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from running import ROOT, clean_environment
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.support.environment import clean_environment, free_port
+from tests.support.paths import ROOT
 
 
 def wait_for(port: int, process: subprocess.Popen[str], lines: list[str]) -> None:

@@ -13,14 +13,10 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.environment import clean_environment
+from tests.support.paths import ROOT
+
 START_SECONDS = 90
-
-
-def clean_environment() -> dict[str, str]:
-    """This process's environment without what could lead to an account or another demo."""
-    prefixes = ("HF_", "HUGGING", "HUBSPOOL_", "SPACE_", "GRADIO_")
-    return {name: value for name, value in os.environ.items() if not name.startswith((*prefixes, "PORT", "HUB_PORT"))}
 
 
 def descendants(parent: int) -> set[int]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import signal
-import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 import requests
-from oracle import recorded
-from place import Place
-from processes import Process
 
 from hubspool.local_hub import Fault
+from tests.support.env import Place
+from tests.support.environment import free_port
+from tests.support.oracle import recorded
+from tests.support.processes import Process
 
 CLIENTS = 8
 
@@ -37,7 +37,7 @@ import os, sys
 from pathlib import Path
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
-from producer import Producer
+from tests.support.producer import Producer
 scheduler = JsonlScheduler("local/rows", os.environ["FOLDER"], every=600,
                            exit_budget=float(os.environ.get("BUDGET", 8)),
                            hf_api=HfApi(endpoint=os.environ["HUB"], token="hf_local"))
@@ -51,12 +51,6 @@ SICK = {
     "500": Fault(status=500, times=None),
     "silent": Fault(delay=math.inf, times=None),
 }
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def environment(place: Place, **more: str) -> dict[str, str]:

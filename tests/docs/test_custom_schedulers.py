@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import requests
-from running import clean_environment
 
 from hubspool import HfApi
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import read_rows
+from tests.support.environment import clean_environment
+from tests.support.paths import ROOT
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXT = README.split("## Your own scheduler\n")[1].split("\n## ")[0]
 EXAMPLES = [code.replace("your-name/", "local/") for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)]
 

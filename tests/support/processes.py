@@ -15,8 +15,9 @@ from typing import NoReturn
 
 import pytest
 
-HERE = Path(__file__).parent
-PRODUCER = HERE / "producer.py"
+from tests.support.paths import ROOT
+
+PRODUCER = Path(__file__).with_name("producer.py")
 TIMEOUT = 60
 
 
@@ -41,7 +42,7 @@ class Process:
         self.lines: list[str] = []
         self.log = log
         self._errors = log.open("ab") if log else None
-        path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.popen = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,

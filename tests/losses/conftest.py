@@ -1,8 +1,0 @@
-"""The cases are modules beside the runner, which is started as a script."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,1 @@
+"""Code that tests and the programs beside them share; imported as `from tests.support.env import …`."""
