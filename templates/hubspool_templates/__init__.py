@@ -10,6 +10,7 @@ from hubspool_templates.jsonl import JsonlScheduler, read_rows
 from hubspool_templates.logs.summary_writer import HubSummaryWriter
 from hubspool_templates.logs.training_logs import TrainingLogs
 from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
+from hubspool_templates.rows import RowScheduler
 
 if TYPE_CHECKING:
     from hubspool_templates.ui.chat import ChatLogger
@@ -22,6 +23,7 @@ __all__ = [
     "HubSummaryWriter",
     "JsonlScheduler",
     "ParquetScheduler",
+    "RowScheduler",
     "TrainingLogs",
     "ZipScheduler",
     "read_rows",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from hubspool import HfApi
-from hubspool_templates.rows import Row, RowScheduler
+from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Learner, Schema
 from hubspool_templates.values import RowEncoder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class JsonlScheduler(RowScheduler):
@@ -34,7 +37,7 @@ class JsonlScheduler(RowScheduler):
 
     origin = "Rows of this dataset were appended one by one, as they came up, with `JsonlScheduler`."
 
-    def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Any) -> None:
+    def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Unpack[RowOptions]) -> None:
         super().__init__(repo_id, folder_path, **options)
         self._encoder = RowEncoder(on_widened=self.spool.close)
         self._learner = Learner()  # of the pushing thread

@@ -7,18 +7,35 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubspool import CommitOperationAdd, CommitScheduler, fork
+from hubspool.client.patterns import Patterns
 from hubspool.push.events import CommitPlan
+from hubspool.scheduling.options import CommonOptions, SchedulerOptions
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.spool import Durability, Spool
 from hubspool_templates.card_keeper import CardKeeper
 from hubspool_templates.schema import JSON_DTYPES, Schema
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Row = Mapping[str, Any]
 #: What follows the name in a part's file name. As exact as a glob can be: "train-2" must not be read as "train" too.
 _PART_GLOB = "-".join(["[0-9]" * 8, "*", "[0-9]" * 5, f"p{'[0-9]' * 4}"])
+
+
+class RowOptions(SchedulerOptions, total=False):
+    """All keyword arguments of `RowScheduler` but `repo_id` and `folder_path`; described there."""
+
+    name: str
+    push_after_rows: int | None
+    push_after_bytes: int | None
+    max_spool_bytes: int
+    keep_local: bool
+    redact: Callable[[Row], Row] | None
+    durability: Durability
 
 
 class RowScheduler(CommitScheduler):
@@ -59,18 +76,20 @@ class RowScheduler(CommitScheduler):
         repo_id: str,
         folder_path: str | Path | None = None,
         *,
-        every: int | float = 5,
-        repo_type: str = "dataset",
+        every: float = 5,
+        repo_type: str | None = "dataset",
         private: bool | None = True,
         name: str = "train",
-        path_in_repo: str = "data",
+        path_in_repo: str | None = "data",
         push_after_rows: int | None = None,
         push_after_bytes: int | None = None,
         max_spool_bytes: int = 10 * 1024**3,
         keep_local: bool = False,
         redact: Callable[[Row], Row] | None = None,
         durability: Durability = "process",
-        **options: Any,
+        allow_patterns: Patterns = None,
+        ignore_patterns: Patterns = None,
+        **options: Unpack[CommonOptions],
     ) -> None:
         folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
         self.name = name
@@ -82,6 +101,8 @@ class RowScheduler(CommitScheduler):
             repo_type=repo_type,
             private=private,
             path_in_repo=path_in_repo,
+            allow_patterns=allow_patterns,
+            ignore_patterns=ignore_patterns,
             **options,
         )
         self.spool = Spool(

@@ -113,9 +113,14 @@ class CommitScheduler:
     Thread-safety: all methods may be called from any thread, except that `flush` and `stop` must not be called with the
     lock held.
 
+    Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `pending_rows` and `lifespan`; `last_future` and
+    `last_commit` tell of the latest push, and `repo_id` is complete once the Hub has told the token's user.
+
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
-    `revision`, `target`, `lock`, `last_commit` and `is_final_push`. A subclass that keeps `push_to_hub` may override
-    `additional_operations`, `chosen_paths`, `encoding`, `pending_rows` and `recipe`.
+    `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `retries_push` says whether a failed call is
+    repeated within the period. A subclass that keeps `push_to_hub` may override `additional_operations`,
+    `chosen_paths`, `encoding`, `pending_rows`, `recipe` and the class attributes `keep_local`, `budget` and
+    `is_sending`; it may call `rows_on_hub`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.

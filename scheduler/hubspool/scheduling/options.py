@@ -17,17 +17,11 @@ if TYPE_CHECKING:
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
 
 
-class SchedulerOptions(TypedDict, total=False):
-    """The keyword arguments of `CommitScheduler` that a ready-made scheduler passes on; described there."""
+class CommonOptions(TypedDict, total=False):
+    """Keyword arguments of `CommitScheduler` that no ready-made scheduler gives a default of its own."""
 
-    every: float
-    path_in_repo: str | None
-    repo_type: str | None
     revision: str | None
-    private: bool | None
     token: str | None
-    allow_patterns: Patterns
-    ignore_patterns: Patterns
     squash_history: bool | int
     hf_api: Any | None
     on_existing: str
@@ -41,6 +35,17 @@ class SchedulerOptions(TypedDict, total=False):
     on_before_commit: Callable[[CommitPlan], None] | None
     on_commit: Callable[[CommitEvent], None] | None
     on_error: Callable[[ErrorEvent], None] | None
+
+
+class SchedulerOptions(CommonOptions, total=False):
+    """All keyword arguments of `CommitScheduler` but `repo_id` and `folder_path`; described there."""
+
+    every: float
+    path_in_repo: str | None
+    repo_type: str | None
+    private: bool | None
+    allow_patterns: Patterns
+    ignore_patterns: Patterns
 
 
 def full_signature(kind: type) -> inspect.Signature:

@@ -17,12 +17,14 @@ from hubspool.errors import HFValidationError
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates.archive.inbox import Claims, DropBox, new_batch
 from hubspool_templates.archive.zip_encoding import ZipEncoding, member_name
-from hubspool_templates.rows import Row, RowScheduler
+from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Schema
 from hubspool_templates.values import RowEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from typing_extensions import Unpack
 
     from hubspool.client.repo_info import CommitInfo
     from hubspool.push.events import CommitPlan
@@ -68,9 +70,10 @@ class ZipScheduler(RowScheduler):
     form = "zip"
     origin = "The files of this dataset were added one by one, as they came up, with `ZipScheduler`."
 
-    def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Any) -> None:
+    def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Unpack[RowOptions]) -> None:
         self.encoding: ZipEncoding = ZipEncoding()
-        super().__init__(repo_id, folder_path, **{"commit_message": _message, **options})
+        options.setdefault("commit_message", _message)
+        super().__init__(repo_id, folder_path, **options)
         self._card.in_config = True
         self._encoder = RowEncoder(on_widened=self.spool.close)
         self._claims = Claims(self.folder_path, self.name)

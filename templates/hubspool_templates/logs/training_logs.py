@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubspool import CommitOperationAdd, CommitScheduler
 from hubspool.client.patterns import Patterns
@@ -13,7 +13,11 @@ from hubspool.client.target import Target
 from hubspool.push.events import CommitPlan
 from hubspool.push.lines import Kind, kind_by_name
 from hubspool.push.remote import RemoteRepo
+from hubspool.scheduling.options import CommonOptions
 from hubspool.settings import process_rank
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: What a run writes for people to read.
 LOG_PATTERNS = ("*tfevents*", "*.txt", "*.log", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.yaml", "*.yml")
@@ -64,19 +68,21 @@ class TrainingLogs(CommitScheduler):
         repo_id: str,
         folder: str | Path | None = None,
         *,
-        every: int | float = 5,
+        every: float = 5,
         repo_type: str = "model",
         path_in_repo: str | None = None,
         allow_patterns: Patterns = LOG_PATTERNS,
         ignore_patterns: Patterns = (),
         folder_path: str | Path | None = None,
-        **options: Any,
+        private: bool | None = None,
+        **options: Unpack[CommonOptions],
     ) -> None:
         chosen = folder if folder is not None else folder_path
         if chosen is None:
             raise TypeError("TrainingLogs needs the log folder: TrainingLogs(repo_id, folder)")
         self.is_sending = process_rank() == 0
         ignored = [ignore_patterns] if isinstance(ignore_patterns, str) else list(ignore_patterns or ())
+        options.setdefault("commit_message", _message)
         super().__init__(
             repo_id=repo_id,
             folder_path=chosen,
@@ -85,7 +91,8 @@ class TrainingLogs(CommitScheduler):
             path_in_repo=f"runs/{Path(chosen).expanduser().resolve().name}" if path_in_repo is None else path_in_repo,
             allow_patterns=allow_patterns,
             ignore_patterns=[*dict.fromkeys([*ignored, *CHECKPOINTS])],
-            **{"commit_message": _message, **options},
+            private=private,
+            **options,
         )
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubspool.errors import HFValidationError
 from hubspool.push.remote import RemoteRepo
@@ -14,8 +14,11 @@ from hubspool_templates.parquet.arrow_types import arrow_type, is_storable, sche
 from hubspool_templates.parquet.media import MediaEncoder
 from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
 from hubspool_templates.parquet.tables import INFERRED, misfits
-from hubspool_templates.rows import Row, RowScheduler
+from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Schema
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class ParquetScheduler(RowScheduler):
@@ -49,7 +52,12 @@ class ParquetScheduler(RowScheduler):
     inferred = INFERRED
 
     def __init__(
-        self, repo_id: str, folder_path: str | Path | None = None, *, schema: Any | None = None, **options: Any
+        self,
+        repo_id: str,
+        folder_path: str | Path | None = None,
+        *,
+        schema: Any | None = None,
+        **options: Unpack[RowOptions],
     ) -> None:
         try:
             import pyarrow  # noqa: F401  here, so that the app does not start, rather than the first push fail
