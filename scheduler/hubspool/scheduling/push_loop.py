@@ -1,4 +1,4 @@
-"""The thread that pushes: when, not what."""
+"""The pushing thread: it decides when a push runs, not what a push does."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ class Urgency(IntEnum):
 
 
 class PushLoop(Generic[T]):
-    """Calls a job every `period` seconds and whenever it is asked to, never twice at once.
+    """Calls a job every `period` seconds and on request, never twice at once.
 
-    Periods that pass while the job runs coalesce into one, as do triggers. Threads: the job runs in the worker's own
-    daemon thread; every method may be called from any thread, also from a signal handler (the condition's lock is
-    re-entrant).
+    Periods that pass while the job runs become one call, as do requests. Threads: the job runs in the loop's own daemon
+    thread; every method may be called from any thread, also from a signal handler (the condition's lock is re-entrant).
 
     Args:
-        job: gets the most urgent reason of the call; its result or exception ends the call's future.
+        job: gets the most urgent reason of the call; its result or exception goes into the call's future.
         period: seconds between the starts of two calls.
         name: of the thread.
     """
@@ -47,7 +46,7 @@ class PushLoop(Generic[T]):
         self._condition = threading.Condition()
         # All below is written under _condition.
         self._thread: threading.Thread | None = None
-        self._waiting: list[Future[T]] = []  # those of the next call; one each, so that nobody cancels another's
+        self._waiting: list[Future[T]] = []  # of the next call; one per caller, so that no caller cancels another's
         self._urgency = Urgency.PERIOD
         self._due = time.monotonic() + period
         self._last: Future[T] = Future()
@@ -57,7 +56,7 @@ class PushLoop(Generic[T]):
 
     @property
     def last_future(self) -> Future[T]:
-        """The future of the latest call: done, running, or asked for."""
+        """The future of the latest call: done, running, or requested."""
         with self._condition:
             return self._last
 
@@ -68,7 +67,7 @@ class PushLoop(Generic[T]):
             return None if self.stopping.is_set() else max(self._due - time.monotonic(), 0.0)
 
     def start(self, *, at_once: bool) -> None:
-        """Start the thread, once."""
+        """Start the thread; a second call does nothing."""
         with self._condition:
             if self._thread is not None or self.stopping.is_set():
                 return
@@ -78,7 +77,7 @@ class PushLoop(Generic[T]):
             self._thread.start()
 
     def postpone(self, seconds: float) -> None:
-        """Make the next call due so many seconds from now; one that is asked for comes at once all the same."""
+        """Make the next call due so many seconds from now; a requested call still comes at once."""
         with self._condition:
             self._due = time.monotonic() + seconds
             self._condition.notify_all()
@@ -98,11 +97,11 @@ class PushLoop(Generic[T]):
             return self._condition.wait_for(must_end, seconds)
 
     def trigger(self, *, final: bool = False) -> Future[T]:
-        """Ask for a call as soon as possible.
+        """Request a call as soon as possible.
 
         Returns:
-            The call's future. While a call runs it is the next one's, since the running one may have looked already.
-            Once stopped: a cancelled future.
+            The future of that call. While a call runs it is the next one's, because the running one may already have
+            read the folder. Once stopped, a cancelled future.
         """
         with self._condition:
             if self.stopping.is_set():
@@ -111,7 +110,7 @@ class PushLoop(Generic[T]):
             return self._request(Urgency.FINAL if final else Urgency.REQUESTED)
 
     def stop(self, timeout: float | None = None) -> bool:
-        """End the thread after the call that is running; a call that waits is cancelled.
+        """End the thread after the running call; a requested call is cancelled.
 
         Args:
             timeout: seconds to wait for the thread.

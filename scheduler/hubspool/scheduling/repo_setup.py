@@ -1,4 +1,4 @@
-"""A scheduler's repo: found or made, when the Hub lets us, and the client to reach it with."""
+"""A scheduler's repository: found or created as soon as the Hub allows, and the client that reaches it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ logger = logging.getLogger(__name__)
 
 
 class RepoSetup:
-    """Knows which repo a folder goes to, and makes sure once that it is there.
+    """Knows a scheduler's repository, creates it if needed, and opens the ledger.
 
-    Nothing here fails for good: what could not be done at the start is done by a later `open`.
+    `open()` may be called again after a failure; it resumes where it stopped.
 
     Args:
-        repo_id: ``user/name``, or a name alone, which is the token's user's.
-        private: of a repo that has to be made.
-        api: ours, huggingface_hub's (its endpoint, token and headers are taken over), or None for a new one.
+        repo_id: ``user/name``; a name alone belongs to the token's user.
+        repo_type, revision, path_in_repo: as in `CommitScheduler`.
+        private: visibility of a repository that is created.
+        api: an `HfApi` of ours, one of huggingface_hub (its endpoint, token and headers are used), or None.
+        token: for a new client.
         state_dir: folder of the ledger.
-        allow_own_space: do not refuse the Space that this process runs in.
+        allow_own_space: accept the Space that this process runs in.
 
     Thread-safety: `open` is called by one thread at a time; the attributes may be read from any.
     """
@@ -72,17 +74,17 @@ class RepoSetup:
 
     @property
     def is_open(self) -> bool:
-        """Whether the repo is known to exist."""
+        """Whether the repository is known to exist."""
         return self.repo_url is not None
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it from another connection of the same process."""
+        """What identifies the repository and path among the schedulers of this process."""
         return self.api.endpoint, self.repo_type, self.repo_id, self.revision, self.path_in_repo
 
     @property
     def target(self) -> Target:
-        """The repo and branch; only once open, since a name alone is no target."""
+        """The repository and branch; complete only once open, because a name alone lacks its user."""
         return Target.of(self.api.endpoint, self.repo_id, self.repo_type, self.revision)
 
     @property
@@ -93,12 +95,12 @@ class RepoSetup:
         return self._ledger
 
     def open(self, *, patient: bool) -> None:
-        """Find the repo, or make it; does nothing once that has succeeded.
+        """Find the repository or create it; does nothing once that has succeeded.
 
-        An existing repo is asked for first, because a token that may write to one dataset only must do.
+        It asks for an existing repository first: a token that may write to one dataset only must be enough.
 
         Args:
-            patient: False makes each request once, with a silence of at most 10 seconds.
+            patient: False makes each request once, with a time-out of 10 s, while an app waits for the constructor.
 
         Raises:
             HubspoolError: the Hub cannot be reached, or refuses.
@@ -114,24 +116,24 @@ class RepoSetup:
             if self.repo_type == "space":
                 raise HubspoolError(
                     f"The Space {self.repo_id} does not exist.",
-                    hint="Make it first; a Space needs an app and an SDK.",
+                    hint="Create it first; a Space needs an app and an SDK.",
                 ) from None
             try:
                 api.create_repo(self.repo_id, repo_type=self.repo_type, private=self.private, exist_ok=True)
             except ForbiddenError as error:
                 error.hint = (
-                    f"The token does not see {self.repo_id} and may not make it: make it first, and give the token"
+                    f"The token does not see {self.repo_id} and may not create it: create it first, and give the token"
                     " write access to its contents (https://huggingface.co/settings/tokens)."
                 )
                 raise
-            logger.info("made the %s repo %s", "private" if self.private else "public", self.repo_id)
+            logger.info("created the %s repository %s", "private" if self.private else "public", self.repo_id)
         self.repo_url = self.target.web_url
 
     def rows_on_hub(self, sources: Iterable[str]) -> int:
         """Return how many lines of these files the ledger knows to be on the Hub."""
         if not self.is_open:
             return 0
-        ledger = self._ledger or Ledger(self.state_dir)  # closed by now: opened for this one question
+        ledger = self._ledger or Ledger(self.state_dir)  # after `close()` it is opened for this one query
         try:
             known = ledger.parts(ledger.target(self.target, self.path_in_repo))
         finally:

@@ -1,4 +1,4 @@
-"""Fetches what a fresh disk lacks, before a scheduler begins."""
+"""Downloads the files that a fresh disk lacks, before a scheduler starts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from hubspool.client.hf_api import HfApi
 from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import RemoteEntryNotFoundError
+from hubspool.scheduling.defaults import DEFAULTS
 
 logger = logging.getLogger(__name__)
 
-RESTORE_SECONDS = 30.0
-#: Parts of segments are rows that were sent; nothing appends to them again.
+#: Parts of segments hold rows that were sent; no program appends to them.
 _PART = re.compile(r".*-\d{8}-[0-9a-f]{12}-\d{5}-p\d{4}\.jsonl")
 
 
 class RestoreTimeoutError(TimeoutError):
-    """Not everything could be fetched in time."""
+    """Some files could not be downloaded in time."""
 
 
 def restore(
@@ -31,15 +31,15 @@ def restore(
     path_in_repo: str,
     folder: Path,
     chosen: Callable[[str], bool],
-    seconds: float = RESTORE_SECONDS,
+    seconds: float = DEFAULTS.restore,
 ) -> int:
-    """Download the files that the repo has and the folder lacks; existing local files are left as they are.
+    """Download the files that the repository has and the folder lacks; existing local files stay unchanged.
 
     Returns:
-        How many were fetched. Each one is complete or absent.
+        How many files were downloaded. Each one is complete or absent.
 
     Raises:
-        RestoreTimeoutError: `seconds` are over; what was fetched so far stays.
+        RestoreTimeoutError: `seconds` are over; the files downloaded so far stay.
         RequestError: the Hub cannot be read.
     """
     began = time.monotonic()
@@ -59,11 +59,13 @@ def restore(
         if not isinstance(entry, RepoFile) or _PART.fullmatch(source) or not chosen(source) or local.exists():
             continue
         if source in (".gitattributes", "README.md") and not prefix:
-            continue  # the repo's own furniture
+            continue  # these describe the repository, not the folder
         if time.monotonic() - began > seconds:
-            raise RestoreTimeoutError(f"{fetched} files of {target.repo_id} were fetched in {seconds:g} s, not all.")
+            raise RestoreTimeoutError(
+                f"{fetched} files of {target.repo_id} were downloaded in {seconds:g} s, not all of them."
+            )
         download(api._client(), target.file_url(entry.path), local, force=False, local_only=False)
         fetched += 1
     if fetched:
-        logger.info("%s: fetched %d files from %s", folder, fetched, target.repo_id)
+        logger.info("%s: downloaded %d files from %s", folder, fetched, target.repo_id)
     return fetched

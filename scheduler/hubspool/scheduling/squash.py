@@ -1,4 +1,4 @@
-"""When to squash a branch's history."""
+"""When the history of a branch is squashed."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ if TYPE_CHECKING:
 
 @dataclass
 class SquashPolicy:
-    """Squashes the branch into one commit, never unless a new commit of ours is its head.
-
-    Args:
-        history: False: never. True: after each commit, as huggingface_hub does. A number: when more than so many
-            commits have gathered.
+    """Squashes the branch into one commit, and only while our own commit is its head.
 
     Used by the pushing thread.
+
+    Args:
+        history: False: never. True: after each commit, as `huggingface_hub` does. A number N: when the branch has more
+            than N commits.
     """
 
     history: bool | int
     _count: int | None = field(default=None, init=False)
 
     def after_commit(self, api: HfApi, target: Target, oid: str) -> bool:
-        """Squash if it is time to; `oid` is the commit that was just made. Returns whether it was.
+        """Squash the branch if it is due; return whether it was.
 
-        Only the writer whose commit is the newest squashes, so that of many writers one does. Commits are counted by
-        listing them, and not again before so many of ours were added that the number may be reached.
+        Only the writer of the newest commit squashes, so of many writers one does. The commits are counted by listing
+        them, and listed again only once our own commits may have reached the number.
+
+        Args:
+            api: the client.
+            target: the repository and branch.
+            oid: the commit that was just made.
         """
         if self.history is False:
             return False
