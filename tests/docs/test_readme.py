@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import subprocess
@@ -11,11 +10,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from hubspool import HfApi
-from hubspool.cli import _COMMANDS
-from hubspool.cli.parsing import CommandParser
+from hubspool.cli import group
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler, read_rows
 from tests.support.environment import clean_environment
@@ -245,10 +244,11 @@ def test_each_option_that_is_named_exists(name: str, options: dict[str, set[str]
 @pytest.fixture
 def options() -> dict[str, set[str]]:
     """The options of each command."""
-    commands = argparse.ArgumentParser().add_subparsers(parser_class=CommandParser)
-    for command in _COMMANDS:
-        command.add_parser(commands)
-    return {name: {*parser._option_string_actions} for name, parser in commands.choices.items()}
+    context = click.Context(group, **group.context_settings)
+    return {
+        name: {option for parameter in command.get_params(click.Context(command, context)) for option in parameter.opts}
+        for name, command in group.commands.items()
+    }
 
 
 @pytest.mark.parametrize("name", SETTINGS)

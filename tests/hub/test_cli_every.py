@@ -171,7 +171,7 @@ def test_one_file_is_mirrored_alone(
     (folder / "run1.jsonl").write_text("{}\n")
     options = ["--every", "600", "--repo-type", "dataset", "--private", "--commit-message", "Steps", "--json"]
     with start(*options, "logs/run[1].jsonl", "in/run[1].jsonl") as running:
-        running.wait_for("Committed 1 files, 3 new bytes")
+        running.wait_for("Committed 1 file, 3 new bytes")
         (folder / "run[1].jsonl").write_text("{}\n{}\n")
         running.press_ctrl_c()
         code, out = running.end()

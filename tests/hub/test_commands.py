@@ -71,7 +71,7 @@ def test_flush_tells_what_stands_in_its_way(run: Run, leave_rows: Callable[..., 
     for done, said in [
         (run("flush", folder, HF_TOKEN="hf_wrong"), "HF_TOKEN was refused"),
         (run("flush", tmp_path), "is not a scheduler's folder"),
-        (run("flush", folder / "nowhere"), "is not a folder"),
+        (run("flush", folder / "nowhere"), "does not exist"),
     ]:
         assert done.returncode in (1, 2)
         assert said in done.stderr
@@ -111,7 +111,7 @@ def test_status_tells_what_waits_and_asks_nobody(
     found = json.loads(line)
     assert found["repo_id"] == REPO
     assert (found["pending_files"], found["pending_bytes"], found["writers"]) == (1, 4 * len('{"n":0}\n'), 0)
-    assert re.search(r"waiting +1 files, 32 bytes", text.stdout)
+    assert re.search(r"pending +1 file, 32 bytes", text.stdout)
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(run: Run, hub_api: HfApi) -> None:
@@ -166,11 +166,13 @@ def test_login_keeps_a_token_for_its_owner_alone_and_refuses_a_wrong_one(run: Ru
 def test_every_command_explains_itself(command: str, run: Run) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
-    assert f"usage: hubspool {command} " in done.stdout
+    assert f"Usage: hubspool {command} " in done.stdout
     assert command in run("--help").stdout
     # Every option and argument has its line of help.
-    options = re.findall(r"^  (?:-\w, )?(--?[\w-]+|[A-Z_]+)(.*)$", done.stdout, re.MULTILINE)
+    options = re.findall(r"^  (?:-\w, )?(--?[\w-]+|\[?[A-Z_]+\]?)(.*)$", done.stdout, re.MULTILINE)
+    assert len(options) >= 3
     assert [name for name, rest in options if not re.search(r"  \S", rest) and not _continues(done.stdout, name)] == []
+    assert f"Examples:\n    hubspool {command} " in done.stdout
 
 
 def test_ctrl_c_ends_a_flush_without_a_traceback(

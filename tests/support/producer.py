@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hubspool import CommitScheduler, HfApi
-from hubspool.cli.signals import Bell
+from hubspool.cli.signals import SignalWaiter
 from hubspool_templates import JsonlScheduler, ParquetScheduler
 from hubspool_templates.rows import RowScheduler
 
@@ -120,9 +120,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def wait_for_signals() -> None:
     """Do nothing but handle signals, also one that came just before: a sleep would look at it only when it ends."""
-    bell = Bell()
+    waiter = SignalWaiter()
     while True:
-        bell.wait()
+        waiter.wait()
 
 
 def _die_by_segfault() -> None:

@@ -1,63 +1,88 @@
-"""The command line: ``hubspool COMMAND``."""
+"""The command line: `hubspool COMMAND`.
+
+Importing this package loads click and no module that talks to a Hub: each command imports those when it runs, so that
+help and shell completion answer at once.
+"""
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
-from hubspool import __version__
-from hubspool.cli import doctor, flush, hub, login, status, upload, upload_large_folder
-from hubspool.cli.output import complain
-from hubspool.cli.parsing import CommandParser
-from hubspool.errors import HubspoolError
-from hubspool.settings import Settings
+import click
+from click.shell_completion import shell_complete
 
-_COMMANDS = (upload, upload_large_folder, flush, status, doctor, login, hub)
+from hubspool import __version__
+from hubspool.cli.doctor import doctor
+from hubspool.cli.flush import flush
+from hubspool.cli.hub import hub
+from hubspool.cli.login import login
+from hubspool.cli.output import print_error
+from hubspool.cli.status import status
+from hubspool.cli.upload import upload
+from hubspool.cli.upload_large_folder import upload_large_folder
+from hubspool.errors import HubspoolError
+
+_NAME = "hubspool"
+_COMPLETE = "_HUBSPOOL_COMPLETE"
+
+
+@click.group(
+    _NAME,
+    commands=[upload, upload_large_folder, flush, status, doctor, login, hub],
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
+    epilog="\b\nExamples:\n  hubspool upload --help\n"
+    f'  eval "$({_COMPLETE}=bash_source hubspool)"   # completion; also zsh_source, fish_source',
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def group(context: click.Context) -> None:
+    """Keep data on the Hugging Face Hub, and serve a Hub on this machine."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code.
+    """Run one command and return the exit code.
 
-    0: done; 1: an error, said in one sentence with what to do; 2: wrong arguments; 130: ended by Ctrl-C; 141: nobody
-    reads our output any more.
+    The exit codes: 0 success; 1 an error, printed in one line with the next step; 2 wrong arguments; 130 ended by
+    Ctrl-C; 141 nothing reads the output any more.
+
+    Args:
+        argv: arguments after the program's name; those of the process by default.
     """
     try:
         try:
-            return _run(argv)
+            return _run(sys.argv[1:] if argv is None else argv)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # What is still in the buffer would fail again, with a traceback, when the interpreter ends.
+        # The interpreter would write the rest of the buffer at its end, fail again and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="hubspool",
-        description="Keeps data on the Hugging Face Hub, and serves a Hub on this machine.",
-        epilog="`hubspool COMMAND --help` explains a command.",
-    )
-    parser.add_argument("--version", action="version", version=f"hubspool {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
-    for command in _COMMANDS:
-        command.add_parser(subparsers)
-    args = parser.parse_args(argv)
+def _run(arguments: Sequence[str]) -> int:
+    # Not `group.main()`: it turns a broken pipe into exit code 1, and prints an empty line at Ctrl-C.
     try:
-        logging.basicConfig(
-            level=Settings.from_env().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-        )
-        return int(args.func(args))
-    except HubspoolError as error:
-        complain(str(error))
-        return 1
-    except KeyboardInterrupt:
+        if instruction := os.environ.get(_COMPLETE):
+            return shell_complete(group, {}, _NAME, _COMPLETE, instruction)
+        with group.make_context(_NAME, [*arguments]) as context:
+            group.invoke(context)
+            return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
         return 130
+    except HubspoolError as error:
+        print_error(str(error))
     except OSError as error:
         if error.filename is None:
             raise
-        complain(f"{error}.")
-        return 1
+        print_error(f"{error}.")
+    return 1

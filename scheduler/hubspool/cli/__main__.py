@@ -1,4 +1,4 @@
-"""``python -m hubspool.cli``."""
+"""`python -m hubspool.cli`."""
 
 import sys
 

@@ -1,29 +1,28 @@
-"""``hubspool doctor [REPO]``: what would keep a scheduler from working here."""
+"""`hubspool doctor [REPO]`: what would keep a scheduler from working on this machine."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from hubspool.client.hf_api import HfApi
-from hubspool.client.target import Target
-from hubspool.errors import HubspoolError, LocalTokenNotFoundError, RepositoryNotFoundError
+import click
+
+from hubspool.cli.options import DEFAULTS, Command, LocalPath, every_option, repo_type_option, token_option
+from hubspool.cli.output import counted
+from hubspool.errors import HubspoolError, RepositoryNotFoundError
 from hubspool.files import disk_of
-from hubspool.push.budget import Budget
-from hubspool.push.remote import RemoteRepo
 from hubspool.settings import Settings
 
-#: A history this long makes clones and listings slow.
-_LONG_HISTORY = 10_000
+if TYPE_CHECKING:
+    from hubspool.client.hf_api import HfApi
 
 
 class Grade(str, Enum):
-    """How a finding weighs."""
+    """Whether a check found a problem."""
 
     OK = "ok"
     WARN = "warn"
@@ -32,107 +31,123 @@ class Grade(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: its grade, and a sentence that says what to do if it is not ok."""
+    """The result of one check; `text` says what to do unless the grade is ok."""
 
     grade: Grade
     subject: str
     text: str
 
-
-def add_parser(subparsers: Any) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "doctor",
-        help="check token, repo, budget and disk",
-        description="Checks what a scheduler needs: token and its rights, repo and its visibility, the budget of "
-        "commits, the length of the history, the kind of disk. Changes nothing. Exit code 1 when something FAILs.",
-    )
-    parser.add_argument("repo", nargs="?", metavar="REPO", help="the repo, user/name (default: HUBSPOOL_REPO)")
-    parser.add_argument(
-        "--repo-type", default="dataset", choices=("dataset", "model", "space"), help="default: dataset"
-    )
-    parser.add_argument("--every", type=float, metavar="MINUTES", help="minutes between pushes (default: 5)")
-    parser.add_argument("--replicas", type=int, default=1, metavar="N", help="processes that push (default: 1)")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where rows are to wait (default: this folder)")
-    parser.add_argument("--token", help="token to use instead of HF_TOKEN and the token file")
-    parser.set_defaults(func=run)
+    from hubspool.client.hf_api import HfApi
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the findings."""
+@click.command("doctor", cls=Command)
+@click.argument("repo", required=False, help="Repository, as user/name; by default that of HUBSPOOL_REPO.")
+@repo_type_option(default="dataset")
+@every_option(show_default=f"HUBSPOOL_EVERY, or {DEFAULTS.every:g}", help="Minutes between pushes.")
+@click.option("--replicas", type=click.IntRange(1), default=DEFAULTS.replicas, help="Number of processes that push.")
+@click.option("--folder", type=LocalPath(), default=".", metavar="DIR", help="Folder of the scheduler.")
+@token_option
+def doctor(
+    repo: str | None, repo_type: str, every: float | None, replicas: int, folder: Path, token: str | None
+) -> None:
+    """Check token, repository, commit budget and disk.
+
+    Checks what a scheduler needs: the token and its rights, the repository and its visibility, the number of commits,
+    the length of the history, the kind of disk. Changes nothing. The exit code is 1 if a check FAILs.
+
+    Examples:
+      hubspool doctor user/my-votes
+      hubspool doctor user/my-votes --every 1 --replicas 4
+    """
+    from hubspool.client.hf_api import HfApi
+
     settings = Settings.from_env()
-    every = args.every or settings.every or 5.0
-    api = HfApi(token=args.token)
+    api = HfApi(token=token)
     findings = [
-        *_account(api),
-        *_repo(api, args.repo or settings.repo, args.repo_type),
-        _budget(every, args.replicas),
-        _disk(args.folder),
+        _token(api),
+        *_repository(api, repo or settings.repo, repo_type),
+        _budget(every or settings.every or DEFAULTS.every, replicas),
+        _disk(folder),
     ]
     for finding in findings:
-        print(f"{finding.grade.value:<5} {finding.subject:<9} {finding.text}")
-    return int(any(finding.grade is Grade.FAIL for finding in findings))
+        click.echo(f"{finding.grade.value:<5} {finding.subject:<9} {finding.text}")
+    if any(finding.grade is Grade.FAIL for finding in findings):
+        raise click.exceptions.Exit(1)
 
 
-def _account(api: HfApi) -> Iterator[Finding]:
+def _token(api: HfApi) -> Finding:
     try:
         account = api.whoami()
-    except LocalTokenNotFoundError as error:
-        yield Finding(Grade.FAIL, "token", str(error))
-        return
     except HubspoolError as error:
-        yield Finding(Grade.FAIL, "token", f"{api.endpoint}: {error}")
-        return
+        return Finding(Grade.FAIL, "token", f"{api.endpoint}: {error}")
+    name = account["name"]
     role = ((account.get("auth") or {}).get("accessToken") or {}).get("role", "unknown")
     if role == "read":
-        text = f"{account['name']}'s token can only read; make one that may write to this repo."
-        yield Finding(Grade.FAIL, "token", text)
-    else:
-        yield Finding(Grade.OK, "token", f"{account['name']} at {api.endpoint}, role {role}")
+        return Finding(Grade.FAIL, "token", f"The token of {name} can only read; create one that can write.")
+    return Finding(Grade.OK, "token", f"{name} at {api.endpoint}, role {role}")
 
 
-def _repo(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Finding]:
+def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Finding]:
+    from hubspool.client.target import Target
+    from hubspool.push.remote import RemoteRepo
+
     if repo is None:
-        yield Finding(Grade.WARN, "repo", "no repo was named; pass user/name or set HUBSPOOL_REPO.")
+        yield Finding(Grade.WARN, "repo", "Not checked: pass user/name, or set HUBSPOOL_REPO.")
         return
     try:
         info = api.repo_info(repo, repo_type=repo_type)
-        target = Target.of(api.endpoint, repo, repo_type)
-        commits = api.list_repo_commits(repo, repo_type=repo_type)
-        head = RemoteRepo(api, target).head()
+        commits = [commit.created_at for commit in api.list_repo_commits(repo, repo_type=repo_type)]
+        head = RemoteRepo(api, Target.of(api.endpoint, repo, repo_type)).head()
     except RepositoryNotFoundError as error:
-        if "/" in repo:
-            yield Finding(
-                Grade.WARN, "repo", f"{repo} is not there, or not shown to this token; it is made if allowed."
-            )
-        else:
-            yield Finding(Grade.FAIL, "repo", str(error))
+        yield _missing(repo, error)
         return
     except HubspoolError as error:
         yield Finding(Grade.FAIL, "repo", str(error))
         return
-    public = Finding(Grade.WARN, "repo", f"{repo} is public: everybody can read what visitors enter.")
-    yield Finding(Grade.OK, "repo", f"{repo} is private") if info.private else public
+    if info.private:
+        yield Finding(Grade.OK, "repo", f"{repo} is private")
+    else:
+        yield Finding(Grade.WARN, "repo", f"{repo} is public: everybody can read its rows. Make it private if needed.")
     yield _history(len(commits))
-    writers = len(head.writers_since(datetime.now(timezone.utc) - timedelta(hours=1)))
-    recent = sum(commit.created_at > datetime.now(timezone.utc) - timedelta(hours=1) for commit in commits)
-    grade = Grade.OK if recent <= Budget().commits else Grade.WARN
-    yield Finding(grade, "commits", f"{recent} in the last hour, from {writers} hubspool writers among the newest")
+    since = datetime.now(timezone.utc) - timedelta(hours=1)
+    yield _recent(sum(created_at > since for created_at in commits), len(head.writers_since(since)))
 
 
-def _history(count: int) -> Finding:
-    if count > _LONG_HISTORY:
-        return Finding(Grade.WARN, "history", f"{count} commits: squash_history={_LONG_HISTORY} keeps it short.")
-    return Finding(Grade.OK, "history", f"{count} commits")
+def _missing(repo: str, error: RepositoryNotFoundError) -> Finding:
+    if "/" not in repo:
+        return Finding(Grade.FAIL, "repo", str(error))
+    text = f"{repo} does not exist, or this token cannot see it. A scheduler creates it if the token permits that."
+    return Finding(Grade.WARN, "repo", text)
+
+
+def _history(commits: int) -> Finding:
+    text = counted(commits, "commit")
+    if commits <= DEFAULTS.long_history:
+        return Finding(Grade.OK, "history", text)
+    return Finding(Grade.WARN, "history", f"{text}; squash_history={DEFAULTS.long_history} keeps the history short.")
+
+
+def _recent(commits: int, writers: int) -> Finding:
+    from hubspool.push.budget import Budget
+
+    text = f"{counted(commits, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
+    limit = Budget().commits
+    if commits <= limit:
+        return Finding(Grade.OK, "commits", text)
+    return Finding(Grade.WARN, "commits", f"{text}, more than the budget of {limit}; push less often.")
 
 
 def _budget(every: float, replicas: int) -> Finding:
+    from hubspool.push.budget import Budget
+
+    budget = Budget()
     commits = replicas * 60 / every
-    text = f"every={every:g} with {replicas} processes is up to {commits:.0f} commits an hour"
-    if commits <= Budget().commits:
-        return Finding(Grade.OK, "budget", f"{text}; the Hub takes about 128")
-    slower = Budget().period(every * 60, replicas, 0.5) / 60
-    return Finding(Grade.WARN, "budget", f"{text}, more than the Hub takes; each will push every {slower:.0f} minutes.")
+    text = f"every={every:g} with {counted(replicas, 'process')}: up to {commits:.0f} commits an hour"
+    if commits <= budget.commits:
+        return Finding(Grade.OK, "budget", f"{text}, within the budget of {budget.commits}")
+    slower = budget.period(every * 60, replicas, 0.5) / 60
+    text = f"{text}, more than the budget of {budget.commits}; each process will push every {slower:.0f} minutes."
+    return Finding(Grade.WARN, "budget", text)
 
 
 def _disk(folder: Path) -> Finding:

@@ -1,21 +1,23 @@
-"""``hubspool flush FOLDER``: send what a program that has ended, or was offline, left on the disk."""
+"""`hubspool flush FOLDER`: upload what a program that has ended, or was offline, left on this disk."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubspool.cli.folders import add_folder, ledger_of
+import click
+
+from hubspool.cli.folders import open_ledger
+from hubspool.cli.options import Command, folder_options, token_option
 from hubspool.errors import HFValidationError
 
 if TYPE_CHECKING:
     from hubspool.scheduling.commit_scheduler import CommitScheduler
 
-#: Schedulers that can be made from their recipe alone; any other has code of its own, in the program that made it.
-_KNOWN = {
+#: The package of each scheduler that its recipe describes completely. Any other class may have code of its own, which
+#: only the program that uses it can run.
+_PACKAGES = {
     "CommitScheduler": "hubspool",
     "JsonlScheduler": "hubspool_templates",
     "ParquetScheduler": "hubspool_templates",
@@ -24,61 +26,56 @@ _KNOWN = {
 }
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "flush",
-        help="send what is left in a scheduler's folder",
-        description="Sends everything in FOLDER that is not on the Hub yet, to the repos that it was pushed to before.",
-    )
-    add_folder(parser)
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after so long (default: never)")
-    parser.add_argument("--token", help="token to use instead of HF_TOKEN and the token file")
-    parser.add_argument(
-        "--to-new-repo",
-        action="store_true",
-        help="the repo was deleted and made again: send the whole folder to the new one",
-    )
-    parser.set_defaults(func=run)
+@click.command("flush", cls=Command)
+@folder_options
+@click.option("--timeout", type=float, metavar="SECONDS", show_default="no limit", help="Give up after this time.")
+@token_option
+@click.option("--to-new-repo", is_flag=True, help="Upload everything again, to a repository that was created again.")
+def flush(folder: Path, state_dir: Path | None, timeout: float | None, token: str | None, to_new_repo: bool) -> None:
+    """Upload what is pending in a scheduler's folder.
 
+    Everything in FOLDER that is not on the Hub yet goes to the repositories that the scheduler pushed to. Prints the
+    address of each commit. A repository that was deleted and created again under the same name gets nothing until you
+    use --to-new-repo.
 
-def run(args: argparse.Namespace) -> int:
-    """Flush every scheduler of the folder in turn."""
-    ledger = ledger_of(args.folder, args.state_dir)
+    Examples:
+      hubspool flush ./votes
+      hubspool flush ./votes --timeout 60
+    """
+    ledger = open_ledger(folder, state_dir)
     try:
         recipes = ledger.recipes()
-        if args.to_new_repo:
+        if to_new_repo:
             for target in ledger.targets():
                 ledger.start_over(target)
     finally:
         ledger.close()
     for recipe in recipes:
-        scheduler = scheduler_from(recipe, args.folder, args.state_dir, args.token)
-        print(f"{args.folder} -> {scheduler.repo_id}", file=sys.stderr)
+        scheduler = scheduler_from(recipe, folder, state_dir, token)
+        click.echo(f"{folder} -> {scheduler.repo_id}", err=True)
         try:
-            commit = scheduler.flush(args.timeout)
+            commit = scheduler.flush(timeout)
         finally:
             scheduler.stop(flush=False)
-        print(commit.commit_url if commit else "nothing to send")
-    return 0
+        click.echo(commit.commit_url if commit else "nothing to send")
 
 
 def scheduler_from(recipe: dict[str, Any], folder: Path, state_dir: Path | None, token: str | None) -> CommitScheduler:
-    """Make a scheduler again as its recipe says.
+    """Create a scheduler with the class and the options of its recipe.
 
     Raises:
-        HFValidationError: it has code of its own, so only its program can.
+        HFValidationError: the class is not one of hubspool's own.
     """
     from hubspool.client.hf_api import HfApi
 
     options = dict(recipe)
-    kind, endpoint = options.pop("class"), options.pop("endpoint")
-    if kind not in _KNOWN:
+    class_name, endpoint = options.pop("class"), options.pop("endpoint")
+    if class_name not in _PACKAGES:
         raise HFValidationError(
-            f"{folder} belongs to a {kind}, which sends its data in its own way.",
-            hint="Start the program that made it once more; it sends what is left.",
+            f"{folder} belongs to a {class_name}, a class of another program.",
+            hint="Start that program again; it uploads what is pending.",
         )
-    made: CommitScheduler = getattr(import_module(_KNOWN[kind]), kind)(
+    scheduler: CommitScheduler = getattr(import_module(_PACKAGES[class_name]), class_name)(
         folder_path=folder,
         state_dir=state_dir,
         hf_api=HfApi(endpoint=endpoint, token=token),
@@ -86,4 +83,4 @@ def scheduler_from(recipe: dict[str, Any], folder: Path, state_dir: Path | None,
         handle_signals=False,
         **options,
     )
-    return made
+    return scheduler

@@ -2,85 +2,86 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hubspool.cli.signals import Bell
+import click
 
+from hubspool.cli.options import DEFAULTS, Command, LocalPath
+from hubspool.cli.signals import SignalWaiter
+from hubspool.errors import HFValidationError, HubspoolError
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the `hubspool` parser."""
-    parser = subparsers.add_parser(
-        "hub",
-        help="serve a Hub from a folder of this machine",
-        description="Serve a Hub from a folder until SIGTERM or Ctrl-C. The first line of stdout is its address; "
-        "set HF_ENDPOINT to it.",
-    )
-    parser.add_argument("--root", required=True, metavar="DIR", help="folder that keeps everything; made if missing")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=0, help="0 (default) for a free one")
-    parser.add_argument(
-        "--user",
-        action="append",
-        metavar="NAME:TOKEN[:read|write|none|fineGrained=REPO,...]",
-        help="who may log in, and what the token may do: everything in NAME's namespace (write, the default), read it, "
-        "read what is public (none), or write the named repositories only, such as "
-        "ci:hf_ci:fineGrained=datasets/ada/rows,ada/model; repeatable (default: local:hf_local)",
-    )
-    parser.add_argument(
-        "--org",
-        action="append",
-        default=[],
-        metavar="NAME:USER[,USER...]",
-        help="an organization and which of the users are in it: its namespace is theirs too; repeatable",
-    )
-    parser.add_argument(
-        "--faults",
-        action="store_true",
-        help="let clients make this Hub fail, for tests: POST /api/local-hub/faults with a write token "
-        '(such as {"route": "commit", "status": 503, "times": 2}), GET lists, DELETE clears',
-    )
-    parser.set_defaults(func=run)
+if TYPE_CHECKING:
+    from hubspool.local_hub import User
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Serve; 0 after a signal, 1 with one sentence on stderr when that is not possible."""
-    if not 0 <= args.port <= 65535:
-        return _fail(f"--port {args.port} is not a port: use 0 to 65535.")
+@click.command("hub", cls=Command)
+@click.option("--root", required=True, type=LocalPath(), metavar="DIR", help="Folder of all data; created if missing.")
+@click.option("--host", default=DEFAULTS.host, help="Address to listen on.")
+@click.option("--port", type=int, default=DEFAULTS.port, help="Port to listen on; 0 is any free one.")
+@click.option(
+    "--user",
+    "users",
+    multiple=True,
+    metavar="NAME:TOKEN[:read|write|none|fineGrained=REPO,...]",
+    show_default="local:hf_local",
+    help="A user, and what the token permits: write everything in NAME's namespace (the default), read it, read what "
+    "is public (none), or write the named repositories only (fineGrained); may be repeated.",
+)
+@click.option(
+    "--org",
+    "organizations",
+    multiple=True,
+    metavar="NAME:USER[,USER...]",
+    help="An organization and its members, who may use its namespace like their own; may be repeated.",
+)
+@click.option("--faults", is_flag=True, help="For tests: let clients make this Hub fail.")
+def hub(root: Path, host: str, port: int, users: tuple[str, ...], organizations: tuple[str, ...], faults: bool) -> None:
+    """Serve a Hub from a folder of this machine.
+
+    The Hub runs until SIGTERM or Ctrl-C. The first line of stdout is its address: set HF_ENDPOINT to it.
+
+    With --faults, clients with a write token can make this Hub fail: POST /api/local-hub/faults adds a fault, such as
+    {"route": "commit", "status": 503, "times": 2}; GET lists the faults, DELETE removes them.
+
+    Examples:
+      hubspool hub --root ./hub
+      hubspool hub --root ./hub --user ada:hf_ada --user bob:hf_bob:read --org lab:ada,bob
+      hubspool hub --root ./hub --user ci:hf_ci:fineGrained=datasets/ada/rows,ada/model
+    """
+    if not 0 <= port <= 65535:
+        raise HFValidationError(f"--port {port} is not a port.", hint="Use 0 to 65535.")
     try:
-        from hubspool.local_hub import LocalHub, User
-        from hubspool.local_hub.storage.accounts import with_organizations
+        from hubspool.local_hub import LocalHub
     except ImportError as error:
-        return _fail(str(error))
+        raise HubspoolError(str(error)) from None
+    accounts = _accounts(users, organizations)
+    waiter = SignalWaiter()
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    try:
+        server = LocalHub(root, host=host, port=port, users=accounts or None, fault_routes=faults).start()
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise HubspoolError(f"--root {root} cannot be used: {error.strerror}.") from None
+        raise HubspoolError(str(error)) from None
+    click.echo(server.endpoint)
+    while waiter.wait() not in _SIGNALS:
+        pass
+    server.stop()
+
+
+def _accounts(users: tuple[str, ...], organizations: tuple[str, ...]) -> list[User]:
+    from hubspool.local_hub import User
+    from hubspool.local_hub.storage.accounts import with_organizations
+
     option = "--user"
     try:
-        users = [User.parse(text) for text in args.user or []]
+        accounts = [User.parse(text) for text in users]
         option = "--org"
-        users = with_organizations(users, args.org)
+        return with_organizations(accounts, organizations)
     except ValueError as error:
-        return _fail(f"{option}: {error}")
-    bell = Bell()
-    ended: list[int] = []  # signals
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: ended.append(number))
-    try:
-        hub = LocalHub(
-            Path(args.root).expanduser(), host=args.host, port=args.port, users=users or None, fault_routes=args.faults
-        ).start()
-    except OSError as error:
-        folder = f"--root {args.root} cannot be used: {error.strerror}."
-        return _fail(folder if error.filename else str(error))
-    except (ValueError, RuntimeError) as error:
-        return _fail(str(error))
-    print(hub.endpoint, flush=True)
-    while not ended:
-        bell.wait()
-    hub.stop()
-    return 0
-
-
-def _fail(sentence: str) -> int:
-    print(f"hubspool hub: {sentence}", file=sys.stderr)
-    return 1
+        raise HFValidationError(f"{option}: {error}") from None

@@ -1,44 +1,45 @@
-"""``hubspool login``: keep a token where every client looks for it."""
+"""`hubspool login`: check a token and store it where every client reads it."""
 
 from __future__ import annotations
 
-import argparse
-import getpass
 import os
 import sys
-from typing import Any
 
-from hubspool.client.hf_api import HfApi
+import click
+
+from hubspool.cli.options import Command
 from hubspool.errors import HFValidationError
 from hubspool.settings import Settings
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "login",
-        help="check a token and keep it",
-        description="Asks for a token, checks it with the Hub and writes it where hubspool and huggingface_hub look.",
-    )
-    parser.add_argument("--token", help="the token; asked for, or read from a pipe, by default")
-    parser.set_defaults(func=run)
+@click.command("login", cls=Command)
+@click.option("--token", help="The token; by default it is asked for, or read from stdin if that is a pipe.")
+def login(token: str | None) -> None:
+    """Check a token and store it.
 
+    The token is checked with the Hub and written to the file that hubspool and huggingface_hub read (HF_TOKEN_PATH).
+    No other user can read this file.
 
-def run(args: argparse.Namespace) -> int:
-    """Check the token, then write the file for its owner alone (mode 0600)."""
-    token = args.token or (getpass.getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline())
-    if not token.strip():
-        raise HFValidationError("No token was given.", hint="Make one at https://huggingface.co/settings/tokens.")
+    Examples:
+      hubspool login
+      hubspool login < token.txt
+    """
+    from hubspool.client.hf_api import HfApi
+
+    if token is None:
+        token = click.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    token = str(token).strip()
+    if not token:
+        raise HFValidationError("The token is empty.", hint="Create one at https://huggingface.co/settings/tokens.")
     settings = Settings.from_env()
-    account = HfApi(token=token.strip()).whoami()
+    account = HfApi(token=token).whoami()
     path = settings.token_path
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(token.strip())
+        file.write(token)
     hidden.replace(path)
-    print(f"Logged in as {account['name']} at {settings.endpoint}; the token is in {path}.")
+    click.echo(f"Logged in as {account['name']} at {settings.endpoint}; the token is in {path}.")
     if settings.env_token is not None:
-        print("HF_TOKEN is set and wins over it.", file=sys.stderr)
-    return 0
+        click.echo("HF_TOKEN is set and is used in place of the stored token.", err=True)

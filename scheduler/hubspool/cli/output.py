@@ -1,14 +1,14 @@
-"""What commands say, and where: results on stdout, everything else on stderr."""
+"""What commands print: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
-import sys
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+import click
 import orjson
 
 from hubspool.errors import SettingError
@@ -16,67 +16,55 @@ from hubspool.settings import Settings
 
 
 class Format(str, Enum):
-    """How a command says its result."""
+    """How a command prints its result."""
 
     HUMAN = "human"
-    """An address, and on stderr what is under way."""
+    """Text on stdout, progress on stderr."""
     JSON = "json"
-    """One object on one line, and on stderr what is under way."""
+    """One JSON object on one line of stdout, progress on stderr."""
     QUIET = "quiet"
-    """The address alone; on stderr only warnings and errors."""
+    """Text on stdout; on stderr only warnings and errors."""
 
 
 class Output:
-    """Says things in the format that was asked for."""
+    """Prints in the chosen format.
 
-    def __init__(self, form: Format) -> None:
-        self._form = form
-        if form is Format.QUIET:
-            hide_bars()
-        else:  # where there is no terminal for a bar
+    Args:
+        name: value of `--format`; None means human.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self._format = Format(name or Format.HUMAN)
+        if self._format is Format.QUIET:
+            hide_progress_bars()
+        else:  # progress as log lines where stderr is no terminal and has no bar
             logging.getLogger("hubspool.progress").setLevel(logging.INFO)
 
     def note(self, text: str) -> None:
-        """Tell what is under way."""
-        if self._form is not Format.QUIET:
-            print(text, file=sys.stderr, flush=True)
+        """Print what the command does on stderr, unless the format is quiet."""
+        if self._format is not Format.QUIET:
+            click.echo(text, err=True)
 
-    def result(self, url: str, **facts: Any) -> None:
-        """Tell the result: its address, and as JSON also the facts that are not None."""
-        if self._form is Format.JSON:
-            known = {name: value for name, value in facts.items() if value is not None}
-            print(orjson.dumps({"url": url, **known}).decode(), flush=True)
-        else:
-            print(url, flush=True)
+    def result(self, text: str, fields: Mapping[str, Any]) -> None:
+        """Print the result on stdout: `fields` as JSON, or `text`."""
+        click.echo(orjson.dumps(fields).decode() if self._format is Format.JSON else text)
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the options about what is printed."""
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--format",
-        type=Format,
-        choices=[*Format],
-        default=Format.HUMAN,
-        metavar="|".join(each.value for each in Format),
-        help="human: the address of what was uploaded (default); json: an object on one line; quiet: the address, "
-        "without progress",
-    )
-    group.add_argument("--json", dest="format", action="store_const", const=Format.JSON, help="--format json")
-    group.add_argument("-q", "--quiet", dest="format", action="store_const", const=Format.QUIET, help="--format quiet")
-
-
-def hide_bars() -> None:
+def hide_progress_bars() -> None:
     """Show no progress bars in this process."""
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
-def complain(text: str) -> None:
-    """Say an error on stderr, with our name in red on a terminal that wants colour."""
-    name = "hubspool:"
+def print_error(text: str) -> None:
+    """Print an error on stderr after the program's name, which is red on a terminal unless NO_COLOR is set."""
     try:
-        if sys.stderr.isatty() and Settings.from_env().color:
-            name = f"\x1b[31m{name}\x1b[0m"
-    except SettingError:
-        pass  # the error may be this very one
-    print(f"{name} {text}", file=sys.stderr)
+        color = Settings.from_env().color
+    except SettingError:  # possibly the error to print
+        color = True
+    name = click.style("hubspool:", fg="red") if color else "hubspool:"
+    click.echo(f"{name} {text}", err=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: "1 file", "2 files"; nouns whose plural adds an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -6,20 +6,22 @@ import signal
 import socket
 
 
-class Bell:
-    """Rings at every signal that has a handler, from now on; `wait` also hears one that came before it.
+class SignalWaiter:
+    """Blocks until a handled signal arrives; signals received before `wait()` count.
 
-    Not an Event: set by a handler in the very thread that waits for it, it can find its own lock taken. Not a sleep: a
-    signal that comes right before one is looked at only when it ends.
+    Handlers run as usual. Signals without a Python handler are not seen.
 
-    To be made, and used, in the main thread; handlers run as ever.
+    Not a `threading.Event`: a handler that sets it runs in the thread that waits and can find the event's lock taken.
+    Not `time.sleep`: a signal that arrives right before it is handled only when the sleep ends.
+
+    Thread-safety: create and use it in the main thread. A process has one at a time: the newest.
     """
 
     def __init__(self) -> None:
-        self._ear, self._clapper = socket.socketpair()
-        self._clapper.setblocking(False)
-        signal.set_wakeup_fd(self._clapper.fileno(), warn_on_full_buffer=False)
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
-    def wait(self) -> None:
-        """Return when a signal has come that no earlier call has told."""
-        self._ear.recv(1)
+    def wait(self) -> int:
+        """Return the number of the next signal that no earlier call has returned."""
+        return self._reader.recv(1)[0]

@@ -1,38 +1,48 @@
-"""``hubspool upload REPO_ID [LOCAL_PATH] [PATH_IN_REPO]``: a file or folder in one commit, or every N minutes."""
+"""`hubspool upload REPO_ID [LOCAL_PATH] [PATH_IN_REPO]`: upload a file or a folder once, or every N minutes."""
 
 from __future__ import annotations
 
-import argparse
 import glob
 import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hubspool.cli.output import Output, add_output
-from hubspool.cli.parsing import REPO_TYPES, add_selection
-from hubspool.cli.signals import Bell
-from hubspool.client.hf_api import HfApi
-from hubspool.client.repo_info import RepoUrl
+import click
+
+from hubspool.cli.options import (
+    Command,
+    LocalPath,
+    every_option,
+    output_options,
+    patterns_option,
+    repo_id_argument,
+    repo_type_option,
+    selection_options,
+)
+from hubspool.cli.output import Output, counted
+from hubspool.cli.signals import SignalWaiter
 from hubspool.errors import HFValidationError
 
-_EXAMPLES = """\
-LOCAL_PATH is by default a file or folder here that is named like the repo. PATH_IN_REPO is by default the name of a
-file, and the root for a folder; `.` is the root. The last line of stdout is the address of what was uploaded.
+if TYPE_CHECKING:
+    from hubspool.client.hf_api import HfApi
+    from hubspool.client.repo_info import RepoUrl
 
-examples:
-  hubspool upload user/my-model ./weights.safetensors
-  hubspool upload user/my-data ./rows data/train --repo-type dataset --exclude '*.tmp'
-  hubspool upload user/my-runs ./logs --repo-type dataset --every 10     # until Ctrl-C, which sends what is left
-"""
+
+#: Options that are refused, with the parameter that holds their value.
+_FOR_FOLDERS = {"--include": "allow_patterns", "--exclude": "ignore_patterns", "--delete": "delete_patterns"}
+_FOR_ONE_COMMIT = {
+    "--delete": "delete_patterns",
+    "--create-pr": "create_pr",
+    "--commit-description": "commit_description",
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is uploaded, and where to; `path_in_repo` is empty for the root."""
+    """What is uploaded, and to which path in the repository; `path_in_repo` is empty for the root."""
 
     path: Path
     path_in_repo: str
@@ -42,189 +52,186 @@ class Source:
         return self.path.is_file()
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "upload",
-        help="upload a file or a folder",
-        description="Uploads a file or a folder in one commit, and makes the repo if it is missing.",
-        epilog=_EXAMPLES,
-    )
-    parser.add_argument("repo_id", metavar="REPO_ID", help="the repo, user/name; a name alone is your own")
-    parser.add_argument("local_path", nargs="?", metavar="LOCAL_PATH", help="a file or a folder")
-    parser.add_argument("path_in_repo", nargs="?", metavar="PATH_IN_REPO", help="where it goes")
-    parser.add_argument("--repo-type", choices=REPO_TYPES, default="model", help="default: model")
-    add_selection(parser)
-    parser.add_argument(
-        "--delete",
-        action="append",
-        metavar="GLOB",
-        help="in the same commit, delete remote files below PATH_IN_REPO that match; may be given several times",
-    )
-    parser.add_argument("--commit-message", metavar="TEXT", help="first line of the commit")
-    parser.add_argument("--commit-description", metavar="TEXT", help="the rest of the commit's message")
-    parser.add_argument("--create-pr", action="store_true", help="open a pull request with the commit")
-    parser.add_argument(
-        "--every", type=float, metavar="MINUTES", help="keep on: a commit every so many minutes, where there is news"
-    )
-    add_output(parser)
-    parser.set_defaults(func=run, fail=parser.error)
+@click.command("upload", cls=Command)
+@repo_id_argument
+@click.argument("local_path", type=LocalPath(), required=False, help="File or folder to upload.")
+@click.argument("path_in_repo", required=False, help="Path in the repository; `.` is the root.")
+@repo_type_option(default="model")
+@selection_options
+@patterns_option("--delete", "delete_patterns", "In the same commit, delete files in PATH_IN_REPO that match")
+@click.option("--commit-message", metavar="TEXT", help="First line of the commit message.")
+@click.option("--commit-description", metavar="TEXT", help="The rest of the commit message.")
+@click.option("--create-pr", is_flag=True, help="Open a pull request with the commit.")
+@every_option(help="Upload changes every so many minutes until Ctrl-C, which uploads the rest.")
+@output_options
+def upload(
+    repo_id: str,
+    local_path: Path | None,
+    path_in_repo: str | None,
+    token: str | None,
+    private: bool | None,
+    every: float | None,
+    output_format: str | None,
+    **options: Any,
+) -> None:
+    """Upload a file or a folder.
 
+    The upload is one commit. The repository is created if it is missing. By default LOCAL_PATH is the file or folder
+    in the current folder that has the name of the repository, and PATH_IN_REPO is the name of a file and the root for
+    a folder. The last line of stdout is the address of what was uploaded.
 
-def run(args: argparse.Namespace) -> int:
-    """Upload, and print the address."""
-    source = source_of(args.repo_id, args.local_path, args.path_in_repo)
-    _check(args, source)
-    out = Output(args.format)
-    api = HfApi(token=args.token, library_name="hubspool-cli")
-    space_sdk = "gradio" if args.repo_type == "space" else None
-    repo = api.create_repo(
-        args.repo_id, repo_type=args.repo_type, private=args.private, exist_ok=True, space_sdk=space_sdk
-    )
-    branch = None if args.create_pr or (args.revision or "").startswith("refs/") else args.revision
-    if branch and not api.revision_exists(repo.repo_id, branch, repo_type=args.repo_type):
-        api.create_branch(repo.repo_id, branch=branch, repo_type=args.repo_type, exist_ok=True)
-    if args.every is None:
-        _upload(args, api, repo, source, out)
+    Examples:
+      hubspool upload user/my-model ./weights.safetensors
+      hubspool upload user/my-data ./rows data/train --repo-type dataset --exclude '*.tmp'
+      hubspool upload user/my-runs ./logs --repo-type dataset --every 10
+    """
+    source = source_of(repo_id, local_path, path_in_repo)
+    _check(options, source, every)
+    from hubspool.client.hf_api import HfApi
+
+    output = Output(output_format)
+    api = HfApi(token=token, library_name="hubspool-cli")
+    repo_type, revision = options["repo_type"], options["revision"]
+    space_sdk = "gradio" if repo_type == "space" else None
+    repo = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+    is_branch = revision is not None and not options["create_pr"] and not revision.startswith("refs/")
+    if is_branch and not api.revision_exists(repo.repo_id, revision, repo_type=repo_type):
+        api.create_branch(repo.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+    if every is None:
+        _upload_once(api, repo, source, output, options)
     else:
-        _mirror(args, api, repo, source, out)
-    return 0
+        _upload_regularly(api, repo, source, output, {**options, "every": every, "private": private})
 
 
-def source_of(repo_id: str, local_path: str | None, path_in_repo: str | None) -> Source:
-    """Fill in what was not given.
+def source_of(repo_id: str, local_path: Path | None, path_in_repo: str | None) -> Source:
+    """Return what to upload, with the defaults of the two paths.
 
     Raises:
-        HFValidationError: There is no such file or folder, or none that is named like the repo.
+        HFValidationError: the file or folder does not exist.
     """
     if local_path is None:
-        local_path = repo_id.rpartition("/")[2]
-        if not Path(local_path).exists():
+        local_path = Path(repo_id.rpartition("/")[2])
+        if not local_path.exists():
             raise HFValidationError(
-                f"What is to be uploaded? LOCAL_PATH was not given, and nothing here is named {local_path}.",
+                f"LOCAL_PATH is missing, and nothing here is named {local_path}.",
                 hint=f"Pass it: hubspool upload {repo_id} LOCAL_PATH.",
             )
-    path = Path(local_path).expanduser()
-    if not path.exists():
-        raise HFValidationError(f"There is no file or folder {local_path}.", path=path)
-    inner = (path_in_repo or "").removeprefix("./")
-    inside = inner.strip("/") if inner != "." else ""
-    if path.is_file() and (not inside or inner.endswith("/")):
-        inside = f"{inside}/{path.name}".lstrip("/")
-    return Source(path, inside)
+    if not local_path.exists():
+        raise HFValidationError(f"There is no file or folder {local_path}.", hint="Check LOCAL_PATH.", path=local_path)
+    given = (path_in_repo or "").removeprefix("./")
+    inside = given.strip("/") if given != "." else ""
+    if local_path.is_file() and (not inside or given.endswith("/")):
+        inside = f"{inside}/{local_path.name}".lstrip("/")
+    return Source(local_path, inside)
 
 
-def address(repo: RepoUrl, source: Source, revision: str | None) -> str:
-    """Return the page of what was uploaded."""
-    kind = "blob" if source.is_file else "tree"
-    page = f"{repo}/{kind}/{quote(revision or 'main', safe='')}"
-    return f"{page}/{quote(source.path_in_repo)}" if source.path_in_repo else page
+def web_page(repo_url: str, kind: str, revision: str | None, path_in_repo: str = "") -> str:
+    """Return the address of a file (`kind` is blob) or a folder (tree) on the Hub's site."""
+    page = f"{repo_url}/{kind}/{quote(revision or 'main', safe='')}"
+    return f"{page}/{quote(path_in_repo)}" if path_in_repo else page
 
 
-def _check(args: argparse.Namespace, source: Source) -> None:
+def _page_of(repo: RepoUrl, source: Source, revision: str | None) -> str:
+    return web_page(repo, "blob" if source.is_file else "tree", revision, source.path_in_repo)
+
+
+def _check(options: dict[str, Any], source: Source, every: float | None) -> None:
     """Refuse options that would have no effect."""
-    given = {
-        name: getattr(args, name.strip("-").replace("-", "_"))
-        for name in ("--include", "--exclude", "--delete", "--create-pr", "--commit-description")
-    }
     if source.is_file:
-        for name in ("--include", "--exclude", "--delete"):
-            if given[name]:
-                args.fail(f"{name} is for folders, and {source.path} is a file")
-    if args.every is not None:
-        if not args.every > 0:
-            args.fail("--every: give a number of minutes greater than 0")
-        for name in ("--delete", "--create-pr", "--commit-description"):
-            if given[name]:
-                args.fail(f"{name} does not go with --every")
+        _refuse(options, _FOR_FOLDERS, f"is for folders, and {source.path} is a file.")
+    if every is not None:
+        _refuse(options, _FOR_ONE_COMMIT, "cannot be used with --every.")
         if source.is_file and Path(source.path_in_repo).name != source.path.name:
-            args.fail(f"with --every the file keeps its name: PATH_IN_REPO has to end in {source.path.name}")
+            raise click.UsageError(
+                f"With --every a file keeps its name: PATH_IN_REPO has to end in {source.path.name}."
+            )
 
 
-def _upload(args: argparse.Namespace, api: HfApi, repo: RepoUrl, source: Source, out: Output) -> None:
-    options: dict[str, Any] = {
-        "repo_id": repo.repo_id,
-        "repo_type": args.repo_type,
-        "revision": args.revision,
-        "commit_message": args.commit_message,
-        "commit_description": args.commit_description,
-        "create_pr": args.create_pr,
-    }
-    out.note(f"Uploading {source.path} to {repo}")
+def _refuse(options: dict[str, Any], refused: dict[str, str], reason: str) -> None:
+    for option, name in refused.items():
+        if options[name]:
+            raise click.UsageError(f"{option} {reason}")
+
+
+def _without(refused: dict[str, str], options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in refused.values()}
+
+
+def _upload_once(api: HfApi, repo: RepoUrl, source: Source, output: Output, options: dict[str, Any]) -> None:
+    output.note(f"Uploading {source.path} to {repo}")
     if source.is_file:
-        commit = api.upload_file(path_or_fileobj=source.path, path_in_repo=source.path_in_repo, **options)
+        commit = api.upload_file(
+            repo_id=repo.repo_id,
+            path_or_fileobj=source.path,
+            path_in_repo=source.path_in_repo,
+            **_without(_FOR_FOLDERS, options),
+        )
     else:
         commit = api.upload_folder(
-            folder_path=source.path,
-            path_in_repo=source.path_in_repo or None,
-            allow_patterns=args.include,
-            ignore_patterns=args.exclude,
-            delete_patterns=args.delete,
-            **options,
+            repo_id=repo.repo_id, folder_path=source.path, path_in_repo=source.path_in_repo or None, **options
         )
     if commit.is_noop:
-        out.note("Nothing has changed: no commit was made.")
+        output.note("Nothing has changed: no commit was made.")
     elif commit.pr_url:
-        out.note(f"Pull request: {commit.pr_url}")
-    out.result(
-        address(repo, source, commit.pr_revision or args.revision),
-        commit=commit.oid,
-        commit_url=commit.commit_url,
-        pr_url=commit.pr_url,
-        is_noop=commit.is_noop,
-    )
+        output.note(f"Pull request: {commit.pr_url}")
+    page = _page_of(repo, source, commit.pr_revision or options["revision"])
+    fields = {"commit": commit.oid, "commit_url": commit.commit_url, "is_noop": commit.is_noop}
+    output.result(page, {"url": page, **fields, **({"pr_url": commit.pr_url} if commit.pr_url else {})})
 
 
-def _mirror(args: argparse.Namespace, api: HfApi, repo: RepoUrl, source: Source, out: Output) -> None:
+def _upload_regularly(api: HfApi, repo: RepoUrl, source: Source, output: Output, options: dict[str, Any]) -> None:
     from hubspool.scheduling.commit_scheduler import CommitScheduler
 
-    folder, inner, chosen = source.path, source.path_in_repo, args.include
+    folder, path_in_repo, options = source.path, source.path_in_repo, _without(_FOR_ONE_COMMIT, options)
     if source.is_file:
-        folder, inner, chosen = folder.parent, inner.rpartition("/")[0], [glob.escape(folder.name)]
-    page = address(repo, source, args.revision)
+        folder, path_in_repo = folder.parent, path_in_repo.rpartition("/")[0]
+        options["allow_patterns"] = [glob.escape(source.path.name)]
+    page = _page_of(repo, source, options["revision"])
     ctrl_c = _CtrlC(f"Aborted. What was not sent stays in {folder}; the same command sends it.\n")
     scheduler = CommitScheduler(
         repo_id=repo.repo_id,
-        repo_type=args.repo_type,
-        revision=args.revision,
         folder_path=folder,
-        path_in_repo=inner or None,
-        every=args.every,
-        private=args.private,
-        allow_patterns=chosen,
-        ignore_patterns=args.exclude,
-        commit_message=args.commit_message,
+        path_in_repo=path_in_repo or None,
         hf_api=api,
         strict=True,
-        on_commit=lambda event: out.note(f"Committed {len(event.paths)} files, {event.bytes_new} new bytes"),
+        on_commit=lambda event: output.note(
+            f"Committed {counted(len(event.paths), 'file')}, {counted(event.bytes_new, 'new byte')}"
+        ),
+        **options,
     )
-    out.note(f"Mirroring {source.path} to {page} every {args.every:g} minutes. Ctrl-C sends what is left and ends.")
+    output.note(
+        f"Mirroring {source.path} to {page} every {options['every']:g} minutes. Ctrl-C sends what is left and ends."
+    )
     try:
         ctrl_c.wait()
-        out.note("Sending what is left. Ctrl-C again aborts.")
+        output.note("Sending what is left. Ctrl-C again aborts.")
         scheduler.flush()
     finally:
         scheduler.stop(flush=False)
-    out.result(page, commit=scheduler.status().last_commit)
+    output.result(page, {"url": page, "commit": scheduler.status().last_commit})
 
 
 class _CtrlC:
-    """Ctrl-C, from now on: the first ends `wait`, or keeps it from beginning; the second ends the process with 130."""
+    """The first Ctrl-C ends `wait()`, also if it came earlier; the second ends the process with exit code 130.
+
+    Args:
+        farewell: printed on stderr at the second Ctrl-C.
+    """
 
     def __init__(self, farewell: str) -> None:
         self._farewell = farewell
         self._pressed = False
-        self._bell = Bell()
-        signal.signal(signal.SIGINT, self._press)
+        self._waiter = SignalWaiter()
+        signal.signal(signal.SIGINT, self._handle)
 
     def wait(self) -> None:
-        """Return at the first Ctrl-C."""
+        """Return after the first Ctrl-C."""
         while not self._pressed:
-            self._bell.wait()
+            self._waiter.wait()
 
-    def _press(self, _signal: int, _frame: FrameType | None) -> None:
+    def _handle(self, *_: object) -> None:
         if self._pressed:
-            # Not an exception: it would still wait, at the end of the process, for the flush that it is to break off.
+            # Not an exception: the end of the interpreter would still wait for the flush that this Ctrl-C is to stop.
             os.write(2, self._farewell.encode())
             os._exit(130)
         self._pressed = True

@@ -1,0 +1,134 @@
+"""What the commands share: their class, options that several have, types of values, defaults."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hubspool.cli.output import Format
+from hubspool.settings import Settings
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class CliDefaults:
+    """Numbers of the command line that are decisions.
+
+    Args:
+        every: minutes between pushes that `doctor` assumes, the default of `CommitScheduler`.
+        replicas: processes that push, as `doctor` assumes.
+        long_history: commits from which `doctor` warns; a longer history makes clones and listings slow.
+        host: address on which `hub` listens; nothing outside this machine can reach this one.
+        port: port on which `hub` listens; 0 is any free one, so that several Hubs can run.
+    """
+
+    every: float = 5.0
+    replicas: int = 1
+    long_history: int = 10_000
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+DEFAULTS = CliDefaults()
+
+
+class Command(click.Command):
+    """A command whose help is the docstring of its function, with the lines after "Examples:" as they are.
+
+    While it runs, the log goes to stderr at the level of `HUBSPOOL_LOG`.
+    """
+
+    def __init__(self, *args: Any, help: str, **attributes: Any) -> None:  # noqa: A002 - click's name
+        text, _, examples = inspect.cleandoc(help).partition("Examples:\n")
+        attributes |= {"help": text, "epilog": f"\b\nExamples:\n{examples}"}
+        super().__init__(*args, **attributes)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Configure the log, then run the command."""
+        log_format = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(level=Settings.from_env().log_level, format=log_format)
+        return super().invoke(ctx)
+
+
+class LocalPath(click.Path):
+    """A path on this machine, as a `pathlib.Path`; `~` is the home folder."""
+
+    def convert(self, value: str | PathLike[str], *context: Any) -> Path:
+        """Check the path as `click.Path` does."""
+        return Path(str(super().convert(Path(value).expanduser(), *context)))
+
+
+class OptionGroup:
+    """Decorates a command with several options, in their order."""
+
+    def __init__(self, *options: Callable[[Any], Any]) -> None:
+        self._options = options
+
+    def __call__(self, command: _Decorated) -> _Decorated:
+        """Add the options."""
+        for option in reversed(self._options):
+            command = option(command)
+        return command
+
+
+def repo_type_option(**settings: Any) -> Callable[[_Decorated], _Decorated]:
+    """Return the option --repo-type."""
+    choices = click.Choice(["model", "dataset", "space"])
+    return click.option("--repo-type", type=choices, help="Kind of repository.", **settings)
+
+
+def every_option(**settings: Any) -> Callable[[_Decorated], _Decorated]:
+    """Return the option --every, a number of minutes. Not of `click.FloatRange`, which accepts NaN."""
+
+    def check(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not value > 0:
+            raise click.BadParameter(f"{value:g} is not a number of minutes greater than 0.")
+        return value
+
+    return click.option("--every", type=float, callback=check, metavar="MINUTES", **settings)
+
+
+def patterns_option(option: str, name: str, text: str) -> Callable[[_Decorated], _Decorated]:
+    """Return an option that can be repeated; its value is a list, or None when it was not given."""
+    text = f"{text}; may be repeated."
+    return click.option(
+        option, name, multiple=True, metavar="GLOB", callback=lambda _, __, found: [*found] or None, help=text
+    )
+
+
+repo_id_argument = click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
+token_option = click.option("--token", help="Token to use in place of HF_TOKEN and the token file.")
+folder_options = OptionGroup(
+    click.argument(
+        "folder", type=LocalPath(exists=True, file_okay=False, resolve_path=True), help="Folder of the scheduler."
+    ),
+    click.option(
+        "--state-dir", type=LocalPath(), metavar="DIR", help="State folder of the scheduler, if it was given one."
+    ),
+)
+selection_options = OptionGroup(
+    click.option("--revision", show_default="main", help="Branch, or pull request such as refs/pr/1."),
+    click.option("--private", is_flag=True, default=None, help="Create the repository as private."),
+    patterns_option("--include", "allow_patterns", "Upload only files that match"),
+    patterns_option("--exclude", "ignore_patterns", "Upload no file that matches"),
+    token_option,
+)
+output_options = OptionGroup(
+    click.option(
+        "--format",
+        "output_format",
+        type=click.Choice([each.value for each in Format]),
+        show_default=Format.HUMAN.value,
+        help="What to print: the address of the upload, a JSON object on one line, or the address without progress.",
+    ),
+    click.option("--json", "output_format", flag_value=Format.JSON.value, help="Same as --format json."),
+    click.option("-q", "--quiet", "output_format", flag_value=Format.QUIET.value, help="Same as --format quiet."),
+)
