@@ -37,8 +37,6 @@ class Finding:
     subject: str
     text: str
 
-    from hubspool.client.hf_api import HfApi
-
 
 @click.command("doctor", cls=Command)
 @click.argument("repo", required=False, help="Repository, as user/name; by default that of HUBSPOOL_REPO.")

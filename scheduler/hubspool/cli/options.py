@@ -107,12 +107,8 @@ def patterns_option(option: str, name: str, text: str) -> Callable[[_Decorated],
 repo_id_argument = click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
 token_option = click.option("--token", help="Token to use in place of HF_TOKEN and the token file.")
 folder_options = OptionGroup(
-    click.argument(
-        "folder", type=LocalPath(exists=True, file_okay=False, resolve_path=True), help="Folder of the scheduler."
-    ),
-    click.option(
-        "--state-dir", type=LocalPath(), metavar="DIR", help="State folder of the scheduler, if it was given one."
-    ),
+    click.argument("folder", type=LocalPath(exists=True, file_okay=False, resolve_path=True), help="The folder_path."),
+    click.option("--state-dir", type=LocalPath(), metavar="DIR", help="The state_dir, if the scheduler has one."),
 )
 selection_options = OptionGroup(
     click.option("--revision", show_default="main", help="Branch, or pull request such as refs/pr/1."),
