@@ -173,7 +173,7 @@ def test_every_command_explains_itself(command: str, run: Run) -> None:
     options = re.findall(r"^  (?:-\w, )?(--?[\w-]+|\[?[A-Z_]{2,}\]?)(.*)$", tables, re.MULTILINE)
     assert len(options) >= 2
     assert [name for name, rest in options if not re.search(r"  \S", rest) and not _continues(done.stdout, name)] == []
-    assert f"Examples:\n    hubspool {command} " in done.stdout
+    assert f"Examples:\n    hubspool {command}" in done.stdout
 
 
 def test_ctrl_c_ends_a_flush_without_a_traceback(
