@@ -106,3 +106,4 @@ def test_every_option_has_a_help_that_is_a_sentence() -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
 def test_nouns_have_the_right_plural(number: int, text: str) -> None:
     assert counted(number, "file") == text
+    assert counted(number, "process", "processes") == text.replace("files", "processes").replace("file", "process")

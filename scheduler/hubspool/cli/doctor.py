@@ -15,10 +15,13 @@ from hubspool.cli.options import DEFAULTS, Command, LocalPath, every_option, rep
 from hubspool.cli.output import counted
 from hubspool.errors import HubspoolError, RepositoryNotFoundError
 from hubspool.files import disk_of
+from hubspool.push.budget import Budget
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
+
+_BUDGET = Budget()
 
 
 class Grade(str, Enum):
@@ -126,25 +129,20 @@ def _history(commits: int) -> Finding:
 
 
 def _recent(commits: int, writers: int) -> Finding:
-    from hubspool.push.budget import Budget
-
     text = f"{counted(commits, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
-    limit = Budget().commits
-    if commits <= limit:
+    if commits <= _BUDGET.commits:
         return Finding(Grade.OK, "commits", text)
-    return Finding(Grade.WARN, "commits", f"{text}, more than the budget of {limit}; push less often.")
+    return Finding(Grade.WARN, "commits", f"{text}, more than the budget of {_BUDGET.commits}; push less often.")
 
 
 def _budget(every: float, replicas: int) -> Finding:
-    from hubspool.push.budget import Budget
-
-    budget = Budget()
     commits = replicas * 60 / every
-    text = f"every={every:g} with {counted(replicas, 'process')}: up to {commits:.0f} commits an hour"
-    if commits <= budget.commits:
-        return Finding(Grade.OK, "budget", f"{text}, within the budget of {budget.commits}")
-    slower = budget.period(every * 60, replicas, 0.5) / 60
-    text = f"{text}, more than the budget of {budget.commits}; each process will push every {slower:.0f} minutes."
+    processes = counted(replicas, "process", "processes")
+    text = f"every={every:g} with {processes}: up to {counted(round(commits), 'commit')} an hour"
+    if commits <= _BUDGET.commits:
+        return Finding(Grade.OK, "budget", f"{text}, within the budget of {_BUDGET.commits}")
+    minutes = counted(round(_BUDGET.period(every * 60, replicas, 0.5) / 60), "minute")
+    text = f"{text}, more than the budget of {_BUDGET.commits}; each process will push every {minutes}."
     return Finding(Grade.WARN, "budget", text)
 
 

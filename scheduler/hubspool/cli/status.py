@@ -79,10 +79,9 @@ def _status_of(folder: Path, ledger: Ledger, key: int) -> dict[str, Any]:
 
 
 def _text(fields: dict[str, Any]) -> str:
+    path = fields["path_in_repo"] or "/"
     lines = [
-        "{repo_type} {repo_id} ({endpoint}, {revision}, {path_in_repo})".format_map(
-            {**fields, "path_in_repo": fields["path_in_repo"] or "/"}
-        ),
+        f"{fields['repo_type']} {fields['repo_id']} ({fields['endpoint']}, {fields['revision']}, {path})",
         f"  on the Hub  {counted(fields['rows'], 'row')}, {counted(fields['bytes'], 'byte')} of files in this folder",
         f"  pending     {counted(fields['pending_files'], 'file')}, {counted(fields['pending_bytes'], 'byte')}",
         f"  writers     {fields['writers']} running",

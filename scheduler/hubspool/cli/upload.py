@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hubspool.client.repo_info import RepoUrl
 
 
-#: Options that are refused, with the parameter that holds their value.
+#: Options that are refused for a file, or with --every, and the parameter that holds the value of each.
 _FOR_FOLDERS = {"--include": "allow_patterns", "--exclude": "ignore_patterns", "--delete": "delete_patterns"}
 _FOR_ONE_COMMIT = {
     "--delete": "delete_patterns",
@@ -85,10 +85,10 @@ def upload(
       hubspool upload user/my-data ./rows data/train --repo-type dataset --exclude '*.tmp'
       hubspool upload user/my-runs ./logs --repo-type dataset --every 10
     """
-    source = source_of(repo_id, local_path, path_in_repo)
-    _check(options, source, every)
     from hubspool.client.hf_api import HfApi
 
+    source = source_of(repo_id, local_path, path_in_repo)
+    _check(options, source, every)
     output = Output(output_format)
     api = HfApi(token=token, library_name="hubspool-cli")
     repo_type, revision = options["repo_type"], options["revision"]
@@ -175,8 +175,8 @@ def _upload_once(api: HfApi, repo: RepoUrl, source: Source, output: Output, opti
     elif commit.pr_url:
         output.note(f"Pull request: {commit.pr_url}")
     page = _page_of(repo, source, commit.pr_revision or options["revision"])
-    fields = {"commit": commit.oid, "commit_url": commit.commit_url, "is_noop": commit.is_noop}
-    output.result(page, {"url": page, **fields, **({"pr_url": commit.pr_url} if commit.pr_url else {})})
+    fields = {"commit": commit.oid, "commit_url": commit.commit_url, "pr_url": commit.pr_url}
+    _print_result(output, page, {**fields, "is_noop": commit.is_noop})
 
 
 def _upload_regularly(api: HfApi, repo: RepoUrl, source: Source, output: Output, options: dict[str, Any]) -> None:
@@ -199,16 +199,19 @@ def _upload_regularly(api: HfApi, repo: RepoUrl, source: Source, output: Output,
         ),
         **options,
     )
-    output.note(
-        f"Mirroring {source.path} to {page} every {options['every']:g} minutes. Ctrl-C sends what is left and ends."
-    )
+    every = "minute" if options["every"] == 1 else f"{options['every']:g} minutes"
+    output.note(f"Mirroring {source.path} to {page} every {every}. Ctrl-C sends what is left and ends.")
     try:
         ctrl_c.wait()
         output.note("Sending what is left. Ctrl-C again aborts.")
         scheduler.flush()
     finally:
         scheduler.stop(flush=False)
-    output.result(page, {"url": page, "commit": scheduler.status().last_commit})
+    _print_result(output, page, {"commit": scheduler.status().last_commit})
+
+
+def _print_result(output: Output, page: str, fields: dict[str, Any]) -> None:
+    output.result(page, {"url": page, **{name: value for name, value in fields.items() if value is not None}})
 
 
 class _CtrlC:
