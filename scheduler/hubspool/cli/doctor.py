@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hubspool.cli.options import DEFAULTS, Command, LocalPath, every_option, repo_type_option, token_option
+from hubspool.cli.defaults import DEFAULTS
+from hubspool.cli.options import Command, LocalPath, every_option, repo_type_option, token_option
 from hubspool.cli.output import counted
 from hubspool.errors import HubspoolError, RepositoryNotFoundError
 from hubspool.files import disk_of
 from hubspool.push.budget import Budget
+from hubspool.scheduling.defaults import DEFAULTS as SCHEDULING
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class Finding:
 @click.command("doctor", cls=Command)
 @click.argument("repo", required=False, help="Repository, as user/name; by default that of HUBSPOOL_REPO.")
 @repo_type_option(default="dataset")
-@every_option(show_default=f"HUBSPOOL_EVERY, or {DEFAULTS.every:g}", help="Minutes between pushes.")
+@every_option(show_default=f"HUBSPOOL_EVERY, or {SCHEDULING.every:g}", help="Minutes between pushes.")
 @click.option("--replicas", type=click.IntRange(1), default=DEFAULTS.replicas, help="Number of processes that push.")
 @click.option("--folder", type=LocalPath(), default=".", metavar="DIR", help="Folder of the scheduler.")
 @token_option
@@ -67,7 +69,7 @@ def doctor(
     findings = [
         _token(api),
         *_repository(api, repo or settings.repo, repo_type),
-        _budget(every or settings.every or DEFAULTS.every, replicas),
+        _budget(every or settings.every or SCHEDULING.every, replicas),
         _disk(folder),
     ]
     for finding in findings:

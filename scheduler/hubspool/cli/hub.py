@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hubspool.cli.options import DEFAULTS, Command, LocalPath
+from hubspool.cli.defaults import DEFAULTS
+from hubspool.cli.options import Command, LocalPath
 from hubspool.cli.signals import SignalWaiter
 from hubspool.errors import HFValidationError, HubspoolError
 

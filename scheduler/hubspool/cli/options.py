@@ -1,11 +1,10 @@
-"""What the commands share: their class, options that several have, types of values, defaults."""
+"""What the commands share: their class, options that several have, types of values."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,28 +15,6 @@ from hubspool.cli.output import Format
 from hubspool.settings import Settings
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class CliDefaults:
-    """Numbers of the command line that are decisions.
-
-    Args:
-        every: minutes between pushes that `doctor` assumes, the default of `CommitScheduler`.
-        replicas: processes that push, as `doctor` assumes.
-        long_history: commits from which `doctor` warns; a longer history makes clones and listings slow.
-        host: address on which `hub` listens; nothing outside this machine can reach this one.
-        port: port on which `hub` listens; 0 is any free one, so that several Hubs can run.
-    """
-
-    every: float = 5.0
-    replicas: int = 1
-    long_history: int = 10_000
-    host: str = "127.0.0.1"
-    port: int = 0
-
-
-DEFAULTS = CliDefaults()
 
 
 class Command(click.Command):

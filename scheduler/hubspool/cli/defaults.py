@@ -1,0 +1,25 @@
+"""The numbers of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CliDefaults:
+    """Defaults of options, and limits of checks.
+
+    Args:
+        replicas: processes that push, as `doctor` assumes.
+        long_history: commits from which `doctor` warns; a longer history makes clones and listings slow.
+        host: address on which `hub` listens; nothing outside this machine can reach this one.
+        port: port on which `hub` listens; 0 is any free one, so that several Hubs can run.
+    """
+
+    replicas: int = 1
+    long_history: int = 10_000
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+DEFAULTS = CliDefaults()
