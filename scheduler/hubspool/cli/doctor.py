@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -26,19 +25,11 @@ if TYPE_CHECKING:
 _BUDGET = Budget()
 
 
-class Grade(str, Enum):
-    """Whether a check found a problem."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "FAIL"
-
-
 @dataclass(frozen=True)
 class Finding:
     """The result of one check; `text` says what to do unless the grade is ok."""
 
-    grade: Grade
+    grade: Literal["ok", "warn", "FAIL"]
     subject: str
     text: str
 
@@ -73,8 +64,8 @@ def doctor(
         _disk(folder),
     ]
     for finding in findings:
-        click.echo(f"{finding.grade.value:<5} {finding.subject:<9} {finding.text}")
-    if any(finding.grade is Grade.FAIL for finding in findings):
+        click.echo(f"{finding.grade:<5} {finding.subject:<9} {finding.text}")
+    if any(finding.grade == "FAIL" for finding in findings):
         raise click.exceptions.Exit(1)
 
 
@@ -82,12 +73,12 @@ def _token(api: HfApi) -> Finding:
     try:
         account = api.whoami()
     except HubspoolError as error:
-        return Finding(Grade.FAIL, "token", f"{api.endpoint}: {error}")
+        return Finding("FAIL", "token", f"{api.endpoint}: {error}")
     name = account["name"]
     role = ((account.get("auth") or {}).get("accessToken") or {}).get("role", "unknown")
     if role == "read":
-        return Finding(Grade.FAIL, "token", f"The token of {name} can only read; create one that can write.")
-    return Finding(Grade.OK, "token", f"{name} at {api.endpoint}, role {role}")
+        return Finding("FAIL", "token", f"The token of {name} can only read; create one that can write.")
+    return Finding("ok", "token", f"{name} at {api.endpoint}, role {role}")
 
 
 def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Finding]:
@@ -95,7 +86,7 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
     from hubspool.push.remote import RemoteRepo
 
     if repo is None:
-        yield Finding(Grade.WARN, "repo", "Not checked: pass user/name, or set HUBSPOOL_REPO.")
+        yield Finding("warn", "repo", "Not checked: pass user/name, or set HUBSPOOL_REPO.")
         return
     try:
         info = api.repo_info(repo, repo_type=repo_type)
@@ -105,12 +96,12 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
         yield _missing(repo, error)
         return
     except HubspoolError as error:
-        yield Finding(Grade.FAIL, "repo", str(error))
+        yield Finding("FAIL", "repo", str(error))
         return
     if info.private:
-        yield Finding(Grade.OK, "repo", f"{repo} is private")
+        yield Finding("ok", "repo", f"{repo} is private")
     else:
-        yield Finding(Grade.WARN, "repo", f"{repo} is public: everybody can read its rows. Make it private if needed.")
+        yield Finding("warn", "repo", f"{repo} is public: everybody can read its rows. Make it private if needed.")
     yield _history(len(commits))
     since = datetime.now(timezone.utc) - timedelta(hours=1)
     yield _recent(sum(created_at > since for created_at in commits), len(head.writers_since(since)))
@@ -118,23 +109,23 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
 
 def _missing(repo: str, error: RepositoryNotFoundError) -> Finding:
     if "/" not in repo:
-        return Finding(Grade.FAIL, "repo", str(error))
+        return Finding("FAIL", "repo", str(error))
     text = f"{repo} does not exist, or this token cannot see it. A scheduler creates it if the token permits that."
-    return Finding(Grade.WARN, "repo", text)
+    return Finding("warn", "repo", text)
 
 
 def _history(commits: int) -> Finding:
     text = counted(commits, "commit")
     if commits <= DEFAULTS.long_history:
-        return Finding(Grade.OK, "history", text)
-    return Finding(Grade.WARN, "history", f"{text}; squash_history={DEFAULTS.long_history} keeps the history short.")
+        return Finding("ok", "history", text)
+    return Finding("warn", "history", f"{text}; squash_history={DEFAULTS.long_history} keeps the history short.")
 
 
 def _recent(commits: int, writers: int) -> Finding:
     text = f"{counted(commits, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
     if commits <= _BUDGET.commits:
-        return Finding(Grade.OK, "commits", text)
-    return Finding(Grade.WARN, "commits", f"{text}, more than the budget of {_BUDGET.commits}; push less often.")
+        return Finding("ok", "commits", text)
+    return Finding("warn", "commits", f"{text}, more than the budget of {_BUDGET.commits}; push less often.")
 
 
 def _budget(every: float, replicas: int) -> Finding:
@@ -142,15 +133,15 @@ def _budget(every: float, replicas: int) -> Finding:
     processes = counted(replicas, "process", "processes")
     text = f"every={every:g} with {processes}: up to {counted(round(commits), 'commit')} an hour"
     if commits <= _BUDGET.commits:
-        return Finding(Grade.OK, "budget", f"{text}, within the budget of {_BUDGET.commits}")
+        return Finding("ok", "budget", f"{text}, within the budget of {_BUDGET.commits}")
     minutes = counted(round(_BUDGET.period(every * 60, replicas, 0.5) / 60), "minute")
     text = f"{text}, more than the budget of {_BUDGET.commits}; each process will push every {minutes}."
-    return Finding(Grade.WARN, "budget", text)
+    return Finding("warn", "budget", text)
 
 
 def _disk(folder: Path) -> Finding:
     disk = disk_of(folder)
     if disk.is_reliable:
-        return Finding(Grade.OK, "disk", f"{folder.resolve()} is on {disk.kind or 'a local disk'}")
+        return Finding("ok", "disk", f"{folder.resolve()} is on {disk.kind or 'a local disk'}")
     text = f"{folder.resolve()} is on {disk.kind}: locks and fsync are not reliable there; use a local disk."
-    return Finding(Grade.WARN, "disk", text)
+    return Finding("warn", "disk", text)

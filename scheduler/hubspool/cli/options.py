@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hubspool.cli.output import Format
+from hubspool.cli.output import FORMATS
 from hubspool.settings import Settings
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -98,10 +98,10 @@ output_options = OptionGroup(
     click.option(
         "--format",
         "output_format",
-        type=click.Choice([each.value for each in Format]),
-        show_default=Format.HUMAN.value,
-        help="What to print: the address of the upload, a JSON object on one line, or the address without progress.",
+        type=click.Choice(FORMATS),
+        show_default=FORMATS[0],
+        help="human prints the address of the upload, json an object on one line, quiet the address without progress.",
     ),
-    click.option("--json", "output_format", flag_value=Format.JSON.value, help="Same as --format json."),
-    click.option("-q", "--quiet", "output_format", flag_value=Format.QUIET.value, help="Same as --format quiet."),
+    click.option("--json", "output_format", flag_value="json", help="Same as --format json."),
+    click.option("-q", "--quiet", "output_format", flag_value="quiet", help="Same as --format quiet."),
 )

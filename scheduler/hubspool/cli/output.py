@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 import click
@@ -14,40 +13,35 @@ import orjson
 from hubspool.errors import SettingError
 from hubspool.settings import Settings
 
-
-class Format(str, Enum):
-    """How a command prints its result."""
-
-    HUMAN = "human"
-    """Text on stdout, progress on stderr."""
-    JSON = "json"
-    """One JSON object on one line of stdout, progress on stderr."""
-    QUIET = "quiet"
-    """Text on stdout; on stderr only warnings and errors."""
+FORMATS = ("human", "json", "quiet")
 
 
 class Output:
-    """Prints in the chosen format.
+    """Prints what a command does and its result, in the format human, json or quiet.
+
+    The result goes to stdout, as one line of JSON or as text. What the command does goes to stderr, unless the format
+    is quiet.
 
     Args:
-        name: value of `--format`; None means human.
+        name: one of `FORMATS`; None means human.
     """
 
     def __init__(self, name: str | None) -> None:
-        self._format = Format(name or Format.HUMAN)
-        if self._format is Format.QUIET:
+        self._is_json = name == "json"
+        self._is_quiet = name == "quiet"
+        if self._is_quiet:
             hide_progress_bars()
         else:  # progress as log lines where stderr is no terminal and has no bar
             logging.getLogger("hubspool.progress").setLevel(logging.INFO)
 
     def note(self, text: str) -> None:
         """Print what the command does on stderr, unless the format is quiet."""
-        if self._format is not Format.QUIET:
+        if not self._is_quiet:
             click.echo(text, err=True)
 
     def result(self, text: str, fields: Mapping[str, Any]) -> None:
         """Print the result on stdout: `fields` as JSON, or `text`."""
-        click.echo(orjson.dumps(fields).decode() if self._format is Format.JSON else text)
+        click.echo(orjson.dumps(fields).decode() if self._is_json else text)
 
 
 def hide_progress_bars() -> None:
@@ -60,7 +54,7 @@ def print_error(text: str) -> None:
     try:
         color = Settings.from_env().color
     except SettingError:  # possibly the error to print
-        color = True
+        color = False
     name = click.style("hubspool:", fg="red") if color else "hubspool:"
     click.echo(f"{name} {text}", err=True)
 

@@ -10,7 +10,7 @@ import click
 
 from hubspool.cli.folders import open_ledger
 from hubspool.cli.options import Command, folder_options
-from hubspool.cli.output import Format, Output, counted
+from hubspool.cli.output import Output, counted
 
 if TYPE_CHECKING:
     from hubspool.push.ledger import Ledger
@@ -33,7 +33,7 @@ def status(folder: Path, state_dir: Path | None, as_json: bool) -> None:
         found = [_status_of(folder, ledger, key) for key in ledger.targets()]
     finally:
         ledger.close()
-    output = Output(Format.JSON if as_json else Format.HUMAN)
+    output = Output("json" if as_json else None)
     for fields in found:
         output.result(_text(fields), fields)
     if not found and not as_json:
