@@ -49,7 +49,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "meant"),
     [
-        (["uplod"], "Did you mean 'upload'?"),
+        (["uploa"], "Did you mean 'upload'?"),
         (["statsu", "."], "Did you mean 'status'?"),
         (["upload", "a", "--repo-typ", "model"], "Did you mean '--repo-type'?"),
         (["upload", "--inclde", "*"], "'--include'"),
