@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from hubspool.local_hub import LocalHub
-from hubspool.local_hub.storage.durable_files import Disk
+from hubspool.local_hub.storage.durable_files import DurableFiles
 
 TIMEOUT = 20
 WRITES = 14  # of the work below
@@ -21,9 +21,9 @@ class _Dies:
 
     def __init__(self, writes: int) -> None:
         self.left = writes
-        self.adopt = Disk.adopt
+        self.adopt = DurableFiles.adopt
 
-    def __call__(self, disk: Disk, temporary: Path, path: Path, *synced: bool) -> None:
+    def __call__(self, disk: DurableFiles, temporary: Path, path: Path, *synced: bool) -> None:
         if self.left == 0:
             raise OSError("the process died here")
         self.left -= 1
@@ -56,7 +56,7 @@ def test_every_write_may_be_the_last(
     LocalHub(tmp_path).start().stop()  # the keys of the root
     with monkeypatch.context() as dying, LocalHub(tmp_path) as hub:
         dies = _Dies(writes)
-        dying.setattr(Disk, "adopt", lambda *args: dies(*args))  # noqa: PLW0108 - a function becomes a method
+        dying.setattr(DurableFiles, "adopt", lambda *args: dies(*args))  # noqa: PLW0108 - a function becomes a method
         made, _, committed = _work(hub, session)
     assert committed == (writes == WRITES), "the work makes another number of writes now: change WRITES"
     with LocalHub(tmp_path) as hub:

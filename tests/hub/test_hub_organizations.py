@@ -1,4 +1,4 @@
-"""Organizations: a namespace that belongs to its members; and what else is asked of accounts and Spaces."""
+"""Organizations: a namespace that belongs to its members; and what else clients ask of accounts."""
 
 from __future__ import annotations
 
@@ -72,22 +72,6 @@ def test_clients_are_told_who_belongs_to_what(hub: LocalHub) -> None:
 def test_an_organization_that_cannot_be_is_named(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said):
         LocalHub(tmp_path, users=with_organizations([User("ada", "hf_a"), User("bob", "hf_b")], [text]))
-
-
-@pytest.mark.parametrize("build", [False, True])
-def test_the_log_of_a_space_says_that_nothing_runs_here(build: bool, local_hub: LocalHub, stock_api: HfApi) -> None:
-    stock_api.create_repo("local/app", repo_type="space", space_sdk="gradio")
-    (line,) = stock_api.fetch_space_logs("local/app", build=build)
-    assert "builds and runs no Space" in line
-    with pytest.raises(RepositoryNotFoundError):
-        list(stock_api.fetch_space_logs("local/absent"))
-
-
-def test_dev_mode_is_kept(local_hub: LocalHub, stock_api: HfApi) -> None:
-    stock_api.create_repo("local/app", repo_type="space", space_sdk="gradio")
-    assert [stock_api.get_space_runtime("local/app").dev_mode] == [False]
-    assert stock_api.enable_space_dev_mode("local/app").dev_mode
-    assert not stock_api.disable_space_dev_mode("local/app").dev_mode
 
 
 def test_large_files_are_listed_and_kept(local_hub: LocalHub, stock_api: HfApi, dataset: str) -> None:

@@ -47,7 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
             api.upload_file(
                 path_or_fileobj=content, path_in_repo=path, repo_id="ada/rows", repo_type="dataset", commit_message=EVIL
             )
-        api.create_discussion("ada/rows", EVIL, description=EVIL, repo_type="dataset")
+        api.create_pull_request("ada/rows", EVIL, description=EVIL, repo_type="dataset")
         api.upload_file(
             path_or_fileobj=b"x", path_in_repo="x", repo_id="ada/rows", repo_type="dataset", create_pr=True,
             commit_message=EVIL, commit_description=EVIL,
@@ -156,5 +156,5 @@ def test_a_budget_leaves_rows_out_and_counts_them_later(site: LocalHub, tmp_path
         services = hub._running.services
         repo = services.repositories.at("local/m")
         root = repo.git.commit(repo.revision("main")).root
-        counter = preview.Counter(services.contents, budget=61)
+        counter = preview.RowCounter(services.contents, budget=61)
         assert [counter.totals(repo, root).rows for _ in range(2)] == [1, 2]

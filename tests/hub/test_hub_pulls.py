@@ -1,4 +1,4 @@
-"""Pull requests and discussions, as the stock client makes them."""
+"""Pull requests, as the stock client makes them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ def test_commits_to_a_pull_request_are_merged_as_one(
     put(stock_api, dataset, "rows.txt", b"new", revision=pull.git_reference)
     put(stock_api, dataset, "more.txt", b"more", revision=pull.git_reference)
     put(stock_api, dataset, "elsewhere.txt", b"main")
-    stock_api.change_discussion_status(dataset, 1, "open", **REPO)
     stock_api.merge_pull_request(dataset, 1, comment="Thanks", **REPO)
     details = stock_api.get_discussion_details(dataset, 1, **REPO)
     newest, *_ = stock_api.list_repo_commits(dataset, **REPO)
@@ -90,31 +89,6 @@ def test_a_pull_request_starts_from_its_parent_commit(stock_api: HfApi, dataset:
     assert stock_api.list_repo_files(dataset, revision="refs/pr/1", **REPO) == [".gitattributes", "a.txt"]
     stock_api.merge_pull_request(dataset, 1, **REPO)
     assert stock_api.list_repo_files(dataset, **REPO) == [".gitattributes", "a.txt", "later.txt"]
-
-
-def test_discussions_are_listed_filtered_and_changed(stock_api: HfApi, dataset: str) -> None:
-    talk = stock_api.create_discussion(dataset, "Where are the rows?", **REPO)
-    put(stock_api, dataset, "a.txt", b"a", create_pr=True)
-    assert [item.num for item in stock_api.get_repo_discussions(dataset, **REPO)] == [2, 1]
-    assert [item.num for item in stock_api.get_repo_discussions(dataset, discussion_type="pull_request", **REPO)] == [2]
-    comment = stock_api.comment_discussion(dataset, talk.num, "Here", **REPO)
-    edited = stock_api.edit_discussion_comment(dataset, talk.num, comment.id, "There", **REPO)
-    assert (edited.content, edited.edited) == ("There", True)
-    with pytest.warns(UserWarning, match="irreversible"):
-        assert stock_api.hide_discussion_comment(dataset, talk.num, comment.id, **REPO).hidden
-    renamed = stock_api.rename_discussion(dataset, talk.num, "Found", **REPO)
-    assert (renamed.old_title, renamed.new_title) == ("Where are the rows?", "Found")
-    stock_api.change_discussion_status(dataset, talk.num, "closed", comment="Done", **REPO)
-    assert [item.num for item in stock_api.get_repo_discussions(dataset, discussion_status="open", **REPO)] == [2]
-    assert stock_api.get_discussion_details(dataset, talk.num, **REPO).title == "Found"
-    refs = stock_api.list_repo_refs(dataset, include_pull_requests=True, **REPO)
-    assert [ref.ref for ref in refs.pull_requests or ()] == ["refs/pr/2"]
-
-
-def test_more_discussions_than_fit_on_a_page_are_all_listed(stock_api: HfApi, dataset: str) -> None:
-    for number in range(51):
-        stock_api.create_discussion(dataset, f"Number {number}", **REPO)
-    assert [item.num for item in stock_api.get_repo_discussions(dataset, **REPO)] == list(range(51, 0, -1))
 
 
 def test_a_pull_request_is_squashed_and_fetched_by_git(stock_api: HfApi, dataset: str, tmp_path: Path) -> None:

@@ -140,19 +140,3 @@ def test_the_file_system_reads_writes_and_copies(local_hub: LocalHub, stock_api:
     assert [Path(path).name for path in files.glob(f"datasets/{dataset}/**/*.bin")] == ["big.bin", "b.bin"]
     files.rm(f"datasets/{dataset}/a/big.bin")
     assert not files.exists(f"datasets/{dataset}/a/big.bin")
-
-
-def test_a_space_keeps_variables_and_settings_and_tells_no_secret(local_hub: LocalHub, stock_api: HfApi) -> None:
-    space = stock_api.create_repo("local/app", repo_type="space", space_sdk="gradio").repo_id
-    assert stock_api.get_space_runtime(space).stage == "NO_APP_FILE"
-    stock_api.add_space_secret(space, "TOKEN", "nobody may see this", description="for uploads")
-    stock_api.add_space_variable(space, "MODEL", "small")
-    assert {key: variable.value for key, variable in stock_api.get_space_variables(space).items()} == {"MODEL": "small"}
-    stock_api.delete_space_variable(space, "MODEL")
-    assert stock_api.get_space_variables(space) == {}
-    assert stock_api.request_space_hardware(space, "cpu-upgrade", sleep_time=3600).requested_hardware == "cpu-upgrade"
-    assert stock_api.pause_space(space).stage == "PAUSED"
-    assert stock_api.restart_space(space).stage == "NO_APP_FILE"
-    kept = b"".join(path.read_bytes() for path in local_hub.root.rglob("*.json"))
-    assert b"TOKEN" in kept
-    assert b"nobody may see" not in kept

@@ -19,8 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubspool.local_hub import LocalHub
-from hubspool.local_hub.routes import ALL
-from hubspool.local_hub.routes.request_context import REV
+from hubspool.local_hub.routes.table import REV, ROUTES
 
 TIMEOUT = 30
 TOKEN = "hf_a_token_that_nobody_should_see"
@@ -106,7 +105,7 @@ def _paths(pattern: str) -> st.SearchStrategy[str]:
     return st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii", exclude_characters="\n\r ?#"))
 
 
-_ROUTES = [route for route in ALL if route.name not in ("repo-delete", "repo-move")]
+_ROUTES = [route for route in ROUTES if route.name not in ("repo-delete", "repo-move")]
 
 
 @pytest.mark.timeout(180)

@@ -3,14 +3,17 @@
     with LocalHub() as hub:
         api = HfApi(endpoint=hub.endpoint, token=hub.token)
 
-Layers, each knowing only the ones to its right: `server`, `app`, `control`, `faults` → `routes` (HTTP) → `services`
-(meaning) → `storage` (disk). Needs the extra `local-hub`.
+Layers, each of which imports only those to its right: `server`, `app`, `control` → `routes` (HTTP) → `services` (the
+Hub's rules) → `storage` (the disk). `faults`, `models`, `limits` and `identifiers` import none of them. Needs the extra
+`local-hub`.
 """
 
 from __future__ import annotations
 
 try:
-    import dulwich  # noqa: F401 - all four: what is missing is said once, here
+    import dulwich  # noqa: F401 - all of these are needed: the error names the first one that is missing
+    import jinja2  # noqa: F401
+    import lz4.frame  # noqa: F401
     import pathspec  # noqa: F401
     import starlette  # noqa: F401
     import uvicorn  # noqa: F401

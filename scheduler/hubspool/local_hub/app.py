@@ -1,4 +1,4 @@
-"""From the socket to a handler and back: routes, bodies, faults, errors, records."""
+"""The ASGI application: finds the route, reads the body, applies faults, calls the handler, records the request."""
 
 from __future__ import annotations
 
@@ -18,30 +18,27 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from hubspool.local_hub import control
-from hubspool.local_hub.faults import NO_FAULT, Fault, Faults, Verdict
+from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, Faults
+from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.models import RequestLog, RequestRecord
-from hubspool.local_hub.routes import ALL
-from hubspool.local_hub.routes.request_context import Body, Call, Route, ok
-from hubspool.local_hub.services.api_errors import HubError
-from hubspool.local_hub.services.container import Services
-from hubspool.local_hub.storage.durable_files import room_for
+from hubspool.local_hub.routes.request_context import RequestContext, ok
+from hubspool.local_hub.routes.table import ROUTES, RequestBody, Route
+from hubspool.local_hub.services.api_errors import ApiError
+from hubspool.local_hub.services.container import ServiceContainer
+from hubspool.local_hub.storage.durable_files import full_disk_after
 
 _log = logging.getLogger("hubspool.local_hub")
-_BLOCK = 1 << 20  # bytes gathered before a worker thread writes them
 
 
-class _ConnectionDropped(Exception):  # noqa: N818 - it is not an error here, it is what was asked for
-    """The connection is to end without (the rest of) an answer."""
+class _ConnectionDropped(Exception):  # noqa: N818 - a fault asks for it
+    """End the connection without (the rest of) an answer."""
 
 
-class App:
-    """The ASGI application.
-
-    Handlers run in worker threads; only bodies and waiting are done on the event loop.
-    """
+class HubApp:
+    """The ASGI application. Handlers run in worker threads; the event loop reads bodies and waits."""
 
     def __init__(
-        self, services: Services, endpoint: str, faults: Faults, requests: RequestLog, *, fault_routes: bool
+        self, services: ServiceContainer, endpoint: str, faults: Faults, requests: RequestLog, *, fault_routes: bool
     ) -> None:
         self._services = services
         self._endpoint = endpoint
@@ -49,7 +46,7 @@ class App:
         self._requests = requests
         self._control = control.routes(faults) if fault_routes else []
         self._late: set[asyncio.Task[None]] = set()
-        self._waiting: CapacityLimiter | None = None  # it belongs to the event loop, which does not exist yet
+        self._waiting: CapacityLimiter | None = None  # belongs to the event loop, so the first request creates it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send, self._requests)
@@ -57,14 +54,14 @@ class App:
         exchange.route = route.name
         self._requests.begin()
         try:
-            controls = route in self._control  # a fault must not keep itself from being cleared
-            verdict = NO_FAULT if controls else self._faults.judge(route.name, exchange.method, exchange.path)
-            exchange.headers.update(verdict.headers)
-            if verdict.fault is not None:
-                exchange.headers.update(verdict.fault.headers)
-                exchange.keep_bytes = verdict.fault.keep_bytes
-            call = self._call(route, args, exchange)
-            response = await self._answer(call, verdict, exchange)
+            is_control = route in self._control  # no fault may prevent its own removal
+            decision = NO_FAULT if is_control else self._faults.decide(route.name, exchange.method, exchange.path)
+            exchange.headers.update(decision.headers)
+            if decision.fault is not None:
+                exchange.headers.update(decision.fault.headers)
+                exchange.keep_bytes = decision.fault.keep_bytes
+            context = self._context(args, exchange)
+            response = await self._answer(route, context, decision, exchange)
             await response(scope, exchange.receive, exchange.send)
         except _ConnectionDropped:
             await exchange.drop()
@@ -75,36 +72,38 @@ class App:
             self._requests.end()
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        known = False
-        for route in (*self._control, *ALL):
+        path_exists = False
+        for route in (*self._control, *ROUTES):
             args = route.match(path)
             if args is not None:
                 if method in route.methods.split() or (method == "HEAD" and "GET" in route.methods):
                     return route, args
-                known = True
-        refusal = HubError(405, f"{method} is not for {path}") if known else HubError(404, f"Not found: {path}")
+                path_exists = True
+        refusal = ApiError(405, f"{method} is not for {path}") if path_exists else ApiError(404, f"Not found: {path}")
         return Route("", "", "", partial(_refuse, refusal)), {}
 
-    def _call(self, route: Route, args: dict[str, str], exchange: _Exchange) -> Call:
+    def _context(self, args: dict[str, str], exchange: _Exchange) -> RequestContext:
         request = Request(exchange.scope, exchange.receive)
         host = request.headers.get("host")
-        return Call(self._services, route, args, request, f"http://{host}" if host else self._endpoint)
+        return RequestContext(self._services, args, request, f"http://{host}" if host else self._endpoint)
 
-    async def _answer(self, call: Call, verdict: Verdict, exchange: _Exchange) -> Response:
-        fault = verdict.fault
+    async def _answer(
+        self, route: Route, context: RequestContext, decision: FaultDecision, exchange: _Exchange
+    ) -> Response:
+        fault = decision.fault
         if fault is not None and fault.delay:
             seconds = None if math.isinf(fault.delay) else fault.delay
-            await self._wait_outside(verdict.cleared.wait, seconds)
+            await self._wait_outside(decision.cleared.wait, seconds)
             if self._faults.stopped:
                 raise _ConnectionDropped
         if fault is None or not fault.replaces_answer:
-            call.commits_back = fault.stale if fault is not None else 0
-            with room_for(fault.full_disk if fault is not None else None):
-                return await self._apply(call)
+            context.commits_back = fault.stale if fault is not None else 0
+            with full_disk_after(fault.full_disk if fault is not None else None):
+                return await self._apply(route, context)
         if fault.late is not None:
-            await self._apply_late(call, fault.late)
+            await self._apply_late(route, context, fault.late)
         elif fault.applied:
-            await self._apply(call)
+            await self._apply(route, context)
         elif not fault.drop:
             await exchange.read_rest()  # a client that is still sending would not see the answer
         if fault.status is None:
@@ -112,40 +111,40 @@ class App:
         return _fault_answer(fault)
 
     async def _wait_outside(self, wait: Callable[..., bool], *args: object) -> bool:
-        """Run a wait in a thread of its own: the handlers' pool has 40, and a silent Hub would use them up."""
+        """Wait in a thread of its own: the handlers share 40 threads, and a silent Hub would use all of them."""
         if self._waiting is None:
             self._waiting = CapacityLimiter(math.inf)
         return await to_thread.run_sync(wait, *args, limiter=self._waiting)
 
-    async def _apply(self, call: Call) -> Response:
+    async def _apply(self, route: Route, context: RequestContext) -> Response:
         try:
-            with self._services.disk.temporary_file() as call.upload:
-                await _read_body(call)  # also before a refusal: unread bytes would cost the client its connection
-                return await run_in_threadpool(call.route.handler, call)
-        except HubError as error:
+            with self._services.files.temporary_file() as context.upload:
+                await _read_body(route, context)  # also before an error: unread bytes would end the client's connection
+                return await run_in_threadpool(route.handler, context)
+        except ApiError as error:
             return _error_answer(error)
         except (ClientDisconnect, _ConnectionDropped):
             raise
-        except Exception as error:  # noqa: BLE001 - the top of the handler's thread; the client gets a 500, the log the rest
+        except Exception as error:  # noqa: BLE001 - the top of the handler's thread: the client gets 500, the log gets the traceback
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                _log.error("No room on the disk for %s %s", call.request.method, call.request.scope["path"])
-                return _error_answer(HubError(507, "Insufficient Storage: the disk of the local Hub is full"))
-            _log.exception("%s %s failed", call.request.method, call.request.scope["path"])
-            return _error_answer(HubError(500, "Internal Error of the local Hub; its log says more"))
+                _log.error("The disk is full: %s %s", context.request.method, context.request.scope["path"])
+                return _error_answer(ApiError(507, "Insufficient Storage: the disk of the local Hub is full"))
+            _log.exception("%s %s failed", context.request.method, context.request.scope["path"])
+            return _error_answer(ApiError(500, "Internal Error: see the log of the local Hub"))
 
-    async def _apply_late(self, call: Call, seconds: float) -> None:
+    async def _apply_late(self, route: Route, context: RequestContext, seconds: float) -> None:
         ticket = self._faults.begin_late()
         read = asyncio.Event()
 
         async def later() -> None:
             try:
-                with self._services.disk.temporary_file() as call.upload:
-                    await _read_body(call)
+                with self._services.files.temporary_file() as context.upload:
+                    await _read_body(route, context)
                     read.set()
                     if await self._wait_outside(self._faults.wait_late, ticket, seconds):
-                        await run_in_threadpool(call.route.handler, call)
-            except HubError as error:
-                _log.info("a late %s %s was refused: %s", call.request.method, call.request.scope["path"], error)
+                        await run_in_threadpool(route.handler, context)
+            except ApiError as error:
+                _log.info("late %s %s was refused: %s", context.request.method, context.request.scope["path"], error)
             finally:
                 read.set()
                 self._faults.end_late()
@@ -156,39 +155,39 @@ class App:
         await read.wait()
 
 
-def _refuse(refusal: HubError, _call: Call) -> Response:
+def _refuse(refusal: ApiError, _context: RequestContext) -> Response:
     raise refusal
 
 
-async def _read_body(call: Call) -> None:
-    """Take the body into memory, or in pieces to disk.
+async def _read_body(route: Route, context: RequestContext) -> None:
+    """Read the body into memory, or block by block to the disk.
 
     Raises:
-        HubError: 413.
+        ApiError: 413.
     """
-    held, size = [], 0
-    file = call.upload.open("wb") if call.route.body is Body.DISK else None
+    blocks, size = [], 0
+    file = context.upload.open("wb") if route.body is RequestBody.DISK else None
     pending = 0
     try:
-        async for piece in call.request.stream():
+        async for piece in context.request.stream():
             size += len(piece)
             pending += len(piece)
-            if size > call.route.limit:
-                raise HubError(413, f"Payload Too Large: more than {call.route.limit} bytes")
-            held.append(piece)
-            if file is not None and pending >= _BLOCK:
-                await run_in_threadpool(file.write, b"".join(held))
-                held, pending = [], 0
+            if size > route.limit:
+                raise ApiError(413, f"Payload Too Large: more than {route.limit} bytes")
+            blocks.append(piece)
+            if file is not None and pending >= LIMITS.upload_block:
+                await run_in_threadpool(file.write, b"".join(blocks))
+                blocks, pending = [], 0
         if file is not None:
-            await run_in_threadpool(file.write, b"".join(held))
+            await run_in_threadpool(file.write, b"".join(blocks))
         else:
-            call.body = b"".join(held)
+            context.body = b"".join(blocks)
     finally:
         if file is not None:
             file.close()
 
 
-def _error_answer(error: HubError) -> Response:
+def _error_answer(error: ApiError) -> Response:
     message = "".join(c if c.isascii() and c.isprintable() else "?" for c in error.message)
     headers = {**error.headers, "X-Error-Message": message.strip()}
     if error.code is not None:
@@ -202,7 +201,7 @@ def _fault_answer(fault: Fault) -> Response:
 
 
 class _Exchange:
-    """One request and its answer on the wire: counts bytes, adds headers, ends connections."""
+    """One request and its answer on the connection: counts bytes, adds headers, ends the connection."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, log: RequestLog) -> None:
         self.scope = scope
@@ -233,8 +232,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            given = {name.lower() for name in self.headers}
-            kept = [(name, value) for name, value in message["headers"] if name.decode("latin-1").lower() not in given]
+            own = {name.lower() for name in self.headers}
+            kept = [(name, value) for name, value in message["headers"] if name.decode("latin-1").lower() not in own]
             added = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
             message = {**message, "headers": kept + added}
         elif self.keep_bytes is not None:
@@ -244,7 +243,7 @@ class _Exchange:
                 self._bytes_out += len(body[:left])
                 self.record()
                 await self._send({"type": "http.response.body", "body": body[:left], "more_body": True})
-                self._transport.close()  # what was written is still sent
+                self._transport.close()  # sends what was written
                 raise _ConnectionDropped
         self._bytes_out += len(message.get("body", b""))
         if message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -252,7 +251,7 @@ class _Exchange:
         await self._send(message)
 
     async def drop(self) -> None:
-        """Reset the connection and wait until the server has seen it, or it would answer with a 500 of its own."""
+        """Reset the connection, and wait until uvicorn has noticed, which would otherwise answer with 500."""
         self.record()
         self._transport.abort()
         while (await self._receive())["type"] != "http.disconnect":
@@ -263,7 +262,7 @@ class _Exchange:
         return self.scope["state"]["transport"]
 
     def record(self) -> None:
-        """Once, and before the client can know that its request ended: a test may look at the log right then."""
+        """Record the request once, before the client can know that it ended: a test may read the log at that moment."""
         if not self._recorded:
             self._recorded = True
             figures = self._status, self._bytes_in, self._bytes_out

@@ -1,62 +1,64 @@
-"""Faults over HTTP, for tests in other languages and processes: only of a Hub that was started with `--faults`.
+"""Faults over HTTP, for tests in other languages and processes. Only a Hub started with `--faults` has these routes.
 
     GET    /api/local-hub/faults           {"faults": [...], "hits": [{"fault", "route", "method", "path"}, ...]}
     POST   /api/local-hub/faults           the attributes of a `Fault`: {"route": "commit", "status": 503, "times": 2}
-    DELETE /api/local-hub/faults           disarms all and ends their delays
-    POST   /api/local-hub/faults/release   applies the late requests now, and answers when they took effect
+    DELETE /api/local-hub/faults           removes all faults and ends their delays
+    POST   /api/local-hub/faults/release   applies the late requests, and answers when they took effect
 
-Only a token with the role `write` may. No fault hits these routes.
+They need a token with the role `write`. No fault hits them.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
 
 from starlette.responses import Response
 
-from hubspool.local_hub.faults import Fault, Faults
-from hubspool.local_hub.routes.request_context import Call, Route, ok
-from hubspool.local_hub.services.api_errors import HubError, login_needed
+from hubspool.local_hub.faults import Fault, FaultHit, Faults
+from hubspool.local_hub.routes.request_context import RequestContext, ok
+from hubspool.local_hub.routes.table import Route
+from hubspool.local_hub.services.api_errors import ApiError, login_needed
 
 _PATH = "/api/local-hub/faults"
 
 
 def routes(faults: Faults) -> list[Route]:
-    """The routes that arm, list and disarm `faults`."""
+    """Return the routes that add, list and remove `faults`."""
 
-    def handle(call: Call) -> Response:
-        if call.user is None:
-            raise login_needed()
-        if call.user.role != "write":
-            raise HubError(403, "Only a token with the role 'write' may set faults")
-        if call.request.method == "POST":
+    def handle(context: RequestContext) -> Response:
+        _check_right(context)
+        if context.request.method == "POST":
             try:
-                fault = faults.add(Fault.from_json(call.json()))
+                fault = faults.add(Fault.from_json(context.json()))
             except (ValueError, TypeError) as error:
-                raise HubError(400, f"Invalid fault: {error}") from None
-            return ok(_plain(fault), status=201)
-        if call.request.method == "DELETE":
+                raise ApiError(400, f"Invalid fault: {error}") from None
+            return ok(_as_json(fault), status=201)
+        if context.request.method == "DELETE":
             faults.clear()
             return ok()
-        hits = [{"fault": _plain(hit.fault), **_place(hit)} for hit in faults.hits]
-        return ok({"faults": [_plain(fault) for fault in faults.armed], "hits": hits})
+        return ok({"faults": [_as_json(fault) for fault in faults.armed], "hits": [_hit(hit) for hit in faults.hits]})
 
-    def release(call: Call) -> Response:
-        if call.user is None or call.user.role != "write":
-            raise HubError(403, "Only a token with the role 'write' may release late requests")
+    def release(context: RequestContext) -> Response:
+        _check_right(context)
         return ok({"released": faults.release()})
 
     return [Route("", "GET POST DELETE", _PATH, handle), Route("", "POST", f"{_PATH}/release", release)]
 
 
-def _place(hit: Any) -> dict[str, str]:
-    return {"route": hit.route, "method": hit.method, "path": hit.path}
+def _check_right(context: RequestContext) -> None:
+    if context.user is None:
+        raise login_needed()
+    if context.user.role != "write":
+        raise ApiError(403, "Faults need a token with the role 'write'")
 
 
-def _plain(fault: Fault) -> dict[str, object]:
-    """The attributes that are not at their defaults, in the form in which `POST` takes them."""
+def _hit(hit: FaultHit) -> dict[str, object]:
+    return {"fault": _as_json(hit.fault), "route": hit.route, "method": hit.method, "path": hit.path}
+
+
+def _as_json(fault: Fault) -> dict[str, object]:
+    """Return the attributes that differ from their defaults, in the form of the body of `POST`."""
     default, values = asdict(Fault()), asdict(fault)
     changed = {name: value for name, value in values.items() if value != default[name]}
     return {

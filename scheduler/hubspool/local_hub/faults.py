@@ -1,4 +1,4 @@
-"""The bad days: what a test can make the local Hub do to its clients."""
+"""Faults: errors, delays, lost answers and rate limits that a test makes the local Hub produce."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RateLimit:
-    """At most `requests` in each window of `seconds`, for each repository apart if asked; more are answered with 429.
+    """At most `requests` in each window of `seconds`; further ones are answered with 429.
 
-    `Fault(route="commit", limit=RateLimit(128, per_repo=True))` is what the Hub allows.
+    `Fault(route="commit", limit=RateLimit(128, per_repo=True))` is the Hub's own limit.
+
+    Attributes:
+        per_repo: whether each repository has a window of its own.
     """
 
     requests: int
@@ -26,39 +29,36 @@ class RateLimit:
     def __post_init__(self) -> None:
         for number in (self.requests, self.seconds):
             if isinstance(number, bool) or not isinstance(number, (int, float)) or number < 0:
-                raise ValueError(f"{number!r} is no number of requests or seconds.")
+                raise ValueError(f"{number!r} is not a number of requests or seconds.")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which requests go wrong. Without any of the effects below it only counts.
+    """A failure of the local Hub: which requests it hits, and what happens to them.
 
-    Which requests:
+    The attributes from `route` to `times` choose the requests. The others are effects, which can be combined; a fault
+    without effects only counts requests.
 
     Attributes:
-        route: Name of a route, or several; None for any. The names are those of `hub.requests`.
-        path: Regular expression searched in the raw path.
-        method: In capitals.
-        after: How many matching requests pass first.
-        times: How many are hit then; None for all.
-
-    What happens to them, combined as one likes:
-
-        delay: Seconds before anything else happens (`math.inf`: silence until the Hub stops or the faults are
-            cleared). A request whose client has gone by then does not take effect.
-        status: Answered with this status, `headers` and `body`.
-        headers: Added to the answer, also to a real one.
-        body: Of the answer; text or bytes, HTML or broken JSON as one likes.
-        drop: The connection is reset in place of an answer.
-        applied: The request takes effect before `status` or `drop`: the client cannot know. Otherwise it does
-            not.
-        late: The request is answered by `status`, or dropped, and takes effect this many seconds later; with
-            `math.inf` when `faults.release()` is called.
-        keep_bytes: Only so many bytes of the answer's body are sent, then the connection ends.
-        stale: Reads are answered from the state this many commits ago.
-        full_disk: The request runs, and the disk is full after it has written this many files: 507.
-        limit: A rate limit over the matching requests, with the headers that the Hub sends. `times` does not
-            count.
+        route: name of a route, or several; None for any. The names are those of `hub.requests`.
+        path: regular expression that is searched in the raw path.
+        method: in capitals.
+        after: number of matching requests that pass first.
+        times: number of requests that are hit then; None for all.
+        delay: seconds before anything else happens; `math.inf` lasts until the Hub stops or the faults are cleared. A
+            request whose client is gone by then does not take effect.
+        status: the answer has this status, with `headers` and `body`.
+        headers: added to the answer, also to a real one.
+        body: body of the answer: text or bytes, also HTML or broken JSON.
+        drop: the connection is reset in place of an answer.
+        applied: the request takes effect before `status` or `drop`, which the client cannot know. Otherwise it has no
+            effect.
+        late: the request is answered by `status`, or dropped, and takes effect this many seconds later; with
+            `math.inf` at `faults.release()`.
+        keep_bytes: the connection ends after this many bytes of the answer's body.
+        stale: reads are answered from the state this many commits ago.
+        full_disk: the disk is full after the request has written this many files: 507.
+        limit: a rate limit over the matching requests, with the headers of the Hub. It ignores `after` and `times`.
     """
 
     route: str | tuple[str, ...] | None = None
@@ -80,56 +80,53 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.status is not None and not 200 <= self.status <= 599:
-            raise ValueError(f"{self.status} is no HTTP status of an answer.")
+            raise ValueError(f"{self.status} is not the HTTP status of an answer.")
         if wrong := [name for name, value in self.headers.items() if not isinstance(value, str)]:
-            raise ValueError(f"The value of the header {wrong[0]!r} must be a text.")
+            raise ValueError(f"The value of the header {wrong[0]!r} must be a string.")
 
     @classmethod
     def storage_quota(cls, **options: Any) -> Fault:
-        """LFS batches and commits are refused as when the owner has no storage left."""
+        """Return the fault of a full account: LFS batches and commits are refused with the Hub's 403."""
         text = "Private repository storage limit reached, please upgrade your plan to increase your private storage."
-        told = {"status": 403, "headers": {"X-Error-Message": text}, "body": json.dumps({"error": text})}
+        effect = {"status": 403, "headers": {"X-Error-Message": text}, "body": json.dumps({"error": text})}
         where = {"path": "/commit/[^/]+$|/info/lfs/objects/batch$", "times": None}
-        return cls(**{**told, **where, **options})
+        return cls(**{**effect, **where, **options})
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Fault:
-        """A fault as `hubspool hub --faults` takes it: the attributes by name, `delay` and `late` also as "forever".
+        """Return a fault from the JSON that `hubspool hub --faults` accepts: its attributes by name.
 
-        `{"storage_quota": true}` stands for `Fault.storage_quota()`; further attributes may come with it.
+        `delay` and `late` may be "forever". `{"storage_quota": true}` means `Fault.storage_quota()`, and can be
+        combined with other attributes.
 
         Raises:
-            ValueError: An attribute is unknown or of another type.
+            ValueError: An attribute is unknown or has another type.
         """
         values: dict[str, Any] = {name: math.inf if value == "forever" else value for name, value in content.items()}
         make = cls.storage_quota if values.pop("storage_quota", False) is True else cls
         for name, value in values.items():
-            if (
-                name not in _TYPES
-                or isinstance(value, bool) != (_TYPES[name] is bool)
-                or not isinstance(value, _TYPES[name])
-            ):
-                raise ValueError(
-                    f"{name!r} is no attribute of a fault that can be {value!r}: see hubspool.local_hub.Fault"
-                )
+            if not _fits(name, value):
+                raise ValueError(f"{name!r} cannot be {value!r}: see the attributes of hubspool.local_hub.Fault")
         if "limit" in values:
             try:
                 values["limit"] = RateLimit(**values["limit"])
             except TypeError:
-                raise ValueError("a limit has the attributes requests, seconds and per_repo") from None
+                raise ValueError("A limit has the attributes requests, seconds and per_repo") from None
         if isinstance(values.get("route"), list):
             values["route"] = tuple(map(str, values["route"]))
         try:
             re.compile(values.get("path", ""))
         except re.error as error:
-            raise ValueError(f"the path is no regular expression: {error}") from None
+            raise ValueError(f"The path is not a regular expression: {error}") from None
         return make(**values)
 
     @property
     def routes(self) -> tuple[str, ...]:
+        """The names in `route`."""
         return (self.route,) if isinstance(self.route, str) else self.route or ()
 
     def matches(self, route: str, method: str, path: str) -> bool:
+        """Whether the fault chooses a request, before `after` and `times`."""
         return (
             (self.route is None or route in self.routes)
             and (self.method is None or method == self.method)
@@ -138,6 +135,7 @@ class Fault:
 
     @property
     def replaces_answer(self) -> bool:
+        """Whether the client does not get the request's own answer."""
         return self.status is not None or self.drop or self.late is not None
 
 
@@ -152,9 +150,14 @@ _TYPES: dict[str, Any] = {
 _REPO = re.compile(r"(?:models|datasets|spaces)/[^/]+/[^/]+")
 
 
+def _fits(name: str, value: object) -> bool:
+    kind = _TYPES.get(name, ())
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+
+
 @dataclass(frozen=True)
 class FaultHit:
-    """A fault that really happened to a request."""
+    """A fault that happened to a request."""
 
     fault: Fault
     route: str
@@ -163,35 +166,44 @@ class FaultHit:
 
 
 @dataclass
-class _Armed:
-    """A fault and what it has seen; changed under the lock of `Faults`."""
+class _ArmedFault:
+    """A fault and its counts, which change under the lock of `Faults`.
+
+    Attributes:
+        seen: matching requests so far.
+        windows: of a rate limit, by repository: start of the window and requests in it.
+    """
 
     fault: Fault
     seen: int = 0
-    windows: dict[str, tuple[float, int]] = field(default_factory=dict)  # start of each, and requests in it
+    windows: dict[str, tuple[float, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is to happen to one request: at most one fault; rate limit headers go with the answer."""
+class FaultDecision:
+    """What happens to one request: at most one fault, and the headers of rate limits.
+
+    Attributes:
+        cleared: set when the faults are cleared, which ends a delay.
+    """
 
     fault: Fault | None
     headers: Mapping[str, str]
     cleared: threading.Event
 
 
-NO_FAULT = Verdict(None, {}, threading.Event())
+NO_FAULT = FaultDecision(None, {}, threading.Event())
 
 
 class Faults:
-    """The faults that are armed; the first one that matches a request hits it.
+    """The faults of one Hub; the first one that matches a request hits it.
 
     Thread-safety: every method may be called from any thread.
     """
 
     def __init__(self, routes: Collection[str]) -> None:
         self._routes = routes
-        self._armed: list[_Armed] = []
+        self._armed: list[_ArmedFault] = []
         self._hits: list[FaultHit] = []
         self._late = 0
         self._releases = 0
@@ -200,19 +212,19 @@ class Faults:
         self._changed = threading.Condition()
 
     def add(self, fault: Fault) -> Fault:
-        """Arm a fault; returns it, to be looked for among the hits.
+        """Add a fault, and return it for comparison with `hits`.
 
         Raises:
-            ValueError: It names a route that does not exist, and so would never happen.
+            ValueError: The fault names an unknown route, so that it would never happen.
         """
         if unknown := [route for route in fault.routes if route not in self._routes]:
             raise ValueError(f"No such route: {', '.join(unknown)}. There are: {', '.join(sorted(self._routes))}.")
         with self._changed:
-            self._armed.append(_Armed(fault))
+            self._armed.append(_ArmedFault(fault))
         return fault
 
     def clear(self) -> None:
-        """Disarm all faults and end their delays; hits are kept, late requests still wait for `release()`."""
+        """Remove all faults and end their delays. Hits are kept, and late requests still wait for `release()`."""
         with self._changed:
             self._armed.clear()
             self._cleared.set()
@@ -220,32 +232,32 @@ class Faults:
 
     @property
     def armed(self) -> list[Fault]:
-        """What is armed, in the order in which it was added."""
+        """The added faults, oldest first."""
         with self._changed:
             return [armed.fault for armed in self._armed]
 
     @property
     def hits(self) -> list[FaultHit]:
-        """What happened so far, oldest first."""
+        """The faults that happened, oldest first."""
         with self._changed:
             return list(self._hits)
 
     def wait_for_hits(self, count: int = 1, *, timeout: float = 30) -> bool:
-        """Wait until `count` faults have happened; False after `timeout` seconds."""
+        """Wait until `count` faults have happened; return False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._hits) >= count, timeout)
 
     def release(self, *, timeout: float = 30) -> bool:
-        """Apply the late requests now and wait until they took effect; False after `timeout` seconds."""
+        """Apply the late requests now and wait until they took effect; return False after `timeout` seconds."""
         with self._changed:
             self._releases += 1
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._late == 0, timeout)
 
-    # -- for the server
+    # -- called by the server
 
-    def judge(self, route: str, method: str, path: str) -> Verdict:
-        """Count a request that arrived and say what happens to it."""
+    def decide(self, route: str, method: str, path: str) -> FaultDecision:
+        """Count a request and return what happens to it."""
         headers: dict[str, str] = {}
         with self._changed:
             found: Fault | None = None
@@ -258,18 +270,18 @@ class Faults:
                     found = effect
                     self._hits.append(FaultHit(fault, route, method, path))
                     self._changed.notify_all()
-            return Verdict(found, headers, self._cleared)
+            return FaultDecision(found, headers, self._cleared)
 
     @staticmethod
-    def _due(armed: _Armed) -> Fault | None:
+    def _due(armed: _ArmedFault) -> Fault | None:
         armed.seen += 1
         number = armed.seen - armed.fault.after
         return armed.fault if number > 0 and (armed.fault.times is None or number <= armed.fault.times) else None
 
     @staticmethod
-    def _over_limit(armed: _Armed, path: str, headers: dict[str, str]) -> Fault | None:
+    def _over_limit(armed: _ArmedFault, path: str, headers: dict[str, str]) -> Fault | None:
         limit, now = armed.fault.limit, time.monotonic()
-        assert limit is not None  # the caller's condition
+        assert limit is not None  # `decide` checks it
         repo = _REPO.search(path) if limit.per_repo else None
         key = repo[0] if repo else ""
         start, used = armed.windows.get(key, (now, 0))
@@ -286,31 +298,32 @@ class Faults:
         return Fault(status=429, headers=dict(armed.fault.headers), body=armed.fault.body or text)
 
     def begin_late(self) -> int:
-        """A late request arrived; returns what `wait_late` wants."""
+        """Count a late request; return the ticket for `wait_late`."""
         with self._changed:
             self._late += 1
             return self._releases
 
     def wait_late(self, ticket: int, seconds: float) -> bool:
-        """Wait until a late request is due; False when the Hub stops first. Not for the event loop."""
+        """Block until a late request is due; return False if the Hub stops first."""
         with self._changed:
             timeout = None if math.isinf(seconds) else seconds
             self._changed.wait_for(lambda: self.stopped or self._releases > ticket, timeout)
             return not self.stopped
 
     def end_late(self) -> None:
+        """End what `begin_late` counted."""
         with self._changed:
             self._late -= 1
             self._changed.notify_all()
 
     def start(self) -> None:
-        """The Hub starts (again)."""
+        """Allow waiting again after `stop`."""
         with self._changed:
             self.stopped = False
             self._cleared = threading.Event()
 
     def stop(self) -> None:
-        """End every wait; late requests are forgotten."""
+        """End every wait; late requests do not take effect."""
         with self._changed:
             self.stopped = True
             self._cleared.set()

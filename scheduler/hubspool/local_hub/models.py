@@ -1,4 +1,4 @@
-"""What was asked of the local Hub, for tests that count requests and bytes."""
+"""The requests that a local Hub answered, for tests that count requests and bytes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from hubspool.local_hub.limits import LIMITS
+
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """One request; a client that has its answer finds it recorded.
+    """One request. It is recorded before the client has the whole answer.
 
     Attributes:
-        method: In capitals.
-        path: As it was sent, still percent-encoded, without the query (which can carry a permission).
-        status: Of the answer; 0 when the connection was dropped before one.
-        bytes_in: Of the request's body, as far as it was read.
-        bytes_out: Of the answer's body, as far as it was sent.
-        route: Name of the route, "" when there is none.
+        method: in capitals.
+        path: as the client sent it, percent-encoded, without the query (which can hold a signature).
+        status: of the answer; 0 if the connection was dropped before one.
+        bytes_in: bytes of the request's body that were read.
+        bytes_out: bytes of the answer's body that were sent.
+        route: name of the route, "" if there is none.
     """
 
     method: str
@@ -30,45 +32,49 @@ class RequestRecord:
 
 
 class RequestLog:
-    """The newest requests, oldest first; older ones than `limit` are forgotten.
+    """The newest requests, oldest first; keeps at most `limit` of them.
 
-    Thread-safety: written by the server's thread, read by any.
+    Thread-safety: the server's thread writes, any thread reads.
     """
 
-    def __init__(self, limit: int = 100_000) -> None:
+    def __init__(self, limit: int = LIMITS.requests_logged) -> None:
         self._records: deque[RequestRecord] = deque(maxlen=limit)
         self._running = 0
         self._changed = threading.Condition()
 
     def begin(self) -> None:
+        """Count a request that is being answered."""
         with self._changed:
             self._running += 1
 
     def add(self, record: RequestRecord) -> None:
+        """Append a record."""
         with self._changed:
             self._records.append(record)
             self._changed.notify_all()
 
     def end(self) -> None:
+        """End what `begin` counted."""
         with self._changed:
             self._running -= 1
             self._changed.notify_all()
 
     def clear(self) -> None:
+        """Remove all records."""
         with self._changed:
             self._records.clear()
 
     def of(self, *routes: str) -> list[RequestRecord]:
-        """The requests of these routes."""
+        """Return the requests of these routes."""
         return [record for record in self if record.route in routes]
 
     def wait_for(self, wanted: Callable[[RequestRecord], bool], *, count: int = 1, timeout: float = 30) -> bool:
-        """Wait until `count` recorded requests are wanted ones; False after `timeout` seconds."""
+        """Wait until `wanted` is true for `count` recorded requests; return False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: sum(map(wanted, self._records)) >= count, timeout)
 
     def wait_idle(self, timeout: float = 30) -> bool:
-        """Wait until no request is being answered; False after `timeout` seconds."""
+        """Wait until no request is being answered; return False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._running == 0, timeout)
 

@@ -1,6 +1,6 @@
 """Fixtures for tests that talk to a Hub. Load with `pytest_plugins = ["hubspool.local_hub.pytest_plugin"]`.
 
-Not guaranteed: `huggingface_hub` reads HF_ENDPOINT and HF_HOME once, when it is imported; pass
+Not guaranteed: `huggingface_hub` reads HF_ENDPOINT and HF_HOME only when it is imported. Pass
 `endpoint=hub.endpoint` to its HfApi, or use a subprocess.
 """
 
@@ -22,7 +22,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 @pytest.fixture
 def hub_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No token, proxy or cache of the person who runs the tests; returns the fresh HF_HOME."""
+    """Remove tokens, proxies and caches of the person who runs the tests; return an empty HF_HOME."""
     for name in list(os.environ):
         if name.startswith(("HF_", "HUGGING_FACE_", "HUGGINGFACE_", "HUBSPOOL_")) or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
@@ -34,8 +34,8 @@ def hub_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def local_hub(hub_environment: Path) -> Iterator[LocalHub]:  # noqa: ARG001 - it sets the environment up
-    """A running Hub with the user `local`, gone after the test."""
+def local_hub(hub_environment: Path) -> Iterator[LocalHub]:  # noqa: ARG001 - it changes the environment
+    """A running Hub with the user `local`; it is removed after the test."""
     from hubspool.local_hub import LocalHub
 
     with LocalHub() as hub:
@@ -44,7 +44,7 @@ def local_hub(hub_environment: Path) -> Iterator[LocalHub]:  # noqa: ARG001 - it
 
 @pytest.fixture
 def hub_api(local_hub: LocalHub) -> HfApi:
-    """Our client, logged in to `local_hub`."""
+    """Our client with the token of `local_hub`."""
     from hubspool import HfApi
 
     return HfApi(endpoint=local_hub.endpoint, token=local_hub.token)

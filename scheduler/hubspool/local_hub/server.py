@@ -1,4 +1,4 @@
-"""The local Hub as an object: one folder, one address, one thread."""
+"""`LocalHub`: starts and stops a Hub on one folder, one address and one thread."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from typing import cast
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from hubspool.local_hub.app import App
+from hubspool.local_hub.app import HubApp
 from hubspool.local_hub.faults import Faults
+from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.models import RequestLog
-from hubspool.local_hub.routes import ALL
-from hubspool.local_hub.services.container import Services
+from hubspool.local_hub.routes.table import ROUTES
+from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.storage.accounts import DEFAULT_USER, Accounts, User
-from hubspool.local_hub.storage.durable_files import Disk
-
-START_SECONDS = STOP_SECONDS = 30
+from hubspool.local_hub.storage.durable_files import DurableFiles
 
 
 class PortInUseError(OSError):
-    """The address is taken.
+    """Another program uses the address.
 
     Attributes:
-        host: As asked for.
-        port: As asked for.
+        host: address that was asked for.
+        port: port that was asked for.
     """
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(
-            f"Port {port} of {host} is in use by another program. Give --port another number, or 0 for any free one."
+            f"Port {port} of {host} is in use by another program. Give --port another number, or 0 for a free one."
         )
         self.host = host
         self.port = port
@@ -49,26 +48,27 @@ class PortInUseError(OSError):
 class LocalHub:
     """A Hub on this machine, served by a thread of this process.
 
-    Not guaranteed: it is no copy of the Hub. Organizations, the gates of gated repositories, `git push` and most of
-    the website are missing; everybody who can reach the address can read public repositories.
+    Not guaranteed: it is not a copy of the Hub. It runs no Space, keeps no discussions but pull requests, does not
+    enforce the gates of gated repositories, cannot fetch into a shallow clone, and has a small part of the website.
+    Everybody who can reach the address can read public repositories.
 
     Args:
-        root: Folder that keeps everything and may be opened again later; None for a temporary one that is
-            removed by `stop()`, for which nothing is fsynced.
-        host: Address to listen on. Anything but loopback needs `users`.
+        root: folder that keeps everything and can be opened again; None for a temporary one, which `stop()` removes
+            and for which nothing is fsynced.
+        host: address to listen on; one that is not loopback needs `users`.
         port: 0 for a free one.
-        users: `User` objects or `NAME:TOKEN[:read|write|none|fineGrained=REPO,...]`; None for `local` with the token
-            `hf_local`.
-        xet: Whether large files go through Xet; otherwise through LFS.
-        lfs_part_size: Bytes from which an LFS upload goes in parts.
-        xet_grants: Whether Xet clients that know how ask for an upload address of each xorb first.
-        fault_routes: Whether clients may set faults over HTTP, see `hubspool.local_hub.control`.
+        users: `User` objects or `NAME:TOKEN[:read|write|none|fineGrained=REPO,...]`; None for the user `local` with
+            the token `hf_local`.
+        xet: whether clients upload large files with Xet; otherwise with LFS.
+        lfs_part_size: bytes; larger LFS uploads go in parts of this size.
+        xet_grants: whether Xet clients first ask for the address of each xorb, if they can.
+        fault_routes: whether clients may set faults over HTTP, see `hubspool.local_hub.control`.
 
     Attributes:
-        requests: What was asked, see `RequestRecord`.
-        faults: What is to go wrong, see `Fault`.
+        requests: the requests so far, see `RequestRecord`.
+        faults: the faults of this Hub, see `Fault`.
 
-    Thread-safety: `start` and `stop` from one thread; the attributes may be used from any.
+    Thread-safety: call `start` and `stop` from one thread; any thread may use the attributes.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class LocalHub:
         port: int = 0,
         users: Iterable[User | str] | None = None,
         xet: bool = True,
-        lfs_part_size: int = 64 << 20,
+        lfs_part_size: int = LIMITS.lfs_part,
         xet_grants: bool = False,
         fault_routes: bool = False,
     ) -> None:
@@ -94,7 +94,7 @@ class LocalHub:
         )
         self._accounts = Accounts(self.users)
         self.requests = RequestLog()
-        self.faults = Faults({route.name for route in ALL})
+        self.faults = Faults({route.name for route in ROUTES})
         self._root = Path(root) if root is not None else None
         self._host, self._port = host, port
         self._large = {"xet": xet, "lfs_part_size": lfs_part_size, "xet_grants": xet_grants}
@@ -114,64 +114,64 @@ class LocalHub:
 
     @property
     def endpoint(self) -> str:
-        """The address, such as http://127.0.0.1:43121; known once it was started, and the same after a restart."""
+        """The address, such as http://127.0.0.1:43121; known after `start`, and the same after another one."""
         if self._endpoint is None:
             raise RuntimeError("The local Hub was not started: call start(), or use it in a with statement.")
         return self._endpoint
 
     @property
     def root(self) -> Path:
-        """The folder."""
+        """The folder that keeps everything."""
         if self._root is not None:
             return self._root
         if self._running is None:
             raise RuntimeError("The local Hub is not running, and a temporary folder exists only while it is.")
-        return self._running.disk.root
+        return self._running.files.root
 
     def start(self) -> LocalHub:
-        """Serve until `stop()`; returns when requests are answered. May follow a `stop()`, at the same port.
+        """Serve until `stop()`; return when requests are answered. After `stop()` it serves at the same port again.
 
         Raises:
-            PortInUseError: Another program listens there.
+            PortInUseError: Another program listens at this port.
             RootInUseError: Another local Hub serves the folder.
         """
         if self._running is not None:
             raise RuntimeError(f"The local Hub is running already, at {self.endpoint}.")
         listener = _listen(self._host, self._port)
         root = self._root or Path(tempfile.mkdtemp(prefix="hubspool-hub-"))
-        disk = Disk(root, durable=self._root is not None)
+        files = DurableFiles(root, durable=self._root is not None)
         try:
-            disk.lock()
-            services = Services.open(disk, self._accounts, **self._large)  # type: ignore[arg-type]  # two bools, an int
+            files.lock()
+            services = ServiceContainer.open(files, self._accounts, **self._large)  # type: ignore[arg-type]  # two bools, an int
         except BaseException:
             listener.close()
-            disk.unlock()
+            files.unlock()
             raise
         host, port = listener.getsockname()[:2]
         self._endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = _Server(App(services, self._endpoint, self.faults, self.requests, fault_routes=self._fault_routes))
+        server = _Server(HubApp(services, self._endpoint, self.faults, self.requests, fault_routes=self._fault_routes))
         thread = threading.Thread(target=server.run, args=([listener],), name="hubspool-local-hub", daemon=True)
-        self._port = port  # a Hub that starts again is found where it was
-        self._running = _Running(disk, services, server, thread)
+        self._port = port  # a second start uses the same port
+        self._running = _Running(files, services, server, thread)
         self.faults.start()
         thread.start()
-        if not server.answering.wait(START_SECONDS):
+        if not server.answering.wait(LIMITS.start_seconds):
             self.stop()
-            raise RuntimeError(f"The local Hub did not start within {START_SECONDS} s.")
+            raise RuntimeError(f"The local Hub did not start within {LIMITS.start_seconds:g} s.")
         return self
 
     def stop(self) -> None:
-        """End all connections and give the folder back; requests that a fault holds are dropped."""
+        """End all connections and release the folder; drop requests that a fault delays."""
         running, self._running = self._running, None
         if running is None:
             return
         self.faults.stop()
         running.server.stop()
-        running.thread.join(STOP_SECONDS)
+        running.thread.join(LIMITS.stop_seconds)
         running.services.repositories.close()
-        running.disk.unlock()
+        running.files.unlock()
         if self._root is None:
-            shutil.rmtree(running.disk.root, ignore_errors=True)
+            shutil.rmtree(running.files.root, ignore_errors=True)
 
     def wait_idle(self, timeout: float = 30) -> bool:
         """Wait until no request is being answered; False after `timeout` seconds."""
@@ -188,10 +188,10 @@ class LocalHub:
 
 @dataclass(frozen=True)
 class _Running:
-    """What exists between `start` and `stop`."""
+    """What `start` creates and `stop` ends."""
 
-    disk: Disk
-    services: Services
+    files: DurableFiles
+    services: ServiceContainer
     server: _Server
     thread: threading.Thread
 
@@ -205,9 +205,9 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it answers, and stops when told instead of at its next look at a flag."""
+    """uvicorn with an event for its start, and with a stop that does not wait for the next check of a flag."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: HubApp) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -219,8 +219,8 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=2,
+                timeout_keep_alive=LIMITS.keep_alive_seconds,
+                timeout_graceful_shutdown=LIMITS.graceful_stop_seconds,
             )
         )
         self.answering = threading.Event()
@@ -236,14 +236,14 @@ class _Server(uvicorn.Server):
         ticks = 0
         while not self.should_exit:
             await self.on_tick(ticks)
-            ticks += 10  # it renews the Date header at each tenth
+            ticks += 10  # uvicorn renews the Date header at each tenth
             try:
                 await asyncio.wait_for(self._stop.wait(), 1)
             except asyncio.TimeoutError:
                 continue
 
     def stop(self) -> None:
-        """From another thread."""
+        """Stop the server; call it from another thread."""
         self.should_exit = True
         loop = self._loop
         if loop is not None and not loop.is_closed():
@@ -264,12 +264,12 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise OSError(f"{host!r} is no address to listen on ({error.strerror}): give --host another.") from None
+        raise OSError(f"{host!r} is not an address to listen on ({error.strerror}). Give --host another one.") from None
     try:
         if os.name == "posix":  # on Windows it would let two servers share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(cast("tuple[str, int]", address))
-        listener.listen(2048)
+        listener.listen(LIMITS.listen_backlog)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

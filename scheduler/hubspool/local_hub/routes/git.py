@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import shutil
 import tempfile
 import zlib
@@ -17,30 +16,27 @@ from dulwich.repo import BaseRepo
 from dulwich.server import Backend, UploadPackHandler
 from starlette.responses import Response, StreamingResponse
 
-from hubspool.local_hub.routes.request_context import PAGES, Body, Call, Route
-from hubspool.local_hub.services import pushes
-from hubspool.local_hub.services.api_errors import HubError
+from hubspool.local_hub.identifiers import is_commit_id
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.routes.request_context import RequestContext
+from hubspool.local_hub.services import git_push
+from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.repositories import Repository, Right
 
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
-_MAX_REQUEST = 64 << 20  # bytes: what a client says that it has and wants
-_IN_MEMORY = 8 << 20  # bytes of a pack; more goes to disk
-# dulwich's server makes shallow clones, but does not know fetches into one
+# dulwich's server makes shallow clones, but cannot fetch into one
 _SHALLOW = "This local Hub cannot fetch into a shallow clone: run git fetch --unshallow first"
-_MAX_PUSH = 1 << 30  # bytes
-_MAX_COMMANDS = 1000
-_OID = re.compile(r"[0-9a-f]{40}")
-# No side-band: without it the report is the whole answer. No atomic: refs move one by one.
+# without side-band, since the report is then the whole answer; without atomic, since refs move one by one
 _PUSH_CAPABILITIES = "report-status delete-refs ofs-delta agent=hubspool"
 
 
-def advertise(call: Call) -> Response:
-    service = call.request.query_params.get("service", "")
+def advertise(context: RequestContext) -> Response:
+    service = context.request.query_params.get("service", "")
     if service == "git-receive-pack":
-        return _advertise_for_push(_repo(call, "write"))
+        return _advertise_for_push(_repo(context, "write"))
     if service != "git-upload-pack":
-        raise HubError(403, "Only git's smart HTTP protocol is spoken here; git 1.6.6 and newer know it")
-    repo = _repo(call)
+        raise ApiError(403, "This Hub knows git's smart HTTP protocol only: use git 1.6.6 or newer")
+    repo = _repo(context)
     out = io.BytesIO()
     handler = _handler(repo, io.BytesIO(), out, advertise_refs=True)
     handler.proto.write_pkt_line(b"# service=git-upload-pack\n")
@@ -49,12 +45,12 @@ def advertise(call: Call) -> Response:
     return Response(out.getvalue(), 200, _NO_CACHE, "application/x-git-upload-pack-advertisement")
 
 
-def upload_pack(call: Call) -> Response:
-    repo = _repo(call)
-    body = call.body
-    if call.request.headers.get("content-encoding") == "gzip":
+def upload_pack(context: RequestContext) -> Response:
+    repo = _repo(context)
+    body = context.body
+    if context.request.headers.get("content-encoding") == "gzip":
         body = _unzip(body)
-    out = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - _drain closes it
+    out = tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack)  # noqa: SIM115 - _drain closes it
     try:
         _handler(repo, io.BytesIO(body), out, advertise_refs=False).handle()
     except GitProtocolError as error:
@@ -68,63 +64,68 @@ def upload_pack(call: Call) -> Response:
 
 
 def _advertise_for_push(repo: Repository) -> Response:
-    refs = repo.git.all_refs() or {"capabilities^{}": pushes.NOTHING}
+    refs = repo.git.all_refs() or {"capabilities^{}": git_push.NO_OBJECT}
     lines = [f"{oid} {name}" for name, oid in refs.items()]
     lines[0] += f"\0{_PUSH_CAPABILITIES}"
     body = _packets(["# service=git-receive-pack\n"]) + _packets([f"{line}\n" for line in lines])
     return Response(body, 200, _NO_CACHE, "application/x-git-receive-pack-advertisement")
 
 
-def receive_pack(call: Call) -> Response:
-    repo = _repo(call, "write")
-    with call.upload.open("rb") as file:
-        commands = _commands(file)
-        pack = call.upload.with_name(f"{call.upload.name}.pack")
+def receive_pack(context: RequestContext) -> Response:
+    repo = _repo(context, "write")
+    with context.upload.open("rb") as file:
+        updates = _read_updates(file)
+        pack = context.upload.with_name(f"{context.upload.name}.pack")
         with pack.open("wb") as out:
             shutil.copyfileobj(file, out)
     try:
-        lines = _report(repo, call, commands, pack if pack.stat().st_size else None) if commands else []
+        lines = _report(repo, context, updates, pack if pack.stat().st_size else None) if updates else []
     finally:
         pack.unlink()
     return Response(_packets(lines) if lines else b"", 200, _NO_CACHE, "application/x-git-receive-pack-result")
 
 
-def _report(repo: Repository, call: Call, commands: list[pushes.Command], pack: Path | None) -> list[str]:
-    """Do what a push asks for, and say of each ref how it went."""
+def _report(
+    repo: Repository, context: RequestContext, updates: list[git_push.RefUpdate], pack: Path | None
+) -> list[str]:
+    """Apply a push; return the report with the outcome of each ref."""
     try:
-        refused = pushes.apply(repo, call.services.contents, commands, pack)
-    except pushes.PushRefusedError as error:
-        return [f"unpack {error}\n", *(f"ng {command.ref} unpacker error\n" for command in commands)]
-    lines = [f"ng {c.ref} {refused[c.ref]}\n" if c.ref in refused else f"ok {c.ref}\n" for c in commands]
+        refused = git_push.apply(repo, context.services.contents, updates, pack)
+    except git_push.PushRefusedError as error:
+        return [f"unpack {error}\n", *(f"ng {update.ref} unpacker error\n" for update in updates)]
+    lines = [
+        f"ng {update.ref} {refused[update.ref]}\n" if update.ref in refused else f"ok {update.ref}\n"
+        for update in updates
+    ]
     return ["unpack ok\n", *lines]
 
 
-def _commands(file: IO[bytes]) -> list[pushes.Command]:
-    """Read what stands before the pack.
+def _read_updates(file: IO[bytes]) -> list[git_push.RefUpdate]:
+    """Read the ref updates before the pack.
 
     Raises:
-        HubError: 400 for what is no push.
+        ApiError: 400 if the body is not a push.
     """
-    found: list[pushes.Command] = []
+    found: list[git_push.RefUpdate] = []
     while (line := _packet(file)) is not None:
         words = line.partition(b"\0")[0].decode("utf-8", "replace").rstrip("\n").split(" ", 2)
-        if len(words) != 3 or not all(_OID.fullmatch(word) for word in words[:2]) or len(found) == _MAX_COMMANDS:
-            raise HubError(400, "The body is no push of git's")
-        found.append(pushes.Command(*words))
+        if len(words) != 3 or not all(map(is_commit_id, words[:2])) or len(found) == LIMITS.push_commands:
+            raise ApiError(400, "The body is no push of git's")
+        found.append(git_push.RefUpdate(*words))
     return found
 
 
 def _packet(file: IO[bytes]) -> bytes | None:
-    """Read one line of git's protocol, None at a flush."""
+    """Read one packet line of git's protocol; None for a flush packet."""
     try:
         length = int(file.read(4), 16)
     except ValueError:
-        raise HubError(400, "The body is no push of git's") from None
+        raise ApiError(400, "The body is no push of git's") from None
     return file.read(length - 4) if length >= 4 else None
 
 
 def _packets(lines: list[str]) -> bytes:
-    """Write lines of git's protocol, and a flush."""
+    """Return packet lines of git's protocol, with a flush packet at the end."""
     encoded = [line.encode() for line in lines]
     return b"".join(b"%04x%s" % (len(line) + 4, line) for line in encoded) + b"0000"
 
@@ -132,25 +133,25 @@ def _packets(lines: list[str]) -> bytes:
 def _unzip(body: bytes) -> bytes:
     unzip = zlib.decompressobj(wbits=31)
     try:
-        plain = unzip.decompress(body, _MAX_REQUEST)
+        plain = unzip.decompress(body, LIMITS.git_request)
     except zlib.error:
-        raise HubError(400, "The body is not gzip") from None
+        raise ApiError(400, "The body is not gzip") from None
     if unzip.unconsumed_tail:
-        raise HubError(413, f"Payload Too Large: more than {_MAX_REQUEST} bytes")
+        raise ApiError(413, f"Payload Too Large: more than {LIMITS.git_request} bytes")
     return plain
 
 
 def _refusal(message: str) -> Response:
-    """An error line, which git shows to its user; it would only show the number of an HTTP status."""
+    """Return an error line, which git shows to its user; of an HTTP error it shows only the status."""
     line = f"ERR {message}\n".encode()
     return Response(b"%04x%s" % (len(line) + 4, line), 200, _NO_CACHE, "application/x-git-upload-pack-result")
 
 
-def _repo(call: Call, right: Right = "read") -> Repository:
+def _repo(context: RequestContext, right: Right = "read") -> Repository:
     try:
-        return call.repo(right)
-    except HubError as error:
-        if error.status == 401:  # what makes git ask for credentials
+        return context.repo(right)
+    except ApiError as error:
+        if error.status == 401:  # with this header git asks for credentials
             error.headers = {"WWW-Authenticate": 'Basic realm="Hub", charset="UTF-8"'}
         raise
 
@@ -172,12 +173,5 @@ def _handler(repo: Repository, source: IO[bytes], out: IO[bytes], *, advertise_r
 
 def _drain(file: IO[bytes]) -> Iterator[bytes]:
     with file:
-        while block := file.read(1 << 20):
+        while block := file.read(LIMITS.memory_block):
             yield block
-
-
-ROUTES = [
-    Route("git-refs", "GET", rf"{PAGES}(?:\.git)?/info/refs", advertise),
-    Route("git-upload-pack", "POST", rf"{PAGES}(?:\.git)?/git-upload-pack", upload_pack),
-    Route("git-receive-pack", "POST", rf"{PAGES}(?:\.git)?/git-receive-pack", receive_pack, Body.DISK, _MAX_PUSH),
-]

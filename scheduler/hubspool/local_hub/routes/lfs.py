@@ -1,4 +1,4 @@
-"""Git LFS: the batch API, uploads whole or in parts, downloads. Also what git-lfs asks for during `git clone`."""
+"""Git LFS: the batch API, uploads (whole or in parts) and downloads, for clients and for git-lfs."""
 
 from __future__ import annotations
 
@@ -9,148 +9,149 @@ from typing import Any
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.request_context import API, PAGES, Body, Call, Route, content_answer, ok
+from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS, is_content_hash
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.routes.repos import repo_type
+from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.routes.xet import token_headers
-from hubspool.local_hub.services.api_errors import HubError, member
-from hubspool.local_hub.services.content import SHA256, Pointer
+from hubspool.local_hub.services.api_errors import ApiError, member
+from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository, Right, iso
-from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS, Entry
+from hubspool.local_hub.storage.git_store import TreeEntry
 
 _MEDIA_TYPE = "application/vnd.git-lfs+json"
-_OID = r"(?P<oid>[0-9a-f]{64})"
-_LFS = rf"{PAGES}(?:\.git)?/info/lfs"
-MAX_OBJECT = 1 << 40  # bytes
-MAX_BATCH = 1000  # objects; git-lfs asks for 100, huggingface_hub for 256
 
 
-def batch(call: Call) -> Response:
-    body = call.json()
+def batch(context: RequestContext) -> Response:
+    body = context.json()
     upload = body.get("operation") == "upload"
-    repo = _check_access(call, "contribute" if upload else "read")
+    # whoever may open pull requests may upload: content has no effect before a commit names it
+    repo = _check_access(context, "contribute" if upload else "read")
     objects = member(body, "objects", list, [])
-    if len(objects) > MAX_BATCH:
-        raise HubError(413, f"An LFS batch takes at most {MAX_BATCH} objects")
+    if len(objects) > LIMITS.lfs_batch:
+        raise ApiError(413, f"An LFS batch takes at most {LIMITS.lfs_batch} objects")
     wanted = [_object(item) for item in objects]
-    transfer, transfers = "basic", member(body, "transfers", list, [])
-    if not upload:
-        answer = [_download(call, oid, size) for oid, size in wanted]
+    transfer = "basic"
+    if upload:
+        transfer = _transfer(context, member(body, "transfers", list, []), max((size for _, size in wanted), default=0))
+        answer = [_upload(context, repo, oid, size, transfer) for oid, size in wanted]
     else:
-        # one transfer for the whole answer: parts only where an object is too large for one request
-        if "xet" in transfers and call.services.xet:
-            transfer = "xet"
-        elif "multipart" in transfers and any(size > call.services.lfs_part_size for _, size in wanted):
-            transfer = "multipart"
-        answer = [_upload(call, repo, oid, size, transfer) for oid, size in wanted]
+        answer = [_download(context, oid, size) for oid, size in wanted]
     return _answer({"transfer": transfer, "hash_algo": "sha256", "objects": answer})
 
 
-def _check_access(call: Call, right: Right) -> Repository:
+def _transfer(context: RequestContext, transfers: list[object], largest: int) -> str:
+    """Choose one transfer for the whole answer; parts only if an object is too large for one request."""
+    if "xet" in transfers and context.services.xet:
+        return "xet"
+    return "multipart" if "multipart" in transfers and largest > context.services.lfs_part_size else "basic"
+
+
+def _check_access(context: RequestContext, right: Right) -> Repository:
     try:
-        return call.repo(
-            right
-        )  # content that no commit names is nothing yet, so it is taken from who may open pull requests
-    except HubError as error:
-        if error.status == 401:  # what makes git-lfs ask for credentials
+        return context.repo(right)
+    except ApiError as error:
+        if error.status == 401:  # with these headers git-lfs asks for credentials
             error.headers = {"LFS-Authenticate": 'Basic realm="Hub"', "WWW-Authenticate": 'Basic realm="Hub"'}
         raise
 
 
 def _object(item: object) -> tuple[str, int]:
     oid, size = member(item, "oid", str, ""), member(item, "size", int, -1)
-    if not SHA256.fullmatch(oid) or size < 0:
-        raise HubError(422, f"Not an LFS object: {item!r}")
+    if not is_content_hash(oid) or size < 0:
+        raise ApiError(422, f"Not an LFS object: {item!r}")
     return oid, size
 
 
-def _upload(call: Call, repo: Repository, oid: str, size: int, transfer: str) -> dict[str, Any]:
+def _upload(context: RequestContext, repo: Repository, oid: str, size: int, transfer: str) -> dict[str, Any]:
     described: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
-    if call.services.contents.size(oid) == size:
-        return described  # without actions: it is here already
-    if transfer == "xet":  # the JavaScript client takes an object without actions for one that is stored
-        href = f"{call.endpoint}/api/{repo.type}s/{repo.id}/xet-write-token/main"
-        headers = {**token_headers(call, repo, "write", "main"), "X-Xet-Session-Id": secrets.token_hex(12)}
+    if context.services.contents.size(oid) == size:
+        return described  # without actions: the object is stored
+    if transfer == "xet":  # actions, too: for the JavaScript client an object without actions is stored
+        href = f"{context.endpoint}/api/{repo.type}s/{repo.id}/xet-write-token/main"
+        headers = {**token_headers(context, repo, "write", "main"), "X-Xet-Session-Id": secrets.token_hex(12)}
         return {**described, "actions": {"upload": {"href": href, "header": headers}}}
     if transfer == "multipart":
-        count = math.ceil(size / call.services.lfs_part_size)
-        header = {"chunk_size": str(call.services.lfs_part_size)}
+        count = math.ceil(size / context.services.lfs_part_size)
+        header = {"chunk_size": str(context.services.lfs_part_size)}
         for number in range(1, count + 1):
-            header[f"{number:05d}"] = call.signed_url(f"/lfs/parts/{oid}/{number}", "part", oid, str(number))
-        upload = {"href": call.signed_url(f"/lfs/complete/{oid}", "complete", oid), "header": header}
+            header[f"{number:05d}"] = context.signed_url(f"/lfs/parts/{oid}/{number}", "part", oid, str(number))
+        upload = {"href": context.signed_url(f"/lfs/complete/{oid}", "complete", oid), "header": header}
     else:
-        upload = {"href": call.signed_url(f"/lfs/objects/{oid}", "put", oid)}
-    verify = f"{call.endpoint}{call.request.scope['raw_path'].decode().removesuffix('objects/batch')}verify"
+        upload = {"href": context.signed_url(f"/lfs/objects/{oid}", "put", oid)}
+    verify = f"{context.endpoint}{context.request.scope['raw_path'].decode().removesuffix('objects/batch')}verify"
     verified: dict[str, Any] = {"href": verify}
-    given = call.request.headers.get("authorization", "")
-    if given.lower().startswith("basic "):  # git-lfs sends what a remote's address holds to no other address
+    given = context.request.headers.get("authorization", "")
+    if given.lower().startswith("basic "):  # git-lfs does not send the credentials of a remote's address elsewhere
         verified["header"] = {"Authorization": given}
     return {**described, "actions": {"upload": upload, "verify": verified}}
 
 
-def _download(call: Call, oid: str, size: int) -> dict[str, Any]:
-    if call.services.contents.size(oid) != size:
+def _download(context: RequestContext, oid: str, size: int) -> dict[str, Any]:
+    if context.services.contents.size(oid) != size:
         return {"oid": oid, "size": size, "error": {"code": 404, "message": "Object does not exist"}}
-    href = call.signed_url(f"/lfs/objects/{oid}", "get", oid)
+    href = context.signed_url(f"/lfs/objects/{oid}", "get", oid)
     return {"oid": oid, "size": size, "authenticated": True, "actions": {"download": {"href": href}}}
 
 
-def put(call: Call) -> Response:
-    oid = call.args["oid"]
-    call.check_signature("put", oid)
-    if not call.services.contents.lfs.add(oid, call.upload):
-        raise HubError(400, f"The content that was sent does not have the sha256 {oid}")
+def put(context: RequestContext) -> Response:
+    oid = context.args["oid"]
+    context.check_signature("put", oid)
+    if not context.services.contents.lfs.add(oid, context.upload):
+        raise ApiError(400, f"The content that was sent does not have the sha256 {oid}")
     return ok()
 
 
-def put_part(call: Call) -> Response:
-    oid, number = call.args["oid"], call.args["number"]
-    call.check_signature("part", oid, number)
-    etag = call.services.contents.lfs.add_part(oid, int(number), call.upload)
+def put_part(context: RequestContext) -> Response:
+    oid, number = context.args["oid"], context.args["number"]
+    context.check_signature("part", oid, number)
+    etag = context.services.contents.lfs.add_part(oid, int(number), context.upload)
     return ok(headers={"ETag": f'"{etag}"'})
 
 
-def complete(call: Call) -> Response:
-    oid = call.args["oid"]
-    call.check_signature("complete", oid)
-    numbers = [member(part, "partNumber", int, 0) for part in member(call.json(), "parts", list, [])]
+def complete(context: RequestContext) -> Response:
+    oid = context.args["oid"]
+    context.check_signature("complete", oid)
+    numbers = [member(part, "partNumber", int, 0) for part in member(context.json(), "parts", list, [])]
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
-        raise HubError(400, f"The parts must be numbered from 1 without a gap, not {numbers}")
-    if not call.services.contents.lfs.join_parts(oid, numbers):
-        raise HubError(400, f"The parts that were sent do not make up the object {oid}")
+        raise ApiError(400, f"The parts must be numbered from 1 without a gap, not {numbers}")
+    if not context.services.contents.lfs.join_parts(oid, numbers):
+        raise ApiError(400, f"The parts that were sent do not make up the object {oid}")
     return ok()
 
 
-def verify(call: Call) -> Response:
-    _check_access(call, "contribute")
-    oid, size = _object(call.json())
-    if call.services.contents.size(oid) != size:
-        raise HubError(404, f"The object {oid} of {size} bytes was not uploaded")
+def verify(context: RequestContext) -> Response:
+    _check_access(context, "contribute")
+    oid, size = _object(context.json())
+    if context.services.contents.size(oid) != size:
+        raise ApiError(404, f"The object {oid} of {size} bytes was not uploaded")
     return _answer({})
 
 
-def get(call: Call) -> Response:
-    oid = call.args["oid"]
-    call.check_signature("get", oid)
-    contents = call.services.contents
+def get(context: RequestContext) -> Response:
+    oid = context.args["oid"]
+    context.check_signature("get", oid)
+    contents = context.services.contents
     size = contents.size(oid)
     if size is None:
-        raise HubError(404, "Object does not exist")
+        raise ApiError(404, "Object does not exist")
     headers = {"ETag": f'"{oid}"'}
-    return content_answer(call, size, lambda a, b: contents.read(oid, a, b), headers, "application/octet-stream")
+    return content_answer(context, size, lambda a, b: contents.read(oid, a, b), headers, "application/octet-stream")
 
 
 def _answer(content: dict[str, Any]) -> Response:
     return Response(json.dumps(content), media_type=_MEDIA_TYPE)
 
 
-def listing(call: Call) -> Response:
-    """The large files that the newest commits of all refs hold, each content once."""
-    repo = call.repo()
+def listing(context: RequestContext) -> Response:
+    """Answer with the large files in the newest commits of all refs; each content once."""
+    repo = context.repo()
     found: dict[str, dict[str, object]] = {}
     for prefix in (BRANCHES, TAGS, PULLS):
         for name, head in repo.git.refs(prefix).items():
             commit = repo.git.commit(head)
-            for entry in repo.git.walk(Entry("", commit.root, is_folder=True), recursive=True):
-                pointer = None if entry.is_folder else Pointer.parse(repo.git.blob(entry.oid))
+            for entry in repo.git.walk(TreeEntry("", commit.root, is_folder=True), recursive=True):
+                pointer = None if entry.is_folder else LfsPointer.parse(repo.git.blob(entry.oid))
                 if pointer is not None and pointer.sha256 not in found:
                     found[pointer.sha256] = {
                         "fileOid": pointer.sha256,
@@ -163,19 +164,22 @@ def listing(call: Call) -> Response:
     return ok(list(found.values()))
 
 
-def delete(call: Call) -> Response:
-    """Large content is shared by all repositories of a root, so nothing of it is removed for one."""
-    call.repo("write")
-    raise HubError(400, "This local Hub keeps large files for as long as its folder: remove the repository instead")
+def delete(context: RequestContext) -> Response:
+    """Refuse to delete content: all repositories of a root share it."""
+    context.repo("write")
+    raise ApiError(400, "This local Hub keeps large files for as long as its folder: remove the repository instead")
 
 
-ROUTES = [
-    Route("lfs-list", "GET", rf"{API}/lfs-files", listing),
-    Route("lfs-delete", "POST", rf"{API}/lfs-files/batch", delete),
-    Route("lfs-batch", "POST", rf"{_LFS}/objects/batch", batch),
-    Route("lfs-verify", "POST", rf"{_LFS}/verify", verify),
-    Route("lfs-put", "PUT", rf"/lfs/objects/{_OID}", put, Body.DISK, MAX_OBJECT),
-    Route("lfs-part", "PUT", rf"/lfs/parts/{_OID}/(?P<number>[1-9]\d{{0,4}})", put_part, Body.DISK, MAX_OBJECT),
-    Route("lfs-complete", "POST", rf"/lfs/complete/{_OID}", complete),
-    Route("lfs-get", "GET", rf"/lfs/objects/{_OID}", get),
-]
+def duplicate(context: RequestContext) -> Response:
+    """Let another repository use content of this one. All repositories share one store, so nothing is copied."""
+    repo, body = context.repo(), context.json()
+    target = member(body, "target", dict, {})
+    name = member(target, "name", str, "")
+    context.services.repositories.find(context.user, repo_type(target), name, "contribute")
+    reachable = context.services.reachable.of_repository(repo)
+    failed = [
+        {"sha256": sha256, "error": f"{repo.id} has no such file"}
+        for file in member(body, "files", list, [])
+        if (sha256 := member(file, "sha256", str, "")) not in reachable
+    ]
+    return ok({"failed": failed})

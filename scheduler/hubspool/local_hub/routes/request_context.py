@@ -1,82 +1,45 @@
-"""One request on its way to a handler, and the shapes of the answers."""
+"""One request on its way to a handler, and the forms of the answers."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import enum
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, urlencode
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from hubspool.local_hub.services.api_errors import HubError, RepoMovedError, bad_token
-from hubspool.local_hub.services.container import Services
-from hubspool.local_hub.services.repositories import REPO_TYPES, Repository, RepoType, Right
+from hubspool.local_hub.identifiers import PULLS, RepoType, type_of_plural
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.services.api_errors import ApiError, RepositoryRenamedError, bad_token
+from hubspool.local_hub.services.container import ServiceContainer
+from hubspool.local_hub.services.pull_requests import PullRequests
+from hubspool.local_hub.services.repositories import Repository, Right, check_writer
 from hubspool.local_hub.storage.accounts import User
 
-API = r"/api/(?P<type>models|datasets|spaces)/(?P<repo>[^/]+/[^/]+)"
-PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+/[^/]+?)"
-REV = r"(?P<rev>refs/(?:pr/\d+|convert/[^/]+)|[^/]+)"  # the JavaScript client leaves the slashes of these as they are
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_BLOCK = 4 << 20  # bytes handed to the event loop at a time
-
-
-class Body(enum.Enum):
-    """Where a request's body goes before its handler runs."""
-
-    MEMORY = "memory"
-    DISK = "disk"  # `Call.upload` is a temporary file that the handler may move away
-
-
-@dataclass(frozen=True)
-class Route:
-    """A kind of request.
-
-    Attributes:
-        name: What faults and request records call it.
-        methods: Separated by spaces.
-        pattern: Matched against the raw path, since a revision may hold an encoded slash; groups reach the
-            handler decoded.
-        handler: Runs in a worker thread, so it may block.
-        limit: Bytes of the body; more is answered with 413.
-    """
-
-    name: str
-    methods: str
-    pattern: str
-    handler: Callable[[Call], Response]
-    body: Body = Body.MEMORY
-    limit: int = 16 << 20
-
-    def match(self, raw_path: str) -> dict[str, str] | None:
-        found = re.fullmatch(self.pattern, raw_path)
-        if found is None:
-            return None
-        return {name: unquote(text) for name, text in found.groupdict().items() if text is not None}
 
 
 @dataclass
-class Call:
-    """What a handler gets.
+class RequestContext:
+    """The request that a handler answers.
 
     Attributes:
-        args: The decoded groups of the route's pattern.
-        endpoint: The Hub's address as this client knows it.
-        commits_back: How many commits ago reads are answered from (a fault; 0 otherwise).
-        body: The body of a `Body.MEMORY` route.
-        upload: The file that holds the body of a `Body.DISK` route.
+        args: decoded groups of the route's pattern.
+        endpoint: address of the Hub as this client knows it.
+        commits_back: reads are answered from the state this many commits ago (a fault; otherwise 0).
+        body: body of a `RequestBody.MEMORY` route.
+        upload: file with the body of a `RequestBody.DISK` route.
     """
 
-    services: Services
-    route: Route
+    services: ServiceContainer
     args: dict[str, str]
     request: Request
     endpoint: str
@@ -86,16 +49,18 @@ class Call:
 
     @cached_property
     def user(self) -> User | None:
-        """Whose token came along, None without one.
+        """The user of the request's token, None without a token.
 
         Raises:
-            HubError: 401 for a token that is not known.
+            ApiError: 401 for an unknown token.
         """
-        if self.request.headers.get("sec-fetch-site") == "cross-site":  # a browser's: another site's page asks
+        if (
+            self.request.headers.get("sec-fetch-site") == "cross-site"
+        ):  # a browser sends the password for a page of another site
             return None
         scheme, _, credentials = self.request.headers.get("authorization", "").partition(" ")
         token = credentials.strip()
-        if scheme.lower() == "basic":  # git: any name, the token as password
+        if scheme.lower() == "basic":  # git and browsers: any name, the token as the password
             try:
                 token = base64.b64decode(token).decode().partition(":")[2]
             except (ValueError, binascii.Error):
@@ -113,47 +78,77 @@ class Call:
 
     @property
     def repo_type(self) -> RepoType:
-        plural = self.args.get("type", "models")
-        return next(kind for kind in REPO_TYPES if f"{kind}s" == plural)
+        """The repository type that the path names; paths of models may have none."""
+        return type_of_plural(self.args.get("type", "models")) or "model"
 
     def repo(self, right: Right = "read") -> Repository:
-        """The repository that the path names, if the caller may do this to it."""
+        """Return the repository that the path names, if the user has this right.
+
+        Raises:
+            ApiError: as `Repositories.find`.
+        """
         try:
             return self.services.repositories.find(self.user, self.repo_type, self.args["repo"], right)
-        except RepoMovedError as moved:
-            path = self.request.scope["raw_path"].decode().replace(self.args["repo"], moved.new_id, 1)
+        except RepositoryRenamedError as renamed:
+            path = self.request.scope["raw_path"].decode().replace(self.args["repo"], renamed.new_id, 1)
             query = self.request.url.query
-            moved.headers["Location"] = f"{self.endpoint}{path}{'?' if query else ''}{query}"
+            renamed.headers["Location"] = f"{self.endpoint}{path}{'?' if query else ''}{query}"
             raise
 
+    def repo_to_commit(self) -> Repository:
+        """Return the repository, if the user may commit to the path's revision or opens a pull request for it.
+
+        Raises:
+            ApiError: as `repo`.
+        """
+        rev = self.args["rev"]
+        number = rev.removeprefix(PULLS) if rev.startswith(PULLS) else ""
+        if not self.flag("create_pr") and not number.isdecimal():
+            return self.repo("write")
+        repo = self.repo("contribute")
+        is_own = self.flag("create_pr") or repo.git.ref(rev) is None
+        if not is_own and self.pull_requests(repo).get(int(number)).author != self.author:
+            check_writer(self.user, repo.url_path)
+        return repo
+
+    def pull_requests(self, repo: Repository) -> PullRequests:
+        return PullRequests(self.services.files, repo)
+
     def commit_of(self, repo: Repository, rev: str | None = None) -> str:
-        """The commit that a read is answered from."""
+        """Return the commit that a read of this revision is answered from; by default the path's revision."""
         return repo.revision(rev or self.args.get("rev", "main"), commits_back=self.commits_back)
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object.
+        """Return the body as a JSON object; an empty body counts as an empty object.
 
         Raises:
-            HubError: 400.
+            ApiError: 400.
         """
         try:
-            value = orjson.loads(self.body or b"{}")  # which knows a limit of nesting
+            value = orjson.loads(self.body or b"{}")  # orjson limits the depth of nesting
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise HubError(400, "The body is not a JSON object")
+            raise ApiError(400, "The body is not a JSON object")
         return value
 
     def flag(self, name: str) -> bool:
+        """Whether a query parameter is true."""
         return self.request.query_params.get(name, "").lower() in ("true", "1")
 
+    @property
+    def expand(self) -> list[str]:
+        """The fields that the query asks for; the Hub knows two spellings of the parameter."""
+        query = self.request.query_params
+        return query.getlist("expand") + query.getlist("expand[]")
+
     def limit(self, default: int) -> int:
-        """How many entries the caller wants in one answer, at most `default`."""
+        """Return the query parameter `limit`, at most `default`."""
         text = self.request.query_params.get("limit", "")
         return min(int(text), default) if text.isdecimal() and int(text) > 0 else default
 
     def next_link(self, cursor: str | None) -> dict[str, str]:
-        """The header that leads to the next page: clients follow the address as it is."""
+        """Return the header with the address of the next page; clients follow it unchanged."""
         if cursor is None:
             return {}
         query = [(k, v) for k, v in self.request.query_params.multi_items() if k != "cursor"]
@@ -161,64 +156,70 @@ class Call:
         return {"Link": f'<{address}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'}
 
     def signed_url(self, path: str, *claim: str) -> str:
-        """An address of this Hub that works without a token for a while."""
+        """Return an address that works without a token for `HubLimits.link_seconds`."""
         return f"{self.endpoint}{quote(path)}?sig={self.services.signer.sign(*claim)}"
 
     def check_signature(self, *claim: str) -> None:
-        """Refuse an address that was not signed here for this.
+        """Check the signature of an address that `signed_url` made for this claim.
 
         Raises:
-            HubError: 403.
+            ApiError: 403.
         """
         if not self.services.signer.valid(self.request.query_params.get("sig", ""), *claim):
-            raise HubError(403, "This link is not valid, or not any more")
+            raise ApiError(403, "This link is not valid, or not any more")
 
 
 def ok(content: object = None, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer; without content an empty object."""
+    """Return a JSON answer; without content it is an empty object."""
     return JSONResponse({} if content is None else content, status, headers=headers)
 
 
 def content_answer(
-    call: Call,
+    context: RequestContext,
     size: int,
     read: Callable[[int, int], Iterator[bytes]],
     headers: dict[str, str],
     media_type: str,
 ) -> Response:
-    """Content, or the part of it that a Range header asks for; never the whole in memory.
+    """Return content, or the part that a Range header asks for, as a stream.
+
+    Args:
+        context: the request.
+        size: bytes of the content.
+        read: yields the bytes [start, end).
+        headers: further headers.
+        media_type: value of the header Content-Type.
 
     Raises:
-        HubError: 416 when the range starts behind the end.
+        ApiError: 416 if the range starts behind the end.
     """
     headers = {**headers, "Accept-Ranges": "bytes"}
     status, start, end = 200, 0, size
-    wanted = _RANGE.fullmatch(
-        call.request.headers.get("range", "")
-    )  # several ranges at once: the whole, as RFC 9110 allows
+    # several ranges at once do not match and get the whole content, as RFC 9110 allows
+    wanted = _RANGE.fullmatch(context.request.headers.get("range", ""))
     if wanted is not None and any(wanted.groups()):
         first, last = wanted.groups()
         start = int(first) if first else max(size - int(last), 0)
         end = min(int(last) + 1, size) if first and last else size
         if start >= end:
-            raise HubError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
+            raise ApiError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
         status = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
-    if call.request.method == "HEAD":
+    if context.request.method == "HEAD":
         return Response(None, status, headers, media_type)
     return StreamingResponse(_blocks(read(start, end)), status, headers, media_type)
 
 
 def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Join small pieces: each one costs a change of thread."""
-    held: list[bytes] = []
+    """Join small pieces, since each one costs a switch between threads."""
+    joined: list[bytes] = []
     size = 0
     for piece in pieces:
-        held.append(piece)
+        joined.append(piece)
         size += len(piece)
-        if size >= _BLOCK:
-            yield piece if len(held) == 1 else b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
+        if size >= LIMITS.memory_block:
+            yield piece if len(joined) == 1 else b"".join(joined)
+            joined, size = [], 0
+    if joined:
+        yield b"".join(joined)

@@ -1,4 +1,4 @@
-"""Xet: tokens, and the content-addressed store behind them."""
+"""Xet: tokens, and the content-addressed store (CAS) that they give access to."""
 
 from __future__ import annotations
 
@@ -9,160 +9,156 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from hubspool.local_hub.routes.discussions import writable
-from hubspool.local_hub.routes.request_context import API, REV, Body, Call, Route, content_answer, ok
-from hubspool.local_hub.services.api_errors import HubError
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
+from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.lfs_store import read_range
-from hubspool.local_hub.storage.signing import TOKEN_SECONDS
-from hubspool.local_hub.storage.xet_format import MAX_XORB
-from hubspool.local_hub.storage.xet_store import Piece
+from hubspool.local_hub.storage.xet_store import ChunkRange
 
-_CAS = r"/xet/(?P<store>[0-9a-f]+)"
-_V = r"(?:/v\d)?"  # every client version spells the paths in its own way
-_HASH = r"(?P<hash>[0-9a-f]{64})"
 Scope = Literal["read", "write"]
 
 
-def token(call: Call) -> Response:
-    scope: Scope = "write" if call.args["scope"] == "write" else "read"
-    repo = writable(call) if scope == "write" else call.repo()
-    if not call.services.xet:
-        raise HubError(404, "This Hub stores large files with LFS only")
-    rev = "main" if call.args["rev"] == "None" else call.args["rev"]  # what clients write who have none
-    headers = token_headers(call, repo, scope, rev)
+def token(context: RequestContext) -> Response:
+    scope: Scope = "write" if context.args["scope"] == "write" else "read"
+    repo = context.repo_to_commit() if scope == "write" else context.repo()
+    if not context.services.xet:
+        raise ApiError(404, "This Hub stores large files with LFS only")
+    rev = "main" if context.args["rev"] == "None" else context.args["rev"]  # the text of clients that have no revision
+    headers = token_headers(context, repo, scope, rev)
     access, expiry, address = headers.values()
     return ok({"accessToken": access, "exp": int(expiry), "casUrl": address}, headers=headers)
 
 
-def cas_url(call: Call) -> str:
-    return f"{call.endpoint}/xet/{call.services.store_id}"
+def cas_url(context: RequestContext) -> str:
+    """Return the address of the store."""
+    return f"{context.endpoint}/xet/{context.services.store_id}"
 
 
-def token_headers(call: Call, repo: Repository, scope: Scope, rev: str) -> dict[str, str]:
-    """A CAS token: to write, or to read what this repository holds at this revision or in its newest commits."""
-    claim = ("xet", scope, repo.url_path, call.commit_of(repo, rev))
-    permission = call.services.signer.sign(*claim, call.services.store_id, seconds=TOKEN_SECONDS)
+def token_headers(context: RequestContext, repo: Repository, scope: Scope, rev: str) -> dict[str, str]:
+    """Return a token to write, or to read what a repository holds at this revision and in its newest commits."""
+    claim = ("xet", scope, repo.url_path, context.commit_of(repo, rev))
+    permission = context.services.signer.sign(*claim, context.services.store_id, seconds=LIMITS.token_seconds)
     return {
         "X-Xet-Access-Token": ":".join((*claim, permission)),
-        "X-Xet-Token-Expiration": str(int(time.time()) + TOKEN_SECONDS),
-        "X-Xet-Cas-Url": cas_url(call),
+        "X-Xet-Token-Expiration": str(int(time.time()) + LIMITS.token_seconds),
+        "X-Xet-Cas-Url": cas_url(context),
     }
 
 
-def _check(call: Call, needed: Scope) -> tuple[str, str]:
-    """Refuse a request whose CAS token does not allow it; returns the repository and the commit of the token."""
-    bearer = call.request.headers.get("authorization", "").partition(" ")[2]
+def _check(context: RequestContext, needed: Scope) -> tuple[str, str]:
+    """Check the token of a request; return the repository path and the commit that the token names."""
+    bearer = context.request.headers.get("authorization", "").partition(" ")[2]
     *claim, permission = bearer.split(":")
-    if len(claim) != 4 or not call.services.signer.valid(permission, *claim, call.args["store"]):
-        raise HubError(401, "This Xet token is not valid, or not any more")
+    if len(claim) != 4 or not context.services.signer.valid(permission, *claim, context.args["store"]):
+        raise ApiError(401, "This Xet token is not valid, or not any more")
     _, scope, repo, commit = claim
     if needed == "write" and scope != "write":
-        raise HubError(403, "This Xet token may only read")
-    _check_store(call)
+        raise ApiError(403, "This Xet token may only read")
+    _check_store(context)
     return repo, commit
 
 
-def _check_readable(call: Call, repo_path: str, commit: str, file: str) -> None:
-    """Refuse a file that is not in the repository of the token."""
-    reachable = call.services.reachable
+def _check_readable(context: RequestContext, repo_path: str, commit: str, file: str) -> None:
+    """Check that a file is in the repository of the token."""
+    reachable = context.services.reachable
     if reachable.was_uploaded(repo_path, file):
         return
-    sha256, repo = call.services.contents.xet.sha256_of_file(file), call.services.repositories.at(repo_path)
+    sha256, repo = context.services.contents.xet.sha256_of_file(file), context.services.repositories.at(repo_path)
     if sha256 is None or not (sha256 in reachable.of_commit(repo, commit) or sha256 in reachable.of_repository(repo)):
-        raise HubError(404, "No such file in the repository of this Xet token")
+        raise ApiError(404, "No such file in the repository of this Xet token")
 
 
-def _check_store(call: Call) -> None:
-    if call.args["store"] != call.services.store_id:
-        raise HubError(404, "This store does not exist any more")
+def _check_store(context: RequestContext) -> None:
+    if context.args["store"] != context.services.store_id:
+        raise ApiError(404, "This store does not exist any more")
 
 
-def chunk(call: Call) -> Response:
-    _check(call, "read")
-    found = call.services.contents.xet.dedup_answer(call.args["hash"])
+def chunk(context: RequestContext) -> Response:
+    _check(context, "read")
+    found = context.services.contents.xet.dedup_answer(context.args["hash"])
     if found is None:
-        raise HubError(404, "No such chunk")
+        raise ApiError(404, "No such chunk")
     return Response(found, media_type="application/octet-stream")
 
 
-def grant(call: Call) -> Response:
-    """Newer clients ask where to send a xorb; refused with 404, they send it to `put_xorb`."""
-    _check(call, "write")
-    if not call.services.xet_grants:
-        raise HubError(404, "Xorbs are sent to this server")
-    xorb = call.args["hash"]
-    if call.services.contents.xet.has_xorb(xorb):
+def grant(context: RequestContext) -> Response:
+    """Answer with the address for a xorb. Only newer clients ask; after a 404 they send it to `put_xorb`."""
+    _check(context, "write")
+    if not context.services.xet_grants:
+        raise ApiError(404, "Xorbs are sent to this server")
+    xorb = context.args["hash"]
+    if context.services.contents.xet.has_xorb(xorb):
         return ok()
-    url = call.signed_url(f"/xet/{call.services.store_id}/granted/{xorb}", "grant", xorb)
+    url = context.signed_url(f"/xet/{context.services.store_id}/granted/{xorb}", "grant", xorb)
     return ok({"id": secrets.token_hex(12), "method": "PUT", "url": url, "headers": {}}, status=201)
 
 
-def put_granted(call: Call) -> Response:
-    call.check_signature("grant", call.args["hash"])
-    _check_store(call)
-    return _keep_xorb(call)
+def put_granted(context: RequestContext) -> Response:
+    context.check_signature("grant", context.args["hash"])
+    _check_store(context)
+    return _keep_xorb(context)
 
 
-def commit_granted(call: Call) -> Response:
-    _check(call, "write")
-    if not call.services.contents.xet.has_xorb(call.args["hash"]):
-        raise HubError(404, "This xorb was not sent")
+def commit_granted(context: RequestContext) -> Response:
+    _check(context, "write")
+    if not context.services.contents.xet.has_xorb(context.args["hash"]):
+        raise ApiError(404, "This xorb was not sent")
     return ok({"was_inserted": True})
 
 
-def put_xorb(call: Call) -> Response:
-    _check(call, "write")
-    return _keep_xorb(call)
+def put_xorb(context: RequestContext) -> Response:
+    _check(context, "write")
+    return _keep_xorb(context)
 
 
-def _keep_xorb(call: Call) -> Response:
+def _keep_xorb(context: RequestContext) -> Response:
     try:
-        inserted = call.services.contents.xet.add_xorb(call.args["hash"], call.upload)
+        inserted = context.services.contents.xet.add_xorb(context.args["hash"], context.upload)
     except ValueError as error:
-        raise HubError(400, f"This is not a xorb: {error}") from None
+        raise ApiError(400, f"This is not a xorb: {error}") from None
     return ok({"was_inserted": inserted})
 
 
-def put_shard(call: Call) -> Response:
-    repo, _ = _check(call, "write")
+def put_shard(context: RequestContext) -> Response:
+    repo, _ = _check(context, "write")
     try:
-        for file in call.services.contents.xet.add_shard(call.body):
-            call.services.reachable.add_upload(repo, file)
+        for file in context.services.contents.xet.add_shard(context.body):
+            context.services.reachable.add_upload(repo, file)
     except ValueError as error:
-        raise HubError(400, f"This shard was refused: {error}") from None
-    if call.request.scope["raw_path"].endswith(b"/v2/shards"):
+        raise ApiError(400, f"This shard was refused: {error}") from None
+    if context.request.scope["raw_path"].endswith(b"/v2/shards"):
         return Response(json.dumps({"type": "result"}) + "\n", media_type="application/x-ndjson")
     return ok({"result": 1})
 
 
-def reconstruction(call: Call) -> Response:
-    token_of = _check(call, "read")
-    xet, file = call.services.contents.xet, call.args["hash"]
+def reconstruction(context: RequestContext) -> Response:
+    token_of = _check(context, "read")
+    xet, file = context.services.contents.xet, context.args["hash"]
     size = xet.file_size(file)
     if size is None:
-        raise HubError(404, "No such file")
-    _check_readable(call, *token_of, file)
+        raise ApiError(404, "No such file")
+    _check_readable(context, *token_of, file)
     start, end = 0, size
-    if wanted := call.request.headers.get("range"):
+    if wanted := context.request.headers.get("range"):
         first, _, last = wanted.removeprefix("bytes=").partition("-")
-        if not first.isdecimal() or int(first) >= size:  # clients probe behind the end on purpose
-            raise HubError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
+        if not first.isdecimal() or int(first) >= size:  # clients ask for ranges behind the end on purpose
+            raise ApiError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
         start, end = int(first), min(int(last) + 1, size) if last.isdecimal() else size
-    pieces = xet.pieces(file, start, end)
+    pieces = xet.chunk_ranges(file, start, end)
     answer: dict[str, object] = {
         "offset_into_first_range": pieces[0].skip if pieces else 0,
         "terms": [
             {"hash": p.xorb, "unpacked_length": p.length, "range": {"start": p.first, "end": p.last}} for p in pieces
         ],
     }
-    newest = "/v2/" in call.request.scope["raw_path"].decode()
-    answer["xorbs" if newest else "fetch_info"] = _fetches(call, pieces, newest=newest)
+    newest = "/v2/" in context.request.scope["raw_path"].decode()
+    answer["xorbs" if newest else "fetch_info"] = _fetches(context, pieces, newest=newest)
     return ok(answer)
 
 
-def _fetches(call: Call, pieces: list[Piece], *, newest: bool) -> dict[str, list[dict[str, object]]]:
-    """Where the chunks of each xorb are to be had: one entry for each run of chunks."""
+def _fetches(context: RequestContext, pieces: list[ChunkRange], *, newest: bool) -> dict[str, list[dict[str, object]]]:
+    """Return the addresses of the chunks of each xorb: one entry for each run of chunks."""
     wanted: dict[str, list[list[int]]] = {}
     for piece in sorted(pieces, key=lambda piece: piece.first):
         runs = wanted.setdefault(piece.xorb, [])
@@ -172,8 +168,8 @@ def _fetches(call: Call, pieces: list[Piece], *, newest: bool) -> dict[str, list
             runs.append([piece.first, piece.last])
     fetches: dict[str, list[dict[str, object]]] = {}
     for xorb, runs in wanted.items():
-        offsets = call.services.contents.xet.layout(xorb).offsets
-        url = call.signed_url(f"/xet/{call.services.store_id}/data/{xorb}", "xorb", xorb)
+        offsets = context.services.contents.xet.layout(xorb).offsets
+        url = context.signed_url(f"/xet/{context.services.store_id}/data/{xorb}", "xorb", xorb)
         for first, last in runs:
             chunks, span = {"start": first, "end": last}, {"start": offsets[first], "end": offsets[last] - 1}
             if newest:
@@ -184,24 +180,13 @@ def _fetches(call: Call, pieces: list[Piece], *, newest: bool) -> dict[str, list
     return fetches
 
 
-def xorb_data(call: Call) -> Response:
-    call.check_signature("xorb", call.args["hash"])
-    _check_store(call)
-    path = call.services.contents.xet.xorb_path(call.args["hash"])
+def xorb_data(context: RequestContext) -> Response:
+    context.check_signature("xorb", context.args["hash"])
+    _check_store(context)
+    path = context.services.contents.xet.xorb_path(context.args["hash"])
     if not path.exists():
-        raise HubError(404, "No such xorb")
+        raise ApiError(404, "No such xorb")
     size = path.stat().st_size
-    return content_answer(call, size, lambda start, end: read_range(path, start, end), {}, "application/octet-stream")
-
-
-ROUTES = [
-    Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/{REV}", token),
-    Route("xet-chunk", "GET", rf"{_CAS}{_V}/chunks?/[^/]+/{_HASH}", chunk),
-    Route("xet-grant", "POST", rf"{_CAS}{_V}/xorb-grants/[^/]+/{_HASH}", grant),
-    Route("xet-xorb", "PUT", rf"{_CAS}/granted/{_HASH}", put_granted, Body.DISK, MAX_XORB + (8 << 20)),
-    Route("xet-commit", "POST", rf"{_CAS}{_V}/xorb-commits/[^/]+/{_HASH}/grant/[^/]+", commit_granted),
-    Route("xet-xorb", "POST", rf"{_CAS}{_V}/xorbs?/[^/]+/{_HASH}", put_xorb, Body.DISK, MAX_XORB + (8 << 20)),
-    Route("xet-shard", "POST", rf"{_CAS}{_V}/shards?(?:/[^/]+/{_HASH})?", put_shard, Body.MEMORY, 128 << 20),
-    Route("xet-reconstruction", "GET", rf"{_CAS}{_V}/reconstructions?/{_HASH}", reconstruction),
-    Route("xet-data", "GET", rf"{_CAS}/data/{_HASH}", xorb_data),
-]
+    return content_answer(
+        context, size, lambda start, end: read_range(path, start, end), {}, "application/octet-stream"
+    )

@@ -1,4 +1,4 @@
-"""The refusals of the Hub, with the status, code and wording that clients look for."""
+"""Errors of the Hub's API, with the status, code and text that clients look for."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class HubError(Exception):
-    """A request that is refused.
+class ApiError(Exception):
+    """A request is refused.
 
     Attributes:
         status: HTTP status.
-        message: Goes into the body and into X-Error-Message.
-        code: X-Error-Code; clients choose their exception by it.
-        fields: Further members of the JSON body.
-        headers: Further headers.
+        message: text of the body and of the header X-Error-Message.
+        code: header X-Error-Code, by which clients choose their exception.
+        fields: further members of the JSON body.
+        headers: further headers.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class HubError(Exception):
         self.headers = dict(headers or {})
 
 
-class RepoMovedError(HubError):
-    """The repository has another name now: the answer sends the client there.
+class RepositoryRenamedError(ApiError):
+    """The repository was renamed; the answer redirects the client.
 
     Attributes:
         new_id: `namespace/name`.
@@ -49,26 +49,26 @@ class RepoMovedError(HubError):
 
 
 def member(mapping: object, name: str, kind: type[T], default: T) -> T:
-    """A member of a JSON object, `default` when it is absent or null.
+    """Return a member of a JSON object, or `default` if it is absent or null.
 
     Raises:
-        HubError: 400 when it is of another kind, or there is no object.
+        ApiError: 400 if the member has another type, or if `mapping` is not an object.
     """
     value = mapping.get(name) if isinstance(mapping, dict) else mapping
     if value is None:
         return default
     if not isinstance(mapping, dict) or not isinstance(value, kind):
-        raise HubError(400, f"Invalid body: {name!r} is not of the type {kind.__name__}")
+        raise ApiError(400, f"Invalid body: {name!r} is not of the type {kind.__name__}")
     return value
 
 
-def repo_not_found() -> HubError:
-    return HubError(404, "Repository not found", "RepoNotFound")
+def repo_not_found() -> ApiError:
+    return ApiError(404, "Repository not found", "RepoNotFound")
 
 
-def login_needed(code: str | None = None) -> HubError:
-    """What an anonymous caller gets, the same for a repository that is missing and for one that is private."""
-    return HubError(
+def login_needed(code: str | None = None) -> ApiError:
+    """Return the answer to a request without a token: the same for private and for missing repositories."""
+    return ApiError(
         401,
         "Invalid username or password.",
         code,
@@ -76,14 +76,14 @@ def login_needed(code: str | None = None) -> HubError:
     )
 
 
-def bad_token() -> HubError:
-    return HubError(401, "Invalid credentials in Authorization header")
+def bad_token() -> ApiError:
+    return ApiError(401, "Invalid credentials in Authorization header")
 
 
-def revision_not_found(rev: str) -> HubError:
-    return HubError(404, f"Invalid rev id: {rev}", "RevisionNotFound")
+def revision_not_found(rev: str) -> ApiError:
+    return ApiError(404, f"Invalid rev id: {rev}", "RevisionNotFound")
 
 
-def entry_not_found(commit: str | None = None, message: str = "Entry not found") -> HubError:
+def entry_not_found(commit: str | None = None, message: str = "Entry not found") -> ApiError:
     headers = {"X-Repo-Commit": commit} if commit else {}
-    return HubError(404, message, "EntryNotFound", headers=headers)
+    return ApiError(404, message, "EntryNotFound", headers=headers)

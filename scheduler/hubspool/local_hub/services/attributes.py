@@ -1,4 +1,4 @@
-"""Which paths a `.gitattributes` keeps in LFS."""
+"""The LFS rules of `.gitattributes` files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SPECIAL = re.compile(r"[*?\[]")
 
 
 def default_attributes(repo_type: str) -> str:
-    """The `.gitattributes` that a new repository of this type starts with."""
+    """Return the `.gitattributes` of a new repository of this type, as the Hub writes it."""
     lines = [f"{glob} {LFS}" for glob in _COMMON.format(more="*.lz4 *.mds " * (repo_type == "dataset")).split()]
     if repo_type == "dataset":
         for title, globs in _MEDIA.items():
@@ -32,18 +32,18 @@ def default_attributes(repo_type: str) -> str:
 
 
 def lfs_rule(path: str) -> str:
-    """The line that keeps exactly this path in LFS."""
+    """Return the line that puts exactly this path into LFS."""
     escaped = re.sub(r"([*?\[\]\\])", r"\\\1", path)
     if escaped[0] in '!#"':
         escaped = "\\" + escaped
     return f"{re.sub(r'[ ]', '[[:space:]]', escaped)} {LFS}"
 
 
-class Attributes:
+class GitAttributes:
     """The LFS rules of one `.gitattributes`; the last line that matches a path decides.
 
-    A repository can have thousands of rules for one path each (the Hub writes them), so those are looked up, not
-    tried in turn. Rules in folders below the root are not read.
+    Ignores rules of `.gitattributes` files in folders. A repository can have thousands of rules for one path each
+    (the Hub writes them), so those are looked up in a dictionary and only patterns are tried in turn.
     """
 
     def __init__(self, text: str) -> None:
@@ -64,7 +64,7 @@ class Attributes:
                 self._globs.append((order, lfs, Pattern(pattern.replace("[[:space:]]", "[ \t]").encode())))
 
     def is_lfs(self, path: str) -> bool:
-        """Whether `filter=lfs` holds for this path."""
+        """Whether `filter=lfs` applies to a path."""
         no_rule = (-1, False)
         name = path.rpartition("/")[2]
         order, lfs = max(self._paths.get(path, no_rule), self._names.get(name, no_rule))
@@ -77,7 +77,7 @@ class Attributes:
 
 
 def _lfs_value(attributes: list[str]) -> bool | None:
-    """True for filter=lfs, False for another filter or none, None when the line does not speak of filters."""
+    """Return True for filter=lfs, False for another filter or none, None if the line has no word about filters."""
     value = None
     for attribute in attributes:
         if attribute == "filter=lfs":
@@ -88,7 +88,7 @@ def _lfs_value(attributes: list[str]) -> bool | None:
 
 
 def _literal(pattern: str) -> str | None:
-    """The one path that a pattern without wildcards matches."""
+    """Return the path that a pattern without wildcards matches, or None if it has wildcards."""
     plain = pattern.replace("[[:space:]]", " ")
     unescaped = re.sub(r"\\(.)", "", plain)
     return None if _SPECIAL.search(unescaped) else re.sub(r"\\(.)", r"\1", plain)

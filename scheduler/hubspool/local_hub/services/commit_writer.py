@@ -1,4 +1,4 @@
-"""A commit: a list of operations that happens as a whole or not at all."""
+"""Parses the commits that clients send, and applies each as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,49 +10,55 @@ from typing import Any
 
 import orjson
 
-from hubspool.local_hub.services.api_errors import HubError, entry_not_found, member, revision_not_found
-from hubspool.local_hub.services.attributes import Attributes, lfs_rule
-from hubspool.local_hub.services.content import SHA256, Contents, Pointer
+from hubspool.local_hub.identifiers import is_content_hash
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, revision_not_found
+from hubspool.local_hub.services.attributes import GitAttributes, lfs_rule
+from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
 from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
 
-MAX_REGULAR = 10 << 20  # bytes of one file that is not in LFS
 _STALE = "The branch was updated since you opened this page. Please refresh and try again."
 
-Step = Callable[[TreeEdit], None]
+TreeChange = Callable[[TreeEdit], None]
 
 
 def check_path(path: str) -> str:
-    """The path, if it stays inside the repository.
+    """Return a path that a repository can hold.
 
     Raises:
-        HubError: 422.
+        ApiError: 422 for another one.
     """
     parts = path.split("/")
-    if len(parts) > 100 or any(len(part) > 255 for part in parts):
-        raise HubError(422, f"Invalid path {path[:100]!r}…: more than 100 folders, or a name of more than 255 letters")
+    if len(parts) > LIMITS.path_depth or any(len(part) > LIMITS.path_name for part in parts):
+        raise ApiError(422, f"Invalid path {path[:100]!r}…: more than 100 folders, or a name of more than 255 letters")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-        raise HubError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
+        raise ApiError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
     if "\\" in path or any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
-        raise HubError(422, f"Invalid path {path!r}: no backslash or control character")
+        raise ApiError(422, f"Invalid path {path!r}: no backslash or control character")
     if not path.isascii():
         try:
             path.encode()
         except UnicodeEncodeError:
-            raise HubError(422, f"Invalid path {path!r}: not UTF-8") from None
+            raise ApiError(422, f"Invalid path {path!r}: not UTF-8") from None
     return path
 
 
 @dataclass
-class CommitRequest:
-    """A parsed commit. Contents are in the object store already; nothing points to them before `apply`."""
+class ParsedCommit:
+    """A commit whose contents are stored; no branch holds them before `apply`.
+
+    Attributes:
+        parent: the (abbreviated) commit that the branch must be at, or None.
+        lfs_paths: paths with a pointer, which need an LFS rule.
+    """
 
     summary: str = ""
     description: str = ""
     parent: str | None = None
-    steps: list[Step] = field(default_factory=list)
+    changes: list[TreeChange] = field(default_factory=list)
     lfs_paths: list[str] = field(default_factory=list)
 
     @property
@@ -60,70 +66,72 @@ class CommitRequest:
         return f"{self.summary}\n\n{self.description}" if self.description else self.summary
 
 
-def parse(lines: Iterable[bytes], git: GitStore, contents: Contents) -> CommitRequest:
-    """Read the lines of a commit, storing each file as it comes so that memory holds one at a time.
+def parse(lines: Iterable[bytes], git: GitStore, contents: ContentStore) -> ParsedCommit:
+    """Read the lines of a commit, and store each file as it is read: memory holds one file at a time.
 
     Raises:
-        HubError: 400 or 422 for the line that cannot be applied; then nothing is stored.
+        ApiError: 400 or 422 for a line that cannot be applied; then nothing is stored.
     """
     with git.gather():
-        return _parse(lines, git, contents)
+        parser = _CommitParser(git, contents)
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                parser.read(number, line)
+        return parser.finish()
 
 
-def _parse(lines: Iterable[bytes], git: GitStore, contents: Contents) -> CommitRequest:
-    request = CommitRequest()
-    too_large: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+class _CommitParser:
+    """Reads a commit line by line."""
+
+    def __init__(self, git: GitStore, contents: ContentStore) -> None:
+        self._git = git
+        self._contents = contents
+        self._commit = ParsedCommit()
+        self._too_large: list[str] = []
+
+    def read(self, number: int, line: bytes) -> None:
         try:
-            item = orjson.loads(line)  # which knows a limit of nesting
+            item = orjson.loads(line)  # orjson limits the depth of nesting
             key, value = item["key"], item["value"]
         except (ValueError, TypeError, KeyError):
-            raise HubError(400, f"Line {number} of the commit is not an object with key and value") from None
+            raise ApiError(400, f"Line {number} of the commit is not an object with key and value") from None
         if key == "header":
-            request.summary = member(value, "summary", str, "")
-            request.description = member(value, "description", str, "")
-            request.parent = member(value, "parentCommit", str, "") or None
+            self._commit.summary = member(value, "summary", str, "")
+            self._commit.description = member(value, "description", str, "")
+            self._commit.parent = member(value, "parentCommit", str, "") or None
         else:
-            _parse_operation(key, value, git, contents, request, too_large)
-    if not request.summary:
-        raise HubError(400, "A commit needs a header with a summary")
-    if too_large:
-        raise HubError(
-            400,
-            "Your push was rejected because it contains files larger than 10 MiB. Please use LFS or Xet for them. "
-            f"Offending files: {', '.join(too_large)}",
-        )
-    return request
+            path = member(value, "path", str, "")
+            self._add_operation(key, check_path(path.rstrip("/") if key == "deletedFolder" else path), value)
 
-
-def _parse_operation(
-    key: str,
-    value: dict[str, Any],
-    git: GitStore,
-    contents: Contents,
-    request: CommitRequest,
-    too_large: list[str],
-) -> None:
-    path = member(value, "path", str, "")
-    path = check_path(path.rstrip("/") if key == "deletedFolder" else path)
-    if key == "file":
-        content = _content(path, value)
-        if len(content) > MAX_REGULAR:
-            too_large.append(path)
+    def _add_operation(self, key: str, path: str, value: dict[str, Any]) -> None:
+        changes = self._commit.changes
+        if key == "file":
+            content = _content(path, value)
+            if len(content) > LIMITS.regular_file:
+                self._too_large.append(path)
+            else:
+                changes.append(_set(path, self._git.add_blob(content)))
+        elif key == "lfsFile":
+            pointer = _pointer(path, value, self._contents)
+            changes.append(_set(path, self._git.add_blob(pointer.encode())))
+            self._commit.lfs_paths.append(path)
+        elif key == "deletedFile":
+            changes.append(_remove_file(path))
+        elif key == "deletedFolder":
+            changes.append(_remove_folder(path))
         else:
-            request.steps.append(_set(path, git.add_blob(content)))
-    elif key == "lfsFile":
-        pointer = _pointer(path, value, contents)
-        request.steps.append(_set(path, git.add_blob(pointer.encode())))
-        request.lfs_paths.append(path)
-    elif key == "deletedFile":
-        request.steps.append(_remove_file(path))
-    elif key == "deletedFolder":
-        request.steps.append(_remove_folder(path))
-    else:
-        raise HubError(400, f"Unknown operation {key!r} for {path!r}")
+            raise ApiError(400, f"Unknown operation {key!r} for {path!r}")
+
+    def finish(self) -> ParsedCommit:
+        if not self._commit.summary:
+            raise ApiError(400, "A commit needs a header with a summary")
+        if self._too_large:
+            raise ApiError(
+                400,
+                "Your push was rejected because it contains files larger than 10 MiB. Please use LFS or Xet for them. "
+                f"Offending files: {', '.join(self._too_large)}",
+            )
+        return self._commit
 
 
 def _content(path: str, value: dict[str, Any]) -> bytes:
@@ -135,80 +143,80 @@ def _content(path: str, value: dict[str, Any]) -> bytes:
             return content.encode()
     except (ValueError, TypeError, binascii.Error):
         pass
-    raise HubError(400, f"The content of {path!r} is not {encoding}")
+    raise ApiError(400, f"The content of {path!r} is not {encoding}")
 
 
-def _pointer(path: str, value: dict[str, Any], contents: Contents) -> Pointer:
+def _pointer(path: str, value: dict[str, Any], contents: ContentStore) -> LfsPointer:
     oid = member(value, "oid", str, "")
-    known = member(value, "algo", str, "sha256") == "sha256" and SHA256.fullmatch(oid)
-    size = contents.size(oid) if known else None
+    is_hash = member(value, "algo", str, "sha256") == "sha256" and is_content_hash(oid)
+    size = contents.size(oid) if is_hash else None
     if size is None:
-        raise HubError(400, f"The LFS object {oid} of {path!r} was not uploaded. Upload it before the commit.")
+        raise ApiError(400, f"The LFS object {oid} of {path!r} was not uploaded. Upload it before the commit.")
     if value.get("size") is not None and value["size"] != size:
-        raise HubError(400, f"The LFS object {oid} of {path!r} has {size} bytes, the commit says {value['size']}.")
-    return Pointer(oid, size)
+        raise ApiError(400, f"The LFS object {oid} of {path!r} has {size} bytes, the commit says {value['size']}.")
+    return LfsPointer(oid, size)
 
 
-def _set(path: str, oid: str) -> Step:
+def _set(path: str, oid: str) -> TreeChange:
     return lambda edit: edit.set(path, oid)
 
 
-def _remove_file(path: str) -> Step:
-    def step(edit: TreeEdit) -> None:
+def _remove_file(path: str) -> TreeChange:
+    def change(edit: TreeEdit) -> None:
         if edit.blob(path) is None:
             raise entry_not_found(message="A file with this name doesn't exist")
         edit.remove(path)
 
-    return step
+    return change
 
 
-def _remove_folder(path: str) -> Step:
-    def step(edit: TreeEdit) -> None:
+def _remove_folder(path: str) -> TreeChange:
+    def change(edit: TreeEdit) -> None:
         if not edit.remove(path):
             raise entry_not_found(message="A folder with this name doesn't exist")
 
-    return step
+    return change
 
 
-def apply(repo: Repository, rev: str, request: CommitRequest, author: str) -> str:
-    """Make the commit on a branch or pull request; returns its id. The ref moves last.
+def apply(repo: Repository, rev: str, commit: ParsedCommit, author: str) -> str:
+    """Apply a commit to a branch or pull request; return its id. The ref moves last.
 
     Raises:
-        HubError: 404 for an unknown ref or a deleted path that is not there, 412 when the branch moved on,
-            422 when a file and a folder would share a path.
+        ApiError: 404 for an unknown ref, or for the deletion of a path that does not exist; 412 if the branch is not
+            at `parent`; 422 if a file and a folder would share a path.
     """
     ref = changeable(rev)
     with repo.changing():
         head = repo.git.ref(ref)
         if head is None:
             raise revision_not_found(rev)
-        if request.parent is not None and not head.startswith(request.parent):
-            raise HubError(412, _STALE)
-        commit = build(repo, head, request, author)
-        repo.git.set_ref(ref, commit)
-    return commit
+        if commit.parent is not None and not head.startswith(commit.parent):
+            raise ApiError(412, _STALE)
+        oid = build(repo, head, commit, author)
+        repo.git.set_ref(ref, oid)
+    return oid
 
 
-def build(repo: Repository, base: str, request: CommitRequest, author: str) -> str:
-    """Store the commit on top of `base`; nothing points to it yet."""
+def build(repo: Repository, base: str, commit: ParsedCommit, author: str) -> str:
+    """Store a commit whose parent is `base`; no ref points to it."""
     edit = TreeEdit(repo.git, repo.git.commit(base).root)
     with repo.git.gather():
         try:
-            for step in request.steps:
-                step(edit)
-            _cover_by_rules(repo.git, edit, request.lfs_paths)
+            for change in commit.changes:
+                change(edit)
+            _cover_by_rules(repo.git, edit, commit.lfs_paths)
         except PathConflictError as error:
-            raise HubError(422, f"A file and a folder cannot both be called {str(error)!r}") from None
-        return repo.git.add_commit(edit.write(), [base], author, request.message)
+            raise ApiError(422, f"A file and a folder cannot both be called {str(error)!r}") from None
+        return repo.git.add_commit(edit.write(), [base], author, commit.message)
 
 
 def _cover_by_rules(git: GitStore, edit: TreeEdit, paths: list[str]) -> None:
-    """Add a `.gitattributes` line for each LFS file that no rule covers, as the real Hub does."""
+    """Add a `.gitattributes` line for each LFS file that no rule covers, as the Hub does."""
     if not paths:
         return
     blob = edit.blob(".gitattributes")
     text = git.blob(blob).decode("utf-8", "replace") if blob is not None else ""
-    attributes = Attributes(text)
+    attributes = GitAttributes(text)
     missing = [lfs_rule(path) for path in paths if edit.blob(path) is not None and not attributes.is_lfs(path)]
     if missing:
         start = text if text.endswith("\n") or not text else text + "\n"

@@ -1,4 +1,4 @@
-"""What stands in a repository at a revision: folders, files, and the commit that last changed each."""
+"""Reads a repository at a commit: folders, files, and the commit that last changed each of them."""
 
 from __future__ import annotations
 
@@ -6,46 +6,51 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from hubspool.local_hub.services.api_errors import HubError, entry_not_found
-from hubspool.local_hub.services.content import Contents, Pointer
+from hubspool.local_hub.services.api_errors import ApiError, entry_not_found
+from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import CommitRecord, Entry
-
-PAGE, EXPANDED_PAGE = 1000, 50  # entries of one answer
+from hubspool.local_hub.storage.git_store import CommitRecord, TreeEntry
 
 
 @dataclass(frozen=True)
-class File:
-    """A file at a revision; `size` is that of its content, `pointer` is set when git holds only a pointer to it."""
+class RepositoryFile:
+    """A file at a commit.
+
+    Attributes:
+        oid: id of its blob.
+        size: bytes of its content.
+        pointer: set if git holds only a pointer to the content.
+        blob: what git holds: the content or the pointer.
+    """
 
     path: str
     oid: str
     size: int
-    pointer: Pointer | None
+    pointer: LfsPointer | None
     blob: bytes
 
 
-def open_file(repo: Repository, commit: str, path: str) -> File:
-    """The file at `path`.
+def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
+    """Return the file at `path`.
 
     Raises:
-        HubError: 404 EntryNotFound, with the commit, so that clients remember the absence.
+        ApiError: 404 EntryNotFound, with the commit, so that clients can cache the answer.
     """
     entry = repo.git.entry(repo.git.commit(commit).root, path)
     if entry is None or entry.is_folder:
         raise entry_not_found(commit)
     blob = repo.git.blob(entry.oid)
-    pointer = Pointer.parse(blob)
-    return File(path, entry.oid, pointer.size if pointer else len(blob), pointer, blob)
+    pointer = LfsPointer.parse(blob)
+    return RepositoryFile(path, entry.oid, pointer.size if pointer else len(blob), pointer, blob)
 
 
-def describe(repo: Repository, entry: Entry, contents: Contents | None = None) -> dict[str, object]:
-    """An entry as tree and paths-info answer it."""
+def describe(repo: Repository, entry: TreeEntry, contents: ContentStore | None = None) -> dict[str, object]:
+    """Return an entry in the form of the answers to tree and paths-info requests."""
     if entry.is_folder:
         return {"type": "directory", "path": entry.path, "size": 0, "oid": entry.oid}
     blob = repo.git.blob(entry.oid)
     described: dict[str, object] = {"type": "file", "path": entry.path, "size": len(blob), "oid": entry.oid}
-    if (pointer := Pointer.parse(blob)) is not None:
+    if (pointer := LfsPointer.parse(blob)) is not None:
         described["size"] = pointer.size
         described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": len(blob)}
         if contents is not None and (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
@@ -54,8 +59,8 @@ def describe(repo: Repository, entry: Entry, contents: Contents | None = None) -
 
 
 @dataclass(frozen=True)
-class Page:
-    """Part of a listing; `cursor` asks for the next part, None at the end."""
+class FolderPage:
+    """A part of a folder's entries; `cursor` asks for the next part, None at the end."""
 
     entries: list[dict[str, object]]
     cursor: str | None
@@ -65,35 +70,35 @@ def list_folder(
     repo: Repository,
     commit: str,
     path: str,
-    contents: Contents | None,
+    contents: ContentStore | None,
     *,
     recursive: bool,
     expand: bool,
     limit: int,
     cursor: str | None,
-) -> Page:
-    """One page of a folder's entries.
+) -> FolderPage:
+    """Return one page of a folder's entries.
 
     Raises:
-        HubError: 404 EntryNotFound when no folder is at `path`, 400 for a cursor that was not ours.
+        ApiError: 404 EntryNotFound if `path` is not a folder, 400 for an invalid cursor.
     """
     folder = repo.git.entry(repo.git.commit(commit).root, path)
     if folder is None or not folder.is_folder:
         raise entry_not_found(commit)
     if cursor is not None and not cursor.isdecimal():
-        raise HubError(400, f"Invalid cursor {cursor!r}")
+        raise ApiError(400, f"Invalid cursor {cursor!r}")
     start = int(cursor or 0)
     found = list(islice(repo.git.walk(folder, recursive=recursive), start, start + limit + 1))
     entries = [describe(repo, entry, contents) for entry in found[:limit]]
     if expand:
         add_last_commits(repo, commit, entries)
-    return Page(entries, str(start + limit) if len(found) > limit else None)
+    return FolderPage(entries, str(start + limit) if len(found) > limit else None)
 
 
 def describe_paths(
-    repo: Repository, commit: str, paths: Iterable[str], contents: Contents | None, *, expand: bool
+    repo: Repository, commit: str, paths: Iterable[str], contents: ContentStore | None, *, expand: bool
 ) -> list[dict[str, object]]:
-    """The entries at these paths; what is not there is left out."""
+    """Return the entries at these paths, without paths that do not exist."""
     root = repo.git.commit(commit).root
     found = (repo.git.entry(root, path.strip("/")) for path in dict.fromkeys(paths))
     entries = [describe(repo, entry, contents) for entry in found if entry is not None and entry.path]
@@ -126,5 +131,5 @@ def _with_parents(repo: Repository, commit: str) -> Iterator[tuple[CommitRecord,
 
 
 def title(record: CommitRecord) -> str:
-    """The first line of a commit message."""
+    """Return the first line of a commit message."""
     return record.message.partition("\n")[0]

@@ -1,33 +1,34 @@
-"""Discussions and pull requests: a file each beside the repository's git files; a pull request also has a ref."""
+"""Pull requests: a ref with commits, and a JSON file beside the repository's git files."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hubspool.local_hub.services.api_errors import HubError, revision_not_found
-from hubspool.local_hub.services.commit_writer import CommitRequest, build
+from hubspool.local_hub.identifiers import PULLS
+from hubspool.local_hub.services.api_errors import ApiError, revision_not_found
+from hubspool.local_hub.services.commit_writer import ParsedCommit, build
 from hubspool.local_hub.services.file_access import title
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.durable_files import Disk
-from hubspool.local_hub.storage.git_store import PULLS
+from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
 
-_FOLDER = "discussions"
+_FOLDER = "discussions"  # the Hub's own word, in addresses too
 
 
 @dataclass
-class Discussion:
-    """One discussion as it is kept on disk; `events` as the Hub answers them, without those of commits.
+class PullRequest:
+    """One pull request, as its file holds it.
 
     Attributes:
-        target: Full name of the ref that a pull request wants to change; None for a discussion.
-        base: The commit that the pull request started from.
+        status: `draft` (opened without a commit), `open` or `merged`.
+        target: full name of the ref that it is merged into.
+        base: the commit that it started from.
+        events: the opening comment and the merge, in the form of the Hub's answers; commits are read from git.
     """
 
     num: int
@@ -35,8 +36,8 @@ class Discussion:
     author: str
     status: str
     created_at: str
-    target: str | None = None
-    base: str | None = None
+    target: str
+    base: str
     merge_commit: str | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -44,213 +45,137 @@ class Discussion:
     def ref(self) -> str:
         return f"{PULLS}{self.num}"
 
-    def add_event(self, kind: str, author: str, data: dict[str, Any]) -> dict[str, Any]:
-        """Remember what happened; returns it as the Hub answers it."""
-        event = {
-            "id": secrets.token_hex(12),
-            "type": kind,
-            "createdAt": iso(time.time()),
-            "author": {"name": author},
-            "data": data,
-        }
-        self.events.append(event)
-        return event
+    def add_event(self, kind: str, author: str, data: dict[str, Any]) -> None:
+        """Append an event that happens now."""
+        self.events.append(_event(secrets.token_hex(12), kind, time.time(), author, data))
+
+    def add_comment(self, author: str, text: str) -> None:
+        """Append a comment."""
+        self.add_event("comment", author, {"edited": False, "hidden": False, "latest": {"raw": text}})
 
 
-class Discussions:
-    """The discussions of one repository. Thread-safety: as that of `Repository.changing`, which changes run under."""
+class PullRequests:
+    """The pull requests of one repository.
 
-    def __init__(self, disk: Disk, repo: Repository) -> None:
-        self._disk = disk
+    Thread-safety: any thread may call; changes run under `Repository.changing`.
+    """
+
+    def __init__(self, files: DurableFiles, repo: Repository) -> None:
+        self._files = files
         self._repo = repo
 
-    def all(self) -> list[Discussion]:
-        """Every discussion, newest first."""
-        numbers = sorted((int(path.stem) for path in (self._repo.path / _FOLDER).glob("*.json")), reverse=True)
-        return [self.get(number) for number in numbers]
-
-    def get(self, num: int) -> Discussion:
-        """The discussion with this number.
+    def get(self, num: int) -> PullRequest:
+        """Return the pull request with this number.
 
         Raises:
-            HubError: 404.
+            ApiError: 404.
         """
         try:
             text = (self._repo.path / _FOLDER / f"{num}.json").read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise HubError(404, f"There is no discussion {num}") from None
-        return Discussion(**json.loads(text))
+            raise ApiError(404, f"There is no pull request {num}") from None
+        return PullRequest(**json.loads(text))
 
     def open(
-        self,
-        author: str,
-        name: str,
-        description: str,
-        *,
-        target: str | None = None,
-        request: CommitRequest | None = None,
-    ) -> tuple[Discussion, str]:
-        """Open a discussion, or a pull request to `target`, with a first commit or as a draft.
+        self, author: str, name: str, description: str, *, target: str, commit: ParsedCommit | None = None
+    ) -> tuple[PullRequest, str]:
+        """Open a pull request for `target`, with a first commit or as a draft.
 
         Returns:
-            The discussion and the commit that its ref stands at ("" without one).
+            The pull request, and the commit of its ref.
 
         Raises:
-            HubError: 404 when the target or the commit's parent is not there, otherwise as `commits.build`.
+            ApiError: 404 if there is no such target or parent commit; otherwise as `commit_writer.build`.
         """
-        repo = self._repo
+        repo, ref = self._repo, changeable(target)
         with repo.changing():
-            num = max([0, *(item.num for item in self.all()), *map(int, repo.git.refs(PULLS))]) + 1
-            discussion = Discussion(num, name, author, "open", iso(time.time()))
-            discussion.add_event("comment", author, _comment(description))
-            commit = ""
-            if target is not None:
-                discussion.target = changeable(target)
-                base = repo.revision(request.parent) if request and request.parent else repo.git.ref(discussion.target)
-                if base is None:
-                    raise revision_not_found(target)
-                discussion.base = base
-                discussion.status = "open" if request else "draft"
-                commit = build(repo, base, request, author) if request else base
-                repo.git.set_ref(discussion.ref, commit)
-            self._save(discussion)
-        return discussion, commit
+            kept = (path.stem for path in (repo.path / _FOLDER).glob("*.json"))
+            num = max([0, *map(int, kept), *map(int, repo.git.refs(PULLS))]) + 1
+            base = repo.revision(commit.parent) if commit and commit.parent else repo.git.ref(ref)
+            if base is None:
+                raise revision_not_found(target)
+            pull = PullRequest(num, name, author, "open" if commit else "draft", iso(time.time()), ref, base)
+            pull.add_comment(author, description)
+            head = build(repo, base, commit, author) if commit else base
+            repo.git.set_ref(pull.ref, head)
+            self._save(pull)
+        return pull, head
 
-    def change(self, num: int, change: Callable[[Discussion], dict[str, Any]]) -> dict[str, Any]:
-        """Run `change` on a discussion and keep the result; returns what `change` does."""
-        with self._repo.changing():
-            discussion = self.get(num)
-            answer = change(discussion)
-            self._save(discussion)
-        return answer
+    def _save(self, pull: PullRequest) -> None:
+        self._files.write(self._repo.path / _FOLDER / f"{pull.num}.json", json.dumps(asdict(pull)).encode())
 
-    def _save(self, discussion: Discussion) -> None:
-        self._disk.write(
-            self._repo.path / _FOLDER / f"{discussion.num}.json", json.dumps(asdict(discussion)).encode("utf-8")
-        )
-
-    # -- pull requests
-
-    def events(self, discussion: Discussion) -> list[dict[str, Any]]:
-        """What happened, oldest first, the commits of the pull request included."""
+    def events(self, pull: PullRequest) -> list[dict[str, Any]]:
+        """Return what happened, oldest first, with the commits of the pull request."""
         commits = []
-        head = self._repo.git.ref(discussion.ref) if discussion.target else None
+        head = self._repo.git.ref(pull.ref)
         for record in self._repo.git.history(head) if head else ():
-            if record.oid == discussion.base:
+            if record.oid == pull.base:
                 break
-            commits.append(
-                {
-                    "id": record.oid[:24],
-                    "type": "commit",
-                    "createdAt": iso(record.date),
-                    "author": {"name": record.author},
-                    "data": {"subject": title(record), "oid": record.oid},
-                }
-            )
-        events = [*discussion.events[:1], *reversed(commits), *discussion.events[1:]]
-        return sorted(events, key=lambda event: str(event["createdAt"])[:19])  # commits know no fractions of a second
+            data = {"subject": title(record), "oid": record.oid}
+            commits.append(_event(record.oid[:24], "commit", record.date, record.author, data))
+        events = [*pull.events[:1], *reversed(commits), *pull.events[1:]]
+        return sorted(events, key=lambda event: str(event["createdAt"])[:19])  # git keeps whole seconds of a commit
 
-    def diff(self, discussion: Discussion) -> str:
-        """What the pull request changes."""
-        git, head = self._repo.git, self._repo.git.ref(discussion.ref)
-        assert discussion.base is not None  # a pull request has one
-        return git.diff(git.commit(discussion.base).root, git.commit(head).root) if head else ""
+    def diff(self, pull: PullRequest) -> str:
+        """Return the changes of a pull request in the format of `git diff`."""
+        git, head = self._repo.git, self._repo.git.ref(pull.ref)
+        return git.diff(git.commit(pull.base).root, git.commit(head).root) if head else ""
 
-    def conflicts(self, discussion: Discussion) -> list[str]:
-        """The paths that both the pull request and its target changed, to different content."""
-        ours, theirs = self._both_sides(discussion)
+    def conflicts(self, pull: PullRequest) -> list[str]:
+        """Return the paths that the pull request and its target both changed, to different content."""
+        ours, theirs = self._changes(pull)
         return sorted(path for path in ours if path in theirs and ours[path] != theirs[path])
 
-    def _both_sides(self, discussion: Discussion) -> tuple[dict[str, str | None], dict[str, str | None]]:
+    def _changes(self, pull: PullRequest) -> tuple[dict[str, str | None], dict[str, str | None]]:
+        """Return the changes since the base: of the pull request, and of its target."""
         git = self._repo.git
-        head = git.ref(discussion.ref)
-        target = git.ref(discussion.target) if discussion.target else None
-        if head is None or target is None or discussion.base is None or discussion.merge_commit:
+        head, target = git.ref(pull.ref), git.ref(pull.target)
+        if head is None or target is None or pull.merge_commit:
             return {}, {}
-        base = git.commit(discussion.base).root
+        base = git.commit(pull.base).root
         return git.changes(base, git.commit(head).root), git.changes(base, git.commit(target).root)
 
-    def merge(self, num: int, author: str) -> str:
-        """Bring the changes of a pull request into its target as one commit; returns it.
+    def merge(self, num: int, author: str, comment: str = "") -> None:
+        """Commit the changes of a pull request to its target, as one commit.
 
         Raises:
-            HubError: 400 when it is not open, 404 when the target is gone, 409 when both sides changed a file.
+            ApiError: 400 if it is not open, 404 if the target was deleted, 409 if both sides changed a file.
         """
         repo = self._repo
         with repo.changing():
-            discussion = self.get(num)
-            if discussion.target is None or discussion.status not in ("open", "draft"):
-                raise HubError(400, f"{num} is not an open pull request: it is {discussion.status}")
-            head = repo.git.ref(discussion.target)
+            pull = self.get(num)
+            if pull.status not in ("open", "draft"):
+                raise ApiError(400, f"{num} is not an open pull request: it is {pull.status}")
+            head = repo.git.ref(pull.target)
             if head is None:
-                raise revision_not_found(discussion.target)
-            if conflicts := self.conflicts(discussion):
-                raise HubError(409, f"The pull request and its target both changed {', '.join(conflicts)}")
-            edit = TreeEdit(repo.git, repo.git.commit(head).root)
-            changes, _ = self._both_sides(discussion)
-            try:
-                for path, blob in sorted(changes.items(), key=lambda item: item[1] is not None):  # removals first
-                    if blob is None:
-                        edit.remove(path)
-                    else:
-                        edit.set(path, blob)
-            except PathConflictError as error:
-                raise HubError(409, f"A file and a folder would both be called {str(error)!r}") from None
-            commit = repo.git.add_commit(edit.write(), [head], author, f"{discussion.title} (#{num})")
-            # killed before the record says so, the pull request is still open and can be merged again
-            repo.git.set_ref(discussion.target, commit)
-            discussion.status, discussion.merge_commit = "merged", commit
-            discussion.add_event("status-change", author, {"status": "merged"})
-            self._save(discussion)
-        return commit
+                raise revision_not_found(pull.target)
+            if conflicts := self.conflicts(pull):
+                raise ApiError(409, f"The pull request and its target both changed {', '.join(conflicts)}")
+            root = self._merged_tree(pull, head)
+            commit = repo.git.add_commit(root, [head], author, f"{pull.title} (#{num})")
+            # after a kill between these two writes the pull request is still open and can be merged again
+            repo.git.set_ref(pull.target, commit)
+            pull.status, pull.merge_commit = "merged", commit
+            pull.add_event("status-change", author, {"status": "merged"})
+            if comment:
+                pull.add_comment(author, comment)
+            self._save(pull)
+
+    def _merged_tree(self, pull: PullRequest, head: str) -> str:
+        edit = TreeEdit(self._repo.git, self._repo.git.commit(head).root)
+        changes, _ = self._changes(pull)
+        try:
+            for path, blob in sorted(changes.items(), key=lambda item: item[1] is not None):  # removals first
+                if blob is None:
+                    edit.remove(path)
+                else:
+                    edit.set(path, blob)
+        except PathConflictError as error:
+            raise ApiError(409, f"A file and a folder would both be called {str(error)!r}") from None
+        return edit.write()
 
 
-def comment_on(author: str, text: str) -> Callable[[Discussion], dict[str, Any]]:
-    """Add a comment."""
-    return lambda discussion: discussion.add_event("comment", author, _comment(text))
-
-
-def edit_comment(comment_id: str, text: str, *, hidden: bool, check: Callable[[str], None]) -> Callable[..., Any]:
-    """Replace or hide a comment; `check` refuses who may not, given the comment's author."""
-
-    def change(discussion: Discussion) -> dict[str, Any]:
-        for event in discussion.events:
-            if event["id"] == comment_id and event["type"] == "comment":
-                check(event["author"]["name"])
-                event["data"] = {**_comment(text), "edited": not hidden, "hidden": hidden}
-                return event
-        raise HubError(404, f"There is no comment {comment_id}")
-
-    return change
-
-
-def retitle(author: str, name: str) -> Callable[[Discussion], dict[str, Any]]:
-    """Change the title."""
-
-    def change(discussion: Discussion) -> dict[str, Any]:
-        before, discussion.title = discussion.title, name
-        return discussion.add_event("title-change", author, {"from": before, "to": name})
-
-    return change
-
-
-def set_status(author: str, status: str, comment: str) -> Callable[[Discussion], dict[str, Any]]:
-    """Open or close it.
-
-    Raises:
-        HubError: 400 for another status, or when it is merged.
-    """
-
-    def change(discussion: Discussion) -> dict[str, Any]:
-        if status not in ("open", "closed") or discussion.status == "merged":
-            raise HubError(400, f"A discussion that is {discussion.status} cannot become {status!r}")
-        if comment:
-            discussion.add_event("comment", author, _comment(comment))
-        discussion.status = status
-        return discussion.add_event("status-change", author, {"status": status})
-
-    return change
-
-
-def _comment(text: str) -> dict[str, Any]:
-    return {"edited": False, "hidden": False, "latest": {"raw": text}}
+def _event(event_id: str, kind: str, seconds: float, author: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return an event in the form of the Hub's answers; `seconds` is a Unix time."""
+    described = {"id": event_id, "type": kind, "createdAt": iso(seconds), "author": {"name": author}}
+    return {**described, "data": data}

@@ -1,19 +1,19 @@
-"""Which large content a repository holds: what a Xet token of it may read, and what may be duplicated from it."""
+"""Finds the large content of a repository: what its Xet tokens may read, and what may be copied from it."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 
-from hubspool.local_hub.services.content import Pointer
+from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository
-from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS, Entry
-
-_KEPT = 512  # folders, or uploads
+from hubspool.local_hub.storage.git_store import TreeEntry
 
 
-class Reachable:
-    """Finds the sha256 of all large files of a tree, remembering the folders it has seen.
+class ReachableContent:
+    """Finds the SHA-256 of all large files of a commit, and caches the results for each folder.
 
     Thread-safety: every method may be called from any thread.
     """
@@ -24,11 +24,11 @@ class Reachable:
         self._lock = threading.Lock()
 
     def of_commit(self, repo: Repository, commit: str) -> frozenset[str]:
-        """What the tree of a commit holds."""
+        """Return the SHA-256 of the large files in a commit."""
         return self._of_folder(repo, repo.git.commit(commit).root)
 
     def of_repository(self, repo: Repository) -> frozenset[str]:
-        """What the newest commits of all refs hold."""
+        """Return the SHA-256 of the large files in the newest commits of all refs."""
         heads = {head for prefix in (BRANCHES, TAGS, PULLS) for head in repo.git.refs(prefix).values()}
         return frozenset().union(*(self.of_commit(repo, head) for head in heads))
 
@@ -38,24 +38,25 @@ class Reachable:
                 self._folders.move_to_end(oid)
                 return known
         found: set[str] = set()
-        for entry in repo.git.walk(Entry("", oid, is_folder=True), recursive=False):
+        for entry in repo.git.walk(TreeEntry("", oid, is_folder=True), recursive=False):
             if entry.is_folder:
                 found |= self._of_folder(repo, entry.oid)
-            elif (pointer := Pointer.parse(repo.git.blob(entry.oid))) is not None:
+            elif (pointer := LfsPointer.parse(repo.git.blob(entry.oid))) is not None:
                 found.add(pointer.sha256)
         with self._lock:
             self._folders[oid] = frozenset(found)
-            while len(self._folders) > _KEPT:
+            while len(self._folders) > LIMITS.cached_folders:
                 self._folders.popitem(last=False)
             return frozenset(found)
 
     def add_upload(self, repo: str, file: str) -> None:
-        """Remember that a Xet file came with a token of this repository: it may be read before its commit."""
+        """Allow reads of a Xet file before its commit: it was uploaded with a token of this repository."""
         with self._lock:
             self._uploads[repo, file] = None
-            while len(self._uploads) > _KEPT:
+            while len(self._uploads) > LIMITS.cached_folders:
                 self._uploads.popitem(last=False)
 
     def was_uploaded(self, repo: str, file: str) -> bool:
+        """Whether `add_upload` was called for this repository and file."""
         with self._lock:
             return (repo, file) in self._uploads

@@ -1,4 +1,4 @@
-"""Branches, tags, and the history behind them."""
+"""Creates, deletes and squashes branches and tags."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Callable
 
 from dulwich.refs import check_ref_format
 
-from hubspool.local_hub.services.api_errors import HubError, revision_not_found
+from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS, is_commit_id
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.services.api_errors import ApiError, revision_not_found
 from hubspool.local_hub.services.repositories import Repository
-from hubspool.local_hub.storage.git_store import BRANCHES, PULLS, TAGS
 
 
 def create_branch(repo: Repository, branch: str, starting_point: str) -> None:
-    """Point a new branch to a revision, main's when none is given.
+    """Create a branch at a revision; "" means main.
 
     Raises:
-        HubError: 400 for a bad name, 404 for a bad revision, 409 when it exists.
+        ApiError: 400 for an invalid name, 404 for an unknown revision, 409 if the branch exists.
     """
     _create(repo, BRANCHES, branch, repo.revision(starting_point or "main"))
 
 
 def create_tag(repo: Repository, tag: str, rev: str, message: str, author: str) -> None:
-    """Point a new tag to a revision; with a message it is an annotated one, as git keeps them.
+    """Create a tag at a revision; with a message it is an annotated tag.
 
     Raises:
-        HubError: As `create_branch`.
+        ApiError: as `create_branch`.
     """
     _create(
         repo,
@@ -40,33 +41,32 @@ def _create(
 ) -> None:
     ref = prefix + name
     kind = "branch" if prefix == BRANCHES else "tag"
-    hides_commit = len(name) == 40 and set(name) <= set("0123456789abcdef")
-    if len(ref.encode()) > 200 or not check_ref_format(ref.encode()) or hides_commit:  # type: ignore[arg-type]  # it takes any bytes
-        raise HubError(400, f"Invalid reference for a {kind}: {name}")
+    if len(ref.encode()) > LIMITS.ref_name or not check_ref_format(ref.encode()) or is_commit_id(name):  # type: ignore[arg-type]  # it takes any bytes
+        raise ApiError(400, f"Invalid reference for a {kind}: {name}")
     with repo.changing():
         if repo.git.ref(ref) is not None:
-            raise HubError(409, f"Reference {ref} already exists")
+            raise ApiError(409, f"Reference {ref} already exists")
         if repo.git.has_ref_within(ref):
-            raise HubError(409, f"Reference {ref} cannot exist beside one that contains it")
+            raise ApiError(409, f"Reference {ref} cannot exist beside one that contains it")
         repo.git.set_ref(ref, wrapped(commit))
 
 
 def delete_branch(repo: Repository, branch: str) -> None:
-    """Remove a branch; its commits stay reachable by id.
+    """Delete a branch; its commits can still be read by id.
 
     Raises:
-        HubError: 400 for main, 404 when there is none.
+        ApiError: 400 for main, 404 if there is no such branch.
     """
     if branch == "main":
-        raise HubError(400, "Cannot delete refs/heads/main")
+        raise ApiError(400, "Cannot delete refs/heads/main")
     _delete(repo, BRANCHES, branch)
 
 
 def delete_tag(repo: Repository, tag: str) -> None:
-    """Remove a tag.
+    """Delete a tag.
 
     Raises:
-        HubError: 404 when there is none.
+        ApiError: 404 if there is no such tag.
     """
     _delete(repo, TAGS, tag)
 
@@ -79,10 +79,10 @@ def _delete(repo: Repository, prefix: str, name: str) -> None:
 
 
 def changeable(rev: str) -> str:
-    """The full name of the branch or pull request that a commit to `rev` changes.
+    """Return the full name of the branch or pull request that a commit to `rev` changes.
 
     Raises:
-        HubError: 404 for any other ref.
+        ApiError: 404 for another kind of ref.
     """
     ref = rev if rev.startswith("refs/") else f"{BRANCHES}{rev}"
     if not ref.startswith((BRANCHES, PULLS)):
@@ -91,10 +91,10 @@ def changeable(rev: str) -> str:
 
 
 def super_squash(repo: Repository, rev: str, message: str, author: str) -> str:
-    """Make a branch, pull request or tag one commit without a parent, with the content that it has; returns the commit.
+    """Replace the history of a branch, pull request or tag by one commit with the same content; return that commit.
 
     Raises:
-        HubError: 404 when there is none.
+        ApiError: 404 if there is no such ref.
     """
     names = (rev,) if rev.startswith((BRANCHES, TAGS, PULLS)) else (BRANCHES + rev, TAGS + rev)
     with repo.changing():

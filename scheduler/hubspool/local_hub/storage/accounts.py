@@ -1,4 +1,4 @@
-"""Who may talk to the local Hub."""
+"""The users of a local Hub, their tokens, and what each token may do."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ Role = Literal["read", "write", "none", "fineGrained"]
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 _REPO = re.compile(r"(?:(?:datasets|spaces)/)?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 SYNTAX = "NAME:TOKEN[:read|write|none|fineGrained=REPO,...]"
-_RESERVED = frozenset({"api", "models", "datasets", "spaces", "lfs", "xet"})  # addresses begin with them
+_RESERVED = frozenset({"api", "models", "datasets", "spaces", "lfs", "xet"})  # first parts of addresses
 
 
 @dataclass(frozen=True)
 class User:
-    """One access token and whom it stands for; several tokens may share a name.
+    """One access token and its user; several tokens may belong to one name.
 
     Attributes:
-        name: The namespace that the user owns.
-        token: What clients send as `Authorization: Bearer …`; never shown in a repr or a log.
-        role: `write` owns the namespace, `read` sees its private repositories, `none` only what is public;
-            `fineGrained` sees and writes the private ones in `repos`, and makes no repository.
-        repos: For `fineGrained`: `me/model`, `datasets/me/rows`, `spaces/me/app`, in any namespace.
-        organizations: Namespaces that are the user's too, as a member.
+        name: the user's namespace.
+        token: the secret of `Authorization: Bearer …`; it is in no repr and no log.
+        role: `write` changes everything in the user's namespaces, `read` reads the private repositories there, `none`
+            reads public repositories only; `fineGrained` reads and writes the repositories in `repos`, and creates
+            none.
+        repos: for `fineGrained`: `me/model`, `datasets/me/rows`, `spaces/me/app`, in any namespace.
+        organizations: further namespaces: the organizations that the user is a member of.
     """
 
     name: str
@@ -56,7 +57,7 @@ class User:
         """Read `NAME:TOKEN[:ROLE]`; the role is `read`, `write`, `none`, or `fineGrained=REPO[,REPO…]`.
 
         Raises:
-            ValueError: With one sentence that says what is wrong; it does not repeat the token.
+            ValueError: The text has another form. The message does not repeat the token.
         """
         parts = text.split(":")
         if len(parts) not in (2, 3):
@@ -67,17 +68,17 @@ class User:
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """The user's own one, and those of the organizations."""
+        """The user's namespace, and those of the organizations."""
         return (self.name, *self.organizations)
 
     def may_read(self, repo: str) -> bool:
-        """Whether this token sees a private repository, named as in `repos`."""
+        """Whether this token reads a private repository, written as in `repos`."""
         if self.role == "fineGrained":
             return repo in self.repos
         return self.role != "none" and repo.split("/")[-2] in self.namespaces
 
     def may_write(self, repo: str) -> bool:
-        """Whether this token changes a repository, named as in `repos`."""
+        """Whether this token changes a repository, written as in `repos`."""
         return self.role in ("write", "fineGrained") and self.may_read(repo)
 
 
@@ -85,10 +86,10 @@ DEFAULT_USER = User("local", "hf_local")
 
 
 def with_organizations(users: Iterable[User], texts: Iterable[str]) -> list[User]:
-    """Return the users as members of organizations that are written `NAME:USER[,USER…]`.
+    """Return the users with organizations, each written as `NAME:USER[,USER…]`.
 
     Raises:
-        ValueError: With one sentence that says what is wrong.
+        ValueError: A text has another form, or names an unknown user.
     """
     found = list(users)
     for text in texts:
@@ -105,7 +106,7 @@ def with_organizations(users: Iterable[User], texts: Iterable[str]) -> list[User
 
 
 class Accounts:
-    """The tokens that the Hub knows."""
+    """All tokens of a Hub."""
 
     def __init__(self, users: Iterable[User]) -> None:
         self.users = tuple(users)
@@ -116,13 +117,13 @@ class Accounts:
             raise ValueError(f"{both[0]!r} cannot be a user and an organization.")
 
     def members(self, organization: str) -> list[str]:
-        """The users in an organization, sorted; none where there is no such organization."""
+        """Return the names of an organization's members, sorted; empty if there is no such organization."""
         return sorted({user.name for user in self.users if organization in user.organizations})
 
     def by_token(self, token: str) -> User | None:
-        """The user of a token; the time that it takes does not depend on how much of it is right."""
+        """Return the user of a token, or None; the time does not depend on how many characters are right."""
         found, given = None, hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        for user in self.users:  # digests, because comparing texts tells their length
+        for user in self.users:  # digests, because the time of comparing texts depends on their length
             if hmac.compare_digest(hashlib.sha256(user.token.encode()).digest(), given):
                 found = user
         return found

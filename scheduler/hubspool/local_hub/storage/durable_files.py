@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever kills the process between two writes."""
+"""Writes files so that each is complete or absent, even if the process is killed between two writes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_gathered: ContextVar[dict[Path, Path] | None] = ContextVar("_gathered", default=None)  # final and temporary places
-_room: ContextVar[list[int] | None] = ContextVar("_room", default=None)  # files that still fit: a fault
+from hubspool.local_hub.limits import LIMITS
+
+_gathered: ContextVar[dict[Path, Path] | None] = ContextVar("_gathered", default=None)  # final path: temporary path
+_files_left: ContextVar[list[int] | None] = ContextVar("_files_left", default=None)  # until the disk is full: a fault
 
 
 @contextmanager
-def room_for(files: int | None) -> Iterator[None]:
-    """Let the disk be full for this request after so many files; None for as many as there really is room for."""
-    before = _room.set(None if files is None else [files])
+def full_disk_after(files: int | None) -> Iterator[None]:
+    """Make writes of this request fail with ENOSPC after this number of files; None: as many as the disk holds."""
+    before = _files_left.set(None if files is None else [files])
     try:
         yield
     finally:
-        _room.reset(before)
+        _files_left.reset(before)
 
 
 def _fsync(path: Path) -> None:
@@ -42,7 +44,7 @@ class RootInUseError(RuntimeError):
     """Another local Hub serves the same folder.
 
     Attributes:
-        root: The folder.
+        root: that folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -53,12 +55,12 @@ class RootInUseError(RuntimeError):
         self.root = root
 
 
-class Disk:
-    """The folder of one local Hub and the ways of writing to it.
+class DurableFiles:
+    """The folder of one local Hub: locks it, and writes, moves and removes files in it.
 
-    Does not survive a second server on the same folder, therefore `lock()` comes first. With `durable=False` a power
-    failure may lose what was written (temporary folders, which do not outlive the process, need no fsync); a killed
-    process loses nothing either way.
+    A second server on the same folder would corrupt it: call `lock()` first. With `durable=False` a power failure may
+    lose what was written (a temporary folder does not outlive the process and needs no fsync); a killed process loses
+    nothing in either mode.
 
     Thread-safety: every method may be called from any thread.
     """
@@ -67,14 +69,14 @@ class Disk:
         self.root = root
         self.durable = durable
         self._temporary = root / "tmp"
-        self._syncing = ThreadPoolExecutor(16, thread_name_prefix="hubspool-fsync")  # they start when there is work
-        self._lock = FileLock(str(root / "lock"), thread_local=False)  # stopping is another thread's right
+        self._syncing = ThreadPoolExecutor(LIMITS.sync_threads, thread_name_prefix="hubspool-fsync")
+        self._lock = FileLock(str(root / "lock"), thread_local=False)  # another thread may stop the Hub
 
     def lock(self) -> None:
-        """Take the folder for this process and clear what an earlier one left half written.
+        """Lock the folder for this process, and remove unfinished files of an earlier one.
 
         Raises:
-            RootInUseError: Another process, or another Hub of this process, holds it.
+            RootInUseError: Another process, or another Hub of this process, has the lock.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         try:
@@ -85,17 +87,17 @@ class Disk:
         self._temporary.mkdir()
 
     def unlock(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         self._syncing.shutdown()
         self._lock.release()
 
     def temporary_path(self) -> Path:
-        """A fresh name on the same file system, so that it can be renamed into place."""
+        """Return an unused path on the same file system, from which a file can be renamed to its final path."""
         return self._temporary / secrets.token_hex(12)
 
     @contextmanager
     def temporary_file(self) -> Iterator[Path]:
-        """A temporary path that is gone afterwards unless it was adopted."""
+        """Yield a temporary path; remove the file afterwards unless it was adopted."""
         path = self.temporary_path()
         try:
             yield path
@@ -103,7 +105,7 @@ class Disk:
             path.unlink(missing_ok=True)
 
     def write(self, path: Path, data: bytes) -> None:
-        """Put `data` at `path`: readers see the old content or the new one, never a part."""
+        """Write `data` to `path`: readers see the old content or the new content, never a part."""
         if (gathered := _gathered.get()) is not None:
             temporary = self.temporary_path()
             gathered[path] = temporary
@@ -115,9 +117,10 @@ class Disk:
 
     @contextmanager
     def gather(self) -> Iterator[None]:
-        """Let the files that this thread writes appear together at the end, which costs one wait for the disk.
+        """Collect the files that this thread writes, and move them to their places at the end: one wait for the disk.
 
-        Not guaranteed: that all or none appear; that is for what points to them. Until the end they cannot be read.
+        Not guaranteed: that all or none of them appear; write what refers to them afterwards. They cannot be read
+        before the end.
         """
         files: dict[Path, Path] = {}
         before = _gathered.set(files)
@@ -135,21 +138,21 @@ class Disk:
                 temporary.unlink(missing_ok=True)
 
     def adopt(self, temporary: Path, path: Path, synced: bool = False) -> None:
-        """Move a finished file or folder to its final place; with `synced` the caller waits for the disk."""
-        if (room := _room.get()) is not None:
-            room[0] -= 1
-            if room[0] < 0:
+        """Move a complete file or folder to its final path; with `synced` the caller does the fsync."""
+        if (left := _files_left.get()) is not None:
+            left[0] -= 1
+            if left[0] < 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         if not synced:
-            whole = temporary.rglob("*") if temporary.is_dir() else (temporary,)
-            self._sync([part for part in whole if part.is_file()])
+            parts = temporary.rglob("*") if temporary.is_dir() else (temporary,)
+            self._sync([part for part in parts if part.is_file()])
         temporary.replace(path)
         if not synced:
             self._sync([path.parent])
 
     def _sync(self, paths: list[Path]) -> None:
-        """Wait until these files or folders are on the disk; several at once, which the journal takes together."""
+        """Wait until these files or folders are on the disk; in parallel, since one journal write covers several."""
         if self.durable and len(paths) > 1:
             list(self._syncing.map(_fsync, paths))
         elif self.durable:
@@ -157,13 +160,13 @@ class Disk:
                 _fsync(path)
 
     def discard(self, path: Path) -> None:
-        """Remove a folder: at once for everybody, in one rename; its content afterwards."""
+        """Remove a folder: one rename makes it invisible, then its content is deleted."""
         temporary = self.temporary_path()
         path.replace(temporary)
         shutil.rmtree(temporary, ignore_errors=True)
 
-    def once(self, name: str, size: int) -> bytes:
-        """`size` random bytes that stay the same for as long as this folder lives."""
+    def random_bytes(self, name: str, size: int) -> bytes:
+        """Return `size` random bytes, made at the first call and kept in the file `name` from then on."""
         path = self.root / name
         if not path.exists():
             self.write(path, secrets.token_hex(size).encode())

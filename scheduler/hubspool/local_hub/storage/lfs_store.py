@@ -1,4 +1,4 @@
-"""Large content that came through LFS, one file per sha256."""
+"""Stores large content that was uploaded with LFS: one file for each SHA-256."""
 
 from __future__ import annotations
 
@@ -6,66 +6,68 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from hubspool.local_hub.storage.durable_files import Disk
-
-BLOCK = 4 << 20  # bytes read at a time
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.storage.durable_files import DurableFiles
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hex, in constant memory."""
+    """Return the SHA-256 of a file in hexadecimal; the file is read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(LIMITS.memory_block):
             digest.update(block)
     return digest.hexdigest()
 
 
 def read_range(path: Path, start: int, end: int) -> Iterator[bytes]:
-    """The bytes [start, end) of a file, a block at a time."""
+    """Yield the bytes [start, end) of a file in blocks."""
     with path.open("rb") as file:
         file.seek(start)
         left = end - start
-        while left > 0 and (block := file.read(min(BLOCK, left))):
+        while left > 0 and (block := file.read(min(LIMITS.memory_block, left))):
             left -= len(block)
             yield block
 
 
 class LfsStore:
-    """Objects and the parts of unfinished multipart uploads. A part lives until its object is complete."""
+    """Keeps LFS objects, and the parts of multipart uploads until their object is complete.
 
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
+    Nothing removes the parts of an upload that is never completed.
+    """
+
+    def __init__(self, files: DurableFiles) -> None:
+        self._files = files
 
     def path(self, oid: str) -> Path:
-        return self._disk.root / "lfs" / oid[:2] / oid[2:4] / oid
+        return self._files.root / "lfs" / oid[:2] / oid[2:4] / oid
 
     def _part(self, oid: str, number: int) -> Path:
-        return self._disk.root / "lfs-parts" / oid / str(number)
+        return self._files.root / "lfs-parts" / oid / str(number)
 
     def size(self, oid: str) -> int | None:
-        """Bytes of the object, None when it is not here."""
+        """Return the size of an object in bytes, or None if it is not stored."""
         try:
             return self.path(oid).stat().st_size
         except FileNotFoundError:
             return None
 
     def add(self, oid: str, temporary: Path) -> bool:
-        """Keep an uploaded file under its name; False when the content is not what the name says."""
+        """Move an uploaded file to its place; return False if its SHA-256 is not `oid`."""
         if sha256_of(temporary) != oid:
             return False
-        self._disk.adopt(temporary, self.path(oid))
+        self._files.adopt(temporary, self.path(oid))
         return True
 
     def add_part(self, oid: str, number: int, temporary: Path) -> str:
-        """Keep one part; returns its ETag."""
+        """Move one uploaded part to its place; return its ETag."""
         etag = sha256_of(temporary)[:32]
-        self._disk.adopt(temporary, self._part(oid, number))
+        self._files.adopt(temporary, self._part(oid, number))
         return etag
 
     def join_parts(self, oid: str, numbers: list[int]) -> bool:
-        """Make the object of its parts; False when one is missing or the whole is not `oid`."""
+        """Join parts to an object; return False if one is missing, or if the SHA-256 of the whole is not `oid`."""
         parts = [self._part(oid, number) for number in numbers]
-        with self._disk.temporary_file() as whole:
+        with self._files.temporary_file() as whole:
             try:
                 with whole.open("wb") as out:
                     for part in parts:

@@ -1,4 +1,4 @@
-"""One git pack, written object by object: a commit of thousands of files is two files on the disk, not thousands."""
+"""Writes one git pack: a commit of thousands of files becomes two files on the disk, not thousands."""
 
 from __future__ import annotations
 
@@ -9,39 +9,43 @@ from pathlib import Path
 from dulwich.object_format import SHA1
 from dulwich.pack import write_pack_index_v2, write_pack_object
 
-_BLOCK = 1 << 20
+from hubspool.local_hub.limits import LIMITS
 
 
 class PackWriter:
-    """Writes a pack; what it holds is in memory only while it is added.
-
-    Not thread-safe.
+    """Writes a pack object by object, with one object in memory at a time. Not thread-safe.
 
     Args:
-        path: Where the pack grows; the index stands beside it in the end.
+        path: file of the pack; `finish` writes the index beside it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._index = path.with_name(f"{path.name}.idx")
-        self._entries: dict[bytes, tuple[int, int]] = {}  # name → offset, checksum
+        self._entries: dict[bytes, tuple[int, int]] = {}  # object id: offset, checksum
         self._file = path.open("w+b")
         self._file.write(_header(0))
 
     def add(self, oid: str, kind: int, raw: bytes) -> None:
-        """Add an object: its name, git's number for its type, its content."""
+        """Add an object that the pack does not hold yet.
+
+        Args:
+            oid: id of the object.
+            kind: git's number for its type.
+            raw: content, without git's header.
+        """
         name = bytes.fromhex(oid)
         if name not in self._entries:
             offset = self._file.tell()
             self._entries[name] = (offset, write_pack_object(self._file.write, kind, [raw], SHA1, compression_level=1))
 
     def finish(self) -> tuple[str, Path]:
-        """Complete the pack and write its index; returns git's name for both, and where the index is."""
+        """Complete the pack and write its index; return git's name for both files, and the path of the index."""
         self._file.seek(0)
         self._file.write(_header(len(self._entries)))  # the number of objects is known only now
         self._file.seek(0)
         digest = hashlib.sha1()  # noqa: S324 - git's checksum
-        while block := self._file.read(_BLOCK):
+        while block := self._file.read(LIMITS.memory_block):
             digest.update(block)
         self._file.write(digest.digest())
         self._file.close()
@@ -51,7 +55,7 @@ class PackWriter:
         return f"pack-{digest.hexdigest()}", self._index
 
     def discard(self) -> None:
-        """Remove what has not been moved to its place."""
+        """Remove both files, unless they were moved to their final place."""
         self._file.close()
         for path in (self.path, self._index):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Signed, short-lived permissions: CAS tokens and the addresses that clients use without their token."""
+"""Signs short-lived permissions: Xet tokens, and addresses that clients use without their token."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import hashlib
 import hmac
 import time
 
-TOKEN_SECONDS = 3600  # hf_xet asks for a new one 30 s before the end
-LINK_SECONDS = 3600
+from hubspool.local_hub.limits import LIMITS
 
 
 class Signer:
-    """Makes and checks permissions `<expiry>.<mac>`; they outlive a restart because the key is kept in the root."""
+    """Makes and checks permissions `<expiry>.<mac>`. The key is kept in the root, so they survive a restart."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def sign(self, *claim: str, seconds: int = LINK_SECONDS) -> str:
-        """A permission for `claim` that ends in `seconds`."""
+    def sign(self, *claim: str, seconds: int = LIMITS.link_seconds) -> str:
+        """Return a permission for `claim` that ends in `seconds`."""
         expiry = str(int(time.time()) + seconds)
         return f"{expiry}.{self._mac(expiry, claim)}"
 
     def valid(self, permission: str, *claim: str) -> bool:
-        """Whether `permission` was signed here for exactly `claim` and has not ended."""
+        """Whether `permission` was signed with this key for exactly this claim and has not ended."""
         expiry, _, mac = permission.partition(".")
         if not hmac.compare_digest(self._mac(expiry, claim).encode(), mac.encode()):
             return False

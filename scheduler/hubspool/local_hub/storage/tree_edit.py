@@ -1,4 +1,4 @@
-"""Changes to a tree: only the folders on the way to a changed path are read and written again."""
+"""Changes a git tree; reads and writes only the folders on the way to a changed path."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hubspool.local_hub.storage.git_store import FILE_MODE, GitStore
 
 
 class PathConflictError(ValueError):
-    """A file stands where a folder is needed, or the other way round."""
+    """A file is at a path where a folder is needed, or a folder where a file is needed."""
 
 
 class TreeEdit:
-    """A folder being changed. Nothing is stored before `write()`; one thread at a time."""
+    """Collects changes of a folder; `write()` stores them. Not thread-safe."""
 
     def __init__(self, store: GitStore, root: str | None) -> None:
         self._store = store
@@ -50,7 +50,7 @@ class TreeEdit:
         return parent, name.encode()
 
     def blob(self, path: str) -> str | None:
-        """The blob at `path` as it stands now, None when no file is there."""
+        """Return the blob at `path` with the changes so far, or None if there is no file."""
         parent, name = self._parent(path, make=False)
         if parent is None or name in parent._folders or name not in parent._tree:
             return None
@@ -58,13 +58,13 @@ class TreeEdit:
         return None if stat.S_ISDIR(mode) else oid.decode()
 
     def set(self, path: str, oid: str) -> None:
-        """Put a file at `path`; an executable stays executable.
+        """Put a file at `path`; an executable file stays executable.
 
         Raises:
-            PathConflictError: A folder stands there, or a file stands on the way.
+            PathConflictError: A folder is at `path`, or a file is at one of its parents.
         """
         parent, name = self._parent(path, make=True)
-        assert parent is not None  # made
+        assert parent is not None  # make=True
         folder = parent._folder(name, make=False) if name in parent._folders or name in parent._tree else None
         if folder is not None and not folder._is_empty():
             raise PathConflictError(path)
@@ -73,18 +73,18 @@ class TreeEdit:
         parent._tree[name] = (mode, ObjectID(oid.encode()))
 
     def remove(self, path: str) -> bool:
-        """Take a file or a whole folder away; False when nothing is there."""
+        """Remove a file or a whole folder; return False if there is none."""
         parent, name = self._parent(path, make=False)
         if parent is None:
             return False
-        there = name in parent._tree or name in parent._folders
+        exists = name in parent._tree or name in parent._folders
         parent._folders.pop(name, None)
         if name in parent._tree:
             del parent._tree[name]
-        return there
+        return exists
 
     def write(self) -> str:
-        """Store what changed, empty folders left out; returns the name of the tree."""
+        """Store the changed folders, without empty ones; return the id of the tree."""
         for name, folder in self._folders.items():
             oid = folder.write()
             if len(folder._tree):

@@ -1,20 +1,21 @@
-"""The byte formats of Xet: hashes, chunks inside a xorb, shards. Pure functions over bytes and open files."""
+"""The byte formats of Xet: chunks inside a xorb, and shards. Pure functions over bytes and open files.
+
+Source: the Xet protocol specification of the Hub's documentation, and what hf_xet sends.
+"""
 
 from __future__ import annotations
 
-import functools
-import re
 import struct
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from hubspool.local_hub.storage import lz4_frame
+import lz4.frame
 
-HASH = re.compile(r"[0-9a-f]{64}")
-MAX_XORB = 64 << 20  # bytes
+from hubspool.local_hub.identifiers import hash_to_text
+
 _CHUNK_HEADER = 8
 _RECORD = 48
 _BOOKEND = b"\xff" * 32 + bytes(16)
@@ -23,23 +24,13 @@ _HAS_VERIFICATION, _HAS_METADATA = 1 << 31, 1 << 30
 _IS_DEDUP_CHUNK = 1 << 31
 
 
-def spell(raw: bytes) -> str:
-    """The text of a hash: each group of eight bytes is read as a little-endian number."""
-    return "".join(f"{number:016x}" for number in struct.unpack("<4Q", raw))
-
-
-def unspell(text: str) -> bytes:
-    """The inverse of `spell`."""
-    return struct.pack("<4Q", *(int(text[i : i + 16], 16) for i in range(0, 64, 16)))
-
-
 @dataclass(frozen=True)
 class XorbLayout:
-    """Where the chunks of one xorb lie.
+    """The positions of the chunks of one xorb, in bytes.
 
     Attributes:
-        offsets: Byte offset of each chunk's header, and one more: where the last one ends.
-        starts: Unpacked offset of each chunk, and one more: the unpacked size.
+        offsets: position of each chunk's header, and of the end of the last chunk.
+        starts: position of each chunk in the unpacked xorb, and the unpacked size.
     """
 
     offsets: tuple[int, ...]
@@ -51,10 +42,10 @@ class XorbLayout:
 
 
 def scan_xorb(file: BinaryIO) -> XorbLayout:
-    """Read only the headers; a footer, which older clients append, ends the scan.
+    """Return the layout of a xorb; reads only the headers. A footer, which older clients append, ends the scan.
 
     Raises:
-        ValueError: It is not a sequence of chunks.
+        ValueError: The file is not a sequence of chunks.
     """
     offsets, starts = [0], [0]
     size = file.seek(0, 2)
@@ -75,7 +66,7 @@ def scan_xorb(file: BinaryIO) -> XorbLayout:
 
 
 def read_chunks(file: BinaryIO, layout: XorbLayout, first: int, last: int) -> Iterator[bytes]:
-    """The unpacked content of the chunks [first, last)."""
+    """Yield the unpacked chunks [first, last)."""
     for index in range(first, last):
         file.seek(layout.offsets[index])
         data = file.read(layout.offsets[index + 1] - layout.offsets[index])
@@ -83,48 +74,39 @@ def read_chunks(file: BinaryIO, layout: XorbLayout, first: int, last: int) -> It
 
 
 def chunk_at(layout: XorbLayout, unpacked_offset: int) -> int:
-    """The index of the chunk that holds this offset of the unpacked xorb."""
+    """Return the index of the chunk that holds this position of the unpacked xorb."""
     return bisect_right(layout.starts, unpacked_offset) - 1
 
 
 def _unpack(scheme: int, data: bytes, size: int) -> bytes:
-    if scheme == 0:
-        content = data
-    else:
-        content = _lz4()(data, size)
-        if scheme == 2:  # four planes, one for each byte of a 4-byte group
-            grouped, position, plain = content, 0, bytearray(size)
-            for plane in range(4):
-                length = (size - plane + 3) // 4
-                plain[plane::4] = grouped[position : position + length]
-                position += length
-            content = bytes(plain)
+    content = data if scheme == 0 else _decompress(data, size)
     if len(content) != size:
         raise ValueError(f"a chunk unpacks to {len(content)} bytes, its header says {size}")
-    return content
-
-
-@functools.cache
-def _lz4() -> Callable[[bytes, int], bytes]:
-    """The decoder of pyarrow where it is installed (always beside `datasets`); ours reads text at 11 MB/s."""
-    try:
-        import pyarrow
-    except ImportError:
-        return lambda data, _size: lz4_frame.decompress(data)
-
-    def decode(data: bytes, size: int) -> bytes:
-        try:
-            content: bytes = pyarrow.decompress(data, decompressed_size=size, codec="lz4", asbytes=True)
-        except (OSError, pyarrow.ArrowException) as error:
-            raise ValueError(f"not an LZ4 frame: {error}") from None
+    if scheme != 2:
         return content
+    grouped, position = bytearray(size), 0  # four planes, one for each byte of a group of four
+    for plane in range(4):
+        length = (size - plane + 3) // 4
+        grouped[plane::4] = content[position : position + length]
+        position += length
+    return bytes(grouped)
 
-    return decode
+
+def _decompress(data: bytes, size: int) -> bytes:
+    """Unpack an LZ4 frame of at most `size` bytes, so that a small chunk cannot fill the memory."""
+    decompressor = lz4.frame.LZ4FrameDecompressor()
+    try:
+        content: bytes = decompressor.decompress(data, max_length=size + 1)
+    except RuntimeError as error:
+        raise ValueError(f"not an LZ4 frame: {error}") from None
+    if not decompressor.eof:
+        raise ValueError(f"not an LZ4 frame of {size} bytes")
+    return content
 
 
 @dataclass(frozen=True)
 class Term:
-    """The chunks [first, last) of a xorb, `length` unpacked bytes: one step of a file's reconstruction."""
+    """A part of a file: the chunks [first, last) of a xorb, `length` unpacked bytes."""
 
     xorb: bytes
     length: int
@@ -134,7 +116,7 @@ class Term:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file of a shard. `sha256` is what the uploader claims, None when it made no claim."""
+    """One file of a shard; `sha256` is the uploader's claim, or None."""
 
     hash: bytes
     terms: tuple[Term, ...]
@@ -147,14 +129,14 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class XorbEntry:
-    """One xorb of a shard; `section` is its part of the shard as it was sent, `offset` where that begins."""
+    """One xorb of a shard; `section` is its part of the shard in bytes, which begins at `offset`."""
 
     hash: bytes
     section: bytes
     offset: int
 
-    def askable_chunks(self, first_of_files: frozenset[int]) -> Iterator[bytes]:
-        """The chunks that clients ask for: flagged ones, every 1024th by hash, the first of a file."""
+    def deduplicated_chunks(self, first_of_files: frozenset[int]) -> Iterator[bytes]:
+        """Yield the chunks that clients ask for: flagged ones, one in 1024 by hash, and the first of each file."""
         for index in range(len(self.section) // _RECORD - 1):
             chunk, _start, _size, flags = struct.unpack_from("<32sIII", self.section, _RECORD * (index + 1))
             if flags & _IS_DEDUP_CHUNK or index in first_of_files or int.from_bytes(chunk[24:], "little") % 1024 == 0:
@@ -163,17 +145,17 @@ class XorbEntry:
 
 @dataclass(frozen=True)
 class Shard:
-    """What an uploaded shard says."""
+    """The content of an uploaded shard."""
 
     files: tuple[FileEntry, ...]
     xorbs: tuple[XorbEntry, ...]
 
 
 def parse_shard(data: bytes) -> Shard:
-    """Read an uploaded shard; a footer, if there is one, is not looked at.
+    """Read an uploaded shard; its optional footer is ignored.
 
     Raises:
-        ValueError: It is not a shard of version 2.
+        ValueError: The bytes are not a shard of version 2.
     """
     if data[:32] != _MAGIC or data[32:40] != struct.pack("<Q", 2):
         raise ValueError("not a shard of version 2")
@@ -199,7 +181,7 @@ def _parse_files(data: bytes, position: int) -> tuple[list[FileEntry], int]:
         sha256 = None
         if flags & _HAS_METADATA:
             (raw,) = struct.unpack_from("<32s", data, position)
-            sha256 = spell(raw)
+            sha256 = hash_to_text(raw)
             position += _RECORD
         files.append(FileEntry(file_hash, tuple(terms), sha256))
     return files, position + _RECORD
@@ -216,7 +198,7 @@ def _parse_xorbs(data: bytes, position: int) -> Iterator[XorbEntry]:
 
 
 def dedup_shard(sections: list[bytes], *, days: int = 7) -> bytes:
-    """A shard without files that tells a client which chunks are here already. Clients insist on its footer."""
+    """Return a shard without files that lists chunks of stored xorbs. Clients refuse it without the footer."""
     footer_size = 200
     body = struct.pack("<32sQQ", _MAGIC, 2, footer_size) + _BOOKEND + b"".join(sections) + _BOOKEND
     now, offset = int(time.time()), len(body)

@@ -1,0 +1,65 @@
+"""Users and organizations."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from hubspool.local_hub.identifiers import REPO_TYPES, RepoType, plural
+from hubspool.local_hub.routes.request_context import RequestContext, ok
+from hubspool.local_hub.services.api_errors import ApiError, login_needed
+from hubspool.local_hub.services.repositories import iso
+
+
+def whoami(context: RequestContext) -> Response:
+    if context.user is None:
+        raise login_needed()
+    user = context.user
+    token = {
+        "displayName": "local",
+        "role": "fineGrained" if user.role == "none" else user.role,
+        "createdAt": iso(0),
+    }
+    return ok(
+        {
+            "type": "user",
+            "id": user.name,
+            "name": user.name,
+            "fullname": user.name,
+            "isPro": False,
+            "canPay": False,
+            "emailVerified": True,
+            "orgs": [{**_organization(name), "roleInOrg": "write"} for name in user.organizations],
+            "auth": {"type": "access_token", "accessToken": token},
+        }
+    )
+
+
+def _organization(name: str) -> dict[str, object]:
+    return {"type": "org", "id": name, "name": name, "fullname": name, "avatarUrl": "", "isEnterprise": False}
+
+
+def user_overview(context: RequestContext) -> Response:
+    name = context.args["name"]
+    user = next((user for user in context.services.accounts.users if user.name == name), None)
+    if user is None:
+        raise ApiError(404, f"There is no user {name!r}")
+    counts = {f"num{plural(kind).capitalize()}": _count(context, kind, name) for kind in REPO_TYPES}
+    organizations = [_organization(each) for each in user.organizations]
+    described = {"_id": name, "user": name, "fullname": name, "avatarUrl": "", "isPro": False, "type": "user"}
+    return ok({**described, **counts, "orgs": organizations})
+
+
+def organization(context: RequestContext) -> Response:
+    """Answer with an organization, or with its members."""
+    name = context.args["name"]
+    members = context.services.accounts.members(name)
+    if not members:
+        raise ApiError(404, f"There is no organization {name!r}")
+    if context.args["what"] == "members":
+        return ok([{"user": each, "fullname": each, "avatarUrl": "", "isPro": False} for each in members])
+    counts = {f"num{plural(kind).capitalize()}": _count(context, kind, name) for kind in REPO_TYPES}
+    return ok({**_organization(name), **counts, "numUsers": len(members)})
+
+
+def _count(context: RequestContext, kind: RepoType, namespace: str) -> int:
+    return sum(repo.namespace == namespace for repo in context.services.repositories.visible(context.user, kind))

@@ -1,0 +1,132 @@
+"""The routes of the local Hub: which request reaches which handler.
+
+The names are those of `Fault.route` and `RequestRecord.route`. Routes are tried from top to bottom.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from starlette.responses import Response
+
+from hubspool.local_hub.identifiers import CONTENT_HASH
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.routes import accounts, commits, files, git, lfs, page, pull_requests, refs, repos, xet
+from hubspool.local_hub.routes.request_context import RequestContext
+
+
+class RequestBody(enum.Enum):
+    """Where a request's body is stored before its handler runs."""
+
+    MEMORY = "memory"  # `RequestContext.body`
+    DISK = "disk"  # `RequestContext.upload`: a temporary file that the handler may move away
+
+
+@dataclass(frozen=True)
+class Route:
+    """A kind of request.
+
+    Attributes:
+        name: its name in faults and request records.
+        methods: separated by spaces.
+        pattern: matched against the raw path, since a revision may hold an encoded slash; the handler gets the groups
+            decoded, as `RequestContext.args`.
+        handler: runs in a worker thread, so it may block.
+        limit: bytes of the body; a larger one is answered with 413.
+    """
+
+    name: str
+    methods: str
+    pattern: str
+    handler: Callable[[RequestContext], Response]
+    body: RequestBody = RequestBody.MEMORY
+    limit: int = LIMITS.body
+
+    def match(self, raw_path: str) -> dict[str, str] | None:
+        """Return the decoded groups of a path, or None if it is not this route's."""
+        found = re.fullmatch(self.pattern, raw_path)
+        if found is None:
+            return None
+        return {name: unquote(text) for name, text in found.groupdict().items() if text is not None}
+
+
+REPOS = r"/api/(?P<type>models|datasets|spaces)"
+API = rf"{REPOS}/(?P<repo>[^/]+/[^/]+)"
+PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+/[^/]+?)"
+OVERVIEW = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>(?!api/)[^/]+/[^/]+)"
+GIT = rf"{PAGES}(?:\.git)?"
+LFS = rf"{GIT}/info/lfs"
+REV = r"(?P<rev>refs/(?:pr/\d+|convert/[^/]+)|[^/]+)"  # the JavaScript client does not encode the slashes of these
+PULL = r"discussions/(?P<num>\d{1,9})"
+OBJECT = rf"(?P<oid>{CONTENT_HASH})"
+STORE = r"/xet/(?P<store>[0-9a-f]+)"
+CAS = rf"{STORE}(?:/v\d)?"  # the version, and the plural of the next word, depend on the client's version
+HASH = rf"(?P<hash>{CONTENT_HASH})"
+_DISK = RequestBody.DISK
+
+ROUTES = (
+    Route("whoami", "GET", r"/api/whoami-v2", accounts.whoami),
+    Route("user-overview", "GET", r"/api/users/(?P<name>[^/]+)/overview", accounts.user_overview),
+    Route(
+        "organization", "GET", r"/api/organizations/(?P<name>[^/]+)/(?P<what>overview|members)", accounts.organization
+    ),
+    Route("validate-yaml", "POST", r"/api/validate-yaml", repos.validate_yaml),
+    Route("repo-create", "POST", r"/api/repos/create", repos.create),
+    Route("repo-delete", "DELETE", r"/api/repos/delete", repos.delete),
+    Route("repo-move", "POST", r"/api/repos/move", repos.move),
+    Route("repo-list", "GET", REPOS, repos.listing),
+    Route("repo-info", "GET", rf"{API}(?:/revision/{REV})?", repos.info),
+    Route("repo-settings", "PUT", rf"{API}/settings", repos.settings),
+    Route("preupload", "POST", rf"{API}/preupload/{REV}", commits.preupload),
+    Route("commit", "POST", rf"{API}/commit/{REV}", commits.commit, _DISK, LIMITS.commit_body),
+    Route("commits", "GET", rf"{API}/commits/{REV}", commits.history),
+    Route("compare", "GET", rf"{API}/compare/(?P<old>[^/]+?)\.\.\.?(?P<new>[^/]+)", commits.compare),
+    Route("refs", "GET", rf"{API}/refs", refs.listing),
+    Route("branch-create", "POST", rf"{API}/branch/(?P<branch>[^/]+)", refs.create_branch),
+    Route("branch-delete", "DELETE", rf"{API}/branch/(?P<branch>[^/]+)", refs.delete_branch),
+    Route("tag-create", "POST", rf"{API}/tag/{REV}", refs.create_tag),
+    Route("tag-delete", "DELETE", rf"{API}/tag/(?P<tag>[^/]+)", refs.delete_tag),
+    Route("super-squash", "POST", rf"{API}/super-squash/{REV}", refs.super_squash),
+    Route("discussion-create", "POST", rf"{API}/discussions", pull_requests.create),
+    Route("discussion-info", "GET", rf"{API}/{PULL}", pull_requests.details),
+    Route("discussion-merge", "POST", rf"{API}/{PULL}/merge", pull_requests.merge),
+    Route("tree", "GET", rf"{API}/tree/{REV}(?:/(?P<path>.*))?", files.tree),
+    Route("paths-info", "POST", rf"{API}/paths-info/{REV}", files.paths_info),
+    Route("resolve", "GET", rf"{PAGES}/resolve/{REV}/(?P<path>.+)", files.resolve),
+    Route("raw", "GET", rf"{PAGES}/raw/{REV}/(?P<path>.+)", files.raw),
+    Route("lfs-list", "GET", rf"{API}/lfs-files", lfs.listing),
+    Route("lfs-delete", "POST", rf"{API}/lfs-files/batch", lfs.delete),
+    Route("lfs-duplicate", "POST", rf"{API}/lfs-files/duplicate", lfs.duplicate),
+    Route("lfs-batch", "POST", rf"{LFS}/objects/batch", lfs.batch),
+    Route("lfs-verify", "POST", rf"{LFS}/verify", lfs.verify),
+    Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}", lfs.put, _DISK, LIMITS.lfs_object),
+    Route(
+        "lfs-part", "PUT", rf"/lfs/parts/{OBJECT}/(?P<number>[1-9]\d{{0,4}})", lfs.put_part, _DISK, LIMITS.lfs_object
+    ),
+    Route("lfs-complete", "POST", rf"/lfs/complete/{OBJECT}", lfs.complete),
+    Route("lfs-get", "GET", rf"/lfs/objects/{OBJECT}", lfs.get),
+    Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/{REV}", xet.token),
+    Route("xet-chunk", "GET", rf"{CAS}/chunks?/[^/]+/{HASH}", xet.chunk),
+    Route("xet-grant", "POST", rf"{CAS}/xorb-grants/[^/]+/{HASH}", xet.grant),
+    Route("xet-xorb", "PUT", rf"{STORE}/granted/{HASH}", xet.put_granted, _DISK, LIMITS.xorb),
+    Route("xet-commit", "POST", rf"{CAS}/xorb-commits/[^/]+/{HASH}/grant/[^/]+", xet.commit_granted),
+    Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, _DISK, LIMITS.xorb),
+    Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, limit=LIMITS.shard),
+    Route("xet-reconstruction", "GET", rf"{CAS}/reconstructions?/{HASH}", xet.reconstruction),
+    Route("xet-data", "GET", rf"{STORE}/data/{HASH}", xet.xorb_data),
+    Route("git-refs", "GET", rf"{GIT}/info/refs", git.advertise),
+    Route("git-upload-pack", "POST", rf"{GIT}/git-upload-pack", git.upload_pack),
+    Route("git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, _DISK, LIMITS.git_push),
+    Route("page", "GET", "/", page.index),
+    Route("page", "GET", "/login", page.login),
+    Route("page", "GET", rf"{PAGES}/tree/{REV}(?:/(?P<path>.*))?", page.folder),
+    Route("page", "GET", rf"{PAGES}/blob/{REV}/(?P<path>.+)", page.file),
+    Route("page", "GET", rf"{PAGES}/commits/{REV}", page.commits),
+    Route("page", "GET", rf"{PAGES}/commit/(?P<rev>[0-9a-f]+)", page.commit),
+    Route("page", "GET", rf"{PAGES}/{PULL}", page.pull_request),
+    Route("page", "GET", OVERVIEW, page.overview),
+)
