@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from dulwich.errors import GitProtocolError
-from dulwich.protocol import ReceivableProtocol
+from dulwich.protocol import Protocol, ReceivableProtocol, pkt_line, pkt_seq
 from dulwich.repo import BaseRepo
 from dulwich.server import Backend, UploadPackHandler
 from starlette.responses import Response, StreamingResponse
@@ -27,7 +27,7 @@ _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
 # dulwich's server makes shallow clones, but cannot fetch into one
 _SHALLOW = "This local Hub cannot fetch into a shallow clone: run git fetch --unshallow first"
 # without side-band, since the report is then the whole answer; without atomic, since refs move one by one
-_PUSH_CAPABILITIES = "report-status delete-refs ofs-delta agent=hubspool"
+_PUSH_CAPABILITIES = b"report-status delete-refs ofs-delta agent=hubspool"
 
 
 def advertise(context: RequestContext) -> Response:
@@ -65,9 +65,8 @@ def upload_pack(context: RequestContext) -> Response:
 
 def _advertise_for_push(repo: Repository) -> Response:
     refs = repo.git.all_refs() or {"capabilities^{}": git_push.NO_OBJECT}
-    lines = [f"{oid} {name}" for name, oid in refs.items()]
-    lines[0] += f"\0{_PUSH_CAPABILITIES}"
-    body = _packets(["# service=git-receive-pack\n"]) + _packets([f"{line}\n" for line in lines])
+    first, *rest = (f"{oid} {name}".encode() for name, oid in refs.items())
+    body = pkt_seq(b"# service=git-receive-pack\n") + pkt_seq(first + b"\0" + _PUSH_CAPABILITIES, *rest)
     return Response(body, 200, _NO_CACHE, "application/x-git-receive-pack-advertisement")
 
 
@@ -79,25 +78,21 @@ def receive_pack(context: RequestContext) -> Response:
         with pack.open("wb") as out:
             shutil.copyfileobj(file, out)
     try:
-        lines = _report(repo, context, updates, pack if pack.stat().st_size else None) if updates else []
+        report = _apply(repo, context, updates, pack if pack.stat().st_size else None) if updates else b""
     finally:
         pack.unlink()
-    return Response(_packets(lines) if lines else b"", 200, _NO_CACHE, "application/x-git-receive-pack-result")
+    return Response(report, 200, _NO_CACHE, "application/x-git-receive-pack-result")
 
 
-def _report(
-    repo: Repository, context: RequestContext, updates: list[git_push.RefUpdate], pack: Path | None
-) -> list[str]:
+def _apply(repo: Repository, context: RequestContext, updates: list[git_push.RefUpdate], pack: Path | None) -> bytes:
     """Apply a push; return the report with the outcome of each ref."""
+    outcome, refused = "ok", {}
     try:
         refused = git_push.apply(repo, context.services.contents, updates, pack)
     except git_push.PushRefusedError as error:
-        return [f"unpack {error}\n", *(f"ng {update.ref} unpacker error\n" for update in updates)]
-    lines = [
-        f"ng {update.ref} {refused[update.ref]}\n" if update.ref in refused else f"ok {update.ref}\n"
-        for update in updates
-    ]
-    return ["unpack ok\n", *lines]
+        outcome, refused = str(error), {update.ref: "unpacker error" for update in updates}
+    lines = [f"ng {ref} {refused[ref]}\n" if ref in refused else f"ok {ref}\n" for ref in (u.ref for u in updates)]
+    return pkt_seq(f"unpack {outcome}\n".encode(), *(line.encode() for line in lines))
 
 
 def _read_updates(file: IO[bytes]) -> list[git_push.RefUpdate]:
@@ -107,27 +102,16 @@ def _read_updates(file: IO[bytes]) -> list[git_push.RefUpdate]:
         ApiError: 400 if the body is not a push.
     """
     found: list[git_push.RefUpdate] = []
-    while (line := _packet(file)) is not None:
-        words = line.partition(b"\0")[0].decode("utf-8", "replace").rstrip("\n").split(" ", 2)
-        if len(words) != 3 or not all(map(is_commit_id, words[:2])) or len(found) == LIMITS.push_commands:
-            raise ApiError(400, "The body is no push of git's")
-        found.append(git_push.RefUpdate(*words))
-    return found
-
-
-def _packet(file: IO[bytes]) -> bytes | None:
-    """Read one packet line of git's protocol; None for a flush packet."""
+    protocol = Protocol(file.read, lambda _: None)
     try:
-        length = int(file.read(4), 16)
-    except ValueError:
-        raise ApiError(400, "The body is no push of git's") from None
-    return file.read(length - 4) if length >= 4 else None
-
-
-def _packets(lines: list[str]) -> bytes:
-    """Return packet lines of git's protocol, with a flush packet at the end."""
-    encoded = [line.encode() for line in lines]
-    return b"".join(b"%04x%s" % (len(line) + 4, line) for line in encoded) + b"0000"
+        while (line := protocol.read_pkt_line()) is not None:
+            words = line.partition(b"\0")[0].decode("utf-8", "replace").rstrip("\n").split(" ", 2)
+            if len(words) != 3 or not all(map(is_commit_id, words[:2])) or len(found) == LIMITS.push_commands:
+                raise GitProtocolError("not a ref update")
+            found.append(git_push.RefUpdate(*words))
+    except (GitProtocolError, ValueError) as error:
+        raise ApiError(400, f"The body is not a git push: {error}") from None
+    return found
 
 
 def _unzip(body: bytes) -> bytes:
@@ -143,8 +127,7 @@ def _unzip(body: bytes) -> bytes:
 
 def _refusal(message: str) -> Response:
     """Return an error line, which git shows to its user; of an HTTP error it shows only the status."""
-    line = f"ERR {message}\n".encode()
-    return Response(b"%04x%s" % (len(line) + 4, line), 200, _NO_CACHE, "application/x-git-upload-pack-result")
+    return Response(pkt_line(f"ERR {message}\n".encode()), 200, _NO_CACHE, "application/x-git-upload-pack-result")
 
 
 def _repo(context: RequestContext, right: Right = "read") -> Repository:
@@ -160,7 +143,7 @@ class _OneRepository(Backend):
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
 
-    def open_repository(self, path: str | bytes) -> BaseRepo:  # type: ignore[override]  # noqa: ARG002 - a Repo has all that upload-pack asks of a BackendRepo
+    def open_repository(self, path: str | bytes) -> BaseRepo:  # type: ignore[override]  # noqa: ARG002 - a Repo has all that upload-pack calls of a BackendRepo
         return self._repo.git.repo
 
 

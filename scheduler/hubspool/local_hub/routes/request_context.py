@@ -147,6 +147,23 @@ class RequestContext:
         text = self.request.query_params.get("limit", "")
         return min(int(text), default) if text.isdecimal() and int(text) > 0 else default
 
+    def byte_range(self, size: int) -> tuple[int, int] | None:
+        """Return the bytes [start, end) that a Range header asks for, of content of `size` bytes; None without one.
+
+        Raises:
+            ApiError: 416 if the range starts behind the end. Xet clients ask for such ranges on purpose.
+        """
+        # several ranges at once do not match and get the whole content, as RFC 9110 allows
+        wanted = _RANGE.fullmatch(self.request.headers.get("range", ""))
+        if wanted is None or not any(wanted.groups()):
+            return None
+        first, last = wanted.groups()
+        start = int(first) if first else max(size - int(last), 0)
+        end = min(int(last) + 1, size) if first and last else size
+        if start >= end:
+            raise ApiError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
+        return start, end
+
     def next_link(self, cursor: str | None) -> dict[str, str]:
         """Return the header with the address of the next page; clients follow it unchanged."""
         if cursor is None:
@@ -194,16 +211,9 @@ def content_answer(
         ApiError: 416 if the range starts behind the end.
     """
     headers = {**headers, "Accept-Ranges": "bytes"}
-    status, start, end = 200, 0, size
-    # several ranges at once do not match and get the whole content, as RFC 9110 allows
-    wanted = _RANGE.fullmatch(context.request.headers.get("range", ""))
-    if wanted is not None and any(wanted.groups()):
-        first, last = wanted.groups()
-        start = int(first) if first else max(size - int(last), 0)
-        end = min(int(last) + 1, size) if first and last else size
-        if start >= end:
-            raise ApiError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
-        status = 206
+    wanted = context.byte_range(size)
+    status, (start, end) = (206, wanted) if wanted is not None else (200, (0, size))
+    if wanted is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
     if context.request.method == "HEAD":

@@ -139,13 +139,7 @@ def reconstruction(context: RequestContext) -> Response:
     if size is None:
         raise ApiError(404, "No such file")
     _check_readable(context, *token_of, file)
-    start, end = 0, size
-    if wanted := context.request.headers.get("range"):
-        first, _, last = wanted.removeprefix("bytes=").partition("-")
-        if not first.isdecimal() or int(first) >= size:  # clients ask for ranges behind the end on purpose
-            raise ApiError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
-        start, end = int(first), min(int(last) + 1, size) if last.isdecimal() else size
-    pieces = xet.chunk_ranges(file, start, end)
+    pieces = xet.chunk_ranges(file, *(context.byte_range(size) or (0, size)))
     answer: dict[str, object] = {
         "offset_into_first_range": pieces[0].skip if pieces else 0,
         "terms": [

@@ -6,8 +6,6 @@ import csv
 import io
 import itertools
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.file_access import RepositoryFile
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import TreeEntry
+from hubspool.local_hub.storage.lru import LruCache
 
 LINES, TABLES, PARQUET = (".jsonl", ".ndjson"), (".csv", ".tsv"), ".parquet"
 
@@ -116,8 +115,7 @@ class RowCounter:
 
     def __init__(self, contents: ContentStore, budget: int = LIMITS.counted) -> None:
         self._contents, self._budget = contents, budget
-        self._cached: OrderedDict[str, FolderTotals] = OrderedDict()
-        self._lock = threading.Lock()
+        self._totals: LruCache[str, FolderTotals] = LruCache(LIMITS.cached_totals)
 
     def totals(self, repo: Repository, root: str, left: list[int] | None = None) -> FolderTotals:
         """Return the totals of a folder with everything below it.
@@ -128,20 +126,20 @@ class RowCounter:
             left: bytes that may still be read, shared by several calls; each call lowers it.
         """
         left = [self._budget] if left is None else left
-        before, cached = left[0], self._get(root)
+        before, cached = left[0], self._totals.get(root)
         if cached is not None:
             return cached
         total = FolderTotals()
         for entry in repo.git.walk(TreeEntry("", root, is_folder=True), recursive=False):
             total += self.totals(repo, entry.oid, left) if entry.is_folder else self._file(repo, entry, left)
         if left[0] >= 0 or before == left[0]:
-            self._keep(root, total)
+            self._totals.put(root, total)
         return total
 
     def _file(self, repo: Repository, entry: TreeEntry, left: list[int]) -> FolderTotals:
         name = entry.path.lower()
         key = f"{entry.oid}{name[name.rfind('.') :]}"
-        if (cached := self._get(key)) is not None:
+        if (cached := self._totals.get(key)) is not None:
             return cached
         blob = repo.git.blob(entry.oid)
         pointer = LfsPointer.parse(blob)
@@ -153,7 +151,7 @@ class RowCounter:
         if left[0] < 0:
             return FolderTotals(0, file.size)
         total = FolderTotals(self._rows(file, name), file.size)
-        self._keep(key, total)
+        self._totals.put(key, total)
         return total
 
     def _rows(self, file: RepositoryFile, name: str) -> int:
@@ -168,15 +166,3 @@ class RowCounter:
             return int(pyarrow.parquet.read_metadata(io.BytesIO(b"PAR1" + footer)).num_rows)
         except (ImportError, ValueError, OSError):
             return 0
-
-    def _get(self, key: str) -> FolderTotals | None:
-        with self._lock:
-            if (cached := self._cached.get(key)) is not None:
-                self._cached.move_to_end(key)
-            return cached
-
-    def _keep(self, key: str, total: FolderTotals) -> None:
-        with self._lock:
-            self._cached[key] = total
-            while len(self._cached) > LIMITS.cached_totals:
-                self._cached.popitem(last=False)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-
 from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import TreeEntry
+from hubspool.local_hub.storage.lru import LruCache
 
 
 class ReachableContent:
@@ -19,9 +17,8 @@ class ReachableContent:
     """
 
     def __init__(self) -> None:
-        self._folders: OrderedDict[str, frozenset[str]] = OrderedDict()
-        self._uploads: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._folders: LruCache[str, frozenset[str]] = LruCache(LIMITS.cached_folders)
+        self._uploads: LruCache[tuple[str, str], bool] = LruCache(LIMITS.cached_folders)
 
     def of_commit(self, repo: Repository, commit: str) -> frozenset[str]:
         """Return the SHA-256 of the large files in a commit."""
@@ -33,30 +30,21 @@ class ReachableContent:
         return frozenset().union(*(self.of_commit(repo, head) for head in heads))
 
     def _of_folder(self, repo: Repository, oid: str) -> frozenset[str]:
-        with self._lock:
-            if (known := self._folders.get(oid)) is not None:
-                self._folders.move_to_end(oid)
-                return known
+        if (cached := self._folders.get(oid)) is not None:
+            return cached
         found: set[str] = set()
         for entry in repo.git.walk(TreeEntry("", oid, is_folder=True), recursive=False):
             if entry.is_folder:
                 found |= self._of_folder(repo, entry.oid)
             elif (pointer := LfsPointer.parse(repo.git.blob(entry.oid))) is not None:
                 found.add(pointer.sha256)
-        with self._lock:
-            self._folders[oid] = frozenset(found)
-            while len(self._folders) > LIMITS.cached_folders:
-                self._folders.popitem(last=False)
-            return frozenset(found)
+        self._folders.put(oid, frozenset(found))
+        return frozenset(found)
 
     def add_upload(self, repo: str, file: str) -> None:
         """Allow reads of a Xet file before its commit: it was uploaded with a token of this repository."""
-        with self._lock:
-            self._uploads[repo, file] = None
-            while len(self._uploads) > LIMITS.cached_folders:
-                self._uploads.popitem(last=False)
+        self._uploads.put((repo, file), True)
 
     def was_uploaded(self, repo: str, file: str) -> bool:
         """Whether `add_upload` was called for this repository and file."""
-        with self._lock:
-            return (repo, file) in self._uploads
+        return self._uploads.get((repo, file)) is not None

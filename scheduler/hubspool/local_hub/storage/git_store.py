@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
-import threading
 import time
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +28,7 @@ from dulwich.repo import Repo
 from hubspool.local_hub.identifiers import BRANCHES, TAGS
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.storage.durable_files import DurableFiles
+from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.pack_writer import PackWriter
 
 FILE_MODE = stat.S_IFREG | 0o644
@@ -78,8 +77,7 @@ class GitStore:
         self.path = path
         self._files = files
         self._repo = Repo(str(path))
-        self._objects: OrderedDict[str, ShaFile] = OrderedDict()
-        self._lock = threading.Lock()
+        self._objects: LruCache[str, ShaFile] = LruCache(LIMITS.cached_objects)
 
     @classmethod
     def init(cls, path: Path) -> None:
@@ -142,31 +140,22 @@ class GitStore:
                 batch.pack = PackWriter(self._files.temporary_path())
             batch.pack.add(oid, obj.type_num, raw)
         if isinstance(obj, Tree):
-            self._cache(oid, obj)  # the next commit reads it
+            self._objects.put(oid, obj)  # the next commit reads it
         return oid
 
     def add_blob(self, content: bytes) -> str:
         return self.add(Blob.from_string(content))
 
     def _get(self, oid: str) -> ShaFile:
-        with self._lock:
-            if (cached := self._objects.get(oid)) is not None:
-                self._objects.move_to_end(oid)
-                return cached
-        return self._repo.object_store[ObjectID(oid.encode())]
-
-    def _cache(self, oid: str, obj: ShaFile) -> None:
-        with self._lock:
-            self._objects[oid] = obj
-            while len(self._objects) > LIMITS.cached_objects:
-                self._objects.popitem(last=False)
+        cached = self._objects.get(oid)
+        return cached if cached is not None else self._repo.object_store[ObjectID(oid.encode())]
 
     def blob(self, oid: str) -> bytes:
         """Return the content of a blob."""
         obj = self._get(oid)
         content: bytes = obj.as_raw_string()
         if len(content) < LIMITS.cached_blob:
-            self._cache(oid, obj)
+            self._objects.put(oid, obj)
         return content
 
     def tree(self, oid: str) -> Tree:
@@ -174,14 +163,14 @@ class GitStore:
         obj = self._get(oid)
         if not isinstance(obj, Tree):
             raise KeyError(oid)
-        self._cache(oid, obj)
+        self._objects.put(oid, obj)
         return obj
 
     def commit(self, oid: str) -> CommitRecord:
         obj = self._get(oid)
         if not isinstance(obj, Commit):
             raise KeyError(oid)
-        self._cache(oid, obj)
+        self._objects.put(oid, obj)
         return CommitRecord(
             oid=oid,
             parents=tuple(parent.decode() for parent in obj.parents),

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import logging
 import threading
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from hubspool.local_hub.identifiers import hash_from_text, hash_to_text
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.storage.durable_files import DurableFiles
+from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.xet_format import (
     FileEntry,
     Shard,
@@ -217,8 +218,7 @@ class _PrefixDigests:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._states: OrderedDict[bytes, Any] = OrderedDict()
+        self._states: LruCache[bytes, Any] = LruCache(LIMITS.cached_digests)
 
     def sha256(self, store: XetStore, terms: tuple[Term, ...]) -> str:
         chunks = [(hash_to_text(term.xorb), index) for term in terms for index in range(term.first, term.last)]
@@ -232,16 +232,11 @@ class _PrefixDigests:
             for content in store.read_chunks(xorb, index, index + 1):
                 digest.update(content)
             if at == len(chunks) - 1 - LIMITS.digest_back:
-                with self._lock:
-                    self._states[keys[at]] = digest.copy()
-                    while len(self._states) > LIMITS.cached_digests:
-                        self._states.popitem(last=False)
+                self._states.put(keys[at], digest.copy())
         return str(digest.hexdigest())
 
     def _longest(self, keys: list[bytes]) -> tuple[int, Any]:
-        with self._lock:
-            for at in range(len(keys) - 1, -1, -1):
-                if (state := self._states.get(keys[at])) is not None:
-                    self._states.move_to_end(keys[at])
-                    return at + 1, state.copy()
+        for at in range(len(keys) - 1, -1, -1):
+            if (state := self._states.get(keys[at])) is not None:
+                return at + 1, state.copy()
         return 0, hashlib.sha256()
