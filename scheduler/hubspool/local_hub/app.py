@@ -91,15 +91,21 @@ class HubApp:
         self, route: Route, context: RequestContext, decision: FaultDecision, exchange: _Exchange
     ) -> Response:
         fault = decision.fault
-        if fault is not None and fault.delay:
-            seconds = None if math.isinf(fault.delay) else fault.delay
-            await self._wait_outside(decision.cleared.wait, seconds)
+        if fault is None:
+            return await self._apply(route, context)
+        if fault.delay:
+            await self._wait_outside(decision.cleared.wait, None if math.isinf(fault.delay) else fault.delay)
             if self._faults.stopped:
                 raise _ConnectionDropped
-        if fault is None or not fault.replaces_answer:
-            context.commits_back = fault.stale if fault is not None else 0
-            with full_disk_after(fault.full_disk if fault is not None else None):
-                return await self._apply(route, context)
+        if fault.replaces_answer:
+            return await self._replace_answer(route, context, fault, exchange)
+        context.commits_back = fault.stale
+        with full_disk_after(fault.full_disk):
+            return await self._apply(route, context)
+
+    async def _replace_answer(
+        self, route: Route, context: RequestContext, fault: Fault, exchange: _Exchange
+    ) -> Response:
         if fault.late is not None:
             await self._apply_late(route, context, fault.late)
         elif fault.applied:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import mimetypes
+from functools import partial
 from urllib.parse import parse_qs, quote
 
 from starlette.responses import Response
 
+from hubspool.local_hub.identifiers import plural
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.routes.xet import cas_url
@@ -17,6 +19,7 @@ from hubspool.local_hub.services.repositories import Repository
 
 # no uploaded file runs as a page of this Hub
 _UNTRUSTED = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+_XET_INFO = "application/vnd.xet-fileinfo+json"
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 
 
@@ -46,46 +49,43 @@ def paths_info(context: RequestContext) -> Response:
         paths, expand = member(body, "paths", list, []), member(body, "expand", bool, False)
     if len(paths) > LIMITS.paths:
         raise ApiError(413, f"paths-info takes at most {LIMITS.paths} paths")
-    return ok(
-        file_access.describe_paths(
-            repo, context.commit_of(repo), map(str, paths), context.services.xet_contents, expand=expand
-        )
-    )
+    commit, contents = context.commit_of(repo), context.services.xet_contents
+    return ok(file_access.describe_paths(repo, commit, map(str, paths), contents, expand=expand))
 
 
 def resolve(context: RequestContext) -> Response:
-    """Content in one answer without a redirect: every client accepts that, and Range covers partial reads."""
-    repo = context.repo()
+    """Answer with content, without a redirect: every client accepts that, and Range covers partial reads."""
+    repo, contents = context.repo(), context.services.contents
     commit = context.commit_of(repo)
     file = file_access.open_file(repo, commit, context.args["path"])
-    headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"', **_UNTRUSTED}
-    media_type = mimetypes.guess_type(file.path)[0] or "application/octet-stream"
-    shown = media_type.startswith("text/") and media_type != "text/html"
-    if context.flag("download") or not (shown or media_type.startswith(("audio/", "video/")) or media_type in _IMAGES):
-        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(file.path.rpartition('/')[2], safe='')}"
-    if media_type.startswith("text/"):
-        media_type = "text/plain"
-    pointer = file.pointer
-    if pointer is None:
-        return content_answer(context, file.size, lambda start, end: iter((file.blob[start:end],)), headers, media_type)
-    if context.services.contents.size(pointer.sha256) != pointer.size:
-        raise entry_not_found(commit, f"The content of {file.path!r} is not on this Hub")
-    headers.update({"ETag": f'"{pointer.sha256}"', "X-Linked-ETag": f'"{pointer.sha256}"'})
-    headers["X-Linked-Size"] = str(pointer.size)
-    contents = context.services.contents
-    if context.services.xet and (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
-        headers.update(xet_headers(context, repo, commit, xet_hash))
-        if "application/vnd.xet-fileinfo+json" in context.request.headers.get("accept", ""):
-            about = {"hash": xet_hash, "size": pointer.size}
-            return Response(json.dumps(about), 200, headers, "application/vnd.xet-fileinfo+json")
-    return content_answer(
-        context, pointer.size, lambda start, end: contents.read(pointer.sha256, start, end), headers, media_type
-    )
+    media_type, headers = _presentation(context, file.path)
+    headers |= {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"'}
+    if file.pointer is not None:
+        if contents.size(file.pointer.sha256) != file.size:
+            raise entry_not_found(commit, f"The content of {file.path!r} is not on this Hub")
+        etag = f'"{file.pointer.sha256}"'
+        headers |= {"ETag": etag, "X-Linked-ETag": etag, "X-Linked-Size": str(file.size)}
+        xet_hash = contents.xet_hash(file.pointer.sha256) if context.services.xet else None
+        if xet_hash is not None:
+            headers |= _xet_headers(context, repo, commit, xet_hash)
+            if _XET_INFO in context.request.headers.get("accept", ""):
+                return Response(json.dumps({"hash": xet_hash, "size": file.size}), 200, headers, _XET_INFO)
+    return content_answer(context, file.size, partial(file_access.read, file, contents), headers, media_type)
 
 
-def xet_headers(context: RequestContext, repo: Repository, commit: str, xet_hash: str) -> dict[str, str]:
-    """What tells clients that they may read this content through Xet."""
-    api = f"{context.endpoint}/api/{repo.type}s/{repo.id}/xet-read-token/{commit}"
+def _presentation(context: RequestContext, path: str) -> tuple[str, dict[str, str]]:
+    """Return a media type, and headers: browsers show text, sound, films and images, and save other files."""
+    guess = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    is_shown = guess.startswith(("text/", "audio/", "video/")) or guess in _IMAGES
+    headers = dict(_UNTRUSTED)
+    if context.flag("download") or guess == "text/html" or not is_shown:
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2], safe='')}"
+    return "text/plain" if guess.startswith("text/") else guess, headers
+
+
+def _xet_headers(context: RequestContext, repo: Repository, commit: str, xet_hash: str) -> dict[str, str]:
+    """Return the headers by which clients learn that they may read this content through Xet."""
+    api = f"{context.endpoint}/api/{plural(repo.type)}/{repo.id}/xet-read-token/{commit}"
     links = (
         f'<{api}>; rel="xet-auth"',
         f'<{cas_url(context)}/v1/reconstructions/{xet_hash}>; rel="xet-reconstruction-info"',
@@ -94,10 +94,9 @@ def xet_headers(context: RequestContext, repo: Repository, commit: str, xet_hash
 
 
 def raw(context: RequestContext) -> Response:
+    """Answer with a blob: the content, or the pointer of a large file."""
     repo = context.repo()
     commit = context.commit_of(repo)
     file = file_access.open_file(repo, commit, context.args["path"])
     headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"', **_UNTRUSTED}
-    return content_answer(
-        context, len(file.blob), lambda start, end: iter((file.blob[start:end],)), headers, "text/plain"
-    )
+    return content_answer(context, len(file.blob), partial(file_access.read_blob, file), headers, "text/plain")

@@ -15,7 +15,7 @@ from hubspool.local_hub.routes.repos import repo_type
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.routes.xet import token_headers
 from hubspool.local_hub.services.api_errors import ApiError, member
-from hubspool.local_hub.services.content import LfsPointer
+from hubspool.local_hub.services.file_access import load_file
 from hubspool.local_hub.services.repositories import Repository, Right, iso
 from hubspool.local_hub.storage.git_store import TreeEntry
 
@@ -151,7 +151,7 @@ def listing(context: RequestContext) -> Response:
         for name, head in repo.git.refs(prefix).items():
             commit = repo.git.commit(head)
             for entry in repo.git.walk(TreeEntry("", commit.root, is_folder=True), recursive=True):
-                pointer = None if entry.is_folder else LfsPointer.parse(repo.git.blob(entry.oid))
+                pointer = None if entry.is_folder else load_file(repo, entry).pointer
                 if pointer is not None and pointer.sha256 not in found:
                     found[pointer.sha256] = {
                         "fileOid": pointer.sha256,

@@ -13,7 +13,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import cards
 from hubspool.local_hub.services.api_errors import ApiError, member
-from hubspool.local_hub.services.file_access import describe
+from hubspool.local_hub.services.file_access import load_file
 from hubspool.local_hub.services.repositories import Repository, iso
 from hubspool.local_hub.storage.git_store import TreeEntry
 
@@ -112,8 +112,8 @@ def _describe(context: RequestContext, repo: Repository, expand: list[str]) -> d
     if not expand or "siblings" in expand:
         described["siblings"] = _siblings(repo, commit.root, blobs=context.flag("blobs"))
     if "usedStorage" in expand:
-        files = _siblings(repo, commit.root, blobs=True)
-        described["usedStorage"] = sum(int(str(file["size"])) for file in files)
+        entries = repo.git.walk(TreeEntry("", commit.root, is_folder=True), recursive=True)
+        described["usedStorage"] = sum(load_file(repo, entry).size for entry in entries if not entry.is_folder)
     return described
 
 
@@ -124,10 +124,10 @@ def _siblings(repo: Repository, root: str, *, blobs: bool) -> list[dict[str, obj
             continue
         sibling: dict[str, object] = {"rfilename": entry.path}
         if blobs:
-            file = describe(repo, entry)
-            sibling.update(size=file["size"], blobId=file["oid"])
-            if isinstance(lfs := file.get("lfs"), dict):  # a tree has the same fields under other names
-                sibling["lfs"] = {"sha256": lfs["oid"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}
+            file = load_file(repo, entry)
+            sibling.update(size=file.size, blobId=file.oid)
+            if (pointer := file.pointer) is not None:
+                sibling["lfs"] = {"sha256": pointer.sha256, "size": pointer.size, "pointerSize": len(file.blob)}
         siblings.append(sibling)
     return siblings
 
@@ -155,13 +155,7 @@ def _summary(repo: Repository) -> dict[str, object]:
 
 def listing(context: RequestContext) -> Response:
     query = context.request.query_params
-    repos = context.services.repositories.visible(context.user, context.repo_type)
-    if author := query.get("author"):
-        repos = [repo for repo in repos if repo.namespace == author]
-    for search in query.getlist("search"):
-        repos = [repo for repo in repos if search.lower() in repo.id.lower()]
-    full = context.flag("full") or context.flag("cardData")
-    shown = [_describe(context, repo, context.expand or ["cardData"]) for repo in repos]
+    shown = [_describe(context, repo, context.expand or ["cardData"]) for repo in _searched(context)]
     for tag in query.getlist("filter"):
         shown = [described for described in shown if tag in cast("list[str]", described["tags"])]
     if (order := query.get("sort")) in ("createdAt", "lastModified"):
@@ -169,14 +163,27 @@ def listing(context: RequestContext) -> Response:
     limit, cursor = context.limit(LIMITS.repos_page), query.get("cursor", "0")
     start = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
     following = str(start + limit) if start + limit < len(shown) else None
-    page = [_chosen(described, context.expand, full=full) for described in shown[start : start + limit]]
+    page = [_chosen(context, described) for described in shown[start : start + limit]]
     return ok(page, headers=context.next_link(following))
 
 
-def _chosen(described: dict[str, object], fields: list[str], *, full: bool) -> dict[str, object]:
-    if fields:
-        return _expanded(described, fields)
-    return described if full else {name: value for name, value in described.items() if name != "cardData"}
+def _searched(context: RequestContext) -> list[Repository]:
+    query = context.request.query_params
+    repos = context.services.repositories.visible(context.user, context.repo_type)
+    if author := query.get("author"):
+        repos = [repo for repo in repos if repo.namespace == author]
+    for search in query.getlist("search"):
+        repos = [repo for repo in repos if search.lower() in repo.id.lower()]
+    return repos
+
+
+def _chosen(context: RequestContext, described: dict[str, object]) -> dict[str, object]:
+    """Return the fields that the query asks for."""
+    if context.expand:
+        return _expanded(described, context.expand)
+    if not context.flag("full") and not context.flag("cardData"):
+        del described["cardData"]
+    return described
 
 
 def validate_yaml(context: RequestContext) -> Response:

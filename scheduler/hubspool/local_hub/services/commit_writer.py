@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,30 +21,51 @@ from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
 from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
 
+_FORBIDDEN = re.compile(r"[\\\x00-\x1f\x7f]")
 _STALE = "The branch was updated since you opened this page. Please refresh and try again."
-
-TreeChange = Callable[[TreeEdit], None]
 
 
 def check_path(path: str) -> str:
-    """Return a path that a repository can hold.
+    """Return the path if a repository can hold it.
 
     Raises:
-        ApiError: 422 for another one.
+        ApiError: 422 if a repository cannot hold it.
     """
     parts = path.split("/")
     if len(parts) > LIMITS.path_depth or any(len(part) > LIMITS.path_name for part in parts):
         raise ApiError(422, f"Invalid path {path[:100]!r}…: more than 100 folders, or a name of more than 255 letters")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
         raise ApiError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
-    if "\\" in path or any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
+    if _FORBIDDEN.search(path):
         raise ApiError(422, f"Invalid path {path!r}: no backslash or control character")
-    if not path.isascii():
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise ApiError(422, f"Invalid path {path!r}: not UTF-8") from None
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ApiError(422, f"Invalid path {path!r}: not UTF-8") from None
     return path
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One operation of a commit; `blob` is the id of the new content, None for a deletion."""
+
+    path: str
+    blob: str | None = None
+    is_folder: bool = False
+
+    def apply(self, edit: TreeEdit) -> None:
+        """Change a tree.
+
+        Raises:
+            ApiError: 404 if a path to delete does not exist.
+        """
+        if self.blob is not None:
+            edit.set(self.path, self.blob)
+            return
+        exists = self.is_folder or edit.blob(self.path) is not None
+        if not exists or not edit.remove(self.path):
+            kind = "folder" if self.is_folder else "file"
+            raise entry_not_found(message=f"A {kind} with this name doesn't exist")
 
 
 @dataclass
@@ -58,7 +80,7 @@ class ParsedCommit:
     summary: str = ""
     description: str = ""
     parent: str | None = None
-    changes: list[TreeChange] = field(default_factory=list)
+    changes: list[FileChange] = field(default_factory=list)
     lfs_paths: list[str] = field(default_factory=list)
 
     @property
@@ -110,15 +132,13 @@ class _CommitParser:
             if len(content) > LIMITS.regular_file:
                 self._too_large.append(path)
             else:
-                changes.append(_set(path, self._git.add_blob(content)))
+                changes.append(FileChange(path, self._git.add_blob(content)))
         elif key == "lfsFile":
             pointer = _pointer(path, value, self._contents)
-            changes.append(_set(path, self._git.add_blob(pointer.encode())))
+            changes.append(FileChange(path, self._git.add_blob(pointer.encode())))
             self._commit.lfs_paths.append(path)
-        elif key == "deletedFile":
-            changes.append(_remove_file(path))
-        elif key == "deletedFolder":
-            changes.append(_remove_folder(path))
+        elif key in ("deletedFile", "deletedFolder"):
+            changes.append(FileChange(path, is_folder=key == "deletedFolder"))
         else:
             raise ApiError(400, f"Unknown operation {key!r} for {path!r}")
 
@@ -157,27 +177,6 @@ def _pointer(path: str, value: dict[str, Any], contents: ContentStore) -> LfsPoi
     return LfsPointer(oid, size)
 
 
-def _set(path: str, oid: str) -> TreeChange:
-    return lambda edit: edit.set(path, oid)
-
-
-def _remove_file(path: str) -> TreeChange:
-    def change(edit: TreeEdit) -> None:
-        if edit.blob(path) is None:
-            raise entry_not_found(message="A file with this name doesn't exist")
-        edit.remove(path)
-
-    return change
-
-
-def _remove_folder(path: str) -> TreeChange:
-    def change(edit: TreeEdit) -> None:
-        if not edit.remove(path):
-            raise entry_not_found(message="A folder with this name doesn't exist")
-
-    return change
-
-
 def apply(repo: Repository, rev: str, commit: ParsedCommit, author: str) -> str:
     """Apply a commit to a branch or pull request; return its id. The ref moves last.
 
@@ -203,7 +202,7 @@ def build(repo: Repository, base: str, commit: ParsedCommit, author: str) -> str
     with repo.git.gather():
         try:
             for change in commit.changes:
-                change(edit)
+                change.apply(edit)
             _cover_by_rules(repo.git, edit, commit.lfs_paths)
         except PathConflictError as error:
             raise ApiError(422, f"A file and a folder cannot both be called {str(error)!r}") from None

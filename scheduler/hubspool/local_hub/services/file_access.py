@@ -39,20 +39,36 @@ def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
     entry = repo.git.entry(repo.git.commit(commit).root, path)
     if entry is None or entry.is_folder:
         raise entry_not_found(commit)
+    return load_file(repo, entry)
+
+
+def load_file(repo: Repository, entry: TreeEntry) -> RepositoryFile:
+    """Return the file of an entry."""
     blob = repo.git.blob(entry.oid)
     pointer = LfsPointer.parse(blob)
-    return RepositoryFile(path, entry.oid, pointer.size if pointer else len(blob), pointer, blob)
+    return RepositoryFile(entry.path, entry.oid, pointer.size if pointer else len(blob), pointer, blob)
+
+
+def read(file: RepositoryFile, contents: ContentStore, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes [start, end) of a file, from git or from the store of large content."""
+    if file.pointer is None:
+        return read_blob(file, start, end)
+    return contents.read(file.pointer.sha256, start, min(end, file.size))
+
+
+def read_blob(file: RepositoryFile, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes [start, end) of what git holds."""
+    return iter((file.blob[start:end],))
 
 
 def describe(repo: Repository, entry: TreeEntry, contents: ContentStore | None = None) -> dict[str, object]:
     """Return an entry in the form of the answers to tree and paths-info requests."""
     if entry.is_folder:
         return {"type": "directory", "path": entry.path, "size": 0, "oid": entry.oid}
-    blob = repo.git.blob(entry.oid)
-    described: dict[str, object] = {"type": "file", "path": entry.path, "size": len(blob), "oid": entry.oid}
-    if (pointer := LfsPointer.parse(blob)) is not None:
-        described["size"] = pointer.size
-        described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": len(blob)}
+    file = load_file(repo, entry)
+    described: dict[str, object] = {"type": "file", "path": file.path, "size": file.size, "oid": file.oid}
+    if (pointer := file.pointer) is not None:
+        described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": len(file.blob)}
         if contents is not None and (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
             described["xetHash"] = xet_hash
     return described

@@ -6,13 +6,12 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.services.content import ContentStore, LfsPointer
-from hubspool.local_hub.services.file_access import RepositoryFile
+from hubspool.local_hub.services.content import ContentStore
+from hubspool.local_hub.services.file_access import RepositoryFile, load_file, read
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import TreeEntry
 from hubspool.local_hub.storage.lru import LruCache
@@ -37,13 +36,6 @@ class FolderTotals:
 
     def __add__(self, other: FolderTotals) -> FolderTotals:
         return FolderTotals(self.rows + other.rows, self.size + other.size)
-
-
-def read(file: RepositoryFile, contents: ContentStore, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes [start, end) of a file, from git or from the store of large content."""
-    if file.pointer is None:
-        return iter((file.blob[start:end],))
-    return contents.read(file.pointer.sha256, start, min(end, file.size))
 
 
 def head(file: RepositoryFile, contents: ContentStore) -> str:
@@ -141,10 +133,8 @@ class RowCounter:
         key = f"{entry.oid}{name[name.rfind('.') :]}"
         if (cached := self._totals.get(key)) is not None:
             return cached
-        blob = repo.git.blob(entry.oid)
-        pointer = LfsPointer.parse(blob)
-        file = RepositoryFile(entry.path, entry.oid, pointer.size if pointer else len(blob), pointer, blob)
-        is_stored = pointer is None or self._contents.size(pointer.sha256) == pointer.size
+        file = load_file(repo, entry)
+        is_stored = file.pointer is None or self._contents.size(file.pointer.sha256) == file.size
         if not name.endswith((*LINES, *TABLES, PARQUET)) or not is_stored:
             return FolderTotals(0, file.size)
         left[0] -= file.size if not name.endswith(PARQUET) else 0
