@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hubspool.local_hub.limits import LIMITS
+
 
 @dataclass(frozen=True)
 class RateLimit:
@@ -242,12 +244,12 @@ class Faults:
         with self._changed:
             return list(self._hits)
 
-    def wait_for_hits(self, count: int = 1, *, timeout: float = 30) -> bool:
+    def wait_for_hits(self, count: int = 1, *, timeout: float = LIMITS.wait_seconds) -> bool:
         """Wait until `count` faults have happened; return False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._hits) >= count, timeout)
 
-    def release(self, *, timeout: float = 30) -> bool:
+    def release(self, *, timeout: float = LIMITS.wait_seconds) -> bool:
         """Apply the late requests now and wait until they took effect; return False after `timeout` seconds."""
         with self._changed:
             self._releases += 1

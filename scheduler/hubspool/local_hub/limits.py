@@ -15,66 +15,70 @@ class HubLimits:
     """Sizes are in bytes and times in seconds, unless said otherwise.
 
     Attributes:
-        start_seconds: How long `LocalHub.start` waits for the first answer.
-        stop_seconds: How long `LocalHub.stop` waits for the server's thread.
-        keep_alive_seconds: How long an idle connection stays open; longer than the 60 s that clients keep one.
-        graceful_stop_seconds: How long running requests may take after `stop`.
-        listen_backlog: Connections that wait to be accepted; tests open hundreds at once.
-        lock_seconds: How long a change of a repository waits for the change before it.
-        token_seconds: Life of a Xet token. hf_xet asks for a new one 30 s before the end.
-        link_seconds: Life of a signed address.
-        requests_logged: Requests that `LocalHub.requests` remembers.
+        start_seconds: how long `LocalHub.start` waits for the first answer.
+        stop_seconds: how long `LocalHub.stop` waits for the server's thread.
+        keep_alive_seconds: how long an idle connection stays open.
+        graceful_stop_seconds: how long running requests may take after `stop`.
+        listen_backlog: connections that wait to be accepted.
+        lock_seconds: how long a change of a repository waits for the change before it.
+        token_seconds: life of a Xet token. hf_xet asks for a new one 30 s before the end.
+        link_seconds: life of a signed address.
+        dedup_seconds: how long a client may cache which chunks are stored.
+        wait_seconds: time-out of the methods with which tests wait for requests and faults.
+        requests_logged: requests that `LocalHub.requests` remembers.
 
-        body: A request's body, unless its route says otherwise.
-        commit_body: A commit: 1 GB of regular content in base64, and the lines around it.
-        git_request: What a git client says that it has and wants, unpacked.
-        git_push: A pack that `git push` sends.
+        body: a request's body, unless its route says otherwise.
+        commit_body: a commit: 1 GB of regular content in base64, and the lines around it.
+        git_request: what a git client says that it has and wants, unpacked.
+        git_push: a pack that `git push` sends.
         lfs_part: LFS uploads of more bytes go in parts of this size, unless `LocalHub(lfs_part_size=)` says otherwise.
-        lfs_object: A whole LFS object, or a part of one.
-        xorb: A xorb with its headers: 64 MiB of chunks, and room for what older clients append.
-        shard: A Xet shard.
-        regular_file: A file in git itself; larger ones need LFS or Xet. The Hub's own limit.
-        binary_file: From this size on, a file that is not text goes to LFS. The Hub does not publish its limit;
+        lfs_object: a whole LFS object, or a part of one.
+        xorb: a xorb with its headers: 64 MiB of chunks, and room for what older clients append.
+        shard: a Xet shard.
+        regular_file: a file in git itself; larger ones need LFS or Xet. The Hub's own limit.
+        binary_file: from this size on, a file that is not text goes to LFS. The Hub does not publish its limit;
             small binary files were seen in git.
-        sample: Bytes of each file that clients send with a preupload request.
-        ref_name: The full name of a branch or tag.
-        path_name: Characters of a file's or folder's name.
+        sample: bytes of each file that clients send with a preupload request.
+        ref_name: the full name of a branch or tag.
+        path_name: characters of a file's or folder's name.
 
-        push_commands: Refs that one `git push` changes.
-        preupload_files: Files of one preupload request. The Hub's own limit.
-        paths: Paths of one paths-info request. The Hub's own limit.
-        lfs_batch: Objects of one LFS batch; git-lfs asks for 100, huggingface_hub for 256.
-        path_depth: Folders on the way to a file.
-        tree_page: Entries of one answer to a tree request.
-        expanded_tree_page: The same, with the last commit of each entry.
-        commits_page: Commits of one answer, and of one page of the website.
-        repos_page: Repositories of one answer.
-        card_values: Values in the metadata of a card. Aliases of aliases make billions of a few lines.
+        push_commands: refs that one `git push` changes.
+        preupload_files: files of one preupload request; clients send at most 256.
+        paths: paths of one paths-info request. The Hub answers too many with 413, too, but does not publish its limit.
+        lfs_batch: objects of one LFS batch; git-lfs asks for 100, huggingface_hub for 256.
+        path_depth: folders on the way to a file.
+        tree_page: entries of one answer to a tree request.
+        expanded_tree_page: the same, with the last commit of each entry.
+        commits_page: commits of one answer, and of one page of the website.
+        repos_page: repositories of one answer.
+        card_values: values in the metadata of a card. Aliases of aliases make billions of a few lines.
 
-        timeline_commits: Commits in the drawing on a repository's page.
-        folder_entries: Entries of a folder that its page shows.
-        linked_refs: Branches and tags, and pull requests, that a page links to.
-        diff_characters: Characters of a diff that a page shows.
-        preview_rows: Rows of a table that a page shows.
-        preview_columns: Columns of a table that a page shows.
-        preview_cell: Characters of a cell that a page shows.
-        preview_text: Bytes of a text file that a page shows, or reads for a table.
-        preview_parquet: Largest Parquet file with a preview: pyarrow takes a row group into memory.
-        counted: Bytes that are read to count the rows for one page.
+        timeline_commits: commits in the drawing on a repository's page.
+        newest_commits: commits in the list below it.
+        folder_entries: entries of a folder that its page shows.
+        linked_refs: branches and tags, and pull requests, that a page links to.
+        diff_characters: characters of a diff that a page shows.
+        preview_rows: rows of a table that a page shows.
+        preview_columns: columns of a table that a page shows.
+        preview_cell: characters of a cell that a page shows.
+        preview_text: bytes of a text file that a page shows, or reads for a table.
+        preview_parquet: largest Parquet file with a preview: pyarrow takes a row group into memory.
+        counted: bytes that are read to count the rows for one page.
 
-        memory_block: Bytes that are read, sent or written at a time.
-        upload_block: Bytes of a body that are collected before a thread writes them.
-        memory_pack: Bytes of a pack in memory; a larger one goes to a temporary file.
-        cached_blob: Largest blob in the cache of git objects: LFS pointers, above all.
-        loose_objects: Objects of one commit with a file each; the other ones share a pack. 5,000 files took 2.6 s of
+        memory_block: bytes that are read, sent or written at a time.
+        upload_block: bytes of a body that are collected before a thread writes them.
+        memory_pack: bytes of a pack in memory; a larger one goes to a temporary file.
+        cached_blob: largest blob in the cache of git objects: LFS pointers, above all.
+        compression: zlib level of git objects: the fastest one, since the disk is local.
+        loose_objects: objects of one commit with a file each; the other ones share a pack. 5,000 files took 2.6 s of
             the 3 s of a commit.
-        cached_objects: Trees, commits and small blobs in memory, for each repository.
-        cached_totals: Folders and files whose rows and bytes are remembered.
-        cached_folders: Folders whose large files are remembered, and Xet uploads without a commit.
-        cached_layouts: Xorbs whose chunk positions are remembered.
-        cached_digests: Files whose SHA-256 can be continued when they grow.
-        digest_back: Chunks before a file's end at which its SHA-256 state is kept: the last chunks change with growth.
-        sync_threads: Threads that wait for the disk at the same time.
+        cached_objects: trees, commits and small blobs in memory, for each repository.
+        cached_totals: folders and files whose rows and bytes are remembered.
+        cached_folders: folders whose large files are remembered, and Xet uploads without a commit.
+        cached_layouts: xorbs whose chunk positions are remembered.
+        cached_digests: files whose SHA-256 can be continued when they grow.
+        digest_back: chunks before a file's end at which its SHA-256 state is kept: the last chunks change with growth.
+        sync_threads: threads that wait for the disk at the same time.
     """
 
     start_seconds: float = 30
@@ -85,6 +89,8 @@ class HubLimits:
     lock_seconds: float = 30
     token_seconds: int = 3600
     link_seconds: int = 3600
+    dedup_seconds: int = 7 * 24 * 3600
+    wait_seconds: float = 30
     requests_logged: int = 100_000
 
     body: int = 16 * _MIB
@@ -113,6 +119,7 @@ class HubLimits:
     card_values: int = 100_000
 
     timeline_commits: int = 60
+    newest_commits: int = 5
     folder_entries: int = 2000
     linked_refs: int = 20
     diff_characters: int = 100_000
@@ -127,6 +134,7 @@ class HubLimits:
     upload_block: int = _MIB
     memory_pack: int = 8 * _MIB
     cached_blob: int = 1024
+    compression: int = 1
     loose_objects: int = 64
     cached_objects: int = 4096
     cached_totals: int = 4096

@@ -68,12 +68,14 @@ class RequestLog:
         """Return the requests of these routes."""
         return [record for record in self if record.route in routes]
 
-    def wait_for(self, wanted: Callable[[RequestRecord], bool], *, count: int = 1, timeout: float = 30) -> bool:
+    def wait_for(
+        self, wanted: Callable[[RequestRecord], bool], *, count: int = 1, timeout: float = LIMITS.wait_seconds
+    ) -> bool:
         """Wait until `wanted` is true for `count` recorded requests; return False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: sum(map(wanted, self._records)) >= count, timeout)
 
-    def wait_idle(self, timeout: float = 30) -> bool:
+    def wait_idle(self, timeout: float = LIMITS.wait_seconds) -> bool:
         """Wait until no request is being answered; return False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._running == 0, timeout)

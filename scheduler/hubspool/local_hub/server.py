@@ -173,8 +173,8 @@ class LocalHub:
         if self._root is None:
             shutil.rmtree(running.files.root, ignore_errors=True)
 
-    def wait_idle(self, timeout: float = 30) -> bool:
-        """Wait until no request is being answered; False after `timeout` seconds."""
+    def wait_idle(self, timeout: float = LIMITS.wait_seconds) -> bool:
+        """Wait until no request is being answered; return False after `timeout` seconds."""
         return self.requests.wait_idle(timeout)
 
     def __enter__(self) -> LocalHub:

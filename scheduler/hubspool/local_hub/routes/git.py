@@ -21,7 +21,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext
 from hubspool.local_hub.services import git_push
 from hubspool.local_hub.services.api_errors import ApiError
-from hubspool.local_hub.services.repositories import Repository, Right
+from hubspool.local_hub.services.repositories import Repository
 
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
 # dulwich's server makes shallow clones, but cannot fetch into one
@@ -33,10 +33,10 @@ _PUSH_CAPABILITIES = b"report-status delete-refs ofs-delta agent=hubspool"
 def advertise(context: RequestContext) -> Response:
     service = context.request.query_params.get("service", "")
     if service == "git-receive-pack":
-        return _advertise_for_push(_repo(context, "write"))
+        return _advertise_for_push(context.repo_for_git("write"))
     if service != "git-upload-pack":
         raise ApiError(403, "This Hub knows git's smart HTTP protocol only: use git 1.6.6 or newer")
-    repo = _repo(context)
+    repo = context.repo_for_git()
     out = io.BytesIO()
     handler = _handler(repo, io.BytesIO(), out, advertise_refs=True)
     handler.proto.write_pkt_line(b"# service=git-upload-pack\n")
@@ -46,7 +46,7 @@ def advertise(context: RequestContext) -> Response:
 
 
 def upload_pack(context: RequestContext) -> Response:
-    repo = _repo(context)
+    repo = context.repo_for_git()
     body = context.body
     if context.request.headers.get("content-encoding") == "gzip":
         body = _unzip(body)
@@ -71,7 +71,7 @@ def _advertise_for_push(repo: Repository) -> Response:
 
 
 def receive_pack(context: RequestContext) -> Response:
-    repo = _repo(context, "write")
+    repo = context.repo_for_git("write")
     with context.upload.open("rb") as file:
         updates = _read_updates(file)
         pack = context.upload.with_name(f"{context.upload.name}.pack")
@@ -128,15 +128,6 @@ def _unzip(body: bytes) -> bytes:
 def _refusal(message: str) -> Response:
     """Return an error line, which git shows to its user; of an HTTP error it shows only the status."""
     return Response(pkt_line(f"ERR {message}\n".encode()), 200, _NO_CACHE, "application/x-git-upload-pack-result")
-
-
-def _repo(context: RequestContext, right: Right = "read") -> Repository:
-    try:
-        return context.repo(right)
-    except ApiError as error:
-        if error.status == 401:  # with this header git asks for credentials
-            error.headers = {"WWW-Authenticate": 'Basic realm="Hub", charset="UTF-8"'}
-        raise
 
 
 class _OneRepository(Backend):

@@ -16,7 +16,7 @@ from hubspool.local_hub.routes.request_context import RequestContext, content_an
 from hubspool.local_hub.routes.xet import token_headers
 from hubspool.local_hub.services.api_errors import ApiError, member
 from hubspool.local_hub.services.file_access import load_file
-from hubspool.local_hub.services.repositories import Repository, Right, iso
+from hubspool.local_hub.services.repositories import Repository, iso
 from hubspool.local_hub.storage.git_store import TreeEntry
 
 _MEDIA_TYPE = "application/vnd.git-lfs+json"
@@ -26,7 +26,7 @@ def batch(context: RequestContext) -> Response:
     body = context.json()
     upload = body.get("operation") == "upload"
     # whoever may open pull requests may upload: content has no effect before a commit names it
-    repo = _check_access(context, "contribute" if upload else "read")
+    repo = context.repo_for_git("contribute" if upload else "read")
     objects = member(body, "objects", list, [])
     if len(objects) > LIMITS.lfs_batch:
         raise ApiError(413, f"An LFS batch takes at most {LIMITS.lfs_batch} objects")
@@ -45,15 +45,6 @@ def _transfer(context: RequestContext, transfers: list[object], largest: int) ->
     if "xet" in transfers and context.services.xet:
         return "xet"
     return "multipart" if "multipart" in transfers and largest > context.services.lfs_part_size else "basic"
-
-
-def _check_access(context: RequestContext, right: Right) -> Repository:
-    try:
-        return context.repo(right)
-    except ApiError as error:
-        if error.status == 401:  # with these headers git-lfs asks for credentials
-            error.headers = {"LFS-Authenticate": 'Basic realm="Hub"', "WWW-Authenticate": 'Basic realm="Hub"'}
-        raise
 
 
 def _object(item: object) -> tuple[str, int]:
@@ -121,7 +112,7 @@ def complete(context: RequestContext) -> Response:
 
 
 def verify(context: RequestContext) -> Response:
-    _check_access(context, "contribute")
+    context.repo_for_git("contribute")
     oid, size = _object(context.json())
     if context.services.contents.size(oid) != size:
         raise ApiError(404, f"The object {oid} of {size} bytes was not uploaded")

@@ -118,7 +118,7 @@ def overview(context: RequestContext) -> Response:
     except ApiError:
         card = None
     drawing, listing = _drawing(context, repo, records), _listing(repo, commit, "")
-    shown = {"drawing": drawing, "listing": listing, "records": records[:5], "card": card}
+    shown = {"drawing": drawing, "listing": listing, "records": records[: LIMITS.newest_commits], "card": card}
     return _render(context, "overview.html", repo.id, shown, repo)
 
 

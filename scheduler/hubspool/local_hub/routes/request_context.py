@@ -95,6 +95,17 @@ class RequestContext:
             renamed.headers["Location"] = f"{self.endpoint}{path}{'?' if query else ''}{query}"
             raise
 
+    def repo_for_git(self, right: Right = "read") -> Repository:
+        """As `repo`; the error 401 has the headers with which git and git-lfs ask their user for credentials."""
+        try:
+            return self.repo(right)
+        except ApiError as error:
+            if error.status == 401:
+                error.headers = dict.fromkeys(
+                    ("WWW-Authenticate", "LFS-Authenticate"), 'Basic realm="Hub", charset="UTF-8"'
+                )
+            raise
+
     def repo_to_commit(self) -> Repository:
         """Return the repository, if the user may commit to the path's revision or opens a pull request for it.
 

@@ -132,7 +132,7 @@ class GitStore:
         if path.exists() or (batch is not None and oid in batch.loose):
             pass
         elif batch is None or len(batch.loose) < LIMITS.loose_objects:
-            self._files.write(path, zlib.compress(content, 1))
+            self._files.write(path, zlib.compress(content, LIMITS.compression))
             if batch is not None:
                 batch.loose.add(oid)
         else:

@@ -37,7 +37,10 @@ class PackWriter:
         name = bytes.fromhex(oid)
         if name not in self._entries:
             offset = self._file.tell()
-            self._entries[name] = (offset, write_pack_object(self._file.write, kind, [raw], SHA1, compression_level=1))
+            self._entries[name] = (
+                offset,
+                write_pack_object(self._file.write, kind, [raw], SHA1, compression_level=LIMITS.compression),
+            )
 
     def finish(self) -> tuple[str, Path]:
         """Complete the pack and write its index; return git's name for both files, and the path of the index."""

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import lz4.frame
 
 from hubspool.local_hub.identifiers import hash_to_text
+from hubspool.local_hub.limits import LIMITS
 
 _CHUNK_HEADER = 8
 _RECORD = 48
@@ -35,10 +36,6 @@ class XorbLayout:
 
     offsets: tuple[int, ...]
     starts: tuple[int, ...]
-
-    @property
-    def chunks(self) -> int:
-        return len(self.offsets) - 1
 
 
 def scan_xorb(file: BinaryIO) -> XorbLayout:
@@ -122,10 +119,6 @@ class FileEntry:
     terms: tuple[Term, ...]
     sha256: str | None
 
-    @property
-    def size(self) -> int:
-        return sum(term.length for term in self.terms)
-
 
 @dataclass(frozen=True)
 class XorbEntry:
@@ -197,12 +190,12 @@ def _parse_xorbs(data: bytes, position: int) -> Iterator[XorbEntry]:
         position = end
 
 
-def dedup_shard(sections: list[bytes], *, days: int = 7) -> bytes:
-    """Return a shard without files that lists chunks of stored xorbs. Clients refuse it without the footer."""
+def dedup_shard(section: bytes) -> bytes:
+    """Return a shard without files that lists the chunks of one stored xorb. Clients refuse it without the footer."""
     footer_size = 200
-    body = struct.pack("<32sQQ", _MAGIC, 2, footer_size) + _BOOKEND + b"".join(sections) + _BOOKEND
+    body = struct.pack("<32sQQ", _MAGIC, 2, footer_size) + _BOOKEND + section + _BOOKEND
     now, offset = int(time.time()), len(body)
     footer = struct.pack("<QQQ", 1, _RECORD, 2 * _RECORD)  # version, file section, xorb section
     footer += struct.pack("<QQ", offset, 0) * 3 + bytes(32)  # three empty lookup tables; no key
-    footer += struct.pack("<QQ", now, now + days * 86400) + bytes(48 + 24) + struct.pack("<Q", offset)
+    footer += struct.pack("<QQ", now, now + LIMITS.dedup_seconds) + bytes(48 + 24) + struct.pack("<Q", offset)
     return body + footer

@@ -158,7 +158,7 @@ class XetStore:
             return None
         with section.shard.open("rb") as file:
             file.seek(section.offset)
-            return dedup_shard([file.read(section.length)])
+            return dedup_shard(file.read(section.length))
 
     # -- files
 
