@@ -1,6 +1,6 @@
-"""The numbers of the local Hub that somebody decided: sizes, counts and times.
+"""The tunable numbers of the local Hub: sizes, counts and times.
 
-Numbers of a wire or file format stand where the format is read. Every layer may import this module.
+Numbers of a protocol or file format are in the module that reads the format. Every layer may import this module.
 """
 
 from __future__ import annotations

@@ -48,8 +48,9 @@ class PortInUseError(OSError):
 class LocalHub:
     """A Hub on this machine, served by a thread of this process.
 
-    Not guaranteed: it is not a copy of the Hub. It runs no Space, keeps no discussions but pull requests, does not
-    enforce the gates of gated repositories, cannot fetch into a shallow clone, and has a small part of the website.
+    Not guaranteed: it is not a copy of the Hub. It runs no Space and keeps no settings of one, keeps no
+    discussions but pull requests, does not enforce the gates of gated repositories, cannot fetch into a shallow clone,
+    and has a small part of the website.
     Everybody who can reach the address can read public repositories.
 
     Args:
@@ -142,7 +143,7 @@ class LocalHub:
         files = DurableFiles(root, durable=self._root is not None)
         try:
             files.lock()
-            services = ServiceContainer.open(files, self._accounts, **self._large)  # type: ignore[arg-type]  # two bools, an int
+            services = ServiceContainer(files, self._accounts, **self._large)  # type: ignore[arg-type]  # two bools, an int
         except BaseException:
             listener.close()
             files.unlock()

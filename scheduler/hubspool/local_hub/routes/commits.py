@@ -12,7 +12,7 @@ from hubspool.local_hub.services import commit_writer
 from hubspool.local_hub.services.api_errors import ApiError, member
 from hubspool.local_hub.services.file_access import title
 from hubspool.local_hub.services.repositories import iso
-from hubspool.local_hub.services.upload_modes import UploadCandidate, UploadRules, decode_sample
+from hubspool.local_hub.services.upload_modes import UploadRules, decode_sample
 from hubspool.local_hub.storage.git_store import CommitRecord
 
 
@@ -27,7 +27,7 @@ def preupload(context: RequestContext) -> Response:
     for file in files:
         path = commit_writer.check_path(member(file, "path", str, ""))
         sample = decode_sample(member(file, "sample", str, ""))
-        decision = rules.decide(UploadCandidate(path, member(file, "size", int, 0), sample))
+        decision = rules.decide(path, member(file, "size", int, 0), sample)
         answers.append(
             {
                 "path": path,

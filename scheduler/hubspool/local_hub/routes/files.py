@@ -65,7 +65,7 @@ def resolve(context: RequestContext) -> Response:
             raise entry_not_found(commit, f"The content of {file.path!r} is not on this Hub")
         etag = f'"{file.pointer.sha256}"'
         headers |= {"ETag": etag, "X-Linked-ETag": etag, "X-Linked-Size": str(file.size)}
-        xet_hash = contents.xet_hash(file.pointer.sha256) if context.services.xet else None
+        xet_hash = contents.xet_hash(file.pointer.sha256) if context.services.uses_xet else None
         if xet_hash is not None:
             headers |= _xet_headers(context, repo, commit, xet_hash)
             if _XET_INFO in context.request.headers.get("accept", ""):

@@ -42,7 +42,7 @@ def batch(context: RequestContext) -> Response:
 
 def _transfer(context: RequestContext, transfers: list[object], largest: int) -> str:
     """Choose one transfer for the whole answer; parts only if an object is too large for one request."""
-    if "xet" in transfers and context.services.xet:
+    if "xet" in transfers and context.services.uses_xet:
         return "xet"
     return "multipart" if "multipart" in transfers and largest > context.services.lfs_part_size else "basic"
 

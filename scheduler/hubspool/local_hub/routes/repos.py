@@ -108,7 +108,7 @@ def _describe(context: RequestContext, repo: Repository, expand: list[str]) -> d
     commit = repo.git.commit(context.commit_of(repo))
     described = {**_summary(repo), "sha": commit.oid, "lastModified": iso(commit.date)}
     card = cards.of(repo, commit.root)
-    described.update(cardData=card, tags=cards.tags(card), xetEnabled=context.services.xet, siblings=[])
+    described.update(cardData=card, tags=cards.tags(card), xetEnabled=context.services.uses_xet, siblings=[])
     if not expand or "siblings" in expand:
         described["siblings"] = _siblings(repo, commit.root, blobs=context.flag("blobs"))
     if "usedStorage" in expand:

@@ -194,7 +194,7 @@ class RequestContext:
             ApiError: 403.
         """
         if not self.services.signer.valid(self.request.query_params.get("sig", ""), *claim):
-            raise ApiError(403, "This link is not valid, or not any more")
+            raise ApiError(403, "This link is invalid or has expired")
 
 
 def ok(content: object = None, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

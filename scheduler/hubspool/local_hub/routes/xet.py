@@ -22,7 +22,7 @@ Scope = Literal["read", "write"]
 def token(context: RequestContext) -> Response:
     scope: Scope = "write" if context.args["scope"] == "write" else "read"
     repo = context.repo_to_commit() if scope == "write" else context.repo()
-    if not context.services.xet:
+    if not context.services.uses_xet:
         raise ApiError(404, "This Hub stores large files with LFS only")
     rev = "main" if context.args["rev"] == "None" else context.args["rev"]  # the text of clients that have no revision
     headers = token_headers(context, repo, scope, rev)
@@ -51,7 +51,7 @@ def _check(context: RequestContext, needed: Scope) -> tuple[str, str]:
     bearer = context.request.headers.get("authorization", "").partition(" ")[2]
     *claim, permission = bearer.split(":")
     if len(claim) != 4 or not context.services.signer.valid(permission, *claim, context.args["store"]):
-        raise ApiError(401, "This Xet token is not valid, or not any more")
+        raise ApiError(401, "This Xet token is invalid or has expired")
     _, scope, repo, commit = claim
     if needed == "write" and scope != "write":
         raise ApiError(403, "This Xet token may only read")

@@ -1,1 +1,1 @@
-"""What a repository, a commit and an upload mean. Knows the storage, and HTTP only as the status of an error."""
+"""The rules of the Hub: repositories, commits, uploads. Knows the storage; of HTTP only the status of an error."""

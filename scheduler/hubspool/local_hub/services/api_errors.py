@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class ApiError(Exception):
-    """A request is refused.
+    """The Hub refuses a request.
 
     Attributes:
         status: HTTP status.

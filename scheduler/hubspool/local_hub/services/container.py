@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.preview import RowCounter
 from hubspool.local_hub.services.reachable import ReachableContent
@@ -15,51 +13,37 @@ from hubspool.local_hub.storage.signing import Signer
 from hubspool.local_hub.storage.xet_store import XetStore
 
 
-@dataclass(frozen=True)
 class ServiceContainer:
     """The parts of a running Hub.
 
     Attributes:
         store_id: part of the address of the Xet store. Random for each root, because a client's cache that knows
             chunks of a deleted store at the same address fails for ever.
+
+    Args:
+        files: folder of the Hub, which must be locked; its indexes are read here.
+        accounts: users of the Hub.
         xet: whether clients get Xet tokens; without them they use LFS.
         xet_grants: whether Xet clients first ask for the address of each xorb.
         lfs_part_size: bytes; larger LFS uploads go in parts of this size if the client can do that.
     """
 
-    files: DurableFiles
-    accounts: Accounts
-    signer: Signer
-    repositories: Repositories
-    contents: ContentStore
-    reachable: ReachableContent
-    counter: RowCounter
-    store_id: str
-    xet: bool
-    lfs_part_size: int
-    xet_grants: bool
+    def __init__(
+        self, files: DurableFiles, accounts: Accounts, *, xet: bool, lfs_part_size: int, xet_grants: bool
+    ) -> None:
+        self.files = files
+        self.accounts = accounts
+        self.uses_xet = xet
+        self.lfs_part_size = lfs_part_size
+        self.xet_grants = xet_grants
+        self.signer = Signer(files.random_bytes("secret", 32))
+        self.store_id = files.random_bytes("store-id", 8).hex()
+        self.repositories = Repositories(files)
+        self.contents = ContentStore(LfsStore(files), XetStore(files))
+        self.reachable = ReachableContent()
+        self.counter = RowCounter(self.contents)
 
     @property
     def xet_contents(self) -> ContentStore | None:
         """Where listings find Xet hashes; None if clients use LFS."""
-        return self.contents if self.xet else None
-
-    @classmethod
-    def open(
-        cls, files: DurableFiles, accounts: Accounts, *, xet: bool, lfs_part_size: int, xet_grants: bool
-    ) -> ServiceContainer:
-        """Open a locked folder and read its indexes."""
-        contents = ContentStore(LfsStore(files), XetStore(files))
-        return cls(
-            files=files,
-            accounts=accounts,
-            signer=Signer(files.random_bytes("secret", 32)),
-            repositories=Repositories(files),
-            contents=contents,
-            reachable=ReachableContent(),
-            counter=RowCounter(contents),
-            store_id=files.random_bytes("store-id", 8).hex(),
-            xet=xet,
-            lfs_part_size=lfs_part_size,
-            xet_grants=xet_grants,
-        )
+        return self.contents if self.uses_xet else None

@@ -16,15 +16,6 @@ from hubspool.local_hub.services.repositories import Repository
 
 
 @dataclass(frozen=True)
-class UploadCandidate:
-    """A file that a client wants to upload; `sample` holds its first bytes."""
-
-    path: str
-    size: int
-    sample: bytes
-
-
-@dataclass(frozen=True)
 class UploadDecision:
     """How a file is uploaded.
 
@@ -54,14 +45,17 @@ class UploadRules:
         entry = self._git.entry(self._root, path)
         return "" if entry is None or entry.is_folder else self._git.blob(entry.oid).decode("utf-8", "replace")
 
-    def decide(self, candidate: UploadCandidate) -> UploadDecision:
-        """Decide by the rules, the size and the first bytes only, so that the same file always gets the same answer."""
-        lfs = candidate.size > 0 and (
-            self._attributes.is_lfs(candidate.path)
-            or candidate.size > LIMITS.regular_file
-            or (candidate.size > LIMITS.binary_file and not is_text(candidate.sample))
-        )
-        return UploadDecision(lfs, self._ignore.match_file(candidate.path), self._oid(candidate.path, lfs=lfs))
+    def decide(self, path: str, size: int, sample: bytes) -> UploadDecision:
+        """Decide by the rules, the size and the first bytes only, so that the same file always gets the same answer.
+
+        Args:
+            path: path of the file in the repository.
+            size: bytes of the file.
+            sample: its first bytes.
+        """
+        is_binary = size > LIMITS.binary_file and not is_text(sample)
+        lfs = size > 0 and (self._attributes.is_lfs(path) or size > LIMITS.regular_file or is_binary)
+        return UploadDecision(lfs, self._ignore.match_file(path), self._oid(path, lfs=lfs))
 
     def _oid(self, path: str, *, lfs: bool) -> str | None:
         entry = self._git.entry(self._root, path)

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from hubspool.local_hub.identifiers import is_repo_id, split_url_path
+
 Role = Literal["read", "write", "none", "fineGrained"]
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
-_REPO = re.compile(r"(?:(?:datasets|spaces)/)?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 SYNTAX = "NAME:TOKEN[:read|write|none|fineGrained=REPO,...]"
 _RESERVED = frozenset({"api", "models", "datasets", "spaces", "lfs", "xet"})  # first parts of addresses
 
@@ -49,8 +50,8 @@ class User:
             raise ValueError(f"{self.role!r} is not a role: use read, write, none or fineGrained=REPO,…")
         if (self.role == "fineGrained") != bool(self.repos):
             raise ValueError(f"User {self.name!r}: the role fineGrained, and no other, names repositories.")
-        if wrong := [repo for repo in self.repos if not _REPO.fullmatch(repo)]:
-            raise ValueError(f"{wrong[0]!r} is no repository: write me/model, datasets/me/rows or spaces/me/app.")
+        if wrong := [repo for repo in self.repos if not is_repo_id(split_url_path(repo)[1])]:
+            raise ValueError(f"{wrong[0]!r} is not a repository: write me/model, datasets/me/rows or spaces/me/app.")
 
     @classmethod
     def parse(cls, text: str) -> User:
