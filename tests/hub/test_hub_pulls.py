@@ -134,3 +134,9 @@ def test_two_revisions_are_compared(stock_api: HfApi, dataset: str, http: reques
     put(stock_api, dataset, "a.txt", b"new line\n")
     answer = http.get(f"{stock_api.endpoint}/api/datasets/{dataset}/compare/{before}..main")
     assert "+new line" in answer.text
+
+
+def test_a_discussion_that_is_no_pull_request_is_refused(stock_api: HfApi, dataset: str) -> None:
+    with pytest.raises(BadRequestError, match="keeps pull requests, and no other discussions"):
+        stock_api.create_discussion(dataset, "Where are the rows?", **REPO)
+    assert stock_api.list_repo_refs(dataset, include_pull_requests=True, **REPO).pull_requests == []
