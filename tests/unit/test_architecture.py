@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sqlite3
 import subprocess
@@ -14,7 +15,6 @@ from typing import Any
 
 import pytest
 import requests
-from running import clean_environment
 
 from hubspool import HfApi
 from hubspool.local_hub import Fault, LocalHub
@@ -140,12 +140,7 @@ def test_the_route_of_the_page_answers_and_knows_faults(route: str) -> None:
 
 def test_the_scheduler_of_the_page_stores_its_rows(local_hub: LocalHub, hub_api: HfApi, tmp_path: Path) -> None:
     (code,) = [code for code in EXAMPLES if "RowScheduler" in code]
-    environment = {
-        **clean_environment(),
-        "HF_ENDPOINT": local_hub.endpoint,
-        "HF_TOKEN": local_hub.token,
-        "HF_HOME": str(tmp_path / "home"),
-    }
+    environment = {**os.environ, "HF_ENDPOINT": local_hub.endpoint, "HF_TOKEN": local_hub.token}
     command = [sys.executable, "-c", code.replace("your-name/", "local/")]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
