@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import sqlite3
 import subprocess
@@ -21,8 +20,9 @@ from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.routes import ALL
 from hubspool.push.ledger import FILE_NAME, Ledger
 from hubspool_templates import read_rows
+from tests.support.environment import clean_environment
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 _FILE = r"(?:[\w-]+/)*\w+\.py|(?:[\w-]+/){2,}"
@@ -140,7 +140,12 @@ def test_the_route_of_the_page_answers_and_knows_faults(route: str) -> None:
 
 def test_the_scheduler_of_the_page_stores_its_rows(local_hub: LocalHub, hub_api: HfApi, tmp_path: Path) -> None:
     (code,) = [code for code in EXAMPLES if "RowScheduler" in code]
-    environment = {**os.environ, "HF_ENDPOINT": local_hub.endpoint, "HF_TOKEN": local_hub.token}
+    environment = {
+        **clean_environment(),
+        "HF_ENDPOINT": local_hub.endpoint,
+        "HF_TOKEN": local_hub.token,
+        "HF_HOME": str(tmp_path / "home"),
+    }
     command = [sys.executable, "-c", code.replace("your-name/", "local/")]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
