@@ -1,4 +1,4 @@
-"""The sample Space: one page, built from one file per tab. Nothing starts at import."""
+"""The sample Space: one page with one file per tab. An import of this module starts nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import gradio as gr
 from arena import Arena
 from bulk_images import BulkImages
 from destination import Destination
+from hubspool import CommitScheduler
 from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
 from on_the_hub import OnTheHub
 from pictures import SCHEMA, Pictures
@@ -25,16 +26,16 @@ THEME = gr.themes.Default(
     primary_hue="indigo",
     neutral_hue="slate",
     radius_size="lg",
-    font=["system-ui", "sans-serif"],  # no web fonts: the page asks no other host
+    font=["system-ui", "sans-serif"],  # no web fonts: the page loads nothing from other hosts
     font_mono=["ui-monospace", "monospace"],
 ).set(
-    button_primary_background_fill="*primary_600",  # white on the usual shade has too little contrast
+    button_primary_background_fill="*primary_600",  # white on the default shade has too little contrast
     button_primary_background_fill_hover="*primary_700",
 )
 
 
 def build(tabs: Sequence[Tab[Any]]) -> gr.Blocks:
-    """The page; give it to `launch`."""
+    """Returns the page for `launch`."""
     page = gr.Blocks(title="A Space that keeps what people do", analytics_enabled=False)
     with page:
         gr.HTML("<h1>A Space that keeps what people do</h1>")
@@ -49,7 +50,7 @@ def build(tabs: Sequence[Tab[Any]]) -> gr.Blocks:
 
 
 def launch(page: gr.Blocks, port: int | None) -> None:
-    """Serves the page until the process is asked to end."""
+    """Serves the page until the process ends."""
     labels = (HERE / "labels.js").read_text(encoding="utf-8")
     page.queue(default_concurrency_limit=20)
     page.launch(
@@ -64,31 +65,26 @@ def launch(page: gr.Blocks, port: int | None) -> None:
 
 
 def start(environment: dict[str, str]) -> list[Tab[Any]]:
-    """Starts one scheduler per tab, each on a dataset and a folder of its own."""
+    """Starts one scheduler per tab, each with its own dataset and its own folder."""
     every = float(environment.get("HUBSPOOL_EVERY", "5"))
 
-    def place(kind: type[Tab[Any]]) -> tuple[Destination, dict[str, Any]]:
+    def tab(kind: type[Tab[Any]], scheduler: type[CommitScheduler], **options: Any) -> Tab[Any]:
         destination = Destination.of(kind.name, environment, kind.noun)
         if destination.local_only:
             print(destination.missing_token, flush=True)
-        # a folder per dataset: rows for one never go to another
-        folder = Path("spool", destination.repo_id)
-        return destination, {"repo_id": destination.repo_id, "folder_path": folder, "every": every}
+        repo_id = destination.repo_id
+        return kind(scheduler(repo_id=repo_id, folder_path=Path("spool", repo_id), every=every, **options), destination)
 
-    votes, to_votes = place(Arena)
-    pictures, to_pictures = place(Pictures)
-    images, to_images = place(BulkImages)
-    training, to_training = place(Training)
     return [
-        Arena(JsonlScheduler(**to_votes), votes),
-        Pictures(ParquetScheduler(**to_pictures, schema=SCHEMA), pictures),
-        BulkImages(ZipScheduler(**to_images), images),
-        Training(TrainingLogs(**to_training, repo_type="dataset", path_in_repo="runs"), training),
+        tab(Arena, JsonlScheduler),
+        tab(Pictures, ParquetScheduler, schema=SCHEMA),
+        tab(BulkImages, ZipScheduler),
+        tab(Training, TrainingLogs, repo_type="dataset", path_in_repo="runs"),
     ]
 
 
 def main() -> None:
-    """Reads the environment, starts the schedulers and serves; they send the last rows themselves on leaving."""
+    """Reads the environment, starts the schedulers and serves; at the end the schedulers send the last rows."""
     logging.basicConfig(level=os.environ.get("HUBSPOOL_LOG", "WARNING").upper())
     port = os.environ.get("PORT")
     launch(build(start(dict(os.environ))), int(port) if port else None)

@@ -1,4 +1,4 @@
-"""The romanisation arena: text goes in, two romanisations come out, the visitor picks the better one."""
+"""The romanisation arena: a visitor enters a text, compares two romanisations and picks the better one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ import gradio as gr
 import pandas as pd
 from gradio.events import api
 
-from destination import VOTE, Destination
+from destination import VOTE
 from hubspool_templates import JsonlScheduler
 from romanise import SAMPLES, Pair, romanise, script_of, winner_of
-from saved import Saved
-from tab import LAST_ROWS, PAGE_ONLY, Tab, frame, keep, live
+from tab import LAST_ROWS, PAGE_ONLY, Tab, frame, keep, live, newest, outcome_line, utc_now
 from vote import TEXT_LIMIT, check
 
 ANOTHER_SAMPLE = (
@@ -31,7 +29,7 @@ ANOTHER_SAMPLE = (
 
 @dataclass(frozen=True)
 class Votes:
-    """What is kept in memory of one file on the Hub."""
+    """The votes of one file on the Hub, as far as the page needs them."""
 
     wins: Counter[tuple[str, str]]
     """Votes by script and library."""
@@ -39,31 +37,28 @@ class Votes:
 
 
 class Arena(Tab[JsonlScheduler]):
-    """The tab and its API event, on one scheduler."""
+    """The tab and its API event."""
 
     title = "Romanisation arena"
     name = "votes"
     noun = "vote"
     lead = "Two libraries write any script in Latin letters. Which does it better?"
     kept = VOTE
-
-    def __init__(self, scheduler: JsonlScheduler, destination: Destination) -> None:
-        super().__init__(scheduler, destination)
-        self.saved = Saved(scheduler, ".jsonl", _read)
+    suffix = ".jsonl"
 
     def save_feedback(self, input_text: str, output_1: str, output_2: str, user_choice: int) -> str:
-        """Stores one vote with the texts that it is given, and returns the row's id.
+        """Stores one vote with its texts, and returns the row's id.
 
         The vote is on this disk when this returns, and on the Hub after a later push.
 
         Raises:
-            gr.Error: what is wrong with the vote, for the visitor to read.
+            gr.Error: the vote is not valid; the visitor reads why.
         """
         check(input_text, output_1, output_2, user_choice)
         row_id = uuid.uuid4().hex
         row = {
             "id": row_id,
-            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "time": utc_now(),
             "input": input_text,
             "output_1": output_1,
             "output_2": output_2,
@@ -73,7 +68,7 @@ class Arena(Tab[JsonlScheduler]):
         return row_id
 
     def vote(self, choice: int, text: str, output_1: str, output_2: str) -> tuple[Any, ...]:
-        """A click on one of the two buttons: stores it, and tells which library it was."""
+        """Stores a click on one of the two buttons, and reveals the library."""
         self.save_feedback(text, output_1, output_2, choice)
         thanks = f"Thank you, your vote is stored. {_reveal(choice, text, output_1)}"
         disabled = gr.Button(interactive=False)
@@ -89,8 +84,21 @@ class Arena(Tab[JsonlScheduler]):
 
     def last_rows(self) -> list[dict[str, Any]]:
         """The newest votes on the Hub."""
-        rows = [row for votes in self.saved.answers() for row in votes.newest]
-        return sorted(rows, key=lambda row: str(row["time"]), reverse=True)[:LAST_ROWS]
+        return newest([row for votes in self.saved.answers() for row in votes.newest])
+
+    @staticmethod
+    def read(path: Path) -> Votes:
+        """Count the votes of one file; rows that other programs wrote may lack a column."""
+        wins: Counter[tuple[str, str]] = Counter()
+        last: deque[dict[str, Any]] = deque(maxlen=LAST_ROWS)
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                last.append(row)
+                library = winner_of(*(row[column] for column in ("input", "output_1", "output_2", "user_choice")))
+                if library:
+                    wins[script_of(row["input"]), library] += 1
+        return Votes(wins, list(last))
 
     def build(self, page: gr.Blocks) -> None:
         """The text, both results, the two buttons, and the standings."""
@@ -111,8 +119,8 @@ class Arena(Tab[JsonlScheduler]):
             layout="gallery",
             elem_id="samples",
         )
-        # What the results belong to. The browser sends it with a vote; with the text box instead, the vote
-        # of somebody who types on would mix two texts.
+        # The text of the results, which the browser sends with a vote. The text box may hold another text by then, if
+        # the visitor typed on.
         shown = gr.Textbox(visible="hidden", label="Text of these results")
         outputs, buttons = [], []
         with gr.Row(equal_height=True):
@@ -128,7 +136,7 @@ class Arena(Tab[JsonlScheduler]):
                             elem_id=f"vote-{number}",
                         )
                     )
-        outcome = gr.HTML(elem_id="outcome", js_on_load="element.setAttribute('role', 'status')")
+        outcome = outcome_line("outcome")
         another = gr.Button("Another sample", elem_id="another")
         standings = gr.BarPlot(
             x="script",
@@ -144,7 +152,7 @@ class Arena(Tab[JsonlScheduler]):
 
         results = [shown, *outputs, *buttons, outcome, another]
         text.change(_show, text, results, trigger_mode="always_last", **PAGE_ONLY)
-        # In the browser, because an answer of the server may come after the visitor has begun to type.
+        # In the browser: an answer of the server may arrive after the visitor began to type.
         another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
         page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
         samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
@@ -155,13 +163,13 @@ class Arena(Tab[JsonlScheduler]):
 
 
 def _show(text: str, request: gr.Request) -> tuple[Any, ...]:
-    """Both romanisations in a random order, and whether there is something to vote on."""
+    """Both romanisations in random order, and whether a vote makes sense."""
     text = text.strip()
     if len(text) > TEXT_LIMIT:
         pair, words = Pair("", "", "", ""), f"Please use at most {TEXT_LIMIT:,} characters; this is {len(text):,}."
     else:
-        # one order for texts of a session that begin alike: typing on must not swap the two boxes at every key
-        coin = random.Random(f"{request.session_hash}{text[:1]}")  # noqa: S311 - a fair order, not a secret
+        # One order for all texts of a session with the same first letter: typing must not swap the boxes at every key.
+        coin = random.Random(f"{request.session_hash}{text[:1]}")  # noqa: S311  a fair order, not a secret
         pair = romanise(text, swapped=coin.random() < 0.5)
         words = ""
         if text and pair.agree:
@@ -178,17 +186,3 @@ def _reveal(choice: int, text: str, output_1: str) -> str:
         libraries.reverse()
     better, other = libraries[choice - 1], libraries[2 - choice]
     return f"You preferred <b>{better}</b> to {other}."
-
-
-def _read(path: Path) -> Votes:
-    """Count the votes of one file; rows that other programs put there may lack a column."""
-    wins: Counter[tuple[str, str]] = Counter()
-    newest: deque[dict[str, Any]] = deque(maxlen=LAST_ROWS)
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            newest.append(row)
-            library = winner_of(*(row[column] for column in ("input", "output_1", "output_2", "user_choice")))
-            if library:
-                wins[script_of(row["input"]), library] += 1
-    return Votes(wins, list(newest))

@@ -1,6 +1,6 @@
-"""`make demo`: the sample Space beside a Hub on this machine, until Ctrl-C. A real Space does not need it.
+"""`make demo`: the sample Space beside a Hub on this machine, until Ctrl-C. A real Space does not need this file.
 
-With HF_TOKEN and HUBSPOOL_REPO=user/name both set, the real Hub takes the place of the local one.
+With both HF_TOKEN and HUBSPOOL_REPO=user/name set, the real Hub replaces the local one.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from destination import Destination
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 LOCAL_PREFIX = "local/romanisation-arena"
-LOCAL_TOKEN = "hf_local"  # noqa: S105 - the local Hub's default, which reaches nothing but this machine
+LOCAL_TOKEN = "hf_local"  # noqa: S105  the local Hub's default, valid on this machine only
 START_SECONDS = 60.0
 SPACE_EXIT_SECONDS = 20.0
-"""Longer than a scheduler's own budget for its last push."""
+"""Longer than a scheduler may take for its last push."""
 HUB_EXIT_SECONDS = 10.0
 
 
 class DemoError(Exception):
-    """What keeps the demo from running, in one sentence for the person who started it."""
+    """Why the demo cannot run, in one sentence for the person who started it."""
 
 
 class Child:
-    """A child process in a group of its own, so that Ctrl-C reaches only the launcher, which keeps order."""
+    """A child process in its own group: Ctrl-C reaches only the launcher, which ends its children in order."""
 
     def __init__(self, name: str, command: list[str], folder: Path, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
         log.write_bytes(b"")
         with log.open("ab") as stream:
-            self.process = subprocess.Popen(  # noqa: S603 - our own programs
+            self.process = subprocess.Popen(  # noqa: S603  our own programs
                 command,
                 cwd=folder,
                 env={**environment, "PYTHONUNBUFFERED": "1"},
@@ -57,35 +57,35 @@ class Child:
                 start_new_session=True,
             )
         self.first_line = ""
-        self.spoke = threading.Event()
+        self.has_spoken = threading.Event()
         self.reader = threading.Thread(target=self._read, name=f"{name}-output", daemon=True)
         self.reader.start()
 
     def _read(self) -> None:
-        """Thread of its own: takes the first line and logs the others, so that the pipe never fills."""
+        """Runs in a thread: keeps the first line and logs the others, so that the pipe never fills."""
         assert self.process.stdout
         with self.log.open("a") as stream:
             for line in self.process.stdout:
                 if not self.first_line:
                     self.first_line = line.strip()
-                    self.spoke.set()
+                    self.has_spoken.set()
                 else:
                     print(line, end="", file=stream, flush=True)
-        self.spoke.set()
+        self.has_spoken.set()
 
     def check(self) -> None:
-        """Raises if the process is gone."""
+        """Raises DemoError if the process has ended."""
         code = self.process.poll()
         if code is not None:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise DemoError(f"{self.name} {how}. Its last words are in {self.log}{self._last_words()}")
+            raise DemoError(f"{self.name} {how}. See {self.log}{self._last_line()}")
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return f": {lines[-1]}" if lines else "."
 
     def end(self, seconds: float) -> None:
-        """SIGTERM, then after `seconds` SIGKILL to whatever is left of the group."""
+        """Sends SIGTERM, and after `seconds` SIGKILL to the rest of the group."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -99,16 +99,16 @@ class Child:
 
 
 class Demo:
-    """The children, and the signals that end them."""
+    """Starts the children, and ends them on a signal."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.environment = environment
-        self.leaving = False  # not an Event: the handler may run while this very thread holds its lock
+        self.leaving = False  # not an Event: the handler may run while this thread holds the Event's lock
         self.children: list[tuple[Child, float]] = []  # with the seconds that each may take to end
 
     def run(self) -> None:
-        """Starts everything, says where it is, and returns when a signal asked for the end."""
+        """Starts the children, prints their addresses, and returns after a signal."""
         _minutes(self.environment)
         port = _port(self.environment, "PORT", 7860)
         hub_port = _port(self.environment, "HUB_PORT", 0)
@@ -133,19 +133,21 @@ class Demo:
         except DemoError as error:
             if len(self.children) < 2:
                 raise
-            raise DemoError(f"{error}\nVotes that were not sent wait in {self.folder} for the next start.") from None
+            raise DemoError(
+                f"{error}\nVotes that were not sent are in {self.folder}; the next start sends them."
+            ) from None
         finally:
             self._end()
 
     def _on_a_local_hub(self, port: int) -> tuple[dict[str, str], dict[str, str]]:
-        """Starts the Hub; returns the Space's environment, and what a reader must set."""
+        """Starts the Hub; returns the environment of the Space, and the variables that a reader must set."""
         for name, other in (("HF_TOKEN", "HUBSPOOL_REPO=user/name"), ("HUBSPOOL_REPO", "HF_TOKEN")):
             if self.environment.get(name):
                 print(
                     f"{name} alone is ignored: this demo uses a local Hub. For the real one set {other} too.",
                     flush=True,
                 )
-        # nothing of the person's account reaches the local Hub, and nothing is written in their home
+        # The user's account never reaches the local Hub, and nothing is written to their home folder.
         own = {
             name: value
             for name, value in self.environment.items()
@@ -157,17 +159,17 @@ class Demo:
         program = Path(sysconfig.get_path("scripts"), "hubspool")
         command = [str(program), "hub", "--root", str(self.folder / "hub"), "--port", str(port)]
         hub = self._start("The local Hub", command, own, "hub", HUB_EXIT_SECONDS)
-        if not hub.spoke.wait(START_SECONDS):
-            raise DemoError(f"The local Hub said nothing for {START_SECONDS:.0f} s; see {hub.log}")
+        if not hub.has_spoken.wait(START_SECONDS):
+            raise DemoError(f"The local Hub did not start within {START_SECONDS:.0f} s; see {hub.log}")
         if not hub.first_line:
-            hub.process.wait(HUB_EXIT_SECONDS)  # its output has ended, so it is about to
+            hub.process.wait(HUB_EXIT_SECONDS)  # its output has ended, so the process ends too
             hub.check()
         reader = {"HF_HOME": own["HF_HOME"], "HF_ENDPOINT": hub.first_line, "HF_TOKEN": LOCAL_TOKEN}
         own |= {**reader, "HUBSPOOL_REPO": LOCAL_PREFIX, "HUBSPOOL_EVERY": own.get("HUBSPOOL_EVERY", "0.2")}
         return own, reader
 
     def _on_the_real_hub(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The person's own environment, account and caches."""
+        """Returns the user's own environment, with their account and caches."""
         shared = {name: self.environment[name] for name in ("HF_ENDPOINT",) if name in self.environment}
         return dict(self.environment), shared
 
@@ -192,7 +194,7 @@ class Demo:
             try:
                 opener.open(address, timeout=5).close()
             except urllib.error.HTTPError:
-                raise DemoError(f"{address} answers, but not as the Space; see {space.log}") from None
+                raise DemoError(f"Another program answers at {address}; see {space.log}") from None
             except OSError:
                 continue
             return
@@ -215,42 +217,42 @@ class Demo:
         )
 
     def _pause(self, seconds: float) -> bool:
-        """Between two looks at the children; returns whether a signal asked for the end."""
+        """Waits, and returns whether a signal has arrived."""
         time.sleep(seconds)
         return self.leaving
 
     def leave(self, _signal: int, _frame: FrameType | None) -> None:
-        """Signal handler: the first one ends the demo in order, the next one at once."""
+        """Signal handler: the first signal ends the demo in order, the second one kills the children."""
         if self.leaving:
             for child, _ in self.children:
                 child.process.kill()
         self.leaving = True
 
     def _end(self) -> None:
-        """The Space first, so that its last votes find the Hub."""
+        """Ends the Space first, so that it can still send its last votes to the Hub."""
         if self.leaving:
-            print("\nEnding: the last votes are sent first. Ctrl-C once more kills at once.", flush=True)
+            print("\nEnding: the last votes are sent first. Press Ctrl-C again to kill at once.", flush=True)
         for child, seconds in reversed(self.children):
             child.end(seconds)
 
 
 def _minutes(environment: Mapping[str, str]) -> float:
-    """HUBSPOOL_EVERY, checked here because the Space's own error would only be in its log."""
+    """Returns HUBSPOOL_EVERY; checked here, because the Space's own error would only be in its log."""
     text = environment.get("HUBSPOOL_EVERY", "5")
     try:
         minutes = float(text)
     except ValueError:
         minutes = 0.0
     if not 0 < minutes < float("inf"):
-        raise DemoError(f"HUBSPOOL_EVERY is {text!r}: give the minutes between two pushes, for example 0.2.")
+        raise DemoError(f"HUBSPOOL_EVERY is {text!r}: set it to the minutes between two pushes, for example 0.2.")
     return minutes
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:
-    """The port that the variable names; 0 becomes a free one."""
+    """Returns the port that a variable names, or a free one for 0."""
     text = environment.get(name) or str(default)
     if not text.isdecimal() or int(text) > 65_535:
-        raise DemoError(f"{name} is {text!r}: give a port number from 0 (a free one) to 65535.")
+        raise DemoError(f"{name} is {text!r}: set it to a port number from 0 (a free port) to 65535.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
         try:

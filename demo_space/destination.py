@@ -1,4 +1,4 @@
-"""Where a tab's rows go, and how a visitor is told: before the first click, and while the Hub is away."""
+"""The dataset of a tab, and what the page says about it: before the first click, and while the Hub is away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
-from hubspool.scheduling.status import SchedulerStatus
+from hubspool import SchedulerStatus
 
 VOTE = "The text, both results and your choice become one row of the dataset"
 
@@ -17,9 +17,9 @@ class Destination:
     """One dataset on the Hub.
 
     Args:
-        repo_id: the dataset, `user/name` or the name alone, which then is the token owner's.
-        local_only: this is a Space without a token, so that nothing can leave its disk.
-        noun: what one row of it is.
+        repo_id: the dataset, `user/name`; a name alone belongs to the token's user.
+        local_only: this is a Space without a token, so nothing leaves its disk.
+        noun: one row, in a word.
     """
 
     repo_id: str
@@ -30,22 +30,20 @@ class Destination:
     def of(cls, tab: str, environment: Mapping[str, str], noun: str = "vote") -> Destination:
         """The dataset of a tab: the prefix is HUBSPOOL_REPO, else the Space's own name."""
         prefix = environment.get("HUBSPOOL_REPO") or environment.get("SPACE_ID") or "romanisation-arena"
-        # secrets are not copied when a Space is duplicated, so the copy starts without a token
+        # A duplicated Space starts without a token: the Hub does not copy secrets.
         local_only = "SPACE_ID" in environment and not environment.get("HF_TOKEN")
         return cls(f"{prefix}-{tab}", local_only, noun)
 
     @property
     def missing_token(self) -> str:
-        """What the owner of a Space without a token has to do; for the page and the log."""
+        """What the owner of a Space without a token must do; for the page and the log."""
         return (
-            f"{self.noun.capitalize()}s are kept on this disk only, and are lost when the Space restarts: "
-            "there is no HF_TOKEN. "
-            f"Add a fine-grained token with write access to the dataset {self.repo_id} "
-            "as a secret of that name."
+            f"{self.noun.capitalize()}s are kept on this disk only, and are lost when the Space restarts: HF_TOKEN is "
+            f"missing. Add a secret HF_TOKEN: a fine-grained token with write access to the dataset {self.repo_id}."
         )
 
     def notice(self, status: SchedulerStatus, kept: str = VOTE) -> str:
-        """What a visitor must know before the first click; `kept` ends before the dataset's name."""
+        """What a visitor must know before the first click; `kept` says what is stored, the dataset's name follows."""
         dataset = f"<b>{escape(self.repo_id)}</b>"
         if status.repo_url:
             dataset = f'<a href="{escape(status.repo_url)}" target="_blank" rel="noopener">{dataset}</a>'
@@ -55,15 +53,15 @@ class Destination:
         )
 
     def progress(self, status: SchedulerStatus, now: datetime) -> str:
-        """One line on what waits and what has arrived, in plain English."""
+        """One line: how many rows are pending, and when the last commit was."""
         rows = status.pending_files if status.pending_rows is None else status.pending_rows
-        waiting = f"{rows} {self.noun}{'' if rows == 1 else 's'}"
+        waiting = f"{rows:,} {self.noun}{'' if rows == 1 else 's'}"
         if self.local_only:
             return _line("warn", f"{waiting} on this disk. {self.missing_token}")
         last = _ago(now, status.last_commit_at)
         if status.consecutive_failures:
-            held = f"{waiting} {'is' if rows == 1 else 'are'}" if rows else f"New {self.noun}s are"
-            text = f"The Hub did not take the last push. {held} safe on this disk and will be sent. {last}"
+            subject = f"{waiting} {'is' if rows == 1 else 'are'}" if rows else f"New {self.noun}s are"
+            text = f"The last push failed. {subject} safe on this disk and will be sent. {last}"
             detail = " ".join(part for part in (status.last_error, status.last_error_hint) if part)
             return _line("warn", text, detail)
         if not rows:
@@ -89,7 +87,7 @@ def _due(now: datetime, then: datetime | None) -> str:
 
 
 def _span(seconds: float) -> str:
-    """A duration as people say it."""
+    """A duration in words."""
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit}s"

@@ -1,4 +1,4 @@
-// Screen readers: parts of Gradio that are named without a role, or by other words than those that stand there.
+// For screen readers: gives a role to named parts of Gradio that have none, and removes names that differ from the text.
 new MutationObserver(() => {
   document.querySelectorAll(".empty[aria-label]:not([role])").forEach((part) => part.setAttribute("role", "img"));
   const misnamed = "button.upload-container[aria-label], button.thumbnail-item[aria-label]:has(.caption-label)";

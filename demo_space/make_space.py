@@ -1,6 +1,6 @@
-"""`make space`: a folder to push to a Space as it is, with our packages beside the files of the sample Space.
+"""`make space`: a folder that can be pushed to a Space, with our packages beside the files of the sample Space.
 
-Not with a wheel that requirements.txt names: a Space's builder sees that file alone when it installs from it (``RUN
+Not with a wheel that requirements.txt names: a Space's builder sees only that file when it installs from it (``RUN
 --mount=target=requirements.txt,source=requirements.txt pip install …``), and our packages are on no index yet.
 """
 
@@ -17,18 +17,18 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NOT_IN_A_SPACE = {"demo.py", Path(__file__).name}
-"""What only this repository's Makefile runs."""
+"""Files that only this repository's Makefile runs."""
 
 
 def make(out: Path) -> Path:
-    """Builds the folder and returns it; one that was built before is replaced.
+    """Builds the folder and returns it; replaces a folder that was built before.
 
     Raises:
-        FileExistsError: there is another folder.
+        FileExistsError: `out` is another folder.
     """
     if out.exists():
         if not (out / "app.py").is_file():
-            raise FileExistsError(f"{out} is no Space; name another folder with --out, or remove it")
+            raise FileExistsError(f"{out} is not a Space; name another folder with --out, or remove this one")
         shutil.rmtree(out)
     out.mkdir(parents=True)
     for file in sorted(HERE.iterdir()):
@@ -36,7 +36,7 @@ def make(out: Path) -> Path:
             shutil.copy(file, out)
     _unpack_packages(out)
     requirements = out / "requirements.txt"
-    lines = requirements.read_text(encoding="utf-8").splitlines()[1:]  # the first one speaks of this step
+    lines = requirements.read_text(encoding="utf-8").splitlines()[1:]  # the first line describes this step
     place = lines.index("hubspool[parquet]")
     lines[place : place + 1] = [line for each in requires("hubspool") or [] if (line := _for_a_space(each))]
     requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -44,7 +44,7 @@ def make(out: Path) -> Path:
 
 
 def _unpack_packages(out: Path) -> None:
-    """Puts what our wheel installs where `import` finds it: beside app.py."""
+    """Copies the packages of our wheel beside app.py, where `import` finds them."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
         subprocess.run([*command, "--wheel-dir", folder, str(HERE.parent)], check=True)  # noqa: S603 - our own package
@@ -54,7 +54,7 @@ def _unpack_packages(out: Path) -> None:
 
 
 def _for_a_space(requirement: str) -> str:
-    """A requirement of ours as requirements.txt has it; nothing for one of an extra that a Space does not need."""
+    """Returns a requirement for requirements.txt; an empty text for an extra that a Space does not need."""
     name, _, condition = requirement.partition(";")
     return name.strip() if condition.strip() in ("", 'extra == "parquet"', "extra == 'parquet'") else ""
 

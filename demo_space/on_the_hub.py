@@ -1,4 +1,4 @@
-"""What is on the Hub: repos, commits and the last rows, read back from it, and what each scheduler does."""
+"""What is on the Hub: its datasets, commits and last rows, and the status of each scheduler."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from hubspool.client.repo_info import GitCommitInfo
-from hubspool.errors import HubspoolError
+from hubspool import HubspoolError
 from hubspool_templates import status_panel
 from tab import PAGE_ONLY, Tab, frame
 
 logger = logging.getLogger(__name__)
-AWAY = '<p class="away">The Hub cannot be reached now. What waits is safe on this disk and will be sent.</p>'
+AWAY = '<p class="away">The Hub cannot be reached now. Pending data is safe on this disk and will be sent.</p>'
 CELL_LIMIT = 80
-"""Characters of one value that is shown."""
+"""Characters that are shown of one value."""
 COLUMNS = ["time", "commits", "dataset"]
 Shown = tuple[str, pd.DataFrame | None, str]
 
@@ -31,8 +30,8 @@ class OnTheHub:
     def __init__(self, tabs: Sequence[Tab[Any]]) -> None:
         self.tabs = tabs
 
-    def look(self) -> Shown:
-        """Asks the Hub: a table of repos, the points of the timeline, the last rows."""
+    def load(self) -> Shown:
+        """Asks the Hub; returns a table of datasets, the points of the timeline, and the last rows."""
         repos, points, rows = [], [], []
         try:
             for tab in self.tabs:
@@ -45,19 +44,19 @@ class OnTheHub:
         except (HubspoolError, OSError) as error:
             logger.info("the Hub cannot be read now: %s", error)
             return AWAY, None, ""
-        table = _table(["Dataset", "Commits", "Last commit (UTC)", "Its message"], repos)
+        table = _table(["Dataset", "Commits", "Last commit (UTC)", "Message"], repos)
         return table, frame(points, COLUMNS), "".join(rows)
 
-    def _commits(self, tab: Tab[Any]) -> list[GitCommitInfo]:
-        """The repo's commits, the oldest first; none where it is not made yet."""
+    def _commits(self, tab: Tab[Any]) -> list[Any]:
+        """The commits of a dataset, oldest first; none if the dataset does not exist yet."""
         api, repo = tab.scheduler.api, tab.scheduler.repo_id
         if not api.repo_exists(repo, repo_type="dataset"):
             return []
         return list(api.list_repo_commits(repo, repo_type="dataset"))[::-1]
 
     def render(self, opened: gr.Tab) -> None:
-        """Puts the tab into the page that is being built; the Hub is asked when somebody opens it."""
-        gr.HTML(f"<h2>{self.title}</h2><p>Read back from the Hub, not from this server's memory.</p>")
+        """Adds the tab to the page; it asks the Hub when a visitor opens it."""
+        gr.HTML(f"<h2>{self.title}</h2><p>Read from the Hub, not from this server's memory.</p>")
         repos = gr.HTML(elem_id="repos")
         refresh = gr.Button("Read again", elem_id="read-again")
         timeline = gr.LinePlot(
@@ -74,7 +73,7 @@ class OnTheHub:
         gr.HTML("<h3>The schedulers of this server</h3>")
         for tab in self.tabs:
             status_panel(tab.scheduler)
-        gr.on([opened.select, refresh.click], self.look, None, [repos, timeline, rows], **PAGE_ONLY)
+        gr.on([opened.select, refresh.click], self.load, None, [repos, timeline, rows], **PAGE_ONLY)
 
 
 def _link(tab: Tab[Any]) -> str:
@@ -84,7 +83,7 @@ def _link(tab: Tab[Any]) -> str:
 
 def _rows(rows: list[dict[str, Any]]) -> str:
     if not rows:
-        return "<p>No row yet.</p>"
+        return "<p>No rows yet.</p>"
     names = list(rows[0])
     return _table(names, [[escape(_short(row.get(name, ""))) for name in names] for row in rows])
 
@@ -95,7 +94,7 @@ def _short(value: object) -> str:
 
 
 def _table(names: list[str], rows: list[list[str]]) -> str:
-    """A table of cells that are HTML already; it scrolls by itself where the page is narrow."""
+    """A table; the cells are HTML. On a narrow page the table scrolls, not the page."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,59 +10,53 @@ import gradio as gr
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from destination import Destination
 from hubspool_templates import ParquetScheduler
-from saved import Saved
-from tab import LAST_ROWS, PAGE_ONLY, Tab, keep, live, refusal
+from tab import LAST_ROWS, PAGE_ONLY, Tab, keep, live, newest, outcome_line, refusal, utc_now
 from vote import check_text
 
 SCHEMA = {"image": "image", "label": "string", "kind": "string", "time": "string"}
 LABEL_LIMIT = 100
 """Characters of a label."""
 SIDE_LIMIT = 8_000
-"""Pixels on one side of what is read."""
+"""Pixels on one side of a picture that is read."""
 SIDE_KEPT = 1_024
-"""Pixels on the longer side of what is stored."""
+"""Pixels on the longer side of a picture that is stored."""
 SHOWN = 12
 """Pictures in the gallery."""
 
-
-UNREADABLE = "This file is not a picture that can be read. JPEG, PNG and WebP can."
+UNREADABLE = "This file is not a picture that can be read. Please use JPEG, PNG or WebP."
 _BAD_PICTURE = (UnidentifiedImageError, Image.DecompressionBombError, OSError)
 
 
 class Pictures(Tab[ParquetScheduler]):
-    """The tab and its API event, on one scheduler."""
+    """The tab and its API event."""
 
     title = "Picture and label"
     name = "pictures"
     noun = "picture"
     lead = "Draw something, or take a photo, and say what it is."
-    kept = f"Made smaller, to {SIDE_KEPT:,} pixels, and without camera or place, it becomes one row of the dataset"
-
-    def __init__(self, scheduler: ParquetScheduler, destination: Destination) -> None:
-        super().__init__(scheduler, destination)
-        self.saved = Saved(scheduler, ".parquet", _read)
+    kept = f"It is reduced to {SIDE_KEPT:,} pixels, without camera and place, and becomes one row of the dataset"
+    suffix = ".parquet"
 
     def save_picture(self, path: str, label: str) -> str:
-        """Stores a photo with its label; the file is on this disk when this returns, on the Hub after a later push.
+        """Stores a photo with its label: on this disk when this returns, on the Hub after a later push.
 
         Raises:
-            gr.Error: what is wrong with it, for the visitor to read.
+            gr.Error: the photo or the label is not valid; the visitor reads why.
         """
         if not path:
-            raise refusal("There is no picture yet.")
+            raise refusal("Please choose a picture first.")
         try:
             with Image.open(path) as image:
                 if max(image.size) > SIDE_LIMIT:
                     size = f"{image.width:,} by {image.height:,}"
-                    raise refusal(f"The picture has {size} pixels; at most {SIDE_LIMIT:,} on a side are read.")
+                    raise refusal(f"The picture has {size} pixels; at most {SIDE_LIMIT:,} on a side are allowed.")
                 return self._store(image.convert("RGB"), label, "photo")
         except _BAD_PICTURE as error:
             raise refusal(UNREADABLE) from error
 
     def save_sketch(self, sketch: dict[str, Any] | None, label: str) -> str:
-        """Stores a drawing on white with its label."""
+        """Stores a drawing with its label, on a white background."""
         drawing = sketch and sketch["composite"]
         if not drawing or not drawing.getchannel("A").getbbox():
             raise refusal("The sketch is still empty: draw with the mouse or a finger.")
@@ -75,11 +68,10 @@ class Pictures(Tab[ParquetScheduler]):
             raise refusal("Please write what it is: the label is empty.")
         check_text("label", label, LABEL_LIMIT)
         kept = Image.new("RGB", image.size)
-        kept.paste(image)  # the pixels alone
+        kept.paste(image)  # the pixels, without metadata
         kept.thumbnail((SIDE_KEPT, SIDE_KEPT))
-        time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        keep(lambda: self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": time}))
-        return "Thank you, the picture is stored. It will stand below once it is on the Hub."
+        keep(lambda: self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": utc_now()}))
+        return "Thank you, the picture is stored. It will appear below once it is on the Hub."
 
     def gallery(self) -> list[tuple[Image.Image, str]]:
         """The newest pictures on the Hub."""
@@ -90,16 +82,25 @@ class Pictures(Tab[ParquetScheduler]):
         return [{name: row[name] for name in SCHEMA if name != "image"} for row in self._newest(LAST_ROWS)]
 
     def _newest(self, count: int) -> list[dict[str, Any]]:
-        rows = [row for part in self.saved.answers() for row in part]
-        return sorted(rows, key=lambda row: str(row["time"]), reverse=True)[:count]
+        return newest([row for part in self.saved.answers() for row in part], count)
+
+    @staticmethod
+    def read(path: Path) -> list[dict[str, Any]]:
+        """Return the last rows of one file, with pictures as small as the gallery shows them."""
+        table = pq.read_table(path)
+        rows: list[dict[str, Any]] = table.slice(max(0, len(table) - SHOWN)).to_pylist()
+        for row in rows:
+            row["image"] = Image.open(io.BytesIO(row["image"]["bytes"]))
+            row["image"].thumbnail((320, 320))
+        return rows
 
     def build(self, page: gr.Blocks) -> None:
-        """A label, two ways to make a picture, and what is saved."""
+        """A label, a photo, a sketch, and the newest pictures."""
         label = gr.Textbox(label="What is it?", max_length=LABEL_LIMIT, elem_id="picture-label")
         with gr.Tabs():
             with gr.Tab("Photo"):
                 photo = gr.Image(label="Photo", type="filepath", sources=["upload", "webcam"], height=300)
-                _refuse_what_is_no_picture(photo)
+                _refuse_other_files(photo)
                 save_photo = gr.Button("Save the photo", variant="primary")
             with gr.Tab("Sketch"):
                 sketch = gr.Sketchpad(
@@ -111,7 +112,7 @@ class Pictures(Tab[ParquetScheduler]):
                     elem_id="sketch",
                 )
                 save_sketch = gr.Button("Save the sketch", variant="primary")
-        outcome = gr.HTML(elem_id="picture-outcome", js_on_load="element.setAttribute('role', 'status')")
+        outcome = outcome_line("picture-outcome")
         gallery = gr.Gallery(
             label="Newest pictures on the Hub",
             columns=4,
@@ -125,10 +126,10 @@ class Pictures(Tab[ParquetScheduler]):
         live(page, self.saved, self.gallery, gallery)
 
 
-def _refuse_what_is_no_picture(photo: gr.Image) -> None:
-    """Says in one sentence what Gradio would tell as what its code expected.
+def _refuse_other_files(photo: gr.Image) -> None:
+    """Answers a file that is no picture with a sentence, where Gradio would show an error of its code.
 
-    A subclass would do; but Gradio writes a stub file beside the module of each.
+    Not with a subclass: Gradio writes a stub file beside the module of each subclass.
     """
     read = photo.preprocess
 
@@ -139,14 +140,3 @@ def _refuse_what_is_no_picture(photo: gr.Image) -> None:
             raise refusal(UNREADABLE) from error
 
     photo.preprocess = preprocess  # type: ignore[method-assign]
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the last rows of one file, their pictures as small as the gallery shows them."""
-    table = pq.read_table(path)
-    rows: list[dict[str, Any]] = table.slice(max(0, len(table) - SHOWN)).to_pylist()
-    for row in rows:
-        image = Image.open(io.BytesIO(row["image"]["bytes"]))
-        image.thumbnail((320, 320))
-        row["image"] = image
-    return rows

@@ -30,7 +30,7 @@ SAMPLES = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Two romanisations of one text, in the order in which they are shown."""
+    """Two romanisations of one text, in the order on the page."""
 
     output_1: str
     output_2: str
@@ -39,12 +39,12 @@ class Pair:
 
     @property
     def agree(self) -> bool:
-        """Whether there is nothing to choose; spaces at the ends do not show on a page."""
+        """Whether both look the same on a page, so that there is nothing to choose."""
         return self.output_1.strip() == self.output_2.strip()
 
 
 def romanise(text: str, *, swapped: bool = False) -> Pair:
-    """Both romanisations of `text`; `swapped` says which library stands first."""
+    """Both romanisations of `text`, text-unidecode first if `swapped`."""
     pair = Pair(anyascii(text), unidecode(text), "anyascii", "text-unidecode")
     if swapped:
         pair = Pair(pair.output_2, pair.output_1, pair.library_2, pair.library_1)
@@ -52,13 +52,13 @@ def romanise(text: str, *, swapped: bool = False) -> Pair:
 
 
 def script_of(text: str) -> str:
-    """The script of most of its letters, by the first word of their names in Unicode."""
+    """The script of most letters, by the first word of their Unicode names."""
     names = Counter(unicodedata.name(char, "OTHER").split()[0].split("-")[0] for char in text if char.isalpha())
     return names.most_common(1)[0][0].title() if names else "Other"
 
 
 def winner_of(text: str, output_1: str, output_2: str, choice: int) -> str | None:
-    """The library of the chosen result; None where the results are not those of the two libraries."""
+    """The library of the chosen result; None if the two libraries do not give these results."""
     pair = romanise(text)
     for shown in (pair, romanise(text, swapped=True)):
         if not pair.agree and (output_1, output_2) == (shown.output_1, shown.output_2):

@@ -1,4 +1,4 @@
-"""What a dataset holds, read back from the Hub: each file once, and again when it has changed."""
+"""Reads a dataset from the Hub: each file once, and again after each change."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from hubspool import CommitScheduler
-from hubspool.errors import HubspoolError
+from hubspool import CommitScheduler, HubspoolError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 60.0
-"""How old the answer may be while this process has made no commit; another replica may have made one."""
+MAX_AGE_SECONDS = 60.0
+"""How old an answer may be if this process made no commit since; another replica may have made one."""
 
 
 class Saved(Generic[T]):
-    """One answer per file of the repo that ends in `suffix`, in the order of their names.
+    """One answer per file of a dataset, in the order of the file names.
 
-    Not promised: the newest state. One thread asks the Hub at a time, the others get what is known; while the Hub is
-    away that is what was read last.
+    Not promised: the newest state. One thread asks the Hub at a time; other threads, and all threads while the Hub is
+    away, get the last answers.
 
     Args:
-        scheduler: whose repo it is; its commits tell when to look again.
-        suffix: of the files to read.
-        read: what to keep of one file, which is removed afterwards; keep little, since all answers stay in memory.
+        scheduler: the scheduler of the dataset; a new commit of it makes the answers old.
+        suffix: the end of the names of the files to read.
+        read: returns the answer for one file, which is then removed. All answers stay in memory, so keep them small.
     """
 
     def __init__(self, scheduler: CommitScheduler, suffix: str, read: Callable[[Path], T]) -> None:
@@ -44,7 +43,7 @@ class Saved(Generic[T]):
         self._next = 0.0
 
     def answers(self) -> list[T]:
-        """What is known; asks the Hub first if there may be something new."""
+        """The answers; asks the Hub first if it may have something new."""
         commit = self.scheduler.status().last_commit
         if (commit != self._commit or time.monotonic() >= self._next) and self._asking.acquire(blocking=False):
             try:
@@ -53,7 +52,7 @@ class Saved(Generic[T]):
             except (HubspoolError, OSError) as error:
                 logger.info("%s cannot be read now: %s", self.scheduler.repo_id, error)
             finally:
-                self._next = time.monotonic() + PATIENCE_SECONDS
+                self._next = time.monotonic() + MAX_AGE_SECONDS
                 self._asking.release()
         return [answer for _, (_, answer) in sorted(self._answers.items())]
 

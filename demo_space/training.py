@@ -1,4 +1,4 @@
-"""Training logs: a small network learns scikit-learn's digits; its event files are mirrored while it does."""
+"""Training logs: a small network learns scikit-learn's digits, and its event files go to the Hub meanwhile."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ import pandas as pd
 from tensorboardX import SummaryWriter
 from tensorboardX.proto.event_pb2 import Event
 
-from destination import Destination
 from hubspool_templates import TrainingLogs
-from saved import Saved
-from tab import LAST_ROWS, Tab, frame, refusal
+from tab import Tab, frame, newest, outcome_line, refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 EPOCHS_LIMIT = 30
 
 
 def on_gpu(function: F) -> F:
-    """Let ZeroGPU run the function, in a process of its own with a GPU; elsewhere it stays as it is."""
+    """On ZeroGPU, run the function in a process of its own with a GPU; elsewhere return it unchanged."""
     try:
         from spaces import GPU
     except ModuleNotFoundError:
@@ -35,7 +33,7 @@ def on_gpu(function: F) -> F:
 
 @on_gpu
 def train(epochs: int) -> Iterator[tuple[float, float]]:
-    """Yield loss and accuracy after each epoch; scheduler and files stay with the process that called."""
+    """Yield loss and accuracy after each epoch; the scheduler and the files stay in the calling process."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
     from sklearn.neural_network import MLPClassifier
@@ -49,23 +47,20 @@ def train(epochs: int) -> Iterator[tuple[float, float]]:
 
 
 class Training(Tab[TrainingLogs]):
-    """The tab and its API event, on one mirrored folder with a folder for each run."""
+    """The tab and its API event; each run has a folder of its own."""
 
     title = "Training logs"
     name = "training"
     noun = "run"
     lead = "Train a small network on 1,797 handwritten digits. TensorBoard can read what it writes."
     kept = "Loss and accuracy of each epoch go into an event file of the dataset"
-
-    def __init__(self, scheduler: TrainingLogs, destination: Destination) -> None:
-        super().__init__(scheduler, destination)
-        self.saved = Saved(scheduler, ".hubspool", _summary)
+    suffix = ".hubspool"
 
     def start_training(self, epochs: float) -> Iterator[tuple[pd.DataFrame | None, str]]:
         """Trains, and shows the curve from the event file after each epoch.
 
         Raises:
-            gr.Error: the number of epochs is not one that is offered.
+            gr.Error: the number of epochs is out of range; the visitor reads why.
         """
         if not 1 <= epochs <= EPOCHS_LIMIT:
             raise refusal(f"epochs is {epochs}: it must be from 1 to {EPOCHS_LIMIT}.")
@@ -75,7 +70,7 @@ class Training(Tab[TrainingLogs]):
                 writer.add_scalar("loss", loss, epoch)
                 writer.add_scalar("accuracy", accuracy, epoch)
                 writer.flush()
-                words = f"Epoch {epoch} of {int(epochs)}: {accuracy:.1%} of the digits that it has not seen are right."
+                words = f"Epoch {epoch} of {int(epochs)}: {accuracy:.1%} of the unseen digits are right."
                 yield self._curve(run), words
         yield self._curve(run), f"Run {run} has ended. {words}"
 
@@ -86,13 +81,23 @@ class Training(Tab[TrainingLogs]):
 
     def last_rows(self) -> list[dict[str, Any]]:
         """The newest runs on the Hub, with their last values."""
-        return sorted(self.saved.answers(), key=lambda row: str(row["time"]), reverse=True)[:LAST_ROWS]
+        return newest(self.saved.answers())
+
+    @staticmethod
+    def read(path: Path) -> dict[str, Any]:
+        """Return the last values of one event file."""
+        values = {"loss": 0.0, "accuracy": 0.0}
+        epochs = 0
+        for tag, step, value in scalars(path):
+            values[tag], epochs = round(value, 4), step
+        started = datetime.fromtimestamp(int(path.name.split(".")[3]), timezone.utc)
+        return {"run": path.parent.name, "epochs": epochs, **values, "time": started.isoformat()}
 
     def build(self, _page: gr.Blocks) -> None:
-        """How long, a button, and the curve."""
+        """The number of epochs, a button, and the curve."""
         epochs = gr.Slider(1, EPOCHS_LIMIT, 15, step=1, label="Epochs", elem_id="epochs")
         button = gr.Button("Start training", variant="primary")
-        outcome = gr.HTML(elem_id="training-outcome", js_on_load="element.setAttribute('role', 'status')")
+        outcome = outcome_line("training-outcome")
         curve = gr.LinePlot(
             x="epoch",
             y="loss",
@@ -107,7 +112,7 @@ class Training(Tab[TrainingLogs]):
             epochs,
             [curve, outcome],
             api_name="start_training",
-            concurrency_limit=1,  # the others wait for their turn
+            concurrency_limit=1,  # other runs wait for their turn
         )
 
 
@@ -122,13 +127,3 @@ def scalars(path: Path) -> Iterator[tuple[str, int, float]]:
             event = Event.FromString(record)
             for value in event.summary.value:
                 yield value.tag, event.step, value.simple_value
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    """Return the last values of one event file."""
-    values = {"loss": 0.0, "accuracy": 0.0}
-    epochs = 0
-    for tag, step, value in scalars(path):
-        values[tag], epochs = round(value, 4), step
-    started = datetime.fromtimestamp(int(path.name.split(".")[3]), timezone.utc)
-    return {"run": path.parent.name, "epochs": epochs, **values, "time": started.isoformat()}

@@ -1,4 +1,4 @@
-"""What makes a vote worth keeping; through the API anything may come in."""
+"""Checks of a vote: through the API a caller may send anything."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from tab import refusal
 TEXT_LIMIT = 2_000
 """Characters that a visitor may enter."""
 OUTPUT_LIMIT = 20 * TEXT_LIMIT
-"""Characters of one result; one character of the input can become many."""
+"""Characters of one result; one character of the text can become many."""
 
 
 def check(input_text: str, output_1: str, output_2: str, user_choice: int) -> None:
-    """Refuses what would make a useless row.
+    """Refuses a vote that would be a useless row.
 
     Raises:
-        gr.Error: what is wrong with the vote, for the visitor to read.
+        gr.Error: the vote is not valid; the visitor reads why.
     """
     limits = {"input_text": TEXT_LIMIT, "output_1": OUTPUT_LIMIT, "output_2": OUTPUT_LIMIT}
     for (name, limit), text in zip(limits.items(), (input_text, output_1, output_2), strict=True):
@@ -29,9 +29,9 @@ def check_text(name: str, text: str, limit: int) -> None:
     """Refuses a text that is too long, or that no file can store.
 
     Raises:
-        gr.Error: what is wrong with it.
+        gr.Error: the text is not valid; the visitor reads why.
     """
     if len(text) > limit:
-        raise refusal(f"{name} has {len(text):,} characters; at most {limit:,} are kept.")
+        raise refusal(f"{name} has {len(text):,} characters; at most {limit:,} are allowed.")
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise refusal(f"{name} holds half a character (a lone surrogate), which no file can store.")

@@ -17,7 +17,8 @@ def main() -> None:
     def save(paths: list[str] | None, label: str) -> str:
         for path in paths or []:
             archive.add(path, Path(path).name, label=label)
-        return f"{len(paths or [])} files are stored."
+        count = len(paths or [])
+        return f"Stored {count} file{'' if count == 1 else 's'}."
 
     with gr.Blocks(title="Archive") as page:
         gr.Markdown(f"# Many pictures at once\nThe files and the label are kept in the dataset {REPO}.")

@@ -1,4 +1,4 @@
-"""A Space that trains and keeps the run's log folder on the Hub while it goes on."""
+"""A Space that trains and keeps the run's log folder on the Hub during the run."""
 
 import csv
 import os

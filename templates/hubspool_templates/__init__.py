@@ -1,4 +1,4 @@
-"""Ready-made schedulers: subclasses of `hubspool.CommitScheduler` for one kind of data each."""
+"""Ready-made schedulers: subclasses of `hubspool.CommitScheduler`, each for one kind of data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "status_panel",
 ]
 
-#: Parts of a Gradio page: gradio loads when one of them is first used.
+#: Parts of a Gradio page; gradio is imported when one of them is first used.
 _GRADIO = {"ChatLogger": "ui.chat", "HubFlaggingCallback": "ui.flagging", "status_panel": "ui.panel"}
 
 

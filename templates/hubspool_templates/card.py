@@ -1,130 +1,236 @@
-"""The dataset card: front matter that tells `datasets` which files are data, and what their columns are."""
+"""The dataset card: front matter that tells `datasets` which files are data, and which columns they have.
+
+This module owns the card's `features`. They come from the rows of each commit, whoever wrote them:
+
+1. `RowScheduler.additional_operations` (`rows`) reads the new lines of the commit, or lets its `encoding` read them.
+2. `Schema.of_row` (`schema`) gives each value its dtype, from the table in `value_kinds`; `Schema.merge` decides what
+   two types become.
+3. `CardUpdater.operations` (here) merges those columns into the `features` of the card on the Hub, and adds the new
+   README.md to the commit.
+"""
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from hubspool.errors import HFValidationError
+from hubspool import CommitOperationAdd, CommitPlan, HfApi
+from hubspool.extending import HFValidationError, RemoteEntryNotFoundError, Target, read_text
+from hubspool_templates.schema import Schema
+from hubspool_templates.value_kinds import JSON_DTYPES
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
 
 _FENCE = "---"
 _BODY = """
 # {title}
 
-{origin} Rows are added while the app or the training run goes on, by `hubspool`, which also keeps the fields at the top
-of this card up to date; everything else here is yours to edit.
+{card_sentence} Rows are added while the app or the training run is running, by `hubspool`, which also updates the
+fields at the top of this card; the rest of the card is yours to edit.
 """
 _SIZES = [
     "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B",
     "100B<n<1T", "n>1T",
 ]  # fmt: skip
+_HINT = "Fix README.md on the Hub."
+
+
+class CardUpdater:
+    """Adds a new README.md to a commit whose rows have columns that the card on the Hub lacks.
+
+    Not promised: the size tag of a repository with several writers; it is a lower bound until each of them restarts.
+
+    `datasets` loads nothing if a file has a column that the card lacks, but it loads a column of the card that no file
+    has. So the card goes into the same commit as the rows. The card is read at the parent of that commit: if another
+    replica changed it meanwhile, the Hub refuses the commit (412), and the next try adds to the new card.
+
+    Used by the pushing thread only.
+
+    Args:
+        api: the client.
+        card_sentence: a sentence for a new card: where the data comes from.
+        widenable: dtypes in the card that new rows may widen.
+        features_in_config: also write the columns into the config, the only place where `datasets` looks for the
+            columns of a folder of images.
+    """
+
+    def __init__(
+        self,
+        api: HfApi,
+        card_sentence: str,
+        widenable: frozenset[str] = JSON_DTYPES,
+        *,
+        features_in_config: bool = False,
+    ) -> None:
+        self.api = api
+        self.card_sentence = card_sentence
+        self.widenable = widenable
+        self.features_in_config = features_in_config
+        self._in_card: object = None  # what the card on the Hub has, while every commit since is ours
+        self._rows: int | None = None  # on the Hub
+        self._last: tuple[str | None, int] = (None, 0)  # our last commit at the last call, and the rows of that call
+
+    def operations(
+        self, target: Target, plan: CommitPlan, files: Mapping[str, str], schema: Schema, own: str | None
+    ) -> Iterable[CommitOperationAdd]:
+        """Return the new README.md, or nothing if the card on the Hub has all columns.
+
+        Args:
+            target: the repository and branch.
+            plan: the next commit.
+            files: split → glob of its files in the repository.
+            schema: the columns of all rows so far, those of `plan` included.
+            own: the last commit of this scheduler; if it is `plan.parent`, nobody else changed the card.
+        """
+        if own != self._last[0]:
+            self._rows = (self._rows or 0) + self._last[1]
+        if self._rows is None:
+            self._rows = self._estimate(target, plan, list(files.values()))
+        self._last = (own, plan.rows_new)
+        size = self._rows + plan.rows_new
+        needed = (dict(files), schema, len(str(size)))
+        if own is not None and own == plan.parent and needed == self._in_card:
+            return ()
+        card = Card(self._read(target, plan), target.repo_id.split("/")[-1], self.card_sentence)
+        configs = {card.add_files(re.sub(r"\W", "_", split), glob) for split, glob in files.items()}
+        for config in configs:
+            known = _schema(card.features(config))
+            merged = known.merge(schema, widenable=self.widenable)
+            if merged != known:
+                card.set_features(config, merged.to_features(), in_config=self.features_in_config)
+        card.set_size(size)
+        text = card.render()
+        self._in_card = needed if text is None else None  # a card that was sent is read once more
+        return () if text is None else (CommitOperationAdd("README.md", text.encode()),)
+
+    def _read(self, target: Target, plan: CommitPlan) -> str | None:
+        try:
+            return read_text(self.api, target, "README.md", plan.parent)
+        except UnicodeDecodeError as error:
+            raise HFValidationError(f"README.md is not UTF-8: {error}.", hint=_HINT) from None
+
+    def _estimate(self, target: Target, plan: CommitPlan, globs: Sequence[str]) -> int:
+        """Estimate the number of rows on the Hub from the sizes of its files and of the rows in the plan."""
+        suffix = globs[0].rpartition(".")[2]
+        total = 0
+        for folder in {glob.rpartition("/")[0] for glob in globs}:
+            try:
+                entries = self.api.list_repo_tree(
+                    target.repo_id, folder or None, repo_type=target.repo_type, revision=plan.parent or target.revision
+                )
+                total += sum(getattr(entry, "size", 0) for entry in entries if entry.path.endswith(suffix))
+            except RemoteEntryNotFoundError:
+                continue
+        return total * plan.rows_new // max(plan.bytes_new, 1)
 
 
 class Card:
-    """A card as it stands, and what is to be added to it.
+    """A README.md: its front matter and the changes to it.
 
-    Without `configs` `datasets` guesses the data files from all names in the repo, and a stray file beside the data
-    keeps the whole dataset from loading; without `features` a column that only later files have does.
+    Without `configs` `datasets` guesses the data files from all names in the repository, and a stray file beside the
+    data makes the dataset fail to load. Without `features` a column that only later files have does the same.
 
-    Not promised: comments and layout inside those front-matter fields that change. The body, the other fields with
-    their comments, and what a person wrote in a form of their own stay as they are.
+    Not promised: the layout inside the front-matter fields that change. The body and all other fields stay byte for
+    byte; comments stay, and so does a config that a person wrote in another notation.
 
     Args:
-        text: the card, or None where there is none.
+        text: the README.md, or None if the repository has none.
         title: heading of a new card.
-        origin: a sentence for a new card: how the data comes to be.
+        card_sentence: a sentence for a new card: where the data comes from.
 
     Raises:
-        HFValidationError: the front matter is not a YAML mapping, so nothing can be added to it.
+        HFValidationError: the front matter is not a YAML mapping.
     """
 
-    def __init__(self, text: str | None, *, title: str, origin: str = "") -> None:
+    def __init__(self, text: str | None, title: str = "", card_sentence: str = "") -> None:
         self._front, self._body = _split(text or "")
         if not text:
-            self._body = _BODY.format(title=title, origin=origin)
+            self._body = _BODY.format(title=title, card_sentence=card_sentence)
         self._fields = _parse(self._front)
         self._changed: dict[str, Any] = {}
 
-    def data(self, split: str, path: str) -> str:
-        """Make sure that a config has the files of one split; returns the config's name.
+    def add_files(self, split: str, path: str) -> str:
+        """Add the files of a split to a config, and return the config's name.
 
-        Nothing is added where a pattern covers them already: `datasets` would load their rows twice.
+        Nothing is added if a pattern matches the files already: `datasets` would load their rows twice.
 
         Args:
             split: name of the split.
-            path: glob of its files, relative to the repo's root.
+            path: glob of its files in the repository.
         """
         configs = self._list("configs")
         for config in configs:
             if any(_covers(pattern, path) for pattern in _patterns(config.get("data_files"))):
-                return str(config.get("config_name", "default"))
-        named = [each for each in configs if each.get("config_name", "default") == "default"]
-        config = named[0] if named else {"config_name": "default"}
-        configs = configs if named else [*configs, config]
-        files = config.get("data_files") or []
+                return _name_of(config)
+        known = next((each for each in configs if _name_of(each) == "default"), None)
+        files = (known or {}).get("data_files") or []
         if not isinstance(files, list) or not all(isinstance(entry, dict) for entry in files):
-            return "default"  # written by a person in the short form: theirs is the say
+            return "default"  # a person wrote the short notation, and decides which files are data
         entry = next((entry for entry in files if entry.get("split") == split), None)
         if entry is None:
             files = [*files, {"split": split, "path": path}]
         else:
             files = [{**each, "path": [*_patterns([each]), path]} if each is entry else each for each in files]
-        self._set("configs", [{**each, "data_files": files} if each is config else each for each in configs])
+        config = {**(known or {"config_name": "default"}), "data_files": files}
+        if known is None:
+            self._set("configs", [*configs, config])
+        else:
+            self._set("configs", [config if each is known else each for each in configs])
         return "default"
 
     def features(self, config_name: str) -> list[dict[str, Any]]:
-        """Return the columns of a config as the card has them, or nothing."""
+        """Return the columns of a config; an empty list if the card has none."""
         features = self._info(config_name).get("features") or []
         if not isinstance(features, list) or not all(isinstance(each, dict) and "name" in each for each in features):
-            raise _broken("`features` in README.md is no list of columns.")
+            raise HFValidationError("`features` in README.md is not a list of columns.", hint=_HINT)
         return features
 
     def set_features(self, config_name: str, features: Sequence[Mapping[str, Any]], *, in_config: bool = False) -> None:
-        """Replace the columns of a config, beside what else is known of it.
+        """Replace the columns of a config; its other fields stay.
 
         Args:
-            in_config: in the config itself too, the only place where `datasets` looks for those of a folder of images.
+            config_name: the config.
+            features: the columns.
+            in_config: also write them into the config itself.
         """
         if features == self.features(config_name):
             return
+        columns = [dict(each) for each in features]
         if in_config:
             configs = self._list("configs")
-            at = [each.get("config_name", "default") for each in configs].index(config_name)
-            configs[at] = {**configs[at], "features": [dict(each) for each in features]}
-            self._set("configs", configs)
-        info = {**self._info(config_name), "features": [dict(each) for each in features]}
+            new = [{**each, "features": columns} if _name_of(each) == config_name else each for each in configs]
+            self._set("configs", new)
+        info = {**self._info(config_name), "features": columns}
         known = self._fields.get("dataset_info")
-        if isinstance(known, list):
-            others = [each for each in known if each.get("config_name", "default") != config_name]
-            self._set("dataset_info", [*others, {"config_name": config_name, **info}])
-        elif known and known.get("config_name", "default") != config_name:
-            self._set("dataset_info", [known, {"config_name": config_name, **info}])
-        else:
-            self._set("dataset_info", info if config_name == "default" else {"config_name": config_name, **info})
+        infos = known if isinstance(known, list) else [known] if known else []
+        others = [each for each in infos if _name_of(each) != config_name]
+        if config_name != "default" or isinstance(known, list) or others:
+            info = {"config_name": config_name, **info}
+        self._set("dataset_info", [*others, info] if isinstance(known, list) or others else info)
 
     def set_size(self, rows: int) -> None:
-        """Set the tag for so many rows; a larger one, or several, stay."""
+        """Set the size tag for a number of rows; a larger tag, or several tags, stay."""
         known = self._fields.get("size_categories") or []
         tag = next((tag for power, tag in enumerate(_SIZES) if rows < 10 ** (power + 3)), _SIZES[-1])
         if known == [] or known in ([smaller] for smaller in _SIZES[: _SIZES.index(tag)]):
             self._set("size_categories", [tag])
 
     def render(self) -> str | None:
-        """Return the text of the changed card, or None where nothing has changed."""
-        import yaml
-
+        """Return the text of the changed card, or None if nothing changed."""
         if not self._changed:
             return None
         front = self._front
         for name, value in self._changed.items():
-            front = _with_field(front, name, yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True))
+            front = _with_field(front, name, value)
         try:
-            kept = _parse(front) == self._fields
+            is_right = _parse(front) == self._fields
         except HFValidationError:
-            kept = False
-        if not kept:  # an anchor, a field in braces: lines cannot be exchanged
-            front = yaml.safe_dump(self._fields, sort_keys=False, allow_unicode=True)
+            is_right = False
+        if not is_right:  # an anchor, or all fields in braces: single lines cannot be replaced
+            front = _with_fields(self._front, self._changed)
         return f"{_FENCE}\n{front}{_FENCE}\n{self._body}"
 
     def _set(self, name: str, value: Any) -> None:
@@ -133,17 +239,24 @@ class Card:
     def _list(self, name: str) -> list[dict[str, Any]]:
         value = self._fields.get(name) or []
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            raise _broken(f"`{name}` in README.md is no list of mappings.")
+            raise HFValidationError(f"`{name}` in README.md is not a list of mappings.", hint=_HINT)
         return value
 
     def _info(self, config_name: str) -> dict[str, Any]:
         info = self._fields.get("dataset_info") or {}
         infos = [info] if isinstance(info, dict) else self._list("dataset_info")
-        return next((each for each in infos if each.get("config_name", "default") == config_name), {})
+        return next((each for each in infos if _name_of(each) == config_name), {})
 
 
-def _broken(message: str) -> HFValidationError:
-    return HFValidationError(message, hint="Mend it on the Hub.")
+def _name_of(config: Mapping[str, Any]) -> str:
+    return str(config.get("config_name", "default"))
+
+
+def _schema(features: Sequence[Mapping[str, Any]]) -> Schema:
+    try:
+        return Schema.of_features(features)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise HFValidationError(f"`features` in README.md cannot be read: {error!r}.", hint=_HINT) from None
 
 
 def _patterns(files: Any) -> list[str]:
@@ -156,7 +269,7 @@ def _patterns(files: Any) -> list[str]:
 
 
 def _covers(pattern: str, path: str) -> bool:
-    """Whether a glob in a config matches the files of another one, as `datasets` reads it."""
+    """Whether the glob `pattern` matches the files of the glob `path`, as `datasets` reads globs."""
     sample = path.replace("[0-9]", "0").replace("*", "x")
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     expression = re.sub(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", lambda m: words.get(m[0]) or _literal(m[0]), pattern)
@@ -167,20 +280,8 @@ def _literal(text: str) -> str:
     return text.replace("[!", "[^", 1) if len(text) > 1 else re.escape(text)
 
 
-def _with_field(front: str, name: str, text: str) -> str:
-    """Exchange the lines of one field at the top level, or add them at the end; the other lines stay as they are."""
-    lines = front.splitlines(keepends=True)
-    first = next((n for n, line in enumerate(lines) if re.match(rf"(['\"]?){name}\1\s*:", line)), len(lines))
-    last = end = min(first + 1, len(lines))
-    while end < len(lines) and re.match(r"[\s#-]", lines[end]):  # a list may stand without indentation
-        end += 1
-        if not re.match(r"\s*$|#", lines[end - 1]):
-            last = end  # comments before the next field are that one's
-    return "".join([*lines[:first], text, *lines[last:]])
-
-
 def _split(text: str) -> tuple[str, str]:
-    """Return the lines of the front matter and the body after it."""
+    """Return the lines of the front matter, and the body after it."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     match = re.match(r"---\n(.*?^)---(?:\n|$)", text, re.DOTALL | re.MULTILINE)
     if match is None:
@@ -188,13 +289,75 @@ def _split(text: str) -> tuple[str, str]:
     return match[1], text[match.end() :]
 
 
+def _yaml(kind: str) -> YAML:
+    """Return a reader and writer of YAML 1.1, which `datasets` and the Hub read: a column named "no" needs quotes."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ=kind, pure=True)
+    yaml.version = (1, 1)
+    yaml.width = 10**6  # no line is wrapped
+    yaml.preserve_quotes = True
+    return yaml
+
+
 def _parse(front: str) -> dict[str, Any]:
-    import yaml
+    """Return the fields of the front matter."""
+    from ruamel.yaml.error import YAMLError
 
     try:
-        fields = yaml.safe_load(front)
-    except (yaml.YAMLError, ValueError) as error:  # a date with a 13th month is a ValueError
-        raise _broken(f"The front matter of README.md is not YAML: {error}") from None
+        fields = _yaml("safe").load(front)
+    except (YAMLError, ValueError) as error:  # a date with a 13th month is a ValueError
+        raise HFValidationError(f"The front matter of README.md is not YAML: {error}", hint=_HINT) from None
     if fields is not None and not isinstance(fields, dict):
-        raise _broken("The front matter of README.md is not a mapping.")
+        raise HFValidationError("The front matter of README.md is not a mapping.", hint=_HINT)
     return dict(fields or {})
+
+
+def _with_field(front: str, name: str, value: Any) -> str:
+    """Replace the lines of one top-level field, or add them at the end; all other lines stay as they are."""
+    lines = front.splitlines(keepends=True)
+    first = next((n for n, line in enumerate(lines) if re.match(rf"(['\"]?){name}\1\s*:", line)), len(lines))
+    last = end = min(first + 1, len(lines))
+    while end < len(lines) and re.match(r"[\s#-]", lines[end]):  # a list may have no indentation
+        end += 1
+        if not re.match(r"\s*$|#", lines[end - 1]):
+            last = end  # comments before the next field belong to that field
+    return "".join([*lines[:first], _with_fields("".join(lines[first:last]), {name: value}), *lines[last:]])
+
+
+def _with_fields(front: str, changed: Mapping[str, Any]) -> str:
+    """Return YAML with the changed fields; its comments stay, and the layout of every value that is still the same."""
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.error import YAMLError
+
+    yaml = _yaml("rt")
+    try:
+        fields = yaml.load(front) or CommentedMap()
+    except (YAMLError, ValueError):  # part of a document, with an alias for another part
+        fields = CommentedMap()
+    fields.fa.set_block_style()
+    for name, value in changed.items():
+        fields[name] = _updated(fields.get(name), value)
+    out = io.StringIO()
+    yaml.dump(fields, out)
+    return out.getvalue().partition(f"{_FENCE}\n")[2]  # without the %YAML directive
+
+
+def _updated(old: Any, new: Any) -> Any:
+    """Change `old`, as ruamel.yaml read it, until it equals `new`."""
+    if old == new:
+        return old
+    if not old or type(new) not in (dict, list) or not isinstance(old, type(new)) or old.anchor.value:
+        return new
+    if isinstance(new, dict):
+        for name in [name for name in old if name not in new]:
+            del old[name]
+        for name, value in new.items():
+            old[name] = _updated(old.get(name), value)
+        return old
+    kept = min(len(old), len(new))
+    for number in range(kept):
+        old[number] = _updated(old[number], new[number])
+    del old[kept:]
+    old.extend(new[kept:])
+    return old

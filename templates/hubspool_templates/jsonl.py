@@ -25,7 +25,7 @@ class JsonlScheduler(RowScheduler):
     writers, for as long as the local disk lives. Not promised: rows since the last push when the disk is wiped before
     the final flush ended (a Space restart); any order of rows across writers.
 
-    A column that has met text beside numbers or bools is stored as text from then on; see `schema.Schema`.
+    Once a column had text and also numbers or bools, it is stored as text; see `schema.Schema`.
 
     Usage::
 
@@ -35,30 +35,30 @@ class JsonlScheduler(RowScheduler):
     The arguments are those of `RowScheduler`.
     """
 
-    origin = "Rows of this dataset were appended one by one, as they came up, with `JsonlScheduler`."
+    card_sentence = "Rows of this dataset were appended one by one, as they came up, with `JsonlScheduler`."
 
     def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Unpack[RowOptions]) -> None:
         super().__init__(repo_id, folder_path, **options)
         self._encoder = RowEncoder(on_widened=self.spool.close)
-        self._learner = Learner()  # of the pushing thread
+        self._learner = Learner()  # used by the pushing thread only
 
     def encode_row(self, row: Row) -> bytes:
-        """Return a row as a line of JSON; where a column became text, later lines go to a new file."""
+        """Return a row as a line of JSON; once a column became text, later lines go to a new file."""
         return self._encoder.encode(row)
 
     def encode_rows(self, rows: Sequence[Row]) -> list[bytes]:
-        """Return rows as lines of JSON, all of them with the widest types."""
+        """Return rows as lines of JSON, all with the widest types."""
         widenings = self._encoder.widenings
         lines = list(super().encode_rows(rows))
         return lines if self._encoder.widenings == widenings else list(super().encode_rows(rows))
 
     def learn(self, line: bytes) -> None:
-        """Take note of the columns of one line that is about to be committed."""
+        """Learn the columns of one line of the next commit."""
         self._learner.add(orjson.loads(line))
 
     @property
     def columns(self) -> Schema:
-        """The columns of all rows that were learned."""
+        """The columns of all rows so far."""
         return self._learner.schema
 
 
@@ -67,10 +67,17 @@ def read_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield every row of a dataset of JSON Lines files, from the Hub, file by file.
 
-    Not promised: the order in which they were appended. Files are downloaded one at a time, never the whole dataset.
+    Not promised: the order in which the rows were appended. Files are downloaded one at a time, never the whole
+    dataset.
+
+    Args:
+        repo_id: the dataset, ``user/name``.
+        api: the client; by default one with the token of the environment.
+        repo_type: type of the repository.
+        revision: branch, tag or commit.
 
     Raises:
-        RepositoryNotFoundError: there is no such dataset, or the token may not see it.
+        RepositoryNotFoundError: the dataset does not exist, or the token may not read it.
     """
     api = api or HfApi()
     files = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)

@@ -1,4 +1,4 @@
-"""RowScheduler: what the schedulers that store rows in a dataset have in common."""
+"""RowScheduler: the base class of the schedulers that store rows in a dataset."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubspool import CommitOperationAdd, CommitScheduler, fork
-from hubspool.client.patterns import Patterns
-from hubspool.push.events import CommitPlan
-from hubspool.scheduling.options import CommonOptions, SchedulerOptions
-from hubspool.spool.segment_name import SegmentName
-from hubspool.spool.spool import Durability, Spool
-from hubspool_templates.card_keeper import CardKeeper
-from hubspool_templates.schema import JSON_DTYPES, Schema
+from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler
+from hubspool.extending import (
+    CommonOptions,
+    Durability,
+    Patterns,
+    SchedulerOptions,
+    SegmentName,
+    Spool,
+    renew_after_fork,
+)
+from hubspool_templates.card import CardUpdater
+from hubspool_templates.defaults import DEFAULTS
+from hubspool_templates.schema import Schema
+from hubspool_templates.value_kinds import JSON_DTYPES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Row = Mapping[str, Any]
-#: What follows the name in a part's file name. As exact as a glob can be: "train-2" must not be read as "train" too.
+#: The end of a part's file name, as exact as a glob can be: the glob of "train" must not match files of "train-2".
 _PART_GLOB = "-".join(["[0-9]" * 8, "*", "[0-9]" * 5, f"p{'[0-9]' * 4}"])
 
 
@@ -39,25 +45,29 @@ class RowOptions(SchedulerOptions, total=False):
 
 
 class RowScheduler(CommitScheduler):
-    """Rows wait as lines in a spool on the disk; the background thread commits them to a dataset. To be subclassed.
+    """Writes rows as lines to a spool on the disk; the background thread commits them to a dataset. To be subclassed.
 
-    A subclass says what a line is (`encode_row`) and what columns the rows have (`learn`, `columns`). One that stores
-    rows in another form has an `encoding`, which learns their columns as it encodes them.
+    Not promised: rows since the last push when the disk is wiped before the final flush ended (a Space restart); any
+    order of rows across writers.
+
+    A subclass defines the line of a row (`encode_row`, and `encode_rows` for many) and the columns of the rows (`learn`,
+    `columns`). A subclass that stores rows in another file format sets `encoding` and `form`; the encoding learns the
+    columns as it encodes the rows. For the card it may set `card_sentence`, `widenable` and `features_in_config`.
 
     Args:
-        repo_id: the dataset, ``user/name``; a name alone is the token's user's.
-        folder_path: where rows wait; ``hubspool_data/<repo>`` in the current folder by default. On a Space choose a
+        repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
+        folder_path: folder of the spool; ``hubspool_data/<repo>`` in the current folder by default. On a Space choose a
             folder on persistent storage, if it has any.
         every: minutes between pushes.
-        repo_type, private: of the repo, made if missing.
+        repo_type, private: type and visibility of the repository, which is created if it is missing.
         name: the split, and the first part of the file names.
-        path_in_repo: folder of the data in the repo.
-        push_after_rows, push_after_bytes: push sooner once so much has been appended.
-        max_spool_bytes: `append` raises `SpoolFull` beyond this.
-        keep_local: keep files in the folder after all of them is on the Hub.
-        redact: called with each row before it touches the disk; returns the row to store.
+        path_in_repo: folder of the data in the repository.
+        push_after_rows, push_after_bytes: push sooner, once that many rows or bytes were appended.
+        max_spool_bytes: `append` raises `SpoolFull` when the spool would have more bytes.
+        keep_local: keep segments in the folder after all their rows are on the Hub.
+        redact: called with each row before it is written to the disk; returns the row to store.
         durability: "process" (rows survive the end of the process) or "disk" (and of the machine; slower).
-        options: those of `CommitScheduler`.
+        options: the options of `CommitScheduler`.
 
     Thread-safety: `append` and `extend` may be called from any thread and from ``async def``; neither makes a request
     nor waits for one.
@@ -66,24 +76,26 @@ class RowScheduler(CommitScheduler):
     keep_local = False
     #: That of the `encoding`: what the names of the parts on the Hub end in; empty where rows are stored as they are.
     form = ""
-    #: A sentence for a new card: how the data comes to be.
-    origin = "Rows of this dataset were appended one by one, as they came up."
-    #: Dtypes in the card that new rows may widen; any other is a person's decision.
-    inferred = JSON_DTYPES
+    #: A sentence for a new card: where the data comes from.
+    card_sentence = "Rows of this dataset were appended one by one, as they came up."
+    #: Dtypes in the card that new rows may widen; any other dtype is a person's decision.
+    widenable = JSON_DTYPES
+    #: Whether the card's config has the columns too, as `datasets` needs it for archives.
+    features_in_config = False
 
     def __init__(
         self,
         repo_id: str,
         folder_path: str | Path | None = None,
         *,
-        every: float = 5,
+        every: float = DEFAULTS.every_minutes,
         repo_type: str | None = "dataset",
         private: bool | None = True,
         name: str = "train",
         path_in_repo: str | None = "data",
         push_after_rows: int | None = None,
         push_after_bytes: int | None = None,
-        max_spool_bytes: int = 10 * 1024**3,
+        max_spool_bytes: int = DEFAULTS.max_spool_bytes,
         keep_local: bool = False,
         redact: Callable[[Row], Row] | None = None,
         durability: Durability = "process",
@@ -111,26 +123,30 @@ class RowScheduler(CommitScheduler):
         self._redact = redact
         self._push_after_rows = push_after_rows
         self._push_after_bytes = push_after_bytes
-        # Lines reach the disk in the order in which they were encoded.
-        self._order: AbstractContextManager[object] = threading.Lock()
-        fork.renew(self, "_order", threading.Lock)  # a thread that the child does not have may hold it
-        self._card = CardKeeper(self.api, self.origin, self.inferred)
-        self._rows_since = self._bytes_since = 0  # approximate under threads: a trigger too many is harmless
+        # Lines are written to the disk in the order in which they were encoded.
+        self._write_lock: AbstractContextManager[object] = threading.Lock()
+        renew_after_fork(self, "_write_lock", threading.Lock)  # a thread that the child does not have may hold it
+        self._card = CardUpdater(
+            self.api, self.card_sentence, self.widenable, features_in_config=self.features_in_config
+        )
+        self._rows_since = self._bytes_since = 0  # approximate under threads: one trigger too many is harmless
 
     @abstractmethod
     def encode_row(self, row: Row) -> bytes:
-        """Return a row as one line, with its newline, as it waits on the disk; called by who appends, one at a time.
+        """Return a row as one line of the spool, with its newline.
+
+        Called by the thread that appends, by one thread at a time.
 
         Raises:
             ValueError: a value cannot be stored; the message names its key.
         """
 
     def encode_rows(self, rows: Sequence[Row]) -> Iterable[bytes]:
-        """Return rows that are written at once as lines; the last one is made before the first one is written."""
+        """Return rows as lines; all rows are encoded before the first line is written."""
         return map(self.encode_row, rows)
 
     def append(self, row: Row) -> None:
-        """Store one row; when this returns it survives the end of the process.
+        """Store one row; once this returns, the row survives the end of the process.
 
         Raises:
             ValueError: a value cannot be stored; the message names its key.
@@ -138,26 +154,27 @@ class RowScheduler(CommitScheduler):
         """
         if self._redact is not None:
             row = self._redact(row)
-        with self._order:
+        with self._write_lock:
             line = self.encode_row(row)
             self.spool.write(line)
         if self._push_after_rows or self._push_after_bytes:
             self._count(1, len(line))
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """Store rows in one write; a row that cannot be stored refuses all of them.
+        """Store rows in one write; if one row cannot be stored, none is.
 
         Raises:
+            ValueError: a value cannot be stored; the message names its key.
             SpoolFull: as in `append`; its `stored` says how many of the first rows were stored.
         """
         given = [row if self._redact is None else self._redact(row) for row in rows]
-        with self._order:
+        with self._write_lock:
             size = self.spool.write_many(self.encode_rows(given))
         if self._push_after_rows or self._push_after_bytes:
             self._count(len(given), size)
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
-        """Send what is left, then end the thread; a later `append` still writes to disk, for the next start."""
+        """Send the pending rows, then end the thread; a later `append` still writes to disk, for the next start."""
         self.spool.close()  # first, so that the final push may remove what it has sent
         try:
             super().stop(flush, timeout)
@@ -170,23 +187,23 @@ class RowScheduler(CommitScheduler):
         return sum(written.values()) - self.rows_on_hub(written)
 
     def recipe(self) -> dict[str, Any]:
-        """Return the options that make this scheduler again, as JSON values."""
+        """Return the options that build this scheduler again, as JSON values."""
         return {**super().recipe(), "name": self.name, "keep_local": self.keep_local}
 
     def learn(self, line: bytes) -> None:
-        """Take note of the columns of one line that is about to be committed; called by the pushing thread."""
+        """Learn the columns of one line of the next commit; called by the pushing thread."""
         raise NotImplementedError
 
     @property
     @abstractmethod
     def columns(self) -> Schema:
-        """The columns of all rows that were learned; read by the pushing thread."""
+        """The columns of all rows so far; read by the pushing thread."""
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:
-        """Add the dataset card to the commit whose rows need it: its split, a new column, a wider type.
+        """Add the dataset card to a commit whose rows need it: for a new split, a new column, a wider type.
 
-        The columns are read from the rows that are about to be committed, whoever wrote them: what the appending
-        process knew is gone after kill -9, and a push takes other processes' segments along.
+        The columns are read from the rows of the commit, not noted in `append`: notes are lost after kill -9, and a
+        push also sends segments of other processes.
         """
         if self.repo_type != "dataset" or (not self.path_in_repo and (self.folder_path / "README.md").is_file()):
             return ()
@@ -197,12 +214,12 @@ class RowScheduler(CommitScheduler):
         return self._card.operations(self.target, plan, files, self.columns, own)
 
     def _learn(self, plan: CommitPlan) -> dict[str, str]:
-        """Read the plan's new rows; returns the name of each split among them, and the glob of its files."""
+        """Learn the columns of the plan's new rows; return the splits among them, each with the glob of its files."""
         files = {}
         for source, start, end in plan.new:
             segment = SegmentName.parse(source)
             if segment is None:
-                continue  # a file of the user's, or in a folder below
+                continue  # a user file, or a file in a subfolder
             glob = f"{segment.name}-{_PART_GLOB}.{self.form or 'jsonl'}"
             files[segment.name] = f"{self.path_in_repo}/{glob}" if self.path_in_repo else glob
             if self.encoding is None:

@@ -1,4 +1,4 @@
-"""Rows as JSON: which Python values a row may hold, and what becomes of them."""
+"""Rows as JSON: which Python values a row may hold, and how each is stored."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any
 
 import orjson
 
-from hubspool.errors import HFValidationError
-from hubspool_templates.schema import MAX_SHAPES, Schema, as_text, shape_of
+from hubspool.extending import HFValidationError
+from hubspool_templates.defaults import DEFAULTS
+from hubspool_templates.schema import Schema, as_text, shape_of
+from hubspool_templates.value_kinds import BYTES, fits_int64, is_numpy, is_pil_image
 
 logger = logging.getLogger(__name__)
 
@@ -24,25 +26,32 @@ _OPTIONS = (
     | orjson.OPT_PASSTHROUGH_DATETIME
     | orjson.OPT_PASSTHROUGH_DATACLASS
 )
-_INT64 = range(-(2**63), 2**63)
 _MEDIA_HINT = (
-    "ParquetScheduler stores bytes, images, audio and video in their rows; or write it as a file into the folder of a"
+    "Use ParquetScheduler, which stores bytes, images, audio and video in rows; or write a file into the folder of a"
     " CommitScheduler, and store its name here."
 )
+_CONVERT_HINT = "Convert it to a str, number, list or dict first."
 _INDEX = re.compile(r"\[\d+\]")
 
 
 class RowEncoder:
-    """Turns rows into JSON lines, and keeps each column in them readable: never text beside numbers.
+    """Converts rows to JSON lines in which no column holds both text and numbers.
 
-    Once a column has met both, its numbers and bools are stored as text (see `Schema`). The lines before belong into
-    another file than the ones after: `on_widened` is called in between, and `widenings` grows.
+    Once a column had both, its numbers and bools are stored as text (see `Schema`). Lines before this change and lines
+    after it must go to different files.
 
     None stays null; bool, 64-bit int, float, str, dict and list stay what they are; tuple → list; NaN and ±inf → null,
     with one warning per key; datetime → ISO 8601 (naive: read as UTC, with one warning); Decimal, UUID, Path → str;
-    Enum → its value; numpy scalar → Python value, array → list. Everything else is refused.
+    Enum → its value; numpy scalar → Python value, array → list. Any other value is an error.
 
     Thread-safety: one thread at a time.
+
+    Args:
+        on_widened: called before the first line in which a column changed to text.
+
+    Attributes:
+        schema: the columns of all rows so far.
+        widenings: how often a column changed to text.
     """
 
     def __init__(self, on_widened: Callable[[], None] | None = None) -> None:
@@ -56,7 +65,7 @@ class RowEncoder:
         """Return `row` as one line of JSON, with its newline.
 
         Raises:
-            HFValidationError: a ValueError that names the key and the value that JSON cannot hold.
+            HFValidationError: JSON cannot hold a value; the message names its key. Also a ValueError.
         """
         if not isinstance(row, dict):
             if not isinstance(row, Mapping):
@@ -71,29 +80,29 @@ class RowEncoder:
             raise self._refusal(row, error) from None
         shape = shape_of(row)
         if shape is None:
-            self._look_closer(row)
+            self._check_numbers(row)
             shape = shape_of(orjson.loads(line))
         needs_text = self._has_text.get(shape)
         if needs_text is None:
-            needs_text = self._meet(shape, orjson.loads(line))
+            needs_text = self._learn(shape, orjson.loads(line))
         return orjson.dumps(as_text(orjson.loads(line), self.schema, _text), None, _OPTIONS) if needs_text else line
 
-    def _meet(self, shape: object, row: dict[str, Any]) -> bool:
-        """Merge a row of a new shape into the schema; returns whether it holds numbers in a column of text."""
+    def _learn(self, shape: object, row: dict[str, Any]) -> bool:
+        """Merge a row of a new shape into the schema; return whether a text column of the row holds numbers."""
         widened: list[str] = []
         self.schema = self.schema.merge(Schema.of_row(row), widened)
         if widened:
             self.widenings += 1
             if self._on_widened is not None:
                 self._on_widened()
-            logger.warning("%s: numbers and text in one column; from now on it is text", ", ".join(widened))
-        if widened or len(self._has_text) >= MAX_SHAPES:
+            logger.warning("%s: the column has numbers and text; it is stored as text from now on", ", ".join(widened))
+        if widened or len(self._has_text) >= DEFAULTS.remembered_shapes:
             self._has_text.clear()
         self._has_text[shape] = as_text(row, self.schema, _text) != row
         return self._has_text[shape]
 
     def _convert(self, value: Any) -> object:
-        """Called by orjson for what it does not know."""
+        """Convert a value that orjson does not know; orjson calls this method."""
         if isinstance(value, datetime):
             if value.tzinfo is None:
                 self._warn("naive", "a datetime without a time zone is stored as UTC; pass an aware one")
@@ -106,35 +115,37 @@ class RowEncoder:
             return str(value)
         if isinstance(value, Mapping):
             return dict(value)
-        if _is_numpy(value):  # in a form that orjson does not take as it lies in memory
+        if is_numpy(value):  # an array whose memory layout orjson does not support
             converted: object = value.tolist()
             if type(converted) is not type(value):
                 return converted
         raise TypeError(type(value).__name__)
 
-    def _look_closer(self, row: Mapping[str, Any]) -> None:
-        """Warn of numbers that became null, refuse integers that no 64-bit column holds."""
+    def _check_numbers(self, row: Mapping[str, Any]) -> None:
+        """Warn of numbers that became null; refuse integers that no 64-bit column holds."""
         for key, value in _walk(row):
             if isinstance(value, float) and not math.isfinite(value):
                 self._warn(key, f"{value} in {key!r} is stored as null: JSON has no such number")
-            elif isinstance(value, int) and not _INT64[0] <= value <= _INT64[-1]:
-                raise _bad(key, value, "it does not fit in 64 bits", "Store it as a str.")
+            elif isinstance(value, int) and not fits_int64(value):
+                raise cannot_store(key, value, "it does not fit in 64 bits", "Store it as a str.")
 
-    def _refusal(self, row: Mapping[str, Any], error: Exception) -> HFValidationError:
+    def _refusal(self, row: Mapping[str, Any], cause: Exception) -> HFValidationError:
+        """Return the error that names the value which JSON cannot hold."""
         for key, value in _walk(row):
-            if isinstance(value, Mapping) and (bad := [k for k in value if not isinstance(k, str)]):
-                return _bad(key, bad[0], f"as a key it is a {type(bad[0]).__name__}", "Use str keys.")
-            if isinstance(value, (bytes, bytearray, memoryview)) or type(value).__module__.startswith("PIL."):
-                kind = type(value).__name__
-                return _bad(key, value, f"a {kind} is no JSON", _MEDIA_HINT)
+            if isinstance(value, Mapping) and (error := bad_key(key, value)):
+                return error
+            if isinstance(value, BYTES) or is_pil_image(value):
+                return cannot_store(key, value, f"JSON has no {type(value).__name__}", _MEDIA_HINT)
             if isinstance(value, (dict, list, tuple)):
                 continue
             try:
                 orjson.dumps(value, self._convert, _OPTIONS)
             except (TypeError, ValueError) as reason:
                 what = "it does not fit in 64 bits" if isinstance(value, int) else str(reason)
-                return _bad(key, value, what, "Convert it to a str, number, list or dict first.")
-        return HFValidationError(f"The row is no JSON: {error}.", hint="Look for a loop, or very deep nesting, in it.")
+                return cannot_store(key, value, what, _CONVERT_HINT)
+        return HFValidationError(
+            f"The row cannot be written as JSON: {cause}.", hint="It may contain itself, or nest too deeply."
+        )
 
     def _warn(self, key: str, message: str) -> None:
         key = _INDEX.sub("[]", key)
@@ -155,19 +166,24 @@ def _walk(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _walk(inner, f"{key}.{name}" if key else str(name), depth + 1)
-    elif _is_numpy(value):
+    elif is_numpy(value):
         yield from _walk(value.tolist(), key, depth + 1)
     elif isinstance(value, (list, tuple)):
         for index, inner in enumerate(value):
             yield from _walk(inner, f"{key}[{index}]", depth + 1)
 
 
-def _is_numpy(value: Any) -> bool:
-    return type(value).__module__.split(".")[0] == "numpy" and hasattr(value, "tolist")
-
-
-def _bad(key: str, value: object, problem: str, hint: str) -> HFValidationError:
+def cannot_store(key: str, value: object, problem: str, hint: str) -> HFValidationError:
+    """Return the error for a value that cannot be stored."""
     return HFValidationError(f"Cannot store {_short(value)} in {key!r}: {problem}.", hint=hint)
+
+
+def bad_key(key: str, value: Mapping[Any, Any]) -> HFValidationError | None:
+    """Return the error for the first key of a mapping that is no str, or None."""
+    wrong = [name for name in value if not isinstance(name, str)]
+    if not wrong:
+        return None
+    return cannot_store(key, wrong[0], f"as a key it is a {type(wrong[0]).__name__}", "Use str keys.")
 
 
 def _short(value: object) -> str:

@@ -37,7 +37,7 @@ def test_a_space_without_a_token_says_that_votes_stay_on_its_disk(
     endpoint = f"http://127.0.0.1:{free_port()}"
     with space_alone(tmp_path, SPACE_ID="somebody/arena", HF_ENDPOINT=endpoint) as (address, lines):
         page = visitor_of().visit(address)
-        words = "Add a fine-grained token with write access to the dataset somebody/arena-votes"
+        words = "Add a secret HF_TOKEN: a fine-grained token with write access to the dataset somebody/arena-votes"
         expect(page.locator("#progress-votes")).to_contain_text("kept on this disk only")
         expect(page.locator("#progress-votes")).to_contain_text(words)
         page.close()

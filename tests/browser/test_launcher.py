@@ -90,7 +90,7 @@ def test_a_killed_child_is_noticed_and_the_rest_ends(tmp_path: Path, program: st
         os.kill(demo.child(program), signal.SIGKILL)
         assert demo.wait_until_ended() == 1
         assert f"{name} was killed by SIGKILL." in demo.text
-        assert "wait in" in demo.text
+        assert "Votes that were not sent are in" in demo.text
         assert alive(demo.family) == set()
 
 

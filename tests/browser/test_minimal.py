@@ -74,7 +74,7 @@ def test_files_are_an_image_folder_with_their_label(
     with space(MINIMAL / "archive.py", tmp_path, local_hub) as running:
         client = client_of(running.address)
         files = [handle_file(PICTURE), handle_file(ROOT / "docs" / "demo.png")]
-        assert client.predict(files, "pages", api_name="/save") == "2 files are stored."
+        assert client.predict(files, "pages", api_name="/save") == "Stored 2 files."
         client.close()
         assert "Traceback" not in running.leave()
     features, rows = loaded(local_hub, tmp_path)

@@ -49,16 +49,16 @@ def test_it_shows_what_waits_and_commits_it_now(
     local_hub: LocalHub, tmp_path: Path, client: Client, page: Page
 ) -> None:
     votes, notes = page.get_by_label("Saving to local/votes"), page.get_by_label("Saving to local/notes")
-    expect(page.get_by_text("Rows and bytes of each commit will stand here.")).to_have_count(2)
+    expect(page.get_by_text("Rows and bytes of each commit will appear here.")).to_have_count(2)
     expect(fact(votes, "Last commit")).to_have_text("none yet")
     client.predict(0, 7, api_name="/add")
-    expect(fact(votes, "Rows that wait")).to_have_text("7")
+    expect(fact(votes, "Pending rows")).to_have_text("7")
     expect(fact(votes, "Next commit")).to_contain_text("in 10 h")
     page.get_by_role("button", name="Commit votes now").click()
     expect(page.get_by_text("Committed.", exact=True)).to_be_visible()
-    expect(fact(votes, "Rows that wait")).to_have_text("0")
+    expect(fact(votes, "Pending rows")).to_have_text("0")
     expect(fact(votes, "Commits since the start")).to_have_text("1")
-    expect(page.get_by_role("img", name="Rows of the last 1 commits: from 7 to 7")).to_be_visible()
+    expect(page.get_by_role("img", name="Rows of the last commit: from 7 to 7")).to_be_visible()
     expect(fact(notes, "Commits since the start")).to_have_text("0")
     page.get_by_role("button", name="Commit votes now").click()
     expect(page.get_by_role("status").first).to_have_text("There was nothing new to commit.")
@@ -68,11 +68,11 @@ def test_it_shows_what_waits_and_commits_it_now(
 def test_the_table_that_somebody_opened_stays_open_while_the_numbers_change(client: Client, page: Page) -> None:
     client.predict(0, 2, api_name="/add")
     page.get_by_role("button", name="Commit votes now").click()
-    page.get_by_text("The last 1 as a table").click()
+    page.get_by_text("Show as a table").click()
     cell = page.get_by_role("cell", name="2", exact=True)
     expect(cell).to_be_visible()
     client.predict(0, 3, api_name="/add")
-    expect(fact(page.get_by_label("Saving to local/votes"), "Rows that wait")).to_have_text("3")
+    expect(fact(page.get_by_label("Saving to local/votes"), "Pending rows")).to_have_text("3")
     expect(cell).to_be_visible()
 
 
@@ -83,12 +83,12 @@ def test_it_says_what_failed_and_what_to_do_and_shows_no_traceback(
     local_hub.faults.add(Fault(route="commit", status=403, body="<script>alert(1)</script>", times=None))
     client.predict(0, 1, api_name="/add")
     page.get_by_role("button", name="Commit votes now").click()
-    expect(page.get_by_text("The commit failed. What waits is kept on the disk and sent later.")).to_be_visible()
+    expect(page.get_by_text("The commit failed. Pending data stays on the disk and is sent later.")).to_be_visible()
     assert local_hub.faults.hits
     expect(panel).to_contain_text("answered 403")
     expect(panel).to_contain_text("Check that the token may write to this repository")
     expect(panel).to_contain_text("Will try again")
-    expect(fact(panel, "Rows that wait")).to_have_text("1")
+    expect(fact(panel, "Pending rows")).to_have_text("1")
     assert "Traceback" not in page.inner_text("body")
     local_hub.faults.clear()
     page.get_by_role("button", name="Commit votes now").click()
@@ -112,7 +112,7 @@ def test_it_fits_a_phone_and_is_read_in_the_dark(
     page.goto(running.address)
     client.predict(0, 2, api_name="/add")
     page.get_by_role("button", name="Commit votes now").click()
-    expect(page.get_by_role("img", name="Rows of the last 1 commits: from 2 to 2")).to_be_visible()
+    expect(page.get_by_role("img", name="Rows of the last commit: from 2 to 2")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     colour = "element => getComputedStyle(element).color.match(/[0-9]+/g).slice(0, 3).map(Number)"
     text = fact(page.get_by_label("Saving to local/votes"), "Last commit").evaluate(colour)

@@ -23,9 +23,9 @@ from hubspool.cli.flush import scheduler_from
 from hubspool.errors import FlushTimeout
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import ZipScheduler
-from hubspool_templates.archive.inbox import claims_of
+from hubspool_templates.archive.inbox import inbox_folder
 from hubspool_templates.archive.zip_encoding import distinct, member_name
-from hubspool_templates.archive.zip_scheduler import INLINE_BYTES
+from hubspool_templates.defaults import DEFAULTS
 from tests.support.paths import PROGRAMS
 
 REPO = "local/drawings"
@@ -86,7 +86,7 @@ def contents(archives: dict[str, zipfile.ZipFile]) -> list[tuple[str, bytes]]:
 
 
 def claimed(folder: Path) -> list[str]:
-    return sorted(path.name for path in claims_of(folder).rglob("*.*") if path.suffix != ".lock")
+    return sorted(path.name for path in inbox_folder(folder).rglob("*.*") if path.suffix != ".lock")
 
 
 def table(archive: zipfile.ZipFile) -> list[dict[str, Any]]:
@@ -205,13 +205,13 @@ def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(
     make: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = make()
-    is_complete, held = scheduler._drops.is_complete, []
+    is_complete, held = scheduler._dropped.is_complete, []
 
     def look(path: str, *, final: bool) -> bool:
         held.append(scheduler.lock.is_mine())
         return is_complete(path, final=final)
 
-    monkeypatch.setattr(scheduler._drops, "is_complete", look)
+    monkeypatch.setattr(scheduler._dropped, "is_complete", look)
     with scheduler.lock:
         (scheduler.folder_path / "a.png").write_bytes(b"first ")
         future = scheduler.trigger()
@@ -233,7 +233,7 @@ def test_where_nobody_tells_who_writes_a_file_rests_first(
     for _ in range(2):
         scheduler.trigger().result(SECONDS)
     assert archives() == {}
-    scheduler._drops.rest_seconds = 0.0  # a period is over
+    scheduler._dropped.rest_seconds = 0.0  # a period is over
     (scheduler.folder_path / "a.png").write_bytes(b"whole")
     scheduler.trigger().result(SECONDS)
     assert contents(archives()) == [("a.png", b"whole")]
@@ -243,7 +243,7 @@ def test_nothing_leaves_the_disk_before_the_commit_is_known(
     make: Make, archives: Any, local_hub: LocalHub, tmp_path: Path
 ) -> None:
     scheduler = make()
-    large = os.urandom(INLINE_BYTES + 1)
+    large = os.urandom(DEFAULTS.inline_bytes + 1)
     local_hub.faults.add(Fault(route="commit", status=503, times=None))
     (scheduler.folder_path / "a.png").write_bytes(picture(1))
     scheduler.add(large, "large.bin")
@@ -347,7 +347,7 @@ def test_metadata_that_is_no_json_or_takes_the_files_column_is_refused(make: Mak
         with pytest.raises(ValueError, match=r"'x'|'image'"):
             scheduler.add(b"1", "a", **metadata)
     for file in (3, io.BytesIO(b"1")):
-        with pytest.raises(ValueError, match=r"no file|no name"):
+        with pytest.raises(ValueError, match=r"not a file|no name"):
             scheduler.add(file, *(["a"] if file == 3 else []))
     assert scheduler.pending_rows() == 0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from hubspool.client.file_range import FileRange
 from hubspool.push.encodings import Span
-from hubspool_templates.archive.inbox import claims_of
+from hubspool_templates.archive.inbox import inbox_folder
 from hubspool_templates.archive.zip_encoding import ZipEncoding
 
 
@@ -22,7 +22,7 @@ def lines(tmp_path: Path, rows: list[dict[str, Any]]) -> tuple[Span, FileRange]:
 
 
 def test_a_segment_that_has_grown_since_keeps_the_files_that_wait_for_it(tmp_path: Path) -> None:
-    waiting = claims_of(tmp_path) / "train" / "batch" / "a.png"
+    waiting = inbox_folder(tmp_path) / "train" / "batch" / "a.png"
     waiting.parent.mkdir(parents=True)
     waiting.write_bytes(b"1")
     span, content = lines(tmp_path, [{"name": "a.png", "metadata": {}, "claim": "train/batch/a.png"}])

@@ -16,8 +16,8 @@ COLUMNS = [{"name": "n", "dtype": "int64"}]
 
 
 def card(text: str | None, split: str = "train", path: str = "data/train-*.jsonl", **more: Any) -> str | None:
-    made = Card(text, title="votes", origin="Votes of visitors.")
-    config = made.data(split, path)
+    made = Card(text, title="votes", card_sentence="Votes of visitors.")
+    config = made.add_files(split, path)
     if "features" in more:
         made.set_features(config, more["features"])
     if "rows" in more:
@@ -238,3 +238,30 @@ def test_whatever_stands_in_a_card_it_is_kept_or_told(fields: dict[str, Any]) ->
         assert body == "body\n"
         assert found.get("tags") == fields.get("tags")
         assert card(text, features=COLUMNS, rows=5) is None
+
+
+def test_comments_inside_a_field_that_changes_stay() -> None:
+    old = (
+        "---\nlicense: mit\nconfigs:  # what loads\n- config_name: default  # main\n  data_files:\n"
+        "  - split: train  # votes\n    path: 'data/train-*.jsonl'\nlanguage: en  # mostly\n---\nbody\n"
+    )
+    new = card(old, split="test", path="data/test-*.jsonl")
+    assert new is not None
+    for kept in ("license: mit\n", "configs:  # what loads\n", "# main\n", "# votes\n", "'data/train-*.jsonl'\n"):
+        assert kept in new
+    assert new.endswith("language: en  # mostly\n---\nbody\n")
+    assert parsed(new)[0]["configs"][0]["data_files"][1] == {"split": "test", "path": "data/test-*.jsonl"}
+
+
+@pytest.mark.parametrize("name", ["no", "y", "on", "1:30", "2026-01-02", "0o7", "null", "~", "a: b", "#"])
+def test_columns_whose_names_look_like_other_yaml_values_stay_text(name: str) -> None:
+    columns = [{"name": name, "dtype": "int64"}]
+    new = card(None, features=columns)
+    assert parsed(new)[0]["dataset_info"]["features"] == columns
+    assert card(new, features=columns) is None
+
+
+def test_a_field_that_comes_twice_is_told() -> None:
+    """Neither the Hub nor `datasets` reads such a card."""
+    with pytest.raises(HFValidationError, match="README"):
+        card("---\nlicense: mit\nlicense: apache-2.0\n---\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -163,6 +164,7 @@ def test_media_and_what_is_too_long_to_keep_are_looked_at_line_by_line(
     segment.write_bytes(MediaEncoder().encode({"sound": b"\0" * 50}) + b"torn\n")
     assert encoding.damaged(whole(segment)) == damaged_lines(segment, 0, segment.stat().st_size) != ()
     segment.write_bytes(b"".join(LINES) + b"torn\n")
-    monkeypatch.setattr(parquet_encoding, "AHEAD_BYTES", segment.stat().st_size - 1)
+    less = replace(parquet_encoding.DEFAULTS, read_ahead_bytes=segment.stat().st_size - 1)
+    monkeypatch.setattr(parquet_encoding, "DEFAULTS", less)
     assert encoding.damaged(whole(segment)) == damaged_lines(segment, 0, segment.stat().st_size) != ()
     assert encoding._ahead is None

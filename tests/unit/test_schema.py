@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubspool_templates import schema as schema_module
-from hubspool_templates.schema import WIDE_INT, Given, Learner, ListOf, Schema, as_text, shape_of
+from hubspool_templates.schema import Given, Learner, ListOf, Schema, as_text, shape_of
+from hubspool_templates.value_kinds import WIDE_INT
 
 BIG = 2**53 + 1
 SCALARS = st.one_of(
@@ -120,7 +122,7 @@ def test_what_json_or_a_column_lacks_has_no_shape(value: Any) -> None:
 
 
 def test_rows_with_endless_keys_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema_module, "MAX_SHAPES", 10)
+    monkeypatch.setattr(schema_module, "DEFAULTS", replace(schema_module.DEFAULTS, remembered_shapes=10))
     learner = Learner()
     for number in range(100):
         learner.add({str(number): number})
@@ -179,8 +181,8 @@ def test_other_values_are_typed_by_who_knows_them() -> None:
 
 def test_inferred_types_of_another_format_widen_too() -> None:
     times = Schema({"v": "timestamp[us, tz=UTC]"})
-    inferred = frozenset({"null", "int64", "string", "timestamp[us, tz=UTC]"})
-    assert times.merge(Schema({"v": "string"}), inferred=inferred).fields["v"] == "string"
+    widenable = frozenset({"null", "int64", "string", "timestamp[us, tz=UTC]"})
+    assert times.merge(Schema({"v": "string"}), widenable=widenable).fields["v"] == "string"
     assert times.merge(Schema({"v": "string"})).fields["v"] == "timestamp[us, tz=UTC]"
 
 

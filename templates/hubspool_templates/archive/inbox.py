@@ -1,4 +1,4 @@
-"""Files that wait in a folder until they are stored: found, claimed, and removed once they are on the Hub."""
+"""Files that people drop into a folder: which are complete, how one process claims them, and when they are removed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import orjson
 
-from hubspool.files import Stat
-from hubspool.spool.segment_name import SegmentName
+from hubspool.extending import SegmentName, Stat, state_folder
+from hubspool_templates.defaults import DEFAULTS
 
 fcntl: ModuleType | None
 try:
@@ -24,56 +24,57 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_STATE = Path(".cache") / "huggingface" / "hubspool"
 _UNFINISHED = (".tmp", ".part")
-_DAY = 24 * 3600.0
 
 
-class Claims:
-    """Files of one folder that were taken out of it, to be stored exactly once.
+class Inbox:
+    """The claimed files of one folder and split, each to be stored exactly once.
 
-    A claim is a rename into the state folder, which one process alone can win. The line that names it is written under
-    the same lock; so a claim that no line names is of a process that died in between, and gets its line from the next
-    (`orphans`). It is removed after its archive was acknowledged and before its segment is, so a crash in between
-    removes it again and sends nothing twice.
+    Claiming a file renames it into the state folder, so only one process can claim it. The line that names the file is
+    written under the same lock. So a claimed file without a line belongs to a process that died between the two, and
+    the next process writes its line (`orphans`). A claimed file is removed after its archive is acknowledged and before
+    its segment is removed: a crash between the two repeats the removal and sends nothing twice.
 
     Any thread and process may use it.
 
     Args:
-        folder: the scheduler's.
+        folder: the scheduler's folder.
         name: the split that the files go to.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
-        self.root = claims_of(folder) / name
+        self.root = inbox_folder(folder) / name
 
     def locked(self) -> AbstractContextManager[object]:
-        """Keep other threads and processes from claiming, and from looking for orphans."""
+        """Keep other threads and processes from claiming files and from listing orphans."""
         from filelock import FileLock
 
         self.root.mkdir(parents=True, exist_ok=True)
-        # A new object each time: its descriptor is what the kernel tells threads and fork's children apart by.
+        # A new object each time: the kernel tells threads and forked children apart by the descriptor.
         return FileLock(self.root.parent / f"{self.root.name}.lock", fallback_to_soft=False)
 
-    def take(self, path: Path, member: str, batch: str | None = None) -> str:
-        """Move a file out of its place; returns what a line names it by. Called under `locked`.
+    def claim(self, path: Path, member: str, batch: str | None = None) -> str:
+        """Move a file into the inbox, and return the reference by which a line names it. Called under `locked`.
 
         Args:
-            batch: an id that is nobody else's; making a folder for each file took most of the time.
+            path: the file.
+            member: its name in the archive.
+            batch: a folder of the inbox that nobody else uses (`new_batch`), for many files; by default a new one.
+                A new folder for each file took most of the time.
 
         Raises:
-            FileNotFoundError: another process was faster.
+            FileNotFoundError: another process claimed the file first.
         """
         claimed = self.root / (batch or new_batch()) / member
-        if claimed.exists():  # two files were given one name
+        if claimed.exists():  # two files with one name
             claimed = self.root / new_batch() / member
         claimed.parent.mkdir(parents=True, exist_ok=True)
         path.rename(claimed)
         return claimed.relative_to(self.root.parent).as_posix()
 
     def stage(self, beginning: bytes, rest: BinaryIO) -> Path:
-        """Write a large content beside the claims, from where `take` moves it."""
+        """Write a large content into a hidden file of the inbox, which `claim` then moves."""
         self.root.mkdir(parents=True, exist_ok=True)
         path = self.root / f".{uuid.uuid4().hex}"
         try:
@@ -88,34 +89,35 @@ class Claims:
         return path
 
     def orphans(self) -> list[tuple[str, str]]:
-        """Return reference and member name of each claim that no line names. Called under `locked`.
+        """Return reference and member name of each claimed file that no line names. Called under `locked`.
 
-        Lines are read first: a segment that goes meanwhile has taken its claims along.
+        The lines are read before the files: a segment that is removed meanwhile has removed its files first.
         """
         named = {
             reference
             for segment in self.folder.glob("*.zip.jsonl")
             if SegmentName.parse(segment.name) is not None
-            for reference in references(segment)
+            for reference in claimed_files(segment)
         }
         for staged in self.root.glob(".*"):
-            if time.time() - staged.stat().st_mtime > _DAY:  # its process ended inside `stage`
+            if time.time() - staged.stat().st_mtime > DEFAULTS.staged_seconds:  # its process ended inside `stage`
                 staged.unlink(missing_ok=True)
         found = []
         for path in sorted(self.root.glob("*/**/*")):
-            member = path.relative_to(self.root)
-            if path.is_file() and f"{self.root.name}/{member.as_posix()}" not in named:
-                found.append((f"{self.root.name}/{member.as_posix()}", member.as_posix().partition("/")[2]))
+            member = path.relative_to(self.root).as_posix()
+            reference = f"{self.root.name}/{member}"
+            if path.is_file() and reference not in named:
+                found.append((reference, member.partition("/")[2]))
         return found
 
 
-def claims_of(folder: Path) -> Path:
-    """Return where the claims of a scheduler's folder are; not in `state_dir`, which may be on another disk."""
-    return folder / _STATE / "claimed"
+def inbox_folder(folder: Path) -> Path:
+    """Return the folder of the claimed files of a scheduler; never in `state_dir`, which may be on another disk."""
+    return state_folder(folder) / "claimed"
 
 
-def references(segment: Path) -> Iterator[str]:
-    """Yield the claims that the whole lines of a segment name."""
+def claimed_files(segment: Path) -> Iterator[str]:
+    """Yield the references to claimed files in the whole lines of a segment."""
     with suppress(FileNotFoundError), segment.open("rb") as lines:
         for line in lines:
             with suppress(orjson.JSONDecodeError):
@@ -123,60 +125,65 @@ def references(segment: Path) -> Iterator[str]:
                     yield reference
 
 
-def remove_claims(segment: Path) -> None:
-    """Remove the claims that a segment names, all of which is on the Hub."""
-    root = claims_of(segment.parent)
+def remove_claimed(segment: Path) -> None:
+    """Remove the claimed files of a segment whose every line is on the Hub."""
+    root = inbox_folder(segment.parent)
     folders = set()
-    for reference in references(segment):
+    for reference in claimed_files(segment):
         (root / reference).unlink(missing_ok=True)
         folders.add((root / reference).parent)
     for folder in folders:
-        with suppress(OSError):  # it holds other claims
+        with suppress(OSError):  # the folder holds other files
             while folder.parent != root:
                 folder.rmdir()
                 folder = folder.parent  # noqa: PLW2901  up to the folder of the split
 
 
 def new_batch() -> str:
-    """Return the name of a folder for claims."""
+    """Return the name of a new folder for claimed files."""
     return uuid.uuid4().hex
 
 
-class DropBox:
-    """Tells which files in a folder are complete.
+class DroppedFiles:
+    """Lists the files in a folder, and tells which of them are complete.
 
-    A file is complete when nobody has it open for writing, which Linux tells; elsewhere, and where it is empty, when it
-    has not changed for `rest_seconds`. Names that begin with a dot or end in ``.tmp`` or ``.part`` wait.
+    Not promised: that a file is complete which its writer closed half-written.
+
+    On Linux a file is complete when no process has it open for writing. On other systems, and if the file is empty, it
+    is complete when it has not changed for `rest_seconds`. Names that begin with a dot or end in ``.tmp`` or ``.part``
+    are left alone.
 
     Used by the pushing thread only.
 
     Args:
-        takes: whether a path is wanted.
+        folder: the scheduler's folder.
+        chosen: whether the scheduler sends a path.
+        rest_seconds: seconds without a change.
     """
 
-    def __init__(self, folder: Path, takes: Callable[[str], bool], rest_seconds: float) -> None:
+    def __init__(self, folder: Path, chosen: Callable[[str], bool], rest_seconds: float) -> None:
         self.folder = folder
-        self.takes = takes
+        self.chosen = chosen
         self.rest_seconds = rest_seconds
         self._seen: dict[str, tuple[Stat, float]] = {}
 
     def files(self) -> list[str]:
-        """Return the paths of files that may be taken once they are complete."""
+        """Return the paths of the files to claim once they are complete."""
         found = []
         for base, folders, names in os.walk(self.folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
             prefix = Path(base).relative_to(self.folder).as_posix()
             for name in names:
                 path = name if prefix == "." else f"{prefix}/{name}"
-                waits = name.startswith(".") or name.endswith(_UNFINISHED) or SegmentName.parse(name) is not None
-                if not waits and self.takes(path) and not (self.folder / path).is_symlink():
+                skipped = name.startswith(".") or name.endswith(_UNFINISHED) or SegmentName.parse(name) is not None
+                if not skipped and self.chosen(path) and not (self.folder / path).is_symlink():
                     found.append(path)
-        there = set(found)
-        self._seen = {path: seen for path, seen in self._seen.items() if path in there}
+        existing = set(found)
+        self._seen = {path: seen for path, seen in self._seen.items() if path in existing}
         return sorted(found)
 
     def is_complete(self, path: str, *, final: bool) -> bool:
-        """Whether a file may be taken now; `final` takes what is not known to be open, since no later look comes."""
+        """Whether a file may be claimed now; a final push also claims every file that is not known to be open."""
         try:
             stat = Stat.of((self.folder / path).stat())
             writer = _has_writer(self.folder / path)
@@ -192,15 +199,15 @@ class DropBox:
 
 
 def _has_writer(path: Path) -> bool | None:
-    """Whether anybody has a file open for writing; None where the system does not tell.
+    """Whether a process has a file open for writing; None if the system does not say.
 
-    The kernel grants a read lease only on a file that nobody has open for writing.
+    Linux grants a read lease only on a file that no process has open for writing.
     """
     if fcntl is None or not hasattr(fcntl, "F_SETLEASE"):
         return None
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        # Whoever opens the file for writing just now breaks the lease, which by default ends this process.
+        # A process that opens the file for writing now breaks the lease; the default signal for that would end us.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -15,39 +15,27 @@ from typing import Any
 
 import orjson
 
-from hubspool.client.file_range import FileRange
-from hubspool.errors import HFValidationError
-from hubspool.push.encodings import Encoding, Span
-from hubspool_templates.archive.inbox import claims_of, remove_claims
+from hubspool.extending import Encoding, FileRange, HFValidationError, Span
+from hubspool_templates.archive.inbox import inbox_folder, remove_claimed
+from hubspool_templates.media_types import COMMON_SUFFIX, is_compressed, media_of
 from hubspool_templates.schema import FieldType, Learner, Schema
 
 logger = logging.getLogger(__name__)
 
 METADATA = "metadata.jsonl"
-#: What `datasets` reads as metadata, wherever in an archive it stands.
+#: Names that `datasets` reads as metadata, in any folder of an archive.
 _RESERVED = frozenset({METADATA, "metadata.csv", "metadata.parquet"})
-#: Kinds that deflate would only make slower.
-_COMPRESSED = re.compile(
-    r"7z|aac|avif?|br|bz2|flac|gif|gz|heic|jpe?g|jxl|m4a|mkv|mov|mp[34g]|ogg|opus|parquet|png|rar|web[mp]|wma|xz|zip|zst"
-)
-#: Column that `datasets` puts a file into, by its kind.
-_MEDIA = {
-    "image": re.compile(r"avif|bmp|gif|heic|ico|jpe?g|png|ppm|tga|tiff?|webp"),
-    "audio": re.compile(r"aac|aiff?|flac|m4a|mp3|ogg|opus|wav|wma"),
-    "video": re.compile(r"avi|mkv|mov|mp4|mpe?g|webm"),
-}
-_HINTS = {"image": ".png.png", "audio": ".wav.wav", "video": ".mp4.mp4"}
-_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive can hold
+_DATE = (1980, 1, 1, 0, 0, 0)  # the first date that a zip archive can hold
 _LARGE = 2**31 - 1
-#: The end-of-central-directory record, and room for our comment behind it.
+#: Length of the end-of-central-directory record, and the most that the comment after it may have.
 _END_BYTES = 22 + 512
 
 
 class ZipEncoding(Encoding):
-    """Makes one archive of the lines of a part: their files, and ``metadata.jsonl`` with a line for each.
+    """Writes one archive for the lines of a part: their files, and ``metadata.jsonl`` with a line for each file.
 
-    Members are sorted, dated 1980 and stored where their kind is compressed already; the same lines give the same
-    bytes, on one version of zlib. The archive's comment says which lines it holds.
+    Members are sorted, dated 1980, and stored without compression if their type is compressed already. The same lines
+    give the same bytes with one version of zlib. The archive's comment says which lines it holds.
     """
 
     form = "zip"
@@ -58,57 +46,49 @@ class ZipEncoding(Encoding):
         self._learner = Learner()
 
     def encode(self, span: Span, lines: FileRange, grown: Path | None, out: Path) -> bool:
-        """Write the archive of all lines; one that was sent never grows."""
+        """Write the archive of all lines; an archive that was committed never grows."""
         if grown is not None:
             return False
         with lines.open() as file:
             rows: list[dict[str, Any]] = [orjson.loads(line) for line in file]
-        root = claims_of(lines.path.parent)
+        root = inbox_folder(lines.path.parent)
         kept = []
         for row in rows:
             if "claim" in row and not (root / row["claim"]).is_file():
-                logger.error("%s: the file that waited as %s is gone from this disk", row["name"], root / row["claim"])
+                logger.error("%s is lost: its file %s is gone from this disk", row["name"], root / row["claim"])
             else:
                 kept.append(row)
         members = sorted(zip(distinct([row["name"] for row in kept]), kept, strict=True), key=lambda pair: pair[0])
         with zipfile.ZipFile(out, "x") as archive:
             for name, row in members:
-                if "claim" in row:
-                    source = root / row["claim"]
-                    info = _info(name, source.stat().st_size)
-                    with (
-                        source.open("rb") as content,
-                        archive.open(info, "w", force_zip64=info.file_size > _LARGE) as to,
-                    ):
-                        shutil.copyfileobj(content, to, 1024 * 1024)
-                else:
-                    archive.writestr(_info(name, 0), b64decode(row["data"]))
+                _write_member(archive, name, row, root)
             table = [{"file_name": name, **row["metadata"]} for name, row in members]
             archive.writestr(_info(METADATA, 0), b"".join(orjson.dumps(row) + b"\n" for row in table))
-            if hint := _hint([name for name, _ in members]):
+            if hint := _folder_hint([name for name, _ in members]):
                 archive.writestr(zipfile.ZipInfo(hint, _DATE), b"")
             archive.comment = orjson.dumps(asdict(span))
         self._learn(table)
         return True
 
     def reuse(self, path: Path) -> None:
-        """Learn the columns of an archive that was made before."""
+        """Learn the columns of an archive that was written before."""
         with zipfile.ZipFile(path) as archive:
             self._learn([orjson.loads(line) for line in archive.read(METADATA).splitlines()])
 
     @property
     def columns(self) -> Schema:
-        """The columns of all archives that were made or reused."""
+        """The columns of all archives that were written or reused."""
         return Schema({**self._media, **self._learner.schema.fields})
 
     def _learn(self, table: list[dict[str, Any]]) -> None:
         for row in table:
             name = row.pop("file_name")
-            self._media.update({kind: kind for kind, suffixes in _MEDIA.items() if suffixes.fullmatch(_suffix(name))})
+            if media := media_of(name):
+                self._media[media] = media
             self._learner.add(row)
 
     def span_of(self, size: int, read: Callable[[int, int], bytes]) -> Span | None:
-        """Read the archive's comment, in one request."""
+        """Return the range that the archive's comment names; one request."""
         length = min(size, _END_BYTES)
         end = read(size - length, length)
         start = end.rfind(b"PK\x05\x06")
@@ -120,16 +100,16 @@ class ZipEncoding(Encoding):
             return None
 
     def release(self, segment: Path, size: int) -> None:
-        """Remove the files that waited for this segment, unless it has lines that are not on the Hub."""
+        """Remove the claimed files of this segment, unless it has lines that are not on the Hub."""
         if segment.exists() and segment.stat().st_size == size:
-            remove_claims(segment)
+            remove_claimed(segment)
 
 
 def member_name(name: str) -> str:
-    """Return `name` if it may be a member's.
+    """Return `name` if it may be the name of a member.
 
     Raises:
-        HFValidationError: unpacked, it could leave the folder that it is unpacked to, or some system cannot hold it.
+        HFValidationError: unpacked, the file could leave its folder, or some file system cannot store the name.
     """
     parts = name.split("/")
     problem = None
@@ -149,7 +129,7 @@ def member_name(name: str) -> str:
 
 
 def distinct(names: list[str]) -> list[str]:
-    """Return the names with a number where one was there before, also on disks to which both look the same."""
+    """Return the names, numbered where two are equal or would be on a disk that ignores case."""
     taken = {*_RESERVED}
     counts: dict[str, int] = {}
     found = []
@@ -163,19 +143,25 @@ def distinct(names: list[str]) -> list[str]:
     return found
 
 
-def _hint(names: list[str]) -> str | None:
-    """Return the name of an empty folder that makes `datasets` see an image, audio or video folder.
+def _write_member(archive: zipfile.ZipFile, name: str, row: dict[str, Any], root: Path) -> None:
+    if "claim" not in row:
+        archive.writestr(_info(name, 0), b64decode(row["data"]))
+        return
+    source = root / row["claim"]
+    info = _info(name, source.stat().st_size)
+    with source.open("rb") as content, archive.open(info, "w", force_zip64=info.file_size > _LARGE) as member:
+        shutil.copyfileobj(content, member, 1024 * 1024)
 
-    It takes a dataset for what most names in its first ten archives end in, folders included. Where each holds one
-    file, and ``metadata.jsonl``, that would be JSON, and nothing would load.
+
+def _folder_hint(names: list[str]) -> str | None:
+    """Return the name of an empty folder that makes `datasets` read a folder of images, audio or video; or None.
+
+    `datasets` decides by the most frequent suffix in the first ten archives, folders included. If each archive held one
+    file and ``metadata.jsonl``, it would decide for JSON, and nothing would load.
     """
-    found = [kind for kind, suffixes in _MEDIA.items() for name in names if suffixes.fullmatch(_suffix(name))]
-    kind = max(found, key=found.count, default=None)
-    return None if kind is None else f"{kind}s{_HINTS[kind]}/"
-
-
-def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix[1:].lower()
+    found = [media for name in names if (media := media_of(name))]
+    media = max(found, key=found.count, default=None)
+    return None if media is None else f"{media}s.{COMMON_SUFFIX[media]}.{COMMON_SUFFIX[media]}/"
 
 
 def _folded(name: str) -> str:
@@ -184,8 +170,8 @@ def _folded(name: str) -> str:
 
 def _info(name: str, size: int) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, _DATE)
-    info.compress_type = zipfile.ZIP_STORED if _COMPRESSED.fullmatch(_suffix(name)) else zipfile.ZIP_DEFLATED
-    info.create_system = 3  # Unix, wherever it was made
+    info.compress_type = zipfile.ZIP_STORED if is_compressed(name) else zipfile.ZIP_DEFLATED
+    info.create_system = 3  # Unix, so that every system writes the same bytes
     info.external_attr = 0o644 << 16
     info.file_size = size
     return info

@@ -6,17 +6,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from hubspool.client.patterns import Patterns
+from hubspool.extending import Patterns
+from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.logs.training_logs import TrainingLogs
 
 W = TypeVar("W", bound="HubSummaryWriter")
 
 
 class HubSummaryWriter:
-    """Writes TensorBoard summaries and keeps them on the Hub; takes the place of huggingface_hub's `HFSummaryWriter`.
+    """Writes TensorBoard summaries and sends them to the Hub; replaces `HFSummaryWriter` of huggingface_hub.
 
-    Not promised: that `flush` sends anything; like the writer's own it only brings events to the disk, which the
-    background thread sends every `commit_every` minutes. Unlike there, a repo that has to be made is private unless
+    Not promised: `flush` sends nothing; it writes events to the disk, and the background thread sends them every
+    `commit_every` minutes. Unlike `HFSummaryWriter`, it creates a missing repository as private unless
     ``repo_private=False``, the end of the ``with`` block closes both the writer and the scheduler, and no model card is
     written: the Hub finds event files by their names.
 
@@ -26,19 +27,19 @@ class HubSummaryWriter:
             writer.add_scalar("loss", 0.5, 1)
 
     Args:
-        repo_id: the repo, ``user/name``; a name alone is the token's user's.
-        logdir: the log folder; the writer's own default otherwise.
+        repo_id: the repository, ``user/name``; a name alone belongs to the token's user.
+        logdir: the log folder; by default the default of the writer.
         commit_every: minutes between pushes.
         squash_history: as in `CommitScheduler`.
-        repo_type, repo_revision, repo_private: of the repo.
-        path_in_repo: folder in the repo that gets a folder named like `logdir`.
-        repo_allow_patterns, repo_ignore_patterns: globs of what is sent, or left out.
+        repo_type, repo_revision, repo_private: type, branch and visibility of the repository.
+        path_in_repo: folder in the repository for a folder with the name of `logdir`.
+        repo_allow_patterns, repo_ignore_patterns: globs of files to send, or to leave out.
         token: overrides HF_TOKEN and the token file.
         hf_api: client to use.
-        options: those of tensorboardX's `SummaryWriter`, or of torch's where that is not installed.
+        options: the options of tensorboardX's `SummaryWriter`, or of torch's if tensorboardX is not installed.
 
     Raises:
-        ImportError: there is neither.
+        ImportError: neither tensorboardX nor torch is installed.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class HubSummaryWriter:
         repo_id: str,
         *,
         logdir: str | None = None,
-        commit_every: int | float = 5,
+        commit_every: int | float = DEFAULTS.every_minutes,
         squash_history: bool | int = False,
         repo_type: str | None = None,
         repo_revision: str | None = None,
@@ -78,13 +79,13 @@ class HubSummaryWriter:
         self.repo_revision = repo_revision
 
     def __getattr__(self, name: str) -> Any:
-        """Forward everything else (`add_scalar`, `add_image`, `flush`, …) to the writer."""
+        """Forward all other names (`add_scalar`, `add_image`, `flush`, …) to the writer."""
         if name.startswith("__") or name == "_summary_writer":
             raise AttributeError(name)
         return getattr(self._summary_writer, name)
 
     def close(self) -> None:
-        """Close the writer, send what is left, and end the scheduler."""
+        """Close the writer, send the pending events, and stop the scheduler."""
         self._summary_writer.close()
         self.scheduler.stop()
 

@@ -1,4 +1,4 @@
-"""Columns as Arrow types and as the features that `datasets` reads from a Parquet file."""
+"""Columns as Arrow types, and as the features that `datasets` reads from a Parquet file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hubspool.errors import HFValidationError
-from hubspool_templates.parquet.media import MEDIA
-from hubspool_templates.schema import WIDE_INT, FieldType, Given, ListOf, Schema
+from hubspool.extending import HFValidationError
+from hubspool_templates.media_types import MEDIA
+from hubspool_templates.schema import FieldType, Given, ListOf, Schema
+from hubspool_templates.value_kinds import WIDE_INT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +19,7 @@ _DECIMAL = re.compile(r"decimal(128|256)\((\d+), (-?\d+)\)")
 
 
 def schema_of(given: Any) -> Schema:
-    """Return the columns that a caller gave.
+    """Return the columns that a caller declared.
 
     Args:
         given: a pyarrow schema, a `datasets.Features`, a mapping of names to types, or the list of a dataset card. A
@@ -26,14 +27,13 @@ def schema_of(given: Any) -> Schema:
             or a mapping again.
 
     Raises:
-        HFValidationError: a type is not known.
+        HFValidationError: a type is unknown.
     """
-    if hasattr(given, "pandas_metadata"):  # a pyarrow schema; a module that is not loaded cannot have made one
+    if hasattr(given, "pandas_metadata"):  # a pyarrow schema
         schema = Schema({field.name: _of_arrow(field.type) for field in given})
-    elif hasattr(given, "to_dict"):
-        schema = Schema({name: _of_feature(feature) for name, feature in given.to_dict().items()})
-    elif isinstance(given, Mapping):
-        schema = Schema({name: _of_feature(feature) for name, feature in given.items()})
+    elif hasattr(given, "to_dict") or isinstance(given, Mapping):
+        features = given.to_dict() if hasattr(given, "to_dict") else given
+        schema = Schema({name: _of_datasets(feature) for name, feature in features.items()})
     else:
         schema = Schema.of_features(given)
     for kind in schema.fields.values():
@@ -45,7 +45,7 @@ def arrow_type(kind: FieldType) -> pa.DataType:  # noqa: PLR0911  one kind of co
     """Return the Arrow type that a column is stored as.
 
     Raises:
-        HFValidationError: there is none.
+        HFValidationError: Arrow has no such type.
     """
     import pyarrow as pa
 
@@ -55,7 +55,7 @@ def arrow_type(kind: FieldType) -> pa.DataType:  # noqa: PLR0911  one kind of co
         fields = [pa.field(name, arrow_type(inner)) for name, inner in kind.fields.items()]
         return pa.struct(fields) if fields else pa.null()
     if isinstance(kind, Given):
-        return _arrow_of_form(kind.form)
+        return _arrow_of_given(kind.feature)
     if kind in MEDIA:
         return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     if match := _TIMESTAMP.fullmatch(kind):
@@ -65,11 +65,11 @@ def arrow_type(kind: FieldType) -> pa.DataType:  # noqa: PLR0911  one kind of co
     try:
         return pa.type_for_alias({"json": "string", WIDE_INT: "int64"}.get(kind, kind))
     except ValueError:
-        raise HFValidationError(f"{kind!r} is no type of a column.", hint="Use a dtype such as 'int64'.") from None
+        raise HFValidationError(f"{kind!r} is not a column type.", hint="Use a dtype such as 'int64'.") from None
 
 
 def is_storable(kind: FieldType) -> bool:
-    """Whether there is an Arrow type for a column, which a person may have written into the card."""
+    """Whether Arrow can store a column; a person may have written any type into the card."""
     try:
         arrow_type(kind)
     except (HFValidationError, AttributeError, KeyError, TypeError):
@@ -77,13 +77,13 @@ def is_storable(kind: FieldType) -> bool:
     return True
 
 
-def features(schema: Schema) -> dict[str, Any]:
-    """Return the columns in the form in which `datasets` keeps them in a file's metadata."""
-    return {name: _feature(kind) for name, kind in schema.fields.items()}
+def datasets_features(schema: Schema) -> dict[str, Any]:
+    """Return the columns as `datasets` keeps them in a file's metadata."""
+    return {name: _datasets_feature(kind) for name, kind in schema.fields.items()}
 
 
 def leaves(kind: pa.DataType, path: str) -> Iterable[str]:
-    """Yield the names that Parquet has for the columns below one of Arrow's."""
+    """Yield the names of the Parquet columns that store an Arrow column."""
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
@@ -95,14 +95,14 @@ def leaves(kind: pa.DataType, path: str) -> Iterable[str]:
         yield path
 
 
-def _arrow_of_form(form: Mapping[str, Any]) -> pa.DataType:
+def _arrow_of_given(feature: Mapping[str, Any]) -> pa.DataType:
     import pyarrow as pa
 
-    if isinstance(form.get("dtype"), str):  # with an `id`, or other things that change nothing in the file
-        return arrow_type(form["dtype"])
-    if "list" in form:  # of a fixed length
-        return arrow_type(_list_of(form))
-    ((name, options),) = form["dtype"].items() if isinstance(form.get("dtype"), Mapping) else [("", {})]
+    if isinstance(feature.get("dtype"), str):  # with an `id`, or other options that do not change the file
+        return arrow_type(feature["dtype"])
+    if "list" in feature:  # of a fixed length
+        return arrow_type(_list_of(feature))
+    ((name, options),) = feature["dtype"].items() if isinstance(feature.get("dtype"), Mapping) else [("", {})]
     if name == "class_label":
         return pa.int64()
     if name in MEDIA:
@@ -112,64 +112,71 @@ def _arrow_of_form(form: Mapping[str, Any]) -> pa.DataType:
         for _ in options["shape"]:
             kind = pa.list_(kind)
         return kind
-    raise HFValidationError(f"Columns of the type {dict(form)} cannot be stored.", hint="Give it as a struct.")
+    raise HFValidationError(
+        f"Columns of the type {dict(feature)} cannot be stored.", hint="Declare the column as a struct."
+    )
 
 
-def _list_of(form: Mapping[str, Any]) -> FieldType:
-    return Schema.of_features([{"name": "", "list": form["list"]}]).fields[""]
+def _list_of(feature: Mapping[str, Any]) -> FieldType:
+    return Schema.of_features([{"name": "", "list": feature["list"]}]).fields[""]
 
 
-def _feature(kind: FieldType) -> Any:
+def _datasets_feature(kind: FieldType) -> Any:
     if isinstance(kind, ListOf):
-        return {"feature": _feature(kind.item), "_type": "List"}
+        return {"feature": _datasets_feature(kind.item), "_type": "List"}
     if isinstance(kind, Schema):
-        return features(kind)
+        return datasets_features(kind)
     if isinstance(kind, Given):
-        return _feature_of_form(kind.form)
+        return _datasets_given(kind.feature)
     if kind in MEDIA or kind == "json":
         return {"_type": kind.capitalize()}
     return {"dtype": "int64" if kind == WIDE_INT else kind, "_type": "Value"}
 
 
-def _feature_of_form(form: Mapping[str, Any]) -> Any:
-    if isinstance(form.get("dtype"), str):
-        return {**form, "_type": "Value"}
-    if "list" in form:
-        return {**_feature(_list_of(form)), "length": form.get("length", -1)}
-    ((name, options),) = form["dtype"].items()
+def _datasets_given(feature: Mapping[str, Any]) -> Any:
+    if isinstance(feature.get("dtype"), str):
+        return {**feature, "_type": "Value"}
+    if "list" in feature:
+        return {**_datasets_feature(_list_of(feature)), "length": feature.get("length", -1)}
+    ((name, options),) = feature["dtype"].items()
     options = dict(options)
     if isinstance(options.get("names"), Mapping):
         options["names"] = [options["names"][number] for number in sorted(options["names"], key=int)]
     return {**options, "_type": "".join(word.capitalize() for word in name.split("_"))}
 
 
-def _of_feature(feature: Any) -> FieldType:  # noqa: PLR0911  one form after the other
+def _of_datasets(feature: Any) -> FieldType:
+    """Return the type of a feature as `datasets` writes it in Python."""
     if isinstance(feature, str):
         return feature
     if isinstance(feature, (list, tuple)):
-        return ListOf(_of_feature(feature[0]))
+        return ListOf(_of_datasets(feature[0]))
     if hasattr(feature, "to_dict") or hasattr(feature, "__dataclass_fields__"):
         from dataclasses import asdict
 
         feature = {key: value for key, value in asdict(feature).items() if key != "pa_type"}
     kind = feature.get("_type")
     if not isinstance(kind, str):
-        return Schema({name: _of_feature(inner) for name, inner in feature.items()})
-    rest = {key: value for key, value in feature.items() if key != "_type" and value is not None}
+        return Schema({name: _of_datasets(inner) for name, inner in feature.items()})
+    return _of_options(kind, {key: value for key, value in feature.items() if key != "_type" and value is not None})
+
+
+def _of_options(kind: str, options: dict[str, Any]) -> FieldType:
+    """Return the type of a feature class of `datasets` ("Value", "ClassLabel", …) with these options."""
     if kind == "Value":
-        return str(rest["dtype"])
+        return str(options["dtype"])
     if kind in ("List", "Sequence", "LargeList"):
-        inner, length = _of_feature(rest["feature"]), rest.get("length", -1)
+        inner, length = _of_datasets(options["feature"]), options.get("length", -1)
         if length < 0:
             return ListOf(inner)
-        ((_, *form),) = [each.items() for each in Schema({"x": ListOf(inner)}).to_features()]
-        return Given({**dict(form), "length": length})
+        (column,) = Schema({"": ListOf(inner)}).to_features()
+        return Given({"list": column["list"], "length": length})
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-    if isinstance(rest.get("names"), (list, tuple)):
-        rest = {"names": {str(number): label for number, label in enumerate(rest["names"])}}
-    rest.pop("decode", None)
-    rest.pop("num_classes", None)
-    return Given({"dtype": {name: rest}}) if rest else name
+    if isinstance(options.get("names"), (list, tuple)):
+        options = {"names": {str(number): label for number, label in enumerate(options["names"])}}
+    options.pop("decode", None)
+    options.pop("num_classes", None)
+    return Given({"dtype": {name: options}}) if options else name
 
 
 def _of_arrow(kind: pa.DataType) -> FieldType:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hubspool.client.file_range import FileRange
-from hubspool.push.encodings import Encoding, Span
-from hubspool.push.lines import is_object
+from hubspool.extending import Encoding, FileRange, Span, is_object
+from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.parquet.arrow_types import leaves
-from hubspool_templates.parquet.media import is_tagged, media_kind, read_line
+from hubspool_templates.parquet.media import is_tagged, media_of_column, read_line
 from hubspool_templates.parquet.tables import (
     BLOCK,
     COLUMNS,
-    INFERRED,
     ReadAhead,
     added,
     arrow_schema,
@@ -27,34 +25,30 @@ from hubspool_templates.parquet.tables import (
     learned,
 )
 from hubspool_templates.schema import FieldType, ListOf, Schema
+from hubspool_templates.value_kinds import PARQUET_DTYPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
-#: A viewer, and `datasets`, read one row group at a time.
-GROUP_ROWS = 50_000
-GROUP_BYTES = 16 * 1024 * 1024
-#: Rows that tell the columns of most others.
-SAMPLE = 100
-#: Lines that are read ahead, in bytes: those of a whole segment.
-AHEAD_BYTES = 64 * 1024 * 1024
-#: The key of a file's metadata that tells which lines it holds.
+#: The key in a file's metadata whose value says which lines the file holds.
 _RANGE = b"hubspool.range"
-_TAIL = 64 * 1024
 
 
 class ParquetEncoding(Encoding):
-    """Makes Parquet files that `datasets`, pandas, polars and duckdb read.
+    """Writes Parquet files that `datasets`, pandas, polars and duckdb read.
 
-    All files have the columns that were known when they were begun: given, in the card, or met in a row before. A row
-    with another one closes the open part. A value that a decided column (given, or written into the card by a person)
-    cannot hold goes to the column ``<name>_unfit``, as JSON.
+    A file has the columns that were known when its part began: declared, in the card, or in an earlier row. A row
+    with another column closes the open part. A value that does not fit a column which a person decided on (declared,
+    or written into the card) goes to the column ``<name>_unfit``, as JSON.
 
     Args:
-        known: reads the columns that the card has; called once, in the pushing thread.
-        declared: the columns that the caller gave.
+        known: returns the columns that the card has; called once, in the pushing thread.
+        declared: the columns that the caller declared.
+
+    Attributes:
+        schema: the columns of all rows that were encoded.
     """
 
     form = "parquet"
@@ -68,8 +62,8 @@ class ParquetEncoding(Encoding):
     def damaged(self, lines: FileRange) -> tuple[tuple[int, int], ...]:
         """Return the ranges of lines that are no JSON object.
 
-        Arrow's reader, which all lines go through in any case, refuses such lines too. Where it takes all of them, what
-        it made of them is kept for `encode`, for the last segment that was asked about: one look, not two.
+        Arrow's reader, which reads all lines in any case, refuses such lines too. If it accepts all of them, its table
+        is kept for `encode`, so that the lines of one segment at a time are read once, not twice.
         """
         self._ahead = self._read_ahead(lines)
         return super().damaged(lines) if self._ahead is None else ()
@@ -81,7 +75,7 @@ class ParquetEncoding(Encoding):
         if grown is None:
             schema, table = self._table(lines)
             _write(table, schema, lines.size, span, out)
-            self._take(lines)
+            self._free_read_ahead(lines)
             return True
         try:
             schema = _columns(grown)
@@ -89,19 +83,19 @@ class ParquetEncoding(Encoding):
             if table is None:
                 return False
             _write(table, schema, lines.size, span, out, grown)
-            self._take(lines)
+            self._free_read_ahead(lines)
             before, after = pq.read_metadata(grown), pq.read_metadata(out)
             return bool(after.num_rows == before.num_rows + table.num_rows and _range(after) == span)
         except (pa.ArrowException, ValueError, KeyError) as error:
-            # Another version of pyarrow, perhaps: whatever keeps a file from growing, a new one holds these rows.
-            logger.warning("%s does not grow: %s", grown.name, error)
+            # Perhaps another version of pyarrow wrote it. The rows go to a new file, which needs nothing of this one.
+            logger.warning("%s cannot be continued, a new file begins: %s", grown.name, error)
             return False
 
     def span_of(self, size: int, read: Callable[[int, int], bytes]) -> Span | None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        tail = read(max(size - _TAIL, 0), min(_TAIL, size))
+        tail = read(max(size - DEFAULTS.footer_bytes, 0), min(DEFAULTS.footer_bytes, size))
         length = int.from_bytes(tail[-8:-4], "little") + 8
         if tail[-4:] != b"PAR1" or length > size:
             return None
@@ -113,33 +107,33 @@ class ParquetEncoding(Encoding):
             return None
 
     def reuse(self, path: Path) -> None:
-        self.schema = self.schema.merge(_columns(path), inferred=INFERRED)
+        self.schema = self.schema.merge(_columns(path), widenable=PARQUET_DTYPES)
 
     def _read_ahead(self, lines: FileRange) -> ReadAhead | None:
-        if not 0 < lines.size <= AHEAD_BYTES:
+        if not 0 < lines.size <= DEFAULTS.read_ahead_bytes:
             return None
         data = _read(lines)
         sample = _sample(data)
-        # Media, which no reader of Arrow's knows, go their own way; so does what would be learned from damage.
+        # Arrow's reader knows no media; and nothing may be learned from damaged lines.
         if is_tagged(data[:BLOCK]) or not all(map(is_object, sample)):
             return None
         self._learn(sample)
         table = fast_table(data, self.schema)
         return None if table is None else ReadAhead(lines, self.schema, table)
 
-    def _take(self, lines: FileRange) -> None:
-        """Let go of what was read ahead once all of it is encoded."""
+    def _free_read_ahead(self, lines: FileRange) -> None:
+        """Free the table that was read ahead once all its lines are encoded."""
         if self._ahead is not None and self._ahead.lines.path == lines.path and self._ahead.lines.end <= lines.end:
             self._ahead = None
 
     def _learn(self, lines: list[bytes]) -> None:
         if self._known is not None:
-            self.schema = self._known().merge(self.schema, inferred=INFERRED)
+            self.schema = self._known().merge(self.schema, widenable=PARQUET_DTYPES)
             self._known = None
         self.schema = learned(map(read_line, lines), self.schema)
 
     def _table(self, lines: FileRange) -> tuple[Schema, pa.Table]:
-        """Return the rows of these lines, in columns that hold all rows met so far."""
+        """Return the rows of these lines, in columns that hold all rows so far."""
         if self._ahead is not None and (table := self._ahead.rows(lines, self.schema)) is not None:
             return self.schema, table
         data = _read(lines)
@@ -154,7 +148,7 @@ class ParquetEncoding(Encoding):
         return self.schema, table
 
     def _rows(self, lines: FileRange, schema: Schema) -> pa.Table | None:
-        """Return the rows of these lines in given columns, or None where they need others, which are learned."""
+        """Return the rows of these lines in the given columns; None if they need other columns, which are learned."""
         if self._ahead is not None and (table := self._ahead.rows(lines, schema)) is not None:
             return table
         data = _read(lines)
@@ -163,7 +157,7 @@ class ParquetEncoding(Encoding):
         rows = [read_line(line) for line in data.splitlines()]
         needed = learned(rows, schema)
         if needed != schema:
-            self.schema = self.schema.merge(needed, inferred=INFERRED)
+            self.schema = self.schema.merge(needed, widenable=PARQUET_DTYPES)
             return None
         table = arrow_table(rows, schema)
         return None if added(table, schema) else table
@@ -171,19 +165,20 @@ class ParquetEncoding(Encoding):
 
 def _sample(data: bytes) -> list[bytes]:
     """Return the first lines."""
-    return data.splitlines()[:SAMPLE] if len(data) < BLOCK else data[:BLOCK].splitlines()[:-1][:SAMPLE]
+    lines = data.splitlines() if len(data) < BLOCK else data[:BLOCK].splitlines()[:-1]
+    return lines[: DEFAULTS.sample_rows]
 
 
 def _read(lines: FileRange) -> bytes:
     with lines.open() as file:
-        return file.read(lines.size)  # without the size it would be read by 8 kB
+        return file.read(lines.size)  # without the size Python would read 8 kB at a time
 
 
 def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, grown: Path | None = None) -> None:
-    """Write a file, or the beginning of `grown` up to its footer, row groups after it, and a footer for both.
+    """Write a new file, or a copy of `grown` with more row groups after its own and one footer for both.
 
-    Reading the old row groups and writing them again gives other bytes; copied, they and their page indexes stay where
-    they were, and so does all that their part of the footer says.
+    The old row groups are copied, not read and written again, which would give other bytes: so they and their page
+    indexes keep their positions, and the old part of the footer stays right.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -192,7 +187,7 @@ def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, gr
     media = {name for name, kind in schema.fields.items() if _has_media(kind)}
     texts = [leaf for field in arrow if field.name not in media for leaf in leaves(field.type, field.name)]
     pictures = [leaf for field in arrow if field.name in media for leaf in leaves(field.type, field.name)]
-    rows = max(1, min(GROUP_ROWS, table.num_rows * GROUP_BYTES // max(size, 1)))
+    rows = max(1, min(DEFAULTS.row_group_rows, table.num_rows * DEFAULTS.row_group_bytes // max(size, 1)))
     with (
         pa.OSFile(str(out), "wb") as sink,
         pq.ParquetWriter(
@@ -208,7 +203,7 @@ def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, gr
         if grown is not None:
             with grown.open("rb") as old:
                 left = _footer_start(grown)
-                left -= len(old.read(sink.tell()))  # the same four bytes, which the writer has written
+                left -= len(old.read(sink.tell()))  # the first four bytes, which the writer has written already
                 while left > 0 and (block := old.read(min(left, BLOCK))):
                     left -= sink.write(block)
         writer.write_table(table.cast(arrow), row_group_size=rows)
@@ -225,9 +220,9 @@ def _join_footers(grown: Path, out: Path, span: Span) -> None:
     metadata.append_row_groups(pq.read_metadata(out))
     footer = io.BytesIO()
     metadata.write_metadata_file(footer)
-    # The one thing in it that has changed has a fixed length, so that it can be exchanged in place.
+    # Only the range changed in the old footer, and its length is fixed, so it is replaced in place.
     if footer.getvalue().count(before) != 1 or len(before) != len(_range_text(span)):
-        raise ValueError("the range does not stand in the footer once")
+        raise ValueError("the footer does not hold the range exactly once")
     start = _footer_start(out)
     with out.open("r+b") as file:
         file.truncate(start)
@@ -259,4 +254,4 @@ def _columns(path: Path) -> Schema:
 def _has_media(kind: FieldType) -> bool:
     if isinstance(kind, Schema):
         return any(_has_media(inner) for inner in kind.fields.values())
-    return _has_media(kind.item) if isinstance(kind, ListOf) else media_kind(kind) is not None or kind == "binary"
+    return _has_media(kind.item) if isinstance(kind, ListOf) else media_of_column(kind) is not None or kind == "binary"

@@ -1,4 +1,4 @@
-"""ParquetScheduler: rows with images, audio, arrays and everything else in a dataset of Parquet files."""
+"""ParquetScheduler: rows with images, audio, arrays and other values in a dataset of Parquet files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubspool.errors import HFValidationError
-from hubspool.push.remote import RemoteRepo
+from hubspool.extending import HFValidationError, read_text
 from hubspool_templates.card import Card
 from hubspool_templates.parquet.arrow_types import arrow_type, is_storable, schema_of
 from hubspool_templates.parquet.media import MediaEncoder
 from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
-from hubspool_templates.parquet.tables import INFERRED, misfits
+from hubspool_templates.parquet.tables import misfits
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Schema
+from hubspool_templates.value_kinds import PARQUET_DTYPES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,8 +29,8 @@ class ParquetScheduler(RowScheduler):
     the final flush ended (a Space restart); any order of rows across writers; that an image object keeps the bytes of
     the file that it was opened from (its pixels stay; pass its path to keep the file).
 
-    Rows wait on the disk as lines, media in base64, so a push needs memory for one segment (64 MiB of lines), or for
-    one row, if that is larger. A file on the Hub grows by row groups, up to 8 commits.
+    Pending rows are on the disk as lines, media in base64, so a push needs memory for one segment (64 MiB of lines), or
+    for one row, if that is larger. A file on the Hub grows by row groups, up to 8 commits.
 
     Usage::
 
@@ -39,8 +39,8 @@ class ParquetScheduler(RowScheduler):
 
     Args:
         schema: the columns, as a pyarrow schema, `datasets.Features`, or a mapping such as
-            ``{"prompt": "string", "image": "image"}``; a row with another column is then refused. None learns them
-            from the rows; they are kept in the dataset card.
+            ``{"prompt": "string", "image": "image"}``; a row with another column is then an error. None learns the
+            columns from the rows and keeps them in the dataset card.
         repo_id, folder_path, options: those of `RowScheduler` and `CommitScheduler`.
 
     Raises:
@@ -48,8 +48,8 @@ class ParquetScheduler(RowScheduler):
     """
 
     form = "parquet"
-    origin = "Rows of this dataset were appended one by one, as they came up, with `ParquetScheduler`."
-    inferred = INFERRED
+    card_sentence = "Rows of this dataset were appended one by one, as they came up, with `ParquetScheduler`."
+    widenable = PARQUET_DTYPES
 
     def __init__(
         self,
@@ -60,14 +60,14 @@ class ParquetScheduler(RowScheduler):
         **options: Unpack[RowOptions],
     ) -> None:
         try:
-            import pyarrow  # noqa: F401  here, so that the app does not start, rather than the first push fail
+            import pyarrow  # noqa: F401  imported here, so that the app fails at its start and not at the first push
         except ImportError as error:
             raise ImportError('ParquetScheduler needs pyarrow: pip install "hubspool[parquet]"') from error
         self._declared = None if schema is None else schema_of(schema)
         self._encoder = MediaEncoder(self._declared)
         self.encoding = self._parquet = ParquetEncoding(self._columns_in_card, self._declared)
         super().__init__(repo_id, folder_path, **options)
-        self._order = nullcontext()  # no thread waits for the images of another one
+        self._order = nullcontext()  # no thread waits while another one encodes its images
 
     def encode_row(self, row: Row) -> bytes:
         line = self._encoder.encode(row)
@@ -83,7 +83,7 @@ class ParquetScheduler(RowScheduler):
         return map(self._encoder.encode if self._declared is None else self.encode_row, rows)
 
     def recipe(self) -> dict[str, Any]:
-        """Return the options that make this scheduler again, as JSON values."""
+        """Return the options that build this scheduler again, as JSON values."""
         declared = None if self._declared is None else self._declared.to_features()
         return {**super().recipe(), "schema": declared}
 
@@ -95,9 +95,9 @@ class ParquetScheduler(RowScheduler):
         if self.repo_type != "dataset":
             return Schema()
         try:
-            text = RemoteRepo(self.api, self.target).text("README.md")
+            text = read_text(self.api, self.target, "README.md")
             found = Schema.of_features(Card(text, title="").features("default"))
         except (UnicodeDecodeError, HFValidationError, AttributeError, KeyError, TypeError):
-            # somebody broke it; rows do not wait for that
+            # A broken card must not hold up the rows; the card's own update reports it.
             return Schema()
         return Schema({name: kind for name, kind in found.fields.items() if is_storable(kind)})

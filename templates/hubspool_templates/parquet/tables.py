@@ -1,4 +1,4 @@
-"""Lines of the spool as Arrow tables: with Arrow's own reader where they are plain, value by value where not."""
+"""Lines of the spool as Arrow tables: plain lines with Arrow's own reader, other lines value by value."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hubspool.client.file_range import FileRange
-from hubspool.push.lines import count_lines
-from hubspool_templates.parquet.arrow_types import arrow_type, features
-from hubspool_templates.parquet.media import TAG, TIME, Media, dtype_of, media_kind, read_line
-from hubspool_templates.schema import EXACT_INT, JSON_DTYPES, FieldType, ListOf, Schema, as_text, shape_of
+from hubspool.extending import FileRange, count_lines
+from hubspool_templates.parquet.arrow_types import arrow_type, datasets_features
+from hubspool_templates.parquet.media import TAG, Media, dtype_of, media_of_column, read_line
+from hubspool_templates.schema import FieldType, ListOf, Schema, as_text, shape_of
+from hubspool_templates.value_kinds import EXACT_INT, PARQUET_DTYPES, PLAIN_DTYPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Dtypes that later rows may widen.
-INFERRED = JSON_DTYPES | {TIME}
-#: The key of a table's, and a file's, metadata that holds its columns.
+#: The key in the metadata of a table, and of a file, whose value is the columns.
 COLUMNS = b"hubspool.columns"
+#: Bytes that are read or copied at once.
 BLOCK = 1024 * 1024
 _UNFIT = "_unfit"
-_PLAIN = frozenset({"null", "bool", "int64", "float64", "string"})
 
 
 @dataclass
 class ReadAhead:
-    """Lines that were read to see whether they are whole, kept as a table for the encoding that follows.
+    """Lines that were read in the check for damage, kept as a table for the encoding that follows.
 
     Args:
-        lines: what was read.
+        lines: the lines that were read.
         schema: the columns of `table`.
+        table: the rows.
     """
 
     lines: FileRange
@@ -44,9 +43,9 @@ class ReadAhead:
         self._rows[self.lines.start] = 0
 
     def rows(self, lines: FileRange, schema: Schema) -> pa.Table | None:
-        """Return these lines' rows, or None where they were not read, or with other columns.
+        """Return the rows of these lines; None if they were not read, or were read with other columns.
 
-        Ranges are asked for in the order of the file; one may be asked for again.
+        Callers ask for ranges in the order of the file, and may ask for one range twice.
         """
         if lines.path != self.lines.path or schema != self.schema or lines.end > self.lines.end:
             return None
@@ -59,31 +58,30 @@ class ReadAhead:
 
 
 def misfits(line: bytes, schema: Schema) -> list[str]:
-    """Return the columns that cannot hold what a line has for them."""
+    """Return the columns that cannot hold the line's values."""
     return [name.removesuffix(_UNFIT) for name in added(arrow_table([read_line(line)], schema), schema)]
 
 
 def learned(rows: Iterable[dict[str, Any]], schema: Schema) -> Schema:
-    """Return the columns that hold these rows too."""
+    """Return `schema`, widened until it holds these rows."""
     seen: set[object] = set()
     for row in rows:
         shape = shape_of(row)
         if shape is None or shape not in seen:
-            schema = schema.merge(Schema.of_row(row, dtype_of), inferred=INFERRED)
+            schema = schema.merge(Schema.of_row(row, dtype_of), widenable=PARQUET_DTYPES)
             seen.add(shape)
     return schema
 
 
 def fast_table(data: bytes, schema: Schema) -> pa.Table | None:
-    """Return what Arrow's own reader makes of these lines; None where they are not just what the columns say.
+    """Return these lines as Arrow's own reader reads them; None if some value is not of its column's type.
 
-    It also takes a line that is empty, or ``null``, and text that is not UTF-8; so that is looked for besides.
+    Arrow also accepts empty lines, ``null``, and text that is not UTF-8, so these are checked here.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
     from pyarrow import json
 
-    if not schema.fields or TAG in schema.fields or not all(_is_plain(kind) for kind in schema.fields.values()):
+    if not schema.fields or TAG in schema.fields or not all(map(_is_plain, schema.fields.values())):
         return None
     try:
         table = json.read_json(
@@ -98,12 +96,18 @@ def fast_table(data: bytes, schema: Schema) -> pa.Table | None:
         return None
     if all(column.null_count for column in table.columns) and (data.startswith(b"null") or b"\nnull" in data):
         return None
-    for column in map(_flat, table.columns):  # integers that a float does not hold have a type of their own
-        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            low, high = pc.min_max(column).as_py().values()
-            if low is not None and max(-low, high) > EXACT_INT:
-                return None
-    return table
+    return None if any(map(_has_wide_int, map(_flat, table.columns))) else table
+
+
+def _has_wide_int(column: Any) -> bool:
+    """Whether a column has a number that float64 may not hold: such columns have a type of their own."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
+        return False
+    low, high = pc.min_max(column).as_py().values()
+    return low is not None and max(-low, high) > EXACT_INT
 
 
 def _flat(column: Any) -> Any:
@@ -116,22 +120,22 @@ def _flat(column: Any) -> Any:
 def _is_plain(kind: FieldType) -> bool:
     if isinstance(kind, ListOf):
         return _is_plain(kind.item)
-    return isinstance(kind, str) and kind in _PLAIN
+    return isinstance(kind, str) and kind in PLAIN_DTYPES
 
 
 def arrow_schema(schema: Schema) -> pa.Schema:
-    """Return the columns as Arrow has them, with the metadata that `datasets` and we read them from."""
+    """Return the columns as an Arrow schema, with the metadata that `datasets` and this package read."""
     import pyarrow as pa
 
     metadata = {
-        b"huggingface": orjson.dumps({"info": {"features": features(schema)}}),
+        b"huggingface": orjson.dumps({"info": {"features": datasets_features(schema)}}),
         COLUMNS: orjson.dumps(schema.to_features()),
     }
     return pa.schema([(name, arrow_type(kind)) for name, kind in schema.fields.items()], metadata)
 
 
 def arrow_table(rows: list[dict[str, Any]], schema: Schema) -> pa.Table:
-    """Return the rows as a table; for values that do not fit it has further columns."""
+    """Return the rows as a table. A value that does not fit its column goes to another column, ``<name>_unfit``."""
     import pyarrow as pa
 
     columns: dict[str, pa.Array] = {}
@@ -154,37 +158,43 @@ def arrow_table(rows: list[dict[str, Any]], schema: Schema) -> pa.Table:
 
 
 def added(table: pa.Table, schema: Schema) -> list[str]:
-    """Return the columns of a table that are there for values which do not fit."""
+    """Return the columns that `arrow_table` added for values that do not fit."""
     return [name for name in table.column_names if name not in schema.fields]
 
 
 def _stored(value: Any, kind: FieldType) -> Any:  # noqa: PLR0911  one kind of column after the other
-    """Return a value as Arrow takes it for a column of this type."""
+    """Return a value as Arrow accepts it for a column of this type.
+
+    Raises:
+        TypeError: the value does not fit.
+    """
     if value is None:
         return None
     if isinstance(kind, ListOf):
-        return [_stored(item, kind.item) for item in value] if isinstance(value, list) else _misfit(value)
+        return [_stored(item, kind.item) for item in _expected(list, value)]
     if isinstance(kind, Schema):
-        if not isinstance(value, dict):
-            return _misfit(value)
-        return {name: _stored(item, kind.fields.get(name, "null")) for name, item in value.items()}
+        return {name: _stored(item, kind.fields.get(name, "null")) for name, item in _expected(dict, value).items()}
     if kind == "json":
         return _json(value)
     if kind == "string":
         return as_text(value, kind, _json) if isinstance(value, (bool, int, float)) else _text(value)
-    if isinstance(value, Media):
-        return {"bytes": value.bytes, "path": value.path} if media_kind(kind) else value.bytes
-    if media_kind(kind):
-        return {"bytes": value, "path": None} if isinstance(value, bytes) else _misfit(value)
+    if media_of_column(kind):
+        return (
+            {"bytes": value.bytes, "path": value.path}
+            if isinstance(value, Media)
+            else {"bytes": _expected(bytes, value), "path": None}
+        )
+    return value.bytes if isinstance(value, Media) else value
+
+
+def _expected(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"a {type(value).__name__} does not fit")
     return value
 
 
-def _misfit(value: Any) -> Any:
-    raise TypeError(f"a {type(value).__name__} does not fit")
-
-
 def _text(value: Any) -> Any:
-    return value if isinstance(value, str) or not hasattr(value, "isoformat") else value.isoformat()
+    return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 def _json(value: Any) -> str:
@@ -192,7 +202,7 @@ def _json(value: Any) -> str:
 
     def convert(inner: Any) -> Any:
         if isinstance(inner, Media):
-            return vars(inner)
+            return {"kind": inner.media, "bytes": inner.bytes, "path": inner.path}
         return b64encode(inner).decode() if isinstance(inner, bytes) else inner.isoformat()
 
     if isinstance(value, float) and value - value != 0:

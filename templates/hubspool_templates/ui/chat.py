@@ -15,17 +15,17 @@ from hubspool_templates.rows import RowScheduler
 
 
 class ChatLogger:
-    """Stores likes and conversations of a chat with a scheduler: one row a click or conversation.
+    """Stores likes and conversations of a chat as rows: one row per click or conversation.
 
-    Not promised: that a conversation's id stays the same after the app was restarted; nor that two conversations of one
-    visitor which begin with the same words have two ids. No user name, address or session is stored: the id is made
-    with a key that never leaves this process, so nobody can get from it to the session.
+    Not promised: the id of a conversation changes when the app restarts, and two conversations of one visitor that
+    begin with the same words share one id. No user name, address or session is stored: the id is computed with a key
+    that never leaves this process, so nobody can compute the session from it.
 
     Columns: ``event`` ("feedback" or "conversation"), ``conversation_id``, ``messages`` (a list of ``role``,
     ``content``, ``title`` of a thought or tool call, and ``files``), ``message_index`` (the first message that was
-    liked), ``feedback`` ("Like", "Dislike", another option of the chatbot's; null where it was taken back: the newest
-    row of a message counts), ``timestamp`` (UTC). A file is kept as its name; with a `ParquetScheduler` as its bytes,
-    too.
+    liked), ``feedback`` ("Like", "Dislike", or another option of the chatbot; null if the visitor took it back: the
+    newest row of a message counts), ``timestamp`` (UTC). A file is stored as its name; with a `ParquetScheduler` also
+    as its bytes.
 
     Usage::
 
@@ -33,9 +33,12 @@ class ChatLogger:
         with gr.ChatInterface(respond) as chat:
             chat.chatbot.like(logger.like, [chat.chatbot], None, trigger_mode="multiple")
 
-    (By default Gradio drops a click that comes while the one before is under way.)
+    (By default Gradio drops a click that comes before the last one is done; ``trigger_mode="multiple"`` keeps it.)
 
     Thread-safety: both methods may be called from any thread and from ``async def``.
+
+    Args:
+        scheduler: the scheduler that stores the rows.
     """
 
     def __init__(self, scheduler: RowScheduler) -> None:
@@ -43,12 +46,12 @@ class ChatLogger:
         self._key = secrets.token_bytes(32)
 
     def like(self, data: LikeData, messages: Sequence[Any], request: Request | None = None) -> None:
-        """Store a like, a dislike, another choice, or that one was taken back; for `gr.Chatbot.like`.
+        """Store a like, a dislike or another choice, or that the visitor took it back; for `gr.Chatbot.like`.
 
         Args:
             data: the click; Gradio passes it.
-            messages: the chatbot's messages.
-            request: the visitor's; Gradio passes it. Only tells conversations apart.
+            messages: the messages of the chatbot.
+            request: the visitor's request; Gradio passes it. It only tells conversations apart.
         """
         words = {True: "Like", False: "Dislike"}
         feedback = words[data.liked] if isinstance(data.liked, bool) else data.liked or None
@@ -56,11 +59,11 @@ class ChatLogger:
         self._store("feedback", messages, request, index, feedback)
 
     def log(self, messages: Sequence[Any], request: Request | None = None) -> None:
-        """Store a whole conversation; the longest row of a conversation id has all of it.
+        """Store a whole conversation; the longest row of a conversation id has all messages.
 
         Args:
-            messages: as `gr.Chatbot` and the history of a `gr.ChatInterface` hold them: dicts or `gr.ChatMessage`.
-            request: the visitor's; without it each call is a conversation of its own.
+            messages: the messages of a `gr.Chatbot` or the history of a `gr.ChatInterface`: dicts or `gr.ChatMessage`.
+            request: the visitor's request; without it each call is a new conversation.
         """
         self._store("conversation", messages, request, None, None)
 
@@ -86,7 +89,7 @@ class ChatLogger:
 
 
 def _message(message: Any, with_bytes: bool) -> dict[str, Any]:
-    """Return a message in one form, whichever of Gradio's it came in."""
+    """Return a message of any of Gradio's types as one kind of dict."""
     if isinstance(message, ChatMessage) or not isinstance(message, Mapping):
         message = {name: getattr(message, name, None) for name in ("role", "content", "metadata")}
     texts: list[str] = []
@@ -101,18 +104,18 @@ def _message(message: Any, with_bytes: bool) -> dict[str, Any]:
             name = Path(file.get("orig_name") or path.name).name
             files.append({"name": name, "bytes": path.read_bytes()} if with_bytes else {"name": name})
         else:
-            texts.append(f"[{part.get('component') or part.get('type')}]")  # a plot, a gallery: shown, not said
+            texts.append(f"[{part.get('component') or part.get('type')}]")  # a plot or a gallery: no text to store
     title = (message.get("metadata") or {}).get("title")
     return {"role": message["role"], "content": "\n".join(texts), "title": title, "files": files}
 
 
 def _parts(content: Any) -> Iterable[Any]:
-    """Yield text as str, and everything else as a mapping."""
+    """Yield text as str, and any other content as a mapping."""
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, (str, Mapping)):
             yield part
         elif isinstance(part, tuple):
-            yield {"path": part[0]}  # the older form of a file: path and alternative text
+            yield {"path": part[0]}  # the older type of a file: path and alternative text
         elif hasattr(part, "model_dump"):
             yield part.model_dump()
         else:

@@ -1,4 +1,4 @@
-"""HubFlaggingCallback: what people flag in a `gr.Interface`, as rows of a dataset."""
+"""HubFlaggingCallback: flagged inputs and outputs of a `gr.Interface`, as rows of a dataset."""
 
 from __future__ import annotations
 
@@ -20,38 +20,53 @@ if TYPE_CHECKING:
 
     from gradio.components import Component
 
-    from hubspool_templates.rows import RowScheduler
+    from hubspool_templates.rows import Row, RowScheduler
 
-Row = Mapping[str, Any]
-_OF_THE_ROW = ("flag", "username", "timestamp")
+#: Components whose files are media; files of other components are stored as name and bytes.
+_MEDIA: tuple[tuple[Any, str], ...] = (
+    (components.Audio, "audio"),
+    (components.Video, "video"),
+    (
+        (
+            components.AnnotatedImage,
+            components.Gallery,
+            components.Image,
+            components.ImageEditor,
+            components.ImageSlider,
+        ),
+        "image",
+    ),
+)
+_OWN_COLUMNS = ("flag", "username", "timestamp")
 
 
 class HubFlaggingCallback(FlaggingCallback):
-    """Stores what is flagged in a `gr.Interface` in a dataset on the Hub: one row a flag, one column a component.
+    """Stores each flag of a `gr.Interface` as a row of a dataset on the Hub, with one column per component.
 
-    Not promised: what a `JsonlScheduler` does not promise either; and that one object can serve two interfaces, since
-    Gradio does not say which of them a flag comes from. No user name, address or session is stored unless asked.
+    Not promised: rows since the last push when the disk is wiped, as with `JsonlScheduler`. One object cannot serve two
+    interfaces: Gradio does not say which of them a flag comes from. No user name is stored unless `store_username`, and
+    no address or session ever.
 
-    Columns are named as the components' labels; a label that comes twice gets a number. Images, audio and video are
-    stored so that `datasets` loads them as such, any other file as ``{"name", "bytes"}``; a `Label` as its label and
-    confidences, a `Dataframe` or `JSON` as JSON text. ``timestamp`` is UTC; ``flag`` is the chosen option, if there
-    are any.
+    Columns have the labels of the components; the second component of one label gets a number. Images, audio and video
+    are stored so that `datasets` loads them as such, any other file as ``{"name", "bytes"}``; a `Label` as its label
+    and confidences, a `Dataframe` or `JSON` as JSON text. ``timestamp`` is UTC; ``flag`` is the chosen option, if the
+    interface has options.
 
     Usage::
 
         gr.Interface(classify, "image", "label", flagging_callback=HubFlaggingCallback("user/flagged"))
 
     Args:
-        repo_id: the dataset, ``user/name``; a name alone is the token's user's.
+        repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
         transform: called with each row, a dict, in the thread of the visitor's request; returns the row to store, or
             None to store nothing.
         store_username: add a ``username`` column; it is empty unless the app has a login.
-        options: those of `JsonlScheduler`, and of `ParquetScheduler`, which is used where a component holds files. Rows
-            wait in a folder below the interface's `flagging_dir`, unless `folder_path` is given.
+        options: the options of `JsonlScheduler`, or of `ParquetScheduler`, which is used if a component holds files.
+            The spool is in a folder below the interface's `flagging_dir`, unless `folder_path` is given.
 
     Attributes:
-        scheduler: the scheduler; None until an interface was built with this object.
-        rows: how many rows were stored since.
+        scheduler: the scheduler; None until an interface is built with this object.
+        rows: number of rows that this object stored.
 
     Thread-safety: `flag` may be called from any thread; an error in it shows as "Error!" on the button, and in the log.
     """
@@ -70,26 +85,26 @@ class HubFlaggingCallback(FlaggingCallback):
         self._transform = transform
         self._store_username = store_username
         self._options = options
-        self._lock = threading.Lock()  # of all below, and of `scheduler` and `rows`
+        self._lock = threading.Lock()  # guards `scheduler`, `rows` and `_columns`
         self._columns: list[tuple[str, Component]] = []
 
     def setup(self, components: Sequence[Component], flagging_dir: str | Path) -> None:
-        """Start the scheduler that fits the components; called by Gradio, once for each time the page is built."""
+        """Start the scheduler that fits the components; Gradio calls it each time it builds the page."""
         names = _names(components)
         kind = ParquetScheduler if any(map(_holds_files, components)) else JsonlScheduler
         with self._lock:
             self._columns = list(zip(names, components, strict=True))
             if type(self.scheduler) is not kind:
                 if self.scheduler is not None:
-                    self.scheduler.stop(flush=False)  # its rows lie in the same folder, and the next one sends them
+                    self.scheduler.stop(flush=False)  # the next one uses the same folder and sends its rows
                 folder = Path(flagging_dir) / self.repo_id.replace("/", "--")
                 self.scheduler = kind(self.repo_id, **{"folder_path": folder, **self._options})
 
     def flag(self, flag_data: list[Any], flag_option: str | None = None, username: str | None = None) -> int:
-        """Store one row; called by Gradio for each flag.
+        """Store one row; Gradio calls it for each flag.
 
         Returns:
-            The number of rows that this object has stored.
+            The number of rows that this object stored.
 
         Raises:
             HubspoolError: the row cannot be stored, or the disk is full.
@@ -97,7 +112,7 @@ class HubFlaggingCallback(FlaggingCallback):
         with self._lock:
             scheduler, columns = self.scheduler, self._columns
         if scheduler is None:
-            raise RuntimeError("setup(components, flagging_dir) comes first; gr.Interface calls it.")
+            raise RuntimeError("Call setup(components, flagging_dir) first; gr.Interface does.")
         pairs = zip(columns, flag_data, strict=True)
         row: dict[str, Any] = {name: _value(component, value) for (name, component), value in pairs}
         if flag_option is not None:
@@ -105,21 +120,21 @@ class HubFlaggingCallback(FlaggingCallback):
         if self._store_username:
             row["username"] = username
         row["timestamp"] = datetime.now(timezone.utc)
-        kept = row if self._transform is None else self._transform(row)
-        if kept is not None:
-            scheduler.append(kept)
+        stored = row if self._transform is None else self._transform(row)
+        if stored is not None:
+            scheduler.append(stored)
         with self._lock:
-            self.rows += kept is not None
+            self.rows += stored is not None
             return self.rows
 
 
 def _names(components: Iterable[Component]) -> list[str]:
-    """Return a column's name for each component, no two alike."""
+    """Return a column name for each component, all different."""
     names: list[str] = []
     for index, component in enumerate(components):
         label = str(getattr(component, "label", None) or f"component {index}")
         name, number = label, 1
-        while name in names or name in _OF_THE_ROW:
+        while name in names or name in _OWN_COLUMNS:
             number += 1
             name = f"{label} {number}"
         names.append(name)
@@ -132,34 +147,26 @@ def _holds_files(component: Component) -> bool:
 
 
 def _value(component: Component, value: Any) -> Any:
-    """Return what a component holds, as Gradio sends it, as a value of a row."""
+    """Return the value of a component, as Gradio sends it, as a value of a row."""
     if hasattr(value, "model_dump"):
         value = value.model_dump()
     if value is not None and isinstance(component, (components.Dataframe, components.JSON)):
-        return json.dumps(value, ensure_ascii=False)  # columns and keys of each flag's own would not load together
-    return _with_media(_kind(component), value)
+        return json.dumps(value, ensure_ascii=False)  # columns and keys that differ per flag would not load together
+    media = next((media for kinds, media in _MEDIA if isinstance(component, kinds)), None)
+    return _with_media(media, value)
 
 
-def _kind(component: Component) -> str:
-    if isinstance(component, components.Audio):
-        return "audio"
-    if isinstance(component, components.Video):
-        return "video"
-    images = (components.Image, components.ImageEditor, components.ImageSlider, components.Gallery)
-    return "image" if isinstance(component, (*images, components.AnnotatedImage)) else "file"
-
-
-def _with_media(kind: str, value: Any) -> Any:
-    """Return a value with the files in it read; Gradio has checked that they are uploads or results of its own."""
+def _with_media(media: str | None, value: Any) -> Any:
+    """Return a value whose files are read; Gradio has checked that they are its own uploads or results."""
     if isinstance(value, (list, tuple)):
-        return [_with_media(kind, inner) for inner in value]
+        return [_with_media(media, inner) for inner in value]
     if not isinstance(value, Mapping):
         return value
     if (value.get("meta") or {}).get("_type") != "gradio.FileData":
-        return {key: _with_media("video" if key == "video" else kind, inner) for key, inner in value.items()}
+        return {key: _with_media("video" if key == "video" else media, inner) for key, inner in value.items()}
     if not value.get("path"):
         return None
     path = Path(value["path"])
     name = Path(value.get("orig_name") or path.name).name
     content = path.read_bytes()
-    return {"name": name, "bytes": content} if kind == "file" else Media(kind, content, name)
+    return {"name": name, "bytes": content} if media is None else Media(media, content, name)

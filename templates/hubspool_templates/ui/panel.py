@@ -1,4 +1,4 @@
-"""status_panel: what a scheduler does, as a part of a Gradio page."""
+"""status_panel: the status of a scheduler, as a part of a Gradio page."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from hubspool.push.events import CommitEvent, State
-from hubspool.scheduling.status import SchedulerStatus
+from hubspool import CommitEvent, SchedulerStatus, State
+from hubspool_templates.defaults import DEFAULTS
 
 if TYPE_CHECKING:
     from hubspool import CommitScheduler
 
-_REFRESH_SECONDS = 2.0
-#: How long "Commit now" waits for the outcome before it says that the push goes on.
-_PATIENCE_SECONDS = 60.0
 _WORDS = {
     State.IDLE: "Waiting",
     State.SCANNING: "Looking for new data",
@@ -59,10 +56,10 @@ th:first-child, td:first-child { text-align: left; }
 
 
 def status_panel(scheduler: CommitScheduler) -> gr.Column:
-    """Put a panel into the page that is being built: what waits, what was committed, what failed, and "Commit now".
+    """Add a panel to the page: pending rows, commits, the last error, and a button "Commit now".
 
-    Not for every visitor: it shows the last error, which may name folders, and lets them push sooner. The plot begins
-    with this process. A page asks every two seconds while it is open, and no request to the Hub is made for that.
+    Not for every visitor: the panel shows the last error, which may name folders, and its button pushes at once. The
+    plot begins with this process. An open page asks the scheduler every two seconds, which makes no request to the Hub.
 
     Call it inside ``with gr.Blocks()``, once for each panel.
 
@@ -75,40 +72,40 @@ def status_panel(scheduler: CommitScheduler) -> gr.Column:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     panel = gr.Column(variant="panel")
     with panel:
-        # Two parts, because what is written anew closes the table that somebody has opened.
+        # Two parts: an update closes a table that the visitor has opened, so the plot is updated by itself.
         facts = gr.HTML(_facts(scheduler), css_template=_CSS, js_on_load=None)
         plot = gr.HTML(_plot(scheduler), css_template=_CSS, js_on_load=None)
-        # The label tells a screen reader, and a page with several panels, which one.
+        # The label names the repository for screen readers, and on a page with several panels.
         button = gr.Button(f"Commit {scheduler.repo_id.rpartition('/')[2]} now", size="sm")
         outcome = gr.HTML(css_template=_CSS, js_on_load="element.setAttribute('role', 'status')")
     shown = [facts, plot]
 
-    def look() -> tuple[str, str]:
+    def refresh() -> tuple[str, str]:
         return _facts(scheduler), _plot(scheduler)
 
     async def commit() -> tuple[str, str, str]:
-        return await _commit(scheduler), *look()
+        return await _commit(scheduler), *refresh()
 
-    gr.Timer(_REFRESH_SECONDS).tick(look, None, shown, queue=False, **quiet)
+    gr.Timer(DEFAULTS.panel_refresh_seconds).tick(refresh, None, shown, queue=False, **quiet)
     if root := gr.context.Context.root_block:
-        root.load(look, None, shown, queue=False, **quiet)
+        root.load(refresh, None, shown, queue=False, **quiet)
     button.click(commit, None, [outcome, *shown], concurrency_limit=None, **quiet)
     return panel
 
 
 async def _commit(scheduler: CommitScheduler) -> str:
-    """Push now, and return what came of it; only waits, in no thread of its own."""
+    """Push now, and return the outcome in words; the wait blocks no thread."""
     before = scheduler.status().commits_in_repo
     future = asyncio.wrap_future(scheduler.trigger())
-    done, _ = await asyncio.wait([future], timeout=_PATIENCE_SECONDS)
+    done, _ = await asyncio.wait([future], timeout=DEFAULTS.panel_wait_seconds)
     if not done:
-        return "It goes on in the background."
+        return "The push continues in the background."
     if future.cancelled():
-        return "The scheduler is stopped. What waits is sent at the next start."
+        return "The scheduler is stopped. Pending data is sent at the next start."
     if future.exception() is not None:
-        return "The commit failed. What waits is kept on the disk and sent later."
-    made = scheduler.status().commits_in_repo - before
-    return "Committed." if made else "There was nothing new to commit."
+        return "The commit failed. Pending data stays on the disk and is sent later."
+    is_new = scheduler.status().commits_in_repo > before
+    return "Committed." if is_new else "There was nothing new to commit."
 
 
 def _facts(scheduler: CommitScheduler) -> str:
@@ -117,12 +114,9 @@ def _facts(scheduler: CommitScheduler) -> str:
     if status.repo_url:
         name = f'<a href="{escape(status.repo_url)}" target="_blank" rel="noopener">{name}</a>'
     files = f"{status.pending_files:,} ({_size(status.pending_bytes)})"
+    rows = status.pending_rows
     facts = {
-        **(
-            {"Files that wait": files}
-            if status.pending_rows is None
-            else {"Rows that wait": f"{status.pending_rows:,}"}
-        ),
+        **({"Pending files": files} if rows is None else {"Pending rows": f"{rows:,}"}),
         "Next commit": "at the next start" if status.next_push_at is None else _until(now, status.next_push_at),
         "Last commit": "none yet" if status.last_commit_at is None else f"{status.last_commit_at:%H:%M:%S} UTC",
         "Commits since the start": f"{status.commits_in_repo:,}",
@@ -132,7 +126,7 @@ def _facts(scheduler: CommitScheduler) -> str:
         f'<section class="{_mood(status)}" aria-label="Saving to {escape(scheduler.repo_id)}">'
         f'<div class="top"><b>{name}</b>'
         f'<span class="pill"><i aria-hidden="true"></i>{_word(status)}</span></div>'
-        f"<dl>{cells}</dl>{_trouble(status)}</section>"
+        f"<dl>{cells}</dl>{_errors(status)}</section>"
     )
 
 
@@ -148,11 +142,11 @@ def _mood(status: SchedulerStatus) -> str:
     return "ok" if status.state is State.IDLE else "busy"
 
 
-def _trouble(status: SchedulerStatus) -> str:
+def _errors(status: SchedulerStatus) -> str:
     lines = []
     if status.last_error:
         times = f"The last {status.consecutive_failures} pushes" if status.consecutive_failures > 1 else "The last push"
-        lines += [f"{times} failed; nothing is lost, what waits is kept on the disk.", status.last_error]
+        lines += [f"{times} failed. Nothing is lost: pending data stays on the disk.", status.last_error]
         lines += [status.last_error_hint] if status.last_error_hint else []
     lines += [f"Not sent: {path}: {reason}" for path, reason in status.skipped.items()]
     return f'<div class="error">{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>' if lines else ""
@@ -161,7 +155,7 @@ def _trouble(status: SchedulerStatus) -> str:
 def _plot(scheduler: CommitScheduler) -> str:
     commits = scheduler.status().recent_commits
     if not commits:
-        return '<p class="empty">Rows and bytes of each commit will stand here.</p>'
+        return '<p class="empty">Rows and bytes of each commit will appear here.</p>'
     rows = "".join(
         f"<tr><td>{commit.at:%d %b %H:%M:%S}</td><td>{commit.rows_new:,}</td><td>{_size(commit.bytes_new)}</td></tr>"
         for commit in reversed(commits)
@@ -169,7 +163,7 @@ def _plot(scheduler: CommitScheduler) -> str:
     return (
         f'<div class="charts">{_bars("rows", commits, lambda commit: commit.rows_new, "{:,}".format)}'
         f"{_bars('bytes', commits, lambda commit: commit.bytes_new, _size)}</div>"
-        f"<details><summary>The last {len(commits)} as a table</summary><table><thead><tr><th scope='col'>Time (UTC)"
+        f"<details><summary>Show as a table</summary><table><thead><tr><th scope='col'>Time (UTC)"
         f"</th><th scope='col'>Rows</th><th scope='col'>Bytes</th></tr></thead><tbody>{rows}</tbody></table></details>"
     )
 
@@ -184,7 +178,8 @@ def _bars(
         f'<span style="height:{100 * number / (most or 1):.1f}%" title="{commit.at:%H:%M:%S}: {show(number)}"></span>'
         for number, commit in zip(values, commits, strict=True)
     )
-    label = f"{what.capitalize()} of the last {len(values)} commits: from {show(min(values))} to {show(most)}"
+    commits_text = "last commit" if len(values) == 1 else f"last {len(values)} commits"
+    label = f"{what.capitalize()} of the {commits_text}: from {show(min(values))} to {show(most)}"
     return (
         f'<figure class="{what}"><figcaption>{what.capitalize()} per commit, at most {show(most)}</figcaption>'
         f'<div style="max-width: max(9rem, {len(values) * 1.7:.1f}rem)">'

@@ -11,12 +11,12 @@ from typing import Any
 from hubspool import HfApi
 from hubspool.spool.spool import Spool
 from hubspool_templates import ZipScheduler
-from hubspool_templates.archive.inbox import Claims
+from hubspool_templates.archive.inbox import Inbox
 from hubspool_templates.archive.zip_encoding import ZipEncoding
 
 #: Where the call is found, its name, how many go well, and whether the last one is done.
 POINTS: dict[str, tuple[Any, str, int, bool]] = {
-    "before the claim": (Claims, "take", 2, False),
+    "before the claim": (Inbox, "claim", 2, False),
     "before the line": (Spool, "write", 2, False),
     "before the encoding": (ZipEncoding, "encode", 0, False),
     "after the encoding": (ZipEncoding, "encode", 0, True),

@@ -1,0 +1,110 @@
+"""What a scheduler of your own needs beyond ``import hubspool``; the ready-made schedulers use nothing else.
+
+Not promised: that a name outside `__all__` of this module and of `hubspool` stays where it is.
+
+To send files in another way, subclass `hubspool.CommitScheduler` and override `push_to_hub`. To store rows, let the
+subclass own a `Spool`, and give it an `Encoding` where the rows are stored as something else than JSON Lines. Where the
+files need others beside them in the same commit (a dataset card), override `additional_operations`.
+
+Rows on this disk:
+
+- `Spool`: the segments of one scheduler in its folder. `write` appends one line, `close` ends the current segment.
+- `Durability`: "process" (lines survive the end of the process) or "disk" (and of the machine).
+- `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file.
+- `state_folder`: where a folder keeps its ledger and other state; no client uploads it.
+- `Stat`: size, times and inode of a file; differs after every change.
+
+Rows in another form on the Hub:
+
+- `Encoding`: how the lines of a part become a file; override `encode` and `span_of`.
+- `Span`: which lines of which segment a file holds.
+- `FileRange`: a byte range of a growing file; `open` reads exactly that range.
+- `count_lines`, `is_object`: the lines in a range of a file; whether a line is one complete JSON object.
+
+Files in the folder:
+
+- `LineKind`, `kind_by_name`: whether a file grows by lines (`.txt`, `.csv`, `.jsonl` …), by TensorBoard records, or is
+  replaced as a whole.
+- `Patterns`, `path_filter`: glob patterns as in `huggingface_hub`, and the function that applies them.
+- `process_rank`: the number of this process in a distributed run; 0 elsewhere.
+
+Options:
+
+- `SchedulerOptions`: the keyword arguments of `CommitScheduler`, for ``**options: Unpack[SchedulerOptions]``.
+- `CommonOptions`: the same without those that the ready-made schedulers declare with defaults of their own.
+- `renew_after_fork`: gives a forked child a new value of an attribute, usually an unlocked lock.
+
+The repository:
+
+- `Target`: endpoint, id, type and revision of a repository; `CommitScheduler.target` is one.
+- `read_text`: the content of a small text file at a revision.
+
+Errors: `HFValidationError` (a value cannot be used; also a ValueError), `RemoteEntryNotFoundError` (the repository has
+no such file or folder); every error is a `hubspool.HubspoolError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hubspool.client.file_range import FileRange
+from hubspool.client.patterns import Patterns, path_filter
+from hubspool.client.target import Target
+from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
+from hubspool.files import Stat, state_folder
+from hubspool.fork import renew as renew_after_fork
+from hubspool.push.encodings import Encoding, Span
+from hubspool.push.lines import Kind as LineKind
+from hubspool.push.lines import count_lines, is_object, kind_by_name
+from hubspool.push.remote import RemoteRepo
+from hubspool.scheduling.options import CommonOptions, SchedulerOptions
+from hubspool.settings import process_rank
+from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.spool import Durability, Spool
+
+if TYPE_CHECKING:
+    from hubspool.client.hf_api import HfApi
+
+__all__ = [
+    "CommonOptions",
+    "Durability",
+    "Encoding",
+    "FileRange",
+    "HFValidationError",
+    "LineKind",
+    "Patterns",
+    "RemoteEntryNotFoundError",
+    "SchedulerOptions",
+    "SegmentName",
+    "Span",
+    "Spool",
+    "Stat",
+    "Target",
+    "count_lines",
+    "is_object",
+    "kind_by_name",
+    "path_filter",
+    "process_rank",
+    "read_text",
+    "renew_after_fork",
+    "state_folder",
+]
+
+
+def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:
+    """Return the content of a small UTF-8 file of a repository, or None if the repository has no such file.
+
+    Not promised: the newest content of a branch; the Hub's replicas lag by some seconds.
+
+    Args:
+        api: the client, with its token.
+        target: the repository.
+        path: path in the repository.
+        revision: a commit, branch or tag; by default the revision of `target`.
+
+    Raises:
+        UnicodeDecodeError: the file is not UTF-8.
+        HubspoolError: the file cannot be read.
+    """
+    at = Target.of(target.endpoint, target.repo_id, target.repo_type, revision or target.revision)
+    return RemoteRepo(api, at).text(path)

@@ -1,0 +1,47 @@
+"""Every number of `hubspool_templates` that is a decision and could be another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TemplateDefaults:
+    """Defaults of the ready-made schedulers and the Gradio parts. Sizes are bytes, unless the name says otherwise.
+
+    Attributes:
+        every_minutes: minutes between pushes; the Hub takes about 128 commits an hour from all writers of a repository.
+        max_spool_bytes: `append` raises `SpoolFull` beyond this, before the disk of a Space (50 GB) is full.
+        remembered_shapes: row shapes that are remembered per scheduler; rows whose keys are data (a user's id) must not
+            fill the memory.
+        inline_bytes: a file up to this size is stored inside its line of the spool; a larger one, which would take a
+            third more there, is stored beside the spool.
+        archive_bytes: a new archive begins when the files of one hold more than this; one archive is sent whole.
+        claims_at_once: dropped files that are taken while the writers' lock is held once; more would block writers.
+        staged_seconds: a staged file older than this belongs to a process that ended while it was writing.
+        row_group_rows: rows of one Parquet row group; a viewer, and `datasets`, read one row group at a time.
+        row_group_bytes: the same in bytes of spool lines.
+        sample_rows: the first rows of a part, whose columns are those of most other rows.
+        read_ahead_bytes: lines that are read once for both the check and the encoding: those of a whole segment.
+        footer_bytes: bytes at the end of a Parquet file that are read first; most footers fit.
+        panel_refresh_seconds: how often an open page asks the scheduler for its status.
+        panel_wait_seconds: how long "Commit now" waits for the outcome before it says that the push continues.
+    """
+
+    every_minutes: int = 5
+    max_spool_bytes: int = 10 * 1024**3
+    remembered_shapes: int = 4096
+    inline_bytes: int = 256 * 1024
+    archive_bytes: int = 256 * 1024 * 1024
+    claims_at_once: int = 64
+    staged_seconds: float = 24 * 3600.0
+    row_group_rows: int = 50_000
+    row_group_bytes: int = 16 * 1024 * 1024
+    sample_rows: int = 100
+    read_ahead_bytes: int = 64 * 1024 * 1024
+    footer_bytes: int = 64 * 1024
+    panel_refresh_seconds: float = 2.0
+    panel_wait_seconds: float = 60.0
+
+
+DEFAULTS = TemplateDefaults()
