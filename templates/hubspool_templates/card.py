@@ -290,11 +290,9 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _yaml(kind: str) -> YAML:
-    """Return a reader and writer of YAML 1.1, which `datasets` and the Hub read: a column named "no" needs quotes."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ=kind, pure=True)
-    yaml.version = (1, 1)
     yaml.width = 10**6  # no line is wrapped
     yaml.preserve_quotes = True
     return yaml
@@ -330,16 +328,16 @@ def _with_fields(front: str, changed: Mapping[str, Any]) -> str:
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import YAMLError
 
-    yaml = _yaml("rt")
     try:
-        fields = yaml.load(front) or CommentedMap()
+        fields = _yaml("rt").load(front) or CommentedMap()
     except (YAMLError, ValueError):  # part of a document, with an alias for another part
         fields = CommentedMap()
     fields.fa.set_block_style()
     for name, value in changed.items():
         fields[name] = _updated(fields.get(name), value)
-    out = io.StringIO()
-    yaml.dump(fields, out)
+    writer, out = _yaml("rt"), io.StringIO()
+    writer.version = (1, 1)  # `datasets` reads YAML 1.1, where a column named no needs quotes
+    writer.dump(fields, out)
     return out.getvalue().partition(f"{_FENCE}\n")[2]  # without the %YAML directive
 
 

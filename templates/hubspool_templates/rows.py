@@ -50,9 +50,9 @@ class RowScheduler(CommitScheduler):
     Not promised: rows since the last push when the disk is wiped before the final flush ended (a Space restart); any
     order of rows across writers.
 
-    A subclass defines the line of a row (`encode_row`, and `encode_rows` for many) and the columns of the rows (`learn`,
-    `columns`). A subclass that stores rows in another file format sets `encoding` and `form`; the encoding learns the
-    columns as it encodes the rows. For the card it may set `card_sentence`, `widenable` and `features_in_config`.
+    A subclass defines the line of a row (`encode_row`, and `encode_rows` for many rows) and the columns of the rows
+    (`learn`, `columns`). A subclass that stores rows in another file format sets `encoding` and `form`; the encoding
+    learns the columns as it encodes the rows. `card_sentence`, `widenable` and `features_in_config` change the card.
 
     Args:
         repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.

@@ -261,6 +261,13 @@ def test_columns_whose_names_look_like_other_yaml_values_stay_text(name: str) ->
     assert card(new, features=columns) is None
 
 
+@pytest.mark.parametrize("name", ["n", "y", "off"])
+def test_columns_without_quotes_that_other_programs_wrote_stay_text(name: str) -> None:
+    text = f"---\ndataset_info:\n  features:\n  - name: {name}\n    dtype: int64\n---\n"
+    columns = [{"name": name, "dtype": "int64"}, *COLUMNS]
+    assert parsed(card(text, features=columns))[0]["dataset_info"]["features"] == columns
+
+
 def test_a_field_that_comes_twice_is_told() -> None:
     """Neither the Hub nor `datasets` reads such a card."""
     with pytest.raises(HFValidationError, match="README"):
