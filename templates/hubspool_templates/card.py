@@ -35,6 +35,7 @@ _SIZES = [
     "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B",
     "100B<n<1T", "n>1T",
 ]  # fmt: skip
+_NUMBER = re.compile(r"[-+]?(0[ox][0-9a-fA-F]+|[\d_.]+([eE][-+]?\d+)?)")
 _HINT = "Fix README.md on the Hub."
 
 
@@ -334,11 +335,22 @@ def _with_fields(front: str, changed: Mapping[str, Any]) -> str:
         fields = CommentedMap()
     fields.fa.set_block_style()
     for name, value in changed.items():
-        fields[name] = _updated(fields.get(name), value)
+        fields[name] = _updated(fields.get(name), _quoted(value))
     writer, out = _yaml("rt"), io.StringIO()
     writer.version = (1, 1)  # `datasets` reads YAML 1.1, where a column named no needs quotes
     writer.dump(fields, out)
     return out.getvalue().partition(f"{_FENCE}\n")[2]  # without the %YAML directive
+
+
+def _quoted(value: Any) -> Any:
+    """Return a value in which text is quoted that only YAML 1.2, which the Hub reads, takes for a number."""
+    from ruamel.yaml.scalarstring import SingleQuotedScalarString
+
+    if isinstance(value, dict):
+        return {name: _quoted(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_quoted(inner) for inner in value]
+    return SingleQuotedScalarString(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
 
 def _updated(old: Any, new: Any) -> Any:

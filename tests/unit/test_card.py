@@ -253,7 +253,7 @@ def test_comments_inside_a_field_that_changes_stay() -> None:
     assert parsed(new)[0]["configs"][0]["data_files"][1] == {"split": "test", "path": "data/test-*.jsonl"}
 
 
-@pytest.mark.parametrize("name", ["no", "y", "on", "1:30", "2026-01-02", "0o7", "null", "~", "a: b", "#"])
+@pytest.mark.parametrize("name", ["no", "y", "on", "1:30", "2026-01-02", "0o7", "1e3", "-.5", "null", "~", "a: b", "#"])
 def test_columns_whose_names_look_like_other_yaml_values_stay_text(name: str) -> None:
     columns = [{"name": name, "dtype": "int64"}]
     new = card(None, features=columns)
