@@ -11,20 +11,16 @@ This module owns the card's `features`. They come from the rows of each commit, 
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hubspool import CommitOperationAdd, CommitPlan, HfApi
-from hubspool.extending import HFValidationError, RemoteEntryNotFoundError, Target, read_text
+from hubspool.extending import RemoteEntryNotFoundError, Target, read_text
+from hubspool_templates.front_matter import FrontMatter, broken_card
 from hubspool_templates.schema import Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 
-if TYPE_CHECKING:
-    from ruamel.yaml import YAML
-
-_FENCE = "---"
 _BODY = """
 # {title}
 
@@ -35,8 +31,6 @@ _SIZES = [
     "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B",
     "100B<n<1T", "n>1T",
 ]  # fmt: skip
-_NUMBER = re.compile(r"[-+]?(0[ox][0-9a-fA-F]+|[\d_.]+([eE][-+]?\d+)?)")
-_HINT = "Fix README.md on the Hub."
 
 
 class CardUpdater:
@@ -111,7 +105,7 @@ class CardUpdater:
         try:
             return read_text(self.api, target, "README.md", plan.parent)
         except UnicodeDecodeError as error:
-            raise HFValidationError(f"README.md is not UTF-8: {error}.", hint=_HINT) from None
+            raise broken_card(f"README.md is not UTF-8: {error}.") from None
 
     def _estimate(self, target: Target, plan: CommitPlan, globs: Sequence[str]) -> int:
         """Estimate the number of rows on the Hub from the sizes of its files and of the rows in the plan."""
@@ -147,11 +141,10 @@ class Card:
     """
 
     def __init__(self, text: str | None, title: str = "", card_sentence: str = "") -> None:
-        self._front, self._body = _split(text or "")
+        self._front = FrontMatter(text or "")
+        self._fields = self._front.fields
         if not text:
-            self._body = _BODY.format(title=title, card_sentence=card_sentence)
-        self._fields = _parse(self._front)
-        self._changed: dict[str, Any] = {}
+            self._front.body = _BODY.format(title=title, card_sentence=card_sentence)
 
     def add_files(self, split: str, path: str) -> str:
         """Add the files of a split to a config, and return the config's name.
@@ -177,16 +170,16 @@ class Card:
             files = [{**each, "path": [*_patterns([each]), path]} if each is entry else each for each in files]
         config = {**(known or {"config_name": "default"}), "data_files": files}
         if known is None:
-            self._set("configs", [*configs, config])
+            self._front.set("configs", [*configs, config])
         else:
-            self._set("configs", [config if each is known else each for each in configs])
+            self._front.set("configs", [config if each is known else each for each in configs])
         return "default"
 
     def features(self, config_name: str) -> list[dict[str, Any]]:
         """Return the columns of a config; an empty list if the card has none."""
         features = self._info(config_name).get("features") or []
         if not isinstance(features, list) or not all(isinstance(each, dict) and "name" in each for each in features):
-            raise HFValidationError("`features` in README.md is not a list of columns.", hint=_HINT)
+            raise broken_card("`features` in README.md is not a list of columns.")
         return features
 
     def set_features(self, config_name: str, features: Sequence[Mapping[str, Any]], *, in_config: bool = False) -> None:
@@ -203,44 +196,30 @@ class Card:
         if in_config:
             configs = self._list("configs")
             new = [{**each, "features": columns} if _name_of(each) == config_name else each for each in configs]
-            self._set("configs", new)
+            self._front.set("configs", new)
         info = {**self._info(config_name), "features": columns}
         known = self._fields.get("dataset_info")
         infos = known if isinstance(known, list) else [known] if known else []
         others = [each for each in infos if _name_of(each) != config_name]
         if config_name != "default" or isinstance(known, list) or others:
             info = {"config_name": config_name, **info}
-        self._set("dataset_info", [*others, info] if isinstance(known, list) or others else info)
+        self._front.set("dataset_info", [*others, info] if isinstance(known, list) or others else info)
 
     def set_size(self, rows: int) -> None:
         """Set the size tag for a number of rows; a larger tag, or several tags, stay."""
         known = self._fields.get("size_categories") or []
         tag = next((tag for power, tag in enumerate(_SIZES) if rows < 10 ** (power + 3)), _SIZES[-1])
         if known == [] or known in ([smaller] for smaller in _SIZES[: _SIZES.index(tag)]):
-            self._set("size_categories", [tag])
+            self._front.set("size_categories", [tag])
 
     def render(self) -> str | None:
         """Return the text of the changed card, or None if nothing changed."""
-        if not self._changed:
-            return None
-        front = self._front
-        for name, value in self._changed.items():
-            front = _with_field(front, name, value)
-        try:
-            is_right = _parse(front) == self._fields
-        except HFValidationError:
-            is_right = False
-        if not is_right:  # an anchor, or all fields in braces: single lines cannot be replaced
-            front = _with_fields(self._front, self._changed)
-        return f"{_FENCE}\n{front}{_FENCE}\n{self._body}"
-
-    def _set(self, name: str, value: Any) -> None:
-        self._fields[name] = self._changed[name] = value
+        return self._front.render()
 
     def _list(self, name: str) -> list[dict[str, Any]]:
         value = self._fields.get(name) or []
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            raise HFValidationError(f"`{name}` in README.md is not a list of mappings.", hint=_HINT)
+            raise broken_card(f"`{name}` in README.md is not a list of mappings.")
         return value
 
     def _info(self, config_name: str) -> dict[str, Any]:
@@ -257,7 +236,7 @@ def _schema(features: Sequence[Mapping[str, Any]]) -> Schema:
     try:
         return Schema.of_features(features)
     except (AttributeError, KeyError, TypeError) as error:
-        raise HFValidationError(f"`features` in README.md cannot be read: {error!r}.", hint=_HINT) from None
+        raise broken_card(f"`features` in README.md cannot be read: {error!r}.") from None
 
 
 def _patterns(files: Any) -> list[str]:
@@ -279,95 +258,3 @@ def _covers(pattern: str, path: str) -> bool:
 
 def _literal(text: str) -> str:
     return text.replace("[!", "[^", 1) if len(text) > 1 else re.escape(text)
-
-
-def _split(text: str) -> tuple[str, str]:
-    """Return the lines of the front matter, and the body after it."""
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    match = re.match(r"---\n(.*?^)---(?:\n|$)", text, re.DOTALL | re.MULTILINE)
-    if match is None:
-        return "", f"\n{text}" if text else ""
-    return match[1], text[match.end() :]
-
-
-def _yaml(kind: str) -> YAML:
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ=kind, pure=True)
-    yaml.width = 10**6  # no line is wrapped
-    yaml.preserve_quotes = True
-    return yaml
-
-
-def _parse(front: str) -> dict[str, Any]:
-    """Return the fields of the front matter."""
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        fields = _yaml("safe").load(front)
-    except (YAMLError, ValueError) as error:  # a date with a 13th month is a ValueError
-        raise HFValidationError(f"The front matter of README.md is not YAML: {error}", hint=_HINT) from None
-    if fields is not None and not isinstance(fields, dict):
-        raise HFValidationError("The front matter of README.md is not a mapping.", hint=_HINT)
-    return dict(fields or {})
-
-
-def _with_field(front: str, name: str, value: Any) -> str:
-    """Replace the lines of one top-level field, or add them at the end; all other lines stay as they are."""
-    lines = front.splitlines(keepends=True)
-    first = next((n for n, line in enumerate(lines) if re.match(rf"(['\"]?){name}\1\s*:", line)), len(lines))
-    last = end = min(first + 1, len(lines))
-    while end < len(lines) and re.match(r"[\s#-]", lines[end]):  # a list may have no indentation
-        end += 1
-        if not re.match(r"\s*$|#", lines[end - 1]):
-            last = end  # comments before the next field belong to that field
-    return "".join([*lines[:first], _with_fields("".join(lines[first:last]), {name: value}), *lines[last:]])
-
-
-def _with_fields(front: str, changed: Mapping[str, Any]) -> str:
-    """Return YAML with the changed fields; its comments stay, and the layout of every value that is still the same."""
-    from ruamel.yaml.comments import CommentedMap
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        fields = _yaml("rt").load(front) or CommentedMap()
-    except (YAMLError, ValueError):  # part of a document, with an alias for another part
-        fields = CommentedMap()
-    fields.fa.set_block_style()
-    for name, value in changed.items():
-        fields[name] = _updated(fields.get(name), _quoted(value))
-    writer, out = _yaml("rt"), io.StringIO()
-    writer.version = (1, 1)  # `datasets` reads YAML 1.1, where a column named no needs quotes
-    writer.dump(fields, out)
-    return out.getvalue().partition(f"{_FENCE}\n")[2]  # without the %YAML directive
-
-
-def _quoted(value: Any) -> Any:
-    """Return a value in which text is quoted that only YAML 1.2, which the Hub reads, takes for a number."""
-    from ruamel.yaml.scalarstring import SingleQuotedScalarString
-
-    if isinstance(value, dict):
-        return {name: _quoted(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_quoted(inner) for inner in value]
-    return SingleQuotedScalarString(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
-
-
-def _updated(old: Any, new: Any) -> Any:
-    """Change `old`, as ruamel.yaml read it, until it equals `new`."""
-    if old == new:
-        return old
-    if not old or type(new) not in (dict, list) or not isinstance(old, type(new)) or old.anchor.value:
-        return new
-    if isinstance(new, dict):
-        for name in [name for name in old if name not in new]:
-            del old[name]
-        for name, value in new.items():
-            old[name] = _updated(old.get(name), value)
-        return old
-    kept = min(len(old), len(new))
-    for number in range(kept):
-        old[number] = _updated(old[number], new[number])
-    del old[kept:]
-    old.extend(new[kept:])
-    return old

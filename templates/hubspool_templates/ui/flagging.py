@@ -23,20 +23,12 @@ if TYPE_CHECKING:
     from hubspool_templates.rows import Row, RowScheduler
 
 #: Components whose files are media; files of other components are stored as name and bytes.
-_MEDIA: tuple[tuple[Any, str], ...] = (
-    (components.Audio, "audio"),
-    (components.Video, "video"),
-    (
-        (
-            components.AnnotatedImage,
-            components.Gallery,
-            components.Image,
-            components.ImageEditor,
-            components.ImageSlider,
-        ),
-        "image",
-    ),
-)
+_IMAGES = (components.AnnotatedImage, components.Gallery, components.Image, components.ImageEditor)
+_MEDIA: dict[type, str] = {
+    components.Audio: "audio",
+    components.Video: "video",
+    **dict.fromkeys((*_IMAGES, components.ImageSlider), "image"),
+}
 _OWN_COLUMNS = ("flag", "username", "timestamp")
 
 
@@ -152,7 +144,7 @@ def _value(component: Component, value: Any) -> Any:
         value = value.model_dump()
     if value is not None and isinstance(component, (components.Dataframe, components.JSON)):
         return json.dumps(value, ensure_ascii=False)  # columns and keys that differ per flag would not load together
-    media = next((media for kinds, media in _MEDIA if isinstance(component, kinds)), None)
+    media = next((media for kind, media in _MEDIA.items() if isinstance(component, kind)), None)
     return _with_media(media, value)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -25,34 +26,7 @@ _WORDS = {
     State.STOPPING: "Sending what is left",
     State.STOPPED: "Stopped",
 }
-_CSS = """
-& { font-size: 0.95rem; line-height: 1.4; color: var(--body-text-color); }
-.top { display: flex; flex-wrap: wrap; gap: 0.2rem 0.7rem; align-items: center; justify-content: space-between; }
-.top b { overflow-wrap: anywhere; }
-.top a { margin: 0 !important; padding: 0 !important; }
-.pill { display: inline-flex; gap: 0.45rem; align-items: center; font-weight: 600; }
-.pill i { width: 0.65rem; height: 0.65rem; border-radius: 50%; background: #16a34a; }
-.busy .pill i { background: #3b82f6; }
-.fault .pill i { background: #ea580c; }
-.off .pill i { background: #94a3b8; }
-dl { display: grid; gap: 0.6rem 1rem; margin: 0.7rem 0 0; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); }
-.charts { display: grid; gap: 0.6rem 1rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
-dt, figcaption, .ends { font-size: 0.8rem; font-weight: 400; opacity: 0.8; margin: 0; }
-dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.error { margin-top: 0.8rem; padding: 0.5rem 0.8rem; border-left: 4px solid #ea580c; overflow-wrap: anywhere; }
-.error p, figure { margin: 0; }
-.bars { display: flex; align-items: flex-end; gap: 2px; height: 4.5rem; margin-top: 0.3rem; }
-.bars { border-bottom: 1px solid var(--border-color-primary); }
-.bars span { flex: 1 1 0; max-width: 1.6rem; min-height: 2px; background: #6366f1; border-radius: 2px 2px 0 0; }
-.bytes .bars span { background: #0d9488; }
-.ends { display: flex; justify-content: space-between; flex-wrap: wrap; }
-.empty { margin: 0; opacity: 0.8; }
-summary { cursor: pointer; font-size: 0.85rem; margin-top: 0.5rem; }
-table { width: 100%; border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
-table, thead, tbody, tr, th, td { border: 0 !important; }
-th, td { text-align: right; padding: 0.2rem 0.5rem 0.2rem 0 !important; }
-th:first-child, td:first-child { text-align: left; }
-"""
+_CSS = Path(__file__).with_name("panel.css").read_text(encoding="utf-8")
 
 
 def status_panel(scheduler: CommitScheduler) -> gr.Column:
