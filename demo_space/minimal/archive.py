@@ -11,7 +11,7 @@ REPO = os.environ.get("HUBSPOOL_REPO", "your-name/archive")
 
 
 def main() -> None:
-    """Start the scheduler and serve the page; leaving sends the last files."""
+    """Start the scheduler and serve the page; at the end the scheduler sends the last files."""
     archive = ZipScheduler(REPO, folder_path="archive", every=5)
 
     def save(paths: list[str] | None, label: str) -> str:

@@ -11,7 +11,7 @@ REPO = os.environ.get("HUBSPOOL_REPO", "your-name/chats")
 
 
 def main() -> None:
-    """Start the scheduler and serve the page; leaving sends the last rows."""
+    """Start the scheduler and serve the page; at the end the scheduler sends the last rows."""
     logger = ChatLogger(JsonlScheduler(REPO, folder_path="chats", every=5))
 
     async def respond(message: str, history: list[dict[str, Any]], request: gr.Request) -> str:

@@ -10,7 +10,7 @@ REPO = os.environ.get("HUBSPOOL_REPO", "your-name/feedback")
 
 
 def main() -> None:
-    """Start the scheduler and serve the page; leaving sends the last rows."""
+    """Start the scheduler and serve the page; at the end the scheduler sends the last rows."""
     votes = JsonlScheduler(REPO, folder_path="votes", every=5)  # minutes
 
     async def save(text: str, result: str, liked: str) -> str:

@@ -17,7 +17,7 @@ def brightness(image: np.ndarray | None) -> dict[str, float]:
 
 
 def main() -> None:
-    """Serve the page; the scheduler starts with the interface, and leaving sends the last rows."""
+    """Serve the page; the scheduler starts with the interface, and sends the last rows at the end."""
     page = gr.Interface(
         brightness,
         gr.Image(label="image"),

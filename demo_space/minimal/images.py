@@ -10,7 +10,7 @@ REPO = os.environ.get("HUBSPOOL_REPO", "your-name/pictures")
 
 
 def main() -> None:
-    """Start the scheduler and serve the page; leaving sends the last rows."""
+    """Start the scheduler and serve the page; at the end the scheduler sends the last rows."""
     pictures = ParquetScheduler(REPO, folder_path="pictures", every=5, schema={"image": "image", "label": "string"})
 
     def save(path: str | None, label: str) -> str:

@@ -28,7 +28,7 @@ def train(epochs: float) -> Iterator[str]:
 
 
 def main() -> None:
-    """Start mirroring and serve the page; leaving sends the last lines."""
+    """Start the scheduler and serve the page; at the end the scheduler sends the last lines."""
     TrainingLogs(REPO, RUN, repo_type="dataset", every=5)
     epochs = gr.Slider(1, 50, 10, step=1, label="Epochs")
     gr.Interface(train, epochs, gr.Textbox(label="Progress"), title="Digits", flagging_mode="never").launch()

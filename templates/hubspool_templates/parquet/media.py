@@ -17,7 +17,7 @@ import orjson
 from hubspool.extending import HFValidationError
 from hubspool_templates.media_types import MEDIA, media_of_path
 from hubspool_templates.schema import FieldType, Given, ListOf, Schema
-from hubspool_templates.value_kinds import ALWAYS_PLAIN, BYTES, TIME, fits_int64, is_numpy, is_pil_image, is_plain
+from hubspool_templates.value_kinds import ALWAYS_PLAIN, BYTES, TIME, are_plain, fits_int64, is_numpy, is_pil_image
 from hubspool_templates.values import RowEncoder, bad_key, cannot_store
 
 #: The first key of a line with tagged values, and the first key of each tagged value.
@@ -63,7 +63,7 @@ class MediaEncoder(RowEncoder):
         Raises:
             HFValidationError: a value cannot be stored; the message names its key. Also a ValueError.
         """
-        if self.declared is None and type(row) is dict and row and TAG not in row and all(map(is_plain, row.values())):
+        if self.declared is None and type(row) is dict and row and TAG not in row and are_plain(row.values()):
             try:
                 return orjson.dumps(row, None, _OPTIONS)
             except TypeError:

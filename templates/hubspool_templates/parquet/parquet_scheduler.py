@@ -67,7 +67,7 @@ class ParquetScheduler(RowScheduler):
         self._encoder = MediaEncoder(self._declared)
         self.encoding = self._parquet = ParquetEncoding(self._columns_in_card, self._declared)
         super().__init__(repo_id, folder_path, **options)
-        self._order = nullcontext()  # no thread waits while another one encodes its images
+        self._write_lock = nullcontext()  # no thread waits while another one encodes its images
 
     def encode_row(self, row: Row) -> bytes:
         line = self._encoder.encode(row)
