@@ -110,7 +110,7 @@ def test_what_is_no_picture_is_refused_with_a_sentence(
     open_tab(page, "Bulk images")
     save = page.get_by_role("button", name="Save the images")
     save.click()
-    refused(page, "There is no picture yet.")
+    refused(page, "Please choose a picture first.")
     page.locator("#images input[type=file]").set_input_files([PICTURE, text])
     expect(page.locator("#images").get_by_role("row", name="notes.png")).to_be_visible()
     save.click()

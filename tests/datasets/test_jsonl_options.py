@@ -30,6 +30,8 @@ DEFAULTS = {
     "keep_local": False,
     "redact": None,
     "durability": "process",
+    "allow_patterns": None,
+    "ignore_patterns": None,
 }
 
 
