@@ -99,7 +99,7 @@ def read(hub_api: HfApi) -> Callable[[str], bytes]:
     from hubspool.client.target import Target
 
     target = Target.of(hub_api.endpoint, REPO, "dataset")
-    return lambda path: hub_api._client().request("GET", target.file_url(path)).content
+    return lambda path: hub_api.client().request("GET", target.file_url(path)).content
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
-"""hubspool keeps the data of a Gradio Space, or of any process, on the Hugging Face Hub and loses no row on the way."""
+"""hubspool keeps the data of a Gradio Space, or of any process, on the Hugging Face Hub and loses no row on the way.
+
+Importing it is cheap: each name loads its module when it is first used. The functions (`upload_file`, `create_repo`, …)
+are methods of one `HfApi` for the value that HF_ENDPOINT has at the time of the call.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +26,8 @@ __all__ = [
     "SchedulerStatus",
     "SpoolFull",
     "State",
-    "auth_check",
-    "change_discussion_status",
-    "comment_discussion",
     "create_branch",
     "create_commit",
-    "create_discussion",
     "create_pull_request",
     "create_repo",
     "create_tag",
@@ -40,7 +40,6 @@ __all__ = [
     "file_exists",
     "get_discussion_details",
     "get_paths_info",
-    "get_repo_discussions",
     "hf_hub_download",
     "list_repo_commits",
     "list_repo_files",
@@ -48,13 +47,11 @@ __all__ = [
     "list_repo_tree",
     "merge_pull_request",
     "metadata_update",
-    "move_repo",
     "preupload_lfs_files",
     "repo_exists",
     "revision_exists",
     "run_as_future",
     "super_squash_history",
-    "update_repo_settings",
     "upload_file",
     "upload_folder",
     "upload_large_folder",
@@ -72,12 +69,8 @@ if TYPE_CHECKING:
     from hubspool.scheduling.status import SchedulerStatus
 
     _api = HfApi()
-    auth_check = _api.auth_check
-    change_discussion_status = _api.change_discussion_status
-    comment_discussion = _api.comment_discussion
     create_branch = _api.create_branch
     create_commit: BackgroundCall[..., CommitInfo]
-    create_discussion = _api.create_discussion
     create_pull_request = _api.create_pull_request
     create_repo = _api.create_repo
     create_tag = _api.create_tag
@@ -90,7 +83,6 @@ if TYPE_CHECKING:
     file_exists = _api.file_exists
     get_discussion_details = _api.get_discussion_details
     get_paths_info = _api.get_paths_info
-    get_repo_discussions = _api.get_repo_discussions
     hf_hub_download = _api.hf_hub_download
     list_repo_commits = _api.list_repo_commits
     list_repo_files = _api.list_repo_files
@@ -98,13 +90,11 @@ if TYPE_CHECKING:
     list_repo_tree = _api.list_repo_tree
     merge_pull_request = _api.merge_pull_request
     metadata_update = _api.metadata_update
-    move_repo = _api.move_repo
     preupload_lfs_files = _api.preupload_lfs_files
     repo_exists = _api.repo_exists
     revision_exists = _api.revision_exists
     run_as_future = _api.run_as_future
     super_squash_history = _api.super_squash_history
-    update_repo_settings = _api.update_repo_settings
     upload_file: BackgroundCall[..., CommitInfo]
     upload_folder: BackgroundCall[..., CommitInfo]
     upload_large_folder = _api.upload_large_folder
@@ -122,10 +112,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name when it is first used, so that ``import hubspool`` costs nothing."""
+    """Load a name when it is first used."""
     home = _HOME.get(name)
     if home is None and name in __all__:
-        # Not kept: which client it belongs to depends on HF_ENDPOINT at this moment.
+        # Not stored: the client depends on HF_ENDPOINT at this moment.
         return getattr(import_module("hubspool.client.hf_api").default_api(), name)
     if home is None:
         raise AttributeError(f"module 'hubspool' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The errors of hubspool: data that says what happened, whether a retry can help, and what to do.
+"""The errors of hubspool. Each says what happened, whether a retry can help, and what to do.
 
 ::
 
@@ -7,17 +7,17 @@
     ├── SettingError (ValueError)                 an environment variable cannot be read
     ├── LocalTokenNotFoundError (OSError)         a token is needed and there is none
     ├── LocalFileError (OSError)                  a local file cannot be read while it is being sent
-    │   └── FileChangedError                      it is not what it was when it was described
-    │       ├── FileReplacedError                 another file stands at its path
+    │   └── FileChangedError                      it changed since the upload was prepared
+    │       ├── FileReplacedError                 its path holds another file
     │       └── FileShrankError                   it ends before the range that was to be read
     ├── SpoolFull (OSError)                       the spool, or its disk, has no room for a row
-    ├── FlushTimeout (TimeoutError)               a flush did not end in the time it was given
+    ├── FlushTimeout (TimeoutError)               a flush did not end within its time-out
     ├── NotStoredError (OSError)                  files that cannot be stored, with the reasons
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
-    ├── ChangedMeanwhileError                     a path on the Hub is not what was planned for
-    ├── StalledError (TimeoutError)               a push no longer moves
-    ├── LedgerError (OSError)                     the ledger cannot be opened just now
-    ├── RepoReplacedError (OSError)               the repository was deleted and made again
+    ├── ChangedMeanwhileError                     a path on the Hub changed since the push was planned
+    ├── StalledError (TimeoutError)               a push makes no progress
+    ├── LedgerError (OSError)                     the ledger cannot be opened at the moment
+    ├── RepoReplacedError (OSError)               the repository was deleted and created again
     ├── EntryNotFoundError (FileNotFoundError)
     │   ├── LocalEntryNotFoundError
     │   └── RemoteEntryNotFoundError              (also HfHubHTTPError)
@@ -26,7 +26,7 @@
         ├── HubConnectionError (ConnectionError)  no connection, or it broke
         ├── HubTimeoutError (TimeoutError)        the other side was silent for too long
         ├── XetTransferError                      hf_xet gave up on a transfer
-        ├── BadResponseError (ValueError)         an answer that cannot be understood
+        ├── BadResponseError (ValueError)         an answer that is not what the API promises
         └── HfHubHTTPError                        the Hub answered with an error status
             ├── BadRequestError (ValueError)      400, 422
             ├── UnauthorizedError (PermissionError)   401
@@ -41,8 +41,8 @@
             ├── PayloadTooLargeError (ValueError)     413
             └── RateLimitedError                      429
 
-Names that huggingface_hub has too mean the same. Every error pickles. No error carries a token or the query
-of an address (signed addresses are secrets).
+Names that huggingface_hub has too mean the same. Every error pickles. No error contains a token or the query of an
+address (signed addresses are secrets).
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ from typing import Any, ClassVar
 
 
 class Outcome(Enum):
-    """May the request that failed nevertheless have been applied by the Hub?"""
+    """Whether the Hub may have applied a request that failed."""
 
     NOT_APPLIED = "not applied"
-    #: It may have been applied, or still be applied later: the answer is what got lost.
+    #: The answer was lost: the request may have been applied, or may still be.
     UNKNOWN = "unknown"
 
 
-#: Statuses with which the Hub refuses a request as a whole. Every other one leaves open what it did.
+#: Statuses with which the Hub refuses a whole request. After any other error status the outcome is unknown.
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 409, 410, 411, 412, 413, 415, 416, 422, 429})
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def outcome_of_status(status: int) -> Outcome:
-    """Return what an answer with `status` that is not a success says about the request."""
+    """Return the outcome of a request that was answered with the error `status`."""
     return Outcome.NOT_APPLIED if status in _REFUSALS else Outcome.UNKNOWN
 
 
@@ -75,11 +75,11 @@ class HubspoolError(Exception):
     """Base of all errors of hubspool.
 
     Attributes:
-        message: What happened, naming the value.
-        hint: One sentence on what to do; may be empty.
-        retryable: Whether the same call can succeed later without anybody changing anything.
-        outcome: Whether a request may have been applied although this error was raised.
-        path: The local path, or the path in the repository, that it is about.
+        message: what happened, with the value that caused it.
+        hint: one sentence on what to do; may be empty.
+        retryable: whether the same call can succeed later without user action.
+        outcome: whether the request may have been applied although it failed.
+        path: the local path, or the path in the repository, that the error is about.
     """
 
     default_hint: ClassVar[str] = ""
@@ -96,7 +96,7 @@ class HubspoolError(Exception):
         return f"{self.message} {self.hint}".strip()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # OSError's own reduce calls the class with its args, which drops the keyword fields.
+        # Rejected: OSError's own __reduce__, which calls the class with its args and drops the keyword fields.
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
 
@@ -128,27 +128,27 @@ class LocalFileError(HubspoolError, OSError):
 
 
 class FileChangedError(LocalFileError):
-    """A local file is not what it was when it was described; nothing of it was committed."""
+    """A local file changed since the upload was prepared; nothing of it was committed."""
 
-    default_hint = "Repeat the call with the file as it is now; write files that are uploaded under the lock."
+    default_hint = "Repeat the call; write files that are uploaded under the scheduler's lock."
 
 
 class FileReplacedError(FileChangedError):
-    """Another file stands at the path of the one that was described."""
+    """The path holds another file than when the upload was prepared."""
 
 
 class FileShrankError(FileChangedError):
     """A file ends before the range that was to be read from it."""
 
 
-class SpoolFull(HubspoolError, OSError):  # noqa: N818 - reads as the state that it is, like FlushTimeout
-    """The spool has no room for a row, which was therefore not accepted.
+class SpoolFull(HubspoolError, OSError):  # noqa: N818 - the name is part of the interface
+    """The spool has no space for a row, so the row was not stored.
 
     Args:
-        folder: The spool's folder.
-        used: Its size, bytes.
-        limit: The size it may have, bytes; None when the disk itself is full.
-        stored: How many of the first rows of an `extend` were stored all the same.
+        folder: the spool's folder.
+        used: size of the spool, bytes.
+        limit: largest allowed size, bytes; None if the disk itself is full.
+        stored: number of the first rows of an `extend` that were stored nevertheless.
     """
 
     retryable = True
@@ -158,7 +158,7 @@ class SpoolFull(HubspoolError, OSError):  # noqa: N818 - reads as the state that
         what = f"only the first {stored} rows were stored" if stored else "the row was not stored"
         super().__init__(
             f"The spool in {folder} holds {used} bytes and {reason}; {what}.",
-            hint="Free space, or look at status() for why nothing leaves the spool.",
+            hint="Free space, or read in status() why rows are not uploaded.",
             path=folder,
         )
         self.used = used
@@ -167,24 +167,24 @@ class SpoolFull(HubspoolError, OSError):  # noqa: N818 - reads as the state that
 
 
 class FlushTimeout(HubspoolError, TimeoutError):  # noqa: N818 - the name is part of the interface
-    """A flush did not end in the time it was given; what is pending stays on the disk and is sent later."""
+    """A flush did not end within its time-out; pending rows stay on the disk and are sent later."""
 
     retryable = True
 
 
 class NotStoredError(HubspoolError, OSError):
-    """Some files are not on the Hub, and waiting does not help.
+    """Some files could not be stored on the Hub, and waiting does not help.
 
     Args:
-        reasons: Path in the folder → why it is not stored.
+        reasons: path in the folder → why the file is not stored.
     """
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         first = "; ".join(f"{path}: {reason.rstrip('.')}" for path, reason in list(reasons.items())[:3])
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         super().__init__(
-            f"{len(reasons)} files are not stored on the Hub: {first}{more}.",
-            hint="They stay on the disk and are looked at again in every push; see status().skipped.",
+            f"{len(reasons)} {'file is' if len(reasons) == 1 else 'files are'} not stored on the Hub: {first}{more}.",
+            hint="They stay on the disk and every push checks them again; see status().skipped.",
         )
         self.reasons = dict(reasons)
 
@@ -197,67 +197,67 @@ class PushLockBusyError(HubspoolError, OSError):
     def __init__(self, folder: str | Path) -> None:
         super().__init__(
             f"Another process is pushing {folder}.",
-            hint="It is tried again; if no such process runs, look who holds push.lock in the state folder.",
+            hint="The push is retried. If no such process runs, see which one locks push.lock in the state folder.",
             path=folder,
         )
 
 
 class ChangedMeanwhileError(HubspoolError, OSError):
-    """What stands at a path on the Hub is not what was planned for; the next attempt plans anew."""
+    """A path on the Hub changed since the push was planned; the next attempt makes a new plan."""
 
     retryable = True
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path} changed on the Hub meanwhile.", hint="It is looked at again at once.", path=path)
+        super().__init__(f"{path} changed on the Hub meanwhile.", hint="The push is planned again at once.", path=path)
 
 
 class StalledError(HubspoolError, TimeoutError):
-    """A push has not moved on for longer than every one of its requests may take."""
+    """A push has made no progress for longer than any of its requests may take."""
 
     retryable = True
 
     def __init__(self, state: str, seconds: float) -> None:
         super().__init__(
             f"The push has been {state} for {seconds:.0f} seconds.",
-            hint="It hangs in the disk or the network below us; what is appended is kept. A restart sends it.",
+            hint="The disk or the network does not respond. Rows are still stored on the disk; restart to send them.",
         )
 
 
 class LedgerError(HubspoolError, OSError):
-    """The ledger cannot be opened just now; nothing is known to be wrong with it."""
+    """The ledger cannot be opened at the moment; it is not known to be damaged."""
 
     retryable = True
 
     def __init__(self, ledger: str | Path, reason: str) -> None:
         super().__init__(
             f"The ledger {ledger} cannot be opened: {reason}.",
-            hint="Check that the disk has room and the folder is writable, or pass state_dir=... on another disk.",
+            hint="Check that the disk has space and the folder is writable, or pass state_dir=... on another disk.",
             path=ledger,
         )
 
 
 class RepoReplacedError(HubspoolError, OSError):
-    """The repository was deleted and made again since this folder was pushed to it; nothing is sent to the new one.
+    """The repository was deleted and created again after this folder was pushed to it; nothing is sent to the new one.
 
     Args:
-        repo_id: Its name.
-        folder: The folder whose content it held.
+        repo_id: id of the repository.
+        folder: the local folder that was pushed to it.
     """
 
     def __init__(self, repo_id: str, folder: str | Path) -> None:
         super().__init__(
-            f"{repo_id} is not the repository that {folder} was pushed to: it was deleted and made again.",
+            f"{repo_id} is not the repository that {folder} was pushed to: it was deleted and created again.",
             hint=f"To send everything in the folder to the new one, run `hubspool flush {folder} --to-new-repo`.",
             path=folder,
         )
 
 
 class EntryNotFoundError(HubspoolError, FileNotFoundError):
-    """There is no such file, here or on the Hub."""
+    """There is no such file, on the disk or on the Hub."""
 
 
 class LocalEntryNotFoundError(EntryNotFoundError):
-    """The file is not on this disk, and the Hub was not to be asked."""
+    """The file is not on the disk, and the caller wanted no request to the Hub."""
 
 
 class RequestError(HubspoolError, OSError):
@@ -265,12 +265,12 @@ class RequestError(HubspoolError, OSError):
 
     Attributes:
         method: HTTP method.
-        url: Address without its query.
-        status_code: Status of the answer, None without one.
-        request_id: The Hub's name for the request, for its support.
-        server_message: What the Hub said.
-        retry_after: Seconds after which the Hub wants to be asked again, None when it said nothing.
-        details: The JSON object of a 409, which names what is there already.
+        url: address without its query.
+        status_code: status of the answer; None without one.
+        request_id: the Hub's id of the request, for its support.
+        server_message: the Hub's message.
+        retry_after: seconds that the Hub asks to wait; None if it does not say.
+        details: the JSON object of a 409, which names what exists already.
     """
 
     def __init__(
@@ -310,7 +310,7 @@ class RequestError(HubspoolError, OSError):
 class OfflineModeIsEnabled(RequestError, ConnectionError):  # noqa: N818 - huggingface_hub's name
     """HF_HUB_OFFLINE is set, and the address is not on this machine."""
 
-    default_hint = "Unset HF_HUB_OFFLINE to reach it."
+    default_hint = "Unset HF_HUB_OFFLINE to allow requests."
 
 
 class HubConnectionError(RequestError, ConnectionError):
@@ -321,21 +321,21 @@ class HubConnectionError(RequestError, ConnectionError):
 
 
 class HubTimeoutError(RequestError, TimeoutError):
-    """The other side was silent for longer than it may be (HUBSPOOL_TIMEOUT, seconds)."""
+    """The other side sent nothing for HUBSPOOL_TIMEOUT seconds."""
 
     retryable = True
     default_hint = "Try again later; HUBSPOOL_TIMEOUT sets how many seconds a request may be silent."
 
 
 class XetTransferError(RequestError):
-    """hf_xet gave up on a transfer. An upload commits nothing, so it can always be repeated."""
+    """hf_xet gave up on a transfer. A transfer commits nothing, so it can always be repeated."""
 
     retryable = True
     default_hint = "Try again; HF_HUB_DISABLE_XET=1 uploads through LFS instead."
 
 
 class BadResponseError(RequestError, ValueError):
-    """The Hub's answer cannot be understood; the request may have been applied."""
+    """The Hub's answer is not what its API promises; the request may have been applied."""
 
     retryable = True
     outcome = Outcome.UNKNOWN
@@ -358,7 +358,7 @@ class BadRequestError(HfHubHTTPError, ValueError):
 
 
 class UnauthorizedError(HfHubHTTPError, PermissionError):
-    """The Hub wants a token, or does not accept the one it got (401)."""
+    """The Hub requires a token, or refused the one that was sent (401)."""
 
 
 class ForbiddenError(HfHubHTTPError, PermissionError):
@@ -368,10 +368,10 @@ class ForbiddenError(HfHubHTTPError, PermissionError):
 
 
 class RepositoryNotFoundError(HfHubHTTPError):
-    """There is no such repository, or it is private and the token does not show it."""
+    """There is no such repository, or it is private and the token may not see it."""
 
     default_hint = (
-        "Check repo_id and repo_type, and that the token may see the repository; create_repo makes a new one."
+        "Check repo_id and repo_type, and that the token may see the repository; create_repo creates a new one."
     )
 
 
@@ -396,22 +396,22 @@ class RemoteEntryNotFoundError(HfHubHTTPError, EntryNotFoundError):
 
 
 class ConflictError(HfHubHTTPError):
-    """The repository's state does not allow this: it exists already, or an operation is in progress (409)."""
+    """The repository exists already, or another operation on it is in progress (409)."""
 
 
 class ParentCommitMismatchError(HfHubHTTPError):
-    """The branch moved on since parent_commit; nothing was committed (412)."""
+    """The branch's head is no longer parent_commit; nothing was committed (412)."""
 
-    default_hint = "Read the branch again, check that the commit still fits, and pass its head as parent_commit."
+    default_hint = "Read the branch again, check that the commit still fits, and pass the new head as parent_commit."
 
 
 class PayloadTooLargeError(HfHubHTTPError, ValueError):
-    """The request is larger than the Hub takes (413)."""
+    """The request is larger than the Hub accepts (413)."""
 
     default_hint = "Send fewer files, or less inline content, at a time."
 
 
 class RateLimitedError(HfHubHTTPError):
-    """Too many requests or commits (429); `retry_after` says how many seconds to wait, if the Hub did."""
+    """Too many requests or commits (429); `retry_after` is the wait in seconds that the Hub asks for, if it does."""
 
     default_hint = "Wait, and push less often."

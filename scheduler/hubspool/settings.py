@@ -1,7 +1,7 @@
-"""The environment, read in one place and at the time of the call.
+"""Reads the environment, in one place and at the time of each call.
 
-Names that huggingface_hub reads too mean the same here. Nothing is cached, so that a test, a notebook or an
-app may change a variable while it runs.
+Names that huggingface_hub reads too mean the same here. Nothing is cached, so a test, a notebook or an app can change a
+variable while it runs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +20,10 @@ from hubspool.errors import HFValidationError, LocalTokenNotFoundError, SettingE
 logger = logging.getLogger(__name__)
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+#: Seconds that a request may be silent.
+DEFAULT_TIMEOUT = 30.0
+#: The same for a commit. Above the Hub's own limit of 60 s, so that a late commit does not pass for a lost one.
+COMMIT_TIMEOUT = 90.0
 _TRUE = frozenset({"1", "on", "yes", "true"})
 _FALSE = frozenset({"", "0", "off", "no", "false"})
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -29,23 +31,23 @@ _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment asks for.
+    """The values of the environment variables.
 
     Attributes:
-        endpoint: Address of the Hub, without a trailing slash (HF_ENDPOINT).
-        hf_home: Folder of tokens and caches (HF_HOME).
-        env_token: The token in HF_TOKEN, not shown by repr.
-        token_path: File that holds the token of `hubspool login` (HF_TOKEN_PATH).
-        offline: Only a Hub on this machine may be reached (HF_HUB_OFFLINE).
-        xet: Large content may go through hf_xet (HF_HUB_DISABLE_XET).
-        progress_bars: Whether to show progress bars; None: as the terminal (HF_HUB_DISABLE_PROGRESS_BARS).
-        xet_cache: Folder of hf_xet's caches (HF_XET_CACHE).
-        repo: Repository to use on the real Hub (HUBSPOOL_REPO).
-        every: Minutes between pushes (HUBSPOOL_EVERY).
-        timeout: Seconds that one request may be silent (HUBSPOOL_TIMEOUT).
-        log_level: Level of the log of the CLI and the demo (HUBSPOOL_LOG).
-        space_id: The Space that this process runs in (SPACE_ID).
-        color: Whether colour is allowed (NO_COLOR).
+        endpoint: address of the Hub, without a trailing slash (HF_ENDPOINT).
+        hf_home: folder of tokens and caches (HF_HOME).
+        env_token: the token in HF_TOKEN, not shown by repr.
+        token_path: file with the token of `hubspool login` (HF_TOKEN_PATH).
+        offline: allow requests only to a Hub on this machine (HF_HUB_OFFLINE).
+        xet: allow uploads through hf_xet (HF_HUB_DISABLE_XET).
+        progress_bars: whether to show progress bars; None: only on a terminal (HF_HUB_DISABLE_PROGRESS_BARS).
+        xet_cache: folder of hf_xet's caches (HF_XET_CACHE).
+        repo: repository to use on the real Hub (HUBSPOOL_REPO).
+        every: minutes between pushes (HUBSPOOL_EVERY).
+        timeout: seconds that one request may be silent (HUBSPOOL_TIMEOUT).
+        log_level: log level of the command line and the demo (HUBSPOOL_LOG).
+        space_id: id of the Space that this process runs in (SPACE_ID).
+        color: whether colour is allowed (NO_COLOR).
     """
 
     endpoint: str
@@ -65,18 +67,15 @@ class Settings:
 
     @property
     def commit_timeout(self) -> float:
-        """Seconds that a commit may be silent.
-
-        Above the Hub's own limit of 60 s: otherwise a commit that is only late passes for a lost one.
-        """
-        return max(90.0, self.timeout)
+        """Seconds that a commit may be silent."""
+        return max(COMMIT_TIMEOUT, self.timeout)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the environment.
 
         Raises:
-            SettingError: A variable cannot be parsed; the message names it, its value and what is allowed.
+            SettingError: a variable cannot be parsed; the message names it, its value and the allowed values.
         """
         env = os.environ if environ is None else environ
         home = _hf_home(env)
@@ -92,7 +91,7 @@ class Settings:
             xet_cache=_path(env, "HF_XET_CACHE") or home / "xet",
             repo=env.get("HUBSPOOL_REPO") or None,
             every=_positive(env, "HUBSPOOL_EVERY", "minutes"),
-            timeout=_positive(env, "HUBSPOOL_TIMEOUT", "seconds") or 30.0,
+            timeout=_positive(env, "HUBSPOOL_TIMEOUT", "seconds") or DEFAULT_TIMEOUT,
             log_level=_log_level(env),
             space_id=env.get("SPACE_ID") or None,
             color=not env.get("NO_COLOR"),
@@ -101,22 +100,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class Token:
-    """A token and where it came from; only the latter is ever shown."""
+    """A token and its source; only the source is ever shown."""
 
     value: str = field(repr=False)
     source: str
 
 
 def find_token(token: str | bool | None = None, settings: Settings | None = None) -> Token | None:
-    """Return the token to use: the argument, HF_TOKEN, the token file, the secret of a Colab notebook; in this order.
+    """Return the first token of: the argument, HF_TOKEN, the token file, the secret of a Colab notebook.
 
     Args:
-        token: A token; True: one must be found; None: use one if there is one; False: use none.
-        settings: The environment, read now when not given.
+        token: a token; True: there must be one; None: use one if there is one; False: use none.
+        settings: the environment; by default it is read now.
 
     Raises:
-        LocalTokenNotFoundError: `token` is True and none was found.
-        HFValidationError: It has characters that no token has. The message names its source, not the token.
+        LocalTokenNotFoundError: `token` is True and there is none.
+        HFValidationError: the token has characters that no token has. The message names its source, not the token.
     """
     if token is False:
         return None
@@ -139,15 +138,15 @@ def find_token(token: str | bool | None = None, settings: Settings | None = None
     if secret := _clean_token(_colab_secret(), "the Colab secret HF_TOKEN"):
         return Token(secret, "the Colab secret HF_TOKEN")
     if token is True:
-        raise LocalTokenNotFoundError("A token is needed, but there is none.")
+        raise LocalTokenNotFoundError("A token is required, but there is none.")
     return None
 
 
 def process_rank(environ: Mapping[str, str] | None = None) -> int:
-    """Return this process's number in a distributed run (RANK of torchrun, else SLURM_PROCID); 0 where there is one.
+    """Return this process's number in a distributed run (RANK of torchrun, else SLURM_PROCID); 0 outside of one.
 
     Raises:
-        SettingError: The variable is no number.
+        SettingError: the variable is not a number.
     """
     env = os.environ if environ is None else environ
     name = "RANK" if env.get("RANK") else "SLURM_PROCID"
@@ -159,12 +158,14 @@ def process_rank(environ: Mapping[str, str] | None = None) -> int:
 
 @cache
 def _colab_secret() -> str | None:
-    """Return the secret HF_TOKEN of the Colab notebook that this is; asked for once, since the person is asked too."""
-    if "google.colab" not in sys.modules:  # the notebook's kernel loads it; looking for it elsewhere takes long
+    """Return the secret HF_TOKEN of this Colab notebook; read only once, because Colab asks the person each time."""
+    if "google.colab" not in sys.modules:  # a notebook's kernel has loaded it; searching for it takes long
         return None
+    from importlib import import_module
+
     try:
         return str(import_module("google.colab.userdata").get("HF_TOKEN"))
-    except Exception as error:  # noqa: BLE001 - no such secret, no access, no answer: its classes exist only there
+    except Exception as error:  # noqa: BLE001 - the classes of its errors exist only in Colab
         logger.info("The Colab secret HF_TOKEN cannot be used: %s", type(error).__name__)
         return None
 
@@ -174,6 +175,8 @@ def is_loopback(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
+    from ipaddress import ip_address
+
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -186,7 +189,7 @@ def _clean_token(value: str | None, source: str) -> str | None:
         return None
     if not token.isascii() or not token.isprintable() or " " in token:
         raise HFValidationError(
-            f"What {source} holds is not a token: it has spaces, line breaks or characters outside ASCII.",
+            f"The content of {source} is not a token: it has spaces, line breaks or characters outside ASCII.",
             hint="Copy the token again from https://huggingface.co/settings/tokens.",
         )
     return token
@@ -201,7 +204,7 @@ def check_endpoint(value: str, name: str) -> str:
     """Return the address of a Hub without a trailing slash.
 
     Raises:
-        SettingError: It is not an http or https address; `name` says where it came from.
+        SettingError: the value is not an http or https address; `name` is its source in the message.
     """
     try:
         parts = urlsplit(value)

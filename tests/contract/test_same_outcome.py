@@ -286,7 +286,8 @@ def a_pull_request_holds_the_commit(client: Client) -> None:
     info = client.commit(client.add("a", b"2"), client.add("big.bin", BIG), create_pr=True)
     client.say((info.pr_num, info.pr_revision, info.pr_url.rpartition("/")[2]))
     client.commit(client.add("b", b"more"), revision=info.pr_revision)
-    client.say([(pr.num, pr.is_pull_request) for pr in client.api.get_repo_discussions(client.repo)])
+    details = client.api.get_discussion_details(client.repo, info.pr_num)
+    client.say((details.num, details.is_pull_request))
 
 
 @case
@@ -295,7 +296,6 @@ def a_folder_goes_into_a_pull_request_and_is_merged(client: Client) -> None:
     info = upload(client, create_pr=True, commit_message="All of it")
     details = client.api.get_discussion_details(client.repo, info.pr_num)
     client.say((details.title, details.git_reference, details.target_branch))
-    client.api.change_discussion_status(client.repo, info.pr_num, "open")
     client.api.merge_pull_request(client.repo, info.pr_num)
     client.say(client.api.get_discussion_details(client.repo, info.pr_num).status)
 
@@ -330,23 +330,6 @@ def a_history_is_squashed(client: Client) -> None:
         client.commit(client.add("a", b"%d" % n))
     client.api.super_squash_history(client.repo, commit_message="all")
     client.say([commit.title for commit in client.api.list_repo_commits(client.repo)])
-
-
-@case
-def settings_and_names_change(client: Client) -> None:
-    api = client.api
-    api.update_repo_settings(client.repo, private=True, gated="auto")
-    info = api.repo_info(client.repo)
-    client.say((info.private, info.gated))
-    api.update_repo_settings(client.repo, private=False, gated=False)
-    with failing(client):
-        api.update_repo_settings(client.repo)
-    client.commit(client.add("moved", b"m"))
-    api.move_repo(client.repo, f"{client.repo}-moved")
-    client.say(api.repo_exists(f"{client.repo}-moved"))
-    with failing(client):
-        api.move_repo("nonamespace", "local/x")
-    api.move_repo(f"{client.repo}-moved", client.repo)
 
 
 @case

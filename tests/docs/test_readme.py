@@ -183,8 +183,8 @@ def test_the_uploads_do_what_they_say(reader: Reader) -> None:
     files = reader.files("papers")
     assert {"papers.csv", "data/a.csv"} <= {*files}
     assert "data/b.tmp" not in files
-    pulls = {pull.title for pull in reader.api.get_repo_discussions("local/papers", repo_type="dataset")}
-    assert pulls == {"Tidy up", "Upload a.csv with hubspool"}
+    details = [reader.api.get_discussion_details("local/papers", num, repo_type="dataset") for num in (1, 2)]
+    assert {pull.title for pull in details} == {"Tidy up", "Upload a.csv with hubspool"}
     assert [path for path in reader.files("shards", "model") if path.endswith(".bin")] == [
         f"shard-{number}.bin" for number in range(3)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+import huggingface_hub
 import pytest
 
 from hubspool import CommitPlan
@@ -35,7 +36,8 @@ NEW_NAME = "local/renamed"
 
 
 def rename(place: Place) -> None:
-    place.api.move_repo(REPO, NEW_NAME, repo_type="dataset")
+    stock = huggingface_hub.HfApi(endpoint=place.hub.endpoint, token=place.hub.token)
+    stock.move_repo(REPO, NEW_NAME, repo_type="dataset")
 
 
 @pytest.mark.parametrize("mode", ["jsonl", "files"])

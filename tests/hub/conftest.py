@@ -106,7 +106,7 @@ def held(hub_api: OurApi, folder: Path) -> Callable[[], bool]:
         paths = set(hub_api.list_repo_files("local/docs", repo_type="dataset", revision=revision)) - {".gitattributes"}
         local = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
         local = {path: file for path, file in local.items() if not path.startswith(".cache")}
-        read = hub_api._client()
+        read = hub_api.client()
         return paths == set(local) and all(
             read.request("GET", target.file_url(path)).content == file.read_bytes() for path, file in local.items()
         )

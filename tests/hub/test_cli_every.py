@@ -112,7 +112,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def content(hub_api: HfApi) -> Callable[[str], bytes]:
     target = Target.of(hub_api.endpoint, REPO, "dataset")
-    return lambda path: hub_api._client().request("GET", target.file_url(path)).content
+    return lambda path: hub_api.client().request("GET", target.file_url(path)).content
 
 
 def test_ctrl_c_sends_what_is_left_and_prints_the_address(

@@ -128,6 +128,10 @@ def test_of_two_additions_the_last_one_counts_also_where_it_is_what_the_hub_has(
     assert read(api, "a", tmp_path) == b"old"
 
 
+def pull_requests(api: HfApi) -> list[str]:
+    return [pull.ref for pull in api.list_repo_refs(REPO, include_pull_requests=True).pull_requests or []]
+
+
 def test_a_pull_request_is_opened_first_so_that_a_repeated_commit_cannot_open_two(
     api: HfApi, traffic: LocalHub, tmp_path: Path
 ) -> None:
@@ -136,7 +140,7 @@ def test_a_pull_request_is_opened_first_so_that_a_repeated_commit_cannot_open_tw
     assert len(traffic.faults.hits) == 1
     asked = [record.route for record in traffic.requests]
     assert asked.index("discussion-create") < asked.index("commit")
-    assert [found.num for found in api.get_repo_discussions(REPO)] == [1]
+    assert pull_requests(api) == ["refs/pr/1"]
     assert (info.pr_num, info.pr_revision) == (1, "refs/pr/1")
     assert read(api, "small.txt", tmp_path, revision="refs/pr/1") == b"new"
     assert read(api, "small.txt", tmp_path) == b"small"
@@ -148,13 +152,13 @@ def test_a_commit_to_a_pull_request_that_fails_says_where_to_go_on(api: HfApi, t
         api.upload_file(path_or_fileobj=b"new", path_in_repo="small.txt", repo_id=REPO, create_pr=True)
     again = api.upload_file(path_or_fileobj=b"new", path_in_repo="small.txt", repo_id=REPO, revision="refs/pr/1")
     assert again.is_noop
-    assert len(list(api.get_repo_discussions(REPO))) == 1
+    assert pull_requests(api) == ["refs/pr/1"]
 
 
 def test_a_pull_request_of_nothing_new_is_not_opened(api: HfApi, traffic: LocalHub) -> None:
     info = api.upload_file(path_or_fileobj=BIG, path_in_repo="big.bin", repo_id=REPO, create_pr=True)
     assert (info.is_noop, info.pr_url) == (True, None)
-    assert list(api.get_repo_discussions(REPO)) == []
+    assert pull_requests(api) == []
 
 
 def test_a_pull_request_against_a_branch_or_a_parent_is_one_request(api: HfApi, traffic: LocalHub) -> None:

@@ -19,7 +19,7 @@ from hubspool.client.file_range import FileRange
 from hubspool.client.hf_api import HfApi
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.retry import RetryPolicy
-from hubspool.client.transfer import TransferOptions
+from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
     BadResponseError,
     FileChangedError,

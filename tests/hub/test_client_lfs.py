@@ -12,7 +12,7 @@ import pytest
 from hubspool.client.file_range import FileRange
 from hubspool.client.hf_api import HfApi
 from hubspool.client.operations import CommitOperationAdd
-from hubspool.client.transfer import TransferOptions
+from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import BadRequestError, HfHubHTTPError
 from hubspool.local_hub import Fault, LocalHub
 from tests.support.request_log import asked, forget

@@ -13,10 +13,9 @@ import pytest
 import yaml
 
 import hubspool
-from hubspool.client.commit import post_commit
-from hubspool.client.commit_body import CommitRequest
+from hubspool.client.commit import CommitRequest, post_commit
 from hubspool.client.hf_api import HfApi
-from hubspool.client.metadata import merged
+from hubspool.client.metadata import merge_metadata
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.errors import HFValidationError, ParentCommitMismatchError
 from hubspool.local_hub import Fault, LocalHub
@@ -86,7 +85,7 @@ def test_a_change_of_somebody_else_is_merged_and_not_lost(api: HfApi, local_hub:
     theirs = CARD.replace("license: mit", "license: mit\ntheirs: 1")
     addition = CommitOperationAdd("README.md", theirs.encode())
     api.preupload_lfs_files(REPO, [addition])
-    post_commit(api._client(), api._target(REPO, None), CommitRequest("theirs"), [addition])
+    post_commit(api.client(), api.target(REPO), CommitRequest("theirs"), [addition])
     local_hub.faults.clear()
     update.result(60)
     fields, _ = card(api, tmp_path)
@@ -107,7 +106,7 @@ def test_a_pull_request_gets_the_change(api: HfApi, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["---\n- a list\n---\n", "---\na: [\n---\n"])
 def test_front_matter_that_is_no_mapping_is_an_error(text: str) -> None:
     with pytest.raises(HFValidationError, match="front matter"):
-        merged(text, {"a": 1}, "m", overwrite=True)
+        merge_metadata(text, {"a": 1}, "m", overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -119,13 +118,13 @@ def test_front_matter_that_is_no_mapping_is_an_error(text: str) -> None:
     ],
 )
 def test_results_are_merged_metric_by_metric(given: dict[str, Any], values: list[list[float]]) -> None:
-    text = merged("# T\n", index(result(0.5)), "m", overwrite=False)
-    fields = yaml.safe_load(merged(text, index(given), "m", overwrite=False).split("---\n")[1])
+    text = merge_metadata("# T\n", index(result(0.5)), "m", overwrite=False)
+    fields = yaml.safe_load(merge_metadata(text, index(given), "m", overwrite=False).split("---\n")[1])
     found = [[metric["value"] for metric in entry["metrics"]] for entry in fields["model-index"][0]["results"]]
     assert found == values
     with pytest.raises(HFValidationError, match="metric 'acc'"):
-        merged(text, index(result(0.6)), "m", overwrite=False)
-    assert "value: 0.6" in merged(text, index(result(0.6)), "m", overwrite=True)
+        merge_metadata(text, index(result(0.6)), "m", overwrite=False)
+    assert "value: 0.6" in merge_metadata(text, index(result(0.6)), "m", overwrite=True)
 
 
 BOTH = """

@@ -13,7 +13,7 @@ from hubspool.client.file_range import FileRange
 from hubspool.client.hf_api import HfApi
 from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.client.repo_info import DatasetInfo, RepoFile, RepoFolder
-from hubspool.client.transfer import TransferOptions
+from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
     ConflictError,
     HFValidationError,

@@ -13,7 +13,9 @@ import pytest
 
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.file_range import FileRange
-from hubspool.client.transfer import TransferOptions, Uploader, lfs, xet
+from hubspool.client.transfer import lfs, xet
+from hubspool.client.transfer.options import TransferOptions
+from hubspool.client.transfer.uploader import Uploader
 from hubspool.errors import FileChangedError, ForbiddenError, UnauthorizedError, XetTransferError
 from hubspool.local_hub import Fault, LocalHub
 
@@ -218,7 +220,7 @@ def test_after_a_third_failure_of_this_machine_lfs_is_used_for_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     now = [0.0]
-    api._uploader = Uploader(clock=lambda: now[0])
+    api.uploader = Uploader(clock=lambda: now[0])
     session = broken(RuntimeError("Internal error: the shard cache is damaged"))
     with caplog.at_level(logging.WARNING):
         upload(api, "a.bin", SMALL)

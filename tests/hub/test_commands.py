@@ -90,7 +90,7 @@ def test_a_repo_that_was_made_again_gets_everything_once_a_person_says_so(
     hub_api.create_repo(REPO, repo_type="dataset", private=True)
     scheduler = JsonlScheduler(REPO, folder, hf_api=hub_api, every=600, keep_local=True)
     scheduler.append({"n": 2})
-    with pytest.raises(Exception, match="deleted and made again"):
+    with pytest.raises(Exception, match="deleted and created again"):
         scheduler.flush(60)
     scheduler.stop(flush=False)
     assert list(read_rows(REPO, hub_api)) == []

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 
 from hubspool import HfApi
+from hubspool.client.defaults import DEFAULTS, TaskLimits
 from hubspool.client.large_upload import upload as large_folder
-from hubspool.client.large_upload.queue import LargeFile, LargeQueue, Limits, Task
+from hubspool.client.large_upload.queue import LargeFile, LargeQueue, Task
 from hubspool.errors import ForbiddenError, HFValidationError, LocalFileError, NotStoredError, RevisionNotFoundError
 from hubspool.local_hub import Fault, LocalHub
 
@@ -28,7 +30,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes tasks small, so that few files are many tasks."""
 
     def limit(**numbers: Any) -> None:
-        monkeypatch.setattr(large_folder, "LargeQueue", partial(LargeQueue, limits=Limits(**numbers)))
+        monkeypatch.setattr(large_folder, "LargeQueue", partial(LargeQueue, limits=TaskLimits(**numbers)))
 
     return limit
 
@@ -199,7 +201,7 @@ def test_a_file_that_the_hub_refuses_is_set_aside_and_named(
     hub_api.create_repo(REPO, repo_type="dataset")
     hub_api.upload_file(path_or_fileobj=b"x", path_in_repo="part-0/06.txt/x", repo_id=REPO, repo_type="dataset")
     local_hub.requests.clear()
-    with pytest.raises(NotStoredError, match=r"1 files are not stored on the Hub: part-0/06\.txt: .*06\.txt") as raised:
+    with pytest.raises(NotStoredError, match=r"1 file is not stored on the Hub: part-0/06\.txt: .*06\.txt") as raised:
         upload()
     assert list(raised.value.reasons) == ["part-0/06.txt"]
     assert len(set(hub_api.list_repo_files(REPO, repo_type="dataset")) - {".gitattributes"}) == 40
@@ -273,7 +275,7 @@ def test_limits_are_looked_at_before_anything_is_sent(
 def test_more_files_than_a_repo_should_have_are_warned_of(
     upload: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(large_folder, "_MANY_FILES", 39)
+    monkeypatch.setattr(large_folder, "DEFAULTS", replace(DEFAULTS, files_per_repo=39))
     upload()
     assert "40 files; the Hub advises at most 39 a repository." in caplog.text
 
@@ -284,7 +286,7 @@ def test_more_files_than_a_repo_should_have_are_warned_of(
         ({"repo_type": None}, "repo_type is missing"),
         ({"repo_type": "models"}, "Not a repository type"),
         ({"num_workers": 0}, "num_workers is 0"),
-        ({"folder_path": "nowhere"}, "is not there"),
+        ({"folder_path": "nowhere"}, "does not exist"),
     ],
 )
 def test_bad_values_are_refused_before_anything_is_sent(
@@ -307,7 +309,7 @@ def test_a_folder_that_cannot_keep_what_is_done_is_refused_first(
     upload: Callable[..., None], folder: Path, local_hub: LocalHub
 ) -> None:
     (folder / ".cache").touch()
-    with pytest.raises(LocalFileError, match=r"What is done cannot be kept in .*/folder: .* use upload_folder\."):
+    with pytest.raises(LocalFileError, match=r"The progress cannot be recorded in .*/folder: .* use upload_folder\."):
         upload()
     assert count(local_hub) == 0
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from hubspool import HfApi
+from hubspool.client.defaults import TaskLimits
 from hubspool.client.large_upload import upload as large_folder
-from hubspool.client.large_upload.queue import LargeFile, LargeQueue, Limits, Task
+from hubspool.client.large_upload.queue import LargeFile, LargeQueue, Task
 from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub
 
@@ -26,8 +27,9 @@ import sys
 from functools import partial
 from hubspool import HfApi
 from hubspool.client.large_upload import upload as large_folder
-from hubspool.client.large_upload.queue import LargeQueue, Limits
-large_folder.LargeQueue = partial(LargeQueue, limits=Limits(**{SMALL!r}))
+from hubspool.client.defaults import TaskLimits
+from hubspool.client.large_upload.queue import LargeQueue
+large_folder.LargeQueue = partial(LargeQueue, limits=TaskLimits(**{SMALL!r}))
 HfApi().upload_large_folder({REPO!r}, sys.argv[1], repo_type="dataset", num_workers=1)
 """
 SIZE = 20_000
@@ -110,7 +112,7 @@ def test_a_killed_upload_goes_on_where_it_was(
 
     monkeypatch.setattr(large_folder._Upload, "_hash_one", spy)
     monkeypatch.setattr(large_folder._Upload, "_send", spy_on_send)
-    monkeypatch.setattr(large_folder, "LargeQueue", partial(LargeQueue, limits=Limits(**SMALL)))
+    monkeypatch.setattr(large_folder, "LargeQueue", partial(LargeQueue, limits=TaskLimits(**SMALL)))
     hub_api.upload_large_folder(REPO, folder, repo_type="dataset", num_workers=2)
 
     assert len(hashed) == 40 - hashes
@@ -118,7 +120,7 @@ def test_a_killed_upload_goes_on_where_it_was(
     target = Target.of(hub_api.endpoint, REPO, "dataset")
     for path in folder.glob("*.*"):
         if path.is_file():
-            assert hub_api._client().request("GET", target.file_url(path.name)).content == path.read_bytes()
+            assert hub_api.client().request("GET", target.file_url(path.name)).content == path.read_bytes()
     records = local_hub.requests.of("xet-xorb", "lfs-put")
     # What was on its way when the process died is sent again where the Hub did not have it whole: a group at most.
     unfinished = SIZE * (SMALL["send_files"] if xet else 1) if route in ("xet-shard", "lfs-put") else 0

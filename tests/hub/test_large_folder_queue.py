@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubspool.client.large_upload.queue import Job, LargeFile, LargeQueue, Limits, Stage, Task
+from hubspool.client.defaults import TaskLimits
+from hubspool.client.large_upload.queue import Job, LargeFile, LargeQueue, Stage, Task
 from hubspool.client.large_upload.report import format_size, report
 from hubspool.errors import (
     BadRequestError,
@@ -31,7 +32,7 @@ def file(number: int = 0, *, size: int = 10, stage: Stage = Stage.FOUND, large: 
 
 
 def queue_of(*files: LargeFile, workers: int = 2, **limits: float) -> LargeQueue:
-    queue = LargeQueue(workers, Limits(**limits))  # type: ignore[arg-type]
+    queue = LargeQueue(workers, TaskLimits(**limits))  # type: ignore[arg-type]
     for each in files:
         queue.put(each, 0.0)
     return queue

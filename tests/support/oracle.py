@@ -181,7 +181,7 @@ def _versions(api: HfApi, repo: str, verdict: Verdict) -> Iterator[Counter[str]]
 
 def _rows(api: HfApi, repo: str, revision: str, path: str, verdict: Verdict) -> list[str]:
     target = Target.of(api.endpoint, repo, "dataset", revision)
-    content = api._client().request("GET", target.file_url(path)).content
+    content = api.client().request("GET", target.file_url(path)).content
     found = []
     for line in _lines(content) if path.endswith(".parquet") else content.splitlines():
         row = _parse(line)

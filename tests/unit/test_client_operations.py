@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hubspool.client.commit import check_operations, select_changes
-from hubspool.client.commit_body import CommitBody, CommitRequest
+from hubspool.client.commit import CommitBody, CommitRequest, check_operations, select_changes
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
-from hubspool.client.operations import BLOCK_BYTES, CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+from hubspool.client.operations import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from hubspool.client.repo_info import CommitInfo, RepoUrl
 from hubspool.client.target import Target
 from hubspool.client.validation import check_commit_id, check_repo_id, check_repo_type, check_revision
@@ -79,7 +79,7 @@ def test_a_revision_is_one_segment_of_an_address() -> None:
 
 
 def test_every_kind_of_content_reads_the_same(tmp_path: Path) -> None:
-    data = os.urandom(2 * BLOCK_BYTES + 17)
+    data = os.urandom(2 * DEFAULTS.block_bytes + 17)
     file = tmp_path / "f"
     file.write_bytes(b"head" + data + b"tail")
     (tmp_path / "g").write_bytes(data)
@@ -182,11 +182,23 @@ def test_an_operation_pickles(tmp_path: Path) -> None:
 
 def regular(path: str, content: bytes | Path) -> CommitOperationAdd:
     addition = CommitOperationAdd(path, content)
-    addition._upload_mode = "regular"
+    addition.set_upload_mode("regular")
     return addition
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 2])
+@pytest.mark.parametrize(
+    "size",
+    [
+        0,
+        1,
+        2,
+        3,
+        DEFAULTS.block_bytes - 1,
+        DEFAULTS.block_bytes,
+        DEFAULTS.block_bytes + 1,
+        3 * DEFAULTS.block_bytes + 2,
+    ],
+)
 def test_a_commits_body_is_as_long_as_it_says(size: int) -> None:
     additions = [regular("ä/x.txt", os.urandom(size)), CommitOperationDelete("old/")]
     body = CommitBody(CommitRequest("m", "line\nline", "a" * 40), additions)
@@ -211,17 +223,17 @@ def test_content_that_was_rewritten_breaks_the_body_before_its_end(tmp_path: Pat
 
 def test_only_what_changes_something_is_committed() -> None:
     same, new, ignored, replaced = (regular(name, name.encode()) for name in ("same", "new", "ignored", "d/replaced"))
-    same._remote_oid = same.git_blob_id
-    new._remote_oid = "0" * 40
-    ignored._should_ignore = True
-    replaced._remote_oid = replaced.git_blob_id
+    same.set_upload_mode("regular", remote_oid=same.git_blob_id)
+    new.set_upload_mode("regular", remote_oid="0" * 40)
+    ignored.set_upload_mode("regular", should_ignore=True)
+    replaced.set_upload_mode("regular", remote_oid=replaced.git_blob_id)
     deletion = CommitOperationDelete("d/")
     assert select_changes([deletion, same, new, ignored, replaced]) == [deletion, new, replaced]
 
 
 def test_operations_are_checked_before_anything_is_sent() -> None:
     done = CommitOperationAdd("x", b"")
-    done._is_committed = True
+    done.mark_committed()
     for bad in (done, "not an operation"):
         with pytest.raises(HFValidationError):
             check_operations([bad])  # type: ignore[list-item]
@@ -233,7 +245,7 @@ def test_operations_are_checked_before_anything_is_sent() -> None:
 
 def test_content_that_was_let_go_keeps_what_the_commit_needs() -> None:
     addition = CommitOperationAdd("x.bin", b"content")
-    addition._upload_mode = "lfs"
+    addition.set_upload_mode("lfs")
     digest = addition.sha256
     addition.release()
     assert addition.path_or_fileobj == b""

@@ -16,25 +16,50 @@ import hubspool
 DIFFERENCES = {
     "create_commit": ({"_hot_reload"}, "private there: for Spaces in development mode"),
     "upload_file": ({"_hot_reload"}, "private there: for Spaces in development mode"),
+    "create_repo": (
+        {
+            "visibility",
+            "resource_group_id",
+            "region",
+            "space_hardware",
+            "space_sleep_time",
+            "space_secrets",
+            "space_variables",
+            "space_volumes",
+            "space_template",
+        },
+        "left out: settings of organizations and of running Spaces",
+    ),
     "hf_hub_download": ({"etag_timeout", "tqdm_class", "dry_run"}, "one file into local_dir, without cache and bars"),
     "preupload_lfs_files": ({"gitattributes_content", "options"}, "ours: rules of a later commit; how to send"),
     "CommitOperationCopy": ({"_src_oid", "_dest_oid", "_is_duplicated"}, "private there: state, not arguments"),
 }
+#: Calls around a repository that huggingface_hub has and ours leave out on purpose.
+LEFT_OUT = {
+    "move_repo": "done once, on the website",
+    "update_repo_settings": "done once, on the website",
+    "auth_check": "the first commit tells the same",
+    "create_discussion": "a pull request is all that a commit needs",
+    "get_repo_discussions": "a pull request is all that a commit needs",
+    "comment_discussion": "a pull request is all that a commit needs",
+    "change_discussion_status": "a pull request is all that a commit needs",
+}
 #: Public names of ours that huggingface_hub does not have.
 OURS = {
+    "client": "HTTP client for requests that no method covers",
+    "target": "addresses of a repository's API routes",
     "interrupt": "ends waits and transfers of a scheduler that stops",
     "metadata_update": "there only a function of the module, which hubspool has too",
     "upload_large_folder": "in huggingface_hub 1.x, gone from 2.x",
 }
 #: All functions of huggingface_hub for the calls above, but for `repo_info`: a module of ours has this name.
 FUNCTIONS = [
-    "auth_check", "change_discussion_status", "comment_discussion", "create_branch", "create_commit",
-    "create_discussion", "create_pull_request", "create_repo", "create_tag", "delete_branch", "delete_file",
-    "delete_files", "delete_folder", "delete_repo", "delete_tag", "file_exists", "get_discussion_details",
-    "get_paths_info", "get_repo_discussions", "hf_hub_download", "list_repo_commits", "list_repo_files",
-    "list_repo_refs", "list_repo_tree", "merge_pull_request", "metadata_update", "move_repo", "preupload_lfs_files",
-    "repo_exists", "revision_exists", "run_as_future", "super_squash_history", "update_repo_settings",
-    "upload_file", "upload_folder", "upload_large_folder", "whoami",
+    "create_branch", "create_commit", "create_pull_request", "create_repo", "create_tag", "delete_branch",
+    "delete_file", "delete_files", "delete_folder", "delete_repo", "delete_tag", "file_exists",
+    "get_discussion_details", "get_paths_info", "hf_hub_download", "list_repo_commits", "list_repo_files",
+    "list_repo_refs", "list_repo_tree", "merge_pull_request", "metadata_update", "preupload_lfs_files",
+    "repo_exists", "revision_exists", "run_as_future", "super_squash_history", "upload_file", "upload_folder",
+    "upload_large_folder", "whoami",
 ]  # fmt: skip
 CLASSES = [
     "CommitEvent", "CommitInfo", "CommitOperationAdd", "CommitOperationCopy", "CommitOperationDelete", "CommitPlan",
@@ -83,6 +108,11 @@ def test_metadata_update_has_the_signature_of_the_stock_function() -> None:
 
 def test_what_is_only_ours_is_listed_with_its_reason() -> None:
     assert {name for name in METHODS if not hasattr(huggingface_hub.HfApi, name)} == set(OURS)
+
+
+def test_what_is_left_out_is_listed_with_its_reason() -> None:
+    assert all(hasattr(huggingface_hub.HfApi, name) for name in LEFT_OUT)
+    assert not set(LEFT_OUT) & {*METHODS, *hubspool.__all__}
 
 
 def test_background_calls_are_those_of_the_stock_client() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import logging
 from contextlib import redirect_stderr
+from dataclasses import replace
 
 import pytest
 
 from hubspool.client import progress
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.progress import Progress
 
 
@@ -22,7 +24,7 @@ def stderr(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> i
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     stream: io.StringIO = request.param()
-    monkeypatch.setattr(progress, "BAR_DELAY", 0)
+    monkeypatch.setattr(progress, "DEFAULTS", replace(DEFAULTS, bar_seconds=0))
     return stream
 
 
@@ -60,7 +62,7 @@ def test_without_colour_the_bar_is_plain(stderr: io.StringIO, monkeypatch: pytes
 def test_elsewhere_a_line_is_logged_now_and_then(
     stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(progress, "LOG_SECONDS", 0)
+    monkeypatch.setattr(progress, "DEFAULTS", replace(DEFAULTS, bar_seconds=0, log_seconds=0))
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with caplog.at_level(logging.INFO):
         show(stderr)
@@ -74,7 +76,7 @@ def test_elsewhere_a_line_is_logged_now_and_then(
 def test_a_transfer_that_fails_is_not_shown_as_complete(
     stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(progress, "LOG_SECONDS", 0)
+    monkeypatch.setattr(progress, "DEFAULTS", replace(DEFAULTS, bar_seconds=0, log_seconds=0))
     with (
         caplog.at_level(logging.INFO),
         redirect_stderr(stderr),

@@ -117,7 +117,7 @@ def test_what_is_no_token_is_refused_without_showing_it(bad: str) -> None:
 
 def test_no_repr_shows_a_token(hub_environment: Path) -> None:
     api = HfApi("http://127.0.0.1:9", SECRET, headers={"X-Secret": SECRET})
-    shown = [api, api.session, api._client(), Token(SECRET, "x"), Settings.from_env({"HF_TOKEN": SECRET})]
+    shown = [api, api.session, api.client(), Token(SECRET, "x"), Settings.from_env({"HF_TOKEN": SECRET})]
     assert SECRET not in repr(shown)
 
 

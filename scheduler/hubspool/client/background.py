@@ -1,4 +1,4 @@
-"""Jobs in the background, one after the other, in the order in which they were given."""
+"""Runs calls in the background, one after the other, in the order in which they were submitted."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import wraps
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class BackgroundJobs:
-    """Runs jobs in one thread that lives while there are any.
+    """Runs jobs in one thread, which lives while there are jobs.
 
-    The interpreter waits for that thread before it runs exit handlers, so every job that was given ends. Not
-    a
-    ThreadPoolExecutor: from the moment the main thread ends it refuses jobs, also those of a job that still
-        runs.
+    Not guaranteed: that a job survives a fork. Jobs stay with the process that submitted them; their futures never
+    finish in the child.
 
-    Not guaranteed: that a job survives a fork. Jobs stay with the process that they were given in; their
-        futures
-    never finish in the child.
+    The interpreter waits for the thread before it runs exit handlers, so every submitted job ends. Rejected: a
+    ThreadPoolExecutor. From the moment the main thread ends it refuses jobs, also those of a job that still runs.
 
     Threads: any thread may submit. A job must not wait for the future of a later one.
     """
@@ -39,7 +38,9 @@ class BackgroundJobs:
         self._running = False
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Run ``fn(*args, **kwargs)`` after all jobs that were given before."""
+        """Run ``fn(*args, **kwargs)`` after all jobs that were submitted before."""
+        from concurrent.futures import Future
+
         if self._pid != os.getpid():
             self._reset()  # the lock may have been held when the process was copied, and the thread was not
         future: Future[R] = Future()
@@ -49,7 +50,7 @@ class BackgroundJobs:
                 return
             try:
                 result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is the future's to raise
+            except BaseException as error:  # noqa: BLE001 - the future raises it
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -61,7 +62,7 @@ class BackgroundJobs:
             self._running = True
         try:
             threading.Thread(target=self._work, name="hubspool-jobs", daemon=False).start()
-        except RuntimeError:  # the interpreter ends and starts no threads any more
+        except RuntimeError:  # the interpreter ends and starts no more threads
             self._work()
         return future
 
@@ -76,7 +77,7 @@ class BackgroundJobs:
 
 
 class BackgroundCall(Protocol[P, R]):
-    """A call that may be made in the background; the arguments are only checked where it is not."""
+    """A method with ``run_as_future``; a type checker checks its arguments only without ``run_as_future=True``."""
 
     @overload
     def __call__(self, *args: Any, run_as_future: Literal[True], **kwargs: Any) -> Future[R]: ...
@@ -92,10 +93,10 @@ class _Method(Generic[P, R]):
 
 
 def future_compatible(method: Callable[Concatenate[Any, P], R]) -> _Method[P, R]:
-    """Let a method of `HfApi` take ``run_as_future=True``: it is queued, and a `Future` comes back.
+    """Let a method of `HfApi` take ``run_as_future=True``: the call is queued and returns a `Future`.
 
-    The method declares ``run_as_future: Literal[False] = False`` and never sees it. One decorator in place of two
-    overloads for each method, which repeat its whole signature.
+    The method declares ``run_as_future: Literal[False] = False`` and never sees the argument. Rejected: two overloads
+    for each method, which repeat its whole signature.
     """
 
     @wraps(method)

@@ -1,4 +1,4 @@
-"""How a commit is made: ask how each file is to be sent, send large contents, post the rest in one request.
+"""Makes one commit: checks its operations, leaves out what changes nothing, and posts the rest in one request.
 
 Source of the protocol: huggingface_hub 2.4.0 and https://huggingface.co/docs/hub/api.
 """
@@ -6,64 +6,70 @@ Source of the protocol: huggingface_hub 2.4.0 and https://huggingface.co/docs/hu
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hubspool.client.commit_body import CommitBody, CommitRequest
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
-from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+from hubspool.client.operations import (
+    CommitOperation,
+    CommitOperationAdd,
+    CommitOperationCopy,
+    CommitOperationDelete,
+    new_blob_hash,
+)
 from hubspool.client.repo_info import CommitInfo, RepoUrl
 from hubspool.client.retry import UNLESS_APPLIED
 from hubspool.client.target import Target
+from hubspool.client.validation import check_commit_id
 from hubspool.errors import BadRequestError, BadResponseError, HfHubHTTPError, HFValidationError
 
 logger = logging.getLogger(__name__)
 
-#: What the Hub takes in one commit: files by reference, and bytes of content inside the request.
-LARGE_FILES_PER_COMMIT = 25_000
-REGULAR_BYTES_PER_COMMIT = 1_000_000_000
-#: The Hub keeps no larger file outside LFS.
-_LARGEST_REGULAR = 10 * 1024 * 1024
 _OID = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
-class UploadRules:
-    """What the Hub is told about files that are to be uploaded.
+class CommitRequest:
+    """The header of a commit.
 
     Attributes:
-        create_pr: They are for a pull request.
-        gitignore, gitattributes: Rules that come with the same commit and count before the Hub's own.
+        message: first line; not empty.
+        description: the rest, sent exactly as given.
+        parent_commit: the head that the revision must have; otherwise the Hub refuses the commit (412).
+        create_pr: open a pull request instead of committing to the revision.
     """
 
+    message: str
+    description: str = ""
+    parent_commit: str | None = None
     create_pr: bool = False
-    gitignore: str | None = None
-    gitattributes: str | None = None
 
-    @property
-    def texts(self) -> dict[str, str]:
-        """The rules as the preupload route takes them."""
-        given = {"gitIgnore": self.gitignore, "gitAttributes": self.gitattributes}
-        return {name: text for name, text in given.items() if text is not None}
+    def __post_init__(self) -> None:
+        if not isinstance(self.message, str) or not self.message:
+            raise HFValidationError(f"commit_message is {self.message!r}.", hint="Give the commit a message.")
+        if self.parent_commit is not None:
+            check_commit_id(self.parent_commit)
 
 
 def check_operations(operations: Sequence[CommitOperation]) -> None:
     """Check what can be checked before anything is sent.
 
     Raises:
-        HFValidationError: Something that is not an operation, or one that was committed already.
+        HFValidationError: an object that is not an operation, or an addition that was committed already.
     """
     added: set[str] = set()
     within: set[str] = set()
     for operation in operations:
         if isinstance(operation, (CommitOperationAdd, CommitOperationCopy)):
             path = operation.path_in_repo
-            if isinstance(operation, CommitOperationAdd) and operation._is_committed:
+            if isinstance(operation, CommitOperationAdd) and operation.is_committed:
                 raise HFValidationError(
                     f"{operation!r} was committed already.",
                     hint="Make a new CommitOperationAdd for a new commit.",
@@ -82,33 +88,13 @@ def check_operations(operations: Sequence[CommitOperation]) -> None:
             )
 
 
-def _with_folders(path: str) -> set[str]:
-    """Return a path and the folders that it is in."""
-    found, end = {path}, path.rfind("/")
-    while end > 0:
-        found.add(path[:end])
-        end = path.rfind("/", 0, end)
-    return found
-
-
-def text_of(additions: Sequence[CommitOperationAdd], path: str) -> str | None:
-    """Return the text of the addition at `path`, None without one."""
-    for addition in additions:
-        if addition.path_in_repo == path:
-            try:
-                return b"".join(addition.blocks()).decode()
-            except UnicodeDecodeError:
-                raise HFValidationError(f"{path} is not UTF-8 text.", path=path) from None
-    return None
-
-
 def check_readme(client: HubClient, target: Target, additions: Sequence[CommitOperationAdd]) -> None:
-    """Have the Hub check the front matter of a README.md among `additions`.
+    """Let the Hub check the front matter of a README.md among `additions`.
 
     Raises:
-        HFValidationError: The Hub would refuse it; the message says why.
+        HFValidationError: the Hub would refuse it; the message says why.
     """
-    content = text_of(additions, "README.md")
+    content = next((a.text() for a in additions if a.path_in_repo == "README.md"), None)
     if content is None or not content.lstrip().startswith("---"):
         return
     try:
@@ -124,92 +110,17 @@ def check_readme(client: HubClient, target: Target, additions: Sequence[CommitOp
             path="README.md",
         ) from error
     except HfHubHTTPError as error:
-        if error.status_code == 404:  # a Hub without this route decides when it gets the commit
+        if error.status_code == 404:  # a Hub without this route checks README.md when it gets the commit
             return
         raise
     for warning in answer.get("warnings") or []:
         logger.warning("README.md: %s", warning.get("message", warning))
 
 
-def fetch_upload_modes(
-    client: HubClient, target: Target, batch: Sequence[CommitOperationAdd], rules: UploadRules
-) -> None:
-    """Ask the Hub how each addition is to be sent, and note the answers in the additions.
-
-    Args:
-        client: The Hub.
-        target: Where they go.
-        batch: Not asked about yet; the route answers 413 to more than 256.
-        rules: What comes along with them.
-    """
-    answer = client.json(
-        "POST",
-        target.route("preupload"),
-        params={"create_pr": "1"} if rules.create_pr else None,
-        json={
-            "files": [
-                {"path": a.path_in_repo, "size": a.size, "sample": base64.b64encode(a.sample).decode()} for a in batch
-            ],
-            **rules.texts,
-        },
-    )
-    _note_modes(batch, answer)
-
-
-def check_limits(additions: Sequence[CommitOperationAdd]) -> None:
-    """Check that one commit can carry the additions; the Hub must have been asked about each of them.
-
-    Raises:
-        HFValidationError: It cannot; the hint names the call that can.
-    """
-    carried = [addition for addition in additions if not addition.should_ignore]
-    large = [addition for addition in carried if addition.upload_mode == "lfs"]
-    regular = [addition for addition in carried if addition.upload_mode == "regular"]
-    # Whether a file is there already takes reading it, so that is only asked where it matters.
-    if len(large) > LARGE_FILES_PER_COMMIT:
-        count = sum(not addition.is_unchanged for addition in large)
-        if count > LARGE_FILES_PER_COMMIT:
-            raise _too_much(f"{count} large files; the Hub takes {LARGE_FILES_PER_COMMIT}")
-    if sum(addition.size for addition in regular) > REGULAR_BYTES_PER_COMMIT:
-        size = sum(addition.size for addition in regular if not addition.is_unchanged)
-        if size > REGULAR_BYTES_PER_COMMIT:
-            raise _too_much(f"{size} bytes of regular files; the Hub takes {REGULAR_BYTES_PER_COMMIT}")
-
-
-def may_exceed_limits(additions: Sequence[CommitOperationAdd]) -> bool:
-    """Return whether `check_limits` could refuse the additions, as far as number and sizes tell."""
-    small = sum(addition.size for addition in additions if addition.size <= _LARGEST_REGULAR)
-    return len(additions) > LARGE_FILES_PER_COMMIT or small > REGULAR_BYTES_PER_COMMIT
-
-
-def _too_much(what: str) -> HFValidationError:
-    return HFValidationError(
-        f"One commit cannot carry {what}. Nothing was committed.",
-        hint="Use upload_large_folder, which makes as many commits as it takes.",
-    )
-
-
-def _note_modes(batch: Sequence[CommitOperationAdd], answer: Any) -> None:
-    try:
-        told = {entry["path"]: entry for entry in answer["files"]}
-        for addition in batch:
-            entry = told[addition.path_in_repo]
-            mode = entry["uploadMode"]
-            if mode not in ("lfs", "regular"):
-                raise BadResponseError(f"Unknown upload mode {mode!r} for {addition.path_in_repo}.")
-            # LFS storage takes no empty objects.
-            addition._upload_mode = mode if addition.size else "regular"
-            addition._should_ignore = bool(entry.get("shouldIgnore"))
-            addition._remote_oid = entry.get("oid")
-            addition._sample = None
-    except (KeyError, TypeError):
-        raise BadResponseError("The preupload route did not answer for every file.") from None
-
-
 def select_changes(operations: Sequence[CommitOperation]) -> list[CommitOperation]:
-    """Return the operations that change something: no ignored additions, and none that the Hub has.
+    """Return the operations that change something: no ignored additions, and none that the Hub has already.
 
-    An addition of what the Hub has is still needed where the same commit deletes its path, or writes it twice.
+    An addition of content that the Hub has is still needed where the same commit deletes its path or writes it twice.
     """
     deleted = {op.path_in_repo.rstrip("/") for op in operations if isinstance(op, CommitOperationDelete)}
     written = Counter(op.path_in_repo for op in operations if isinstance(op, CommitOperationAdd))
@@ -228,17 +139,26 @@ def select_changes(operations: Sequence[CommitOperation]) -> list[CommitOperatio
     return changes
 
 
+def _with_folders(path: str) -> set[str]:
+    """Return a path and the folders that it is in."""
+    found, end = {path}, path.rfind("/")
+    while end > 0:
+        found.add(path[:end])
+        end = path.rfind("/", 0, end)
+    return found
+
+
 def post_commit(
     client: HubClient, target: Target, request: CommitRequest, operations: Sequence[CommitOperation]
 ) -> CommitInfo:
     """Post the commit.
 
-    It is posted again only while it is certain that it was not applied, and a repetition can help: refused
-    connections, 429, and 409 with another commit in progress.
+    The request is repeated only if the commit was certainly not applied and repeating can help: after a refused
+    connection, 429, and 409 while another commit is in progress.
 
     Raises:
         RequestError: ``error.outcome`` says whether the commit may exist nevertheless.
-        LocalFileError: A content is not what was described; nothing was committed.
+        LocalFileError: a content changed since it was described; nothing was committed.
     """
     url = target.route("commit")
     answer = client.json(
@@ -261,3 +181,79 @@ def post_commit(
         repo_url=RepoUrl(target.web_url, target.endpoint),
         pr_url=answer.get("pullRequestUrl") if request.create_pr else None,
     )
+
+
+class CommitBody:
+    """The body of a commit request: NDJSON lines, whose contents are read in blocks at each iteration.
+
+    Its length is computed beforehand: a body of unknown length has to be sent chunked, which not every proxy takes.
+    """
+
+    def __init__(self, request: CommitRequest, operations: Sequence[CommitOperation]) -> None:
+        header: dict[str, Any] = {"summary": request.message, "description": request.description}
+        if request.parent_commit is not None:
+            header["parentCommit"] = request.parent_commit
+        self._header = _line("header", header)
+        self._operations = operations
+        self._size = len(self._header) + sum(_size_of_line(operation) for operation in operations)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        block = bytearray()
+        for piece in self._pieces():
+            block += piece
+            if len(block) >= DEFAULTS.body_block_bytes:
+                yield bytes(block)
+                block.clear()
+        yield bytes(block)
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield self._header
+        for operation in self._operations:
+            head, content, tail = _split_line(operation)
+            yield head
+            if content is not None:
+                yield from _base64_blocks(content)
+                yield tail
+
+
+def _line(key: str, value: dict[str, Any]) -> bytes:
+    return json.dumps({"key": key, "value": value}).encode() + b"\n"
+
+
+def _split_line(operation: CommitOperation) -> tuple[bytes, CommitOperationAdd | None, bytes]:
+    """Return a line's bytes before its content, the addition that has the content, and the bytes after it."""
+    path = operation.path_in_repo
+    if isinstance(operation, CommitOperationDelete):
+        key = "deletedFolder" if operation.is_folder else "deletedFile"
+        return _line(key, {"path": path}), None, b""
+    assert isinstance(operation, CommitOperationAdd)
+    if operation.upload_mode == "lfs":
+        pointer = {"path": path, "algo": "sha256", "oid": operation.sha256, "size": operation.size}
+        return _line("lfsFile", pointer), None, b""
+    whole = _line("file", {"path": path, "encoding": "base64", "content": ""})
+    return whole[: -len(b'"}}\n')], operation, b'"}}\n'
+
+
+def _size_of_line(operation: CommitOperation) -> int:
+    head, content, tail = _split_line(operation)
+    return len(head) + len(tail) + (4 * ((content.size + 2) // 3) if content is not None else 0)
+
+
+def _base64_blocks(addition: CommitOperationAdd) -> Iterator[bytes]:
+    """Encode a content, and raise before its last block if it is not the content that was described.
+
+    The request is then shorter than its declared length, so the Hub does not apply it.
+    """
+    digest = new_blob_hash(addition.size)
+    previous: bytes | None = None
+    for block in addition.blocks():
+        if previous is not None:
+            yield previous
+        digest.update(block)
+        previous = base64.b64encode(block)
+    addition.set_git_blob_id(digest.hexdigest())
+    if previous is not None:
+        yield previous

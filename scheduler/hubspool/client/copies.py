@@ -1,4 +1,4 @@
-"""Copies as the additions that they come to: large files by reference, others with their content."""
+"""Replaces copies by additions: large files by reference, regular files with their content."""
 
 from __future__ import annotations
 
@@ -6,38 +6,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from hubspool.client.defaults import DEFAULTS
+from hubspool.client.http import HubClient
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationCopy
 from hubspool.client.repo_info import RepoFile, RepoFolder
-from hubspool.client.repos import RepoApi
+from hubspool.client.repos import fetch_paths_info
 from hubspool.client.target import Target
 from hubspool.errors import BadRequestError, EntryNotFoundError, HFValidationError
 
-#: Objects that one request makes known to another repository.
-_OBJECTS_PER_REQUEST = 500
 
-
-def resolve_copies(
-    api: RepoApi, target: Target, operations: Sequence[CommitOperation], token: str | bool | None
-) -> list[CommitOperation]:
+def resolve_copies(client: HubClient, target: Target, operations: Sequence[CommitOperation]) -> list[CommitOperation]:
     """Return the operations with an addition in place of each copy.
 
-    A large file's content does not travel: it is named by its sha256, after the Hub was told that another repository
-    holds it too. The content of a regular file is fetched, and held until it is committed.
+    A large file's content is not sent: the addition names its sha256, after a request told the Hub that another
+    repository holds it too. The content of a regular file is fetched, and kept in memory until it is committed.
 
     Raises:
-        EntryNotFoundError: The repository has no such file.
-        HFValidationError: It is a folder.
-        BadRequestError: The Hub could not take an object over from the other repository.
+        EntryNotFoundError: the repository has no such file.
+        HFValidationError: the path is a folder.
+        BadRequestError: the Hub could not take over an object from the other repository.
     """
     copies = [operation for operation in operations if isinstance(operation, CommitOperationCopy)]
     if not copies:
         return list(operations)
-    there = _files(api, target, [copy.path_in_repo for copy in copies], token)
-    made: dict[int, CommitOperationAdd] = {}
+    present = _files(client, target, [copy.path_in_repo for copy in copies])
+    additions: dict[int, CommitOperationAdd] = {}
     by_source = sorted(copies, key=lambda copy: _key(_source(copy, target)))
     for source, group in groupby(by_source, key=lambda copy: _source(copy, target)):
         wanted = list(group)
-        found = _files(api, source, [copy.src_path_in_repo for copy in wanted], token)
+        found = _files(client, source, [copy.src_path_in_repo for copy in wanted])
         for copy in wanted:
             file = found.get(copy.src_path_in_repo)
             if file is None:
@@ -45,11 +42,10 @@ def resolve_copies(
                     f"Cannot copy {copy.src_path_in_repo!r}: {source.repo_id} has no such file at {source.revision}.",
                     path=copy.src_path_in_repo,
                 )
-            made[id(copy)] = _addition(api, source, file, copy.path_in_repo, token)
-            _note_present(made[id(copy)], there.get(copy.path_in_repo))
+            additions[id(copy)] = _addition(client, source, file, copy.path_in_repo, present.get(copy.path_in_repo))
         if (source.repo_type, source.repo_id) != (target.repo_type, target.repo_id):
-            _duplicate(api, source, target, [found[copy.src_path_in_repo] for copy in wanted], token)
-    return [made.get(id(operation), operation) for operation in operations]
+            _duplicate(client, source, target, [found[copy.src_path_in_repo] for copy in wanted])
+    return [additions.get(id(operation), operation) for operation in operations]
 
 
 def _source(copy: CommitOperationCopy, target: Target) -> Target:
@@ -62,9 +58,8 @@ def _key(target: Target) -> tuple[str, str, str]:
     return target.repo_type, target.repo_id, target.revision
 
 
-def _files(api: RepoApi, target: Target, paths: Sequence[str], token: str | bool | None) -> dict[str, RepoFile]:
-    found = api.get_paths_info(target.repo_id, paths, revision=target.revision, repo_type=target.repo_type, token=token)
-    files = {entry.path: entry for entry in found if isinstance(entry, RepoFile)}
+def _files(client: HubClient, target: Target, paths: Sequence[str]) -> dict[str, RepoFile]:
+    found = fetch_paths_info(client, target, paths)
     for entry in found:
         if isinstance(entry, RepoFolder):
             raise HFValidationError(
@@ -72,27 +67,25 @@ def _files(api: RepoApi, target: Target, paths: Sequence[str], token: str | bool
                 hint="Make a CommitOperationCopy for each of its files.",
                 path=entry.path,
             )
-    return files
+    return {entry.path: entry for entry in found if isinstance(entry, RepoFile)}
 
 
-def _addition(api: RepoApi, source: Target, file: RepoFile, path: str, token: str | bool | None) -> CommitOperationAdd:
+def _addition(
+    client: HubClient, source: Target, file: RepoFile, path: str, present: RepoFile | None
+) -> CommitOperationAdd:
+    """Return the addition of `file` at `path`, where the target has `present`."""
+    remote_oid = None
+    if present is not None and (present.lfs is None) == (file.lfs is None):  # ids of two kinds cannot be compared
+        remote_oid = present.content_id
     if file.lfs is not None:
-        return CommitOperationAdd.of_stored(path, file.lfs.sha256, file.lfs.size)
-    content = api._client(token).request("GET", source.file_url(file.path), headers={"Accept-Encoding": "identity"})
+        return CommitOperationAdd.of_stored(path, file.lfs.sha256, file.lfs.size, remote_oid=remote_oid)
+    content = client.request("GET", source.file_url(file.path), headers={"Accept-Encoding": "identity"})
     addition = CommitOperationAdd(path, content.content)
-    addition._upload_mode = "regular"
+    addition.set_upload_mode("regular", remote_oid=remote_oid)
     return addition
 
 
-def _note_present(addition: CommitOperationAdd, file: RepoFile | None) -> None:
-    """Note what stands at the destination, if it is stored in the same form."""
-    if file is not None and (file.lfs is not None) == (addition.upload_mode == "lfs"):
-        addition._remote_oid = file.content_id
-
-
-def _duplicate(
-    api: RepoApi, source: Target, target: Target, files: Sequence[RepoFile], token: str | bool | None
-) -> None:
+def _duplicate(client: HubClient, source: Target, target: Target, files: Sequence[RepoFile]) -> None:
     """Tell the Hub that `target` is going to name large objects of `source`."""
     objects = {
         file.lfs.sha256: {"xetHash": file.xet_hash, "sha256": file.lfs.sha256, "filename": file.path}
@@ -100,13 +93,13 @@ def _duplicate(
         if file.lfs is not None
     }
     entries = list(objects.values())
-    for first in range(0, len(entries), _OBJECTS_PER_REQUEST):
-        answer = api._client(token).json(
+    for first in range(0, len(entries), DEFAULTS.copies_per_request):
+        answer = client.json(
             "POST",
             f"{source.api_url}/lfs-files/duplicate",
             json={
                 "target": {"type": target.repo_type, "name": target.repo_id},
-                "files": entries[first : first + _OBJECTS_PER_REQUEST],
+                "files": entries[first : first + DEFAULTS.copies_per_request],
             },
         )
         if failed := answer.get("failed"):

@@ -1,17 +1,16 @@
-"""One file from the Hub to the local disk, complete or not at all."""
+"""Downloads one file to the local disk, complete or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.http_errors import public_url
-from hubspool.client.operations import BLOCK_BYTES, new_blob_hash
+from hubspool.client.operations import new_blob_hash
 from hubspool.client.retry import SAFE
 from hubspool.errors import BadResponseError, HubConnectionError, LocalEntryNotFoundError, RequestError
 
@@ -20,36 +19,38 @@ if TYPE_CHECKING:
 
 
 def download(client: HubClient, url: str, destination: Path, *, force: bool, local_only: bool) -> str:
-    """Bring the content at `url` to `destination`.
+    """Download the content at `url` to `destination`, and return its path.
 
     Args:
-        client: The Hub.
-        url: Where it is read.
-        destination: The file; folders that miss are made.
-        force: Fetch it even if it is there.
-        local_only: Ask nobody.
+        client: the Hub.
+        url: address of the content.
+        destination: the local file; missing folders are created.
+        force: download even if the local file has the same content.
+        local_only: send no request.
 
     Raises:
-        LocalEntryNotFoundError: `local_only`, and it is not there.
-        RequestError: It cannot be fetched; a file that was there before is as it was.
+        LocalEntryNotFoundError: with `local_only`, there is no such file.
+        RequestError: the download failed; an earlier local file is unchanged.
     """
     if local_only:
         if not destination.is_file():
-            raise LocalEntryNotFoundError(f"{destination} is not there.", path=destination)
+            raise LocalEntryNotFoundError(f"{destination} does not exist.", path=destination)
         return str(destination)
     client.session.retrying(lambda: _fetch(client, url, destination, force=force), SAFE)
     return str(destination)
 
 
 def _fetch(client: HubClient, url: str, destination: Path, *, force: bool) -> None:
-    # identity: with a compressed answer the length says nothing about the content.
+    from tempfile import mkstemp
+
+    # identity: the length of a compressed answer is not the length of the content.
     response = client.send("GET", url, headers={"Accept-Encoding": "identity"}, stream=True)
     with response:
         etag = _etag_of(response)
         if not force and destination.is_file() and _content_id(destination, etag) == etag:
             return
         destination.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
+        handle, name = mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 _write(response, file)
@@ -67,7 +68,7 @@ def _write(response: requests.Response, file: BinaryIO) -> None:
 
     broken: RequestError | None = None
     try:
-        for block in response.iter_content(BLOCK_BYTES):
+        for block in response.iter_content(DEFAULTS.block_bytes):
             file.write(block)
     except requests.RequestException as error:
         broken = HubConnectionError(
@@ -85,9 +86,9 @@ def _write(response: requests.Response, file: BinaryIO) -> None:
 
 
 def _etag_of(response: requests.Response) -> str:
-    """Return what names the content: sha256 of large files, git's blob id of others.
+    """Return the id of the content: sha256 of large files, git's blob id of others.
 
-    A redirect to a storage host carries the Hub's word for it; what that host calls an ETag may be anything.
+    The Hub sends it with a redirect to a storage host; the ETag of that host may be anything.
     """
     answers = [*response.history, response]
     linked = [answer.headers["X-Linked-ETag"] for answer in answers if "X-Linked-ETag" in answer.headers]
@@ -96,28 +97,23 @@ def _etag_of(response: requests.Response) -> str:
 
 
 def _content_id(path: Path, like: str) -> str | None:
-    """Return the id of a local file in the form of `like`; None where that is neither a sha256 nor a blob id."""
+    """Return the id of a local file, of the kind of `like`; None if `like` is neither a sha256 nor a blob id."""
     if len(like) == 64:
         digest = hashlib.sha256()
     elif len(like) == 40:
         digest = new_blob_hash(path.stat().st_size)
     else:
         return None
-    for block in _blocks(path):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            yield block
+        while block := file.read(DEFAULTS.block_bytes):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _verify(path: Path, etag: str, url: str) -> None:
     if _content_id(path, etag) not in (etag, None):
         shown = public_url(url)
-        raise BadResponseError(f"{shown} gave another content than its ETag says.", url=shown)
+        raise BadResponseError(f"The content of {shown} does not match its ETag.", url=shown)
 
 
 def _umask() -> int:

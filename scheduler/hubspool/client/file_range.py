@@ -13,17 +13,17 @@ from hubspool.errors import FileReplacedError, FileShrankError
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """The bytes [start, end) of a file, after its first `head` bytes.
+    """The bytes [start, end) of a file, preceded by the file's first `head` bytes.
 
-    Not guaranteed: that the bytes in the range stay what they are; whoever describes a file must know that it
-    only grows. The file is open only while a reader of `open` is: thousands of ranges hold no descriptors.
+    Not guaranteed: that the bytes in the range stay the same; use it for files that only grow. The file is open only
+    while a reader of `open` is, so thousands of ranges hold no descriptors.
 
     Attributes:
-        path: The file.
-        start: Offset of the first byte.
-        end: Offset after the last byte.
-        head: How many of the file's first bytes (a table's header) come before the range.
+        path: the file.
+        start: offset of the first byte.
+        end: offset after the last byte.
         identity: ``(st_dev, st_ino)`` that the file must have when it is opened; None checks nothing.
+        head: number of the file's first bytes (a table's header) that come before the range.
     """
 
     path: Path
@@ -40,16 +40,16 @@ class FileRange:
 
     @property
     def size(self) -> int:
-        """Bytes in the range, and in what goes before it."""
+        """Size of the range and its head, bytes."""
         return self.head + self.end - self.start
 
     def open(self) -> IO[bytes]:
         """Open the range for reading; position 0 is its first byte.
 
         Raises:
-            FileReplacedError: Another file stands at the path.
-            FileShrankError: The file ends before the range does.
-            OSError: The file cannot be opened.
+            FileReplacedError: the path holds another file.
+            FileShrankError: the file ends before the range does.
+            OSError: the file cannot be opened.
         """
         raw = self.path.open("rb", buffering=0)
         try:
@@ -61,18 +61,18 @@ class FileRange:
 
     def _check(self, stat: os.stat_result) -> None:
         if self.identity is not None and (stat.st_dev, stat.st_ino) != self.identity:
-            raise FileReplacedError(f"{self.path} is not the file any more that was found there.", path=self.path)
+            raise FileReplacedError(f"{self.path} was replaced by another file.", path=self.path)
         if stat.st_size < self.end:
             raise self._shrank(stat.st_size)
 
     def _shrank(self, size: int) -> FileShrankError:
         return FileShrankError(
-            f"{self.path} has {size} bytes, but {self.end} were there when it was described.", path=self.path
+            f"{self.path} has {size} bytes, but {self.end} when the upload was prepared.", path=self.path
         )
 
 
 class _RangeReader(io.RawIOBase):
-    """Raw reader bounded to a range; a file that ends early is an error, never a short content."""
+    """Reads one range; a file that ends early raises, so a short content never looks complete."""
 
     def __init__(self, raw: io.FileIO, source: FileRange) -> None:
         self._raw = raw

@@ -1,4 +1,4 @@
-"""What of a local folder is to be uploaded, and what on the Hub it replaces."""
+"""Lists the files of a local folder to upload, and the files on the Hub to delete with them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.client.patterns import Patterns, path_filter
 from hubspool.client.validation import FORBIDDEN_FOLDERS, check_path_in_repo
@@ -15,34 +16,33 @@ from hubspool.errors import HFValidationError
 
 logger = logging.getLogger(__name__)
 
-#: Entries of one folder from which on the Hub gets slow.
-FILES_PER_FOLDER = 10_000
-
 
 def find_files(
     folder_path: str | Path, allow_patterns: Patterns = None, ignore_patterns: Patterns = None
 ) -> dict[str, Path]:
-    """Return the files of a folder that the patterns choose: path in the folder with ``/`` → local path, sorted.
+    """Return the files of a folder that the patterns select: path in the folder with ``/`` → local path, sorted.
 
-    Files in a folder named ``.git`` or ``.cache``, wherever it is, are never among them. Links to files count as the
-    files that they lead to; links to folders are not followed.
+    Files in folders named ``.git`` or ``.cache``, at any depth, are left out. A link to a file counts as that file;
+    links to folders are not followed.
 
     Raises:
-        HFValidationError: It is no folder, or holds a name that the Hub does not take.
+        HFValidationError: `folder_path` is not a folder.
     """
     root = Path(folder_path).expanduser()
     if not root.is_dir():
-        problem = "is a file" if root.exists() else "is not there"
+        problem = "is a file" if root.exists() else "does not exist"
         raise HFValidationError(f"Not a local folder: {str(folder_path)!r} {problem}.", path=root)
     root = root.resolve()
-    chosen = path_filter(allow_patterns, ignore_patterns)
-    found = {path: local for path, local in sorted(_walk(root, "")) if chosen(path)}
+    selected = path_filter(allow_patterns, ignore_patterns)
+    found = {path: local for path, local in sorted(_walk(root, "")) if selected(path)}
     outside = [path for path, local in found.items() if local.is_symlink() and root not in local.resolve().parents]
     if outside:
-        logger.warning("%d links lead out of %s; what they lead to is sent, first %s.", len(outside), root, outside[0])
+        logger.warning("Links out of %s are followed: %d, first %s.", root, len(outside), outside[0])
     for name, count in Counter(path.rpartition("/")[0] for path in found).items():
-        if count > FILES_PER_FOLDER:
-            logger.warning("%s/ has %d files; the Hub advises at most %d a folder.", name, count, FILES_PER_FOLDER)
+        if count > DEFAULTS.files_per_folder:
+            logger.warning(
+                "%s/ has %d files; the Hub advises at most %d a folder.", name, count, DEFAULTS.files_per_folder
+            )
     return found
 
 
@@ -57,11 +57,11 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
             elif entry.is_file():
                 yield path, folder / entry.name
             elif entry.is_symlink() and not entry.is_dir():
-                logger.warning("%s leads nowhere; it is not sent.", path)
+                logger.warning("%s is a broken link; it is not sent.", path)
 
 
 def in_folder(path_in_repo: str | None, path: str) -> str:
-    """Return where `path` goes when its folder goes to `path_in_repo` (None, ``""``, ``.`` and ``./``: the root)."""
+    """Return the path in the repository of a folder's `path`; None, ``""``, ``.`` and ``./`` mean the root."""
     inner = (path_in_repo or "").removeprefix("./").strip("/")
     return path if inner in ("", ".") else f"{inner}/{path}"
 
@@ -70,7 +70,7 @@ def folder_additions(files: dict[str, Path], path_in_repo: str | None) -> list[C
     """Return an addition for each file.
 
     Raises:
-        HFValidationError: A name is none for the Hub.
+        HFValidationError: the Hub does not take a file's name.
     """
     return [CommitOperationAdd(in_folder(path_in_repo, path), local) for path, local in files.items()]
 
@@ -78,16 +78,16 @@ def folder_additions(files: dict[str, Path], path_in_repo: str | None) -> list[C
 def folder_deletions(
     remote: Iterable[str], path_in_repo: str | None, patterns: Patterns
 ) -> list[CommitOperationDelete]:
-    """Return the deletion of each remote file below `path_in_repo` that the patterns choose.
+    """Return the deletion of each remote file below `path_in_repo` that the patterns select.
 
-    ``.gitattributes`` stays in any case: without it the repository does not work.
+    ``.gitattributes`` is never deleted: the repository does not work without it.
     """
     prefix = in_folder(path_in_repo, "")
     if prefix:
         check_path_in_repo(prefix, folder_allowed=True)
-    chosen = path_filter(patterns)
+    selected = path_filter(patterns)
     return [
         CommitOperationDelete(path, is_folder=False)
         for path in remote
-        if path.startswith(prefix) and chosen(path[len(prefix) :]) and path != ".gitattributes"
+        if path.startswith(prefix) and selected(path[len(prefix) :]) and path != ".gitattributes"
     ]

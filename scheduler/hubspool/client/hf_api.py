@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hubspool.client.background import BackgroundJobs
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.download import download
 from hubspool.client.http import HubSession
-from hubspool.client.http import user_agent as introduction
-from hubspool.client.metadata import MetadataApi
-from hubspool.client.transfer import Uploader
+from hubspool.client.pull_requests import PullRequestCalls
+from hubspool.client.refs import RefCalls
+from hubspool.client.repos import RepoCalls
+from hubspool.client.transfer.uploader import Uploader
+from hubspool.client.uploads import CommitCalls
 from hubspool.client.validation import check_path_in_repo
 from hubspool.errors import HFValidationError
 from hubspool.settings import Settings, check_endpoint
+
+if TYPE_CHECKING:
+    import threading
+    from concurrent.futures import Future
 
 __all__ = ["HfApi"]
 
@@ -25,22 +30,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class HfApi(MetadataApi):
-    """Talks to a Hub: makes repositories, commits files, reads them back.
+class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
+    """Talks to a Hub: creates repositories, commits files, reads them back.
 
-    Not guaranteed: that a call that fails did nothing. Every error has an `outcome`; only where that is
-    `Outcome.NOT_APPLIED` is it certain.
+    Not guaranteed: that a call that fails did nothing. Every error has an `outcome`; only `Outcome.NOT_APPLIED` means
+    that the call certainly changed nothing.
 
-    Every request has a time-out (HUBSPOOL_TIMEOUT, seconds of silence). Transient failures are tried again,
-    within bounds; a commit only while it certainly was not applied.
+    Every request has a time-out (HUBSPOOL_TIMEOUT, seconds of silence). Transient failures are retried within bounds; a
+    commit is retried only if it certainly was not applied.
+
+    The calls are in the base classes, one for each group: `RepoCalls` (repositories), `RefCalls` (branches, tags,
+    history), `PullRequestCalls`, `CommitCalls` (uploads, deletions, metadata).
 
     Args:
-        endpoint: Address of the Hub; by default HF_ENDPOINT, then https://huggingface.co.
-        token: A token; None looks in HF_TOKEN and in the token file at each call; False sends none.
-        library_name, library_version, user_agent: Added to the User-Agent header.
-        headers: Sent with every request to the Hub.
+        endpoint: address of the Hub; by default HF_ENDPOINT, then https://huggingface.co.
+        token: a token; None looks in HF_TOKEN and in the token file at each call; False sends none.
+        library_name, library_version, user_agent: added to the User-Agent header.
+        headers: sent with every request to the Hub.
 
-    Thread-safety: one object may be used by several threads, and after a fork by the child.
+    Threads: several threads may use one object, and after a fork the child may too.
     """
 
     def __init__(
@@ -58,9 +66,9 @@ class HfApi(MetadataApi):
         self.library_version = library_version
         self.user_agent = user_agent
         self.headers = headers
-        self.session = HubSession(headers={"User-Agent": self._introduction(), **(headers or {})})
+        self.session = HubSession(headers=dict(headers or {}), product=self._product())
+        self.uploader = Uploader()
         self._whoami_cache = {}
-        self._uploader = Uploader()
         self._jobs = BackgroundJobs()
 
     @property
@@ -68,7 +76,7 @@ class HfApi(MetadataApi):
         """Once set, retries stop waiting and transfers end; calls fail with their last error."""
         return self.session.interrupt
 
-    def _introduction(self) -> str:
+    def _product(self) -> str:
         parts: list[str] = []
         if self.library_name:
             parts.append(f"{self.library_name}/{self.library_version or 'unknown'}")
@@ -76,10 +84,10 @@ class HfApi(MetadataApi):
             parts.append(self.user_agent)
         elif self.user_agent:
             parts += [f"{name}/{value}" for name, value in self.user_agent.items()]
-        return introduction("; ".join(parts))
+        return "; ".join(parts)
 
     def run_as_future(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Run ``fn(*args, **kwargs)`` in the background, after all that was queued on this object before.
+        """Run ``fn(*args, **kwargs)`` in the background, after all calls that were queued on this object before.
 
         The interpreter does not end before the queue is empty.
         """
@@ -97,9 +105,9 @@ class HfApi(MetadataApi):
         ignore_patterns: list[str] | str | None = None,
         num_workers: int | None = None,
         print_report: bool = True,
-        print_report_every: int = 60,
+        print_report_every: int = DEFAULTS.report_seconds,
     ) -> None:
-        """Upload a folder of any size in as many commits as it takes; a call that broke off goes on where it was.
+        """Upload a folder of any size in as many commits as it needs; after an interruption the same call resumes.
 
         See `hubspool.client.large_upload.upload.upload_large_folder`.
         """
@@ -133,34 +141,33 @@ class HfApi(MetadataApi):
         token: str | bool | None = None,
         local_files_only: bool = False,
     ) -> str:
-        """Fetch one file into a local folder and return where it is.
+        """Download one file into a local folder and return its path.
 
-        The file appears complete or not at all. One that is there with the Hub's content is not fetched
-        again.
+        The file appears complete or not at all. A local file that has the Hub's content is not downloaded again.
 
         Args:
-            filename: Path in the repository.
-            subfolder: Folder in the repository that `filename` is relative to.
-            local_dir: Folder to fetch into; must be given.
-            force_download: Fetch in any case.
-            local_files_only: Do not ask the Hub: return the local file, or raise.
+            filename: path in the repository.
+            subfolder: folder in the repository that `filename` is relative to.
+            local_dir: folder to download into; required.
+            force_download: download even if the local file has the Hub's content.
+            local_files_only: do not ask the Hub: return the local file, or raise.
 
         Raises:
-            LocalEntryNotFoundError: `local_files_only`, and there is no such file.
-            RemoteEntryNotFoundError: The repository has no such file.
+            LocalEntryNotFoundError: with `local_files_only`, there is no such file.
+            RemoteEntryNotFoundError: the repository has no such file.
         """
         if local_dir is None or cache_dir is not None:
             raise HFValidationError(
-                "hubspool keeps no download cache.", hint="Pass local_dir=..., the folder to fetch into."
+                "hubspool keeps no download cache.", hint="Pass local_dir=..., the folder to download into."
             )
         path = check_path_in_repo(f"{subfolder.strip('/')}/{filename}" if subfolder else filename)
         destination = Path(local_dir).expanduser() / path
-        url = self._target(repo_id, repo_type, revision).file_url(path)
-        return download(self._client(token), url, destination, force=force_download, local_only=local_files_only)
+        url = self.target(repo_id, repo_type, revision).file_url(path)
+        return download(self.client(token), url, destination, force=force_download, local_only=local_files_only)
 
 
 def default_api() -> HfApi:
-    """Return the client behind the package's functions; one for each address that HF_ENDPOINT has had."""
+    """Return the client behind the package's functions: one for each value of HF_ENDPOINT."""
     return _api_of(Settings.from_env().endpoint)
 
 

@@ -1,7 +1,7 @@
 """HTTP to the Hub: one pool of connections per process, time-outs on every call, bounded retries.
 
-Not guaranteed: that a request whose answer was lost did nothing. The error says what is known about it
-(`Outcome`), and nothing here repeats a request that would act twice.
+Not guaranteed: that a request whose answer was lost did nothing. The error says what is known (`Outcome`), and this
+module never repeats a request that could act twice.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http_errors import error_of, log_warnings, public_url
 from hubspool.client.retry import SAFE, RetryPolicy, call_with_retries
 from hubspool.errors import (
@@ -38,17 +38,15 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _READING = frozenset({"GET", "HEAD"})
-_POOL = 32
 
 
 class Body(Protocol):
-    """A request body that can be sent again: its size in bytes, and its blocks anew at each iteration.
+    """A request body that can be sent again: its size in bytes, and an iterator over its blocks.
 
-    Blocks are small, because the time-out of a socket covers the whole of one `sendall`: a body given as one
-    `bytes` of 100 MB failed on a slow line however steadily it moved.
+    Blocks are small, because a socket's time-out covers a whole `sendall`: a body of 100 MB given as one `bytes` failed
+    on a slow line although it moved steadily.
     """
 
     def __len__(self) -> int: ...
@@ -60,15 +58,17 @@ class HubSession:
     """Sends requests for one `HfApi`; all threads may use it.
 
     Attributes:
-        headers: Sent with every request to the Hub's own address.
-        interrupt: Once set, no retry waits any more and transfers end: the call fails with its last error.
-        timeout: Seconds that a request may be silent; None reads HUBSPOOL_TIMEOUT at each call.
-        commit_timeout: The same for commits; None: 90, or HUBSPOOL_TIMEOUT where that is longer.
-        retry: Replaces the bounds of every retry (not what may be repeated); None keeps each call's own.
-        clock, chance: Monotonic seconds; random numbers in [0, 1).
+        headers: sent with every request to the Hub's own address.
+        product: names of the program that uses us, added to the User-Agent header.
+        interrupt: once set, retries stop waiting and transfers end: the call fails with its last error.
+        timeout: seconds that a request may be silent; None reads HUBSPOOL_TIMEOUT at each call.
+        commit_timeout: the same for commits; None: 90, or HUBSPOOL_TIMEOUT if that is longer.
+        retry: replaces the bounds of every retry (not what may be repeated); None keeps those of each call.
+        clock, chance: monotonic seconds; random numbers in [0, 1).
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    product: str = ""
     interrupt: threading.Event = field(default_factory=threading.Event)
     timeout: float | None = None
     commit_timeout: float | None = None
@@ -78,13 +78,18 @@ class HubSession:
     _pools: dict[tuple[int, bool], requests.Session] = field(default_factory=dict, init=False, repr=False)
 
     def pool(self, *, local: bool) -> requests.Session:
-        """Return the connections of this process; a forked child must not write into its parent's sockets."""
+        """Return the connections of this process; a forked child must not use its parent's sockets."""
         key = (os.getpid(), local)
         pool = self._pools.get(key)
         if pool is None:
-            # Two threads may both get here; the one that is set last stays and the other is collected.
+            # Two threads may both get here; the pool that is set last stays and the other is collected.
             pool = self._pools[key] = _new_pool(local=local)
         return pool
+
+    @cached_property
+    def user_agent(self) -> str:
+        """The User-Agent header: the caller's own, else hubspool, Python, requests and `product`."""
+        return self.headers.get("User-Agent") or _user_agent(self.product)
 
     def close(self) -> None:
         """Close this process's connections; a later request opens new ones."""
@@ -104,7 +109,7 @@ class HubSession:
         )
 
     def limits(self, timeout: float | None = None, *, commit: bool = False) -> tuple[float, float]:
-        """Return the connect and the read time-out of a request, seconds."""
+        """Return the connect and the read time-out of a request, in seconds."""
         settings = Settings.from_env()
         timeout = timeout or self.timeout or settings.timeout
         if not commit:
@@ -114,12 +119,12 @@ class HubSession:
 
 @dataclass(frozen=True)
 class HubClient:
-    """Requests to one Hub on behalf of one account.
+    """Sends requests to one Hub for one account.
 
     Attributes:
-        session: Connections, time-outs, retries.
-        endpoint: Address of the Hub, without a trailing slash.
-        token: Sent to the Hub's own address and to no other one.
+        session: connections, time-outs and retries.
+        endpoint: address of the Hub, without a trailing slash.
+        token: sent to the Hub's own address and to no other.
     """
 
     session: HubSession
@@ -128,19 +133,19 @@ class HubClient:
 
     @property
     def auth_headers(self) -> dict[str, str]:
-        """What proves the account to the Hub."""
+        """The header with the token."""
         return {} if self.token is None else {"Authorization": f"Bearer {self.token.value}"}
 
     def json(self, method: str, url: str, *, policy: RetryPolicy = SAFE, **options: Any) -> Any:
         """Send a request and return the JSON of its answer; `options` are those of `send`.
 
         Raises:
-            RequestError: Any failure. A body that is not JSON, or breaks off, is a `BadResponseError`.
+            RequestError: the request failed. A body that is not JSON, or incomplete, is a `BadResponseError`.
         """
         return self.session.retrying(lambda: _json_of(self.send(method, url, **options)), policy)
 
     def pages(self, url: str, params: Mapping[str, Any] | None = None) -> Iterator[Any]:
-        """Yield the entries of a list that the Hub gives out in pages (``Link: <url>; rel="next"``)."""
+        """Yield the entries of a list that the Hub returns in pages (``Link: <url>; rel="next"``)."""
         next_url: str | None = url
         while next_url is not None:
             response = self.request("GET", next_url, params=params)
@@ -167,23 +172,22 @@ class HubClient:
     ) -> requests.Response:
         """Send one request, without retries, and return its answer.
 
-        Redirects are followed inside one address; a request that only reads follows them elsewhere too, but
-        without the token.
+        Redirects are followed on the same host; GET and HEAD also follow them to other hosts, without the token.
 
         Args:
             method: HTTP method.
-            url: Address; the token goes along only where it is the Hub's own.
-            params: Query.
-            json: Body as JSON.
-            form: Body as a form.
-            body: Body in blocks.
-            headers: More headers.
-            stream: Leave the answer's body unread; the caller closes it.
-            commit: Allow the longer silence of a commit.
-            timeout: Seconds that this request may be silent, in place of the session's.
+            url: address; the token is sent only to the Hub's own.
+            params: query.
+            json: body as JSON.
+            form: body as a form.
+            body: body in blocks.
+            headers: more headers.
+            stream: leave the answer's body unread; the caller closes it.
+            commit: use the longer time-out of a commit.
+            timeout: seconds that this request may be silent, in place of the session's.
 
         Raises:
-            RequestError: No answer, or one that is not a success.
+            RequestError: no answer, or one that is not a success.
         """
         options = {
             "json": json,
@@ -191,7 +195,7 @@ class HubClient:
             "timeout": self.session.limits(timeout, commit=commit),
         }
         history: list[requests.Response] = []
-        for _ in range(_MAX_REDIRECTS):
+        for _ in range(DEFAULTS.max_redirects):
             response = self._exchange(method, url, {**options, "params": params}, headers or {}, stream=stream)
             target = urljoin(url, response.headers.get("Location", ""))
             if response.status_code not in _REDIRECTS or target == url:
@@ -216,18 +220,18 @@ class HubClient:
 
         local = is_loopback(url)
         if not local and Settings.from_env().offline:
-            raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE is set: {public_url(url)} was not asked.", url=public_url(url))
+            raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE is set: no request to {public_url(url)}.", url=public_url(url))
         own = same_origin(url, self.endpoint)
         sent = {**self.auth_headers, **self.session.headers, **headers} if own else dict(headers)
-        sent.setdefault("User-Agent", self.session.headers.get("User-Agent", user_agent()))
+        sent.setdefault("User-Agent", self.session.user_agent)
         try:
             return self.session.pool(local=local).request(
                 method, url, headers=sent, auth=_as_given, allow_redirects=False, stream=stream, **options
             )
         except requests.RequestException as error:
             failure = _transport_error(error, method, url)
-        # Raised out here, without the library's error as its context: that one holds the request with its
-        # headers, and so the token.
+        # Raised here, without the error of requests as its context: that error holds the request with its headers,
+        # and so the token.
         raise failure
 
 
@@ -241,8 +245,9 @@ def same_origin(url: str, other: str) -> bool:
     return _origin(url) == _origin(other)
 
 
-def user_agent(extra: str = "") -> str:
-    """Return how we introduce ourselves to a Hub."""
+def _user_agent(product: str) -> str:
+    import platform
+
     import requests
 
     import hubspool
@@ -252,7 +257,7 @@ def user_agent(extra: str = "") -> str:
         f"python/{platform.python_version()}",
         f"requests/{requests.__version__}",
     ]
-    return "; ".join([*parts, extra] if extra else parts)
+    return "; ".join([*parts, product] if product else parts)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -274,14 +279,14 @@ def _new_pool(*, local: bool) -> requests.Session:
     pool = requests.Session()
     pool.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     pool.trust_env = not local  # a proxy cannot reach a Hub on this machine
-    adapter = HTTPAdapter(pool_connections=8, pool_maxsize=_POOL, max_retries=0)
+    adapter = HTTPAdapter(pool_connections=DEFAULTS.pool_hosts, pool_maxsize=DEFAULTS.pool_connections, max_retries=0)
     pool.mount("http://", adapter)
     pool.mount("https://", adapter)
     return pool
 
 
 def _json_of(response: requests.Response) -> Any:
-    # Not response.json(): the error of requests holds the request with its headers, and so the token.
+    # Rejected: response.json(). The error of requests holds the request with its headers, and so the token.
     try:
         return json.loads(response.content)
     except ValueError:
@@ -296,12 +301,14 @@ def _json_of(response: requests.Response) -> Any:
 
 
 def _transport_error(error: requests.RequestException, method: str, url: str) -> HubspoolError:
+    import ssl
+
     from requests import exceptions as r
     from urllib3 import exceptions as u
 
     causes = list(_chain(error))
     for cause in causes:
-        if isinstance(cause, HubspoolError):  # reading the body failed here, so the request was never complete
+        if isinstance(cause, HubspoolError):  # reading the request's body failed, so the request was never complete
             return cause
     what = f"{method} {public_url(url)}"
     fields: dict[str, Any] = {"method": method, "url": public_url(url)}
@@ -313,21 +320,21 @@ def _transport_error(error: requests.RequestException, method: str, url: str) ->
     if unusable or has(ssl.SSLCertVerificationError):
         reason = "the address cannot be used" if unusable else "the certificate was not accepted"
         return HubConnectionError(f"{what}: {reason}.", **fields, retryable=False, hint="Check HF_ENDPOINT.")
-    # Connect errors before time-outs: a connection that timed out while it was made carried nothing.
+    # Connect errors before time-outs: a connection that timed out while it was opened carried nothing.
     if has(u.NewConnectionError, u.ConnectTimeoutError, u.NameResolutionError):
         fields["outcome"] = Outcome.NOT_APPLIED
         if not has(u.NewConnectionError):  # which is a ConnectTimeoutError too, by its class
             return HubTimeoutError(f"{what}: no connection within the time-out.", **fields)
         return HubConnectionError(f"{what}: no connection ({_innermost(causes)}).", **fields)
     if has(u.ReadTimeoutError, TimeoutError):
-        return HubTimeoutError(f"{what}: silence for too long.", **fields, outcome=Outcome.UNKNOWN)
+        return HubTimeoutError(f"{what}: no answer within the time-out.", **fields, outcome=Outcome.UNKNOWN)
     return HubConnectionError(
         f"{what}: the connection broke ({_innermost(causes)}).", **fields, outcome=Outcome.UNKNOWN
     )
 
 
 def _chain(error: BaseException) -> Iterable[BaseException]:
-    """Yield an error and all that it was made from: causes, contexts, and what urllib3 puts into args."""
+    """Yield an error and the errors that led to it: causes, contexts, and those that urllib3 puts into args."""
     seen: set[int] = set()
     waiting: list[BaseException] = [error]
     while waiting:
@@ -341,7 +348,7 @@ def _chain(error: BaseException) -> Iterable[BaseException]:
 
 
 def _innermost(causes: list[BaseException]) -> str:
-    """Return the operating system's words, which hold no address; urllib3's hold the query."""
+    """Return the operating system's message, which has no address; urllib3's messages have the query."""
     for cause in causes:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror

@@ -1,7 +1,6 @@
-"""What the Hub answered, read from status, headers and body: errors and warnings.
+"""Turns an answer of the Hub, its status, headers and body, into errors and logged warnings.
 
-The order in which the signs of an error are looked at is that of huggingface_hub 2.4.0: its users know these
-errors by name.
+The signs of an error are read in the order of huggingface_hub 2.4.0, whose users know these errors by name.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.retry import retry_after
 from hubspool.errors import (
     BadRequestError,
@@ -56,7 +56,6 @@ _BY_STATUS: dict[int, type[HfHubHTTPError]] = {
 }
 _DISABLED = "Access to this resource is disabled."
 _OF_A_REPOSITORY = re.compile(r"/api/(models|datasets|spaces)/|/resolve/")
-_LONGEST_MESSAGE = 1000
 
 _warned: set[str] = set()
 
@@ -69,11 +68,11 @@ def public_url(url: str) -> str:
 
 
 def error_of(response: requests.Response, token: Token | None) -> RequestError | None:
-    """Return the error that `response` is, None for a success.
+    """Return the error that `response` means; None for a success.
 
     Args:
-        response: The answer; its body is read only if it is an error.
-        token: The token that was sent; only its source gets into the message.
+        response: the answer; its body is read only if it is an error.
+        token: the token that was sent; only its source gets into the message.
     """
     status = response.status_code
     if 200 <= status < 300:
@@ -124,7 +123,7 @@ def _kind(response: requests.Response, token: Token | None) -> type[HfHubHTTPErr
         return DisabledRepoError
     reading = response.request.method in ("GET", "HEAD")
     if status == 401 and reading and token is None and _OF_A_REPOSITORY.search(response.url):
-        # To a caller without an account the Hub does not say whether a repository exists.
+        # The Hub does not tell a caller without an account whether a repository exists.
         return RepositoryNotFoundError
     return _BY_STATUS.get(status, HfHubHTTPError)
 
@@ -157,15 +156,15 @@ def _server_message(response: requests.Response, token: Token | None) -> str:
         for entry in body.get("errors") or []:
             said.append(str(entry.get("message", "")) if isinstance(entry, dict) else str(entry))
     unique = dict.fromkeys(part.strip() for part in said if part.strip())
-    message = " ".join(unique)[:_LONGEST_MESSAGE]
-    # A server, or a proxy in between, may repeat the request's headers in its answer.
+    message = " ".join(unique)[: DEFAULTS.message_characters]
+    # A server or a proxy may repeat the request's headers, and so the token, in its answer.
     return message.replace(token.value, "hf_***") if token is not None else message
 
 
 def _json_object(response: requests.Response) -> Mapping[str, Any] | None:
     try:
         body: Any = response.json()
-    except (ValueError, OSError):  # not JSON, or the body broke off: the status is what counts
+    except (ValueError, OSError):  # not JSON, or an incomplete body: the status decides
         return None
     return body if isinstance(body, dict) else None
 

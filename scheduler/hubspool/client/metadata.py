@@ -1,144 +1,116 @@
-"""The part of `HfApi` that changes the front matter of a README.md."""
+"""The front matter of a README.md: reads it, merges fields into it, keeps its comments and the text below it."""
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.http import HubClient
 from hubspool.client.target import Target
-from hubspool.client.uploads import CommitApi
-from hubspool.errors import HFValidationError, ParentCommitMismatchError, RemoteEntryNotFoundError
+from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
 
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
-_ATTEMPTS = 5
+#: Strings that are a boolean or a number in YAML 1.1, which PyYAML and so `datasets` read, but not in YAML 1.2.
+_NOT_A_STRING_IN_YAML_1_1 = re.compile(r"(?:yes|no|on|off)|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?", re.I)
 
 
-class MetadataApi(CommitApi):
-    """Calls about metadata; see `hubspool.client.hf_api.HfApi`, which is what users make."""
+def fetch_readme(client: HubClient, target: Target) -> str:
+    """Return the README.md of a revision; a title where there is none.
 
-    def metadata_update(
-        self,
-        repo_id: str,
-        metadata: dict[str, Any],
-        *,
-        repo_type: str | None = None,
-        overwrite: bool = False,
-        token: str | bool | None = None,
-        commit_message: str | None = None,
-        commit_description: str | None = None,
-        revision: str | None = None,
-        create_pr: bool = False,
-        parent_commit: str | None = None,
-    ) -> str:
-        """Merge fields into the front matter of README.md, and return the address of the commit.
-
-        A README.md that is missing is made, but not in a Space, which cannot be without one. Without `parent_commit`
-        a README.md that somebody else changes at the same time is read again, up to five times.
-
-        Args:
-            metadata: Fields to set. Results in ``model-index`` are merged: a metric that is there gets a new value,
-                others are added.
-            overwrite: Replace values that are there and differ.
-
-        Raises:
-            HFValidationError: A value is there and differs, or the front matter is no YAML mapping.
-        """
-        for attempt in range(1, _ATTEMPTS + 1):
-            head = parent_commit or self.repo_info(repo_id, repo_type=repo_type, revision=revision, token=token).sha
-            target = self._target(repo_id, repo_type, head)
-            text = merged(self._readme(target, token), metadata, repo_id, overwrite=overwrite)
-            try:
-                info = self.create_commit(
-                    repo_id,
-                    [CommitOperationAdd("README.md", text.encode())],
-                    commit_message=commit_message or "Update metadata with hubspool",
-                    commit_description=commit_description,
-                    token=token,
-                    repo_type=repo_type,
-                    revision=revision,
-                    create_pr=create_pr,
-                    parent_commit=parent_commit if create_pr else head,
-                )
-            except ParentCommitMismatchError:
-                if parent_commit is not None or attempt == _ATTEMPTS:
-                    raise
-            else:
-                return info.pr_url or info.commit_url
-        raise AssertionError("every attempt returns or raises")
-
-    def _readme(self, target: Target, token: str | bool | None) -> str:
-        try:
-            answer = self._client(token).request("GET", target.file_url("README.md"))
-        except RemoteEntryNotFoundError:
-            if target.repo_type == "space":
-                raise HFValidationError(
-                    f"The Space {target.repo_id} has no README.md.", hint="Upload one with the Space's settings first."
-                ) from None
-            return f"\n# {target.repo_id.rpartition('/')[2]}\n"
-        return answer.content.decode()
+    Raises:
+        HFValidationError: a Space has none.
+    """
+    try:
+        answer = client.request("GET", target.file_url("README.md"))
+    except RemoteEntryNotFoundError:
+        if target.repo_type == "space":
+            raise HFValidationError(
+                f"The Space {target.repo_id} has no README.md.", hint="Upload one with the Space's settings first."
+            ) from None
+        return f"\n# {target.repo_id.rpartition('/')[2]}\n"
+    return answer.content.decode()
 
 
-def merged(text: str, metadata: Mapping[str, Any], name: str, *, overwrite: bool) -> str:
-    """Return a README.md with `metadata` in its front matter; what stands below it is kept.
+def merge_metadata(text: str, metadata: Mapping[str, Any], name: str, *, overwrite: bool) -> str:
+    """Return a README.md with `metadata` in its front matter; comments, the order of keys and the text are kept.
 
     Args:
-        text: The README.md as it is.
-        metadata: Fields to set.
-        name: The model's name, where ``model-index`` does not say it.
-        overwrite: Replace values that are there and differ.
-    """
-    import yaml
+        text: the README.md.
+        metadata: fields to set.
+        name: the model's name, used if ``model-index`` has none.
+        overwrite: replace values that exist and differ.
 
+    Raises:
+        HFValidationError: a value exists and differs, or the front matter is not a YAML mapping.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1_000_000  # long lines stay one line
     found = _FRONT_MATTER.match(text)
     try:
-        fields = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError as error:
+        fields = yaml.load(found[1]) if found else None
+    except YAMLError as error:
         raise HFValidationError(f"The front matter of README.md is not YAML: {error}.", path="README.md") from None
-    if not isinstance(fields or {}, dict):
+    fields = {} if fields is None else fields
+    if not isinstance(fields, dict):
         raise HFValidationError("The front matter of README.md is not a mapping.", path="README.md")
-    fields = dict(fields or {})
-    for key, value in metadata.items():
+    for key, value in _for_yaml_1_1(metadata).items():
         if key == "model-index":
-            fields[key] = _merged_results(fields.get(key) or [], value, name, overwrite=overwrite)
-        elif fields.get(key) not in (None, value) and not overwrite:
-            raise _differs(repr(key))
-        else:
+            _merge_results(fields, value, name, overwrite=overwrite)
+        elif key not in fields or fields[key] != value:
+            if fields.get(key) is not None and not overwrite:
+                raise _differs(repr(key))
             fields[key] = value
-    front = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n{text[found.end() :] if found else text}"
+    front = io.StringIO()
+    yaml.dump(fields, front)
+    return f"---\n{front.getvalue()}---\n{text[found.end() :] if found else text}"
 
 
-def _merged_results(
-    present: list[dict[str, Any]], given: list[dict[str, Any]], name: str, *, overwrite: bool
-) -> list[dict[str, Any]]:
-    """Merge ``model-index``: one model, its results, and their metrics told apart by all but their value."""
-    model = dict(present[0]) if present else {"name": given[0].get("name", name)}
-    present_results = model.get("results", [])
-    results = [{**each, "metrics": [dict(metric) for metric in each.get("metrics", [])]} for each in present_results]
+def _for_yaml_1_1(value: Any) -> Any:
+    """Return a copy whose strings are quoted where YAML 1.1 would take them for another type."""
+    from ruamel.yaml.scalarstring import SingleQuotedScalarString
+
+    if isinstance(value, Mapping):
+        return {_for_yaml_1_1(key): _for_yaml_1_1(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_for_yaml_1_1(each) for each in value]
+    if isinstance(value, str) and _NOT_A_STRING_IN_YAML_1_1.fullmatch(value):
+        return SingleQuotedScalarString(value)
+    return value
+
+
+def _merge_results(fields: dict[str, Any], given: list[dict[str, Any]], name: str, *, overwrite: bool) -> None:
+    """Merge ``model-index``: one model, its results, and their metrics, which are one if all but the value is equal."""
+    if not fields.get("model-index"):
+        fields["model-index"] = [{"name": given[0].get("name", name)}]
+    results = fields["model-index"][0].setdefault("results", [])
     for new in given[0].get("results", []):
         same = next((result for result in results if _without(result, "metrics") == _without(new, "metrics")), None)
         if same is None:
             results.append(new)
             continue
+        metrics = same.setdefault("metrics", [])
         for metric in new.get("metrics", []):
-            known = next((m for m in same["metrics"] if _identity(m) == _identity(metric)), None)
+            known = next((m for m in metrics if _identity(m) == _identity(metric)), None)
             if known is None:
-                same["metrics"].append(metric)
+                metrics.append(metric)
             elif known.get("value") != metric.get("value") and not overwrite:
                 raise _differs(f"metric {metric.get('name') or metric.get('type')!r}")
             else:
                 known.update(metric)
-    return [{**model, "results": results}, *present[1:]]
 
 
 def _identity(metric: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in metric.items() if key not in ("value", "verified", "verifyToken")}
+    return _without(metric, "value", "verified", "verifyToken")
 
 
-def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in mapping.items() if name != key}
+def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name not in keys}
 
 
 def _differs(what: str) -> HFValidationError:

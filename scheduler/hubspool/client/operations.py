@@ -1,8 +1,8 @@
-"""What a commit is made of: files to add, to delete and to copy.
+"""The operations of a commit: files to add, to delete and to copy.
 
-Describing an addition reads next to nothing; its content is read when it is sent, and must then still be what was
-described: a file is the range that it had, so one that grows in the meantime is sent as it was. Additions are small,
-because a folder of 50,000 files is as many of them.
+Making an addition reads almost nothing of its file; the content is read when it is sent and must then still be what it
+was. An addition stands for the bytes that the file had, so a file that grows in the meantime is sent as it was.
+Additions are small objects, because a folder of 50,000 files needs as many.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TypeAlias, cast
 
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
 from hubspool.client.validation import check_path_in_repo
 from hubspool.errors import FileChangedError, FileShrankError, HFValidationError, HubspoolError, LocalFileError
 
 UploadMode = Literal["lfs", "regular"]
 
+#: Bytes of a content from which the Hub tells text from binary files; fixed by the protocol.
 SAMPLE_BYTES = 512
-#: Read at a time; a multiple of 3, so that blocks can be encoded in base64 one by one. hf_xet took a stream in blocks
-#: of a sixth of this a fifth slower.
-BLOCK_BYTES = 3 * 384 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,25 +41,25 @@ class UploadInfo:
 class CommitOperationAdd:
     """Adds a file to a repository, or replaces it.
 
-    Not guaranteed: that a file which is rewritten in place between this description and the commit is noticed
-        before
-    it is sent; it is noticed while it is sent (`FileChangedError`, nothing is committed). One object may be
-    in one commit only, and is worked on by one thread at a time.
+    Not guaranteed: that rewriting the file in place is noticed before the file is sent. It is noticed while the file is
+    sent (`FileChangedError`; nothing is committed).
+
+    One object can be in one commit only. Threads: one at a time.
 
     Args:
-        path_in_repo: Where it goes, such as ``data/train.jsonl``.
-        path_or_fileobj: A local path (``~`` is expanded), `bytes`, a binary file object that can seek (it is
-            read from its beginning), or a `FileRange`.
+        path_in_repo: path in the repository, such as ``data/train.jsonl``.
+        path_or_fileobj: a local path (``~`` is expanded), `bytes`, a binary file object that can seek (it is read from
+            its beginning), or a `FileRange`.
 
     Raises:
-        HFValidationError: The path leaves the repository, or there is nothing to read.
+        HFValidationError: the path leaves the repository, or there is nothing to read.
     """
 
     path_in_repo: str
     path_or_fileobj: str | Path | bytes | BinaryIO | FileRange
 
     _upload_mode: UploadMode | None = field(default=None, init=False, repr=False)
-    _should_ignore: bool | None = field(default=None, init=False, repr=False)
+    _should_ignore: bool = field(default=False, init=False, repr=False)
     _remote_oid: str | None = field(default=None, init=False, repr=False)
     _is_uploaded: bool = field(default=False, init=False, repr=False)
     _is_committed: bool = field(default=False, init=False, repr=False)
@@ -75,19 +74,23 @@ class CommitOperationAdd:
         if isinstance(self.path_or_fileobj, (str, Path)):
             path = Path(self.path_or_fileobj).expanduser()
             self._source = _range_of(path)
-            self.path_or_fileobj = str(path)  # which the path keeps as well: one string for both
+            self.path_or_fileobj = str(path)  # `path` keeps this string too, so it is stored once
         else:
             self._source = _source_of(self.path_or_fileobj)
         self._size = _size_of(self._source)
         if isinstance(self.path_or_fileobj, FileRange):
-            with self.as_file() as file:  # a file that is not the described one any more is told here
+            with self.as_file() as file:  # raises if the file is no longer the described one
                 self._sample = file.read(min(SAMPLE_BYTES, self._size))
 
     @classmethod
-    def of_stored(cls, path_in_repo: str, sha256: str, size: int) -> CommitOperationAdd:
-        """Return the addition of a large content that the Hub has already."""
+    def of_stored(
+        cls, path_in_repo: str, sha256: str, size: int, *, remote_oid: str | None = None
+    ) -> CommitOperationAdd:
+        """Return the addition of a large content that the Hub has already; see the properties."""
         addition = cls(path_in_repo, b"")
-        addition._upload_mode, addition._sha256, addition._size, addition._is_uploaded = "lfs", sha256, size, True
+        addition._sha256, addition._size = sha256, size
+        addition.set_upload_mode("lfs", remote_oid=remote_oid)
+        addition.mark_uploaded()
         return addition
 
     def __repr__(self) -> str:
@@ -95,7 +98,7 @@ class CommitOperationAdd:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of the content, bytes."""
         return self._size
 
     @property
@@ -112,31 +115,31 @@ class CommitOperationAdd:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the content; the first use may read all of it."""
+        """Hexadecimal digest of the content; the first use may read all of it."""
         if self._sha256 is None:
             self._sha256 = self._digest(hashlib.sha256())
         return self._sha256
 
     @property
     def git_blob_id(self) -> str:
-        """Hex id that git gives the content; the first use reads all of it."""
+        """Git's hexadecimal id of the content; the first use reads all of it."""
         if self._blob_id is None:
             self._blob_id = self._digest(new_blob_hash(self._size))
         return self._blob_id
 
     @property
     def upload_mode(self) -> UploadMode | None:
-        """How the Hub wants the content: inside the commit or as a large file. None before it was asked."""
+        """How the Hub wants the content: ``regular`` (in the commit) or ``lfs`` (before it). None: not asked yet."""
         return self._upload_mode
 
     @property
     def should_ignore(self) -> bool:
-        """Whether a ``.gitignore`` keeps it out. False before the Hub was asked."""
-        return bool(self._should_ignore)
+        """Whether a ``.gitignore`` leaves the file out. False before the Hub was asked."""
+        return self._should_ignore
 
     @property
     def remote_oid(self) -> str | None:
-        """`content_id` of what stands at the path; None: nothing, or content in the other form."""
+        """`content_id` of the Hub's file at the path; None: no file, or one of the other upload mode."""
         return self._remote_oid
 
     @property
@@ -152,13 +155,46 @@ class CommitOperationAdd:
         return self._remote_oid is not None and self._remote_oid == self.content_id
 
     @property
-    def _local_oid(self) -> str | None:
-        return self.content_id
+    def is_uploaded(self) -> bool:
+        """Whether the Hub's large file storage has the content."""
+        return self._is_uploaded
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether a commit contains this addition."""
+        return self._is_committed
 
     @property
     def upload_info(self) -> UploadInfo:
-        """Size, sample and digest in one, as huggingface_hub has them."""
+        """Size, sample and digest together, as in huggingface_hub."""
         return UploadInfo(self._size, self.sample, bytes.fromhex(self.sha256))
+
+    def set_upload_mode(self, mode: UploadMode, *, should_ignore: bool = False, remote_oid: str | None = None) -> None:
+        """Set the Hub's answer about this file; the arguments are those of the properties.
+
+        The sample, which only that question needs, is dropped.
+        """
+        self._upload_mode, self._should_ignore, self._remote_oid = mode, should_ignore, remote_oid
+        self._sample = None
+
+    def mark_uploaded(self) -> None:
+        """Note that the Hub's large file storage has the content."""
+        self._is_uploaded = True
+
+    def mark_committed(self) -> None:
+        """Note that a commit contains this addition, so that no other commit can."""
+        self._is_committed = True
+
+    def text(self) -> str:
+        """Return the content as text.
+
+        Raises:
+            HFValidationError: the content is not UTF-8.
+        """
+        try:
+            return b"".join(self.blocks()).decode()
+        except UnicodeDecodeError:
+            raise HFValidationError(f"{self.path_in_repo} is not UTF-8 text.", path=self.path_in_repo) from None
 
     @contextmanager
     def as_file(self) -> Iterator[IO[bytes]]:
@@ -178,18 +214,18 @@ class CommitOperationAdd:
                 source.seek(position)
 
     def blocks(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes [start, end) in blocks that are a multiple of 3 bytes long, but for the last.
+        """Yield the bytes [start, end) in blocks of a multiple of 3 bytes; the last one may be shorter.
 
         Raises:
-            FileShrankError: The content ends early.
-            LocalFileError: It cannot be read.
+            FileShrankError: the content ends early.
+            LocalFileError: the content cannot be read.
         """
         end = self._size if end is None else end
         try:
             with self.as_file() as file:
                 file.seek(start)
-                for position in range(start, end, BLOCK_BYTES):
-                    wanted = min(BLOCK_BYTES, end - position)
+                for position in range(start, end, DEFAULTS.block_bytes):
+                    wanted = min(DEFAULTS.block_bytes, end - position)
                     block = file.read(wanted)
                     if len(block) < wanted:
                         raise FileShrankError(
@@ -200,26 +236,26 @@ class CommitOperationAdd:
         except OSError as error:
             if isinstance(error, HubspoolError):
                 raise
-            # An OSError inside a request's body would pass for a broken connection.
+            # requests would take an OSError inside a request's body for a broken connection.
             raise LocalFileError(
                 f"The content for {self.path_in_repo} cannot be read: {error}.", path=self.path_in_repo
             ) from error
 
     def set_sha256(self, digest: str) -> None:
-        """Take over the digest of what was sent.
+        """Set the digest of the bytes that were sent.
 
         Raises:
-            FileChangedError: It is not the digest that the content had before.
+            FileChangedError: the content had another digest before.
         """
         if self._sha256 is not None and self._sha256 != digest:
             raise self._changed()
         self._sha256 = digest
 
     def set_git_blob_id(self, digest: str) -> None:
-        """Take over git's id of what was sent.
+        """Set git's id of the bytes that were sent.
 
         Raises:
-            FileChangedError: It is not the id that the content had before.
+            FileChangedError: the content had another id before.
         """
         if self._blob_id is not None and self._blob_id != digest:
             raise self._changed()
@@ -232,7 +268,7 @@ class CommitOperationAdd:
         )
 
     def release(self) -> None:
-        """Forget the content, which the Hub has; what is needed for the commit stays."""
+        """Drop the content, which the Hub has; the values that a commit needs stay."""
         self._sample = b""
         self.path_or_fileobj = self._source = b""
 
@@ -244,11 +280,11 @@ class CommitOperationAdd:
 
 @dataclass(slots=True)
 class CommitOperationDelete:
-    """Deletes a file, or a folder with all that is in it.
+    """Deletes a file, or a folder with everything in it.
 
     Args:
-        path_in_repo: What to delete; with a trailing ``/`` it is a folder.
-        is_folder: Says so explicitly, whatever the path ends with.
+        path_in_repo: path of the file or folder.
+        is_folder: whether the path is a folder; ``auto``: it is one if it ends in ``/``.
     """
 
     path_in_repo: str
@@ -267,11 +303,11 @@ class CommitOperationCopy:
     """Copies a file inside a repository, or from another one.
 
     Args:
-        src_path_in_repo: What to copy.
-        path_in_repo: Where to.
-        src_revision: Revision to copy from; the commit's own one by default.
-        src_repo_id: Repository to copy from; the commit's own one by default.
-        src_repo_type: Its type; needed with `src_repo_id`, refused without.
+        src_path_in_repo: path of the file to copy.
+        path_in_repo: path of the copy.
+        src_revision: revision to copy from, by default that of the commit.
+        src_repo_id: repository to copy from, by default that of the commit.
+        src_repo_type: type of `src_repo_id`; required with it, refused without it.
     """
 
     src_path_in_repo: str
@@ -294,7 +330,7 @@ CommitOperation: TypeAlias = CommitOperationAdd | CommitOperationDelete | Commit
 
 
 def new_blob_hash(size: int) -> hashlib._Hash:
-    """Return the hash, begun with git's header, of a blob of `size` bytes."""
+    """Return git's hash of a blob of `size` bytes; the content is still to be added."""
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
@@ -302,9 +338,9 @@ def _range_of(path: Path) -> FileRange:
     try:
         status = path.stat()
     except OSError:
-        raise HFValidationError(f"Not a local file: {str(path)!r} is not there.", path=path) from None
+        raise HFValidationError(f"Not a local file: {str(path)!r} does not exist.", path=path) from None
     if not stat.S_ISREG(status.st_mode):
-        problem = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
+        problem = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise HFValidationError(f"Not a local file: {str(path)!r} is {problem}.", path=path)
     return FileRange(path, 0, status.st_size, (status.st_dev, status.st_ino))
 

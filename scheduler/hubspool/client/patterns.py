@@ -1,4 +1,4 @@
-"""Glob patterns that choose files by their path in the folder, as huggingface_hub reads them."""
+"""Glob patterns that select files by their path in a folder, as huggingface_hub reads them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ Patterns = Sequence[str] | str | None
 
 
 def path_filter(allow_patterns: Patterns = None, ignore_patterns: Patterns = None) -> Callable[[str], bool]:
-    """Return a function that tells whether a relative path with ``/`` is chosen.
+    """Return a function that says whether a relative path with ``/`` is selected.
 
-    A path is chosen when it matches any of `allow_patterns` (None: all do) and none of `ignore_patterns`. ``*`` crosses
-    folders and case counts, as in huggingface_hub; a pattern that ends in ``/`` means all below that folder. Unlike
-    there, a leading ``**/`` also matches no folder, as git and the Hub's documentation have it.
+    A path is selected if it matches one of `allow_patterns` (None: all paths do) and none of `ignore_patterns`. As in
+    huggingface_hub, ``*`` also matches ``/``, case counts, and a pattern that ends in ``/`` means everything below that
+    folder. Unlike there, a leading ``**/`` also matches no folder, as in git and in the Hub's documentation.
     """
     allowed = _compile(allow_patterns)
     ignored = _compile(ignore_patterns)
 
-    def chosen(path: str) -> bool:
+    def selected(path: str) -> bool:
         if allowed is not None and not allowed.match(path):
             return False
         return ignored is None or not ignored.match(path)
 
-    return chosen
+    return selected
 
 
 def _compile(patterns: Patterns) -> re.Pattern[str] | None:
@@ -38,5 +38,5 @@ def _compile(patterns: Patterns) -> re.Pattern[str] | None:
         while whole.startswith("**/"):
             whole = whole[3:]
             expressions.append(translate(whole))
-    # An empty list allows (or ignores) nothing: an expression that matches no path.
+    # An empty list allows (or ignores) no path, so its expression matches none.
     return re.compile("|".join(expressions) if expressions else r"(?!)")

@@ -1,26 +1,62 @@
-"""The way of contents before their commit: ask how each is to travel, leave out what the Hub has, send the rest.
+"""Uploads large files before a commit: asks for the upload modes, skips what the Hub has, sends the rest.
 
-Asking is done ahead by a thread of its own, what may have stayed as it was is read meanwhile, and hf_xet sends in its
-own threads: of a large folder only a few batches are in flight.
+A thread asks for upload modes ahead, files that may be unchanged are hashed meanwhile, and hf_xet sends in its own
+threads; of a large folder only a few batches are in flight.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
-from hubspool.client.commit import UploadRules, check_limits, fetch_upload_modes, may_exceed_limits
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.target import Target
-from hubspool.client.transfer import TransferOptions, TransferReport, Uploader
+from hubspool.client.transfer.options import TransferOptions, TransferReport
 from hubspool.client.transfer.parallel import ahead
+from hubspool.client.transfer.uploader import Uploader
+from hubspool.errors import BadResponseError, HFValidationError
 
-#: The preupload route answers 413 to more.
-FILES_PER_PREUPLOAD = 256
-_BATCHES_AHEAD = 2
+
+@dataclass(frozen=True)
+class UploadRules:
+    """What decides, besides the files, how they are uploaded.
+
+    Attributes:
+        create_pr: the files are for a pull request.
+        gitignore, gitattributes: texts that come with the same commit and replace those of the Hub.
+    """
+
+    create_pr: bool = False
+    gitignore: str | None = None
+    gitattributes: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        additions: Sequence[CommitOperationAdd],
+        *,
+        create_pr: bool | None,
+        gitignore: str | None = None,
+        gitattributes: str | None = None,
+    ) -> UploadRules:
+        """Return the given rules; by default the ``.gitignore`` and ``.gitattributes`` among the additions."""
+        texts = {".gitignore": gitignore, ".gitattributes": gitattributes}
+        for addition in additions:
+            if texts.get(addition.path_in_repo, "") is None:
+                texts[addition.path_in_repo] = addition.text()
+        return cls(bool(create_pr), texts[".gitignore"], texts[".gitattributes"])
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The rules as fields of a preupload request."""
+        given = {"gitIgnore": self.gitignore, "gitAttributes": self.gitattributes}
+        return {name: text for name, text in given.items() if text is not None}
 
 
 def preupload(
@@ -34,50 +70,50 @@ def preupload(
     free_memory: bool = False,
     one_commit: bool = False,
 ) -> TransferReport:
-    """Bring the large contents of `additions` to the Hub; nothing is committed.
+    """Upload the large contents of `additions`; nothing is committed.
 
     Args:
-        client: The Hub.
-        target: Where they go.
-        additions: They are changed: upload mode, ids, and with `free_memory` their content is let go.
-        rules: What the Hub is told about them.
-        uploader: Sends.
-        options: How to send; its `on_progress` also hears of bytes that need not travel.
-        free_memory: Let go of contents that the Hub has.
-        one_commit: They are for one commit: what that cannot carry is refused before anything is sent.
+        client: the Hub.
+        target: where the files go.
+        additions: get their upload mode and ids.
+        rules: what decides besides the files.
+        uploader: sends the contents.
+        options: how to send; its `on_progress` also counts bytes that need not be sent.
+        free_memory: drop contents that the Hub has.
+        one_commit: the additions are for one commit; more than one commit can carry is refused before anything is sent.
 
     Raises:
-        HFValidationError: One commit cannot carry them.
-        RequestError: Asking or sending failed.
-        LocalFileError: A content is not what was described.
+        HFValidationError: one commit cannot carry the additions.
+        RequestError: a request failed.
+        LocalFileError: a content changed since it was described.
     """
-    asked = _asked(client, target, additions, rules)
+    batches = _asked(client, target, additions, rules)
     if one_commit and may_exceed_limits(additions):
-        asked = (batch for batch in list(asked))
+        batches = (batch for batch in list(batches))
         check_limits(additions)
-    elif len(additions) > FILES_PER_PREUPLOAD:
-        asked = ahead(asked, _BATCHES_AHEAD)
-    passed = _Passed(options)
+    elif len(additions) > DEFAULTS.preupload_files:
+        batches = ahead(batches, DEFAULTS.preupload_batches_ahead)
+    progress = _Progress(options)
 
     def sent(group: Sequence[CommitOperationAdd]) -> None:
         for addition in group:
-            addition._is_uploaded = True
+            addition.mark_uploaded()
             if free_memory:
                 addition.release()
 
     def missing() -> Iterator[CommitOperationAdd]:
-        for batch in asked:
+        for batch in batches:
             for addition in batch:
-                if addition.upload_mode != "lfs" or addition._is_uploaded or addition.should_ignore:
-                    passed.add(addition.size)
+                if addition.upload_mode != "lfs" or addition.is_uploaded or addition.should_ignore:
+                    progress.skip(addition.size)
                 elif addition.is_unchanged:
-                    passed.add(addition.size)
+                    progress.skip(addition.size)
                     sent([addition])
                 else:
                     yield addition
 
-    with closing(asked):  # an error's traceback would keep it, and so its thread, alive
-        report = uploader.upload(client, target, missing(), passed.options, create_pr=rules.create_pr, sent=sent)
+    with closing(batches):  # an error's traceback would keep the generator, and so its thread, alive
+        report = uploader.upload(client, target, missing(), progress.options, create_pr=rules.create_pr, sent=sent)
     if one_commit:
         check_limits(additions)
     return report
@@ -86,28 +122,103 @@ def preupload(
 def _asked(
     client: HubClient, target: Target, additions: Sequence[CommitOperationAdd], rules: UploadRules
 ) -> Generator[Sequence[CommitOperationAdd], None, None]:
-    """Yield the additions in batches, each once the Hub has said how they are to be sent."""
+    """Yield the additions in batches, each once the Hub has told its upload modes."""
     stream = iter(additions)
-    while batch := list(islice(stream, FILES_PER_PREUPLOAD)):
+    while batch := list(islice(stream, DEFAULTS.preupload_files)):
         unknown = [addition for addition in batch if addition.upload_mode is None]
         if unknown:
             fetch_upload_modes(client, target, unknown, rules)
         yield batch
 
 
-class _Passed:
-    """Adds the bytes that did not have to travel to what a transfer reports."""
+def fetch_upload_modes(
+    client: HubClient, target: Target, batch: Sequence[CommitOperationAdd], rules: UploadRules
+) -> None:
+    """Ask the Hub for the upload mode of each addition, and set the answers on the additions.
+
+    Args:
+        client: the Hub.
+        target: where the files go.
+        batch: additions without an upload mode, at most ``DEFAULTS.preupload_files``.
+        rules: what decides besides the files.
+    """
+    answer = client.json(
+        "POST",
+        target.route("preupload"),
+        params={"create_pr": "1"} if rules.create_pr else None,
+        json={
+            "files": [
+                {"path": a.path_in_repo, "size": a.size, "sample": base64.b64encode(a.sample).decode()} for a in batch
+            ],
+            **rules.texts,
+        },
+    )
+    _set_modes(batch, answer)
+
+
+def _set_modes(batch: Sequence[CommitOperationAdd], answer: Any) -> None:
+    try:
+        entries = {entry["path"]: entry for entry in answer["files"]}
+        for addition in batch:
+            entry = entries[addition.path_in_repo]
+            mode = entry["uploadMode"]
+            if mode not in ("lfs", "regular"):
+                raise BadResponseError(f"Unknown upload mode {mode!r} for {addition.path_in_repo}.")
+            addition.set_upload_mode(
+                mode if addition.size else "regular",  # LFS storage takes no empty objects
+                should_ignore=bool(entry.get("shouldIgnore")),
+                remote_oid=entry.get("oid"),
+            )
+    except (KeyError, TypeError):
+        raise BadResponseError("The preupload route did not answer for every file.") from None
+
+
+def check_limits(additions: Sequence[CommitOperationAdd]) -> None:
+    """Check that one commit can carry the additions, whose upload modes must be known.
+
+    Raises:
+        HFValidationError: one commit cannot carry them; the hint names the call that can.
+    """
+    carried = [addition for addition in additions if not addition.should_ignore]
+    large = [addition for addition in carried if addition.upload_mode == "lfs"]
+    regular = [addition for addition in carried if addition.upload_mode == "regular"]
+    # Whether a file is unchanged takes reading it, so that is only asked where it decides.
+    if len(large) > DEFAULTS.large_files_per_commit:
+        count = sum(not addition.is_unchanged for addition in large)
+        if count > DEFAULTS.large_files_per_commit:
+            raise _too_much(f"{count} large files; the Hub takes {DEFAULTS.large_files_per_commit}")
+    if sum(addition.size for addition in regular) > DEFAULTS.regular_bytes_per_commit:
+        size = sum(addition.size for addition in regular if not addition.is_unchanged)
+        if size > DEFAULTS.regular_bytes_per_commit:
+            raise _too_much(f"{size} bytes of regular files; the Hub takes {DEFAULTS.regular_bytes_per_commit}")
+
+
+def may_exceed_limits(additions: Sequence[CommitOperationAdd]) -> bool:
+    """Return whether `check_limits` could refuse the additions, judged by their number and sizes alone."""
+    small = sum(addition.size for addition in additions if addition.size <= DEFAULTS.regular_file_bytes)
+    return len(additions) > DEFAULTS.large_files_per_commit or small > DEFAULTS.regular_bytes_per_commit
+
+
+def _too_much(what: str) -> HFValidationError:
+    return HFValidationError(
+        f"One commit cannot carry {what}. Nothing was committed.",
+        hint="Use upload_large_folder, which makes as many commits as it needs.",
+    )
+
+
+class _Progress:
+    """Adds the bytes that need not be sent to the progress of a transfer."""
 
     def __init__(self, options: TransferOptions) -> None:
         self._report = options.on_progress
-        self._passed = self._sent = 0
-        self.options = options if self._report is None else replace(options, on_progress=self._tell)
+        self._skipped = self._sent = 0
+        self.options = options if self._report is None else replace(options, on_progress=self._update)
 
-    def add(self, count: int) -> None:
-        self._passed += count
-        self._tell(self._sent)
+    def skip(self, count: int) -> None:
+        self._skipped += count
+        self._update(self._sent)
 
-    def _tell(self, sent: int) -> None:
+    def _update(self, sent: int) -> None:
         self._sent = sent
         if self._report is not None:
-            self._report(self._passed + sent)
+            self._report(self._skipped + sent)

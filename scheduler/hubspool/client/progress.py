@@ -1,4 +1,4 @@
-"""How far a transfer is: one bar on a terminal, a log line now and then elsewhere."""
+"""Shows the progress of a transfer: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,27 +9,23 @@ import time
 from types import TracebackType
 from typing import Any
 
+from hubspool.client.defaults import DEFAULTS
 from hubspool.settings import Settings
 
 logger = logging.getLogger("hubspool.progress")
 
-#: Seconds between two log lines where there is no terminal.
-LOG_SECONDS = 30.0
-#: Seconds before a bar appears.
-BAR_DELAY = 0.5
-
 
 class Progress:
-    """Shows the bytes of one transfer, however many files it has; nothing where it ends within the first moment.
+    """Shows the bytes of one transfer, however many files it has; nothing if it ends within half a second.
 
     On a terminal it is a tqdm bar on stderr, elsewhere a line of the logger ``hubspool.progress`` every 30 seconds.
     HF_HUB_DISABLE_PROGRESS_BARS=1 turns the bar off, =0 shows it on any stderr; NO_COLOR keeps it plain.
 
     Args:
-        title: What is under way.
-        total: Bytes in all.
+        title: name of the transfer.
+        total: size of the transfer, bytes.
 
-    Threads: `update` may be called by any; with the smaller of two numbers the bar stands still.
+    Threads: any thread may call `update`; a number smaller than an earlier one changes nothing.
     """
 
     def __init__(self, title: str, total: int) -> None:
@@ -54,7 +50,7 @@ class Progress:
                 unit_scale=True,
                 dynamic_ncols=True,
                 file=sys.stderr,
-                delay=BAR_DELAY,
+                delay=DEFAULTS.bar_seconds,
                 colour=None if self._plain else "green",
                 ascii=self._plain,
             )
@@ -69,7 +65,7 @@ class Progress:
             self._bar.close()
 
     def update(self, done: int) -> None:
-        """Show that `done` bytes of all are done."""
+        """Show that `done` bytes are done."""
         with self._lock:
             gained = min(done, self._total) - self._done
             if gained <= 0:
@@ -77,6 +73,6 @@ class Progress:
             self._done += gained
             if self._bar is not None:
                 self._bar.update(gained)
-            elif time.monotonic() - self._logged >= LOG_SECONDS:
+            elif time.monotonic() - self._logged >= DEFAULTS.log_seconds:
                 self._logged = time.monotonic()
                 logger.info("%s: %d of %d bytes", self._title, self._done, self._total)

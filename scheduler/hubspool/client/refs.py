@@ -1,17 +1,17 @@
-"""The part of `HfApi` about branches, tags and histories."""
+"""Calls of `HfApi` about branches, tags and histories."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from hubspool.client.context import ApiContext
 from hubspool.client.repo_info import GitRefInfo, GitRefs
-from hubspool.client.repos import RepoApi
 from hubspool.client.retry import UNLESS_APPLIED
 from hubspool.errors import ConflictError, ForbiddenError, HfHubHTTPError
 
 
-class RefsApi(RepoApi):
-    """Calls about references; see `hubspool.client.hf_api.HfApi`, which is what users make."""
+class RefCalls(ApiContext):
+    """Calls about references; users make a `hubspool.client.hf_api.HfApi`, which has them."""
 
     def list_repo_refs(
         self,
@@ -21,9 +21,9 @@ class RefsApi(RepoApi):
         include_pull_requests: bool = False,
         token: str | bool | None = None,
     ) -> GitRefs:
-        """Return branches and tags; with `include_pull_requests` those of pull requests too."""
+        """Return branches and tags, and with `include_pull_requests` the references of pull requests."""
         params = {"include_prs": "1"} if include_pull_requests else None
-        found = self._client(token).json("GET", f"{self._target(repo_id, repo_type).api_url}/refs", params=params)
+        found = self.client(token).json("GET", f"{self.target(repo_id, repo_type).api_url}/refs", params=params)
 
         def refs(kind: str) -> list[GitRefInfo]:
             return [GitRefInfo(ref["name"], ref["ref"], ref["targetCommit"]) for ref in found.get(kind) or []]
@@ -45,16 +45,16 @@ class RefsApi(RepoApi):
         repo_type: str | None = None,
         exist_ok: bool = False,
     ) -> None:
-        """Make a branch that starts at `revision` (the head of ``main`` by default).
+        """Create a branch that starts at `revision` (by default the head of ``main``).
 
         Raises:
-            ConflictError: It exists, and not `exist_ok`.
-            BadRequestError: The name cannot be one of a branch.
+            ConflictError: the branch exists, and `exist_ok` is False.
+            BadRequestError: the Hub takes no branch of this name.
         """
         body: dict[str, Any] = {} if revision is None else {"startingPoint": revision}
-        url = self._target(repo_id, repo_type, branch).route("branch")
+        url = self.target(repo_id, repo_type, branch).route("branch")
         try:
-            self._client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
+            self.client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
         except (ConflictError, ForbiddenError) as error:
             if not (exist_ok and self._has_branch(repo_id, branch, repo_type, token, error)):
                 raise
@@ -64,7 +64,7 @@ class RefsApi(RepoApi):
     ) -> bool:
         if isinstance(error, ConflictError):
             return not error.retryable
-        try:  # a token that may make no branch can use the one that is there
+        try:  # a token that may not create a branch can use an existing one
             refs = self.list_repo_refs(repo_id, repo_type=repo_type, token=token)
         except HfHubHTTPError:
             return False  # the first error says more
@@ -74,8 +74,8 @@ class RefsApi(RepoApi):
         self, repo_id: str, *, branch: str, token: str | bool | None = None, repo_type: str | None = None
     ) -> None:
         """Delete a branch; ``main`` cannot be deleted."""
-        url = self._target(repo_id, repo_type, branch).route("branch")
-        self._client(token).request("DELETE", url, policy=UNLESS_APPLIED)
+        url = self.target(repo_id, repo_type, branch).route("branch")
+        self.client(token).request("DELETE", url, policy=UNLESS_APPLIED)
 
     def create_tag(
         self,
@@ -88,15 +88,15 @@ class RefsApi(RepoApi):
         repo_type: str | None = None,
         exist_ok: bool = False,
     ) -> None:
-        """Tag `revision` (the head of ``main`` by default).
+        """Tag `revision` (by default the head of ``main``).
 
         Raises:
-            ConflictError: The tag exists, and not `exist_ok`.
+            ConflictError: the tag exists, and `exist_ok` is False.
         """
         body = {"tag": tag} if tag_message is None else {"tag": tag, "message": tag_message}
-        url = self._target(repo_id, repo_type, revision).route("tag")
+        url = self.target(repo_id, repo_type, revision).route("tag")
         try:
-            self._client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
+            self.client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
         except ConflictError as error:
             if not exist_ok or error.retryable:
                 raise
@@ -104,9 +104,9 @@ class RefsApi(RepoApi):
     def delete_tag(
         self, repo_id: str, *, tag: str, token: str | bool | None = None, repo_type: str | None = None
     ) -> None:
-        """Delete a tag; what it named stays."""
-        url = self._target(repo_id, repo_type, tag).route("tag")
-        self._client(token).request("DELETE", url, policy=UNLESS_APPLIED)
+        """Delete a tag; its commit stays."""
+        url = self.target(repo_id, repo_type, tag).route("tag")
+        self.client(token).request("DELETE", url, policy=UNLESS_APPLIED)
 
     def super_squash_history(
         self,
@@ -117,9 +117,9 @@ class RefsApi(RepoApi):
         repo_type: str | None = None,
         token: str | bool | None = None,
     ) -> None:
-        """Replace a branch's history by one commit; there is no way back."""
-        target = self._target(repo_id, repo_type, branch)
+        """Replace a branch's history by one commit; this cannot be undone."""
+        target = self.target(repo_id, repo_type, branch)
         message = commit_message or f"Squash the history of {target.revision}"
-        self._client(token).request(
+        self.client(token).request(
             "POST", target.route("super-squash"), policy=UNLESS_APPLIED, json={"message": message}
         )

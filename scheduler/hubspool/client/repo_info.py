@@ -1,7 +1,7 @@
-"""What the Hub tells about repositories, files and commits: plain values.
+"""Repositories, files and commits as the Hub describes them: plain values.
 
-Only fields that hubspool uses, or that callers of huggingface_hub's calls of the same names commonly read;
-what else the Hub sends is left out.
+They have the fields that hubspool uses or that callers of huggingface_hub commonly read; other fields of the Hub's
+answers are left out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,7 @@ from hubspool.errors import HFValidationError
 
 
 class RepoUrl(str):
-    """The address of a repository's page, with its parts.
-
-    Attributes:
-        endpoint, namespace, repo_name, repo_id, repo_type, url: Its parts.
-    """
+    """The address of a repository's page; its parts are attributes."""
 
     __slots__ = ("endpoint", "namespace", "repo_id", "repo_name", "repo_type")
 
@@ -30,7 +26,7 @@ class RepoUrl(str):
     repo_type: str
 
     def __new__(cls, url: str, endpoint: str | None = None) -> RepoUrl:
-        """Split `url`; without an `endpoint`, what stands before the path is it."""
+        """Split `url`; the default `endpoint` is its scheme and host."""
         self = super().__new__(cls, url)
         if endpoint is None:
             scheme, _, rest = url.partition("://")
@@ -61,15 +57,15 @@ class RepoUrl(str):
 
 @dataclass(frozen=True)
 class CommitInfo:
-    """A commit that was made; or, where nothing had changed, the head that already holds everything.
+    """The result of a commit: the new commit, or the head if nothing had changed.
 
     Attributes:
-        commit_url: Its page.
-        commit_message, commit_description: As they were given.
-        oid: Commit id.
-        repo_url: The repository's page.
-        pr_url: Page of the pull request that was opened for it.
-        is_noop: Nothing had changed, no commit was made, and `oid` is the revision's head.
+        commit_url: address of the commit's page.
+        commit_message, commit_description: as given by the caller.
+        oid: id of the commit.
+        repo_url: address of the repository's page.
+        pr_url: address of the pull request that was opened for the commit.
+        is_noop: nothing had changed, so no commit was made and `oid` is the revision's head.
     """
 
     commit_url: str
@@ -105,7 +101,7 @@ class BlobLfsInfo:
 
 @dataclass(frozen=True)
 class LastCommitInfo:
-    """The commit that last touched a path."""
+    """The commit that last changed a path."""
 
     oid: str
     title: str
@@ -125,12 +121,12 @@ class RepoFile:
 
     @property
     def rfilename(self) -> str:
-        """The path, under the name that it has among a repository's siblings."""
+        """The path, named as in `RepoSibling`."""
         return self.path
 
     @property
     def content_id(self) -> str:
-        """What identifies the content: sha256 of a large file, git's blob id of another."""
+        """Id of the content: sha256 of a large file, git's blob id of another."""
         return self.lfs.sha256 if self.lfs is not None else self.blob_id
 
 
@@ -158,7 +154,7 @@ class GitCommitInfo:
 
 @dataclass(frozen=True)
 class GitRefInfo:
-    """A branch, tag or pull request and the commit that it names."""
+    """A branch, tag or pull request and its commit."""
 
     name: str
     ref: str
@@ -167,7 +163,7 @@ class GitRefInfo:
 
 @dataclass(frozen=True)
 class GitRefs:
-    """The references of a repository; `pull_requests` is None where they were not asked for."""
+    """The references of a repository; `pull_requests` is None if they were not requested."""
 
     branches: list[GitRefInfo]
     converts: list[GitRefInfo]
@@ -177,7 +173,7 @@ class GitRefs:
 
 @dataclass(frozen=True)
 class RepoSibling:
-    """A file in the list that comes with a repository's description."""
+    """A file in the list of files of a repository's description."""
 
     rfilename: str
     size: int | None = None
@@ -191,8 +187,8 @@ class RepoInfo:
 
     Attributes:
         id: ``namespace/name``.
-        sha: Head of the revision.
-        internal_id: The Hub's own id; a repository that was deleted and made again has another one.
+        sha: head of the revision.
+        internal_id: the Hub's own id; a repository that was deleted and created again has another one.
     """
 
     id: str

@@ -1,11 +1,13 @@
-"""The part of `HfApi` about repositories: make, remove, describe, list."""
+"""Calls of `HfApi` about repositories: create, delete, describe, list."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from hubspool.client.http import HubClient, HubSession
+from hubspool.client.context import ApiContext
+from hubspool.client.defaults import DEFAULTS
+from hubspool.client.http import HubClient
 from hubspool.client.repo_info import (
     DatasetInfo,
     GitCommitInfo,
@@ -32,34 +34,54 @@ from hubspool.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from hubspool.settings import find_token
-
-#: The paths-info route answers 413 to many more.
-PATHS_PER_REQUEST = 500
 
 
-class RepoApi:
-    """Calls about repositories; see `hubspool.client.hf_api.HfApi`, which is what users make."""
+def fetch_head(client: HubClient, target: Target) -> str | None:
+    """Return the newest commit of a revision."""
+    return parse_repo(client.json("GET", target.route("revision")), target.repo_type).sha
 
-    endpoint: str
-    token: str | bool | None
-    session: HubSession
+
+def fetch_tree(client: HubClient, target: Target, path: str = "", **params: bool) -> Iterable[RepoFile | RepoFolder]:
+    """Yield what a folder of a revision holds; `params` are those of `RepoCalls.list_repo_tree`."""
+    pages = client.pages(target.route("tree", path), {name: str(value) for name, value in params.items()})
+    return (parse_entry(entry) for entry in pages)
+
+
+def fetch_files(client: HubClient, target: Target) -> list[str]:
+    """Return the paths of all files of a revision."""
+    tree = fetch_tree(client, target, recursive=True, expand=False)
+    return [entry.path for entry in tree if isinstance(entry, RepoFile)]
+
+
+def fetch_paths_info(
+    client: HubClient, target: Target, paths: Sequence[str], *, expand: bool = False
+) -> list[RepoFile | RepoFolder]:
+    """Return the files and folders at those of `paths` that exist."""
+    url = target.route("paths-info")
+    found: list[RepoFile | RepoFolder] = []
+    for first in range(0, len(paths), DEFAULTS.paths_per_request):
+        form = {"paths": paths[first : first + DEFAULTS.paths_per_request], "expand": str(expand)}
+        found += [parse_entry(entry) for entry in client.json("POST", url, form=form)]
+    return found
+
+
+class RepoCalls(ApiContext):
+    """Calls about repositories; users make a `hubspool.client.hf_api.HfApi`, which has them."""
+
     _whoami_cache: dict[str, dict[str, Any]]
-
-    def _client(self, token: str | bool | None = None) -> HubClient:
-        return HubClient(self.session, self.endpoint, find_token(self.token if token is None else token))
-
-    def _target(self, repo_id: str, repo_type: str | None, revision: str | None = None) -> Target:
-        return Target.of(self.endpoint, repo_id, repo_type, revision)
 
     def whoami(self, token: str | bool | None = None, *, cache: bool = False) -> dict[str, Any]:
         """Return the account that the token belongs to (``name``, ``orgs``, ``auth``).
 
+        Args:
+            token: a token in place of the object's own.
+            cache: return what an earlier call with `cache` returned for this token.
+
         Raises:
-            LocalTokenNotFoundError: There is no token.
-            UnauthorizedError: The token was refused.
+            LocalTokenNotFoundError: there is no token.
+            UnauthorizedError: the Hub refused the token.
         """
-        client = self._client(token)
+        client = self.client(token)
         if client.token is None:
             raise LocalTokenNotFoundError("whoami needs a token, but there is none.")
         if cache and client.token.value in self._whoami_cache:
@@ -75,70 +97,54 @@ class RepoApi:
         *,
         token: str | bool | None = None,
         private: bool | None = None,
-        visibility: str | None = None,
         repo_type: str | None = None,
         exist_ok: bool = False,
-        resource_group_id: str | None = None,
-        region: str | None = None,
         space_sdk: str | None = None,
-        space_hardware: str | None = None,
-        space_sleep_time: int | None = None,
-        space_secrets: Sequence[Mapping[str, str]] | None = None,
-        space_variables: Sequence[Mapping[str, str]] | None = None,
-        space_volumes: Sequence[Any] | None = None,
-        space_template: str | None = None,
     ) -> RepoUrl:
-        """Make a repository, the user's own where `repo_id` has no namespace.
+        """Create a repository, in the user's own namespace where `repo_id` has none.
 
         Args:
             repo_id: ``name`` or ``namespace/name``.
-            private: Whether others cannot see it; None leaves that to the account's setting.
-            visibility: ``public``, ``private`` or ``protected``, in place of `private`.
-            exist_ok: A repository that is there already is as good.
+            token: a token in place of the object's own.
+            private: whether only its owners see it; None leaves that to the account's settings.
+            repo_type: ``model`` (the default), ``dataset`` or ``space``.
+            exist_ok: return the address of a repository that exists already, instead of raising.
+            space_sdk: ``gradio``, ``docker`` or ``static``; required for a Space.
 
         Raises:
-            ConflictError: It exists already, or another operation on it did not end in time.
+            ConflictError: the repository exists already, or another operation on it did not end in time.
         """
         kind = check_repo_type(repo_type)
         namespace, _, name = check_repo_id(repo_id).rpartition("/")
         if kind == "space" and not space_sdk:
             raise HFValidationError("A Space needs an SDK.", hint="Pass space_sdk='gradio', 'docker' or 'static'.")
-        optional: dict[str, Any] = {
-            "visibility": _visibility(private, visibility),
-            "resourceGroupId": resource_group_id,
-            "region": region,
-            "sdk": space_sdk,
-            "hardware": space_hardware,
-            "sleepTimeSeconds": space_sleep_time,
-            "secrets": space_secrets,
-            "variables": space_variables,
-            "volumes": space_volumes,
-            "template": space_template,
-        }
         body: dict[str, Any] = {"name": name, "organization": namespace or None, "type": kind}
-        body |= {key: value for key, value in optional.items() if value is not None}
-        client = self._client(token)
+        if private is not None:
+            body["visibility"] = "private" if private else "public"
+        if space_sdk is not None:
+            body["sdk"] = space_sdk
+        client = self.client(token)
         try:
-            made = client.json("POST", f"{self.endpoint}/api/repos/create", policy=UNLESS_APPLIED, json=body)
+            created = client.json("POST", f"{self.endpoint}/api/repos/create", policy=UNLESS_APPLIED, json=body)
         except HfHubHTTPError as error:
-            found = self._existing(repo_id, kind, token, error) if exist_ok else None
-            if found is None:
+            existing = self._existing(repo_id, kind, token, error) if exist_ok else None
+            if existing is None:
                 raise
-            return found
-        return RepoUrl(made["url"], self.endpoint)
+            return existing
+        return RepoUrl(created["url"], self.endpoint)
 
     def _existing(
         self, repo_id: str, repo_type: str, token: str | bool | None, error: HfHubHTTPError
     ) -> RepoUrl | None:
-        """Return the address of a repository that could not be made because it is there already."""
+        """Return the address of a repository that could not be created because it exists; None for other errors."""
         if isinstance(error, ConflictError) and not error.retryable:
-            url = (error.details or {}).get("url") or self._target(repo_id, repo_type).web_url
+            url = (error.details or {}).get("url") or self.target(repo_id, repo_type).web_url
             return RepoUrl(url, self.endpoint)
-        # A token that may write to this repository but make none gets one of these.
+        # A token that may write to this repository but create none gets one of these.
         if error.status_code in (401, 402, 403) and "/" in repo_id:
             try:
                 if self.repo_exists(repo_id, repo_type=repo_type, token=token):
-                    return RepoUrl(self._target(repo_id, repo_type).web_url, self.endpoint)
+                    return RepoUrl(self.target(repo_id, repo_type).web_url, self.endpoint)
             except HfHubHTTPError:
                 return None  # the first error says more
         return None
@@ -151,11 +157,18 @@ class RepoApi:
         repo_type: str | None = None,
         missing_ok: bool = False,
     ) -> None:
-        """Delete a repository with its whole history; there is no way back."""
+        """Delete a repository with its whole history; this cannot be undone.
+
+        Args:
+            repo_id: ``name`` or ``namespace/name``.
+            token: a token in place of the object's own.
+            repo_type: ``model`` (the default), ``dataset`` or ``space``.
+            missing_ok: do not raise if there is no such repository.
+        """
         namespace, _, name = check_repo_id(repo_id).rpartition("/")
         body = {"name": name, "organization": namespace or None, "type": check_repo_type(repo_type)}
         try:
-            self._client(token).request("DELETE", f"{self.endpoint}/api/repos/delete", policy=UNLESS_APPLIED, json=body)
+            self.client(token).request("DELETE", f"{self.endpoint}/api/repos/delete", policy=UNLESS_APPLIED, json=body)
         except RepositoryNotFoundError:
             if not missing_ok:
                 raise
@@ -174,16 +187,17 @@ class RepoApi:
         """Describe a repository at a revision.
 
         Args:
-            timeout: Seconds that the request may be silent.
-            files_metadata: With size and id of each file.
-            expand: Fields that the Hub is to give, in place of its usual ones.
+            revision: branch, tag or commit; by default the head of ``main``.
+            timeout: seconds that the request may be silent.
+            files_metadata: include size and id of each file.
+            expand: fields that the Hub returns in place of its usual ones.
         """
-        target = self._target(repo_id, repo_type, revision)
+        target = self.target(repo_id, repo_type, revision)
         params: dict[str, Any] = {"blobs": "True"} if files_metadata else {}
         if expand:
             params["expand"] = expand
         url = target.api_url if revision is None else target.route("revision")
-        data = self._client(token).json("GET", url, params=params, timeout=timeout)
+        data = self.client(token).json("GET", url, params=params, timeout=timeout)
         info: RepoInfo = parse_repo(data, target.repo_type)
         return info  # type: ignore[return-value] # parse_repo returns one of the three
 
@@ -207,48 +221,6 @@ class RepoApi:
             return False
         return True
 
-    def auth_check(
-        self, repo_id: str, *, repo_type: str | None = None, token: str | bool | None = None, write: bool = False
-    ) -> None:
-        """Raise unless the token may read the repository, or with `write` write to it."""
-        url = f"{self._target(repo_id, repo_type).api_url}/auth-check"
-        self._client(token).request("GET", f"{url}/write" if write else url)
-
-    def update_repo_settings(
-        self,
-        repo_id: str,
-        *,
-        gated: Literal["auto", "manual", False] | None = None,
-        private: bool | None = None,
-        visibility: str | None = None,
-        token: str | bool | None = None,
-        repo_type: str | None = None,
-    ) -> None:
-        """Change who sees a repository; what is None stays as it is.
-
-        Args:
-            gated: ``auto`` or ``manual``: people have to ask for access; False: they need not.
-            private: Whether others cannot see it.
-            visibility: ``public``, ``private`` or ``protected``, in place of `private`.
-        """
-        if gated not in (None, "auto", "manual", False):
-            raise HFValidationError(f"gated is {gated!r}.", hint="Use 'auto', 'manual' or False.")
-        given = {"gated": gated, "visibility": _visibility(private, visibility)}
-        body = {key: value for key, value in given.items() if value is not None}
-        if not body:
-            raise HFValidationError("No setting to change was given.", hint="Pass gated, private or visibility.")
-        self._client(token).request("PUT", f"{self._target(repo_id, repo_type).api_url}/settings", json=body)
-
-    def move_repo(
-        self, from_id: str, to_id: str, *, repo_type: str | None = None, token: str | bool | None = None
-    ) -> None:
-        """Rename a repository, or give it to another account; the Hub leads the old name to the new one."""
-        for repo_id in (from_id, to_id):
-            if "/" not in check_repo_id(repo_id):
-                raise HFValidationError(f"{repo_id!r} has no namespace.", hint="Use 'user/name'.")
-        body = {"fromRepo": from_id, "toRepo": to_id, "type": check_repo_type(repo_type)}
-        self._client(token).request("POST", f"{self.endpoint}/api/repos/move", policy=UNLESS_APPLIED, json=body)
-
     def file_exists(
         self,
         repo_id: str,
@@ -258,7 +230,7 @@ class RepoApi:
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> bool:
-        """Return whether the repository has this file; a folder is none."""
+        """Return whether the repository has this file; a folder is not a file."""
         try:
             found = self.get_paths_info(repo_id, [filename], revision=revision, repo_type=repo_type, token=token)
         except GatedRepoError:
@@ -276,8 +248,7 @@ class RepoApi:
         token: str | bool | None = None,
     ) -> list[str]:
         """Return the paths of all files."""
-        tree = self.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=repo_type, token=token)
-        return [entry.path for entry in tree if isinstance(entry, RepoFile)]
+        return fetch_files(self.client(token), self.target(repo_id, repo_type, revision))
 
     def list_repo_tree(
         self,
@@ -290,15 +261,15 @@ class RepoApi:
         repo_type: str | None = None,
         token: str | bool | None = None,
     ) -> Iterable[RepoFile | RepoFolder]:
-        """Yield what a folder holds; the root's content where `path_in_repo` is not given.
+        """Yield the files and folders in a folder.
 
         Args:
-            recursive: Go into its folders too.
-            expand: With the commit that last touched each entry; pages are smaller then.
+            path_in_repo: the folder; the root by default.
+            recursive: include the content of its folders.
+            expand: include the commit that last changed each entry; pages are smaller then.
         """
-        url = self._target(repo_id, repo_type, revision).route("tree", (path_in_repo or "").strip("/"))
-        pages = self._client(token).pages(url, {"recursive": str(recursive), "expand": str(expand)})
-        return (parse_entry(entry) for entry in pages)
+        target, path = self.target(repo_id, repo_type, revision), (path_in_repo or "").strip("/")
+        return fetch_tree(self.client(token), target, path, recursive=recursive, expand=expand)
 
     def list_repo_commits(
         self,
@@ -310,8 +281,8 @@ class RepoApi:
         formatted: bool = False,
     ) -> list[GitCommitInfo]:
         """Return the commits that lead to a revision, newest first."""
-        url = self._target(repo_id, repo_type, revision).route("commits")
-        pages = self._client(token).pages(url, {"expand[]": "formatted"} if formatted else None)
+        url = self.target(repo_id, repo_type, revision).route("commits")
+        pages = self.client(token).pages(url, {"expand[]": "formatted"} if formatted else None)
         return [parse_commit(entry) for entry in pages]
 
     def get_paths_info(
@@ -324,18 +295,11 @@ class RepoApi:
         repo_type: str | None = None,
         token: str | bool | None = None,
     ) -> list[RepoFile | RepoFolder]:
-        """Return what stands at `paths`; a path with nothing at it is left out."""
+        """Return the files and folders at those of `paths` that exist.
+
+        Args:
+            paths: one path or several.
+            expand: include the commit that last changed each path.
+        """
         wanted = [paths] if isinstance(paths, str) else list(paths)
-        url = self._target(repo_id, repo_type, revision).route("paths-info")
-        client = self._client(token)
-        found: list[RepoFile | RepoFolder] = []
-        for first in range(0, len(wanted), PATHS_PER_REQUEST):
-            form = {"paths": wanted[first : first + PATHS_PER_REQUEST], "expand": str(expand)}
-            found += [parse_entry(entry) for entry in client.json("POST", url, form=form)]
-        return found
-
-
-def _visibility(private: bool | None, visibility: str | None) -> str | None:
-    if private is not None and visibility is not None:
-        raise HFValidationError("Both private and visibility were given.", hint="Pass one of them.")
-    return visibility if private is None else "private" if private else "public"
+        return fetch_paths_info(self.client(token), self.target(repo_id, repo_type, revision), wanted, expand=expand)

@@ -1,4 +1,4 @@
-"""The part of `HfApi` that commits."""
+"""Calls of `HfApi` that commit: upload files and folders, delete, change metadata."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from hubspool.client.background import future_compatible
-from hubspool.client.commit import UploadRules, check_operations, check_readme, post_commit, select_changes, text_of
-from hubspool.client.commit_body import CommitRequest
+from hubspool.client.commit import CommitRequest, check_operations, check_readme, post_commit, select_changes
+from hubspool.client.context import ApiContext
 from hubspool.client.copies import resolve_copies
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
 from hubspool.client.folder import find_files, folder_additions, folder_deletions
+from hubspool.client.http import HubClient
+from hubspool.client.metadata import fetch_readme, merge_metadata
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
 from hubspool.client.patterns import Patterns
-from hubspool.client.preupload import preupload
+from hubspool.client.preupload import UploadRules, preupload
 from hubspool.client.progress import Progress
-from hubspool.client.pull_requests import PullRequestApi
+from hubspool.client.pull_requests import open_pull_request
 from hubspool.client.repo_info import CommitInfo, RepoUrl
+from hubspool.client.repos import fetch_files, fetch_head
 from hubspool.client.target import Target
-from hubspool.client.transfer import TransferOptions, TransferReport, Uploader
-from hubspool.errors import RequestError
-
-#: Contents larger than this, in all, get a progress bar.
-_SHOWN_BYTES = 10_000_000
+from hubspool.client.transfer.options import TransferOptions, TransferReport
+from hubspool.errors import ParentCommitMismatchError, RequestError
 
 
-class CommitApi(PullRequestApi):
-    """Calls that commit; see `hubspool.client.hf_api.HfApi`, which is what users make."""
-
-    _uploader: Uploader
+class CommitCalls(ApiContext):
+    """Calls that commit; users make a `hubspool.client.hf_api.HfApi`, which has them."""
 
     @future_compatible
     def create_commit(
@@ -45,83 +44,57 @@ class CommitApi(PullRequestApi):
         repo_type: str | None = None,
         revision: str | None = None,
         create_pr: bool | None = None,
-        num_threads: int = 5,
+        num_threads: int = DEFAULTS.lfs_threads,
         parent_commit: str | None = None,
         run_as_future: Literal[False] = False,  # noqa: ARG002 - read by the decorator
     ) -> CommitInfo:
-        """Make one commit of several operations: all of them or none.
+        """Commit several operations at once: all of them or none.
+
+        Not guaranteed: that a call that fails committed nothing; ``error.outcome`` says what is known.
 
         Additions and copies of content that the Hub has at that path, and additions that a ``.gitignore`` leaves out,
-        are dropped; when nothing is left no commit is made, and the result's `is_noop` says so.
+        are dropped. If nothing is left, no commit is made and the result's `is_noop` is True.
 
         Args:
             repo_id: ``namespace/name``.
-            operations: Additions, deletions and copies. An addition can be in one commit only.
-            commit_message: First line.
-            commit_description: The rest; sent exactly as given.
-            revision: Branch, ``main`` by default.
-            create_pr: Open a pull request and commit to it. Where neither `revision` nor `parent_commit` is given it is
-                opened first: when the commit then fails, the error's hint names the revision to go on with.
-            num_threads: Files that are sent at the same time over LFS.
-            parent_commit: Head that the branch must have.
-            run_as_future: Return a future, and work in the background.
+            operations: additions, deletions and copies. An addition can be in one commit only.
+            commit_message: first line of the message.
+            commit_description: rest of the message, sent exactly as given.
+            token: a token in place of the object's own.
+            repo_type: ``model`` (the default), ``dataset`` or ``space``.
+            revision: branch, by default ``main``.
+            create_pr: open a pull request and commit to it. Without `revision` and `parent_commit` it is opened before
+                the commit: if the commit then fails, the error's hint names the revision to continue with.
+            num_threads: files that are sent at the same time over LFS.
+            parent_commit: head that the branch must have.
+            run_as_future: return a future and work in the background.
 
         Raises:
-            HFValidationError: Something was refused before anything was sent.
-            ParentCommitMismatchError: The branch has another head.
-            RequestError: Anything else; ``error.outcome`` says whether the commit may exist.
+            HFValidationError: a value was refused before anything was sent.
+            ParentCommitMismatchError: the branch has another head.
+            RequestError: another request failed; ``error.outcome`` says whether the commit may exist.
         """
-        client = self._client(token)
-        target = self._target(repo_id, repo_type, revision)
+        client = self.client(token)
+        target = self.target(repo_id, repo_type, revision)
         request = CommitRequest(commit_message, commit_description or "", parent_commit, bool(create_pr))
         operations = list(operations)
         check_operations(operations)
         additions = [op for op in operations if isinstance(op, CommitOperationAdd)]
         check_readme(client, target, additions)
-        size = sum(op.size for op in additions if op.upload_mode != "regular" and not op._is_uploaded)
-        with Progress("Uploading", size) if size > _SHOWN_BYTES else nullcontext() as progress:
+        size = sum(op.size for op in additions if op.upload_mode != "regular" and not op.is_uploaded)
+        with Progress("Uploading", size) if size > DEFAULTS.progress_bytes else nullcontext() as progress:
             options = TransferOptions(num_threads=num_threads, on_progress=progress.update if progress else None)
-            rules = _rules(additions, create_pr)
-            preupload(client, target, additions, rules, self._uploader, options, one_commit=True)
-        changes = select_changes(resolve_copies(self, target, operations, token))
+            rules = UploadRules.of(additions, create_pr=create_pr)
+            preupload(client, target, additions, rules, self.uploader, options, one_commit=True)
+        changes = select_changes(resolve_copies(client, target, operations))
         if not changes:
-            return self._unchanged(target, request, token)
+            return _unchanged(client, target, request)
         if create_pr and revision is None and parent_commit is None:
-            return self._commit_to_new_pr(target, request, changes, token)
+            return _commit_to_new_pr(client, target, request, changes)
         info = post_commit(client, target, request, changes)
         for addition in additions:
-            addition._is_committed = True
+            addition.mark_committed()
         return info
-
-    def _unchanged(self, target: Target, request: CommitRequest, token: str | bool | None) -> CommitInfo:
-        head = self.repo_info(target.repo_id, repo_type=target.repo_type, revision=target.revision, token=token).sha
-        return CommitInfo(
-            commit_url=target.commit_url(head or ""),
-            commit_message=request.message,
-            commit_description=request.description,
-            oid=head or "",
-            repo_url=RepoUrl(target.web_url, self.endpoint),
-            is_noop=True,
-        )
-
-    def _commit_to_new_pr(
-        self, target: Target, request: CommitRequest, changes: Sequence[CommitOperation], token: str | bool | None
-    ) -> CommitInfo:
-        """Open the pull request, then commit to it: a commit that opens one itself might, repeated, open two."""
-        opened = self.create_pull_request(
-            target.repo_id,
-            _title(request.message),
-            token=token,
-            description=request.description,
-            repo_type=target.repo_type,
-        )
-        to_pr = replace(target, revision=f"refs/pr/{opened.num}")
-        try:
-            info = post_commit(self._client(token), to_pr, replace(request, create_pr=False), changes)
-        except RequestError as error:
-            error.hint = f"{error.hint} To go on in {opened.url}, pass revision={to_pr.revision!r}.".strip()
-            raise
-        return replace(info, pr_url=opened.url)
 
     def preupload_lfs_files(
         self,
@@ -132,35 +105,45 @@ class CommitApi(PullRequestApi):
         repo_type: str | None = None,
         revision: str | None = None,
         create_pr: bool | None = None,
-        num_threads: int = 5,
+        num_threads: int = DEFAULTS.lfs_threads,
         free_memory: bool = True,
         gitignore_content: str | None = None,
         gitattributes_content: str | None = None,
         options: TransferOptions | None = None,
     ) -> TransferReport:
-        """Send large contents before the commit that will name them; regular files stay as they are.
+        """Upload large contents before the commit that will contain them; regular files are not sent.
 
-        Nothing that is sent can be reached before a commit. Each addition then knows how it is to be committed, and
+        What is sent is invisible until a commit contains it. Each addition then has its upload mode, and
         `create_commit` does not send it again.
 
         Args:
-            additions: They are changed: upload mode, ids, and with `free_memory` their content is let go.
-            num_threads: Files that are sent at the same time over LFS.
-            free_memory: Let go of contents that were sent.
-            gitignore_content, gitattributes_content: Rules that count as if they were in the commit; by default those
+            repo_id: ``namespace/name``.
+            additions: get their upload mode and ids; with `free_memory` their content is dropped.
+            token: a token in place of the object's own.
+            repo_type: ``model`` (the default), ``dataset`` or ``space``.
+            revision: branch, by default ``main``.
+            create_pr: the commit will open a pull request.
+            num_threads: files that are sent at the same time over LFS.
+            free_memory: drop contents that were sent.
+            gitignore_content, gitattributes_content: texts that count as if they were in the commit; by default those
                 among `additions`.
-            options: More about the transfer, in place of `num_threads`.
+            options: more settings of the transfer, in place of `num_threads`.
 
         Returns:
-            What was looked at and what travelled.
+            Files that were checked and bytes that were sent.
         """
         additions = list(additions)
         return preupload(
-            self._client(token),
-            self._target(repo_id, repo_type, revision),
+            self.client(token),
+            self.target(repo_id, repo_type, revision),
             additions,
-            _rules(additions, create_pr, gitignore_content, gitattributes_content),
-            self._uploader,
+            UploadRules.of(
+                additions,
+                create_pr=create_pr,
+                gitignore=gitignore_content,
+                gitattributes=gitattributes_content,
+            ),
+            self.uploader,
             options or TransferOptions(num_threads=num_threads),
             free_memory=free_memory,
         )
@@ -181,7 +164,7 @@ class CommitApi(PullRequestApi):
         parent_commit: str | None = None,
         run_as_future: Literal[False] = False,  # noqa: ARG002 - read by the decorator
     ) -> CommitInfo:
-        """Commit one file: a local path, `bytes` or a binary file object; the rest as in `create_commit`."""
+        """Commit one file: a local path, `bytes` or a binary file object; other arguments as in `create_commit`."""
         addition = CommitOperationAdd(path_in_repo, path_or_fileobj)
         return self.create_commit(
             repo_id,
@@ -214,27 +197,29 @@ class CommitApi(PullRequestApi):
         delete_patterns: list[str] | str | None = None,
         run_as_future: Literal[False] = False,  # noqa: ARG002 - read by the decorator
     ) -> CommitInfo:
-        """Commit the files of a folder, in one commit; the rest as in `create_commit`.
+        """Commit the files of a folder, in one commit; other arguments as in `create_commit`.
 
-        Not guaranteed: that files which change meanwhile fit each other. A file that grows is sent as it was when the
-        folder was listed; one that is rewritten while it is sent is an error, and nothing is committed.
+        Not guaranteed: that files which change during the call fit each other. A file that grows is sent as it was when
+        the folder was listed; a file that is rewritten while it is sent raises, and nothing is committed.
 
         ``.git`` and ``.cache`` folders are never sent, and the root ``.gitignore`` (of the folder, else of the Hub)
-        counts. Content that the Hub has is not sent again, also not what a call that broke off has sent.
+        applies. Content that the Hub has is not sent again, even if an interrupted call sent it.
 
         Args:
-            folder_path: The folder (``~`` is expanded).
-            path_in_repo: Folder that it goes to; the root by default.
-            allow_patterns, ignore_patterns: Globs over paths in the folder: send only what matches one of these, and
-                nothing that matches one of those.
-            delete_patterns: Globs over remote paths below `path_in_repo`: what matches and is not in the folder is
-                deleted by the same commit.
+            repo_id: ``namespace/name``.
+            folder_path: local folder (``~`` is expanded).
+            path_in_repo: folder in the repository, by default the root.
+            allow_patterns, ignore_patterns: globs over paths in the folder: send files that match one of the first (by
+                default all) and none of the second.
+            delete_patterns: globs over the paths below `path_in_repo` on the Hub: files that match and are not in the
+                local folder are deleted by the same commit.
 
         Raises:
-            HFValidationError: No such folder, a name that the Hub does not take, or more than one commit can carry.
+            HFValidationError: there is no such folder, the Hub does not take a name, or one commit cannot carry it.
         """
         additions = folder_additions(find_files(folder_path, allow_patterns, ignore_patterns), path_in_repo)
-        deletions = self._deletions(repo_id, path_in_repo, delete_patterns, token, repo_type, revision)
+        target = self.target(repo_id, repo_type, revision)
+        deletions = _deletions(self.client(token), target, path_in_repo, delete_patterns)
         written = {addition.path_in_repo for addition in additions} if deletions else set()
         return self.create_commit(
             repo_id,
@@ -247,20 +232,6 @@ class CommitApi(PullRequestApi):
             create_pr=create_pr,
             parent_commit=parent_commit,
         )
-
-    def _deletions(
-        self,
-        repo_id: str,
-        path_in_repo: str | None,
-        patterns: Patterns,
-        token: str | bool | None,
-        repo_type: str | None,
-        revision: str | None,
-    ) -> list[CommitOperationDelete]:
-        if patterns is None:
-            return []
-        remote = self.list_repo_files(repo_id, revision=revision, repo_type=repo_type, token=token)
-        return folder_deletions(remote, path_in_repo, patterns)
 
     def delete_file(
         self,
@@ -304,7 +275,7 @@ class CommitApi(PullRequestApi):
         """Delete the files that match any of the globs (``folder/`` means all below it), in one commit."""
         return self.create_commit(
             repo_id,
-            self._deletions(repo_id, None, delete_patterns, token, repo_type, revision),
+            _deletions(self.client(token), self.target(repo_id, repo_type, revision), None, delete_patterns),
             commit_message=commit_message or f"Delete files {' '.join(delete_patterns)} with hubspool",
             commit_description=commit_description,
             token=token,
@@ -327,7 +298,7 @@ class CommitApi(PullRequestApi):
         create_pr: bool | None = None,
         parent_commit: str | None = None,
     ) -> CommitInfo:
-        """Delete a folder with all that is in it, in a commit of its own."""
+        """Delete a folder with everything in it, in a commit of its own."""
         return self.create_commit(
             repo_id,
             [CommitOperationDelete(path_in_repo, is_folder=True)],
@@ -340,6 +311,84 @@ class CommitApi(PullRequestApi):
             parent_commit=parent_commit,
         )
 
+    def metadata_update(
+        self,
+        repo_id: str,
+        metadata: dict[str, Any],
+        *,
+        repo_type: str | None = None,
+        overwrite: bool = False,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        parent_commit: str | None = None,
+    ) -> str:
+        """Merge fields into the front matter of README.md, and return the address of the commit.
+
+        A missing README.md is created, except in a Space, which cannot be without one. Comments and the order of keys
+        are kept. Without `parent_commit` a README.md that changes at the same time is read again, up to five times.
+
+        Args:
+            repo_id: ``namespace/name``.
+            metadata: fields to set. Results in ``model-index`` are merged: a metric that exists gets the new value,
+                others are added.
+            overwrite: replace values that exist and differ.
+
+        Raises:
+            HFValidationError: a value exists and differs, or the front matter is not a YAML mapping.
+        """
+        client = self.client(token)
+        for attempt in range(1, DEFAULTS.metadata_attempts + 1):
+            head = parent_commit or fetch_head(client, self.target(repo_id, repo_type, revision))
+            readme = fetch_readme(client, self.target(repo_id, repo_type, head))
+            text = merge_metadata(readme, metadata, repo_id, overwrite=overwrite)
+            try:
+                info = self.create_commit(
+                    repo_id,
+                    [CommitOperationAdd("README.md", text.encode())],
+                    commit_message=commit_message or "Update metadata with hubspool",
+                    commit_description=commit_description,
+                    token=token,
+                    repo_type=repo_type,
+                    revision=revision,
+                    create_pr=create_pr,
+                    parent_commit=parent_commit if create_pr else head,
+                )
+            except ParentCommitMismatchError:
+                if parent_commit is not None or attempt == DEFAULTS.metadata_attempts:
+                    raise
+            else:
+                return info.pr_url or info.commit_url
+        raise AssertionError("every attempt returns or raises")
+
+
+def _unchanged(client: HubClient, target: Target, request: CommitRequest) -> CommitInfo:
+    head = fetch_head(client, target) or ""
+    return CommitInfo(
+        commit_url=target.commit_url(head),
+        commit_message=request.message,
+        commit_description=request.description,
+        oid=head,
+        repo_url=RepoUrl(target.web_url, target.endpoint),
+        is_noop=True,
+    )
+
+
+def _commit_to_new_pr(
+    client: HubClient, target: Target, request: CommitRequest, changes: Sequence[CommitOperation]
+) -> CommitInfo:
+    """Open the pull request, then commit to it: a repeated commit that opens one itself could open two."""
+    opened = open_pull_request(client, target, _title(request.message), request.description)
+    to_pr = replace(target, revision=f"refs/pr/{opened.num}")
+    try:
+        info = post_commit(client, to_pr, replace(request, create_pr=False), changes)
+    except RequestError as error:
+        error.hint = f"{error.hint} To continue in {opened.url}, pass revision={to_pr.revision!r}.".strip()
+        raise
+    return replace(info, pr_url=opened.url)
+
 
 def _title(message: str) -> str:
     """Return the title of a pull request; the Hub takes 3 to 200 characters."""
@@ -347,15 +396,7 @@ def _title(message: str) -> str:
     return title[:200] if len(title) >= 3 else f"Commit {title}".strip()
 
 
-def _rules(
-    additions: Sequence[CommitOperationAdd],
-    create_pr: bool | None,
-    gitignore: str | None = None,
-    gitattributes: str | None = None,
-) -> UploadRules:
-    """Return what the Hub is told: rules that are given, else those among the additions."""
-    if gitignore is None:
-        gitignore = text_of(additions, ".gitignore")
-    if gitattributes is None:
-        gitattributes = text_of(additions, ".gitattributes")
-    return UploadRules(bool(create_pr), gitignore, gitattributes)
+def _deletions(
+    client: HubClient, target: Target, path_in_repo: str | None, patterns: Patterns
+) -> list[CommitOperationDelete]:
+    return [] if patterns is None else folder_deletions(fetch_files(client, target), path_in_repo, patterns)

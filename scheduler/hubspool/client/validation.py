@@ -1,4 +1,4 @@
-"""Repository ids, paths in repositories and revisions, checked before anything is sent."""
+"""Checks repository ids, paths in repositories and revisions before anything is sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from hubspool.errors import HFValidationError
 
 REPO_TYPES = ("model", "dataset", "space")
-#: Folders that no client writes to: git's own, and the one where clients keep their bookkeeping.
+#: Folders that the Hub's clients do not upload: git's own, and the one in which clients keep their state.
 FORBIDDEN_FOLDERS = frozenset({".git", ".cache"})
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -66,12 +66,11 @@ def check_path_in_repo(path: object, *, folder_allowed: bool = False) -> str:
     """Return a path in a repository, without a leading ``./``.
 
     Args:
-        path: Relative, with ``/`` between its parts.
-        folder_allowed: Whether it may end in ``/``.
+        path: relative path, with ``/`` between its parts.
+        folder_allowed: whether it may end in ``/``.
 
     Raises:
-        HFValidationError: It is empty, absolute, leaves the repository, or lies in a folder that belongs to
-            git or to the clients.
+        HFValidationError: the path is empty, absolute, leaves the repository, or is in a ``.git`` or ``.cache`` folder.
     """
     if not isinstance(path, str):
         raise _bad_path(path, f"it is a {type(path).__name__}, not a str")
@@ -110,10 +109,10 @@ def _bad_path(path: object, problem: str) -> HFValidationError:
 
 
 def check_folder(folder: str | Path) -> Path:
-    """Return the absolute path of a local folder, made if it was missing.
+    """Return the absolute path of a local folder; a missing one is created.
 
     Raises:
-        HFValidationError: A file stands there.
+        HFValidationError: the path is a file.
     """
     path = Path(folder).expanduser().resolve()
     if path.is_file():

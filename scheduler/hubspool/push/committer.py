@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.target import Target
-from hubspool.client.transfer import TransferOptions
+from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
     BadRequestError,
     ChangedMeanwhileError,

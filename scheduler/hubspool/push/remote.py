@@ -157,4 +157,4 @@ class RemoteRepo:
         return content.decode("utf-8")
 
     def _client(self) -> HubClient:
-        return self.api._client()
+        return self.api.client()

@@ -149,8 +149,12 @@ class RepoSetup:
 
     def _impatient(self) -> HfApi:
         api = copy(self.api)
+        session = self.api.session
         api.session = HubSession(
-            headers=self.api.session.headers, timeout=DEFAULTS.setup_silence, retry=RetryPolicy(attempts=1)
+            headers=session.headers,
+            product=session.product,
+            timeout=DEFAULTS.setup_silence,
+            retry=RetryPolicy(attempts=1),
         )
         return api
 

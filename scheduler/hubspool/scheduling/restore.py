@@ -64,7 +64,7 @@ def restore(
             raise RestoreTimeoutError(
                 f"{fetched} files of {target.repo_id} were downloaded in {seconds:g} s, not all of them."
             )
-        download(api._client(), target.file_url(entry.path), local, force=False, local_only=False)
+        download(api.client(), target.file_url(entry.path), local, force=False, local_only=False)
         fetched += 1
     if fetched:
         logger.info("%s: downloaded %d files from %s", folder, fetched, target.repo_id)

@@ -1,1 +1,1 @@
-"""`upload_large_folder`: a folder of any size, by several workers, resumed after an interruption."""
+"""`upload_large_folder`: uploads a folder of any size with several workers, and resumes after an interruption."""

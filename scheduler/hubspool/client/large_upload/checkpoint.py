@@ -1,4 +1,4 @@
-"""What a large upload has done so far, kept in the folder so that an interrupted one resumes."""
+"""Records in the folder what a large upload has done, so that an interrupted upload resumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hubspool.client.target import Target
 from hubspool.files import Stat
 from hubspool.state_db import StateDb
 
-#: A file of its own, beside the ledger that a scheduler of the same folder has.
+#: Beside the ledger of a scheduler with the same folder.
 FILE_NAME = "large_upload.sqlite3"
 _SCHEMA = """
 create table if not exists large_target (
@@ -25,9 +25,9 @@ create table if not exists large_file (
 
 
 class Checkpoint:
-    """Remembers the files of large uploads: hashes, what was sent, what was committed.
+    """Records for each file of a large upload its hashes, and whether it was sent and committed.
 
-    A row counts only while size, mtime, ctime and inode of its file are what they were. Threads: any.
+    A record counts only while size, mtime, ctime and inode of its file are unchanged. Threads: any.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -40,7 +40,7 @@ class Checkpoint:
     def open_target(self, target: Target, hub_id: str | None, head: str | None) -> tuple[int, bool]:
         """Return the target's number, and whether its head is still our last commit.
 
-        What is known about a repository that was deleted and made again (another `hub_id`) is forgotten.
+        The records of a repository that was deleted and created again (another `hub_id`) are deleted.
         """
         key = (target.endpoint, target.repo_type, target.repo_id, target.revision)
         with self._db.write() as db:
@@ -58,9 +58,9 @@ class Checkpoint:
         return int(number), known == hub_id and head is not None and head == last_oid
 
     def recall(self, target: int, file: LargeFile, *, is_current: bool) -> None:
-        """Bring a file to where an earlier run left it.
+        """Set a file to the stage in which an earlier run left it.
 
-        The Hub is asked again about what was committed, unless `is_current`: nobody has committed since.
+        Committed files are asked about again, unless `is_current` says that nobody has committed since.
         """
         with self._db.read() as db:
             row = db.execute(
@@ -74,7 +74,7 @@ class Checkpoint:
             file.stage = Stage.COMMITTED if row[7] and is_current else Stage.HASHED
 
     def record(self, target: int, files: Iterable[LargeFile], oid: str | None = None) -> None:
-        """Remember how far these files are, and our newest commit; durable when this returns."""
+        """Record the stage of these files, and our newest commit; durable when this returns."""
         now_ns = time.time_ns()
         rows = [
             (target, file.path, *file.stat, file.sha256, file.blob_id, file.is_sent, file.stage is Stage.COMMITTED)

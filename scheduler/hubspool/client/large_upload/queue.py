@@ -1,7 +1,7 @@
-"""What each worker of a large upload does next: decisions only, no I/O.
+"""Decides what each worker of a large upload does next; it does no I/O.
 
-A file goes from stage to stage; a task takes some files of one stage on. Only the worker that has a task changes its
-files, and hands them back: ``next`` → work → ``finished`` or ``failed``.
+A file goes from stage to stage; a task moves some files of one stage to the next. Only the worker that has a task
+changes its files, and then returns them: ``next`` → work → ``finished`` or ``failed``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
 
+from hubspool.client.defaults import DEFAULTS, TaskLimits
 from hubspool.errors import (
     BadRequestError,
     ConflictError,
@@ -24,17 +25,13 @@ from hubspool.errors import (
 )
 from hubspool.files import Stat
 
-_LONGEST_WAIT = 60.0
-#: So many refused files, with nothing committed, mean that the Hub refuses more than these files.
-_REFUSED_FILES = 10
-
 
 class Stage(Enum):
-    """How far a file is."""
+    """The stage of a file."""
 
     FOUND = "found"
     HASHED = "hashed"
-    """The Hub is to be asked how it travels, and whether it is there already."""
+    """The Hub is to be asked for its upload mode, and whether it has the file already."""
     LARGE = "large"
     """To be sent before its commit."""
     READY = "ready"
@@ -43,11 +40,11 @@ class Stage(Enum):
     IGNORED = "ignored"
     """A ``.gitignore`` leaves it out."""
     SKIPPED = "skipped"
-    """It cannot be stored; the reasons say why."""
+    """It cannot be stored; `LargeQueue.reasons` says why."""
 
 
 class Job(Enum):
-    """What a worker does to files, in the words of the report."""
+    """A kind of task; the values are the names in the report."""
 
     HASH = "hashing"
     ASK = "get upload mode"
@@ -64,13 +61,13 @@ class LargeFile:
     """A file of the folder.
 
     Attributes:
-        path: In the folder and in the repository.
-        stat: What it was when it was hashed, or found.
-        sha256, blob_id: Of its first ``stat.size`` bytes, once it is hashed.
-        is_large: The Hub wants it sent before its commit.
-        is_sent: That was done.
-        is_remembered: Known from an earlier run, so the Hub may have dropped since what was sent.
-        changes: How often it was not what it was hashed as.
+        path: path in the folder and in the repository.
+        stat: its state when it was hashed, or found.
+        sha256, blob_id: digests of its first ``stat.size`` bytes, once it is hashed.
+        is_large: the Hub wants it sent before its commit.
+        is_sent: it was sent before its commit.
+        is_remembered: an earlier run recorded it, so the Hub may have deleted meanwhile what that run sent.
+        changes: how often it had changed since it was hashed.
     """
 
     path: str
@@ -85,13 +82,13 @@ class LargeFile:
 
     @property
     def inline_bytes(self) -> int:
-        """What it adds to the body of a commit."""
+        """Bytes that it adds to the body of a commit."""
         return 0 if self.is_large else self.stat.size
 
 
 @dataclass(frozen=True)
 class Task:
-    """Work for one worker; `attempts` is how often it failed."""
+    """Work for one worker; `attempts` counts how often it failed."""
 
     job: Job
     files: list[LargeFile]
@@ -99,38 +96,20 @@ class Task:
 
 
 @dataclass
-class Limits:
-    """What one task may take on: files and bytes; a commit's bytes are those inside its request.
-
-    `commit_files` and `commit_bytes` are halved where the Hub is too slow or takes less. A file that is ready does not
-    wait longer than `commit_seconds`.
-    """
-
-    hash_files: int = 256
-    hash_bytes: int = 64_000_000
-    ask_files: int = 256
-    send_files: int = 256
-    send_bytes: int = 256_000_000
-    commit_files: int = 1000
-    commit_bytes: int = 100_000_000
-    commit_seconds: float = 300.0
-
-
-@dataclass
 class LargeQueue:
-    """The files of a large upload and the tasks that are left; used under one lock.
+    """The files of a large upload and its remaining tasks; the caller holds one lock around every use.
 
     Attributes:
-        workers: How many workers there are.
-        limits: Of one task.
-        reasons: Path → why it is set aside.
-        running: Tasks that workers have, by job.
-        error: What stopped everything.
-        committed, refused: Files that the Hub has, and those that it does not take.
+        workers: number of workers.
+        limits: how much one task takes on; after a commit that was too large, smaller ones.
+        reasons: path → why the file is skipped.
+        running: number of tasks that workers have, by job.
+        error: the error that ended the upload.
+        committed, refused: number of files that the Hub has, and of those that it refused.
     """
 
     workers: int
-    limits: Limits = field(default_factory=Limits)
+    limits: TaskLimits = DEFAULTS.tasks
     reasons: dict[str, str] = field(default_factory=dict)
     running: Counter[Job] = field(default_factory=Counter)
     error: BaseException | None = None
@@ -146,12 +125,12 @@ class LargeQueue:
 
     @property
     def is_over(self) -> bool:
-        """Whether no task is left, or an error stopped everything."""
+        """Whether no task is left, or an error ended the upload."""
         left = any(self._waiting.values()) or self._delayed or self.running.total()
         return self.error is not None or not left
 
     def put(self, file: LargeFile, now: float) -> None:
-        """Let a file wait for the task that its stage asks for."""
+        """Queue a file for the task of its stage."""
         waiting = self._waiting.get(file.stage)
         if waiting is None:
             self.committed += file.stage is Stage.COMMITTED
@@ -163,7 +142,7 @@ class LargeQueue:
         waiting.append(file)
 
     def next(self, now: float) -> Task | None:
-        """Return what a free worker is to do, None where there is nothing just now."""
+        """Return the next task for a free worker; None if there is none at the moment."""
         if self.error is not None:
             return None
         entry = next(iter(self._startable()), None)
@@ -179,26 +158,26 @@ class LargeQueue:
         return task
 
     def seconds_until_next(self, now: float) -> float | None:
-        """Return when `next` may have something although nobody finished anything; None: not before."""
+        """Return the seconds after which `next` may have a task although no other ended; None: it will not."""
         times = [entry[0] for entry in self._startable()][:1]
         if self._waiting[Stage.READY] and not self._is_committing:
             times.append(self._ready_since + self.limits.commit_seconds)
         return max(min(times) - now, 0.0) if times else None
 
     def finished(self, task: Task, now: float) -> None:
-        """Take back the files of a task, each in the stage that it is in now."""
+        """Take the files of a task back, each in its new stage."""
         self.running[task.job] -= 1
         for file in task.files:
             self.put(file, now)
 
     def failed(self, task: Task, error: BaseException, now: float, chance: float) -> None:
-        """Decide what follows a failed task: the same again after a pause, halves of it, or the end of everything.
+        """Decide what follows a failed task: a repetition after a pause, two halves of it, or the end of the upload.
 
         Args:
-            task: What it had moved on already waits in its new stage.
-            error: Why it failed.
-            now: Monotonic seconds.
-            chance: A random number in [0, 1).
+            task: the failed task; files that it had moved to another stage stay there.
+            error: why it failed.
+            now: monotonic seconds.
+            chance: a random number in [0, 1).
         """
         self.running[task.job] -= 1
         stage = _STAGE_OF[task.job]
@@ -212,13 +191,13 @@ class LargeQueue:
             self._refused(task, error, now)
         elif isinstance(error, HubspoolError) and (error.retryable or isinstance(error, ConflictError)):
             asked = error.retry_after if isinstance(error, RequestError) else None
-            pause = min(2.0**task.attempts, _LONGEST_WAIT) * (0.5 + chance / 2)
+            pause = min(2.0**task.attempts, DEFAULTS.longest_pause_seconds) * (0.5 + chance / 2)
             self._again(task, error, now + max(asked or 0.0, pause))
         else:
             self.error = error
 
     def skip(self, file: LargeFile, reason: str) -> None:
-        """Leave a file out."""
+        """Leave a file out of the upload."""
         file.stage = Stage.SKIPPED
         self.reasons[file.path] = reason
 
@@ -227,7 +206,7 @@ class LargeQueue:
         if task.job is not Job.COMMIT or known:
             self._delay(Task(task.job, task.files, task.attempts + 1), when)
             return
-        # The commit may have landed: only the Hub can tell, and it tells when it is asked how the files are to travel.
+        # The commit may have been applied. Asking for the upload modes again shows which files the Hub has.
         if isinstance(error, HubTimeoutError) or getattr(error, "status_code", None) == 504:
             self._shrink_commits()
         for file in task.files:
@@ -237,24 +216,24 @@ class LargeQueue:
             self._delay(Task(Job.ASK, task.files[first : first + size], task.attempts + 1), when)
 
     def _refused(self, task: Task, error: HubspoolError, now: float) -> None:
-        doubted = [file for file in task.files if task.job is Job.COMMIT and file.is_sent and file.is_remembered]
-        if doubted:
-            # What an earlier run sent may be gone: contents that no commit names are not kept for ever.
-            for file in doubted:
+        stale = [file for file in task.files if task.job is Job.COMMIT and file.is_sent and file.is_remembered]
+        if stale:
+            # The Hub may have deleted what an earlier run sent: it does not keep contents that no commit names forever.
+            for file in stale:
                 file.stage, file.is_sent, file.is_remembered = Stage.LARGE, False, False
                 self.put(file, now)
             self._delay(Task(task.job, [file for file in task.files if file.stage is Stage.READY]), 0.0)
             return
         if len(task.files) != 1:
             middle = len(task.files) // 2
-            # Before anything else, and halves of halves before the other half: the refused file is found sooner.
+            # Before all other tasks, and halves of one half before the other half, to find the refused file soon.
             for half in (task.files[middle:], task.files[:middle]):
                 self._delay(Task(task.job, half), 0.0)
             return
         (file,) = task.files
         self.skip(file, error.message)
         self.refused += 1
-        if self.refused >= _REFUSED_FILES and not self.committed:
+        if self.refused >= DEFAULTS.refused_files and not self.committed:
             self.error = error
 
     def _delay(self, task: Task, when: float) -> None:
@@ -262,17 +241,17 @@ class LargeQueue:
             insort(self._delayed, (when, -next(self._numbers), task))
 
     def _startable(self) -> Iterator[tuple[float, int, Task]]:
-        """Yield the delayed tasks in their order, without a commit while another one is made."""
+        """Yield the delayed tasks in their order, without commits while a commit runs."""
         return (entry for entry in self._delayed if entry[2].job is not Job.COMMIT or not self.running[Job.COMMIT])
 
     def _shrink_commits(self) -> None:
-        self.limits.commit_files = max(self.limits.commit_files // 2, 1)
-        self.limits.commit_bytes = max(self.limits.commit_bytes // 2, 1)
+        files, size = self.limits.commit_files, self.limits.commit_bytes
+        self.limits = replace(self.limits, commit_files=max(files // 2, 1), commit_bytes=max(size // 2, 1))
 
     def _job(self, now: float) -> Job | None:
         waiting, running = self._waiting, self.running
         found, hashed, large = (len(waiting[stage]) for stage in (Stage.FOUND, Stage.HASHED, Stage.LARGE))
-        # One commit at a time: two to one branch only get in each other's way.
+        # One commit at a time: of two commits to one branch the Hub refuses one.
         if self._commit_is_due(now) and not self._is_committing:
             return Job.COMMIT
         if hashed and not running[Job.ASK] and (hashed >= self.limits.ask_files or not large or not found):

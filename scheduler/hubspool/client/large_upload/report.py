@@ -1,4 +1,4 @@
-"""How far a large upload is, as lines for a person."""
+"""The progress report of a large upload."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _AFTER_HASH = frozenset({Stage.LARGE, Stage.READY, Stage.COMMITTED, Stage.IGNORE
 
 
 def report(files: Sequence[LargeFile], running: Counter[Job], workers: int, started: datetime, now: datetime) -> str:
-    """Return the block that is printed every minute: files and bytes by stage, and what each worker does.
+    """Return the report that is printed every minute: files and bytes by stage, and what each worker does.
 
     Args:
-        files: All of them. They may move on meanwhile; the numbers then differ by that.
-        running: Tasks that workers have.
-        workers: How many there are.
-        started, now: Local times.
+        files: all files. Workers may change them meanwhile, so the numbers may be of slightly different moments.
+        running: number of tasks that workers have, by job.
+        workers: number of workers.
+        started, now: local times.
     """
     large = [file for file in files if file.is_large]
     counts = {

@@ -1,8 +1,7 @@
-"""Large files through LFS, for Hubs, or machines, without Xet: whole objects, in one piece or in parts.
+"""Sends large files through LFS, if the Hub or this machine has no Xet: whole objects, in one piece or in parts.
 
 Source of the protocol: the batch API of git-lfs
-    (https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md) and
-huggingface_hub 2.4.0 for "multipart".
+(https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md), and huggingface_hub 2.4.0 for "multipart".
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.target import Target
+from hubspool.client.transfer.options import TransferOptions, TransferReport
 from hubspool.client.transfer.parallel import for_each
-from hubspool.client.transfer.report import TransferOptions, TransferReport
 from hubspool.errors import BadRequestError, BadResponseError
 
-OBJECTS_PER_BATCH = 256
 _MEDIA_TYPE = {"Accept": "application/vnd.git-lfs+json", "Content-Type": "application/vnd.git-lfs+json"}
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Bytes [start, end) of a content and where they go; `number` counts from 1, None for a whole object."""
+    """Bytes [start, end) of a content and their address; `number` counts from 1, None for a whole object."""
 
     addition: CommitOperationAdd
     url: str
@@ -44,7 +43,7 @@ class _Part:
 
 @dataclass
 class _Object:
-    """An object to send, and what remains to be said about it afterwards."""
+    """An object to send, and the requests that follow it."""
 
     addition: CommitOperationAdd
     parts: list[_Part]
@@ -59,31 +58,38 @@ def upload(
     """Upload the contents that the Hub does not have.
 
     Raises:
-        RequestError: A request failed, or the Hub refused an object.
-        FileShrankError: A content ended early.
+        RequestError: a request failed, or the Hub refused an object.
+        FileShrankError: a content ended early.
     """
     by_oid = {addition.sha256: addition for addition in additions}
-    oids = list(by_oid)
     sent = 0
-    for first in range(0, len(oids), OBJECTS_PER_BATCH):
-        wanted = [by_oid[oid] for oid in oids[first : first + OBJECTS_PER_BATCH]]
-        objects = [_plan(entry, by_oid) for entry in _batch(client, target, wanted)]
+    for entries in _batches(client, target, list(by_oid.values())):
+        objects = [_plan(entry, by_oid) for entry in entries]
         sent += _send_all(client, [found for found in objects if found is not None], options)
     return TransferReport(len(additions), sum(a.size for a in additions), sent)
 
 
 def stored(client: HubClient, target: Target, additions: Sequence[CommitOperationAdd]) -> set[str]:
-    """Return the sha256 of those contents that the Hub has, as far as it tells.
+    """Return the sha256 of those contents that the Hub says it has.
 
     Raises:
-        RequestError: The Hub was asked and did not answer.
+        RequestError: the request failed.
     """
     by_oid = {addition.sha256: addition for addition in additions}
-    oids, found = list(by_oid), set()
-    for first in range(0, len(oids), OBJECTS_PER_BATCH):
-        entries = _batch(client, target, [by_oid[oid] for oid in oids[first : first + OBJECTS_PER_BATCH]])
-        found |= {entry["oid"] for entry in entries if not entry.get("error") and not entry.get("actions")}
-    return found
+    return {
+        entry["oid"]
+        for entries in _batches(client, target, list(by_oid.values()))
+        for entry in entries
+        if not entry.get("error") and not entry.get("actions")
+    }
+
+
+def _batches(
+    client: HubClient, target: Target, additions: Sequence[CommitOperationAdd]
+) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Ask about different contents, and yield the Hub's entries batch by batch."""
+    for first in range(0, len(additions), DEFAULTS.lfs_objects_per_batch):
+        yield _batch(client, target, additions[first : first + DEFAULTS.lfs_objects_per_batch])
 
 
 def _batch(client: HubClient, target: Target, additions: Sequence[CommitOperationAdd]) -> Sequence[Mapping[str, Any]]:
@@ -106,7 +112,7 @@ def _batch(client: HubClient, target: Target, additions: Sequence[CommitOperatio
 
 
 def _plan(entry: Mapping[str, Any], by_oid: Mapping[str, CommitOperationAdd]) -> _Object | None:
-    """Read what to do with one object; None: the Hub has it."""
+    """Return the parts and requests that the Hub wants for one object; None: it has the object."""
     addition = by_oid[entry["oid"]]
     if error := entry.get("error"):
         raise BadRequestError(
@@ -138,7 +144,7 @@ def _send_all(client: HubClient, objects: Sequence[_Object], options: TransferOp
 
     def put(job: tuple[_Object, _Part]) -> None:
         owner, part = job
-        # The address is signed and may be of another host: `client` sends the token to the Hub only.
+        # The address is signed and may be on another host; `client` sends the token only to the Hub.
         response = client.request("PUT", part.url, body=part, headers=part.headers)
         if part.number is not None:
             etag = response.headers.get("ETag")
@@ -147,7 +153,7 @@ def _send_all(client: HubClient, objects: Sequence[_Object], options: TransferOp
             owner.etags[part.number] = etag
         done.add(len(part))
 
-    # File objects are read from one position, so their parts follow each other.
+    # A file object has one position, so its parts are sent one after the other.
     for_each([(o, part) for o in objects for part in o.parts], put, _threads_for(objects, options))
     for_each(objects, lambda found: _finish(client, found), options.num_threads)
     return done.bytes
@@ -167,7 +173,7 @@ def _finish(client: HubClient, found: _Object) -> None:
 
 
 class _Counter:
-    """Bytes done by several threads."""
+    """Counts the bytes that several threads have sent."""
 
     def __init__(self, report: Callable[[int], None] | None) -> None:
         self._report = report

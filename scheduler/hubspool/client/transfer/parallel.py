@@ -1,4 +1,4 @@
-"""A few threads over a list, and one that works ahead, without an executor."""
+"""Works on a list in a few threads, or ahead of its use in one, without an executor."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) -> None:
-    """Call `work` on every item, in up to `num_threads` threads of which the caller's is one.
+    """Call `work` on every item, in up to `num_threads` threads, one of which is the caller's.
 
-    Items are taken one at a time, each by the thread that will work on it. After the first error no new one is begun,
-    and that error is raised once all threads are done.
+    Items are taken one at a time, each by the thread that works on it. After an error no further item is begun, and the
+    first error is raised once all threads have ended.
 
-    Not a ThreadPoolExecutor: at interpreter exit it refuses work, and the last push happens there. Here, where no
-    thread can be started any more, the caller's own does everything.
+    Rejected: a ThreadPoolExecutor. At interpreter exit it refuses work, and the final push happens there. This function
+    does everything in the caller's thread when no other can be started.
     """
     waiting = iter(items)
     errors: list[BaseException] = []
@@ -46,7 +46,7 @@ def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) ->
     helpers = [threading.Thread(target=loop, name=f"hubspool-transfer-{n}", daemon=True) for n in range(1, most)]
     started = []
     for helper in helpers:
-        with suppress(RuntimeError):  # "can't start new thread": the interpreter ends, or a limit is reached
+        with suppress(RuntimeError):  # no new thread can start: the interpreter ends, or a limit is reached
             helper.start()
             started.append(helper)
     loop()
@@ -57,9 +57,9 @@ def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) ->
 
 
 def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
-    """Yield the items, which a thread of its own makes up to `depth` ahead of their use.
+    """Yield the items; a thread takes them from their iterator up to `depth` ahead of their use.
 
-    An error of the maker is raised where its item would have come. The thread ends soon after the iterator is closed.
+    An error of that iterator is raised in place of the item. The thread ends soon after this generator is closed.
     """
     ready: queue.Queue[list[T] | BaseException] = queue.Queue(maxsize=depth)  # an item, the end ([]), or an error
     closed = threading.Event()
@@ -83,7 +83,7 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
 
     try:
         threading.Thread(target=make, name="hubspool-ahead", daemon=True).start()
-    except RuntimeError:  # the interpreter ends and starts no threads any more
+    except RuntimeError:  # the interpreter ends and starts no more threads
         yield from items
         return
     try:

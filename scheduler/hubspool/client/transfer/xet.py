@@ -1,19 +1,17 @@
-"""Large files through hf_xet: only chunks travel that the Hub does not have.
+"""Sends large files through hf_xet: only chunks that the Hub does not have are sent.
 
-Everything is given to hf_xet as exactly the described bytes: a path would be read to whatever its end is when hf_xet
-opens it, and an append in between would upload a content that no commit names. hf_xet also computes the sha256 of what
-it reads, which is compared with ours: a digest that is handed in is trusted without a look.
+hf_xet gets exactly the described bytes. Rejected: a path, which hf_xet reads to the end that the file has when it opens
+it, so an append in between would upload a content that no commit names. hf_xet also computes the sha256 of what it
+reads, which is compared with ours. Rejected: passing our digest, which hf_xet trusts without checking.
 
 Source of the protocol: https://huggingface.co/docs/xet, hf_xet 1.8.0.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import re
-import tempfile
 import threading
 import time
 from collections import deque
@@ -24,11 +22,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.http_errors import public_url
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.target import Target
-from hubspool.client.transfer.report import TransferOptions, TransferReport
+from hubspool.client.transfer.options import TransferOptions, TransferReport
 from hubspool.errors import (
     BadResponseError,
     HfHubHTTPError,
@@ -41,14 +40,7 @@ from hubspool.errors import (
 from hubspool.files import disk_of
 from hubspool.settings import Settings
 
-#: Contents up to this size are given to hf_xet whole, at most so many bytes of them at a time.
-_SMALL_BYTES = 1024 * 1024
-_HELD_BYTES = 16 * 1024 * 1024
-#: Seconds before its end in which a token is not used; seconds after which a Hub without Xet is asked again.
-_TOKEN_MARGIN = 60.0
-_ABSENT_SECONDS = 600.0
-_LOOK_SECONDS = 0.2
-#: What hf_xet says of the other side under its general error classes.
+#: Words in hf_xet's general errors that mean the network, the Hub or the token.
 _REMOTE = re.compile(r"\b[45]\d\d\b|request|response|connect|timed? ?out|token|unauthorized|forbidden", re.IGNORECASE)
 _QUERY = re.compile(r"\?[^\s\"'()]+")
 
@@ -59,7 +51,7 @@ _sessions: dict[tuple[int, bool, bool, str], Any] = {}
 
 @dataclass(frozen=True)
 class XetToken:
-    """Access to a CAS, or the Hub's word that it has none."""
+    """Access to a CAS until `expires`, in seconds since 1970."""
 
     endpoint: str
     value: str = field(repr=False)
@@ -67,9 +59,9 @@ class XetToken:
 
 
 class XetTokens:
-    """Write tokens of one `HfApi`, kept per repository and revision until a minute before they expire.
+    """The write tokens of one `HfApi`, kept for each repository and revision until a minute before they expire.
 
-    Threads: two may fetch the same token at the same time; either is good.
+    Threads: any; two threads may fetch a token each for the same revision, and both tokens are valid.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -78,14 +70,14 @@ class XetTokens:
         self._absent_until: dict[tuple[str, str], float] = {}
 
     def get(self, client: HubClient, url: str) -> XetToken | None:
-        """Return a token, None where the Hub has no Xet.
+        """Return a token; None if the Hub has no Xet.
 
         Raises:
-            RequestError: The Hub refused (401, 403, an unknown repository or revision) or did not answer.
+            RequestError: the Hub refused (401, 403, an unknown repository or revision) or did not answer.
         """
         key = (url, client.token.value if client.token else "")
         token = self._tokens.get(key)
-        if token is not None and token.expires > self._clock() + _TOKEN_MARGIN:
+        if token is not None and token.expires > self._clock() + DEFAULTS.token_margin_seconds:
             return token
         if self._absent_until.get(key, 0.0) > self._clock():
             return None
@@ -96,7 +88,7 @@ class XetTokens:
         except HfHubHTTPError as error:
             if error.status_code != 404:
                 raise
-            self._absent_until[key] = self._clock() + _ABSENT_SECONDS
+            self._absent_until[key] = self._clock() + DEFAULTS.xet_absent_seconds
             return None
         try:
             token = XetToken(str(answer["casUrl"]), str(answer["accessToken"]), float(answer["exp"]))
@@ -106,18 +98,20 @@ class XetTokens:
         return token
 
     def drop(self, client: HubClient, url: str) -> None:
-        """Forget a token that failed: a Hub that was set up anew has another store at the same address."""
+        """Forget a token that failed: a Hub that was reset has another store at the same address."""
         self._tokens.pop((url, client.token.value if client.token else ""), None)
 
 
 def is_available(settings: Settings) -> bool:
     """Return whether hf_xet is installed and not switched off."""
-    return settings.xet and importlib.util.find_spec("hf_xet") is not None
+    from importlib.util import find_spec
+
+    return settings.xet and find_spec("hf_xet") is not None
 
 
 def token_url(target: Target, *, create_pr: bool) -> str:
-    """Return where a write token for `target` is asked for."""
-    # With create_pr the revision does not exist yet; write access to the repository is what counts.
+    """Return the address that gives a write token for `target`."""
+    # With create_pr the revision does not exist yet; the Hub checks write access to the repository.
     url = target.route("xet-write-token") if not create_pr else f"{target.api_url}/xet-write-token/None"
     return f"{url}?create_pr=1" if create_pr else url
 
@@ -127,13 +121,13 @@ class LocalXetError(XetTransferError):
 
 
 def _session(*, small_appends: bool, asks: bool) -> Any:
-    """Return this process's session: hf_xet's threads do not survive a fork. A parent's is never dropped."""
+    """Return this process's session: hf_xet's threads do not survive a fork. The parent's session is never dropped."""
     import hf_xet
 
-    # hf_xet reads this one when a session is made.
+    # hf_xet reads this variable when a session is made.
     key = (os.getpid(), small_appends, asks, os.environ.get("HF_XET_HIGH_PERFORMANCE", ""))
     if key not in _sessions:
-        # A report of each transfer would be another request and 1.7 kB, a good part of what a small push sends.
+        # Telemetry would add a request and 1.7 kB to each transfer, a good part of what a small push sends.
         config = hf_xet.XetConfig().with_config("telemetry.enabled", False)
         config = config.with_config("deduplication.global_dedup_query_enabled", asks)
         if small_appends:
@@ -145,9 +139,9 @@ def _session(*, small_appends: bool, asks: bool) -> Any:
 class _Watch:
     """Aborts an upload that makes no progress, from a thread of its own.
 
-    hf_xet's clocks run to minutes, while `abort` frees the uploading thread within milliseconds. hf_xet's own progress
-    callback also comes while the other side is silent, but an abort from there tries to join the very thread that
-    it runs in, and panics.
+    hf_xet's own time-outs take minutes; `abort` frees the uploading thread within milliseconds. Rejected: an abort from
+    hf_xet's progress callback, which is called while the Hub is silent too. It tries to join the thread that it runs
+    in, and panics.
     """
 
     def __init__(self, upload: Any, options: TransferOptions, interrupt: threading.Event) -> None:
@@ -159,7 +153,7 @@ class _Watch:
         self.reason: str | None = None
 
     def __enter__(self) -> _Watch:
-        # Where the interpreter ends and starts no threads, the upload is bounded by whoever joins its thread.
+        # At interpreter exit no thread can start; then the thread that waits for the push limits its time.
         with suppress(RuntimeError):
             self._thread.start()
         return self
@@ -172,7 +166,7 @@ class _Watch:
     def _watch(self) -> None:
         seen: tuple[int, ...] = ()
         since = time.monotonic()
-        while not self._done.wait(_LOOK_SECONDS):
+        while not self._done.wait(DEFAULTS.xet_poll_seconds):
             now, group = time.monotonic(), self._upload.progress()
             done = _counters(group)
             if done != seen:
@@ -191,7 +185,7 @@ class _Watch:
 
 
 def _counters(group: Any) -> tuple[int, ...]:
-    """Return what moves while an upload makes progress, the Hub's work on its metadata included."""
+    """Return the numbers that change while an upload makes progress, the Hub's work on its metadata included."""
     counts = (group.total_bytes_completed, group.total_transfer_bytes_completed)
     shard = group.shard
     if shard is None:
@@ -214,18 +208,18 @@ def upload(
     Nothing becomes visible before a commit names it, so every failure is `Outcome.NOT_APPLIED`.
 
     Args:
-        client: The Hub.
-        token: Access to its CAS.
-        url: Where a new token is asked for.
-        group: The contents.
-        options: How to send.
-        asks: Ask the CAS for the first chunk of each content, and some others, where this machine does not know them.
-        fresh_cache: Leave the cache folder alone and use an empty one for this call.
+        client: the Hub.
+        token: access to its CAS.
+        url: address that gives a new token.
+        group: the contents.
+        options: how to send.
+        asks: ask the CAS about the first chunk of each content, and some others, that this machine's cache lacks.
+        fresh_cache: use an empty cache folder for this call.
 
     Raises:
-        HubTimeoutError: No progress for ``options.stall_timeout`` seconds.
-        XetTransferError: hf_xet failed; a `LocalXetError` where that is not the network's or the token's fault.
-        FileChangedError: A content is not what was described.
+        HubTimeoutError: no progress for ``options.stall_timeout`` seconds.
+        XetTransferError: hf_xet failed; a `LocalXetError` if neither the network nor the token is to blame.
+        FileChangedError: a content changed since it was described.
     """
     with _cache(fresh=fresh_cache):
         try:
@@ -235,7 +229,7 @@ def upload(
                 token_expiry_unix_secs=int(token.expires),
                 token_refresh_url=url,
                 token_refresh_headers=client.auth_headers,
-                custom_headers={"User-Agent": client.session.headers.get("User-Agent", "hubspool")},
+                custom_headers={"User-Agent": client.session.user_agent},
             )
         except Exception as error:
             if _is_of_hf_xet(error):
@@ -256,12 +250,14 @@ def upload(
 
 @contextmanager
 def _cache(*, fresh: bool) -> Iterator[None]:
-    """Let hf_xet, which reads the folder of its caches from the environment at each upload, use an empty one."""
+    """Give hf_xet an empty cache folder; it reads HF_XET_CACHE at each upload."""
     if not fresh:
         _warn_of_network_mount(Settings.from_env().xet_cache)
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="hubspool-xet-", ignore_cleanup_errors=True) as folder:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="hubspool-xet-", ignore_cleanup_errors=True) as folder:
         before = os.environ.get("HF_XET_CACHE")
         os.environ["HF_XET_CACHE"] = folder
         try:
@@ -288,28 +284,28 @@ def _send(upload: Any, group: Sequence[CommitOperationAdd]) -> TransferReport:
 
     sent: list[CommitOperationAdd] = []
     digests: list[str] = []
-    # Small contents are handed over whole and done by hf_xet's threads meanwhile; one stream after the other took 1.4
-    # times as long for 5,000 files. Large ones are streamed: hf_xet cuts a single stream as fast as it reads a file.
+    # Small contents are handed over whole, so hf_xet's threads work on several at once; one stream after the other
+    # took 1.4 times as long for 5,000 files. Large ones are streamed: hf_xet chunks a stream as fast as a file.
     waiting: deque[tuple[int, int, Any]] = deque()
-    held = 0
+    bytes_in_memory = 0
 
     def settle(limit: int) -> None:
-        nonlocal held
-        while held > limit:
+        nonlocal bytes_in_memory
+        while bytes_in_memory > limit:
             place, size, handle = waiting.popleft()
             digests[place] = handle.result().xet_info.sha256
-            held -= size
+            bytes_in_memory -= size
 
     for addition in group:
         place = len(sent)
         sent.append(addition)
         digests.append("")
-        if addition.size <= _SMALL_BYTES:
+        if addition.size <= DEFAULTS.xet_whole_bytes:
             content = b"".join(addition.blocks())
             handle = upload.start_upload_bytes(content, sha256=hf_xet.COMPUTE_SHA256, name=addition.path_in_repo)
             waiting.append((place, addition.size, handle))
-            held += addition.size
-            settle(_HELD_BYTES)
+            bytes_in_memory += addition.size
+            settle(DEFAULTS.xet_memory_bytes)
             continue
         stream = upload.start_upload_stream(name=addition.path_in_repo, sha256=hf_xet.COMPUTE_SHA256)
         for block in addition.blocks():
@@ -323,7 +319,7 @@ def _send(upload: Any, group: Sequence[CommitOperationAdd]) -> TransferReport:
 
 
 def _is_of_hf_xet(error: BaseException) -> bool:
-    """Return whether hf_xet raised `error`: it uses the builtin classes, as reading a local file does."""
+    """Return whether hf_xet raised `error`; it raises builtin classes, as reading a local file does."""
     import hf_xet
 
     if isinstance(error, (hf_xet.XetAuthenticationError, hf_xet.XetObjectNotFoundError)):
