@@ -66,7 +66,7 @@ def test_a_file_that_changes_while_it_is_sent_is_hashed_anew_or_set_aside_if_it_
         upload()
         assert held()
     else:
-        with pytest.raises(NotStoredError, match=rf"1 files .*: {name}: it keeps changing while it is uploaded"):
+        with pytest.raises(NotStoredError, match=rf"1 file .*: {name}: it keeps changing while it is uploaded"):
             upload()
         assert changes > 1  # one may count twice: the file is seen empty, and then written
         (folder / name).unlink()

@@ -150,7 +150,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert "run the same command again to go on from here" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     local_hub.requests.clear()
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)

@@ -12,7 +12,7 @@ from hubspool.client.http import HubClient
 from hubspool.client.http_errors import public_url
 from hubspool.client.operations import new_blob_hash
 from hubspool.client.retry import SAFE
-from hubspool.errors import BadResponseError, HubConnectionError, LocalEntryNotFoundError, RequestError
+from hubspool.errors import BadResponseError, HubConnectionError, LocalEntryNotFoundError
 
 if TYPE_CHECKING:
     import requests
@@ -66,23 +66,18 @@ def _fetch(client: HubClient, url: str, destination: Path, *, force: bool) -> No
 def _write(response: requests.Response, file: BinaryIO) -> None:
     import requests
 
-    broken: RequestError | None = None
+    problem = ""
     try:
         for block in response.iter_content(DEFAULTS.block_bytes):
             file.write(block)
     except requests.RequestException as error:
-        broken = HubConnectionError(
-            f"{public_url(response.url)} broke off after {file.tell()} bytes ({type(error).__name__}).",
-            url=public_url(response.url),
-        )
-    if broken is not None:
-        raise broken
+        problem = f" ({type(error).__name__})"
     expected = response.headers.get("Content-Length")
-    if expected is not None and int(expected) != file.tell():
-        raise HubConnectionError(
-            f"{public_url(response.url)} broke off after {file.tell()} of {expected} bytes.",
-            url=public_url(response.url),
-        )
+    # Raised here, without the error of requests as its context: that error holds the request, and so the token.
+    if problem or (expected is not None and int(expected) != file.tell()):
+        url = public_url(response.url)
+        size = "" if expected is None else f" of {expected}"
+        raise HubConnectionError(f"{url} broke off after {file.tell()}{size} bytes{problem}.", url=url)
 
 
 def _etag_of(response: requests.Response) -> str:

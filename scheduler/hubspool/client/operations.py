@@ -7,7 +7,6 @@ Additions are small objects, because a folder of 50,000 files needs as many.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import stat
@@ -15,12 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, cast
 
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
 from hubspool.client.validation import check_path_in_repo
 from hubspool.errors import FileChangedError, FileShrankError, HFValidationError, HubspoolError, LocalFileError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 UploadMode = Literal["lfs", "regular"]
 
@@ -117,7 +119,9 @@ class CommitOperationAdd:
     def sha256(self) -> str:
         """Hexadecimal digest of the content; the first use may read all of it."""
         if self._sha256 is None:
-            self._sha256 = self._digest(hashlib.sha256())
+            from hashlib import sha256
+
+            self._sha256 = self._digest(sha256())
         return self._sha256
 
     @property
@@ -272,7 +276,7 @@ class CommitOperationAdd:
         self._sample = b""
         self.path_or_fileobj = self._source = b""
 
-    def _digest(self, digest: hashlib._Hash) -> str:
+    def _digest(self, digest: _Hash) -> str:
         for block in self.blocks():
             digest.update(block)
         return digest.hexdigest()
@@ -329,9 +333,11 @@ class CommitOperationCopy:
 CommitOperation: TypeAlias = CommitOperationAdd | CommitOperationDelete | CommitOperationCopy
 
 
-def new_blob_hash(size: int) -> hashlib._Hash:
+def new_blob_hash(size: int) -> _Hash:
     """Return git's hash of a blob of `size` bytes; the content is still to be added."""
-    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    from hashlib import sha1  # loading it takes longer than all of this module
+
+    return sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 def _range_of(path: Path) -> FileRange:

@@ -7,15 +7,16 @@ threads; of a large folder only a few batches are in flight.
 from __future__ import annotations
 
 import base64
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.progress import ProgressSum
 from hubspool.client.target import Target
 from hubspool.client.transfer.options import TransferOptions, TransferReport
 from hubspool.client.transfer.parallel import ahead
@@ -93,7 +94,7 @@ def preupload(
         check_limits(additions)
     elif len(additions) > DEFAULTS.preupload_files:
         batches = ahead(batches, DEFAULTS.preupload_batches_ahead)
-    progress = _Progress(options)
+    progress = ProgressSum(options.on_progress)
 
     def sent(group: Sequence[CommitOperationAdd]) -> None:
         for addition in group:
@@ -101,22 +102,29 @@ def preupload(
             if free_memory:
                 addition.release()
 
-    def missing() -> Iterator[CommitOperationAdd]:
-        for batch in batches:
-            for addition in batch:
-                if addition.upload_mode != "lfs" or addition.is_uploaded or addition.should_ignore:
-                    progress.skip(addition.size)
-                elif addition.is_unchanged:
-                    progress.skip(addition.size)
-                    sent([addition])
-                else:
-                    yield addition
-
+    to_send = _select_missing(batches, progress, sent)
+    options = replace(options, on_progress=progress.callback("sent"))
     with closing(batches):  # an error's traceback would keep the generator, and so its thread, alive
-        report = uploader.upload(client, target, missing(), progress.options, create_pr=rules.create_pr, sent=sent)
+        report = uploader.upload(client, target, to_send, options, create_pr=rules.create_pr, sent=sent)
     if one_commit:
         check_limits(additions)
     return report
+
+
+def _select_missing(
+    batches: Iterable[Sequence[CommitOperationAdd]],
+    progress: ProgressSum,
+    sent: Callable[[Sequence[CommitOperationAdd]], None],
+) -> Iterator[CommitOperationAdd]:
+    """Yield the large files that the Hub does not have; count the others as done."""
+    for addition in chain.from_iterable(batches):
+        if addition.upload_mode != "lfs" or addition.is_uploaded or addition.should_ignore:
+            progress.add(addition.size)
+        elif addition.is_unchanged:
+            progress.add(addition.size)
+            sent([addition])
+        else:
+            yield addition
 
 
 def _asked(
@@ -204,21 +212,3 @@ def _too_much(what: str) -> HFValidationError:
         f"One commit cannot carry {what}. Nothing was committed.",
         hint="Use upload_large_folder, which makes as many commits as it needs.",
     )
-
-
-class _Progress:
-    """Adds the bytes that need not be sent to the progress of a transfer."""
-
-    def __init__(self, options: TransferOptions) -> None:
-        self._report = options.on_progress
-        self._skipped = self._sent = 0
-        self.options = options if self._report is None else replace(options, on_progress=self._update)
-
-    def skip(self, count: int) -> None:
-        self._skipped += count
-        self._update(self._sent)
-
-    def _update(self, sent: int) -> None:
-        self._sent = sent
-        if self._report is not None:
-            self._report(self._skipped + sent)

@@ -6,6 +6,8 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -76,3 +78,38 @@ class Progress:
             elif time.monotonic() - self._logged >= DEFAULTS.log_seconds:
                 self._logged = time.monotonic()
                 logger.info("%s: %d of %d bytes", self._title, self._done, self._total)
+
+
+class ProgressSum:
+    """Adds up the bytes that several sources have done, and reports the sum.
+
+    Args:
+        report: called with the sum after each change, under a lock; None reports nothing.
+
+    Threads: any.
+    """
+
+    def __init__(self, report: Callable[[int], None] | None) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+        self._done: dict[object, int] = {}
+        self.total = 0
+
+    def add(self, count: int) -> None:
+        """Count bytes that belong to no source."""
+        with self._lock:
+            self._change(count)
+
+    def callback(self, source: object) -> Callable[[int], None] | None:
+        """Return a function that sets the bytes that `source` has done; None if nothing is reported."""
+        return None if self._report is None else partial(self._set, source)
+
+    def _set(self, source: object, done: int) -> None:
+        with self._lock:
+            before, self._done[source] = self._done.get(source, 0), done
+            self._change(done - before)
+
+    def _change(self, count: int) -> None:
+        self.total += count
+        if self._report is not None:
+            self._report(self.total)

@@ -76,29 +76,37 @@ def check_path_in_repo(path: object, *, folder_allowed: bool = False) -> str:
         raise _bad_path(path, f"it is a {type(path).__name__}, not a str")
     clean = path[2:] if path.startswith("./") else path
     inner = clean[:-1] if folder_allowed and clean.endswith("/") else clean
-    if not inner:
-        raise _bad_path(path, "it is empty")
-    if clean.startswith("/"):
-        raise _bad_path(path, "it is absolute")
-    if "\\" in clean:
-        raise _bad_path(path, "it has a backslash; parts are separated by '/'")
-    if _CONTROL.search(clean):
-        raise _bad_path(path, "it has a control character")
-    try:
-        clean.encode()
-    except UnicodeEncodeError:
-        raise _bad_path(path, "it is not valid Unicode") from None
-    parts = inner.split("/")
-    if ".." in parts:
-        raise _bad_path(path, "'..' leaves the repository")
-    if "" in parts or "." in parts:
-        raise _bad_path(path, "it has an empty part or a '.'" if folder_allowed else "it does not name a file")
-    if len(parts) > 100 or any(len(part) > 255 for part in parts):
-        raise _bad_path(path, "it has more than 100 folders, or a name of more than 255 letters")
-    for part in parts:
-        if part.lower() in FORBIDDEN_FOLDERS:
-            raise _bad_path(path, f"{part}/ is not for data")
+    problem = _problem_in_text(inner) or _problem_in_parts(inner.split("/"))
+    if problem is not None:
+        raise _bad_path(path, problem)
     return clean
+
+
+def _problem_in_text(path: str) -> str | None:
+    if not path:
+        return "it is empty"
+    if path.startswith("/"):
+        return "it is absolute"
+    if "\\" in path:
+        return "it has a backslash; parts are separated by '/'"
+    if _CONTROL.search(path):
+        return "it has a control character"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    return None
+
+
+def _problem_in_parts(parts: list[str]) -> str | None:
+    if ".." in parts:
+        return "'..' leaves the repository"
+    if "" in parts or "." in parts:
+        return "it has an empty part or a '.'"
+    if len(parts) > 100 or any(len(part) > 255 for part in parts):
+        return "it has more than 100 folders, or a name of more than 255 letters"
+    forbidden = [part for part in parts if part.lower() in FORBIDDEN_FOLDERS]
+    return f"{forbidden[0]}/ is not for data" if forbidden else None
 
 
 def _bad_path(path: object, problem: str) -> HFValidationError:

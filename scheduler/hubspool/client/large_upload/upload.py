@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -209,39 +209,34 @@ def _run(upload: _Upload, files: Sequence[LargeFile], show: Callable[[str], None
     show_report()
 
 
+@dataclass
 class _Upload:
     """The workers of one upload: threads around a `LargeQueue`.
 
     Attributes:
+        api, target: the Hub and where the files go.
+        folder: the local folder.
+        queue: decides what the workers do.
+        checkpoint, key: record what is done, and the target's number in it.
+        rules: ``.gitignore`` and ``.gitattributes`` of the folder.
         ended: set once nothing is left to do, or an error ended the upload.
     """
 
-    def __init__(
-        self,
-        api: HfApi,
-        target: Target,
-        folder: Path,
-        queue: LargeQueue,
-        checkpoint: Checkpoint,
-        key: int,
-        rules: UploadRules,
-    ) -> None:
-        self.api = api
-        self.target = target
-        self.folder = folder
-        self.queue = queue
-        self.ended = threading.Event()
-        self._checkpoint = checkpoint
-        self._key = key
-        self._rules = rules
-        self._changed = threading.Condition()  # guards the queue
-        self._jobs = {Job.HASH: self._hash, Job.ASK: self._ask, Job.SEND: self._send, Job.COMMIT: self._commit}
+    api: HfApi
+    target: Target
+    folder: Path
+    queue: LargeQueue
+    checkpoint: Checkpoint
+    key: int
+    rules: UploadRules
+    ended: threading.Event = field(default_factory=threading.Event)
+    _changed: threading.Condition = field(default_factory=threading.Condition)  # guards the queue
 
     def work(self) -> None:
         """Do one task after another; each worker's thread runs this."""
         while (task := self._next()) is not None:
             try:
-                self._jobs[task.job](task)
+                self._do(task)
             except LocalFileError as error:
                 self._rehash(task, error)
             except BaseException as error:  # noqa: BLE001 - the queue retries, or the caller raises it
@@ -276,6 +271,10 @@ class _Upload:
                 self._changed.wait(self.queue.seconds_until_next(now))
         return None
 
+    def _do(self, task: Task) -> None:
+        jobs = {Job.HASH: self._hash, Job.ASK: self._ask, Job.SEND: self._send, Job.COMMIT: self._commit}
+        jobs[task.job](task)
+
     # -- the jobs: each moves the files of its task to their next stage, and records what is done
 
     def _hash(self, task: Task) -> None:
@@ -290,7 +289,7 @@ class _Upload:
                     self._skip(file, str(error))
                 done.append(file)
         finally:
-            self._checkpoint.record(self._key, done)
+            self.checkpoint.record(self.key, done)
 
     def _hash_one(self, file: LargeFile) -> None:
         with (self.folder / file.path).open("rb", buffering=0) as raw:
@@ -309,7 +308,7 @@ class _Upload:
     def _ask(self, task: Task) -> None:
         additions = self._additions(task, ask=True)
         if additions:
-            fetch_upload_modes(self.api.client(), self.target, list(additions.values()), self._rules)
+            fetch_upload_modes(self.api.client(), self.target, list(additions.values()), self.rules)
         for file, addition in additions.items():
             file.is_large = addition.upload_mode == "lfs"
             if addition.should_ignore:
@@ -320,7 +319,7 @@ class _Upload:
                 file.stage = Stage.LARGE
             else:
                 file.stage = Stage.READY
-        self._checkpoint.record(self._key, [file for file in additions if file.stage is Stage.COMMITTED])
+        self.checkpoint.record(self.key, [file for file in additions if file.stage is Stage.COMMITTED])
 
     def _send(self, task: Task) -> None:
         additions = self._additions(task)
@@ -333,7 +332,7 @@ class _Upload:
         )
         for file in additions:
             file.stage, file.is_sent = Stage.READY, True
-        self._checkpoint.record(self._key, additions)
+        self.checkpoint.record(self.key, additions)
 
     def _commit(self, task: Task) -> None:
         additions = self._additions(task)
@@ -343,7 +342,7 @@ class _Upload:
         info = post_commit(self.api.client(), self.target, request, list(additions.values()))
         for file in additions:
             file.stage = Stage.COMMITTED
-        self._checkpoint.record(self._key, additions, info.oid)
+        self.checkpoint.record(self.key, additions, info.oid)
 
     # -- files that changed
 

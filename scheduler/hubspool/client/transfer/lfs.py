@@ -6,8 +6,7 @@ Source of the protocol: the batch API of git-lfs
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.progress import ProgressSum
 from hubspool.client.target import Target
 from hubspool.client.transfer.options import TransferOptions, TransferReport
 from hubspool.client.transfer.parallel import for_each
@@ -140,7 +140,7 @@ def _plan(entry: Mapping[str, Any], by_oid: Mapping[str, CommitOperationAdd]) ->
 
 
 def _send_all(client: HubClient, objects: Sequence[_Object], options: TransferOptions) -> int:
-    done = _Counter(options.on_progress)
+    done = ProgressSum(options.on_progress)
 
     def put(job: tuple[_Object, _Part]) -> None:
         owner, part = job
@@ -156,7 +156,7 @@ def _send_all(client: HubClient, objects: Sequence[_Object], options: TransferOp
     # A file object has one position, so its parts are sent one after the other.
     for_each([(o, part) for o in objects for part in o.parts], put, _threads_for(objects, options))
     for_each(objects, lambda found: _finish(client, found), options.num_threads)
-    return done.bytes
+    return done.total
 
 
 def _threads_for(objects: Sequence[_Object], options: TransferOptions) -> int:
@@ -170,18 +170,3 @@ def _finish(client: HubClient, found: _Object) -> None:
         client.request("POST", found.complete_url, json={"oid": oid, "parts": parts}, headers=_MEDIA_TYPE)
     if found.verify_url is not None:
         client.request("POST", found.verify_url, json={"oid": oid, "size": found.addition.size})
-
-
-class _Counter:
-    """Counts the bytes that several threads have sent."""
-
-    def __init__(self, report: Callable[[int], None] | None) -> None:
-        self._report = report
-        self._lock = threading.Lock()
-        self.bytes = 0
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self.bytes += count
-        if self._report is not None:
-            self._report(self.bytes)

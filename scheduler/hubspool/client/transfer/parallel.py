@@ -63,26 +63,8 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     """
     ready: queue.Queue[list[T] | BaseException] = queue.Queue(maxsize=depth)  # an item, the end ([]), or an error
     closed = threading.Event()
-
-    def put(entry: list[T] | BaseException) -> bool:
-        while not closed.is_set():
-            with suppress(queue.Full):
-                ready.put(entry, timeout=0.2)
-                return True
-        return False
-
-    def make() -> None:
-        try:
-            for item in items:
-                if not put([item]):
-                    return
-        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
-            put(error)
-        else:
-            put([])
-
     try:
-        threading.Thread(target=make, name="hubspool-ahead", daemon=True).start()
+        threading.Thread(target=_fill, args=(items, ready, closed), name="hubspool-ahead", daemon=True).start()
     except RuntimeError:  # the interpreter ends and starts no more threads
         yield from items
         return
@@ -96,3 +78,23 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
             yield entry[0]
     finally:
         closed.set()
+
+
+def _fill(items: Iterable[T], ready: queue.Queue[list[T] | BaseException], closed: threading.Event) -> None:
+    """Put each item, then the end or an error, into the queue; stop when it is closed."""
+
+    def put(entry: list[T] | BaseException) -> bool:
+        while not closed.is_set():
+            with suppress(queue.Full):
+                ready.put(entry, timeout=0.2)
+                return True
+        return False
+
+    try:
+        for item in items:
+            if not put([item]):
+                return
+    except BaseException as error:  # noqa: BLE001 - `ahead` raises it in its caller's thread
+        put(error)
+    else:
+        put([])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from itertools import chain
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.progress import ProgressSum
 from hubspool.client.target import Target
 from hubspool.client.transfer import lfs, xet
 from hubspool.client.transfer.options import TransferOptions, TransferReport
@@ -56,11 +56,13 @@ class Uploader:
             RequestError: the transfer failed; nothing was committed.
             FileChangedError: a content changed since it was described.
         """
-        total = _Total(options)
+        progress = ProgressSum(options.on_progress)
+        reports: list[TransferReport] = []
 
         def send(numbered: tuple[int, _Group]) -> None:
             number, group = numbered
-            total.add(self._send(client, target, group, total.options(number), create_pr=create_pr))
+            of_group = replace(options, on_progress=progress.callback(number))
+            reports.append(self._send(client, target, group, of_group, create_pr=create_pr))
             sent(group.additions)
 
         groups = enumerate(_groups(additions))
@@ -68,7 +70,7 @@ class Uploader:
         if first is not None:
             # A single group, as in most pushes of a scheduler, is sent by the caller's own thread.
             for_each(chain([first], groups), send, DEFAULTS.groups_at_once if first[1].is_followed else 1)
-        return total.report
+        return sum(reports, TransferReport())
 
     def _send(
         self, client: HubClient, target: Target, group: _Group, options: TransferOptions, *, create_pr: bool
@@ -90,10 +92,9 @@ class Uploader:
         known = [addition for addition in group.additions if addition.sha256 in stored]
         wanted = [addition for addition in group.additions if addition.sha256 not in stored]
         known_bytes = sum(addition.size for addition in known)
-        report = options.on_progress
-        if report is not None:
-            options = replace(options, on_progress=lambda done: report(known_bytes + done))
-            report(known_bytes)
+        progress = ProgressSum(options.on_progress)
+        progress.add(known_bytes)
+        options = replace(options, on_progress=progress.callback("wanted"))
         sent = self._try_xet(client, url, wanted, options, asks=False) if wanted else TransferReport()
         return None if sent is None else sent + TransferReport(len(known), known_bytes)
 
@@ -163,29 +164,3 @@ def _groups(additions: Iterable[CommitOperationAdd]) -> Iterator[_Group]:
     left = [group for group in (small, other) if group.additions]
     for group in left:
         yield replace(group, is_followed=group is not left[-1])
-
-
-class _Total:
-    """Adds up the progress of the groups of one upload; several threads report to it."""
-
-    def __init__(self, options: TransferOptions) -> None:
-        self.report = TransferReport()
-        self._options = options
-        self._lock = threading.Lock()
-        self._done: dict[int, int] = {}
-
-    def options(self, group: int) -> TransferOptions:
-        """Return the options for one group."""
-        if self._options.on_progress is None:
-            return self._options
-        return replace(self._options, on_progress=lambda done: self._update(group, done))
-
-    def add(self, report: TransferReport) -> None:
-        with self._lock:
-            self.report += report
-
-    def _update(self, group: int, done: int) -> None:
-        assert self._options.on_progress is not None  # see `options`
-        with self._lock:
-            self._done[group] = done
-            self._options.on_progress(sum(self._done.values()))
