@@ -10,7 +10,7 @@
     │   └── FileChangedError                      it changed since the upload was prepared
     │       ├── FileReplacedError                 its path holds another file
     │       └── FileShrankError                   it ends before the range that was to be read
-    ├── SpoolFull (OSError)                       the spool, or its disk, has no room for a row
+    ├── SpoolFull (OSError)                       the spool, or its disk, has no space for a row
     ├── FlushTimeout (TimeoutError)               a flush did not end within its time-out
     ├── NotStoredError (OSError)                  files that cannot be stored, with the reasons
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
@@ -23,7 +23,7 @@
     │   └── RemoteEntryNotFoundError              (also HfHubHTTPError)
     └── RequestError (OSError)                    a request to the Hub failed
         ├── OfflineModeIsEnabled (ConnectionError)
-        ├── HubConnectionError (ConnectionError)  no connection, or it broke
+        ├── HubConnectionError (ConnectionError)  no connection, or it was lost
         ├── HubTimeoutError (TimeoutError)        the other side was silent for too long
         ├── XetTransferError                      hf_xet gave up on a transfer
         ├── BadResponseError (ValueError)         an answer that is not what the API promises
@@ -316,7 +316,7 @@ class OfflineModeIsEnabled(RequestError, ConnectionError):  # noqa: N818 - huggi
 
 
 class HubConnectionError(RequestError, ConnectionError):
-    """No connection to the Hub could be made, or it broke before the answer was complete."""
+    """No connection to the Hub could be made, or it was lost before the answer was complete."""
 
     retryable = True
     default_hint = "Check the network and HF_ENDPOINT."

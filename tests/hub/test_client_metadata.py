@@ -127,6 +127,20 @@ def test_results_are_merged_metric_by_metric(given: dict[str, Any], values: list
     assert "value: 0.6" in merge_metadata(text, index(result(0.6)), "m", overwrite=True)
 
 
+def test_comments_quotes_and_the_order_of_keys_are_kept() -> None:
+    fields = "# Who may use it?\nlicense: 'mit'  # see LICENSE\nsize: 1\ntags:\n- one  # the first\n"
+    merged = merge_metadata(
+        f"---\n{fields}---\n# Title\n", {"license": "mit", "size": 2, "long": "word " * 40}, "m", overwrite=True
+    )
+    assert merged == f"---\n{fields.replace('size: 1', 'size: 2')}long: '{'word ' * 40}'\n---\n# Title\n"
+
+
+@pytest.mark.parametrize("text", ["no", "On", "12:30", "2024-01-01", "1e3", "true", "0123", "null", "", "a: b", "x"])
+def test_a_string_stays_a_string_for_readers_of_yaml_1_1(text: str) -> None:
+    merged = merge_metadata("# T\n", {"language": text, "tags": [text]}, "m", overwrite=False)
+    assert yaml.safe_load(merged.split("---\n")[1]) == {"language": text, "tags": [text]}
+
+
 BOTH = """
 import sys, yaml, importlib
 module = importlib.import_module(sys.argv[1])

@@ -19,7 +19,7 @@ def resolve_copies(client: HubClient, target: Target, operations: Sequence[Commi
     """Return the operations with an addition in place of each copy.
 
     A large file's content is not sent: the addition names its sha256, after a request told the Hub that another
-    repository holds it too. The content of a regular file is fetched, and kept in memory until it is committed.
+    repository has it too. The content of a regular file is fetched, and kept in memory until it is committed.
 
     Raises:
         EntryNotFoundError: the repository has no such file.

@@ -77,20 +77,20 @@ def error_of(response: requests.Response, token: Token | None) -> RequestError |
     status = response.status_code
     if 200 <= status < 300:
         return None
-    said = _server_message(response, token)
+    server_message = _server_message(response, token)
     fields: dict[str, Any] = {
         "method": response.request.method,
         "url": public_url(response.url),
         "status_code": status,
         "request_id": _request_id(response.headers),
-        "server_message": said or None,
+        "server_message": server_message or None,
         "retry_after": retry_after(response.headers) if status in (429, 503) else None,
     }
     what = f"{fields['method']} {fields['url']} answered {status}"
-    message = f"{what}: {said}" if said else f"{what} {response.reason or ''}".rstrip() + "."
+    message = f"{what}: {server_message}" if server_message else f"{what} {response.reason or ''}".rstrip() + "."
     if status < 400:
         return BadResponseError(
-            f"{what}, which leads to {public_url(response.headers.get('Location', 'nowhere'))}.",
+            f"{what}, which redirects to {public_url(response.headers.get('Location', 'no address'))}.",
             **{**fields, "retryable": False},
         )
     kind = _kind(response, token)
@@ -98,7 +98,7 @@ def error_of(response: requests.Response, token: Token | None) -> RequestError |
         fields["details"] = _json_object(response)
     if status == 401:
         fields["hint"] = _token_hint(token)
-    if kind is ConflictError and "in progress" in said:
+    if kind is ConflictError and "in progress" in server_message:
         fields["retryable"] = True
     return kind(message, **fields)
 
@@ -145,17 +145,17 @@ def _request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def _server_message(response: requests.Response, token: Token | None) -> str:
-    said: list[str] = [response.headers.get("X-Error-Message", "").strip()]
+    parts: list[str] = [response.headers.get("X-Error-Message", "").strip()]
     body = _json_object(response)
     if body is None:
-        said.append(_text(response))
+        parts.append(_text(response))
     else:
         errors = body.get("error")
-        said += [str(e) for e in errors] if isinstance(errors, list) else [str(errors or "")]
-        said.append(str(body.get("error_description") or ""))
+        parts += [str(e) for e in errors] if isinstance(errors, list) else [str(errors or "")]
+        parts.append(str(body.get("error_description") or ""))
         for entry in body.get("errors") or []:
-            said.append(str(entry.get("message", "")) if isinstance(entry, dict) else str(entry))
-    unique = dict.fromkeys(part.strip() for part in said if part.strip())
+            parts.append(str(entry.get("message", "")) if isinstance(entry, dict) else str(entry))
+    unique = dict.fromkeys(part.strip() for part in parts if part.strip())
     message = " ".join(unique)[: DEFAULTS.message_characters]
     # A server or a proxy may repeat the request's headers, and so the token, in its answer.
     return message.replace(token.value, "hf_***") if token is not None else message

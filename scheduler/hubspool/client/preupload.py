@@ -130,7 +130,7 @@ def _select_missing(
 def _asked(
     client: HubClient, target: Target, additions: Sequence[CommitOperationAdd], rules: UploadRules
 ) -> Generator[Sequence[CommitOperationAdd], None, None]:
-    """Yield the additions in batches, each once the Hub has told its upload modes."""
+    """Yield the additions in batches, each with its upload modes."""
     stream = iter(additions)
     while batch := list(islice(stream, DEFAULTS.preupload_files)):
         unknown = [addition for addition in batch if addition.upload_mode is None]

@@ -87,7 +87,7 @@ class Uploader:
         self, client: HubClient, target: Target, url: str, group: _Group, options: TransferOptions
     ) -> TransferReport | None:
         if not group.is_many_small:
-            return self._try_xet(client, url, group.additions, options, asks=True)
+            return self._try_xet(client, url, group.additions, options, global_dedup=True)
         stored = lfs.stored(client, target, group.additions)
         known = [addition for addition in group.additions if addition.sha256 in stored]
         wanted = [addition for addition in group.additions if addition.sha256 not in stored]
@@ -95,7 +95,7 @@ class Uploader:
         progress = ProgressSum(options.on_progress)
         progress.add(known_bytes)
         options = replace(options, on_progress=progress.callback("wanted"))
-        sent = self._try_xet(client, url, wanted, options, asks=False) if wanted else TransferReport()
+        sent = self._try_xet(client, url, wanted, options, global_dedup=False) if wanted else TransferReport()
         return None if sent is None else sent + TransferReport(len(known), known_bytes)
 
     def _try_xet(
@@ -105,7 +105,7 @@ class Uploader:
         additions: Sequence[CommitOperationAdd],
         options: TransferOptions,
         *,
-        asks: bool,
+        global_dedup: bool,
     ) -> TransferReport | None:
         failures: list[XetTransferError] = []
         while True:
@@ -115,7 +115,9 @@ class Uploader:
                     raise failures[-1]
                 return None
             try:
-                return xet.upload(client, token, url, additions, options, asks=asks, fresh_cache=len(failures) == 2)
+                return xet.upload(
+                    client, token, url, additions, options, global_dedup=global_dedup, fresh_cache=len(failures) == 2
+                )
             except XetTransferError as error:
                 # hf_xet has made its own retries. Another token may help, because this one may belong to a store that
                 # is gone; and if the network is not to blame, an empty cache, because the present one may be damaged.

@@ -120,16 +120,16 @@ class LocalXetError(XetTransferError):
     """hf_xet failed, and neither the network nor the token is to blame."""
 
 
-def _session(*, small_appends: bool, asks: bool) -> Any:
+def _session(*, small_appends: bool, global_dedup: bool) -> Any:
     """Return this process's session: hf_xet's threads do not survive a fork. The parent's session is never dropped."""
     import hf_xet
 
     # hf_xet reads this variable when a session is made.
-    key = (os.getpid(), small_appends, asks, os.environ.get("HF_XET_HIGH_PERFORMANCE", ""))
+    key = (os.getpid(), small_appends, global_dedup, os.environ.get("HF_XET_HIGH_PERFORMANCE", ""))
     if key not in _sessions:
         # Telemetry would add a request and 1.7 kB to each transfer, a good part of what a small push sends.
         config = hf_xet.XetConfig().with_config("telemetry.enabled", False)
-        config = config.with_config("deduplication.global_dedup_query_enabled", asks)
+        config = config.with_config("deduplication.global_dedup_query_enabled", global_dedup)
         if small_appends:
             config = config.with_config("deduplication.min_n_chunks_per_range", 0.0)
         _sessions[key] = hf_xet.XetSession(config)
@@ -200,7 +200,7 @@ def upload(
     group: Sequence[CommitOperationAdd],
     options: TransferOptions,
     *,
-    asks: bool = True,
+    global_dedup: bool = True,
     fresh_cache: bool = False,
 ) -> TransferReport:
     """Upload one group of contents to the Hub's CAS.
@@ -213,7 +213,7 @@ def upload(
         url: address that gives a new token.
         group: the contents.
         options: how to send.
-        asks: ask the CAS about the first chunk of each content, and some others, that this machine's cache lacks.
+        global_dedup: ask the CAS about the first chunk of each content, and some others, that the local cache lacks.
         fresh_cache: use an empty cache folder for this call.
 
     Raises:
@@ -223,7 +223,7 @@ def upload(
     """
     with _cache(fresh=fresh_cache):
         try:
-            upload = _session(small_appends=options.small_appends, asks=asks).new_upload_commit(
+            upload = _session(small_appends=options.small_appends, global_dedup=global_dedup).new_upload_commit(
                 endpoint=token.endpoint,
                 token=token.value,
                 token_expiry_unix_secs=int(token.expires),
