@@ -220,7 +220,7 @@ def test_after_a_third_failure_of_this_machine_lfs_is_used_for_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     now = [0.0]
-    api.uploader = Uploader(clock=lambda: now[0])
+    api._uploader = Uploader(clock=lambda: now[0])
     session = broken(RuntimeError("Internal error: the shard cache is damaged"))
     with caplog.at_level(logging.WARNING):
         upload(api, "a.bin", SMALL)

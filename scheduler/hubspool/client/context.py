@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hubspool.client.http import HubClient, HubSession
 from hubspool.client.target import Target
 from hubspool.settings import find_token
-
-if TYPE_CHECKING:
-    from hubspool.client.transfer.uploader import Uploader
 
 
 class ApiContext:
@@ -19,13 +14,11 @@ class ApiContext:
         endpoint: address of the Hub, without a trailing slash.
         token: a token; None looks for one at each call; False sends none.
         session: connections, time-outs and retries.
-        uploader: sends large contents.
     """
 
     endpoint: str
     token: str | bool | None
     session: HubSession
-    uploader: Uploader
 
     def client(self, token: str | bool | None = None) -> HubClient:
         """Return the HTTP client of this Hub, for requests that no method covers.

@@ -67,7 +67,7 @@ class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
         self.user_agent = user_agent
         self.headers = headers
         self.session = HubSession(headers=dict(headers or {}), product=self._product())
-        self.uploader = Uploader()
+        self._uploader = Uploader()
         self._whoami_cache = {}
         self._jobs = BackgroundJobs()
 

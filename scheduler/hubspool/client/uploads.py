@@ -26,11 +26,14 @@ from hubspool.client.repo_info import CommitInfo, RepoUrl
 from hubspool.client.repos import fetch_files, fetch_head
 from hubspool.client.target import Target
 from hubspool.client.transfer.options import TransferOptions, TransferReport
+from hubspool.client.transfer.uploader import Uploader
 from hubspool.errors import ParentCommitMismatchError, RequestError
 
 
 class CommitCalls(ApiContext):
     """Calls that commit; users make a `hubspool.client.hf_api.HfApi`, which has them."""
+
+    _uploader: Uploader
 
     @future_compatible
     def create_commit(
@@ -85,7 +88,7 @@ class CommitCalls(ApiContext):
         with Progress("Uploading", size) if size > DEFAULTS.progress_bytes else nullcontext() as progress:
             options = TransferOptions(num_threads=num_threads, on_progress=progress.update if progress else None)
             rules = UploadRules.of(additions, create_pr=create_pr)
-            preupload(client, target, additions, rules, self.uploader, options, one_commit=True)
+            preupload(client, target, additions, rules, self._uploader, options, one_commit=True)
         changes = select_changes(resolve_copies(client, target, operations))
         if not changes:
             return _unchanged(client, target, request)
@@ -143,7 +146,7 @@ class CommitCalls(ApiContext):
                 gitignore=gitignore_content,
                 gitattributes=gitattributes_content,
             ),
-            self.uploader,
+            self._uploader,
             options or TransferOptions(num_threads=num_threads),
             free_memory=free_memory,
         )
