@@ -1,6 +1,7 @@
 """The numbers of the commit client: limits of the Hub, sizes of batches, threads and time-outs.
 
-What a user may change has another owner: the environment (`hubspool.settings`), or an argument of a call.
+Numbers of retries are in `hubspool.client.retry`. What a user may change has another owner: the environment
+(`hubspool.settings`), or an argument of a call.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ class ClientDefaults:
         preupload_batches_ahead: batches whose upload modes are asked for while earlier ones are sent.
         paths_per_request: paths in one paths-info request; the Hub answers 413 to many more.
         copies_per_request: objects that one request makes known to another repository.
-        metadata_attempts: commits that `metadata_update` tries while others change README.md.
         files_per_folder, files_per_repo: entries from which on the Hub gets slow; more of them are a warning.
         file_bytes: the largest file that the Hub takes.
         progress_bytes: contents larger than this, in all, get a progress bar.
@@ -74,8 +74,6 @@ class ClientDefaults:
         token_margin_seconds: a Xet token is not used in its last seconds.
         xet_absent_seconds: seconds after which a Hub without Xet is asked for a token again.
         tasks: limits of the tasks of a large upload.
-        longest_pause_seconds: longest pause before a failed task of a large upload is repeated, unless the Hub asks for
-            a longer one.
         refused_files: so many refused files, with none committed, end a large upload: the Hub refuses more than them.
         changes_before_snapshot: a file that changes this often during a large upload is sent as it was when it was
             hashed, which works if it only grows.
@@ -98,7 +96,6 @@ class ClientDefaults:
     preupload_batches_ahead: int = 2
     paths_per_request: int = 500
     copies_per_request: int = 500
-    metadata_attempts: int = 5
     files_per_folder: int = 10_000
     files_per_repo: int = 100_000
     file_bytes: int = 200_000_000_000
@@ -123,7 +120,6 @@ class ClientDefaults:
     xet_absent_seconds: float = 600.0
 
     tasks: TaskLimits = field(default_factory=TaskLimits)
-    longest_pause_seconds: float = 60.0
     refused_files: int = 10
     changes_before_snapshot: int = 3
     changes_before_skip: int = 6

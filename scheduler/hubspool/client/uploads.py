@@ -24,10 +24,11 @@ from hubspool.client.progress import Progress
 from hubspool.client.pull_requests import open_pull_request
 from hubspool.client.repo_info import CommitInfo, RepoUrl
 from hubspool.client.repos import fetch_files, fetch_head
+from hubspool.client.retry import METADATA
 from hubspool.client.target import Target
 from hubspool.client.transfer.options import TransferOptions, TransferReport
 from hubspool.client.transfer.uploader import Uploader
-from hubspool.errors import ParentCommitMismatchError, RequestError
+from hubspool.errors import RequestError
 
 
 class CommitCalls(ApiContext):
@@ -331,7 +332,7 @@ class CommitCalls(ApiContext):
         """Merge fields into the front matter of README.md, and return the address of the commit.
 
         A missing README.md is created, except in a Space, which cannot be without one. Comments and the order of keys
-        are kept. Without `parent_commit` a README.md that changes at the same time is read again, up to five times.
+        are kept. Without `parent_commit` a README.md that changes at the same time is read again.
 
         Args:
             repo_id: ``namespace/name``.
@@ -343,28 +344,27 @@ class CommitCalls(ApiContext):
             HFValidationError: a value exists and differs, or the front matter is not a YAML mapping.
         """
         client = self.client(token)
-        for attempt in range(1, DEFAULTS.metadata_attempts + 1):
+
+        def update() -> CommitInfo:
             head = parent_commit or fetch_head(client, self.target(repo_id, repo_type, revision))
             readme = fetch_readme(client, self.target(repo_id, repo_type, head))
             text = merge_metadata(readme, metadata, repo_id, overwrite=overwrite)
-            try:
-                info = self.create_commit(
-                    repo_id,
-                    [CommitOperationAdd("README.md", text.encode())],
-                    commit_message=commit_message or "Update metadata with hubspool",
-                    commit_description=commit_description,
-                    token=token,
-                    repo_type=repo_type,
-                    revision=revision,
-                    create_pr=create_pr,
-                    parent_commit=parent_commit if create_pr else head,
-                )
-            except ParentCommitMismatchError:
-                if parent_commit is not None or attempt == DEFAULTS.metadata_attempts:
-                    raise
-            else:
-                return info.pr_url or info.commit_url
-        raise AssertionError("every attempt returns or raises")
+            return self.create_commit(
+                repo_id,
+                [CommitOperationAdd("README.md", text.encode())],
+                commit_message=commit_message or "Update metadata with hubspool",
+                commit_description=commit_description,
+                token=token,
+                repo_type=repo_type,
+                revision=revision,
+                create_pr=create_pr,
+                parent_commit=parent_commit if create_pr else head,
+            )
+
+        # A repetition could open a second pull request, and cannot help where the caller named the head.
+        once = create_pr or parent_commit is not None
+        info = update() if once else client.session.retrying(update, METADATA)
+        return info.pr_url or info.commit_url
 
 
 def _unchanged(client: HubClient, target: Target, request: CommitRequest) -> CommitInfo:

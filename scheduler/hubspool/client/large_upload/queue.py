@@ -14,9 +14,9 @@ from enum import Enum
 from itertools import count
 
 from hubspool.client.defaults import DEFAULTS, TaskLimits
+from hubspool.client.retry import LARGE_UPLOAD, Wait, decide_retry
 from hubspool.errors import (
     BadRequestError,
-    ConflictError,
     HubspoolError,
     HubTimeoutError,
     Outcome,
@@ -189,10 +189,10 @@ class LargeQueue:
             if isinstance(error, PayloadTooLargeError):
                 self._shrink_commits()
             self._refused(task, error, now)
-        elif isinstance(error, HubspoolError) and (error.retryable or isinstance(error, ConflictError)):
-            asked = error.retry_after if isinstance(error, RequestError) else None
-            pause = min(2.0**task.attempts, DEFAULTS.longest_pause_seconds) * (0.5 + chance / 2)
-            self._again(task, error, now + max(asked or 0.0, pause))
+            return
+        decision = decide_retry(LARGE_UPLOAD, error, attempt=task.attempts + 1, elapsed=0.0, chance=chance)
+        if isinstance(decision, Wait):
+            self._again(task, error, now + decision.seconds)
         else:
             self.error = error
 
@@ -201,7 +201,7 @@ class LargeQueue:
         file.stage = Stage.SKIPPED
         self.reasons[file.path] = reason
 
-    def _again(self, task: Task, error: HubspoolError, when: float) -> None:
+    def _again(self, task: Task, error: BaseException, when: float) -> None:
         known = isinstance(error, RequestError) and error.outcome is Outcome.NOT_APPLIED
         if task.job is not Job.COMMIT or known:
             self._delay(Task(task.job, task.files, task.attempts + 1), when)
