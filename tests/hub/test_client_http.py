@@ -108,7 +108,7 @@ def test_a_request_that_changes_something_is_not_sent_to_another_host(
     hub: Stub, elsewhere: Stub, client: HubClient
 ) -> None:
     hub.answers["/commit"] = (307, {"Location": f"{elsewhere.endpoint}/commit"}, b"")
-    with pytest.raises(BadResponseError, match="leads to"):
+    with pytest.raises(BadResponseError, match="redirects to"):
         client.request("POST", f"{hub.endpoint}/commit", body=Blocks())
     assert elsewhere.seen == []
 
@@ -124,7 +124,7 @@ def test_a_renamed_repository_is_followed_with_the_body(hub: Stub, client: HubCl
 def test_redirects_in_a_circle_end(hub: Stub, client: HubClient) -> None:
     hub.answers["/a"] = (302, {"Location": "/b"}, b"")
     hub.answers["/b"] = (302, {"Location": "/a"}, b"")
-    with pytest.raises(BadResponseError, match="leads to"):
+    with pytest.raises(BadResponseError, match="redirects to"):
         client.request("GET", f"{hub.endpoint}/a")
 
 

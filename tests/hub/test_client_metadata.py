@@ -96,6 +96,15 @@ def test_a_change_of_somebody_else_is_merged_and_not_lost(api: HfApi, local_hub:
         api.metadata_update(REPO, {"size": 2}, overwrite=True, parent_commit=old)
 
 
+def test_a_change_whose_answer_was_lost_is_found_on_the_hub(api: HfApi, local_hub: LocalHub, tmp_path: Path) -> None:
+    before = len(api.list_repo_commits(REPO))
+    local_hub.faults.add(Fault(route="commit", drop=True, applied=True))
+    url = api.metadata_update(REPO, {"language": "en"})
+    assert url.rpartition("/")[2] == api.repo_info(REPO).sha
+    assert card(api, tmp_path)[0]["language"] == "en"
+    assert len(api.list_repo_commits(REPO)) == before + 1
+
+
 def test_a_pull_request_gets_the_change(api: HfApi, tmp_path: Path) -> None:
     url = api.metadata_update(REPO, {"language": "en"}, create_pr=True)
     assert url.endswith(f"/{REPO}/discussions/1")
