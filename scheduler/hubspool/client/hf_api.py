@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hubspool.client.background import BackgroundJobs
 from hubspool.client.defaults import DEFAULTS
-from hubspool.client.download import download
 from hubspool.client.http import HubSession
 from hubspool.client.pull_requests import PullRequestCalls
 from hubspool.client.refs import RefCalls
 from hubspool.client.repos import RepoCalls
-from hubspool.client.transfer.uploader import Uploader
 from hubspool.client.uploads import CommitCalls
 from hubspool.client.validation import check_path_in_repo
 from hubspool.errors import HFValidationError
@@ -67,7 +65,6 @@ class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
         self.user_agent = user_agent
         self.headers = headers
         self.session = HubSession(headers=dict(headers or {}), product=self._product())
-        self._uploader = Uploader()
         self._whoami_cache = {}
         self._jobs = BackgroundJobs()
 
@@ -156,6 +153,8 @@ class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
             LocalEntryNotFoundError: with `local_files_only`, there is no such file.
             RemoteEntryNotFoundError: the repository has no such file.
         """
+        from hubspool.client.download import download
+
         if local_dir is None or cache_dir is not None:
             raise HFValidationError(
                 "hubspool keeps no download cache.", hint="Pass local_dir=..., the folder to download into."

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
@@ -19,9 +19,10 @@ from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.progress import ProgressSum
 from hubspool.client.target import Target
 from hubspool.client.transfer.options import TransferOptions, TransferReport
-from hubspool.client.transfer.parallel import ahead
-from hubspool.client.transfer.uploader import Uploader
 from hubspool.errors import BadResponseError, HFValidationError
+
+if TYPE_CHECKING:
+    from hubspool.client.transfer.uploader import Uploader
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def preupload(
         batches = (batch for batch in list(batches))
         check_limits(additions)
     elif len(additions) > DEFAULTS.preupload_files:
+        from hubspool.client.transfer.parallel import ahead
+
         batches = ahead(batches, DEFAULTS.preupload_batches_ahead)
     progress = ProgressSum(options.on_progress)
 

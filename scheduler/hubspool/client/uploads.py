@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from hubspool.client.background import future_compatible
 from hubspool.client.commit import CommitRequest, check_operations, check_readme, post_commit, select_changes
@@ -27,14 +28,20 @@ from hubspool.client.repos import fetch_files, fetch_head
 from hubspool.client.retry import METADATA
 from hubspool.client.target import Target
 from hubspool.client.transfer.options import TransferOptions, TransferReport
-from hubspool.client.transfer.uploader import Uploader
 from hubspool.errors import RequestError
+
+if TYPE_CHECKING:
+    from hubspool.client.transfer.uploader import Uploader
 
 
 class CommitCalls(ApiContext):
     """Calls that commit; users make a `hubspool.client.hf_api.HfApi`, which has them."""
 
-    _uploader: Uploader
+    @cached_property
+    def _uploader(self) -> Uploader:
+        from hubspool.client.transfer.uploader import Uploader
+
+        return Uploader()
 
     @future_compatible
     def create_commit(
