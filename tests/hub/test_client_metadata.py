@@ -112,7 +112,7 @@ def test_a_pull_request_gets_the_change(api: HfApi, tmp_path: Path) -> None:
     assert card(api, tmp_path, revision="refs/pr/1")[0]["language"] == "en"
 
 
-@pytest.mark.parametrize("text", ["---\n- a list\n---\n", "---\na: [\n---\n"])
+@pytest.mark.parametrize("text", ["---\n- a list\n---\n", "---\na: [\n---\n", "---\na: 2024-13-01\n---\n"])
 def test_front_matter_that_is_no_mapping_is_an_error(text: str) -> None:
     with pytest.raises(HFValidationError, match="front matter"):
         merge_metadata(text, {"a": 1}, "m", overwrite=True)

@@ -54,7 +54,7 @@ def merge_metadata(text: str, metadata: Mapping[str, Any], name: str, *, overwri
     found = _FRONT_MATTER.match(text)
     try:
         fields = yaml.load(found[1]) if found else None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # a date with a 13th month is a ValueError
         raise HFValidationError(f"The front matter of README.md is not YAML: {error}.", path="README.md") from None
     fields = {} if fields is None else fields
     if not isinstance(fields, dict):
