@@ -1,4 +1,4 @@
-"""The local disk: a file's numbers, the kind of mount a folder is on, durable new names."""
+"""The local disk: a file's stat, the mount of a folder, durable new names, the paths of a state folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-#: A file changed less than this before it was looked at may change again with all four numbers the same.
+#: A file whose last change is younger than this (nanoseconds) may change again and keep all four numbers of its `Stat`.
 RACY_NS = 50_000_000
+#: Every client leaves this folder out of uploads.
+CLIENT_CACHE = ".cache/huggingface"
 #: File systems that live on another machine, or in a process of their own, as /proc/mounts names them.
 _REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "glusterfs", "lustre", "afs", "sshfs", "beegfs", "virtiofs")
-#: Local ones that happen to be served through FUSE.
+#: Local file systems that are served through FUSE.
 _LOCAL_FUSE = ("fuseblk", "fusectl", "fuse.fuse-overlayfs")
 
 
@@ -34,7 +36,7 @@ class Stat(NamedTuple):
         return cls(result.st_size, result.st_mtime_ns, result.st_ctime_ns, result.st_ino)
 
     def is_racy(self, now_ns: int) -> bool:
-        """Whether the file was written so shortly before `now_ns` that these numbers may not tell the next write."""
+        """Return True if the file changed so shortly before `now_ns` that its next write may leave `Stat` the same."""
         return now_ns - max(self.ctime_ns, self.mtime_ns) < RACY_NS
 
 
@@ -43,8 +45,8 @@ class Disk:
     """The mount that a folder is on.
 
     Args:
-        mount: where it is mounted.
-        kind: name of the file system; "" where the system does not tell (not Linux).
+        mount: mount point.
+        kind: name of the file system; empty if it is unknown (not Linux).
     """
 
     mount: str
@@ -52,13 +54,53 @@ class Disk:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether locks and fsync can be relied on there, as far as the kind tells."""
+        """Return False for a network or FUSE file system, where locks and fsync are not reliable."""
         return self.kind in _LOCAL_FUSE or not self.kind.startswith(_REMOTE)
 
 
 def state_folder(folder: Path) -> Path:
-    """Return where the state of `folder` is kept by default: every client leaves this path out of uploads."""
-    return folder / ".cache" / "huggingface" / "hubspool"
+    """Return the default state folder of `folder`; every client leaves it out of uploads."""
+    return folder / CLIENT_CACHE / "hubspool"
+
+
+@dataclass(frozen=True)
+class StatePaths:
+    """The paths in a state folder. No other module spells them.
+
+    Args:
+        folder: the state folder (`state_folder` or the caller's `state_dir`).
+    """
+
+    folder: Path
+
+    @property
+    def ledger(self) -> Path:
+        """SQLite file of intents and acknowledgements."""
+        return self.folder / "ledger.sqlite3"
+
+    @property
+    def push_lock(self) -> Path:
+        """Lock file that a process holds during a push."""
+        return self.folder / "push.lock"
+
+    @property
+    def folder_id(self) -> Path:
+        """Text file with the folder's random id."""
+        return self.folder / "folder_id"
+
+    @property
+    def large_upload(self) -> Path:
+        """SQLite file of an interrupted `upload_large_folder`."""
+        return self.folder / "large_upload.sqlite3"
+
+    @property
+    def claimed(self) -> Path:
+        """Folder of the files that an archive scheduler took out of its folder."""
+        return self.folder / "claimed"
+
+    def staged(self, target: int) -> Path:
+        """Return the folder of the encoded files for one target of the ledger."""
+        return self.folder / "sealed" / str(target)
 
 
 def disk_of(folder: Path, mounts: str | None = None) -> Disk:
@@ -66,14 +108,14 @@ def disk_of(folder: Path, mounts: str | None = None) -> Disk:
 
     Args:
         folder: an existing folder.
-        mounts: text in the form of /proc/mounts; read from there by default.
+        mounts: text in the format of /proc/mounts; None reads that file.
     """
     if mounts is None:
         if not sys.platform.startswith("linux"):
             return Disk("/", "")
         try:
             mounts = Path("/proc/mounts").read_text(encoding="utf-8")
-        except OSError:  # hidden from this process
+        except OSError:  # this process may not read it
             return Disk("/", "")
     best = Disk("", "")
     path = folder.resolve()
@@ -88,7 +130,11 @@ def disk_of(folder: Path, mounts: str | None = None) -> Disk:
 
 
 def publish(hidden: Path, final: Path) -> None:
-    """Give a file its name, which must be free: a rename would replace another writer's rows."""
+    """Rename `hidden` to `final` without replacing a file that has this name: it may hold another writer's rows.
+
+    Raises:
+        FileExistsError: `final` exists.
+    """
     try:
         os.link(hidden, final)
     except FileExistsError:
@@ -102,7 +148,10 @@ def publish(hidden: Path, final: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name durable; a folder cannot be opened on Windows, where NTFS journals the name itself."""
+    """Make new names in `folder` durable.
+
+    Does nothing on Windows, where NTFS journals the names and a folder cannot be opened.
+    """
     if os.name == "nt":
         return
     fd = os.open(folder, os.O_RDONLY)

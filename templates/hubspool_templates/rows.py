@@ -74,8 +74,8 @@ class RowScheduler(CommitScheduler):
     """
 
     keep_local = False
-    #: That of the `encoding`: what the names of the parts on the Hub end in; empty where rows are stored as they are.
-    form = ""
+    #: File name suffix of the parts on the Hub, that of the `encoding`; empty if rows are sent as they are.
+    suffix = ""
     #: A sentence for a new card: where the data comes from.
     card_sentence = "Rows of this dataset were appended one by one, as they came up."
     #: Dtypes in the card that new rows may widen; any other dtype is a person's decision.
@@ -118,7 +118,7 @@ class RowScheduler(CommitScheduler):
             **options,
         )
         self.spool = Spool(
-            self.folder_path, name=name, form=self.form, durability=durability, max_bytes=max_spool_bytes
+            self.folder_path, name=name, suffix=self.suffix, durability=durability, max_bytes=max_spool_bytes
         )
         self._redact = redact
         self._push_after_rows = push_after_rows
@@ -220,7 +220,7 @@ class RowScheduler(CommitScheduler):
             segment = SegmentName.parse(source)
             if segment is None:
                 continue  # a user file, or a file in a subfolder
-            glob = f"{segment.name}-{_PART_GLOB}.{self.form or 'jsonl'}"
+            glob = f"{segment.name}-{_PART_GLOB}.{self.suffix or 'jsonl'}"
             files[segment.name] = f"{self.path_in_repo}/{glob}" if self.path_in_repo else glob
             if self.encoding is None:
                 with (self.folder_path / source).open("rb") as lines:

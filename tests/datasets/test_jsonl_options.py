@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_the_period_is_every_minutes(make: Make) -> None:
 def test_durability_says_whether_each_row_is_synced_before_append_returns(
     durability: str, synced: int, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "SYNC_SECONDS", 600)  # the background sync stays away
+    monkeypatch.setattr(spool, "DEFAULTS", replace(spool.DEFAULTS, sync_seconds=600))  # the background sync stays away
     scheduler = make(durability=durability)
     scheduler.append({"n": 0})
     done: list[int] = []

@@ -125,7 +125,7 @@ def test_a_file_that_a_person_changed_is_left_alone(place: Place, open_here: Ope
     pusher = here.scheduler._pusher
     assert pusher is not None
     for seconds in (0, 61):
-        pusher.outlet.clock = pusher.surveyor.clock = lambda seconds=seconds: clock() + seconds
+        pusher.context.clock = lambda seconds=seconds: clock() + seconds
         with pytest.raises(NotStoredError, match="by somebody else"):
             here.scheduler.flush(60)
     here.scheduler.flush(60)

@@ -82,7 +82,7 @@ def test_a_branch_that_was_reset_to_before_our_rows_does_not_get_them_again(plac
         push(here, 2)
     assert len(commits(place)) == 1, "a read may be stale: nothing is decided at the first look"
     assert here.scheduler.status().skipped
-    here.scheduler._pusher.outlet.suspects.seconds = 0.0  # type: ignore[union-attr]  # a minute passes
+    here.scheduler._pusher.context.foreign_changes.seconds = 0.0  # type: ignore[union-attr]  # a minute passes
     with pytest.raises(NotStoredError, match="by somebody else"):
         push(here, 2)
     push(here, 2)

@@ -12,7 +12,7 @@ import pytest
 from hubspool import CommitScheduler, HfApi
 from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.push import remote
+from hubspool.push.remote import ForeignChanges
 
 REPO = "local/kept"
 SECONDS = 15
@@ -38,7 +38,7 @@ def put(hub_api: HfApi) -> Callable[[str, bytes | None], None]:
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe at once that somebody changed the Hub."""
-    monkeypatch.setattr(remote.Suspects, "is_certain", lambda *args: True)
+    monkeypatch.setattr(ForeignChanges, "is_certain", lambda *args: True)
 
 
 def write(scheduler: CommitScheduler, name: str, content: bytes, mode: str = "ab") -> None:

@@ -281,17 +281,17 @@ def test_a_segment_that_grew_and_was_closed_after_the_look_is_not_removed(
 ) -> None:
     scheduler = make(JsonlScheduler)
     other = Spool(scheduler.folder_path)
-    look = Planner.look
+    scan = Planner.scan
 
-    def look_and_grow(surveyor: Planner, settled: dict[str, Any]) -> Any:
-        snapshot = look(surveyor, settled)
+    def scan_and_grow(planner: Planner, settled: dict[str, Any]) -> Any:
+        snapshot = scan(planner, settled)
         other.write(row(2) + b"\n")
         other.close()
         monkeypatch.undo()
         return snapshot
 
     other.write(row(1) + b"\n")
-    monkeypatch.setattr(Planner, "look", look_and_grow)
+    monkeypatch.setattr(Planner, "scan", scan_and_grow)
     scheduler.flush(SECONDS)
     scheduler.flush(SECONDS)
     assert lines() == [row(1), row(2)]

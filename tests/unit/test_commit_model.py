@@ -14,8 +14,9 @@ from itertools import permutations
 import pytest
 
 from hubspool.push import rules
+from hubspool.push.defaults import Rules
 from hubspool.push.part import Part
-from hubspool.push.rules import Naming, Rules, Upload
+from hubspool.push.rules import Naming, Upload
 
 ROWS = 3
 LOST = 2

@@ -46,7 +46,7 @@ def test_setup_twice_keeps_the_scheduler_until_the_kind_changes(hub_api: HfApi, 
     assert callback.scheduler is first
     callback.setup([gr.Image(label="image")], tmp_path)
     assert callback.scheduler is not first
-    assert callback.scheduler.form == "parquet"
+    assert callback.scheduler.suffix == "parquet"
     callback.scheduler.stop(flush=False)
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from hubspool.client.target import Target
 from hubspool.errors import LedgerError
-from hubspool.files import Stat
-from hubspool.push.ledger import FILE_NAME, SCHEMA_VERSION, Ledger
+from hubspool.files import Stat, StatePaths
+from hubspool.push.ledger import SCHEMA_VERSION, Ledger
 from hubspool.push.part import Closed, Part
 from hubspool.state_db import StateDb
 
@@ -30,7 +30,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def kept(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob(f"{FILE_NAME}.*.kept"))
+    return sorted(path.name for path in folder.glob(f"{StatePaths(folder).ledger.name}.*.kept"))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_targets_of_a_folder_can_be_listed(ledger: Ledger) -> None:
 def test_a_file_that_is_no_database_is_kept_and_a_new_one_begun(
     damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / FILE_NAME).write_bytes(damage)
+    StatePaths(tmp_path).ledger.write_bytes(damage)
     ledger = Ledger(tmp_path)
     key = ledger.target(TARGET, "")
     ledger.save(key, [PART])
@@ -116,7 +116,7 @@ def test_pages_that_were_overwritten_are_noticed(tmp_path: Path) -> None:
     key = ledger.target(TARGET, "")
     ledger.save(key, [replace(PART, number=number) for number in range(2000)])
     ledger.close()
-    path = tmp_path / FILE_NAME
+    path = StatePaths(tmp_path).ledger
     data = bytearray(path.read_bytes())
     data[8192 : len(data) - 4096] = os.urandom(len(data) - 4096 - 8192)
     path.write_bytes(data)
@@ -125,7 +125,7 @@ def test_pages_that_were_overwritten_are_noticed(tmp_path: Path) -> None:
 
 
 def test_a_ledger_of_a_later_version_is_kept_untouched(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+    with sqlite3.connect(StatePaths(tmp_path).ledger) as db:
         db.execute(f"pragma user_version = {SCHEMA_VERSION + 1}")
         db.execute("create table news (x)")
     db.close()
@@ -138,7 +138,7 @@ def test_a_ledger_of_a_later_version_is_kept_untouched(tmp_path: Path) -> None:
 
 def test_two_damaged_ledgers_are_both_kept(tmp_path: Path) -> None:
     for number in range(2):
-        (tmp_path / FILE_NAME).write_bytes(b"damaged %d, not a database at all" % number * 100)
+        StatePaths(tmp_path).ledger.write_bytes(b"damaged %d, not a database at all" % number * 100)
         Ledger(tmp_path).close()
     assert len(kept(tmp_path)) == 2
 
@@ -173,7 +173,7 @@ def test_an_error_that_may_pass_does_not_cost_the_ledger(
 def test_the_folder_id_outlives_the_ledger(ledger: Ledger, tmp_path: Path) -> None:
     first = ledger.folder_id
     ledger.close()
-    (tmp_path / FILE_NAME).unlink()
+    StatePaths(tmp_path).ledger.unlink()
     assert Ledger(tmp_path).folder_id == first
     assert len(first) == 32
 

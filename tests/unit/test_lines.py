@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from hubspool.push.lines import (
     Kind,
-    around,
     count_lines,
     cut,
-    cuts,
     damaged_lines,
+    healthy_ranges,
     kind_by_name,
     kind_of_json,
+    line_ends,
     tail_is_complete,
 )
 
@@ -89,7 +89,7 @@ def test_cuts_are_line_ends_that_cover_all_complete_lines(
     path = tmp_path_factory.mktemp("cuts") / "file"
     path.write_bytes(data + b"y" * tail)
     end = cut(path, Kind.TEXT, 0, len(data) + tail)
-    found = cuts(path, 0, end, step)
+    found = line_ends(path, 0, end, step)
     assert list(found) == sorted(set(found))
     assert (found[-1] if found else 0) == len(data)
     assert all(data[end - 1 : end] == b"\n" for end in found)
@@ -102,8 +102,8 @@ def test_damaged_lines_are_found_and_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, b"".join(rows))
     damaged = damaged_lines(path, 0, path.stat().st_size)
     assert damaged == ((8, 16), (24, 28))
-    assert around(damaged, 0, 28) == [(0, 8), (16, 24)]
-    assert around((), 8, 16) == [(8, 16)]
+    assert healthy_ranges(damaged, 0, 28) == [(0, 8), (16, 24)]
+    assert healthy_ranges((), 8, 16) == [(8, 16)]
 
 
 def test_count_lines(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from hubspool.push import rules
 from hubspool.push.compare import Relation
+from hubspool.push.defaults import Rules
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
-from hubspool.push.rules import FileDecision, Naming, OnExisting, Rules, Upload
+from hubspool.push.rules import FileDecision, Naming, OnExisting, Upload
 
 NAMING = Naming("data/", "f0" * 16)
 RULES = Rules(part_commits=3, part_bytes=100, part_seconds=1000)
@@ -148,13 +149,13 @@ def test_another_file_that_changes_becomes_a_new_version_of_itself() -> None:
 
 
 def test_other_rows_at_the_path_keep_it_and_ours_get_a_name_beside_it() -> None:
-    ended = rules.met(file_part(), Kind.JSON_LINES, Relation.DIVERGED, OnExisting.KEEP_BOTH)
+    ended = rules.closed_by_conflict(file_part(), Kind.JSON_LINES, Relation.DIVERGED, OnExisting.KEEP_BOTH)
     assert ended is not None
     assert rules.candidate_path("feedback.jsonl", [ended], NAMING) == "data/feedback-f0f0f0f0-0001.jsonl"
     decision = decide([ended], 22)
     assert decision.upload is not None
     assert decision.upload.part.path == "data/feedback-f0f0f0f0-0001.jsonl"
-    assert rules.met(file_part(), Kind.WHOLE, Relation.DIVERGED, OnExisting.KEEP_BOTH) is None
+    assert rules.closed_by_conflict(file_part(), Kind.WHOLE, Relation.DIVERGED, OnExisting.KEEP_BOTH) is None
 
 
 def test_existing_content_is_an_error_only_where_asked() -> None:

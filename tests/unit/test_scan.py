@@ -13,7 +13,8 @@ import pytest
 
 from hubspool.files import RACY_NS, Disk, Stat
 from hubspool.push.scan import Snapshot, scan
-from hubspool.spool.owners import FOREIGN_REST_SECONDS, Owner, owner_of
+from hubspool.spool.defaults import DEFAULTS
+from hubspool.spool.owners import Owner, owner_of
 from hubspool.spool.segment_name import SegmentName, host_digits, new_writer_id
 
 SECOND = 1_000_000_000
@@ -256,7 +257,7 @@ def segment_of(folder: Path, *, ours: bool = True) -> Path:
 def test_the_owners_lock_tells_whether_it_lives(tmp_path: Path) -> None:
     path = segment_of(tmp_path)
     stat = Stat.of(path.stat())
-    long_after = stat.mtime_ns + 10 * FOREIGN_REST_SECONDS * SECOND
+    long_after = stat.mtime_ns + 10 * DEFAULTS.foreign_rest_seconds * SECOND
     with path.open("ab") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
         assert owner_of(path, stat, long_after) is Owner.ALIVE
@@ -268,7 +269,7 @@ def test_the_owners_lock_tells_whether_it_lives(tmp_path: Path) -> None:
 def test_a_segment_of_another_host_is_left_alone_until_it_rested(tmp_path: Path) -> None:
     path = segment_of(tmp_path, ours=False)
     stat = Stat.of(path.stat())
-    rest = FOREIGN_REST_SECONDS * SECOND
+    rest = DEFAULTS.foreign_rest_seconds * SECOND
     later = stat.mtime_ns + rest + 1
     assert owner_of(path, stat, stat.mtime_ns + rest) is Owner.ALIVE
     assert owner_of(path, stat, later) is Owner.GONE
@@ -283,7 +284,7 @@ def test_on_a_network_mount_the_age_of_anothers_segment_never_makes_it_removable
     monkeypatch.setattr("hubspool.spool.owners.disk_of", lambda folder: Disk("/", "nfs4"))
     path = segment_of(tmp_path, ours=False)
     stat = Stat.of(path.stat())
-    assert owner_of(path, stat, stat.mtime_ns + FOREIGN_REST_SECONDS * SECOND + 1) is Owner.LEFT
+    assert owner_of(path, stat, stat.mtime_ns + DEFAULTS.foreign_rest_seconds * SECOND + 1) is Owner.LEFT
 
 
 def test_where_locks_do_not_work_the_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,4 +296,4 @@ def test_where_locks_do_not_work_the_age_decides(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     assert owner_of(path, stat, stat.mtime_ns) is Owner.ALIVE
-    assert owner_of(path, stat, stat.mtime_ns + FOREIGN_REST_SECONDS * SECOND + 1) is Owner.LEFT
+    assert owner_of(path, stat, stat.mtime_ns + DEFAULTS.foreign_rest_seconds * SECOND + 1) is Owner.LEFT

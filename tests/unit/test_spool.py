@@ -10,13 +10,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hubspool import SpoolFull
 from hubspool.spool import segment_file, spool
-from hubspool.spool.segment_file import Ended
+from hubspool.spool.segment_file import EndedSegment
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.spool import Spool
 
@@ -226,14 +227,14 @@ def test_a_segment_is_rolled_when_it_is_large_enough(make: Callable[..., Spool])
 
 def test_a_new_utc_day_gets_a_new_segment(make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch) -> None:
     settled = threading.Event()
-    settle = Ended.settle
+    settle = EndedSegment.finish
 
-    def settle_and_tell(ended: Ended) -> None:
+    def settle_and_tell(ended: EndedSegment) -> None:
         settle(ended)
         settled.set()
 
-    monkeypatch.setattr(spool, "SYNC_SECONDS", 0.01)
-    monkeypatch.setattr(Ended, "settle", settle_and_tell)
+    monkeypatch.setattr(spool, "DEFAULTS", replace(spool.DEFAULTS, sync_seconds=0.01))
+    monkeypatch.setattr(EndedSegment, "finish", settle_and_tell)
     monkeypatch.setattr(spool, "_utc_date", lambda: "20260102")
     each = make()
     each.write(b"old day\n")
@@ -253,7 +254,7 @@ def test_the_background_sync_covers_what_was_written(
 ) -> None:
     synced = threading.Event()
     each = make()
-    monkeypatch.setattr(spool, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(spool, "DEFAULTS", replace(spool.DEFAULTS, sync_seconds=0.01))
     monkeypatch.setattr(segment_file, "sync", lambda fd: synced.set())
     each.write(ROW)
     assert synced.wait(30)
@@ -265,9 +266,9 @@ def test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_an
     settled = threading.Event()
     synced: list[int] = []
     refused: list[int] = []
-    settle, sync = Ended.settle, segment_file.sync
+    settle, sync = EndedSegment.finish, segment_file.sync
 
-    def settle_and_tell(ended: Ended) -> None:
+    def settle_and_tell(ended: EndedSegment) -> None:
         settle(ended)
         settled.set()
 
@@ -279,8 +280,8 @@ def test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_an
         sync(fd)
         synced.append(inode)
 
-    monkeypatch.setattr(spool, "SYNC_SECONDS", 0.01)
-    monkeypatch.setattr(Ended, "settle", settle_and_tell)
+    monkeypatch.setattr(spool, "DEFAULTS", replace(spool.DEFAULTS, sync_seconds=0.01))
+    monkeypatch.setattr(EndedSegment, "finish", settle_and_tell)
     monkeypatch.setattr(segment_file, "sync", fail_for_the_first_file)
     each = make()
     each.write(ROW)
@@ -292,7 +293,7 @@ def test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_an
     assert refused == [refused[0]]  # it is not tried again: the second time the kernel says yes
     assert path.stat().st_ino != refused[0]
     assert not is_locked(path)
-    assert "did not confirm" in caplog.text
+    assert "could not be synced" in caplog.text
     assert not list(each.folder.glob(".*"))
 
 

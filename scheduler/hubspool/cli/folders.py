@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubspool.errors import HFValidationError
-from hubspool.files import state_folder
+from hubspool.files import StatePaths, state_folder
 
 if TYPE_CHECKING:
     from hubspool.push.ledger import Ledger
@@ -18,12 +18,13 @@ def open_ledger(folder: Path, state_dir: Path | None) -> Ledger:
     Raises:
         HFValidationError: the folder has no ledger, so no scheduler has used it.
     """
-    from hubspool.push.ledger import FILE_NAME, Ledger
+    from hubspool.push.ledger import Ledger
 
     state = state_dir or state_folder(folder)
-    if not (state / FILE_NAME).is_file():
+    path = StatePaths(state).ledger
+    if not path.is_file():
         raise HFValidationError(
-            f"{folder} is not a scheduler's folder: there is no {state / FILE_NAME}.",
+            f"{folder} is not a scheduler's folder: there is no {path}.",
             hint="Pass the scheduler's folder_path, and --state-dir if it has a state_dir.",
         )
     return Ledger(state)

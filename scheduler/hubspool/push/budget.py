@@ -1,4 +1,4 @@
-"""How often a writer may push: the Hub takes about 128 commits an hour and repo, from all writers together."""
+"""How often a writer may push: the Hub takes about 128 commits per hour and repository, from all writers together."""
 
 from __future__ import annotations
 
@@ -7,44 +7,45 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_JITTER = 0.05
-
 
 @dataclass(frozen=True)
 class Budget:
-    """What all writers of a repo share.
+    """The commits that all writers of a repository share.
 
-    Simulated with 50 replicas: the oldest unsent row waits 31 minutes and all get the same share; plain back-off after
-    429 made some wait for 7 hours.
+    In a simulation with 50 replicas the oldest unsent row waited 31 minutes and all replicas got the same share; with
+    plain back-off after 429 some waited for 7 hours.
 
     Args:
-        commits: that pushes share in an hour; a fifth of what the Hub takes stays free for final flushes and people.
-        hour: length of the Hub's window, seconds.
+        commits: that pushes share in an hour; a fifth of what the Hub takes stays free for final pushes and people.
+        hour: length of the Hub's window, in seconds.
+        jitter: largest random deviation from a fair period, as a fraction of it; separates writers that started
+            together.
     """
 
     commits: int = 100
     hour: float = 3600.0
+    jitter: float = 0.05
 
     def period(self, every: float, writers: int, chance: float) -> float:
         """Return the seconds from one push to the next, so that all writers together stay within the budget.
 
         Args:
-            every: the caller's period, seconds.
-            writers: distinct hubspool writers that committed in the last hour, this one included.
-            chance: a random number in [0, 1); spreads writers that started together by ± 5 %.
+            every: the caller's period, in seconds.
+            writers: number of hubspool writers that committed in the last hour, this one included.
+            chance: a random number in [0, 1).
         """
         fair = writers * self.hour / self.commits
-        return fair * (1 - _JITTER + 2 * _JITTER * chance) if fair > every else every
+        return fair * (1 - self.jitter + 2 * self.jitter * chance) if fair > every else every
 
 
 class Turns:
-    """Tells one writer when it may commit next, so that all writers of the repository get their share.
+    """Decides when one writer may commit next, so that all writers of the repository get their share.
 
-    Used by the pushing thread.
+    Used by the pushing thread only.
 
     Args:
         period: the writer's own period, seconds.
-        budget: what all writers share.
+        budget: the commits that all writers share.
         clock: monotonic seconds.
     """
 
@@ -55,14 +56,14 @@ class Turns:
         self._committed_at: float | None = None
 
     def note_commit(self) -> None:
-        """Note that this writer has just committed."""
+        """Record a commit of this writer."""
         self._committed_at = self._clock()
 
     def seconds_until_next(self, writers: int) -> float:
-        """Return the seconds until the other writers have had their share; 0 where this writer may commit now.
+        """Return the seconds until the other writers have had their share; 0 if this writer may commit now.
 
         Args:
-            writers: distinct hubspool writers of the last hour, this one included; 0 where nobody counted them.
+            writers: number of hubspool writers of the last hour, this one included; 0 if it is not known.
         """
         if self._committed_at is None or not writers:
             return 0.0

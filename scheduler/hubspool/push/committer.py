@@ -1,18 +1,15 @@
-"""The sending half of a push: transfer, intents, one commit after the other, acknowledgements."""
+"""Sends a plan: transfer, intents, one commit after the other, acknowledgements."""
 
 from __future__ import annotations
 
 import logging
-import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubspool.client.operations import CommitOperationAdd
-from hubspool.client.target import Target
 from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
     BadRequestError,
@@ -24,134 +21,83 @@ from hubspool.errors import (
     RepoReplacedError,
 )
 from hubspool.push import rules
-from hubspool.push.budget import Budget
 from hubspool.push.compare import Digest, digests
-from hubspool.push.encodings import Contents
+from hubspool.push.context import PushContext
 from hubspool.push.events import CommitEvent, CommitPlan, State
-from hubspool.push.ledger import Ledger
 from hubspool.push.lines import Kind
 from hubspool.push.part import Part
-from hubspool.push.planner import PushPlan
-from hubspool.push.remote import Head, HubFile, RemoteRepo, Suspects, description
-from hubspool.push.rules import Rules, Upload
+from hubspool.push.plan import PushPlan
+from hubspool.push.remote import Head, RemoteFile, description
+from hubspool.push.rules import Upload
 from hubspool.spool.segment_name import SegmentName, part_rule
 
 if TYPE_CHECKING:
-    from hubspool.client.hf_api import HfApi
     from hubspool.client.repo_info import CommitInfo
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PushHooks:
-    """What a scheduler adds to a push; all called in the pushing thread, without the writers' lock.
+class _Batch:
+    """What goes into one commit.
 
     Args:
-        enter: told of each state.
-        is_turn: asked once a push, with the number of the repo's writers: whether to commit now.
-        message: makes the commit's message.
-        before_commit: called with the content sent and nothing committed yet; what it raises stops the commit.
-        additional_operations: files to go into the same commit.
-        committed: told of each commit that landed.
+        uploads: to commit.
+        operations: path in the repository → operation, one for each upload.
+        extra: operations that the push adds: the LFS rule, the scheduler's additional operations.
+        head: the branch's newest commit.
     """
 
-    enter: Callable[[State], None]
-    is_turn: Callable[[int], bool]
-    message: Callable[[CommitPlan], str]
-    before_commit: Callable[[CommitPlan], None]
-    additional_operations: Callable[[CommitPlan], Iterable[CommitOperationAdd]]
-    committed: Callable[[CommitEvent, CommitInfo], None]
-
-
-@dataclass
-class PushContext:
-    """Where a folder's content goes, and what was learned about it; lives as long as its scheduler.
-
-    Args:
-        key: the target's number in the ledger.
-        writer: the id that our commits carry.
-        clock: seconds since the epoch.
-        suspects: paths of ours with foreign content.
-        has_rule: the repo is known to have the LFS rule for parts.
-        budget: what all writers of the repo share.
-        contents: says what stands on the Hub for a part.
-    """
-
-    api: HfApi
-    target: Target
-    folder: Path
-    ledger: Ledger
-    key: int
-    writer: str
-    hooks: PushHooks
-    rules: Rules
-    clock: Callable[[], float] = time.time
-    suspects: Suspects = field(default_factory=Suspects)
-    has_rule: bool = False
-    budget: Budget = field(default_factory=Budget)
-    contents: Contents = field(default_factory=Contents)
+    uploads: list[Upload]
+    operations: dict[str, CommitOperationAdd]
+    extra: list[CommitOperationAdd]
+    head: str
 
     @property
-    def hub(self) -> RemoteRepo:
-        """Reads the target."""
-        return RemoteRepo(self.api, self.target)
+    def all_operations(self) -> list[CommitOperationAdd]:
+        return [*self.extra, *(self.operations[upload.part.path] for upload in self.uploads)]
 
-    def check_identity(self, head: Head) -> None:
-        """Make sure that this is the repo we know, where our last commit is not among its newest.
-
-        Raises:
-            RepoReplacedError: it was deleted and made again; everything counts as unsent, and a person decides.
-        """
-        known, last_oid = self.ledger.identity(self.key)
-        if known is not None and (last_oid is None or last_oid in head.oids):
-            return
-        found = self.hub.identity()
-        if known is None:
-            self.ledger.identify(self.key, found, last_oid)
-        elif found != known:
-            raise RepoReplacedError(self.target.repo_id, self.folder)
-
-    def attributes(self, uploads: Sequence[Upload]) -> CommitOperationAdd | None:
-        """Return a new ``.gitattributes`` when these uploads open parts and the repo has no LFS rule for them yet."""
-        opens = any(upload.part.commits == 0 and _is_segment(upload.part.source) for upload in uploads)
-        if self.has_rule or not opens:
-            return None
-        text, rule = self.hub.text(".gitattributes") or "", part_rule(self.contents.form)
-        self.has_rule = rule in text.splitlines()
-        return None if self.has_rule else CommitOperationAdd(".gitattributes", _with_rule(text, rule).encode())
+    @property
+    def parent(self) -> str | None:
+        """The commit to name as parentCommit; None if the paths belong to this spool alone."""
+        return self.head if self.extra or any(upload.guarded for upload in self.uploads) else None
 
 
 class Committer:
-    """One push's commits, from a survey.
+    """Makes the commits of one push.
 
     Args:
-        commit: the last commit that was made.
-        writers: hubspool writers that committed to the repo in the last hour, this one included; 0 if nobody looked.
-        unsent: (source, part number) → what is not known to be on the Hub.
+        context: the folder, the target and the options.
+        plan: what to send.
+
+    Attributes:
+        commit: the last commit that landed.
+        writers: number of hubspool writers that committed to the repository in the last hour, this one included; 0 if
+            the push did not ask.
+        unsent: (source, part number) → upload that is not known to be on the Hub.
     """
 
-    def __init__(self, outlet: PushContext, survey: PushPlan) -> None:
-        self.outlet = outlet
-        self.survey = survey
+    def __init__(self, context: PushContext, plan: PushPlan) -> None:
+        self.context = context
+        self.plan = plan
         self.commit: CommitInfo | None = None
         self.writers = 0
-        self.unsent = {(upload.part.source, upload.part.number): upload for upload in survey.uploads}
+        self.unsent = {(upload.part.source, upload.part.number): upload for upload in plan.uploads}
         self._adds_extra = True
-        self._is_turn: bool | None = None  # not asked yet
+        self._is_turn: bool | None = None  # the hook has not been called
 
     @property
     def unsent_sources(self) -> set[str]:
-        """Local files of which something is unsent."""
+        """Local files that are not sent completely."""
         return {source for source, _ in self.unsent}
 
     def send(self, uploads: Sequence[Upload]) -> None:
-        """Transfer and commit these uploads; where the Hub refuses one, halve them until it stands alone."""
+        """Transfer and commit uploads; if the Hub refuses them, halve them until the refused file is alone."""
         try:
             self._send(uploads)
         except (BadRequestError, HFValidationError, LocalFileError) as error:
             if self._adds_extra and not isinstance(error, LocalFileError):
-                # Data must not wait for a card that somebody broke: the first thing to leave out is what we added.
+                # Data must not wait for a card that somebody broke: first leave out what the scheduler has added.
                 self._adds_extra = False
                 self.send(uploads)
             elif len(uploads) == 1:
@@ -162,168 +108,215 @@ class Committer:
                 self.send(uploads[middle:])
 
     def _send(self, uploads: Sequence[Upload]) -> None:
-        outlet = self.outlet
-        head = outlet.hub.head()
-        outlet.check_identity(head)
-        since = datetime.fromtimestamp(outlet.clock() - outlet.budget.hour, timezone.utc)
-        self.writers = len(head.writers_since(since) | {outlet.writer})
-        if self._is_turn is None:
-            self._is_turn = outlet.hooks.is_turn(self.writers)
-        if not self._is_turn:
+        context = self.context
+        head = context.repo.head()
+        self._check_identity(head)
+        if not self._is_our_turn(head):
             return
         operations = self._operations(uploads)
         uploads = [upload for upload in uploads if upload.part.path in operations]
         if not uploads:
             return
-        summary = self._summary(uploads, head.oid)
-        attributes = outlet.attributes(uploads)
-        extra = [] if attributes is None else [attributes]
-        if self._adds_extra:
-            extra.extend(outlet.hooks.additional_operations(summary))
-        # What the folder itself holds at a path wins over what we would add there (a local README.md over our card).
-        extra = [operation for operation in extra if operation.path_in_repo not in operations]
-        outlet.hooks.enter(State.UPLOADING)
-        outlet.api.preupload_lfs_files(
-            outlet.target.repo_id,
-            [*extra, *operations.values()],
-            repo_type=outlet.target.repo_type,
-            revision=outlet.target.revision,
-            free_memory=False,
-            options=TransferOptions(
-                # The user's own files grow under one path for as long as the app runs; parts of ours are closed soon.
-                small_appends=any(upload.guarded and upload.part.end for upload in uploads),
-                on_progress=lambda _: outlet.hooks.enter(State.UPLOADING),
-            ),
-        )
+        attributes = self._attributes(uploads)
+        extra = self._extra(uploads, attributes, operations, head.oid)
+        self._transfer(uploads, [*extra, *operations.values()])
         wanted = self._wanted(uploads, operations)
         if wanted:
-            guarded = bool(extra) or any(upload.guarded for upload in wanted)
-            self._commit(wanted, operations, extra, head.oid if guarded else None, self._summary(wanted, head.oid))
-            outlet.has_rule = outlet.has_rule or attributes is not None
+            self._commit(_Batch(wanted, operations, extra, head.oid))
+            context.has_lfs_rule = context.has_lfs_rule or attributes is not None
+
+    def _check_identity(self, head: Head) -> None:
+        """Check that this is the known repository, if our last commit is not among its newest.
+
+        Raises:
+            RepoReplacedError: it was deleted and created again; everything counts as unsent, and a person decides.
+        """
+        context = self.context
+        known, last_oid = context.ledger.identity(context.key)
+        if known is not None and (last_oid is None or last_oid in head.oids):
+            return
+        found = context.repo.identity()
+        if known is None:
+            context.ledger.identify(context.key, found, last_oid)
+        elif found != known:
+            raise RepoReplacedError(context.target.repo_id, context.folder)
+
+    def _is_our_turn(self, head: Head) -> bool:
+        context = self.context
+        since = datetime.fromtimestamp(context.clock() - context.budget.hour, timezone.utc)
+        self.writers = len(head.writers_since(since) | {context.writer})
+        if self._is_turn is None:
+            self._is_turn = context.hooks.is_turn(self.writers)
+        return self._is_turn
 
     def _operations(self, uploads: Sequence[Upload]) -> dict[str, CommitOperationAdd]:
+        """Return path in the repository → operation; uploads whose file cannot be read are skipped."""
         operations = {}
         for upload in uploads:
-            path = self.outlet.folder / upload.part.source
+            path = self.context.folder / upload.part.source
             try:
-                content = self.outlet.contents.content(path, upload.part, upload.end, self._digest(upload))
-                operation = CommitOperationAdd(upload.part.path, content.range)
-            except (OSError, HFValidationError) as error:  # vanished, unreadable, or no name for the Hub: others go on
+                payload = self.context.payloads.payload(path, upload.part, upload.end, self._digest(upload))
+                operation = CommitOperationAdd(upload.part.path, payload.range)
+            except (OSError, HFValidationError) as error:  # gone, unreadable, or a path that the Hub refuses
                 self._skip(upload, str(error))
                 continue
-            operation.set_sha256(content.sha256)
+            operation.set_sha256(payload.sha256)
             operations[upload.part.path] = operation
         return operations
 
+    def _attributes(self, uploads: Sequence[Upload]) -> CommitOperationAdd | None:
+        """Return a new ``.gitattributes`` if the uploads begin parts and the repository has no LFS rule for them."""
+        context = self.context
+        begins_part = any(upload.part.commits == 0 and _is_segment(upload.part.source) for upload in uploads)
+        if context.has_lfs_rule or not begins_part:
+            return None
+        text, rule = context.repo.text(".gitattributes") or "", part_rule(context.payloads.suffix)
+        context.has_lfs_rule = rule in text.splitlines()
+        return None if context.has_lfs_rule else CommitOperationAdd(".gitattributes", _with_rule(text, rule).encode())
+
+    def _extra(
+        self,
+        uploads: Sequence[Upload],
+        attributes: CommitOperationAdd | None,
+        operations: dict[str, CommitOperationAdd],
+        head: str,
+    ) -> list[CommitOperationAdd]:
+        """Return the operations that the push adds, except where the folder has a file of its own.
+
+        A local README.md wins over the scheduler's card.
+        """
+        extra = [] if attributes is None else [attributes]
+        if self._adds_extra:
+            extra.extend(self.context.hooks.additional_operations(self._summary(uploads, head)))
+        return [operation for operation in extra if operation.path_in_repo not in operations]
+
+    def _transfer(self, uploads: Sequence[Upload], operations: list[CommitOperationAdd]) -> None:
+        context = self.context
+        context.hooks.enter(State.UPLOADING)
+        context.api.preupload_lfs_files(
+            context.target.repo_id,
+            operations,
+            repo_type=context.target.repo_type,
+            revision=context.target.revision,
+            free_memory=False,
+            options=TransferOptions(
+                # The user's files grow under one path as long as the app runs; parts are closed soon.
+                small_appends=any(upload.guarded and upload.part.end for upload in uploads),
+                on_progress=lambda _: context.hooks.enter(State.UPLOADING),
+            ),
+        )
+
     def _wanted(self, uploads: Sequence[Upload], operations: dict[str, CommitOperationAdd]) -> list[Upload]:
-        """Drop what is ignored, what stands there already, and what somebody else changed."""
-        outlet = self.outlet
-        found = {path: operation.remote_oid for path, operation in operations.items()}
-        doubted = [
+        """Return the uploads to commit: without ignored files, content that the Hub has, and foreign changes."""
+        ids = {path: operation.remote_oid for path, operation in operations.items()}
+        unexpected = [
             upload.part.path
             for upload in uploads
-            if found[upload.part.path] not in {operations[upload.part.path].content_id, *_ours(upload)}
+            if ids[upload.part.path] not in {operations[upload.part.path].content_id, *_expected_ids(upload)}
         ]
-        # preupload tells nothing where the file is stored in the other form: ask before believing in a change.
-        files = outlet.hub.files(doubted) if doubted else {}
-        found.update({path: files[path].content_id if path in files else None for path in doubted})
-        wanted = []
-        for upload in uploads:
-            path = upload.part.path
-            if operations[path].should_ignore:
-                self._skip(upload, "the repo's .gitignore leaves it out; it is not stored on the Hub")
-            elif found[path] == operations[path].content_id:
-                self._acknowledge([(upload, self._intent(upload, operations[path], ""))])
-            elif found[path] in _ours(upload) or self.survey.kinds.get(upload.part.source) is Kind.WHOLE:
-                # A file that is versioned whole may go on top of whatever stands there; parentCommit keeps it in order.
-                outlet.suspects.clear(path)
-                wanted.append(upload)
-            else:
-                self._meet_foreign(upload, files.get(path))
-        return wanted
+        # preupload returns no id for a file that is stored in the other form (regular or LFS): ask for it.
+        files = self.context.repo.files(unexpected)
+        ids.update({path: files[path].content_id if path in files else None for path in unexpected})
+        return [
+            upload
+            for upload in uploads
+            if self._is_wanted(upload, operations[path := upload.part.path], ids[path], files.get(path))
+        ]
 
-    def _meet_foreign(self, upload: Upload, file: HubFile | None) -> None:
-        """Neither what we committed nor what is in doubt stands where ours should; decide when it stays.
+    def _is_wanted(
+        self, upload: Upload, operation: CommitOperationAdd, remote_id: str | None, file: RemoteFile | None
+    ) -> bool:
+        """Return True if an upload is to be committed; otherwise acknowledge it or skip it."""
+        if operation.should_ignore:
+            self._skip(upload, "the repository's .gitignore excludes it; it is not stored on the Hub")
+        elif remote_id == operation.content_id:
+            self._acknowledge([(upload, self._intent(upload, operation, ""))])
+        elif remote_id in _expected_ids(upload) or self.plan.kinds.get(upload.part.source) is Kind.WHOLE:
+            # A new version of a whole file may replace any content; parentCommit keeps the versions in order.
+            self.context.foreign_changes.clear(upload.part.path)
+            return True
+        else:
+            self._handle_foreign(upload, file)
+        return False
+
+    def _handle_foreign(self, upload: Upload, file: RemoteFile | None) -> None:
+        """Skip an upload whose path has unexpected content; close its part once the content has stayed long enough.
 
         Raises:
-            ChangedMeanwhileError: it is ours after all (a commit given up for lost landed late, or the ledger is older
-                than the Hub) and is acknowledged now, or the path was never ours: plan anew.
+            ChangedMeanwhileError: the push must plan again. Either the content is ours (a commit that counted as lost
+                landed late, or the ledger is older than the Hub) and is acknowledged now, or the path was never ours.
         """
-        outlet, part = self.outlet, upload.part
-        local = outlet.folder / part.source
-        end = outlet.contents.reach(local, part, upload.end, file, outlet.hub) if file else None
+        context, part = self.context, upload.part
+        local = context.folder / part.source
+        end = context.payloads.verified_end(local, part, upload.end, file, context.repo) if file else None
         if file and end is not None:
             digest = digests(local, part.start, [end], part.head)[0]
             adopted = rules.adopted(part, end, digest.rows, digest.sha256, file.content_id)
-            outlet.ledger.save(outlet.key, [adopted if upload.guarded else rules.closed_unknown(adopted)])
+            context.ledger.save(context.key, [adopted if upload.guarded else rules.closed_unknown(adopted)])
             raise ChangedMeanwhileError(part.path)
         if upload.guarded and part.content_id is None:
             raise ChangedMeanwhileError(part.path)
-        if outlet.suspects.is_certain(part.path, outlet.clock()):
+        if context.foreign_changes.is_certain(part.path, context.clock()):
             logger.warning("%s was changed or removed on the Hub by somebody else: not sent again", part.path)
-            kind = self.survey.kinds.get(part.source)
-            outlet.ledger.save(outlet.key, [rules.after_foreign_change(part, kind)])
+            kind = self.plan.kinds.get(part.source)
+            context.ledger.save(context.key, [rules.after_foreign_change(part, kind)])
         self._skip(upload, f"{part.path} was changed or removed on the Hub by somebody else")
 
-    def _commit(
-        self,
-        uploads: list[Upload],
-        operations: dict[str, CommitOperationAdd],
-        extra: list[CommitOperationAdd],
-        parent: str | None,
-        summary: CommitPlan,
-    ) -> None:
-        outlet = self.outlet
-        outlet.hooks.before_commit(summary)
-        message = outlet.hooks.message(summary)
+    def _commit(self, batch: _Batch) -> None:
+        context = self.context
+        summary = self._summary(batch.uploads, batch.head)
+        context.hooks.before_commit(summary)
+        message = context.hooks.message(summary)
         push_id = uuid.uuid4().hex
-        intents = [(upload, self._intent(upload, operations[upload.part.path], push_id)) for upload in uploads]
-        outlet.ledger.save(outlet.key, [part for _, part in intents])
-        outlet.hooks.enter(State.COMMITTING)
+        intents = [
+            (upload, self._intent(upload, batch.operations[upload.part.path], push_id)) for upload in batch.uploads
+        ]
+        context.ledger.save(context.key, [part for _, part in intents])
+        context.hooks.enter(State.COMMITTING)
         try:
-            commit = outlet.api.create_commit(
-                outlet.target.repo_id,
-                [*extra, *(operations[upload.part.path] for upload in uploads)],
+            commit = context.api.create_commit(
+                context.target.repo_id,
+                batch.all_operations,
                 commit_message=message,
-                commit_description=description(push_id, outlet.writer),
-                repo_type=outlet.target.repo_type,
-                revision=outlet.target.revision,
-                parent_commit=parent,
+                commit_description=description(push_id, context.writer),
+                repo_type=context.target.repo_type,
+                revision=context.target.revision,
+                parent_commit=batch.parent,
             )
         except HubspoolError as error:
             if error.outcome is Outcome.NOT_APPLIED:
-                outlet.ledger.save(outlet.key, [upload.part for upload in uploads])
+                context.ledger.save(context.key, [upload.part for upload in batch.uploads])
             raise
         self.commit = commit
         self._acknowledge(intents)
-        known, _ = outlet.ledger.identity(outlet.key)
-        outlet.ledger.identify(outlet.key, known, commit.oid)
+        known, _ = context.ledger.identity(context.key)
+        context.ledger.identify(context.key, known, commit.oid)
         event = CommitEvent(commit.oid, tuple(sorted(summary.paths)), summary.bytes_new, summary.rows_new)
-        outlet.hooks.committed(event, commit)
+        context.hooks.committed(event, commit)
 
     def _intent(self, upload: Upload, operation: CommitOperationAdd, push_id: str) -> Part:
         sha256 = self._digest(upload).sha256
-        content_id = operation.content_id or sha256  # None only before preupload, which is over
-        return upload.part.sending(upload.end, sha256, content_id, push_id, self.outlet.clock())
+        content_id = operation.content_id or sha256  # None only before the transfer
+        return upload.part.sending(upload.end, sha256, content_id, push_id, self.context.clock())
 
     def _acknowledge(self, intents: Iterable[tuple[Upload, Part]]) -> None:
-        outlet = self.outlet
+        context = self.context
         parts = []
         for upload, sent in intents:
             rows = self._digest(upload).rows
             if upload.guarded:
                 parts.append(sent.acknowledged(rows))
             else:
-                parts.append(rules.landed(sent, rows, outlet.clock(), outlet.rules, was_in_doubt=upload.is_repeat))
+                parts.append(rules.landed(sent, rows, context.clock(), context.rules, was_in_doubt=upload.is_repeat))
             self.unsent.pop((upload.part.source, upload.part.number), None)
-        outlet.ledger.save(outlet.key, parts)
+        context.ledger.save(context.key, parts)
 
     def _skip(self, upload: Upload, reason: str) -> None:
-        logger.warning("%s is set aside: %s", upload.part.source, reason)
-        self.survey.skipped[upload.part.source] = reason
+        logger.warning("%s is skipped: %s", upload.part.source, reason)
+        self.plan.skipped[upload.part.source] = reason
 
     def _digest(self, upload: Upload) -> Digest:
-        return self.survey.digests[upload.part.source, upload.part.number]
+        return self.plan.digests[upload.part.source, upload.part.number]
 
     def _summary(self, uploads: Sequence[Upload], parent: str) -> CommitPlan:
         return CommitPlan(
@@ -336,8 +329,8 @@ class Committer:
         )
 
 
-def _ours(upload: Upload) -> set[str | None]:
-    """Content ids that may stand at an upload's path by our own doing, or that it is meant to replace."""
+def _expected_ids(upload: Upload) -> set[str | None]:
+    """Return the ids of content at an upload's path that is ours, or that the upload is to replace."""
     part = upload.part
     own = {part.content_id, part.sending_id} if part.in_doubt else {part.content_id}
     return own if upload.replaces is None else {*own, upload.replaces}

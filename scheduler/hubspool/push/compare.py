@@ -1,15 +1,18 @@
-"""Hashes of byte ranges of local files, and how a local file relates to what the Hub holds."""
+"""Hashes byte ranges of local files, and compares local files with files on the Hub."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha1, sha256
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-_BLOCK = 1024 * 1024
+from hubspool.push.defaults import DEFAULTS
+
+if TYPE_CHECKING:
+    from hubspool.push.remote import RemoteFile
 
 
 class Relation(Enum):
@@ -22,31 +25,16 @@ class Relation(Enum):
     DIVERGED = "diverged"
 
 
-class RemoteFile(Protocol):
-    """What paths-info tells of a file: its size in bytes, and the sha256 (LFS, Xet) or git blob id of its content."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def content_id(self) -> str: ...
-
-
-class ReadRemote(Protocol):
-    """Reads the first `length` bytes of the Hub's file."""
-
-    def __call__(self, length: int) -> bytes: ...
-
-
 @dataclass(frozen=True)
 class Digest:
-    """A range's content: lower-case hex sha256, and how many lines end in it."""
+    """The content of a range: its sha256 in lower-case hex digits, and the number of lines that end in it."""
 
     sha256: str
     rows: int
 
 
 def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[Digest]:
-    """Return the digest of the first `head` bytes and [start, end), for each of the ascending `ends`, in one pass.
+    """Return the digests of the first `head` bytes plus [start, end), for each of the ascending `ends`, in one pass.
 
     Raises:
         EOFError: the file is shorter than the last end.
@@ -60,9 +48,11 @@ def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[
         file.seek(start)
         for end in ends:
             while position < end:
-                block = file.read(min(_BLOCK, end - position))
+                block = file.read(min(DEFAULTS.block_bytes, end - position))
                 if not block:
-                    raise EOFError(f"{path} ends at byte {position}; {end} were expected: it was cut meanwhile.")
+                    raise EOFError(
+                        f"{path} ends at byte {position}; {end} were expected: the file was cut during the push."
+                    )
                 state.update(block)
                 rows += block.count(b"\n")
                 position += len(block)
@@ -71,7 +61,15 @@ def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[
 
 
 def has_content(path: Path, size: int, content_id: str, start: int = 0, head: int = 0) -> bool:
-    """Whether the file's first `head` bytes and what begins at `start` are the Hub's `size` bytes of `content_id`."""
+    """Return True if the first `head` bytes of a file plus those from `start` on begin with a content of the Hub.
+
+    Args:
+        path: the local file.
+        size: of the content on the Hub, `head` included; bytes.
+        content_id: of that content: sha256, or a git blob id.
+        start: where the compared range begins, in bytes.
+        head: how many of the file's first bytes come before the range.
+    """
     state = sha1(b"blob %d\0" % size, usedforsecurity=False) if len(content_id) == 40 else sha256()
     if size < head:
         return False
@@ -79,17 +77,26 @@ def has_content(path: Path, size: int, content_id: str, start: int = 0, head: in
         state.update(file.read(head))
         left = size - head
         file.seek(start)
-        while left and (block := file.read(min(_BLOCK, left))):
+        while left and (block := file.read(min(DEFAULTS.block_bytes, left))):
             state.update(block)
             left -= len(block)
     return not left and state.hexdigest() == content_id
 
 
-def relate(path: Path, end: int, remote: RemoteFile | None, read_remote: ReadRemote, read_limit: int) -> Relation:
-    """Compare [0, end) of a local file with the Hub's.
+def relate(
+    path: Path, end: int, remote: RemoteFile | None, read_remote: Callable[[int], bytes], read_limit: int
+) -> Relation:
+    """Compare [0, end) of a local file with the file at its path on the Hub.
 
-    Nothing is downloaded unless the Hub's file is the longer one; then its first `end` bytes are, up to `read_limit`
-    bytes, beyond which the two count as diverged.
+    Downloads nothing unless the Hub's file is the longer one. Then its first `end` bytes are downloaded; if `end` is
+    more than `read_limit` bytes, the files count as diverged.
+
+    Args:
+        path: the local file.
+        end: of the range to compare, in bytes.
+        remote: the file on the Hub; None if there is none.
+        read_remote: returns the first bytes of `remote`; takes their number.
+        read_limit: in bytes.
     """
     if remote is None:
         return Relation.ABSENT

@@ -1,4 +1,4 @@
-"""What a push reports: the state it is in, the commit it is about to make, commits and errors."""
+"""What a push reports: its state, the next commit, commits and errors."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from enum import Enum
 
 
 class State(str, Enum):
-    """What the scheduler's thread is doing."""
+    """What the scheduler's thread does."""
 
     IDLE = "idle"
     """Waiting for the next period or a trigger."""
     SCANNING = "scanning"
-    """Looking for what is new in the folder."""
+    """Reading the folder for new content."""
     UPLOADING = "uploading"
-    """Sending content; nothing is visible on the Hub yet."""
+    """Uploading content, which is not visible on the Hub before the commit."""
     COMMITTING = "committing"
-    """The commit request is under way."""
+    """Waiting for the answer to the commit request."""
     BACKING_OFF = "backing off"
-    """The last try of this push failed for a passing reason; waiting for the next one."""
+    """The push failed for a reason that may be temporary; waiting for the next attempt."""
     STOPPING = "stopping"
-    """Sending what is left before the end."""
+    """Sending the rest in the final push."""
     STOPPED = "stopped"
-    """The thread has ended. What is appended now waits on disk for the next start."""
+    """The thread has ended. Rows that are appended now stay on the disk and are sent after the next start."""
 
 
 @dataclass(frozen=True)
 class CommitPlan:
-    """What the next commit will hold; handed to `commit_message`, `on_before_commit` and `additional_operations`.
+    """The next commit; passed to `commit_message`, `on_before_commit` and `additional_operations`.
 
     Args:
-        paths: paths in the repo.
-        bytes_total: content at those paths.
-        bytes_new: of it, what no earlier commit holds.
+        paths: in the repository.
+        bytes_total: size of the content at those paths.
+        bytes_new: of it, bytes that no acknowledged commit contains.
         rows_new: lines among the new bytes.
-        new: the new bytes themselves: file in the folder, and where in it they begin and end.
-        parent: the commit that the paths without a spool's part replace content of; None while none is known.
+        new: the new ranges: path in the folder, start and end in bytes.
+        parent: the commit whose content the paths that are not parts of a spool replace; None if it is not known.
     """
 
     paths: tuple[str, ...]
@@ -49,14 +49,14 @@ class CommitPlan:
 
 @dataclass(frozen=True)
 class CommitEvent:
-    """What `on_commit` receives, in the scheduler's thread and without the lock held.
+    """A commit that landed. `on_commit` receives it in the scheduler's thread, without the lock held.
 
     Args:
         oid: commit id, 40 hex digits.
-        paths: paths in the repo.
-        bytes_new: content that no earlier commit holds.
-        rows_new: lines in it.
-        at: when it was seen to have landed, UTC.
+        paths: in the repository.
+        bytes_new: bytes that no earlier commit contains.
+        rows_new: lines among them.
+        at: when the answer arrived, UTC.
     """
 
     oid: str
@@ -68,7 +68,13 @@ class CommitEvent:
 
 @dataclass(frozen=True)
 class ErrorEvent:
-    """What `on_error` receives, in the scheduler's thread and without the lock held."""
+    """A push that failed. `on_error` receives it in the scheduler's thread, without the lock held.
+
+    Args:
+        error: the reason.
+        consecutive_failures: failed pushes since the last that succeeded, this one included.
+        retry_at: time of the next attempt, UTC; None if there is none.
+    """
 
     error: BaseException
     consecutive_failures: int

@@ -1,7 +1,7 @@
-"""The ledger: what the Hub is known to hold, and what was sent without an answer yet.
+"""The ledger: SQLite record of intents (what was sent) and acknowledgements (what the Hub is known to have).
 
-SQLite in write-ahead mode with ``synchronous=FULL``: a row that was written is there after a kill or a power loss.
-It is a memory, not the truth: without it parts are found again on the Hub by their names (see `plan.recovered_parts`).
+A row that was written survives a kill and a power loss (`StateDb`). Without the ledger, parts are found again on the
+Hub by their names (`rules.recovered_parts`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from hubspool.client.target import Target
-from hubspool.files import Stat, publish
+from hubspool.files import Stat, StatePaths, publish
+from hubspool.push.defaults import DEFAULTS
 from hubspool.push.part import Closed, Part
 from hubspool.state_db import StateDb
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     import sqlite3
 
 SCHEMA_VERSION = 1
-FILE_NAME = "ledger.sqlite3"
-_TOUCH_SECONDS = 3600.0
-_GIVEN_UP_SECONDS = 3 * 24 * 3600.0
 
 _SCHEMA = """
 create table if not exists target (
@@ -52,26 +50,28 @@ _PART_COLUMNS = ", ".join(f'"{name}"' for name in _PART_FIELDS)
 class Ledger:
     """The ledger of one folder.
 
-    A damaged file, or one of a later version of this program, is set aside under another name (never removed) and a
-    new one is begun. Thread-safe; several processes may open it, but only the holder of the push lock writes.
+    Not guaranteed: that the rows of an earlier run are there. A damaged file, or one of a later version of this
+    program, is renamed (never removed), and an empty one takes its place.
+
+    Thread-safe. Several processes may open it, but only the holder of the push lock writes.
 
     Args:
-        directory: the state folder; made if missing.
+        directory: the state folder; created if missing.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self.paths = StatePaths(directory)
         self._settled: dict[int, tuple[sqlite3.Connection, tuple[int, int], dict[str, Stat]]] = {}
-        self._db = StateDb(directory / FILE_NAME, _SCHEMA, SCHEMA_VERSION)
+        self._db = StateDb(self.paths.ledger, _SCHEMA, SCHEMA_VERSION)
 
     @property
     def folder_id(self) -> str:
-        """A random id of this folder, 32 hex digits. It stands in a file of its own and so outlives a lost ledger.
+        """A random id of this folder, 32 hex digits. It has a file of its own, and so outlives a lost ledger.
 
         Not a `cached_property`: before Python 3.12 that has a lock of the class, which a fork may leave held.
         """
-        path = self.directory / "folder_id"
-        for put in (_link, _replace):  # first as a new file; over it only where a crash left half an id
+        path = self.paths.folder_id
+        for put in (_link, _replace):  # replaces the file only if a crash left half an id in it
             with suppress(FileNotFoundError):
                 found = path.read_text().strip()
                 if len(found) == 32:
@@ -85,9 +85,9 @@ class Ledger:
         return path.read_text().strip()
 
     def target(self, target: Target, path_in_repo: str) -> int:
-        """Return the number of a target and a path in its repo, made at their first use.
+        """Return the number of a target and a path in its repository; assign one at their first use.
 
-        What the ledger knows of one says nothing about another.
+        The ledger keeps parts and settled files separately for each number.
         """
         key = (target.endpoint, target.repo_type, target.repo_id, target.revision, path_in_repo)
         with self._db.write() as db:
@@ -104,45 +104,45 @@ class Ledger:
             return int(row[0])
 
     def targets(self) -> dict[int, tuple[Target, str]]:
-        """Return number → target and path in its repo, of everything that this folder was pushed to."""
+        """Return number → target and path in its repository, for everything that this folder was pushed to."""
         with self._db.read() as db:
             rows = db.execute("select id, endpoint, repo_id, repo_type, revision, path_in_repo from target order by id")
             return {row[0]: (Target(*row[1:5]), row[5]) for row in rows}
 
     def identity(self, target: int) -> tuple[str | None, str | None]:
-        """Return the Hub's own id of the repo, and our last commit there, as far as they are known."""
+        """Return the Hub's `_id` of the repository and our last commit there, each None if it is not known."""
         with self._db.read() as db:
             row = db.execute("select hub_id, last_oid from target where id = ?", (target,)).fetchone()
             return (None, None) if row is None else (row[0], row[1])
 
     def identify(self, target: int, hub_id: str | None, last_oid: str | None) -> None:
-        """Remember the Hub's own id of the repo, and our last commit there."""
+        """Store the Hub's `_id` of the repository and our last commit there."""
         with self._db.write() as db:
             db.execute("update target set hub_id = ?, last_oid = ? where id = ?", (hub_id, last_oid, target))
 
     def start_over(self, target: int) -> None:
-        """Forget what the target holds: the repo was made again, and a person wants everything sent to it."""
+        """Delete all about a target: its repository was created again, and a person wants everything sent to it."""
         with self._db.write() as db:
             for table in ("part", "settled"):
                 db.execute(f"delete from {table} where target = ?", (target,))  # noqa: S608  our names
             db.execute("update target set hub_id = null, last_oid = null where id = ?", (target,))
 
     def remember(self, recipe: dict[str, Any]) -> None:
-        """Note how a scheduler of this folder was made, so that ``hubspool flush`` can make it again."""
+        """Store the options of a scheduler of this folder, for ``hubspool flush``."""
         text = orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS).decode()
         with self._db.write() as db:
             db.execute("insert or ignore into recipe (options) values (?)", (text,))
 
     def recipes(self) -> list[dict[str, Any]]:
-        """Return how the schedulers of this folder were made, in the order of their first use."""
+        """Return the options of the schedulers of this folder, in the order of their first use."""
         with self._db.read() as db:
             rows = db.execute("select options from recipe order by id").fetchall()
             return [orjson.loads(row[0]) for row in rows]
 
     def settled(self, target: int) -> dict[str, Stat]:
-        """Return path → numbers of every file all of which is on the Hub; not to be changed.
+        """Return path → `Stat` of every file whose whole content is on the Hub. Do not change the returned dict.
 
-        Read again only after a write: an idle period would spend half of its time on it.
+        It is read again only after a write: an idle push would spend half of its time on it.
         """
         with self._db.read() as db:
             version = (db.total_changes, db.execute("pragma data_version").fetchone()[0])  # ours, and others' writes
@@ -155,7 +155,7 @@ class Ledger:
             return known[2]
 
     def settle(self, target: int, files: Iterable[tuple[str, Stat]]) -> None:
-        """Remember that all of these files, as they were at these numbers, is on the Hub."""
+        """Store that the whole content of these files, as of their `Stat`, is on the Hub."""
         with self._db.write() as db:
             db.executemany(
                 "insert or replace into settled values (?, ?, ?, ?, ?, ?)",
@@ -176,7 +176,7 @@ class Ledger:
             return found
 
     def save(self, target: int, parts: Iterable[Part]) -> None:
-        """Write these parts in one transaction; durable when this returns."""
+        """Write parts in one transaction; they are durable when this returns."""
         marks = ", ".join("?" * (len(_PART_FIELDS) + 1))
         with self._db.write() as db:
             db.executemany(
@@ -185,29 +185,29 @@ class Ledger:
             )
 
     def forget(self, source: str) -> None:
-        """Drop all about a local file that was removed after all of it was on the Hub."""
+        """Delete all about a local file that was removed after all of it was on the Hub."""
         with self._db.write() as db:
             db.execute("delete from part where source = ?", (source,))
             db.execute("delete from settled where path = ?", (source,))
 
     def touch(self, target: int, now: float) -> None:
-        """Note that the folder is pushed to `target` these days; written once an hour."""
+        """Store that the folder is still pushed to `target`; written at most once an hour."""
         with self._db.read() as db:
             row = db.execute("select used_at from target where id = ?", (target,)).fetchone()
-        if row is not None and (row[0] is None or now - row[0] > _TOUCH_SECONDS):
+        if row is not None and (row[0] is None or now - row[0] > DEFAULTS.touch_seconds):
             with self._db.write() as db:
                 db.execute("update target set used_at = ? where id = ?", (now, target))
 
     def is_everywhere(self, source: str, size: int, now: float) -> bool:
-        """Whether all `size` bytes of a segment are on every repo that the folder was pushed to in the last days.
+        """Return True if every target of the last three days has all `size` bytes of a segment.
 
-        One that was given up (a repo id that was mistyped once) does not hold the segment for ever.
+        A target without a push for longer (a repository id that was mistyped once) does not keep the segment.
         """
         with self._db.read() as db:
             rows = db.execute(
                 'select max(p."end") from target t left join part p on p.target = t.id and p.source = ?'
                 " where t.used_at is not null and t.used_at > ? group by t.id",
-                (source, now - _GIVEN_UP_SECONDS),
+                (source, now - DEFAULTS.unused_seconds),
             )
             return all((row[0] or 0) >= size for row in rows)
 

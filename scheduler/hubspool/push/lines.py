@@ -1,7 +1,7 @@
-"""Line data: which files are made of rows, and where a growing one can be cut.
+"""Line data: which files consist of rows, and where a growing file can be cut.
 
 A file is cut at its last newline, because a writer in another thread or process may be in the middle of a line, and
-half a row makes the whole dataset fail to load. A file of binary records is cut at its last whole record.
+half a row makes the whole dataset fail to load. A file of binary records is cut after its last whole record.
 """
 
 from __future__ import annotations
@@ -12,37 +12,36 @@ from typing import BinaryIO
 
 import orjson
 
+from hubspool.push.defaults import DEFAULTS
 from hubspool.push.tfrecord import last_record_end
 
-_BLOCK = 1024 * 1024
-_JSON_PROBE_BYTES = 4 * 1024 * 1024
 _TEXT_SUFFIXES = frozenset({".txt", ".log"})
 
 
 class Kind(str, Enum):
-    """What a file's bytes mean for a cut."""
+    """The kind of content of a file; decides where the file can be cut."""
 
     JSON_LINES = "json-lines"
-    """One JSON value a line."""
+    """One JSON value per line."""
     TABLE = "table"
-    """CSV or TSV: a newline inside quotes is no cut."""
+    """CSV or TSV: not cut at a newline inside quotes."""
     TEXT = "text"
     """Other lines."""
     RECORDS = "records"
-    """TensorBoard's event files: binary records, each after its length (see `records`)."""
+    """TensorBoard's event files: binary records (see `tfrecord`)."""
     WHOLE = "whole"
-    """Not lines: committed whole, as a new version."""
+    """Anything else: committed whole, as a new version."""
     UNDECIDED = "undecided"
-    """A ``.json`` with no complete line yet: nothing of it is cut until there is one, or until it rests."""
+    """A ``.json`` file without a complete line: not cut until it has one, or until it no longer changes."""
 
     @property
     def is_lines(self) -> bool:
-        """Whether what was committed stays the beginning of the file, so that a rewrite is something else."""
+        """Return True if the file only grows, so that its committed content stays its beginning."""
         return self in (Kind.JSON_LINES, Kind.TABLE, Kind.TEXT, Kind.RECORDS)
 
 
 def kind_by_name(path: str) -> Kind:
-    """Return a file's kind as far as its name tells; ``.json`` needs a look inside (`kind_of_json`)."""
+    """Return the kind of a file by its name; UNDECIDED for ``.json``, whose content decides (`kind_of_json`)."""
     if "tfevents" in PurePosixPath(path).name:
         return Kind.RECORDS
     suffix = PurePosixPath(path).suffix.lower()
@@ -56,20 +55,20 @@ def kind_by_name(path: str) -> Kind:
 
 
 def kind_of_json(path: Path, size: int) -> Kind:
-    """Tell JSON Lines in a ``.json`` file (each complete line an object) from a JSON document.
+    """Return whether a ``.json`` file is JSON Lines (each complete line is an object) or a JSON document.
 
-    A pretty-printed document must not be cut at a newline; its first line, ``{``, is no object.
+    A pretty-printed document must not be cut at a newline; its first line, ``{``, is not an object.
     """
     with path.open("rb") as file:
-        head = file.read(min(size, _JSON_PROBE_BYTES))
+        head = file.read(min(size, DEFAULTS.json_probe_bytes))
     complete = head.rfind(b"\n") + 1
     if not complete:
-        return Kind.UNDECIDED if len(head) < _JSON_PROBE_BYTES else Kind.WHOLE
+        return Kind.UNDECIDED if len(head) < DEFAULTS.json_probe_bytes else Kind.WHOLE
     return Kind.JSON_LINES if all(is_object(line) for line in head[:complete].splitlines()) else Kind.WHOLE
 
 
 def is_object(line: bytes) -> bool:
-    """Whether `line` is one complete JSON object."""
+    """Return True if `line` is one complete JSON object."""
     try:
         return isinstance(orjson.loads(line), dict)
     except orjson.JSONDecodeError:
@@ -77,9 +76,9 @@ def is_object(line: bytes) -> bool:
 
 
 def cut(path: Path, kind: Kind, start: int, size: int) -> int:
-    """Return the last position in (start, size] that ends a line (a record), or `start` where none ended since.
+    """Return the last position in (start, size] at which a line or record ends; `start` if there is none.
 
-    `start` must itself be such an end (or 0). Bytes from `size` on are not looked at.
+    `start` must be 0 or such an end. Bytes from `size` on are not read.
     """
     if kind is Kind.UNDECIDED:
         return start
@@ -90,7 +89,7 @@ def cut(path: Path, kind: Kind, start: int, size: int) -> int:
             return _last_even_newline(file, start, size)
         end = size
         while end > start:
-            begin = max(start, end - _BLOCK)
+            begin = max(start, end - DEFAULTS.block_bytes)
             file.seek(begin)
             found = file.read(end - begin).rfind(b"\n")
             if found >= 0:
@@ -100,7 +99,7 @@ def cut(path: Path, kind: Kind, start: int, size: int) -> int:
 
 
 def header_end(path: Path, size: int) -> int:
-    """Return where the first line of a table ends, or 0 where it has not ended yet."""
+    """Return the end of a table's first line in bytes; 0 if the line is incomplete."""
     with path.open("rb") as file:
         position, odd = 0, False
         while position < size and (line := file.readline(size - position)):
@@ -111,8 +110,8 @@ def header_end(path: Path, size: int) -> int:
     return 0
 
 
-def cuts(path: Path, start: int, end: int, step: int, first: int | None = None) -> tuple[int, ...]:
-    """Return line ends in (start, end], each at most `step` bytes after the one before where lines allow it.
+def line_ends(path: Path, start: int, end: int, step: int, first: int | None = None) -> tuple[int, ...]:
+    """Return line ends in (start, end], each at most `step` bytes after the one before, unless one line is longer.
 
     `end` must be a line end, and is the last one returned. The first is at most `first` bytes after `start` (None:
     `step`).
@@ -121,7 +120,7 @@ def cuts(path: Path, start: int, end: int, step: int, first: int | None = None) 
     position, limit = start, step if first is None else first
     while end - position > limit:
         cut_at = cut(path, Kind.TEXT, position, position + limit)
-        if cut_at == position:  # one line is longer than the step: it goes whole
+        if cut_at == position:  # one line is longer than the step, and is not cut
             cut_at = _next_line_end(path, position, end)
         found.append(cut_at)
         position, limit = cut_at, step
@@ -131,9 +130,9 @@ def cuts(path: Path, start: int, end: int, step: int, first: int | None = None) 
 
 
 def damaged_lines(path: Path, start: int, end: int) -> tuple[tuple[int, int], ...]:
-    """Return the ranges of the lines in [start, end) that are no JSON object: a bit flipped, a block was never written.
+    """Return the ranges of the lines in [start, end) that are not JSON objects (a flipped bit, an unwritten block).
 
-    They stay where they are, and the rows around them go on without them.
+    They stay in the segment; the rows around them are sent without them.
     """
     found = []
     position = start
@@ -142,7 +141,7 @@ def damaged_lines(path: Path, start: int, end: int) -> tuple[tuple[int, int], ..
         for line in file:
             if position >= end:
                 break
-            try:  # not `is_object`: a call for each line takes a third of the time
+            try:  # not `is_object`: a call per line takes a third of the time
                 healthy = type(orjson.loads(line)) is dict
             except orjson.JSONDecodeError:
                 healthy = False
@@ -152,8 +151,8 @@ def damaged_lines(path: Path, start: int, end: int) -> tuple[tuple[int, int], ..
     return tuple(found)
 
 
-def around(damaged: tuple[tuple[int, int], ...], start: int, end: int) -> list[tuple[int, int]]:
-    """Return what is left of [start, end) without the damaged ranges."""
+def healthy_ranges(damaged: tuple[tuple[int, int], ...], start: int, end: int) -> list[tuple[int, int]]:
+    """Return the ranges of [start, end) between the damaged ranges."""
     healthy = []
     for bad_start, bad_end in damaged:
         if bad_start > start:
@@ -165,9 +164,9 @@ def around(damaged: tuple[tuple[int, int], ...], start: int, end: int) -> list[t
 
 
 def tail_is_complete(path: Path, kind: Kind, start: int, size: int) -> bool:
-    """Whether the bytes [start, size) after the last newline may go along once the writer rests.
+    """Return True if the bytes [start, size) after the last newline may be sent once the file no longer changes.
 
-    For JSON Lines only if they are an object by themselves; half a row or record never leaves the disk.
+    For JSON Lines only if they are a complete object; half a row or record is never sent.
     """
     if kind in (Kind.TEXT, Kind.TABLE):
         return True
@@ -179,12 +178,12 @@ def tail_is_complete(path: Path, kind: Kind, start: int, size: int) -> bool:
 
 
 def count_lines(path: Path, start: int, end: int) -> int:
-    """Return how many lines end in [start, end)."""
+    """Return the number of lines that end in [start, end)."""
     count = 0
     with path.open("rb") as file:
         file.seek(start)
         left = end - start
-        while left > 0 and (block := file.read(min(left, _BLOCK))):
+        while left > 0 and (block := file.read(min(left, DEFAULTS.block_bytes))):
             count += block.count(b"\n")
             left -= len(block)
     return count
@@ -193,7 +192,7 @@ def count_lines(path: Path, start: int, end: int) -> int:
 def _next_line_end(path: Path, start: int, last: int) -> int:
     with path.open("rb") as file:
         file.seek(start)
-        while block := file.read(min(_BLOCK, last - start)):
+        while block := file.read(min(DEFAULTS.block_bytes, last - start)):
             found = block.find(b"\n")
             if found >= 0:
                 return start + found + 1
@@ -202,7 +201,7 @@ def _next_line_end(path: Path, start: int, last: int) -> int:
 
 
 def _last_even_newline(file: BinaryIO, start: int, size: int) -> int:
-    """Return the end of the last line in [start, size) before which the number of quotes is even."""
+    """Return the end of the last line in [start, size) with an even number of quotes before it."""
     file.seek(start)
     position = last = start
     odd = False

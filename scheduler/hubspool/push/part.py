@@ -7,16 +7,17 @@ from enum import Enum
 
 
 class Closed(str, Enum):
-    """Why a part takes no further bytes, for ever."""
+    """Why a part is closed: it takes no further bytes, permanently."""
 
     FULL = "full"
-    """It was committed 16 times (3 times if large), holds 32 MiB or is a day old."""
+    """It has reached a limit of `Rules`: its number of commits, its size or its age. Lines are committed at most 16
+    times (3 times if large); an encoding has its own number (Parquet 8, zip 1)."""
     UNKNOWN = "unknown"
-    """A commit with it had an unknown outcome: it may land late, so the path must hold those bytes and no others."""
+    """A commit with it had an unknown outcome. It may land late, so the path must hold those bytes and no others."""
     FOREIGN = "foreign"
-    """The Hub's content at its path is not what was committed: somebody changed or removed it."""
+    """The content at its path on the Hub is not what was committed: somebody changed or removed it."""
     ENCODED = "encoded"
-    """The rows that follow cannot go on in its file: they have other columns."""
+    """Its encoded file cannot be extended by the next rows: they have other columns."""
     REWRITTEN = "rewritten"
     """The local file no longer begins with what was committed."""
 
@@ -27,20 +28,21 @@ class Part:
 
     Args:
         source: local path, relative to the folder.
-        number: which part of the source, from 0.
-        path: path in the repo.
-        start: where it begins in the source; bytes.
-        end: up to where the Hub has it; equals `start` while it has nothing.
+        number: of the part in its source, from 0.
+        path: in the repository.
+        start: of the range, in bytes.
+        end: of the acknowledged range, in bytes; equals `start` until a commit is acknowledged.
         rows: lines in [start, end).
         sha256: of [start, end).
-        content_id: what the Hub reports for that content: sha256, or a git blob id for a regular file.
-        commits: how often it was committed.
+        content_id: id of that content on the Hub: sha256, or a git blob id for a regular file.
+        commits: number of acknowledged commits.
         opened_at: seconds since the epoch.
-        closed: why it takes no further bytes, or None.
-        sending_end, sending_sha256, sending_id: the same three of a commit whose outcome is not known, else None.
-        push_id: the id in that commit's description.
-        sent_at: when it left; seconds since the epoch.
-        head: bytes at the beginning of the source (a table's header) that its content begins with, before [start, end).
+        closed: why it takes no further bytes; None while it is open.
+        sending_end, sending_sha256, sending_id: `end`, `sha256` and `content_id` of a commit in doubt, else None.
+        push_id: the id in the description of that commit.
+        sent_at: time of that commit's request, seconds since the epoch.
+        head: number of bytes from the beginning of the source (a table's header) that its content has before
+            [start, end).
     """
 
     source: str
@@ -63,8 +65,13 @@ class Part:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a commit with it has an outcome that is not known."""
+        """Return True if the outcome of a commit with it is unknown."""
         return self.sending_end is not None
+
+    @property
+    def sent_end(self) -> int:
+        """The end of what was sent (acknowledged or in doubt), in bytes."""
+        return self.end if self.sending_end is None else self.sending_end
 
     def sending(self, end: int, sha256: str, content_id: str, push_id: str, now: float) -> Part:
         """Return the part with the intent to commit [start, end)."""
@@ -73,7 +80,7 @@ class Part:
         )
 
     def acknowledged(self, rows: int) -> Part:
-        """Return the part after its intent landed; `rows` are the lines in all of it."""
+        """Return the part after its commit landed; `rows` is the number of lines in [start, end)."""
         assert self.sending_end is not None
         return replace(
             self.withdrawn(),
@@ -85,5 +92,5 @@ class Part:
         )
 
     def withdrawn(self) -> Part:
-        """Return the part after its intent is known not to have been applied."""
+        """Return the part after its commit is known not to have been applied."""
         return replace(self, sending_end=None, sending_sha256=None, sending_id=None, push_id=None, sent_at=None)

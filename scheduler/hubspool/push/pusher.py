@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-from filelock import Timeout as LockBusy
-
-from hubspool.client.target import Target
 from hubspool.push import rules
-from hubspool.push.budget import Budget
-from hubspool.push.committer import Committer, PushContext, PushHooks
-from hubspool.push.encodings import Contents, EncodedContents, Encoding
+from hubspool.push.committer import Committer
+from hubspool.push.context import PushContext
 from hubspool.push.events import State
-from hubspool.push.ledger import Ledger
-from hubspool.push.planner import Planner, PushPlan
-from hubspool.push.remote import Suspects
-from hubspool.push.rules import Naming, OnExisting, Rules
+from hubspool.push.plan import PushPlan
+from hubspool.push.planner import Planner
 from hubspool.spool.owners import remove_segment
 
 if TYPE_CHECKING:
-    from hubspool.client.hf_api import HfApi
     from hubspool.client.repo_info import CommitInfo
 
 
@@ -34,11 +22,12 @@ class PushResult:
     """What one push did.
 
     Args:
-        commit: the last commit, or None where there was nothing to send.
-        writers: hubspool writers that committed to the repo in the last hour, this one included; 0 if nobody looked.
-        pending_files, pending_bytes: what is left: files set aside, suspects, unfinished lines.
-        skipped: path → why it was not sent.
-        in_doubt: a commit of ours has an outcome that is not known.
+        commit: the last commit; None if there was nothing to send.
+        writers: number of hubspool writers that committed to the repository in the last hour, this one included; 0 if
+            the push did not ask.
+        pending_files, pending_bytes: what was not sent: skipped files, foreign changes, unfinished lines.
+        skipped: path → reason.
+        in_doubt: the outcome of a commit is unknown.
     """
 
     commit: CommitInfo | None = None
@@ -50,123 +39,90 @@ class PushResult:
 
 
 class Pusher:
-    """Brings what is new in one folder to one target.
+    """Pushes the new content of one folder to one target.
 
-    Not thread-safe: one thread at a time calls `push`. Over processes the push lock in the state folder keeps pushes
-    apart; writers never take it.
+    Not thread-safe: one thread at a time calls `push`. The push lock in the state folder keeps the pushes of several
+    processes apart; writers never take it.
+
+    Args:
+        context: the folder, the target and the options.
     """
 
-    def __init__(
-        self,
-        *,
-        api: HfApi,
-        target: Target,
-        path_in_repo: str,
-        folder: Path,
-        ledger: Ledger,
-        chosen: Callable[[str], bool],
-        lock: AbstractContextManager[object],
-        writer: str,
-        on_existing: OnExisting,
-        rest_seconds: float,
-        keep_local: bool,
-        hooks: PushHooks,
-        rules: Rules | None = None,
-        budget: Budget | None = None,
-        encoding: Encoding | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.folder = folder
-        self.ledger = ledger
-        self.keep_local = keep_local
-        self.clock = clock
-        self.rules = rules or Rules()
-        self.key = ledger.target(target, path_in_repo)
-        self.contents = Contents()
-        if encoding is not None:
-            self.contents = EncodedContents(encoding, ledger.directory / "sealed" / str(self.key))
-            commits = encoding.part_commits  # an encoding's own number, however large the part
-            self.rules = replace(
-                self.rules, part_commits=commits, large_commits=commits, part_bytes=encoding.part_bytes
-            )
-        suspects = Suspects()
-        self.outlet = PushContext(api, target, folder, ledger, self.key, writer, hooks, self.rules, clock, suspects)
-        self.outlet.budget = budget or self.outlet.budget
-        self.outlet.contents = self.contents
-        naming = Naming(f"{path_in_repo}/" if path_in_repo else "", ledger.folder_id)
-        self.surveyor = Planner(
-            folder=folder,
-            chosen=chosen,
-            lock=lock,
-            naming=naming,
-            rules=self.rules,
-            on_existing=on_existing,
-            rest_seconds=rest_seconds,
-            progress=self._scanning,
-            suspects=suspects,
-            contents=self.contents,
-            clock=clock,
-        )
+    def __init__(self, context: PushContext) -> None:
+        self.context = context
+        self.planner = Planner(context)
+        #: Of the last push, also if it failed.
         self.result = PushResult()
-        self._file_lock = FileLock(ledger.directory / "push.lock", fallback_to_soft=False)
 
     def push(self, *, final: bool = False, lock_timeout: float = 0) -> PushResult | None:
-        """Send everything that is new, once; nothing is retried here beyond single requests.
+        """Send everything that is new, once. Only single requests are repeated, never the push.
 
         Args:
-            final: what follows the last newline of a line file goes along where it is a complete row.
-            lock_timeout: seconds to wait for another process that is pushing this folder.
+            final: send an unfinished last line of a line file if it is a complete row.
+            lock_timeout: seconds to wait for another process that pushes this folder.
 
         Returns:
-            What was done; None when another process held the push lock all the time.
+            The result; None if another process held the push lock all the time.
 
         Raises:
-            HubspoolError: a request failed. What landed before is acknowledged; the rest is as it was.
+            HubspoolError: a request failed. What landed before is acknowledged; the rest is unchanged.
         """
+        from filelock import FileLock, Timeout
+
+        context = self.context
+        # A new object each time: its descriptor is what the kernel distinguishes threads and forked children by.
+        lock = FileLock(context.ledger.paths.push_lock, fallback_to_soft=False)
         try:
-            with self._file_lock.acquire(timeout=lock_timeout, poll_interval=0.1):
+            with lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds):
                 return self._push(final)
-        except LockBusy:
+        except Timeout:
             return None
 
     def _push(self, final: bool) -> PushResult:
-        self._scanning()
-        self.ledger.touch(self.key, self.clock())
-        settled = self.ledger.settled(self.key)
-        snapshot = self.surveyor.look(settled)
-        known = self.ledger.parts(self.key) if snapshot.segments or snapshot.changed else {}
-        survey = self.surveyor.survey(snapshot, settled, known, self.outlet.hub, final=final)
-        if survey.parts:
-            self.ledger.save(self.key, survey.parts)
-        sending = Committer(self.outlet, survey)
+        context = self.context
+        ledger, key = context.ledger, context.key
+        context.hooks.enter(State.SCANNING)
+        ledger.touch(key, context.clock())
+        settled = ledger.settled(key)
+        snapshot = self.planner.scan(settled)
+        known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
+        plan = self.planner.plan(snapshot, settled, known, context.repo, final=final)
+        if plan.parts:
+            ledger.save(key, plan.parts)
+        committer = Committer(context, plan)
         try:
-            for batch in rules.batches(survey.uploads, self.rules):
-                sending.send(batch)
-        finally:  # also a push that failed tells what it left
+            for batch in rules.batches(plan.uploads, context.rules):
+                committer.send(batch)
+        finally:  # also a push that failed reports what it left
             self.result = PushResult(
-                commit=sending.commit,
-                writers=sending.writers,
-                pending_files=len(sending.unsent_sources | survey.skipped.keys()),
-                pending_bytes=survey.waiting + sum(upload.new_bytes for upload in sending.unsent.values()),
-                skipped=survey.skipped,
-                in_doubt=any(upload.is_repeat for upload in sending.unsent.values()),
+                commit=committer.commit,
+                writers=committer.writers,
+                pending_files=len(committer.unsent_sources | plan.skipped.keys()),
+                pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent.values()),
+                skipped=plan.skipped,
+                in_doubt=any(upload.is_repeat for upload in committer.unsent.values()),
             )
-        self._finish(survey, sending)
+        self._finish(plan, committer)
         return self.result
 
-    def _scanning(self) -> None:
-        self.outlet.hooks.enter(State.SCANNING)
+    def _finish(self, plan: PushPlan, committer: Committer) -> None:
+        """Record the files whose whole content is on the Hub, and remove what is no longer needed on the disk."""
+        context = self.context
+        left = committer.unsent_sources | plan.skipped.keys()
+        settled = {source: stat for source, stat in plan.settled.items() if source not in left}
+        if settled:
+            context.ledger.settle(context.key, settled.items())
+        if not context.keep_local:
+            for source, size in plan.removable.items():
+                if source not in left:
+                    self._remove(source, size)
+        context.payloads.clean_up(context.ledger.parts(context.key), context.folder)
 
-    def _finish(self, survey: PushPlan, sending: Committer) -> None:
-        left = sending.unsent_sources | survey.skipped.keys()
-        done = {source: stat for source, stat in survey.settled.items() if source not in left}
-        if done:
-            self.ledger.settle(self.key, done.items())
-        if not self.keep_local:
-            for source, size in survey.removable.items():
-                if source in left or not self.ledger.is_everywhere(source, size, self.clock()):
-                    continue  # also where only another repo that the folder is pushed to lacks it
-                self.contents.release(self.folder / source, size)
-                if remove_segment(self.folder / source, size):
-                    self.ledger.forget(source)
-        self.contents.tidy(self.ledger.parts(self.key), self.folder)
+    def _remove(self, source: str, size: int) -> None:
+        """Remove a segment, unless it has changed or another target of the folder lacks it."""
+        context = self.context
+        if not context.ledger.is_everywhere(source, size, context.clock()):
+            return
+        context.payloads.release(context.folder / source, size)
+        if remove_segment(context.folder / source, size):
+            context.ledger.forget(source)

@@ -1,4 +1,4 @@
-"""What a push reads from the repo: its head, its newest commits, what stands at a path."""
+"""What a push reads from the repository: its head, its newest commits, the files at some paths."""
 
 from __future__ import annotations
 
@@ -20,73 +20,80 @@ _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 
 
 def description(push_id: str, writer: str) -> str:
-    """Return the lines at the end of a commit's message by which its writers find their own, and each other's."""
+    """Return the commit description, which identifies the push and its writer to all writers of the repository."""
     return f"hubspool-push: {push_id}\nhubspool-writer: {writer}"
 
 
 @dataclass(frozen=True)
-class HubFile:
-    """What stands at a path on the Hub: bytes, and the id of the content (sha256, or git blob id)."""
+class RemoteFile:
+    """A file on the Hub, as paths-info describes it.
+
+    Args:
+        path: in the repository.
+        size: in bytes.
+        content_id: sha256 of the content (LFS, Xet), or its git blob id.
+    """
 
     path: str
     size: int
     content_id: str
 
 
-class HubReader(Protocol):
-    """The reads that a survey needs, all at one revision."""
+class RepoReader(Protocol):
+    """The reads that a planner needs, all at one revision."""
 
-    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
-        """Return what stands at those of `paths` that exist."""
+    def files(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
+        """Return path → file for those of `paths` that exist."""
 
     def read(self, path: str, start: int, length: int) -> bytes:
-        """Return `length` bytes of a file from `start` on, fewer where it ends."""
+        """Return `length` bytes of a file from `start` on, fewer at its end."""
 
 
 @dataclass
-class Suspects:
-    """Paths of ours where foreign content was seen, and since when: reads of the Hub may be stale.
+class ForeignChanges:
+    """Remembers since when a path of ours had foreign content: a single read may be stale.
 
     Args:
-        seconds: how long foreign content must stand to count.
+        seconds: how long foreign content must stay to count.
     """
 
-    seconds: float = 60.0
+    seconds: float
     _since: dict[str, float] = field(default_factory=dict)
 
     def is_certain(self, path: str, now: float) -> bool:
-        """Note one more sighting; return whether the first one is long enough ago."""
+        """Record foreign content at `path`; return True if the first record is at least `seconds` old."""
         return now - self._since.setdefault(path, now) >= self.seconds
 
     def clear(self, path: str) -> None:
-        """Note that what stands there is ours."""
+        """Record that the content at `path` is ours."""
         self._since.pop(path, None)
 
 
-class AskedOnce:
-    """A `HubReader` that asks for many paths in the first request about any of them."""
+class BatchedReader:
+    """A `RepoReader` that asks about all of `paths` in the first request about one of them, and keeps the answer."""
 
-    def __init__(self, hub: HubReader, paths: list[str]) -> None:
-        self.read = hub.read
-        self._hub = hub
+    def __init__(self, reader: RepoReader, paths: list[str]) -> None:
+        self.read = reader.read
+        self._reader = reader
         self._paths = frozenset(paths)
-        self._found: dict[str, HubFile] | None = None
+        self._found: dict[str, RemoteFile] | None = None
 
-    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
+    def files(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
+        """Return path → file for those of `paths` that exist."""
         if not self._paths.issuperset(paths):
-            return self._hub.files(paths)
+            return self._reader.files(paths)
         if self._found is None:
-            self._found = self._hub.files(sorted(self._paths))
+            self._found = self._reader.files(sorted(self._paths))
         return {path: self._found[path] for path in paths if path in self._found}
 
 
 @dataclass(frozen=True)
 class Head:
-    """The branch as one request saw it: its newest page of commits.
+    """The newest page of a branch's commits.
 
     Args:
         oids: commit ids, newest first.
-        writers: hubspool writers → when the newest of their commits was made.
+        writers: id of a hubspool writer → time of its newest commit.
     """
 
     oids: tuple[str, ...]
@@ -103,9 +110,9 @@ class Head:
 
 
 class RemoteRepo:
-    """Reads one branch of one repo; implements `HubReader`. Every call asks the Hub anew.
+    """Reads one branch of one repository; implements `RepoReader`. Every call is a request.
 
-    What it returns may be stale by some seconds: the Hub's replicas lag.
+    Not guaranteed: fresh answers. The Hub's replicas lag by some seconds.
     """
 
     def __init__(self, api: HfApi, target: Target) -> None:
@@ -113,7 +120,11 @@ class RemoteRepo:
         self.target = target
 
     def head(self) -> Head:
-        """Return the newest commit and what the newest page of commits tells of their writers; one request."""
+        """Return the newest page of commits, in one request.
+
+        Raises:
+            BadResponseError: the branch has no commits.
+        """
         page = self._client().json("GET", self.target.route("commits"))
         if not page:
             raise BadResponseError(f"{self.target.repo_id} lists no commits at {self.target.revision}.")
@@ -125,31 +136,31 @@ class RemoteRepo:
         return Head(tuple(commit.commit_id for commit in commits), writers)
 
     def identity(self) -> str | None:
-        """Return the Hub's own id of the repo; one that was deleted and made again has another."""
+        """Return the Hub's `_id` of the repository; a repository that is deleted and created again gets a new one."""
         return self.api.repo_info(self.target.repo_id, repo_type=self.target.repo_type).internal_id
 
-    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
-        """Return what stands at those of `paths` that exist."""
+    def files(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
+        """Return path → file for those of `paths` that exist."""
         if not paths:
             return {}
         entries = self.api.get_paths_info(
             self.target.repo_id, paths, repo_type=self.target.repo_type, revision=self.target.revision
         )
         return {
-            entry.path: HubFile(entry.path, entry.size, entry.content_id)
+            entry.path: RemoteFile(entry.path, entry.size, entry.content_id)
             for entry in entries
             if isinstance(entry, RepoFile)
         }
 
     def read(self, path: str, start: int, length: int) -> bytes:
-        """Return `length` bytes of a file from `start` on, fewer where it ends."""
+        """Return `length` bytes of a file from `start` on, fewer at its end."""
         if length == 0:
             return b""
         headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
         return self._client().request("GET", self.target.file_url(path), headers=headers).content[:length]
 
     def text(self, path: str) -> str | None:
-        """Return a small text file, or None where there is none."""
+        """Return a small text file; None if it does not exist."""
         try:
             content = self._client().request("GET", self.target.file_url(path)).content
         except RemoteEntryNotFoundError:

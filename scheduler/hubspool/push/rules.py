@@ -1,7 +1,7 @@
-"""What to commit, and what to protect: decisions only, values in, values out.
+"""The rules of the commit protocol: what to commit, and what to protect. Pure functions without I/O.
 
-Which interleavings of lost, late and repeated commits these rules survive was found by searching all of them; the
-rule that looks simpler (let a path grow again once a repeated commit succeeded) loses rows.
+A search of all interleavings of lost, late and repeated commits showed that these rules lose and double no row. A rule
+that looks simpler (a path grows again after a repeated commit succeeded) loses rows.
 """
 
 from __future__ import annotations
@@ -11,55 +11,32 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from hubspool.push.compare import Relation
+from hubspool.push.defaults import Rules
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.spool.segment_name import part_path, versioned_path
 
 
 class OnExisting(str, Enum):
-    """What to do where the Hub holds other content at a path that this folder wants to write."""
+    """What to do if a path that this folder wants to write has other content on the Hub."""
 
     KEEP_BOTH = "keep_both"
     """Rows go to a new path beside it; any other file becomes a new version, and the history keeps the old one."""
     OVERWRITE = "overwrite"
     """The local file replaces it."""
     ERROR = "error"
-    """The file is set aside with an error; nothing is written."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Numbers that shape parts and commits.
-
-    Sixteen commits, because a path that was grown by many small pushes stops being deduplicated (600 pushes to one
-    path sent 17.7 bytes a byte), and because every version of a large file counts against the owner's storage. For both
-    reasons three commits are enough once it holds `large_bytes`: each growth sends its last, unfinished chunk anew
-    (45 kB on average), so that 600 pushes of 100 kB to parts of sixteen commits sent 1.49 bytes a byte.
-    A record file cannot continue under another name, so one of more than `record_bytes` waits until it has grown by a
-    sixteenth, or for half an hour.
-    """
-
-    part_commits: int = 16
-    part_bytes: int = 32 * 1024 * 1024
-    large_commits: int = 3
-    large_bytes: int = 256 * 1024
-    part_seconds: float = 24 * 3600
-    batch_files: int = 1000
-    batch_bytes: int = 100_000_000
-    record_growth: float = 1 / 16
-    record_seconds: float = 30 * 60
-    record_bytes: int = 1024 * 1024
+    """The file is skipped with an error; nothing is written."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """Make bytes [part.start, end) of the part's source stand at the part's path.
+    """Bytes [part.start, end) of a source that are to become the content at the part's path.
 
     Args:
         part: the part as the ledger has it.
-        end: where it will end in the source; bytes.
+        end: its new end in the source, in bytes.
         guarded: the commit must carry parentCommit, since others may write to this path.
-        replaces: id of the content at the path that was seen and is to be replaced, or None.
+        replaces: id of the content at the path that is to be replaced, or None.
     """
 
     part: Part
@@ -69,23 +46,23 @@ class Upload:
 
     @property
     def is_repeat(self) -> bool:
-        """Whether these very bytes were sent before, with an outcome that is not known."""
+        """Return True if these bytes were sent before, with an unknown outcome."""
         return self.part.in_doubt
 
     @property
     def size(self) -> int:
-        """Bytes of the content; where the lines are encoded, of what they are encoded from."""
+        """Size of the content in bytes; if the lines are encoded, the size of the lines."""
         return self.part.head + self.end - self.part.start
 
     @property
     def new_bytes(self) -> int:
-        """Bytes that no acknowledged commit holds."""
+        """Number of bytes that no acknowledged commit contains."""
         return max(self.end - self.part.end, 0)
 
 
 @dataclass(frozen=True)
 class FileDecision:
-    """What `plan_file` found: parts to write to the ledger, at most one upload, or the reason to set the file aside."""
+    """The result of `plan_file`: parts to write to the ledger, at most one upload, or the reason to skip the file."""
 
     parts: tuple[Part, ...] = ()
     upload: Upload | None = None
@@ -94,18 +71,18 @@ class FileDecision:
 
 @dataclass(frozen=True)
 class Naming:
-    """How paths in the repo are made.
+    """Names the paths in the repository.
 
     Args:
-        prefix: the folder's path in the repo, with a trailing ``/``, or empty.
-        folder_id: the folder's random id; keeps two folders that continue the same name from meeting.
+        prefix: the folder's path in the repository, with a trailing ``/``, or empty.
+        folder_id: the folder's random id; two folders that continue the same file use different paths.
     """
 
     prefix: str
     folder_id: str
 
     def part(self, source: str, number: int, start: int, now: float, head: int = 0) -> Part:
-        """Return an unsent part of one of the user's files; `head` bytes of its header come before a later start."""
+        """Return an unsent part of a user's file; if `start` is not 0, its content begins with the `head` bytes."""
         path = self.prefix + versioned_path(source, number, self.folder_id)
         return Part(source, number, path, start, start, opened_at=now, head=min(head, start))
 
@@ -115,7 +92,7 @@ class Naming:
 
 
 def open_part(parts: Sequence[Part], now: float, rules: Rules) -> Part | None:
-    """Return the part of a segment that may still grow, if any: the last one, unless it is closed or full."""
+    """Return the part of a segment that may still grow: the last one, unless it is closed, in doubt or full."""
     if not parts:
         return None
     last = parts[-1]
@@ -123,15 +100,12 @@ def open_part(parts: Sequence[Part], now: float, rules: Rules) -> Part | None:
 
 
 def position_of(parts: Sequence[Part]) -> int:
-    """Return up to where a source is spoken for: acknowledged, or sent with an unknown outcome; bytes."""
-    if not parts:
-        return 0
-    last = parts[-1]
-    return last.end if last.sending_end is None else last.sending_end
+    """Return the end of what was sent of a source (acknowledged or in doubt), in bytes."""
+    return parts[-1].sent_end if parts else 0
 
 
-def room(parts: Sequence[Part], now: float, rules: Rules) -> int:
-    """Return how many bytes the next part to be written can take before it is full."""
+def bytes_left(parts: Sequence[Part], now: float, rules: Rules) -> int:
+    """Return how many bytes the next upload of a segment can add to its part before the part is full."""
     current = open_part(parts, now, rules)
     return rules.part_bytes if current is None else rules.part_bytes - (current.end - current.start)
 
@@ -139,15 +113,16 @@ def room(parts: Sequence[Part], now: float, rules: Rules) -> int:
 def plan_segment(
     source: str, parts: Sequence[Part], ranges: Sequence[tuple[int, int]], naming: Naming, now: float, rules: Rules
 ) -> list[Upload]:
-    """Return the uploads that bring a segment's rows to the Hub.
+    """Return the uploads for a segment.
 
     Args:
         source: the segment's path in the folder.
-        parts: what the ledger knows of it, in order.
-        ranges: whole lines after `position_of(parts)`, ascending; each fits a part (`room` for the first, `part_bytes`
-            for others), and between two of them there may be damaged lines, which no part holds.
-        naming: how paths in the repo are made.
+        parts: its parts in the ledger, in order.
+        ranges: whole lines after `position_of(parts)`, ascending. Each fits a part (`bytes_left` for the first,
+            `part_bytes` for the others); between two of them there may be damaged lines, which no part contains.
+        naming: names the paths in the repository.
         now: seconds since the epoch.
+        rules: the limits of parts.
     """
     uploads = [Upload(part, part.sending_end) for part in parts if part.sending_end is not None]
     current = open_part(parts, now, rules)
@@ -180,17 +155,17 @@ def plan_file(
 
     Args:
         source: its path in the folder.
-        kind: what its bytes mean for a cut.
-        parts: what the ledger knows of it, in order; a file that was found on the Hub as a prefix of the local one
-            counts as known (`adopted`).
-        end: up to where it is to be sent; bytes.
-        intact: [start, end) of the last part is still what was committed.
-        same: [start, `end`) is exactly what the last part holds on the Hub.
-        relation: how [0, end) compares with what stands at `candidate_path`; means nothing where that is None.
-        remote_id: id of the content there.
-        header: length of a table's first line, which every further part begins with; bytes.
-        on_existing: the caller's wish.
-        naming: how paths in the repo are made.
+        kind: of its content.
+        parts: its parts in the ledger, in order; a prefix of the local file that was found on the Hub counts as
+            a part (`adopted`).
+        end: of the range to send, in bytes.
+        intact: the local bytes of the last part are still those that were committed.
+        same: [start, `end`) is exactly the content of the last part on the Hub.
+        relation: how [0, end) compares with the file at `candidate_path`; without meaning if that is None.
+        remote_id: id of the content of that file.
+        header: length of a table's first line, in bytes; the content of every further part begins with it.
+        on_existing: the caller's choice.
+        naming: names the paths in the repository.
         now: seconds since the epoch.
     """
     last = parts[-1] if parts else naming.part(source, 0, 0, now)
@@ -210,7 +185,7 @@ def plan_file(
 
 
 def candidate_path(source: str, parts: Sequence[Part], naming: Naming) -> str | None:
-    """Return the path whose content on the Hub `plan_file` must know, or None where the ledger knows it."""
+    """Return the path whose content on the Hub `plan_file` needs to know; None if the ledger knows it."""
     if not parts:
         return naming.part(source, 0, 0, 0).path
     last = parts[-1]
@@ -220,15 +195,15 @@ def candidate_path(source: str, parts: Sequence[Part], naming: Naming) -> str | 
 
 
 def is_due(size: int, new_bytes: int, seconds: float, rules: Rules) -> bool:
-    """Whether the `new_bytes` of a record file are to be sent, `size` bytes of which were sent `seconds` ago."""
+    """Return True if the `new_bytes` of a record file are to be sent now; its first `size` were sent `seconds` ago."""
     return size < rules.record_bytes or new_bytes >= size * rules.record_growth or seconds >= rules.record_seconds
 
 
-def met(part: Part, kind: Kind, relation: Relation, on_existing: OnExisting) -> Part | None:
-    """Return the part closed, where its path holds rows that are not this file's; None where it may be used.
+def closed_by_conflict(part: Part, kind: Kind, relation: Relation, on_existing: OnExisting) -> Part | None:
+    """Close the part if its path on the Hub has other rows; return None if the path is usable.
 
-    The next part then gets a name of its own. Other files, and callers who chose to overwrite or to be told, keep the
-    path.
+    The next part then gets a path of its own. Files without lines keep the path, and so do all files if the caller
+    chose "overwrite" or "error".
     """
     if kind.is_lines and relation is Relation.DIVERGED and on_existing is OnExisting.KEEP_BOTH:
         return replace(part, closed=Closed.FOREIGN)
@@ -236,20 +211,20 @@ def met(part: Part, kind: Kind, relation: Relation, on_existing: OnExisting) -> 
 
 
 def adopted(part: Part, end: int, rows: int, sha256: str, content_id: str) -> Part:
-    """Return the part once its [start, `end`) was found standing on the Hub already."""
+    """Return the part after its [start, `end`) was found on the Hub."""
     return replace(part.withdrawn(), end=end, rows=rows, sha256=sha256, content_id=content_id)
 
 
 def closed_unknown(part: Part) -> Part:
-    """Return the part closed because it is not known which commit wrote what its path holds."""
+    """Return the part closed, because the commit that wrote the content at its path is unknown."""
     return replace(part, closed=Closed.UNKNOWN)
 
 
 def after_foreign_change(part: Part, kind: Kind | None) -> Part:
-    """Return the part after its content on the Hub turned out to be somebody else's, or gone.
+    """Return the part after somebody changed or removed its content on the Hub.
 
-    A row file's part is closed and never sent again (a person may have removed their data); later rows go to the next
-    one. Any other file of the user's is versioned by the history, so the next local version goes on top.
+    A part of line data is closed and never sent again (a person may have removed their data); later rows go to the next
+    part. Any other file is versioned by the history, so the next local version is committed on top.
     """
     if kind is Kind.WHOLE:
         return replace(part.withdrawn(), content_id=None, sha256=None)
@@ -257,10 +232,10 @@ def after_foreign_change(part: Part, kind: Kind | None) -> Part:
 
 
 def resolved(part: Part, rows: int, remote_id: str | None) -> Part | None:
-    """Return the part once a look at its path told the outcome of the commit in doubt; None if it is foreign.
+    """Return the part in doubt after its path was read, given the id of the content there; None if that is foreign.
 
-    Only for paths whose commits carry parentCommit: there a commit that did not land can no longer land beside a later
-    one. A spool's part stays as it is until the bytes in doubt are found on the Hub.
+    Only for paths whose commits carry parentCommit, where a commit that did not land cannot land after a later one. A
+    part of a segment stays in doubt until its bytes are found on the Hub.
     """
     if remote_id == part.sending_id:
         return part.acknowledged(rows)
@@ -268,7 +243,7 @@ def resolved(part: Part, rows: int, remote_id: str | None) -> Part | None:
 
 
 def landed(part: Part, rows: int, now: float, rules: Rules, *, was_in_doubt: bool) -> Part:
-    """Return the part after its commit landed: closed for ever if it was in doubt before, or if it is full now."""
+    """Return the part after its commit landed: closed if it was in doubt before, or if it is full now."""
     part = part.acknowledged(rows)
     if was_in_doubt:
         return replace(part, closed=Closed.UNKNOWN)
@@ -283,15 +258,18 @@ def recovered_parts(
     now: float,
     size: int,
 ) -> list[Part]:
-    """Return the parts of a segment whose ledger was lost, from what stands on the Hub; all closed.
+    """Return the parts of a segment whose ledger was lost, from the files on the Hub; all are closed.
 
-    Parts of a segment follow each other, so their sizes alone tell where each began.
+    Parts of a segment follow each other, so the size of each gives the start of the next.
 
     Args:
-        found: (path, bytes of the segment that it holds, content id) of the Hub's files at the part paths of this
-            segment, in any order.
-        damaged: ranges that no part holds.
-        size: the segment's local size: a part that reaches beyond it cannot be told from a foreign file.
+        source: the segment's path in the folder.
+        found: (path, bytes of the segment that it has, content id) of the files at the part paths of this segment, in
+            any order.
+        damaged: ranges that no part contains.
+        naming: names the paths in the repository.
+        now: seconds since the epoch.
+        size: of the local segment; a part that ends after it may be a foreign file.
     """
     by_path = {path: (length, content_id) for path, length, content_id in found}
     after = dict(damaged)
@@ -310,7 +288,7 @@ def recovered_parts(
 
 
 def batches(uploads: Sequence[Upload], rules: Rules) -> Iterator[list[Upload]]:
-    """Yield commits: consecutive uploads of at most `batch_files` files and `batch_bytes` bytes each."""
+    """Yield the uploads of each commit, in order: at most `batch_files` files and `batch_bytes` bytes."""
     batch: list[Upload] = []
     size = 0
     for upload in uploads:

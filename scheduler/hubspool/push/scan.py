@@ -1,4 +1,4 @@
-"""What changed in a folder since the ledger last saw it."""
+"""Finds the segments of a folder, and the files that changed since the ledger recorded them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from hubspool import files
 from hubspool.files import Stat
 from hubspool.spool.segment_name import SegmentName
 
-#: File times move in ticks of the kernel's clock, which are at most this long.
+#: Longest tick of the kernel's clock for file times, in nanoseconds.
 _TICK_NS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at a folder: lengths fixed at one moment, under the writers' lock.
+    """The state of a folder, with all file lengths taken at one moment under the writers' lock.
 
     Args:
         segments: every segment in the folder.
-        changed: other files whose numbers are not the known ones.
-        taken_ns: when the lengths were fixed (`time.time_ns`).
-        unreadable: path → reason, for what could not be looked at.
+        changed: other files whose `Stat` is not the known one.
+        taken_ns: when the lengths were taken (`time.time_ns`).
+        unreadable: path → reason, for files and folders that cannot be read.
     """
 
     segments: dict[str, Stat]
@@ -40,27 +40,34 @@ def scan(
     chosen: Callable[[str], bool],
     lock: AbstractContextManager[object] | None = None,
 ) -> Snapshot:
-    """List what is new, holding `lock` only to fix the lengths of what changed.
+    """List the segments and the changed files of `folder`; hold `lock` only to take their lengths.
 
-    The walk runs without the lock: with 100,000 files it takes seconds, and every writer would wait for it. What was
-    created meanwhile, before the lock was taken, is found by listing again, without it, the folders whose own times
-    changed; a second short hold fixes those lengths. So a file is there before the line that names it.
+    The walk runs without the lock: with 100,000 files it takes seconds, and every writer would wait for it. Files that
+    were created during the walk, before the lock was taken, are found by listing again, without the lock, the folders
+    whose times changed; the lock is then held once more to take their lengths. So the snapshot has a file if it has
+    the line that names it.
+
+    Args:
+        folder: the folder.
+        known: files whose content is on the Hub, with their `Stat`.
+        chosen: returns True for a path that is to be sent.
+        lock: the writers' lock; None if there are no writers.
 
     Returns:
-        Paths are relative, with ``/``. Links to files count as files, links to folders are not followed; ``.git``,
-        ``.cache/huggingface`` and hidden files of the spool are left out.
+        The snapshot, with relative paths, separated by ``/``. Links to files count as files, links to folders are not
+        followed; ``.git``, ``.cache/huggingface`` and hidden files of the spool are left out.
     """
     walk = _Walk(folder, known, chosen)
-    walk.below("")
+    walk.list_tree("")
     with lock or nullcontext():
         for path in [*walk.segments, *walk.changed]:
-            walk.fix(path)
+            walk.take_length(path)
         taken_ns = time.time_ns()
-    late = walk.again(before_ns=taken_ns + _TICK_NS)
-    if late:
+    created = walk.list_again(before_ns=taken_ns + _TICK_NS)
+    if created:
         with lock or nullcontext():
-            for path in late:
-                walk.fix(path)
+            for path in created:
+                walk.take_length(path)
     return Snapshot(walk.segments, walk.changed, taken_ns, walk.unreadable)
 
 
@@ -78,36 +85,35 @@ class _Walk:
         self._folder_times: dict[str, int] = {}
         self._listed_ns = time.time_ns()
 
-    def below(self, start: str) -> None:
+    def list_tree(self, start: str) -> None:
         waiting = [start]
         while waiting:
             waiting.extend(self._list(waiting.pop()))
 
-    def again(self, before_ns: int) -> list[str]:
-        """List once more the folders that got or lost a name since `below` saw them; return what is new.
+    def list_again(self, before_ns: int) -> list[str]:
+        """List the folders again whose names changed since `list_tree` read them; return the files that are new.
 
-        Without the lock: a folder of 100,000 names takes a second. What was changed after `before_ns` is left to the
-        next push: it may name files that are not in this one.
+        Called without the lock: a folder of 100,000 names takes a second. Files that changed after `before_ns` are left
+        to the next push: their lines may name files that are not in this snapshot.
         """
         seen = {*self.segments, *self.changed}
         for relative, time_ns in list(self._folder_times.items()):
             with suppress(*_GONE):
-                # A folder's time moves in ticks: one that had just changed may have changed again within the same.
+                # The time of a folder moves in ticks: two changes within one tick leave the same time.
                 if _stat(self._path(relative)).mtime_ns != time_ns or self._listed_ns - time_ns < files.RACY_NS:
                     for child in self._list(relative):
                         if child not in self._folder_times:
-                            self.below(child)
-        late = []
+                            self.list_tree(child)
+        created = []
         for found in (self.segments, self.changed):
-            for path in [path for path in found if path not in seen]:
-                if found[path].ctime_ns <= before_ns:
-                    late.append(path)
-                else:
-                    del found[path]
-        return late
+            new = found.keys() - seen
+            created += sorted(path for path in new if found[path].ctime_ns <= before_ns)
+            for path in new.difference(created):
+                del found[path]
+        return created
 
-    def fix(self, path: str) -> None:
-        """Take the numbers of a file once more; forget one that is gone."""
+    def take_length(self, path: str) -> None:
+        """Take the current `Stat` of a file; drop the file if it is gone."""
         found = self.segments if path in self.segments else self.changed
         try:
             found[path] = _stat(self._path(path))
@@ -132,17 +138,17 @@ class _Walk:
                         continue
                     if not entry.is_dir(follow_symlinks=False):
                         if not self._is_known(entry, path):
-                            self._look(entry, path)
-                    elif not f"/{path}".endswith("/.cache/huggingface"):
+                            self._add(entry, path)
+                    elif not f"/{path}".endswith(f"/{files.CLIENT_CACHE}"):
                         folders.append(path)
         except _GONE:
-            pass  # removed while we walked: nothing to send
+            pass  # removed during the walk: nothing to send
         except OSError as error:
             self.unreadable[relative or "."] = str(error)
         return folders
 
     def _is_known(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Whether nothing is new about a file; this is all that an idle period does, a hundred thousand times."""
+        """Return True if a file is unchanged. An idle push does nothing else, for each of 100,000 files."""
         known = self.known.get(path)
         if known is None or (path.endswith(".jsonl") and SegmentName.parse(entry.name) is not None):
             return False
@@ -152,14 +158,14 @@ class _Walk:
             return False
         return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino) == known
 
-    def _look(self, entry: os.DirEntry[str], path: str) -> None:
+    def _add(self, entry: os.DirEntry[str], path: str) -> None:
         if entry.name.startswith(".") and entry.name.endswith(".jsonl.new"):
-            return  # a segment that is being made
+            return  # a segment that is being created
         try:
             entry.name.encode()
         except UnicodeEncodeError:
             readable = os.fsencode(path).decode("utf-8", "backslashreplace")
-            self.unreadable[readable] = "its name is not UTF-8, and the Hub takes no other"
+            self.unreadable[readable] = "its name is not UTF-8, which the Hub requires"
             return
         try:
             if not entry.is_file():
@@ -178,4 +184,4 @@ class _Walk:
 
 
 def _stat(path: str) -> Stat:
-    return Stat.of(os.stat(path))  # noqa: PTH116  half of the time under the lock went into pathlib
+    return Stat.of(os.stat(path))  # noqa: PTH116  pathlib took half of the time under the lock

@@ -1,4 +1,4 @@
-"""Record files: where a growing file of framed records (TFRecord, as TensorBoard's event files are) can be cut.
+"""Finds where a growing file of TFRecord records (TensorBoard's event files) can be cut.
 
 Source of the format: https://www.tensorflow.org/tutorials/load_data/tfrecord (length as uint64, masked crc32c of the
 length, data, masked crc32c of the data; little-endian).
@@ -16,11 +16,11 @@ _BLANK = bytes(_FOOTER_BYTES)
 
 
 def last_record_end(path: Path, start: int, size: int) -> int:
-    """Return the last position in (start, size] that ends a whole record, or `start` where none ended since.
+    """Return the last position in (start, size] at which a whole record ends; `start` if there is none.
 
-    `start` must itself be the end of a record (or 0). What a power loss or kill -9 leaves, half a record or zeros, is
-    never passed; nor is a damaged length, behind which no reader finds the next record. The data's own checksum is only
-    looked at where it reads as zeros.
+    `start` must be 0 or the end of a record. Half a record or zeros, left by a power loss or kill -9, are never
+    included; nor is anything after a damaged length, since no reader finds the next record. The checksum of the data is
+    only verified if it reads as zeros.
     """
     position = start
     with path.open("rb") as file:
@@ -40,14 +40,14 @@ def last_record_end(path: Path, start: int, size: int) -> int:
 
 
 def begins_record(path: Path, position: int) -> bool:
-    """Whether the length of a record stands at `position`; not so where another tool sent the file cut elsewhere."""
+    """Return True if a record begins at `position`; False if another tool has cut the file elsewhere."""
     with path.open("rb") as file:
         file.seek(position)
         return _length(file) is not None
 
 
 def _length(file: BinaryIO) -> int | None:
-    """Read a record's length; None where no whole and undamaged one stands."""
+    """Read the length of a record; None if it is incomplete or damaged."""
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         return None

@@ -18,7 +18,7 @@ from hubspool.client.validation import check_folder, check_path_in_repo
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
 from hubspool.files import disk_of, state_folder
 from hubspool.push.budget import BOUNDLESS, Budget, Turns
-from hubspool.push.committer import PushHooks
+from hubspool.push.context import PushContext, PushHooks
 from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
 from hubspool.push.pusher import Pusher
 from hubspool.push.rules import OnExisting
@@ -447,13 +447,13 @@ class CommitScheduler:
         return ()
 
     def _new_pusher(self) -> Pusher:
-        return Pusher(
+        context = PushContext(
             api=self.api,
             target=self.target,
             path_in_repo=self.path_in_repo,
             folder=self.folder_path,
             ledger=self._setup.ledger,
-            chosen=self.chosen_paths(),
+            is_chosen=self.chosen_paths(),
             lock=self.lock,
             writer=self._writer_id,
             on_existing=self.on_existing,
@@ -470,6 +470,7 @@ class CommitScheduler:
                 committed=self._tracker.note_commit,
             ),
         )
+        return Pusher(context)
 
     def chosen_paths(self) -> Callable[[str], bool]:
         """Return the test of which paths in the folder are sent; a `state_dir` in the folder never is."""

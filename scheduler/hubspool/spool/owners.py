@@ -1,13 +1,15 @@
-"""Who writes to a segment, and which segments may be removed."""
+"""Decides who owns a segment, and which segments may be removed from the disk."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
 
 from hubspool.files import Stat, disk_of
+from hubspool.spool.defaults import DEFAULTS
 from hubspool.spool.segment_name import SegmentName
 
 fcntl: ModuleType | None
@@ -16,29 +18,35 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-FOREIGN_REST_SECONDS = 15 * 60
-
 
 class Owner(Enum):
-    """Whether somebody writes to a segment."""
+    """The state of a segment's writer."""
 
     ALIVE = "alive"
+    """It may write to the segment."""
     LEFT = "left"
-    """It has not changed for 15 minutes, and no lock can tell: it may be sent, but never removed. Its writer may be
-    quiet, on another host or on a mount without locks, and would go on writing into the removed file."""
+    """The segment has not changed for 15 minutes, and no lock shows whether its writer has ended. The segment may be
+    sent, but never removed: a quiet writer, on another host or on a mount without locks, would continue to write into
+    the removed file."""
     GONE = "gone"
-    """Its lock was free: nobody writes to it, and nobody will."""
+    """The lock was free: no process writes to the segment, now or later."""
 
 
 def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
-    """Tell whether somebody writes to the segment at `path`.
+    """Return the state of the writer of the segment at `path`.
 
-    On this host the owner's flock tells, at once and for certain. A segment of another host is left alone until it has
-    not changed for 15 minutes; on a disk of this machine (one that outlived its last host) the lock then tells.
+    On this host the writer's flock shows it, at once and for certain. A segment of another host counts as alive until
+    it has not changed for 15 minutes; if it is on a disk of this machine (one that outlived its last host), the lock
+    then shows it.
+
+    Args:
+        path: the segment.
+        stat: of the segment, from the scan.
+        now_ns: time of the scan, nanoseconds since the epoch.
     """
-    name = SegmentName.of(path.name)
-    if not name.is_of_this_host or fcntl is None:
-        if now_ns - stat.mtime_ns <= FOREIGN_REST_SECONDS * 1_000_000_000:
+    rested = now_ns - stat.mtime_ns > DEFAULTS.foreign_rest_seconds * 1_000_000_000
+    if fcntl is None or not SegmentName.of(path.name).is_of_this_host:
+        if not rested:
             return Owner.ALIVE
         if fcntl is None or not disk_of(path.parent).is_reliable:
             return Owner.LEFT
@@ -51,7 +59,6 @@ def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
     except BlockingIOError:
         return Owner.ALIVE
     except OSError:  # a mount without locks
-        rested = now_ns - stat.mtime_ns > FOREIGN_REST_SECONDS * 1_000_000_000
         return Owner.LEFT if rested else Owner.ALIVE
     else:
         return Owner.GONE
@@ -59,11 +66,30 @@ def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
         os.close(fd)
 
 
-def remove_segment(path: Path, size: int) -> bool:
-    """Remove a segment if nobody writes to it and it has exactly `size` bytes; returns whether it is gone.
+def is_removable(owner: Owner, size: int, sent: Iterable[tuple[int, int]]) -> bool:
+    """Return True if a segment may be removed once the ranges `sent` are acknowledged.
 
-    Both are checked again, under the lock: between a look at its length and a look at its lock the owner may have
-    written its last rows and ended.
+    Its writer must be gone, and the ranges must cover all `size` bytes: a segment with damaged lines, which no part
+    holds, is kept for a person to look at.
+
+    Args:
+        owner: the state of its writer.
+        size: of the segment, in bytes.
+        sent: [start, end) ranges that are sent, ascending.
+    """
+    position = 0
+    for start, end in sent:
+        if start != position:
+            return False
+        position = end
+    return owner is Owner.GONE and position == size
+
+
+def remove_segment(path: Path, size: int) -> bool:
+    """Remove a segment if it has no writer and exactly `size` bytes; return True if the file is gone.
+
+    Both conditions are checked again under the lock: between the scan of its length and the check of its lock, the
+    owner may have written its last rows and ended.
     """
     try:
         with path.open("rb") as file:
@@ -74,7 +100,7 @@ def remove_segment(path: Path, size: int) -> bool:
             if fcntl is not None:
                 path.unlink()
                 return True
-        path.unlink()  # Windows refuses this while anybody has the file open
+        path.unlink()  # Windows refuses this while another process has the file open
     except FileNotFoundError:
         return True
     except OSError:

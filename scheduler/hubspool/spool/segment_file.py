@@ -1,4 +1,4 @@
-"""A segment's file: made under its owner's lock, confirmed by the disk, written anew where the disk refuses."""
+"""A segment's file: created under its owner's lock, synced, and rewritten if the sync fails."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 from types import ModuleType
 
 from hubspool.files import publish, sync_folder
+from hubspool.spool.defaults import DEFAULTS
 
 fcntl: ModuleType | None
 try:
     import fcntl
-except ImportError:  # Windows has no flock: an orphan is told by its age alone (see scan.owner_of)
+except ImportError:  # Windows has no flock: only its age shows an orphan (see `owners.owner_of`)
     fcntl = None
 
 logger = logging.getLogger(__name__)
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_BLOCK = 1024 * 1024
 sync = getattr(os, "fdatasync", os.fsync)
 
 
 def create(path: Path) -> int:
-    """Make a new, empty segment, locked by this process; returns its descriptor for appending.
+    """Create an empty segment that this process has locked; return its descriptor for appending.
 
     Raises:
-        FileExistsError: there is such a segment.
+        FileExistsError: the segment exists.
     """
     hidden = _hidden(path)
     fd = _open_locked(hidden)
     try:
-        # Locked before it is visible: a pusher that found it unlocked would take it for an orphan and remove it.
+        # Locked before it is visible: a push that found it unlocked would take it for an orphan and remove it.
         publish(hidden, path)
         sync_folder(path.parent)
     except BaseException:
@@ -44,58 +44,58 @@ def create(path: Path) -> int:
 
 
 @dataclass(eq=False)
-class Ended:
-    """A segment that takes no more rows, but keeps its lock until the disk has confirmed it.
+class EndedSegment:
+    """A segment that takes no more rows, but stays locked until it is synced.
 
     Args:
-        path: where it is.
+        path: the file.
         fd: its descriptor, which holds the owner's lock.
-        is_refused: a sync has failed. It must not be tried again: the kernel drops the pages that it could not write,
-            and reports success the second time.
+        sync_failed: a sync has failed and must not be repeated: the kernel drops the pages that it could not write, and
+            reports success the second time.
     """
 
     path: Path
     fd: int | None
-    is_refused: bool = False
+    sync_failed: bool = False
     _copy: int | None = None
 
-    def settle(self) -> None:
-        """Sync it, write it anew where that fails, and let it go."""
+    def finish(self) -> None:
+        """Sync the segment, rewrite it if that fails, and release it."""
         try:
-            if not self.is_refused and self.fd is not None:
+            if not self.sync_failed and self.fd is not None:
                 sync(self.fd)
         except OSError:
-            self.is_refused = True
-            logger.exception("the disk did not confirm %s", self.path)
+            self.sync_failed = True
+            logger.exception("%s could not be synced", self.path)
         try:
-            if self.is_refused:
-                self._write_anew()
+            if self.sync_failed:
+                self._rewrite()
         except OSError:
-            logger.exception("%s could not be written anew; a power loss may take rows of it", self.path)
+            logger.exception("%s could not be rewritten; a power loss may lose rows of it", self.path)
         finally:
             self.release()
 
     def release(self) -> None:
-        """Close its descriptors, and with them end the owner's lock; also in a fork's child, which shares it."""
+        """Close the descriptors, which ends the owner's lock; a fork's child calls it too, since it shares the lock."""
         for fd in (self.fd, self._copy):
             if fd is not None:
                 with suppress(OSError):
                     os.close(fd)
         self.fd = self._copy = None
 
-    def _write_anew(self) -> None:
-        """Replace the file by a synced copy of itself.
+    def _rewrite(self) -> None:
+        """Replace the file by a synced copy of itself, while the page cache still holds its rows.
 
-        The same name and bytes, so that what was sent of it keeps its place. Only the rows since the last good sync in
-        a segment of another name would reach the Hub twice, since a push may have taken them from this one. The page
-        cache still holds them, but no longer than it likes to.
+        The copy has the same name and bytes, so the ranges of its parts stay valid. Rejected: copying only the rows
+        since the last good sync into a segment of another name; a push may have sent them from this segment, and they
+        would reach the Hub twice.
         """
         hidden = _hidden(self.path)
         hidden.unlink(missing_ok=True)
         self._copy = _open_locked(hidden)
         try:
             with self.path.open("rb") as source:
-                while block := source.read(_BLOCK):
+                while block := source.read(DEFAULTS.copy_block_bytes):
                     view = memoryview(block)
                     while view:
                         view = view[os.write(self._copy, view) :]
@@ -105,7 +105,7 @@ class Ended:
             hidden.unlink(missing_ok=True)
             raise
         sync_folder(self.path.parent)
-        logger.warning("%s was written anew to the disk", self.path)
+        logger.warning("%s was rewritten after a failed sync", self.path)
 
 
 def _hidden(path: Path) -> Path:

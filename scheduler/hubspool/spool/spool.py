@@ -18,42 +18,38 @@ from typing import Literal
 from hubspool import fork
 from hubspool.errors import SpoolFull
 from hubspool.spool import segment_file
-from hubspool.spool.segment_file import Ended
+from hubspool.spool.defaults import DEFAULTS
+from hubspool.spool.segment_file import EndedSegment
 from hubspool.spool.segment_name import SegmentName, new_writer_id
 
 logger = logging.getLogger(__name__)
 
 Durability = Literal["process", "disk"]
-ROLL_BYTES = 64 * 1024 * 1024
-SYNC_SECONDS = 1.0
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
-#: A limit that every write exceeds, so that it looks for room first.
+#: A size limit that every write exceeds, so that the first write opens a segment.
 _NO_SEGMENT = -1
-#: Rows that are joined at a time.
-_AT_ONCE = 256
 _NEWLINE = {ord("\n")}
 _last_byte = itemgetter(-1)
-#: Seconds that `close` waits for the disk.
-_PATIENCE = 5.0
 
 
 class Spool(fork.ForkAware):
-    """Appends rows to segments in a folder, so that a row survives the end of the process once `write` returned.
+    """Appends rows to segments in a folder; a row survives the end of the process once `write` has returned.
 
-    Not promised: that a row survives a power loss within the last second (use ``durability="disk"``), and any order
-    between two spools. What stands after the last newline of a segment was never acknowledged.
+    Not guaranteed: that a row of the last second survives a power loss (``durability="disk"`` guarantees that), and the
+    order of rows of two spools. `write` never returned for the bytes after the last newline of a segment.
 
-    A segment is opened by the first write, belongs to this object alone and is locked (flock on its own descriptor)
-    for as long as this object writes to it, which is how others tell a live segment from an orphan. It is rolled when
-    it holds 64 MiB, at the first write of a new UTC day, and after an I/O error.
+    The first write creates the segment. Only this object writes to it, and holds a lock (flock on its descriptor) while
+    it does; the lock distinguishes a live segment from an orphan. The next segment begins at 64 MiB, at the first
+    write of a new UTC day, and after an I/O error.
 
     Args:
-        folder: where the segments are; made if missing.
+        folder: the folder of the segments; created if missing.
         name: first part of every segment's name; letters, digits, ``_``, ``-`` and ``.``.
-        form: what the rows become on the Hub ("parquet", …); empty where they are stored as they are.
+        suffix: file name suffix of the encoded parts on the Hub ("parquet", …); empty if rows are sent as they are.
         durability: "process": one `os.write` per row, a background fdatasync each second; "disk": fdatasync before
             `write` returns.
-        max_bytes: a write that would take the spool's files beyond this raises `SpoolFull`; bytes.
+        max_bytes: limit for the size of all segments, in bytes; a write beyond it raises `SpoolFull`.
+        roll_bytes: size at which a segment ends, in bytes.
 
     Thread-safety: all methods may be called from any thread.
     """
@@ -63,10 +59,10 @@ class Spool(fork.ForkAware):
         folder: str | Path,
         *,
         name: str = "train",
-        form: str = "",
+        suffix: str = "",
         durability: Durability = "process",
-        max_bytes: int = 10 * 1024**3,
-        roll_bytes: int = ROLL_BYTES,
+        max_bytes: int = DEFAULTS.max_bytes,
+        roll_bytes: int = DEFAULTS.roll_bytes,
     ) -> None:
         if durability not in ("process", "disk"):
             raise ValueError(f"durability must be 'process' or 'disk', not {durability!r}.")
@@ -78,7 +74,7 @@ class Spool(fork.ForkAware):
         self.roll_bytes = roll_bytes
         self._lock = threading.Lock()
         # All below is written under _lock.
-        self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, form)
+        self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, suffix)
         if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
             raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
         self._fd: int | None = None
@@ -88,32 +84,33 @@ class Spool(fork.ForkAware):
         self._syncs_each = durability == "disk"
         self._rows: dict[str, int] = {}  # of the segments before this one
         self._count = 0  # rows in this one
-        self._ended: list[Ended] = []  # full, but not yet confirmed by the disk
-        self._sync_fd: int | None = None  # the syncer's duplicate; closed by it, or in a fork's child
-        self._syncing = threading.Lock()  # held by whoever syncs
+        self._ended: list[EndedSegment] = []  # not synced yet
+        self._sync_fd: int | None = None  # duplicate that the sync thread closes, or a fork's child
+        self._finishing = threading.Lock()  # held by the thread that finishes ended segments
         self._wake = threading.Event()
         self._syncer: threading.Thread | None = None
-        fork.register(self)  # also one whose scheduler was stopped: a child must not write into its segment
+        fork.register(self)  # also after `close`: a child must not write into this object's segment
 
     @property
     def writer(self) -> str:
-        """The writer id in this spool's segment names."""
+        """The writer id in the names of this spool's segments."""
         return self._name.writer
 
     def rows_written(self) -> dict[str, int]:
-        """Return how many rows this object wrote to each of its segments (file name → rows)."""
+        """Return the rows that this object wrote: file name of the segment → number."""
         with self._lock:
             return {**self._rows, str(self._name): self._count} if self._fd is not None else dict(self._rows)
 
     def write(self, line: bytes) -> None:
-        """Append one row: bytes that end in their only newline.
+        """Append one row; when this returns, the row survives the end of the process (with "disk", a power loss).
 
-        Returns when the row will survive the end of this process (or of the machine, with "disk").
+        Args:
+            line: the row; its last byte is its only newline.
 
         Raises:
             ValueError: `line` is not exactly one line.
-            SpoolFull: `max_bytes` or the disk is full; the row is not kept.
-            OSError: the write failed; the row is not kept and the next one goes to a new segment.
+            SpoolFull: `max_bytes` or the disk is full; the row is not stored.
+            OSError: the write failed; the row is not stored, and the next one goes to a new segment.
         """
         if line.find(b"\n") != len(line) - 1 or not line:
             raise _not_a_line(line)
@@ -121,15 +118,19 @@ class Spool(fork.ForkAware):
             self._append(line, 1)
 
     def write_many(self, lines: Iterable[bytes]) -> int:
-        """Append rows in one write, once all of them are there; returns their bytes.
+        """Append rows in one write after reading all of `lines`; return their size in bytes.
 
-        After the end of the process inside the call any number of the first ones may have been kept; after `SpoolFull`
-        its `stored` says how many, since a push may have taken them already.
+        Not atomic: if the process ends inside the call, any number of the first rows may be stored. The same holds
+        after `SpoolFull`; its `stored` is their number, and a push may have sent them already.
+
+        Raises:
+            ValueError: one of `lines` is not exactly one line; no row is stored.
+            SpoolFull: as in `write`.
+            OSError: as in `write`.
         """
         data, rows = bytearray(), 0
         lines = iter(lines)
-        # A few at a time: the second 50 MB of new memory cost as much as making 100,000 rows into lines.
-        while some := list(islice(lines, _AT_ONCE)):
+        while some := list(islice(lines, DEFAULTS.join_rows)):
             block = b"".join(some)
             if b"" in some or block.count(b"\n") != len(some) or {*map(_last_byte, some)} != _NEWLINE:
                 raise _not_a_line(next(line for line in some if line.find(b"\n") != len(line) - 1 or not line))
@@ -141,20 +142,20 @@ class Spool(fork.ForkAware):
         return len(data)
 
     def close(self) -> None:
-        """Sync and release the segment; the owner's lock ends with it.
+        """Sync and release the segment, which ends the owner's lock.
 
-        A later write opens a new segment, so that rows appended after `stop` are on disk for the next start.
+        A later write creates a new segment, so that rows appended after `stop` are on the disk for the next start.
         """
         with self._lock:
             self._end()
             syncer, self._syncer = self._syncer, None
             self._wake.set()
         if syncer is not None:
-            syncer.join(timeout=_PATIENCE)
-        self._settle(_PATIENCE)
+            syncer.join(timeout=DEFAULTS.close_seconds)
+        self._finish_ended(DEFAULTS.close_seconds)
 
     def after_fork_in_child(self) -> None:
-        """Give the child its own writer: drop the parent's descriptor (and with it the shared lock) without a sync."""
+        """Give the child its own writer id; close the parent's descriptors, and so the shared lock, without a sync."""
         self._lock = threading.Lock()
         for fd in (self._fd, self._sync_fd):
             if fd is not None:
@@ -163,7 +164,7 @@ class Spool(fork.ForkAware):
         for ended in self._ended:
             ended.release()
         self._ended = []
-        self._syncing = threading.Lock()
+        self._finishing = threading.Lock()
         self._fd = self._sync_fd = None
         self._limit = _NO_SEGMENT
         self._name = replace(self._name, date=_utc_date(), writer=new_writer_id(), seq=-1)
@@ -179,35 +180,36 @@ class Spool(fork.ForkAware):
             self._make_room(len(data))
             size = self._size + len(data)
         fd = self._fd
-        assert fd is not None  # _limit is below any size where there is no segment
+        assert fd is not None  # without a segment, _limit is below any size
         try:
             written = os.write(fd, data)
-            if written != len(data):  # seen at a full disk: 748 of 3,011 bytes, and no exception
+            if written != len(data):  # a full disk took 748 of 3,011 bytes without an exception
                 self._finish(fd, data, written)
             if self._syncs_each:
-                self._sync_or_give_up(fd)
+                self._sync_or_cut(fd)
             self._size = size
             self._count += rows
         except OSError as error:
-            if self._fd is None:  # given up by the sync
+            if self._fd is None:  # the failed sync has ended the segment
                 raise
-            stored = self._take_back(fd, data)
+            stored = self._cut_torn_row(fd, data)
             if error.errno not in _FULL:
-                self._end(is_refused=True)  # who knows what else this file cannot do
-            raise self._full_or(error, stored) from error
+                self._end(sync_failed=True)  # further writes to this file may fail too
+            raise self._as_spool_full(error, stored) from error
         except BaseException:
-            # An interrupt between the write and the count: the count is too small to cut by from now on, since what
-            # lies behind it may be acknowledged.
+            # An interrupt between the write and the new `_size`: bytes after `_size` may be acknowledged, so this
+            # segment must not be cut there later.
             self._end()
             raise
 
-    def _full_or(self, error: OSError, stored: int = 0) -> OSError:
+    def _as_spool_full(self, error: OSError, stored: int = 0) -> OSError:
+        """Return `SpoolFull` for the error of a full disk, and any other error unchanged."""
         if error.errno not in _FULL:
             return error
         return SpoolFull(self.folder, sum(size for _, size in _segment_sizes(self.folder)), None, stored)
 
     def _make_room(self, more: int) -> None:
-        """Make the current segment one that takes `more` bytes: this one, or a new one where it is full."""
+        """Make sure that the current segment can take `more` bytes; begin a new one if it is full."""
         if self._fd is not None and self._size and self._size + more > self.roll_bytes:
             self._end()
         own = None if self._fd is None else str(self._name)
@@ -218,8 +220,8 @@ class Spool(fork.ForkAware):
             try:
                 self._open_segment()
             except OSError as error:
-                raise self._full_or(error) from error
-        # one row that is larger than a segment has one to itself
+                raise self._as_spool_full(error) from error
+        # a row that is larger than `roll_bytes` gets a segment of its own
         self._limit = min(self.roll_bytes, self.max_bytes - others)
 
     def _finish(self, fd: int, data: bytes | bytearray, written: int) -> None:
@@ -230,36 +232,33 @@ class Spool(fork.ForkAware):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
             written += count
 
-    def _take_back(self, fd: int, data: bytes | bytearray) -> int:
-        """Cut half a row off our own segment after a write that failed; returns how many whole rows of `data` it holds.
+    def _cut_torn_row(self, fd: int, data: bytes | bytearray) -> int:
+        """Cut a torn row off the segment after a failed write; return how many whole rows of `data` it holds.
 
-        Only the owner may cut, under its lock, and only what follows the last newline: a push may have taken anything
-        before it. After a full disk the segment goes on (given up, the disk would be filled with empty ones), unless it
-        cannot be cut.
+        Only the owner may cut, under its lock, and only after the last newline: a push may have sent anything before
+        it. After a full disk the segment stays in use, unless it cannot be cut; otherwise each write would leave one
+        more empty segment on the disk.
         """
         try:
             written = data[: max(os.fstat(fd).st_size - self._size, 0)]
             whole = written.rfind(b"\n") + 1
             os.ftruncate(fd, self._size + whole)
         except OSError:
-            self._end(is_refused=True)
+            self._end(sync_failed=True)
             return 0
         stored = written.count(b"\n")
         self._size += whole
         self._count += stored
         return stored
 
-    def _sync_or_give_up(self, fd: int) -> None:
-        """Sync, or take the row back and give the segment up: a failed sync must not be tried again.
-
-        The kernel drops the pages that it could not write, and reports success the second time.
-        """
+    def _sync_or_cut(self, fd: int) -> None:
+        """Sync; if that fails, cut the row off and end the segment (see `EndedSegment` for why no sync is repeated)."""
         try:
             segment_file.sync(fd)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(fd, self._size)
-            self._end(is_refused=True)
+            self._end(sync_failed=True)
             raise
 
     def _open_segment(self) -> None:
@@ -275,30 +274,30 @@ class Spool(fork.ForkAware):
             )
             self._syncer.start()
 
-    def _end(self, *, is_refused: bool = False) -> None:
-        """Let the next row go to a new segment. The syncer confirms this one: a writer would wait for 64 MiB."""
+    def _end(self, *, sync_failed: bool = False) -> None:
+        """End the segment. The sync thread syncs it: a writer would wait for 64 MiB to reach the disk."""
         if self._fd is None:
             return
-        ended = Ended(self.folder / str(self._name), self._fd, is_refused)
+        ended = EndedSegment(self.folder / str(self._name), self._fd, sync_failed)
         self._rows[str(self._name)] = self._count
         self._fd, self._limit = None, _NO_SEGMENT
         self._size = self._count = 0
-        if self._syncs_each and not is_refused:
+        if self._syncs_each and not sync_failed:
             ended.release()
         else:
             self._ended.append(ended)
 
     def _sync_loop(self, stopped: threading.Event) -> None:
-        """Once a second: fdatasync what is new, and end the segment of a day that is over."""
-        while not stopped.wait(SYNC_SECONDS):
+        """Sync new rows each second, and end the segment of the day before."""
+        while not stopped.wait(DEFAULTS.sync_seconds):
             with self._lock:
                 if self._fd is not None and self._name.date != _utc_date():
                     self._end()
             self._sync()
-            self._settle()
+            self._finish_ended()
 
     def _sync(self) -> None:
-        """Sync what the current segment holds, on a duplicate of its descriptor: no writer waits for the disk."""
+        """Sync the current segment on a duplicate of its descriptor, without the lock: no writer waits for the disk."""
         with self._lock:
             if self._fd is None or self._size == self._synced_size or self._syncs_each:
                 return
@@ -309,31 +308,31 @@ class Spool(fork.ForkAware):
             segment_file.sync(fd)
         except OSError:
             failed = True
-            logger.exception("%s: the disk did not confirm %s; later rows go to a new file", self.folder, name)
+            logger.exception("%s: %s could not be synced; later rows go to a new file", self.folder, name)
         with self._lock:
             self._sync_fd = None
-            with suppress(OSError):  # the descriptor is gone all the same, and this thread must go on
+            with suppress(OSError):  # the descriptor is closed even then, and this thread must continue
                 os.close(fd)
             if self._name == name and self._fd is not None:
                 if failed:
-                    self._end(is_refused=True)
+                    self._end(sync_failed=True)
                 else:
                     self._synced_size = size
-            elif failed:  # it was ended meanwhile
+            elif failed:  # the segment has ended since
                 for ended in self._ended:
-                    ended.is_refused |= ended.path.name == str(name)
+                    ended.sync_failed |= ended.path.name == str(name)
 
-    def _settle(self, patience: float = 0) -> None:
-        """Confirm the segments that have ended; what another thread is at is waited for, up to `patience` seconds."""
-        if not self._syncing.acquire(timeout=patience):
+    def _finish_ended(self, timeout: float = 0) -> None:
+        """Finish the segments that have ended; wait up to `timeout` seconds for another thread that does."""
+        if not self._finishing.acquire(timeout=timeout):
             return
         try:
             for ended in list(self._ended):
-                ended.settle()
+                ended.finish()
                 with self._lock:
                     self._ended.remove(ended)
         finally:
-            self._syncing.release()
+            self._finishing.release()
 
 
 def _not_a_line(line: bytes) -> ValueError:
@@ -345,7 +344,7 @@ def _segment_sizes(folder: Path) -> list[tuple[str, int]]:
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if SegmentName.parse(entry.name) is not None:
-                with suppress(FileNotFoundError):  # a pusher removed it meanwhile
+                with suppress(FileNotFoundError):  # a push has removed it since
                     sizes.append((entry.name, entry.stat().st_size))
     return sizes
 

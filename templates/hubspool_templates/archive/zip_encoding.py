@@ -38,7 +38,7 @@ class ZipEncoding(Encoding):
     give the same bytes with one version of zlib. The archive's comment says which lines it holds.
     """
 
-    form = "zip"
+    suffix = "zip"
     part_commits = 1
 
     def __init__(self) -> None:

@@ -63,7 +63,7 @@ class ZipScheduler(RowScheduler):
     Thread-safety: as in `RowScheduler`.
     """
 
-    form = "zip"
+    suffix = "zip"
     card_sentence = "The files of this dataset were added one by one, as they came up, with `ZipScheduler`."
     features_in_config = True
 

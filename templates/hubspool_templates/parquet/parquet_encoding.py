@@ -51,7 +51,7 @@ class ParquetEncoding(Encoding):
         schema: the columns of all rows that were encoded.
     """
 
-    form = "parquet"
+    suffix = "parquet"
     part_commits = 8
 
     def __init__(self, known: Callable[[], Schema], declared: Schema | None = None) -> None:

@@ -70,7 +70,7 @@ class ChatLogger:
     def _store(
         self, event: str, given: Sequence[Any], request: Request | None, index: int | None, feedback: str | None
     ) -> None:
-        with_bytes = self.scheduler.form == "parquet"
+        with_bytes = self.scheduler.suffix == "parquet"
         messages = [_message(message, with_bytes) for message in given]
         row = {
             "event": event,

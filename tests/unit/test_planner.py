@@ -1,4 +1,4 @@
-"""From a look at a folder to what is to be sent, with a Hub that only answers questions."""
+"""The planner lists the uploads of a folder, with a Hub that only answers reads."""
 
 from __future__ import annotations
 
@@ -12,62 +12,80 @@ from typing import Any
 
 import pytest
 
+from hubspool.client.target import Target
 from hubspool.errors import HubConnectionError, RemoteEntryNotFoundError
 from hubspool.files import Stat
+from hubspool.push.budget import BOUNDLESS
+from hubspool.push.context import PushContext, PushHooks
+from hubspool.push.defaults import Rules
+from hubspool.push.ledger import Ledger
 from hubspool.push.part import Closed, Part
-from hubspool.push.planner import Planner, PushPlan
-from hubspool.push.remote import HubFile, Suspects
-from hubspool.push.rules import Naming, OnExisting, Rules
+from hubspool.push.plan import PushPlan
+from hubspool.push.planner import Planner
+from hubspool.push.remote import RemoteFile
+from hubspool.push.rules import OnExisting
 from hubspool.spool.segment_name import host_digits, new_writer_id
 
+TARGET = Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main")
 RULES = Rules(part_commits=3, part_bytes=30, part_seconds=1000)
 REST = 300.0
 
 
 class Hub:
-    """Holds contents by path and counts the questions."""
+    """Has contents by path and records which paths it was asked about."""
 
     def __init__(self, **contents: bytes) -> None:
         self.contents = contents
         self.asked: list[list[str]] = []
         self.error: Exception | None = None
 
-    def files(self, paths: Sequence[str]) -> dict[str, HubFile]:
+    def files(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
         self.asked.append(list(paths))
         if self.error:
             raise self.error
         found = {path: self.contents[path] for path in paths if path in self.contents}
-        return {path: HubFile(path, len(data), sha256(data).hexdigest()) for path, data in found.items()}
+        return {path: RemoteFile(path, len(data), sha256(data).hexdigest()) for path, data in found.items()}
 
     def read(self, path: str, start: int, length: int) -> bytes:
         return self.contents[path][start : start + length]
 
 
 class Folder:
-    """A folder that is surveyed again and again, as a scheduler does it; nothing is sent."""
+    """A folder that is planned repeatedly, as a scheduler does it; nothing is sent."""
 
-    def __init__(self, path: Path, on_existing: OnExisting = OnExisting.KEEP_BOTH) -> None:
-        self.path = path
+    def __init__(self, path: Path) -> None:
+        self.path = path / "folder"
+        self.path.mkdir()
         self.now = 1_000_000.0
         self.settled: dict[str, Stat] = {}
         self.known: dict[str, list[Part]] = {}
-        options: dict[str, Any] = {
-            "folder": path,
-            "chosen": lambda path: True,
-            "lock": nullcontext(),
-            "naming": Naming("data/", "f0" * 16),
-            "rules": RULES,
-            "on_existing": on_existing,
-            "progress": lambda: None,
-            "rest_seconds": REST,
-            "suspects": Suspects(),
-            "clock": lambda: self.now,
-        }
-        self.surveyor = Planner(**options)
 
-    def survey(self, hub: Hub | None = None, *, final: bool = False) -> PushPlan:
-        snapshot = self.surveyor.look(self.settled)
-        return self.surveyor.survey(snapshot, self.settled, self.known, hub or Hub(), final=final)
+        def ignore(*args: object) -> None: ...
+
+        api: Any = None  # the planner reads through the Hub that a test passes
+        context = PushContext(
+            api=api,
+            target=TARGET,
+            path_in_repo="data",
+            folder=self.path,
+            ledger=Ledger(path / "state"),
+            writer="0" * 12,
+            is_chosen=lambda path: True,
+            lock=nullcontext(),
+            on_existing=OnExisting.KEEP_BOTH,
+            rest_seconds=REST,
+            keep_local=False,
+            hooks=PushHooks(ignore, lambda writers: True, str, ignore, lambda plan: (), ignore),
+            budget=BOUNDLESS,
+            encoding=None,
+            rules=RULES,
+            clock=lambda: self.now,
+        )
+        self.planner = Planner(context)
+
+    def plan(self, hub: Hub | None = None, *, final: bool = False) -> PushPlan:
+        snapshot = self.planner.scan(self.settled)
+        return self.planner.plan(snapshot, self.settled, self.known, hub or Hub(), final=final)
 
     def segment(self, content: bytes, *, ours: bool = True, seq: int = 0) -> Path:
         writer = new_writer_id() if ours else ("0000" if host_digits() != "0000" else "1111") + "12345678"
@@ -81,15 +99,15 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def sent(survey: PushPlan) -> list[tuple[str, int, int]]:
-    return [(upload.part.path, upload.part.start, upload.end) for upload in survey.uploads]
+def sent(plan: PushPlan) -> list[tuple[str, int, int]]:
+    return [(upload.part.path, upload.part.start, upload.end) for upload in plan.uploads]
 
 
 def test_all_paths_are_asked_about_in_one_request(folder: Folder) -> None:
     for name in ("a.txt", "b.bin", "c.json"):
         (folder.path / name).write_bytes(b"{}\n")
     hub = Hub()
-    assert sent(folder.survey(hub)) == [("data/a.txt", 0, 3), ("data/b.bin", 0, 3), ("data/c.json", 0, 3)]
+    assert sent(folder.plan(hub)) == [("data/a.txt", 0, 3), ("data/b.bin", 0, 3), ("data/c.json", 0, 3)]
     assert hub.asked == [["data/a.txt", "data/b.bin", "data/c.json"]]
 
 
@@ -111,26 +129,26 @@ def test_an_error_of_the_hub_is_no_fault_of_a_file(error: Exception, segment: bo
     hub = Hub()
     hub.error = error
     with pytest.raises(type(error)):
-        folder.survey(hub)
+        folder.plan(hub)
 
 
 def test_an_empty_line_file_waits_and_an_empty_other_file_is_sent(folder: Folder) -> None:
     for name in ("a.jsonl", "b.csv", "c.bin"):
         (folder.path / name).touch()
-    assert sent(folder.survey()) == [("data/c.bin", 0, 0)]
+    assert sent(folder.plan()) == [("data/c.bin", 0, 0)]
 
 
 def test_an_unfinished_line_goes_along_when_it_rested_for_a_period(folder: Folder) -> None:
     (folder.path / "a.txt").write_bytes(b"one\ntwo")
-    assert sent(folder.survey()) == [("data/a.txt", 0, 4)]
+    assert sent(folder.plan()) == [("data/a.txt", 0, 4)]
     folder.now += REST - 1
-    first = folder.survey()
-    assert (sent(first), first.waiting) == ([("data/a.txt", 0, 4)], 3)
+    first = folder.plan()
+    assert (sent(first), first.postponed_bytes) == ([("data/a.txt", 0, 4)], 3)
     folder.now += 1
-    assert sent(folder.survey()) == [("data/a.txt", 0, 7)]
+    assert sent(folder.plan()) == [("data/a.txt", 0, 7)]
     with (folder.path / "a.txt").open("ab") as file:
         file.write(b"and more")
-    assert sent(folder.survey()) == [("data/a.txt", 0, 4)]
+    assert sent(folder.plan()) == [("data/a.txt", 0, 4)]
 
 
 @pytest.mark.parametrize(
@@ -147,30 +165,30 @@ def test_an_unfinished_line_goes_along_when_it_rested_for_a_period(folder: Folde
 )
 def test_a_final_look_takes_complete_rows_only(name: str, content: bytes, end: int, folder: Folder) -> None:
     (folder.path / name).write_bytes(content)
-    assert sent(folder.survey(final=True)) == [(f"data/{name}", 0, end)]
+    assert sent(folder.plan(final=True)) == [(f"data/{name}", 0, end)]
 
 
 def test_a_file_that_was_just_written_is_looked_at_again(folder: Folder) -> None:
     """It may change once more within the same tick of the clock, with the same size."""
     path = folder.path / "a.bin"
     path.write_bytes(b"one")
-    assert folder.survey().settled == {}
+    assert folder.plan().settled == {}
     os.utime(path, ns=(0, 0))
     later = Stat.of(path.stat()).ctime_ns + 10**9
-    surveyor = folder.surveyor
-    snapshot = surveyor.look({})
+    planner = folder.planner
+    snapshot = planner.scan({})
     aged = type(snapshot)(snapshot.segments, snapshot.changed, later)
-    assert list(surveyor.survey(aged, {}, {}, Hub(), final=False).settled) == ["a.bin"]
+    assert list(planner.plan(aged, {}, {}, Hub(), final=False).settled) == ["a.bin"]
 
 
 def test_a_living_segment_is_cut_at_its_last_newline(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n{"n":2}\n{"n":')
     with path.open("ab") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
-        found = folder.survey(final=True)
+        found = folder.plan(final=True)
         assert sent(found) == [(f"data/{path.stem}-p0000.jsonl", 0, 16)]
-        assert (found.waiting, found.removable, found.settled) == (5, {}, {})
-    left = folder.survey()
+        assert (found.postponed_bytes, found.removable, found.settled) == (5, {}, {})
+    left = folder.plan()
     assert sent(left) == [(f"data/{path.stem}-p0000.jsonl", 0, 16)]
     assert list(left.settled) == [path.name]
     assert left.removable == {}  # something follows its last newline: it is kept
@@ -178,22 +196,22 @@ def test_a_living_segment_is_cut_at_its_last_newline(folder: Folder) -> None:
 
 def test_a_segment_that_its_writer_left_may_be_removed_once_all_is_sent(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n')
-    assert list(folder.survey().removable) == [path.name]
+    assert list(folder.plan().removable) == [path.name]
     empty = folder.segment(b"")
-    assert sorted(folder.survey().removable) == sorted([path.name, empty.name])
+    assert sorted(folder.plan().removable) == sorted([path.name, empty.name])
 
 
 def test_a_living_segment_of_another_host_is_its_own_hosts(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n', ours=False)
-    assert sent(folder.survey()) == []
-    assert folder.survey().waiting == 8
+    assert sent(folder.plan()) == []
+    assert folder.plan().postponed_bytes == 8
     os.utime(path, ns=(0, 0))
-    assert len(folder.survey().uploads) == 1
+    assert len(folder.plan().uploads) == 1
 
 
 def test_large_segments_are_cut_into_parts_at_line_ends(folder: Folder) -> None:
     path = folder.segment(b'{"n":1234}\n' * 5)  # 11 bytes each, 30 fit a part
-    assert sent(folder.survey()) == [
+    assert sent(folder.plan()) == [
         (f"data/{path.stem}-p0000.jsonl", 0, 22),
         (f"data/{path.stem}-p0001.jsonl", 22, 44),
         (f"data/{path.stem}-p0002.jsonl", 44, 55),
@@ -202,13 +220,13 @@ def test_large_segments_are_cut_into_parts_at_line_ends(folder: Folder) -> None:
 
 def test_a_line_longer_than_a_part_goes_whole(folder: Folder) -> None:
     path = folder.segment(b'{"n":"%s"}\n{"n":1}\n' % (b"x" * 50))
-    assert [end - start for _, start, end in sent(folder.survey())] == [59, 8]
+    assert [end - start for _, start, end in sent(folder.plan())] == [59, 8]
     assert path.exists()
 
 
 def test_damaged_lines_are_left_out_and_told(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n\0\0\0\n{"n":2}\nnull\n')
-    found = folder.survey()
+    found = folder.plan()
     assert [(start, end) for _, start, end in sent(found)] == [(0, 8), (12, 20)]
     assert list(found.skipped) == [f"{path.name}#damaged"]
     assert found.removable == {}
@@ -220,7 +238,7 @@ def test_parts_of_a_lost_ledger_are_found_on_the_hub(folder: Folder) -> None:
         f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n',
         f"data/{path.stem}-p0001.jsonl": b'{"n":2}\n',
     })  # fmt: skip
-    found = folder.survey(hub)
+    found = folder.plan(hub)
     assert sent(found) == [(f"data/{path.stem}-p0002.jsonl", 16, 24)]
     assert [(part.start, part.end, part.closed) for part in found.parts] == [
         (0, 8, Closed.FULL),
@@ -231,7 +249,7 @@ def test_parts_of_a_lost_ledger_are_found_on_the_hub(folder: Folder) -> None:
 def test_parts_on_the_hub_that_hold_other_bytes_are_not_taken_for_ours(folder: Folder) -> None:
     """Somebody redacted a row, with as many bytes: it is not sent again, and the rows after it arrive."""
     path = folder.segment(b'{"n":1}\n{"n":2}\n')
-    found = folder.survey(Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":0}\n'}))
+    found = folder.plan(Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":0}\n'}))
     assert sent(found) == [(f"data/{path.stem}-p0001.jsonl", 8, 16)]
 
 
@@ -240,7 +258,7 @@ def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
 ) -> None:
     for name in ("a.txt", "b.txt", "gone.txt"):
         (folder.path / name).write_bytes(b"one\n")
-    snapshot = folder.surveyor.look({})
+    snapshot = folder.planner.scan({})
     (folder.path / "gone.txt").unlink()
     real: Callable[..., Any] = Path.open
 
@@ -250,6 +268,6 @@ def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
         return real(path, *args, **options)
 
     monkeypatch.setattr(Path, "open", refuse)
-    found = folder.surveyor.survey(snapshot, {}, {}, Hub(), final=False)
+    found = folder.planner.plan(snapshot, {}, {}, Hub(), final=False)
     assert sent(found) == [("data/b.txt", 0, 4)]
     assert list(found.skipped) == ["a.txt"]

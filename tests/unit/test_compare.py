@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from hubspool.push.compare import Relation, digests, has_content, relate
+from hubspool.push.remote import RemoteFile
 
 DATA = b"one\ntwo\nthree\n"
-
-
-@dataclass
-class Remote:
-    size: int
-    content_id: str
 
 
 @pytest.fixture
@@ -27,8 +21,8 @@ def path(tmp_path: Path) -> Path:
     return found
 
 
-def remote(content: bytes) -> Remote:
-    return Remote(len(content), sha256(content).hexdigest())
+def remote(content: bytes) -> RemoteFile:
+    return RemoteFile("rows.txt", len(content), sha256(content).hexdigest())
 
 
 def git_id(content: bytes) -> str:

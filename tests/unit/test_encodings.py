@@ -1,4 +1,4 @@
-"""Encoded parts are sealed before anything knows of them, and kept for as long as they are needed."""
+"""Encoded files are staged before the ledger or a request refers to them, and kept as long as a part needs them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from hubspool.client.file_range import FileRange
 from hubspool.errors import LocalFileError
 from hubspool.push.compare import Digest, digests
-from hubspool.push.encodings import Content, EncodedContents, Encoding, Span
+from hubspool.push.encodings import Encoding, Span
 from hubspool.push.part import Closed, Part
-from hubspool.push.remote import HubFile
+from hubspool.push.payloads import Payload, Payloads
+from hubspool.push.remote import RemoteFile
 from hubspool.push.rules import Naming
 
 SOURCE = "train-20260102-0123456789ab-00000.shout.jsonl"
@@ -23,9 +24,9 @@ LINES = b'{"n":1}\n{"n":2}\n{"n":3}\n'  # 8 bytes each
 
 
 class Shout(Encoding):
-    """Lines in capitals behind a first line that tells the range."""
+    """Lines in capitals after a first line with their range."""
 
-    form = "shout"
+    suffix = "shout"
     part_commits = 3
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class Hub:
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
 
-    def files(self, paths: object) -> dict[str, HubFile]:
+    def files(self, paths: object) -> dict[str, RemoteFile]:
         raise AssertionError
 
     def read(self, path: str, start: int, length: int) -> bytes:
@@ -76,22 +77,22 @@ class Place:
         self.folder.mkdir()
         self.path = self.folder / SOURCE
         self.path.write_bytes(LINES)
-        self.sealed = root / "sealed"
+        self.staged = root / "staged"
         self.encoding = Shout()
-        self.contents = EncodedContents(self.encoding, self.sealed)
+        self.payloads = Payloads(self.encoding, self.staged)
 
     def digest(self, part: Part, end: int) -> Digest:
         return digests(self.folder / part.source, part.start, [end])[0]
 
-    def content(self, part: Part, end: int) -> Content:
-        return self.contents.content(self.folder / part.source, part, end, self.digest(part, end))
+    def payload(self, part: Part, end: int) -> Payload:
+        return self.payloads.payload(self.folder / part.source, part, end, self.digest(part, end))
 
     def acknowledged(self, part: Part, end: int) -> Part:
-        content = self.content(part, end)
-        return part.sending(end, self.digest(part, end).sha256, content.sha256, "p", 0).acknowledged(1)
+        payload = self.payload(part, end)
+        return part.sending(end, self.digest(part, end).sha256, payload.sha256, "p", 0).acknowledged(1)
 
     def kept(self) -> list[str]:
-        return sorted(path.name for path in self.sealed.iterdir())
+        return sorted(path.name for path in self.staged.iterdir())
 
 
 @pytest.fixture
@@ -104,8 +105,8 @@ def part() -> Part:
     return NAMING.segment_part(SOURCE, 0, 0, 0.0)
 
 
-def read(content: Content) -> bytes:
-    with content.range.open() as file:
+def read(payload: Payload) -> bytes:
+    with payload.range.open() as file:
         return file.read()
 
 
@@ -114,13 +115,13 @@ def test_the_form_of_a_segment_is_the_suffix_of_its_parts(part: Part) -> None:
 
 
 def test_the_same_lines_are_encoded_once_also_by_the_next_process(place: Place, part: Part) -> None:
-    first = place.content(part, 16)
-    again = Place.content(place, part, 16)
-    place.contents = EncodedContents(place.encoding, place.sealed)
-    assert read(place.content(part, 16)) == read(again) == read(first)
+    first = place.payload(part, 16)
+    again = Place.payload(place, part, 16)
+    place.payloads = Payloads(place.encoding, place.staged)
+    assert read(place.payload(part, 16)) == read(again) == read(first)
     assert len(place.encoding.calls) == 1
     assert len(place.encoding.reused) == 2
-    manifest = json.loads((place.sealed / f"{Path(part.path).stem}-16.shout.json").read_text())
+    manifest = json.loads((place.staged / f"{Path(part.path).stem}-16.shout.json").read_text())
     assert {key: manifest[key] for key in ("source", "start", "end", "path", "sha256")} == {
         "source": SOURCE,
         "start": 0,
@@ -132,7 +133,7 @@ def test_the_same_lines_are_encoded_once_also_by_the_next_process(place: Place, 
 
 @pytest.mark.parametrize("damage", ["no manifest", "half a manifest", "a flipped bit", "cut", "other lines"])
 def test_sealed_bytes_that_are_not_whole_are_made_again(damage: str, place: Place, part: Part) -> None:
-    file = place.content(part, 16).range.path
+    file = place.payload(part, 16).range.path
     manifest = file.with_name(file.name + ".json")
     if damage == "no manifest":
         manifest.unlink()
@@ -143,29 +144,29 @@ def test_sealed_bytes_that_are_not_whole_are_made_again(damage: str, place: Plac
     else:
         data = file.read_bytes()
         file.write_bytes(data[:-3] if damage == "cut" else data[:-3] + b"\0" + data[-2:])
-    content = place.content(part, 16)
+    payload = place.payload(part, 16)
     assert len(place.encoding.calls) == 2
-    assert digests(content.range.path, 0, [content.range.size])[0].sha256 == content.sha256
+    assert digests(payload.range.path, 0, [payload.range.size])[0].sha256 == payload.sha256
 
 
 def test_an_open_part_goes_on_from_its_acknowledged_bytes(place: Place, part: Part) -> None:
     part = place.acknowledged(part, 8)
-    assert place.contents.can_grow(place.path, part, 16, place.digest(part, 16))
-    assert read(place.content(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
+    assert place.payloads.can_extend(place.path, part, 16, place.digest(part, 16))
+    assert read(place.payload(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
     assert place.encoding.calls == [(8, False), (16, True)]
 
 
 def test_a_part_whose_bytes_were_lost_is_encoded_from_its_lines(place: Place, part: Part) -> None:
     part = place.acknowledged(part, 8)
-    for path in place.sealed.iterdir():
+    for path in place.staged.iterdir():
         path.unlink()
-    assert read(place.content(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
+    assert read(place.payload(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
     assert place.encoding.calls[-1] == (16, False)
 
 
 def test_other_bytes_than_the_acknowledged_ones_are_not_grown(place: Place, part: Part) -> None:
     part = replace(place.acknowledged(part, 8), content_id="0" * 64)
-    place.content(part, 16)
+    place.payload(part, 16)
     assert place.encoding.calls[-1] == (16, False)
 
 
@@ -173,14 +174,14 @@ def test_an_encoding_that_cannot_grow_says_so_and_leaves_nothing(place: Place, p
     part = place.acknowledged(part, 8)
     before = place.kept()
     place.encoding.refuses = True
-    assert not place.contents.can_grow(place.path, part, 16, place.digest(part, 16))
+    assert not place.payloads.can_extend(place.path, part, 16, place.digest(part, 16))
     assert place.kept() == before
 
 
 def test_an_error_of_a_library_is_the_files_own_and_leaves_nothing(place: Place, part: Part) -> None:
     place.encoding.error = RuntimeError("no such codec")
     with pytest.raises(LocalFileError, match="no such codec"):
-        place.content(part, 8)
+        place.payload(part, 8)
     assert place.kept() == []
 
 
@@ -190,56 +191,56 @@ def test_an_error_while_lines_are_checked_is_the_files_own(place: Place, monkeyp
 
     monkeypatch.setattr(place.encoding, "damaged", fail)
     with pytest.raises(LocalFileError, match=r"cannot be read as shout.*did not like it"):
-        EncodedContents(place.encoding, place.sealed).damaged(place.path, 0, len(LINES))
+        Payloads(place.encoding, place.staged).damaged(place.path, 0, len(LINES))
 
 
 def test_an_outage_keeps_one_file_for_each_part(place: Place, part: Part) -> None:
     part = place.acknowledged(part, 8)
-    place.content(part, 16)
-    place.content(part, 24)
+    place.payload(part, 16)
+    place.payload(part, 24)
     names = [f"{Path(part.path).stem}-{end}.shout" for end in (24, 8)]
     assert [name for name in place.kept() if not name.endswith(".json")] == names
 
 
 def test_bytes_in_doubt_stay_until_they_are_acknowledged(place: Place, part: Part) -> None:
-    content = place.content(part, 16)
-    doubt = part.sending(16, place.digest(part, 16).sha256, content.sha256, "p", 0)
-    place.contents.tidy({SOURCE: [doubt]}, place.folder)
-    assert content.range.path.exists()
-    place.contents.tidy({SOURCE: [replace(doubt.acknowledged(2), closed=Closed.UNKNOWN)]}, place.folder)
+    payload = place.payload(part, 16)
+    doubt = part.sending(16, place.digest(part, 16).sha256, payload.sha256, "p", 0)
+    place.payloads.clean_up({SOURCE: [doubt]}, place.folder)
+    assert payload.range.path.exists()
+    place.payloads.clean_up({SOURCE: [replace(doubt.acknowledged(2), closed=Closed.UNKNOWN)]}, place.folder)
     assert place.kept() == []
 
 
 def test_tidying_removes_what_nobody_needs_and_nothing_else(place: Place, part: Part) -> None:
     open_part = place.acknowledged(part, 8)
-    place.content(NAMING.segment_part(SOURCE, 1, 8, 0), 16)  # planned, and then the process died
-    (place.sealed / "half").write_bytes(b"x")
-    (place.sealed / ".train.0123").write_bytes(b"x")
-    (place.sealed / "alone.shout.json").write_bytes(b"{}")
-    place.contents.tidy({SOURCE: [open_part]}, place.folder)
+    place.payload(NAMING.segment_part(SOURCE, 1, 8, 0), 16)  # planned, and then the process died
+    (place.staged / "half").write_bytes(b"x")
+    (place.staged / ".train.0123").write_bytes(b"x")
+    (place.staged / "alone.shout.json").write_bytes(b"{}")
+    place.payloads.clean_up({SOURCE: [open_part]}, place.folder)
     stem = Path(part.path).stem[:-6]
     expected = [f"{stem}-p0000-8.shout", f"{stem}-p0001-16.shout"]
     assert place.kept() == sorted([*expected, *(f"{name}.json" for name in expected)])
     place.path.unlink()
-    place.contents.tidy({}, place.folder)
+    place.payloads.clean_up({}, place.folder)
     assert place.kept() == []
 
 
 def test_what_stands_on_the_hub_is_known_by_what_it_says(place: Place, part: Part) -> None:
-    data = read(place.content(part, 16))
-    file = HubFile(part.path, len(data), "id")
-    assert place.contents.held(SOURCE, file, Hub(data)) == (0, 16)
-    assert place.contents.held(SOURCE.replace("00000", "00001"), file, Hub(data)) is None
-    assert place.contents.held(SOURCE, file, Hub(b"somebody else's")) is None
-    assert place.contents.reach(place.path, part, 8, file, Hub(data)) == 16
+    data = read(place.payload(part, 16))
+    file = RemoteFile(part.path, len(data), "id")
+    assert place.payloads.range_on_hub(SOURCE, file, Hub(data)) == (0, 16)
+    assert place.payloads.range_on_hub(SOURCE.replace("00000", "00001"), file, Hub(data)) is None
+    assert place.payloads.range_on_hub(SOURCE, file, Hub(b"somebody else's")) is None
+    assert place.payloads.verified_end(place.path, part, 8, file, Hub(data)) == 16
     acknowledged = replace(part, end=16, content_id="other")
-    assert place.contents.reach(place.path, acknowledged, 24, file, Hub(data)) is None  # changed by a person
+    assert place.payloads.verified_end(place.path, acknowledged, 24, file, Hub(data)) is None  # changed by a person
     place.path.write_bytes(LINES[:8])
-    assert place.contents.reach(place.path, part, 8, file, Hub(data)) is None  # more than there ever was here
+    assert place.payloads.verified_end(place.path, part, 8, file, Hub(data)) is None  # more than there ever was here
 
 
 def test_files_of_the_user_go_as_they_are(place: Place) -> None:
     (place.folder / "notes.txt").write_bytes(b"a\nb\n")
     part = NAMING.part("notes.txt", 0, 0, 0)
-    assert read(place.content(part, 4)) == b"a\nb\n"
+    assert read(place.payload(part, 4)) == b"a\nb\n"
     assert place.encoding.calls == []

@@ -1,0 +1,112 @@
+"""What a push is made of: the one object that `Pusher`, `Planner` and `Committer` share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubspool.client.target import Target
+from hubspool.push.budget import Budget
+from hubspool.push.defaults import DEFAULTS, Rules
+from hubspool.push.encodings import Encoding
+from hubspool.push.events import CommitEvent, CommitPlan, State
+from hubspool.push.ledger import Ledger
+from hubspool.push.payloads import Payloads
+from hubspool.push.remote import ForeignChanges, RemoteRepo
+from hubspool.push.rules import Naming, OnExisting
+
+if TYPE_CHECKING:
+    from hubspool.client.hf_api import HfApi
+    from hubspool.client.operations import CommitOperationAdd
+    from hubspool.client.repo_info import CommitInfo
+
+
+@dataclass(frozen=True)
+class PushHooks:
+    """What a scheduler adds to a push. All hooks run in the pushing thread, without the writers' lock.
+
+    Args:
+        enter: called with each state.
+        is_turn: called once per push with the number of the repository's writers; returns False to commit later.
+        message: returns the commit message.
+        before_commit: called after the transfer and before the commit; an exception stops the commit.
+        additional_operations: returns files for the same commit.
+        committed: called after each commit that landed.
+    """
+
+    enter: Callable[[State], None]
+    is_turn: Callable[[int], bool]
+    message: Callable[[CommitPlan], str]
+    before_commit: Callable[[CommitPlan], None]
+    additional_operations: Callable[[CommitPlan], Iterable[CommitOperationAdd]]
+    committed: Callable[[CommitEvent, CommitInfo], None]
+
+
+@dataclass
+class PushContext:
+    """One folder and its target, with all that the pushes of one scheduler need. Lives as long as the scheduler.
+
+    Used by the pushing thread only.
+
+    Args:
+        api: the client.
+        target: the repository and revision.
+        path_in_repo: the folder's path in the repository, or empty.
+        folder: the local folder.
+        ledger: of the folder.
+        writer: the writer id in the commit descriptions.
+        is_chosen: returns True for a path in the folder that is to be sent.
+        lock: the writers' lock; held only while file lengths are taken.
+        on_existing: what to do if a path has other content on the Hub.
+        rest_seconds: how long a file must not have changed before its last, unfinished line is sent.
+        keep_local: keep segments on the disk after all of them is on the Hub.
+        hooks: of the scheduler.
+        budget: the commits that all writers of the repository share.
+        encoding: of the segments; None sends their lines as they are.
+        rules: the numbers of the push; the encoding replaces those for its parts.
+        clock: returns seconds since the epoch.
+        key: the target's number in the ledger.
+        naming: names the paths in the repository.
+        payloads: the content of the parts.
+        repo: reads the target.
+        foreign_changes: paths of ours that had foreign content.
+        has_lfs_rule: the repository is known to have the LFS rule for parts.
+    """
+
+    api: HfApi
+    target: Target
+    path_in_repo: str
+    folder: Path
+    ledger: Ledger
+    writer: str
+    is_chosen: Callable[[str], bool]
+    lock: AbstractContextManager[object]
+    on_existing: OnExisting
+    rest_seconds: float
+    keep_local: bool
+    hooks: PushHooks
+    budget: Budget
+    encoding: Encoding | None
+    rules: Rules = DEFAULTS
+    clock: Callable[[], float] = time.time
+    key: int = field(init=False)
+    naming: Naming = field(init=False)
+    payloads: Payloads = field(init=False)
+    repo: RemoteRepo = field(init=False)
+    foreign_changes: ForeignChanges = field(init=False)
+    has_lfs_rule: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None:
+            commits = self.encoding.part_commits  # the encoding's own number, also for a large part
+            part_bytes = self.encoding.part_bytes
+            self.rules = replace(self.rules, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
+        self.key = self.ledger.target(self.target, self.path_in_repo)
+        self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
+        self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key))
+        self.repo = RemoteRepo(self.api, self.target)
+        self.foreign_changes = ForeignChanges(self.rules.foreign_seconds)

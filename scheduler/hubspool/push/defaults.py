@@ -1,0 +1,57 @@
+"""The numbers of a push: sizes, limits and intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers that shape parts, commits and reads. Sizes in bytes, durations in seconds.
+
+    Args:
+        part_commits: how often one path is committed. A path that grows by many small pushes stops being deduplicated
+            (600 pushes to one path sent 17.7 bytes per byte), and every version of a large file counts against the
+            owner's storage.
+        part_bytes, part_seconds: size and age at which a part is closed.
+        large_commits: the same as `part_commits` for a part of at least `large_bytes`. Each growth sends its last,
+            unfinished chunk again (45 kB on average): 600 pushes of 100 kB to parts of sixteen commits sent 1.49 bytes
+            per byte.
+        large_bytes: see `large_commits`.
+        batch_files, batch_bytes: limits of one commit.
+        record_growth, record_seconds: a record file cannot continue under another name; one of at least `record_bytes`
+            is sent when it has grown by this fraction, or after this time.
+        record_bytes: see `record_growth`.
+        probe_paths: part paths per request when the parts of a segment without ledger rows are looked up.
+        probe_limit: number of part paths after which that lookup ends.
+        compare_bytes: largest local file that is compared with a longer file on the Hub, which is downloaded for it.
+        foreign_seconds: how long foreign content must stay at a path of ours before it counts; reads may be stale.
+        json_probe_bytes: how much of a ``.json`` file is read to distinguish JSON Lines from a document.
+        block_bytes: bytes read at a time.
+        lock_poll_seconds: interval at which a push checks whether another process still holds the push lock.
+        touch_seconds: how often the ledger notes that a target is in use.
+        unused_seconds: after this time without a push a target no longer keeps segments on the disk.
+    """
+
+    part_commits: int = 16
+    part_bytes: int = 32 * 1024 * 1024
+    large_commits: int = 3
+    large_bytes: int = 256 * 1024
+    part_seconds: float = 24 * 3600
+    batch_files: int = 1000
+    batch_bytes: int = 100_000_000
+    record_growth: float = 1 / 16
+    record_seconds: float = 30 * 60
+    record_bytes: int = 1024 * 1024
+    probe_paths: int = 64
+    probe_limit: int = 10_000
+    compare_bytes: int = 32 * 1024 * 1024
+    foreign_seconds: float = 60.0
+    json_probe_bytes: int = 4 * 1024 * 1024
+    block_bytes: int = 1024 * 1024
+    lock_poll_seconds: float = 0.1
+    touch_seconds: float = 3600.0
+    unused_seconds: float = 3 * 24 * 3600.0
+
+
+DEFAULTS = Rules()

@@ -1,0 +1,262 @@
+"""Plans the uploads of the user's files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hubspool.files import Stat
+from hubspool.push import lines, rules
+from hubspool.push.compare import Relation, digests, has_content, relate
+from hubspool.push.context import PushContext
+from hubspool.push.lines import Kind
+from hubspool.push.part import Closed, Part
+from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
+from hubspool.push.remote import RemoteFile, RepoReader
+from hubspool.push.rules import FileDecision, Upload
+from hubspool.push.tfrecord import begins_record
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How much of a file is sent now.
+
+    Args:
+        end: of the range to send, in bytes.
+        is_complete: no more of it is sent while the file stays as it is.
+    """
+
+    end: int
+    is_complete: bool
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A file compared with the file at its path on the Hub.
+
+    Args:
+        parts: of the file, in order; content that both have counts as acknowledged.
+        relation: how they compare.
+        remote_id: id of the content on the Hub; None if there is none.
+    """
+
+    parts: list[Part]
+    relation: Relation = Relation.ABSENT
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True)
+class _Committed:
+    """What is left of the content that the last part has on the Hub.
+
+    Args:
+        intact: the local bytes of the last part are still those that were committed.
+        same: in addition, there is nothing to send after them.
+    """
+
+    intact: bool = False
+    same: bool = False
+
+
+class FilePlanner:
+    """Plans the uploads of the user's files. Used by the pushing thread only.
+
+    It remembers between pushes the kind of each file, since when a file has not changed, and when a record file was
+    last sent.
+    """
+
+    def __init__(self, context: PushContext) -> None:
+        self.context = context
+        self._kinds: dict[str, Kind] = {}
+        self._unchanged_since: dict[str, tuple[Stat, float]] = {}
+        self._record_pushes: dict[str, tuple[int, float]] = {}  # acknowledged end, and since when it is that
+
+    def plan(self, file: ScannedFile, run: PlanRun) -> None:
+        """Add the upload of one file to the plan, if it has one."""
+        plan = run.plan
+        kind = self._kind(file)
+        now = self.context.clock()
+        parts = self._resolve(plan, file, kind, run.reader)
+        if parts is None:
+            plan.skipped[file.source] = f"{file.parts[-1].path} was changed or removed on the Hub by somebody else"
+            return
+        cut = self._cut(file, kind, parts, final=run.final)
+        if not cut.end and kind.is_lines:
+            plan.postponed_bytes += file.stat.size
+            return  # an empty data file has no rows and may keep the dataset from loading
+        found = self._compare(run, file, kind, cut.end, parts)
+        decision = self._decide(file, kind, cut.end, found, now)
+        plan.parts.extend(decision.parts)
+        if decision.refused:
+            plan.skipped[file.source] = decision.refused
+        else:
+            self._apply(decision, file, kind, cut, run)
+
+    def _resolve(self, plan: PushPlan, file: ScannedFile, kind: Kind, reader: RepoReader) -> list[Part] | None:
+        """Find the outcome of a commit in doubt and return the parts; None while the answer may be a stale read.
+
+        The content at the path may also be that of an earlier commit that counted as lost: any content that the local
+        file begins with is ours.
+        """
+        if not file.parts or not file.parts[-1].in_doubt:
+            return file.parts
+        last = file.parts[-1]
+        remote = reader.files([last.path]).get(last.path)
+        rows = lines.count_lines(file.path, last.start, last.sending_end or last.start)
+        part = rules.resolved(last, rows, remote.content_id if remote else None)
+        if part is None and remote:
+            part = _adopted_prefix(file.path, last, remote)
+        if part is None:
+            if not self.context.foreign_changes.is_certain(last.path, self.context.clock()):
+                return None
+            part = rules.after_foreign_change(last, kind)
+        self.context.foreign_changes.clear(last.path)
+        plan.parts.append(part)
+        return [*file.parts[:-1], part]
+
+    def _kind(self, file: ScannedFile) -> Kind:
+        kind = self._kinds.get(file.source) or lines.kind_by_name(file.source)
+        if kind is Kind.UNDECIDED:
+            kind = lines.kind_of_json(file.path, file.stat.size)
+        if kind is not Kind.UNDECIDED:
+            self._kinds[file.source] = kind
+        return kind
+
+    def _cut(self, file: ScannedFile, kind: Kind, parts: list[Part], *, final: bool) -> _Cut:
+        """Return how much of a file is sent now."""
+        size = file.stat.size
+        if kind is Kind.WHOLE:
+            return _Cut(size, is_complete=True)
+        rests = self._seconds_unchanged(file) >= self.context.rest_seconds
+        acknowledged = parts[-1].end if parts and parts[-1].end <= size else 0
+        start = acknowledged if _ends_unit(file.path, kind, acknowledged) else 0
+        end = lines.cut(file.path, kind, start, size)
+        if end < size and (rests or final) and lines.tail_is_complete(file.path, kind, end, size):
+            end = size
+        return _Cut(max(end, start), rests and not final)
+
+    def _seconds_unchanged(self, file: ScannedFile) -> float:
+        now = self.context.clock()
+        seen, since = self._unchanged_since.get(file.source, (None, now))
+        if seen != file.stat:
+            since = now
+            self._unchanged_since[file.source] = (file.stat, since)
+        return now - since
+
+    def _compare(self, run: PlanRun, file: ScannedFile, kind: Kind, end: int, parts: list[Part]) -> _Comparison:
+        """Compare the file with the Hub, and close parts whose path has other rows until a path is usable."""
+        context, now = self.context, self.context.clock()
+        found = _Comparison(parts)
+        while candidate := rules.candidate_path(file.source, found.parts, context.naming):
+            found = self._compare_with(candidate, run, file, kind, end, found.parts)
+            number = len(found.parts)
+            tried = found.parts[-1] if found.parts and not found.parts[-1].closed else None
+            tried = tried or context.naming.part(file.source, number, 0, now)
+            closed = rules.closed_by_conflict(tried, kind, found.relation, context.on_existing)
+            if closed is None:
+                break
+            # The next path may have what was sent before the ledger was lost: compare again.
+            run.plan.parts.append(closed)
+            found = replace(found, parts=[*found.parts[: tried.number], closed])
+        return found
+
+    def _compare_with(
+        self, candidate: str, run: PlanRun, file: ScannedFile, kind: Kind, end: int, parts: list[Part]
+    ) -> _Comparison:
+        """Compare the file with the one at `candidate`; content that both have becomes acknowledged."""
+        remote = run.reader.files([candidate]).get(candidate)
+        if remote is None:
+            return _Comparison(parts)
+        limit = self.context.rules.compare_bytes
+        relation = relate(file.path, end, remote, lambda length: run.reader.read(candidate, 0, length), limit)
+        is_longer = relation is Relation.HUB_EXTENDS and kind.is_lines
+        if not is_longer and relation not in (Relation.EQUAL, Relation.LOCAL_EXTENDS):
+            return _Comparison(parts, relation, remote.content_id)
+        last = parts[-1] if parts and parts[-1].path == candidate else None
+        last = last or self.context.naming.part(file.source, len(parts), 0, self.context.clock())
+        part = _adopted(file.path, last, min(remote.size, end), remote.content_id)
+        if is_longer:  # its end on the Hub is not ours: rows that are written here from now on get another path
+            part = replace(part, closed=Closed.FOREIGN)
+        run.plan.parts.append(part)
+        return _Comparison([*parts[: part.number], part], relation, remote.content_id)
+
+    def _decide(self, file: ScannedFile, kind: Kind, end: int, found: _Comparison, now: float) -> FileDecision:
+        committed = _committed(file, found.parts, end)
+        return rules.plan_file(
+            file.source,
+            kind,
+            found.parts,
+            end,
+            intact=committed.intact,
+            same=committed.same,
+            relation=found.relation,
+            remote_id=found.remote_id,
+            header=lines.header_end(file.path, end) if kind is Kind.TABLE else 0,
+            on_existing=self.context.on_existing,
+            naming=self.context.naming,
+            now=now,
+        )
+
+    def _apply(self, decision: FileDecision, file: ScannedFile, kind: Kind, cut: _Cut, run: PlanRun) -> None:
+        """Add the decision to the plan."""
+        upload, plan, stat = decision.upload, run.plan, file.stat
+        if upload is not None:
+            if kind is Kind.RECORDS and not self._is_due(upload, final=run.final):
+                plan.postponed_bytes += stat.size - upload.part.end
+                return
+            plan.kinds[file.source] = kind
+            plan.add(upload, digests(file.path, upload.part.start, [upload.end], upload.part.head)[-1])
+        plan.postponed_bytes += stat.size - cut.end
+        if (cut.is_complete or cut.end == stat.size) and not stat.is_racy(run.taken_ns):
+            plan.settled[file.source] = stat
+
+    def _is_due(self, upload: Upload, *, final: bool) -> bool:
+        """Return True if a record file is sent now, False if it gathers more records first.
+
+        A file that this object has not seen before is sent at once: it may have waited in an earlier process.
+        """
+        part = upload.part
+        end, since = self._record_pushes.get(part.source, (-1, 0.0))
+        if end != part.end:
+            since = self.context.clock() if part.source in self._record_pushes else 0.0
+            self._record_pushes[part.source] = (part.end, since)
+        seconds = self.context.clock() - since
+        return final or rules.is_due(part.end, upload.new_bytes, seconds, self.context.rules)
+
+
+def _committed(file: ScannedFile, parts: list[Part], end: int) -> _Committed:
+    """Compare the local bytes of the last part with those that were committed; read up to `end` in the same pass."""
+    last = parts[-1] if parts else None
+    if last is None or last.sha256 is None or file.stat.size < last.end:
+        return _Committed()
+    ends = sorted(each for each in (last.end, end) if last.start <= each)
+    found = digests(file.path, last.start, ends, last.head)
+    intact = found[0 if end >= last.end else -1].sha256 == last.sha256
+    return _Committed(intact, same=intact and end == last.end)
+
+
+def _adopted(path: Path, part: Part, end: int, content_id: str) -> Part:
+    digest = digests(path, part.start, [end], part.head)[0]
+    return rules.adopted(part, end, digest.rows, digest.sha256, content_id)
+
+
+def _adopted_prefix(path: Path, part: Part, remote: RemoteFile) -> Part | None:
+    """Return the part with the content on the Hub as acknowledged, if the local range begins with it."""
+    if not has_content(path, remote.size, remote.content_id, part.start, part.head):
+        return None
+    return _adopted(path, part, part.start + remote.size - part.head, remote.content_id)
+
+
+def _ends_unit(path: Path, kind: Kind, position: int) -> bool:
+    """Return True if the search for the next cut can begin at `position`.
+
+    A tail without a newline may have been sent once the file no longer changed, and the quotes of a table are counted
+    from its beginning.
+    """
+    if position == 0 or kind is Kind.TABLE:
+        return False
+    if kind is Kind.RECORDS:
+        return begins_record(path, position)
+    with path.open("rb") as file:
+        file.seek(position - 1)
+        return file.read(1) == b"\n"

@@ -1,0 +1,196 @@
+"""The content of a part: the bytes of its range, or an encoded file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from hubspool.client.file_range import FileRange
+from hubspool.errors import HubspoolError, LocalFileError
+from hubspool.push.compare import Digest, has_content
+from hubspool.push.encodings import Encoding, Span
+from hubspool.push.lines import damaged_lines
+from hubspool.push.part import Part
+from hubspool.push.remote import RemoteFile, RepoReader
+from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.staging import StagedFile, StagingFolder
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The content to commit at a part's path: a range of a local file, and its sha256."""
+
+    range: FileRange
+    sha256: str
+
+
+class HubRange(NamedTuple):
+    """The range of a segment that a file on the Hub holds, in bytes.
+
+    `start` is None if the file itself does not contain it: the range begins where the part before it ends.
+    """
+
+    start: int | None
+    size: int
+
+
+class Payloads:
+    """Provides the content of parts. The user's files, and segments without an encoding, are sent as they are.
+
+    An encoded file is staged (synced, with a manifest) before the ledger or a request refers to it, and kept until it
+    is acknowledged; that of an open part is kept to be extended.
+
+    Used by the pushing thread only.
+
+    Args:
+        encoding: of the segments with its suffix; None if there is none.
+        folder: the staging folder of the target.
+    """
+
+    def __init__(self, encoding: Encoding | None, folder: Path) -> None:
+        self.encoding = encoding
+        #: Suffix of the segments that can be sent; a scheduler of their own sends the others.
+        self.suffix = encoding.suffix if encoding else ""
+        self._staging = StagingFolder(folder, self.suffix)
+
+    def payload(self, path: Path, part: Part, end: int, digest: Digest) -> Payload:
+        """Return the content for [part.start, `end`).
+
+        Args:
+            path: the local file.
+            part: the part to commit.
+            end: its new end in the file, in bytes.
+            digest: of that range.
+
+        Raises:
+            OSError: the file is gone, or cannot be read.
+            LocalFileError: the lines cannot be encoded.
+        """
+        encoding = self._encoding_of(part.source)
+        if encoding is None:
+            stat = path.stat()
+            return Payload(FileRange(path, part.start, end, (stat.st_dev, stat.st_ino), part.head), digest.sha256)
+        staged = self._stage(encoding, path, part, end, digest, self._base(part))
+        staged = staged or self._stage(encoding, path, part, end, digest, None)
+        assert staged is not None  # every range can begin a part
+        return Payload(FileRange(self._staging.path_of(part.path, end), 0, staged.size), staged.sha256)
+
+    def can_extend(self, path: Path, part: Part, end: int, digest: Digest) -> bool:
+        """Return True if the content of an open part of a segment can be extended to `end`."""
+        if self.encoding is None:
+            return True
+        return self._stage(self.encoding, path, part, end, digest, self._base(part)) is not None
+
+    def damaged(self, path: Path, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """Return the ranges of the damaged lines in [start, `end`) of a segment, which are not sent."""
+        if self.encoding is None:
+            return damaged_lines(path, start, end)
+        try:
+            return self.encoding.damaged(FileRange(path, start, end))
+        except (OSError, HubspoolError):
+            raise
+        except Exception as error:  # as in `_stage`: the lines of one segment must not hold up the others
+            raise LocalFileError(f"{path} cannot be read as {self.suffix}: {error!r}", path=path) from error
+
+    def verified_end(self, path: Path, part: Part, end: int, file: RemoteFile, reader: RepoReader) -> int | None:
+        """Return the end of the range that `file`, at the part's path on the Hub, holds; None if it is not ours.
+
+        Args:
+            path: the local file.
+            part: the part to commit.
+            end: its new end in the file, in bytes.
+            file: the file at the part's path.
+            reader: reads from `file`.
+        """
+        encoding = self._encoding_of(part.source)
+        if encoding is not None:
+            span = self._span(encoding, part.source, file, reader)
+            # A longer span is ours although the content differs: rows that the Hub once had are not sent again, even if
+            # a person has since removed some of them from that file.
+            ours = span is not None and span.start == part.start and part.end < span.end <= path.stat().st_size
+            return span.end if span is not None and ours else None
+        if file.size > part.head + end - part.start:
+            return None
+        ours = has_content(path, file.size, file.content_id, part.start, part.head)
+        return part.start + file.size - part.head if ours else None
+
+    def range_on_hub(self, source: str, file: RemoteFile, reader: RepoReader) -> HubRange | None:
+        """Return the range of a segment that `file` holds; None if the file is not ours."""
+        if self.encoding is None:
+            return HubRange(None, file.size)
+        span = self._span(self.encoding, source, file, reader)
+        return None if span is None else HubRange(span.start, span.end - span.start)
+
+    def clean_up(self, known: Mapping[str, Sequence[Part]], folder: Path) -> None:
+        """Remove the encoded files that no part needs.
+
+        Args:
+            known: the parts of each source.
+            folder: the folder of the segments.
+        """
+        if self.encoding is None:
+            return
+        needed = {
+            self._staging.path_of(part.path, end).name
+            for parts in known.values()
+            for part in parts
+            for end in _needed_ends(part)
+        }
+        sent = {source: max(part.end for part in parts) for source, parts in known.items() if parts}
+        self._staging.clean_up(needed, sent, folder)
+
+    def release(self, path: Path, size: int) -> None:
+        """Tell the encoding that the first `size` bytes of a segment are on the Hub, before it is removed."""
+        if self.encoding is not None:
+            self.encoding.release(path, size)
+
+    def _stage(
+        self, encoding: Encoding, path: Path, part: Part, end: int, digest: Digest, base: Path | None
+    ) -> StagedFile | None:
+        """Return the staged file for [part.start, `end`), encoded now if there is none; None if `base` cannot grow."""
+        out = self._staging.path_of(part.path, end)
+        found = self._staging.manifest(out)
+        is_same = found is not None and (found.start, found.lines) == (part.start, digest.sha256)
+        if found is not None and is_same and self._staging.is_whole(out, found):
+            encoding.reuse(out)
+            return found
+        hidden = self._staging.new_file(out)
+        lines = FileRange(path, part.end if base else part.start, end)
+        try:
+            if not encoding.encode(Span(path.name, part.start, end), lines, base, hidden):
+                return None
+            staged = self._staging.add(hidden, StagedFile(part.source, part.start, end, part.path, digest.sha256))
+        except (OSError, HubspoolError):
+            raise
+        except Exception as error:  # whatever a library dislikes about these lines must not hold up the others
+            raise LocalFileError(f"{path} cannot be stored as {self.suffix}: {error!r}", path=path) from error
+        finally:
+            hidden.unlink(missing_ok=True)
+        self._staging.remove_superseded(part.path, [*_ends(part), end])
+        return staged
+
+    def _base(self, part: Part) -> Path | None:
+        """Return the staged file with the content that the Hub has of a part, to extend it."""
+        path = self._staging.path_of(part.path, part.end)
+        found = self._staging.manifest(path) if part.end > part.start else None
+        ours = found is not None and found.sha256 == part.content_id and self._staging.is_whole(path, found)
+        return path if ours else None
+
+    def _span(self, encoding: Encoding, source: str, file: RemoteFile, reader: RepoReader) -> Span | None:
+        span = encoding.span_of(file.size, lambda start, length: reader.read(file.path, start, length))
+        return span if span is not None and span.segment == PurePosixPath(source).name else None
+
+    def _encoding_of(self, source: str) -> Encoding | None:
+        segment = SegmentName.parse(PurePosixPath(source).name)
+        return self.encoding if segment is not None and segment.suffix == self.suffix else None
+
+
+def _ends(part: Part) -> list[int]:
+    return [part.end] if part.sending_end is None else [part.end, part.sending_end]
+
+
+def _needed_ends(part: Part) -> list[int]:
+    """Return the ends for which a part needs its encoded file: to repeat a commit, or to be extended."""
+    return [end for end in _ends(part) if end == part.sending_end or not part.closed]

@@ -1,0 +1,79 @@
+"""What one push has to do, and what the planners know of each file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hubspool.files import Stat
+from hubspool.push.compare import Digest
+from hubspool.push.lines import Kind
+from hubspool.push.part import Part
+from hubspool.push.remote import RepoReader
+from hubspool.push.rules import Upload
+
+
+@dataclass
+class PushPlan:
+    """What a push has to do.
+
+    Args:
+        uploads: what to send. The user's files come first, since rows may name them.
+        digests: (source, part number) → digest of the upload's range.
+        kinds: kind of each user file among the uploads.
+        parts: ledger rows that change without a request.
+        settled: files whose whole content is on the Hub after the uploads.
+        removable: segments that may be removed after the uploads → their size in bytes.
+        skipped: path → reason, for files that are not sent.
+        postponed_bytes: bytes that are left for a later push (an unfinished last line).
+    """
+
+    uploads: list[Upload] = field(default_factory=list)
+    digests: dict[tuple[str, int], Digest] = field(default_factory=dict)
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    settled: dict[str, Stat] = field(default_factory=dict)
+    removable: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    postponed_bytes: int = 0
+
+    def add(self, upload: Upload, digest: Digest) -> None:
+        """Add an upload."""
+        self.uploads.append(upload)
+        self.digests[upload.part.source, upload.part.number] = digest
+
+
+@dataclass(frozen=True)
+class ScannedFile:
+    """A file of the snapshot, with what the ledger knows of it.
+
+    Args:
+        source: its path in the folder.
+        path: its path on the disk.
+        stat: from the scan.
+        parts: in order.
+        settled: its `Stat` when its whole content was on the Hub; None if it never was.
+    """
+
+    source: str
+    path: Path
+    stat: Stat
+    parts: list[Part]
+    settled: Stat | None
+
+
+@dataclass(frozen=True)
+class PlanRun:
+    """One run of the planner.
+
+    Args:
+        plan: the plan that the run extends.
+        reader: reads from the Hub.
+        final: unfinished last lines are sent now if they are complete rows.
+        taken_ns: time of the snapshot, nanoseconds since the epoch.
+    """
+
+    plan: PushPlan
+    reader: RepoReader
+    final: bool
+    taken_ns: int
