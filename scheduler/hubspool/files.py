@@ -5,14 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import BinaryIO, NamedTuple
+
+#: None on Windows, which has no flock: only its age shows that a segment is an orphan (see `owners.owner_of`).
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 #: A file whose last change is younger than this (nanoseconds) may change again and keep all four numbers of its `Stat`.
 RACY_NS = 50_000_000
 #: Every client leaves this folder out of uploads.
 CLIENT_CACHE = ".cache/huggingface"
+#: Bytes that are read at a time.
+BLOCK_BYTES = 1024 * 1024
 #: File systems that live on another machine, or in a process of their own, as /proc/mounts names them.
 _REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "glusterfs", "lustre", "afs", "sshfs", "beegfs", "virtiofs")
 #: Local file systems that are served through FUSE.
@@ -63,40 +74,27 @@ def state_folder(folder: Path) -> Path:
     return folder / CLIENT_CACHE / "hubspool"
 
 
-@dataclass(frozen=True)
 class StatePaths:
     """The paths in a state folder. No other module spells them.
 
     Args:
         folder: the state folder (`state_folder` or the caller's `state_dir`).
+
+    Attributes:
+        ledger: SQLite file of intents and acknowledgements.
+        push_lock: lock file that a process holds during a push.
+        folder_id: text file with the folder's random id.
+        large_upload: SQLite file of an interrupted `upload_large_folder`.
+        claimed: folder of the files that an archive scheduler took out of its folder.
     """
 
-    folder: Path
-
-    @property
-    def ledger(self) -> Path:
-        """SQLite file of intents and acknowledgements."""
-        return self.folder / "ledger.sqlite3"
-
-    @property
-    def push_lock(self) -> Path:
-        """Lock file that a process holds during a push."""
-        return self.folder / "push.lock"
-
-    @property
-    def folder_id(self) -> Path:
-        """Text file with the folder's random id."""
-        return self.folder / "folder_id"
-
-    @property
-    def large_upload(self) -> Path:
-        """SQLite file of an interrupted `upload_large_folder`."""
-        return self.folder / "large_upload.sqlite3"
-
-    @property
-    def claimed(self) -> Path:
-        """Folder of the files that an archive scheduler took out of its folder."""
-        return self.folder / "claimed"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ledger = folder / "ledger.sqlite3"
+        self.push_lock = folder / "push.lock"
+        self.folder_id = folder / "folder_id"
+        self.large_upload = folder / "large_upload.sqlite3"
+        self.claimed = folder / "claimed"
 
     def staged(self, target: int) -> Path:
         """Return the folder of the encoded files for one target of the ledger."""
@@ -129,6 +127,14 @@ def disk_of(folder: Path, mounts: str | None = None) -> Disk:
     return best
 
 
+def blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes [start, end) of a file, or those up to its end, in blocks."""
+    file.seek(start)
+    while start < end and (block := file.read(min(BLOCK_BYTES, end - start))):
+        start += len(block)
+        yield block
+
+
 def publish(hidden: Path, final: Path) -> None:
     """Rename `hidden` to `final` without replacing a file that has this name: it may hold another writer's rows.
 
@@ -147,14 +153,22 @@ def publish(hidden: Path, final: Path) -> None:
         hidden.unlink()
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    _sync(path, os.O_RDWR)
+
+
 def sync_folder(folder: Path) -> None:
     """Make new names in `folder` durable.
 
     Does nothing on Windows, where NTFS journals the names and a folder cannot be opened.
     """
-    if os.name == "nt":
-        return
-    fd = os.open(folder, os.O_RDONLY)
+    if os.name != "nt":
+        _sync(folder, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    fd = os.open(path, flags)
     try:
         os.fsync(fd)
     finally:

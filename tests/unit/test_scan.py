@@ -14,7 +14,7 @@ import pytest
 from hubspool.files import RACY_NS, Disk, Stat
 from hubspool.push.scan import Snapshot, scan
 from hubspool.spool.defaults import DEFAULTS
-from hubspool.spool.owners import Owner, owner_of
+from hubspool.spool.owners import Owner, is_removable, owner_of
 from hubspool.spool.segment_name import SegmentName, host_digits, new_writer_id
 
 SECOND = 1_000_000_000
@@ -297,3 +297,22 @@ def test_where_locks_do_not_work_the_age_decides(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(fcntl, "flock", no_locks)
     assert owner_of(path, stat, stat.mtime_ns) is Owner.ALIVE
     assert owner_of(path, stat, stat.mtime_ns + DEFAULTS.foreign_rest_seconds * SECOND + 1) is Owner.LEFT
+
+
+@pytest.mark.parametrize(
+    ("owner", "sent", "removable"),
+    [
+        (Owner.GONE, [(0, 10)], True),
+        (Owner.GONE, [(0, 4), (4, 10)], True),
+        (Owner.GONE, [(0, 4)], False),
+        (Owner.GONE, [(0, 4), (6, 10)], False),  # damaged lines between them
+        (Owner.GONE, [(2, 10)], False),
+        (Owner.GONE, [], False),
+        (Owner.LEFT, [(0, 10)], False),
+        (Owner.ALIVE, [(0, 10)], False),
+    ],
+)
+def test_a_segment_is_removed_only_when_its_writer_is_gone_and_all_of_it_is_sent(
+    owner: Owner, sent: list[tuple[int, int]], removable: bool
+) -> None:
+    assert is_removable(owner, 10, sent) is removable

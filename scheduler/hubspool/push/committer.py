@@ -29,7 +29,7 @@ from hubspool.push.part import Part
 from hubspool.push.plan import PushPlan
 from hubspool.push.remote import Head, RemoteFile, description
 from hubspool.push.rules import Upload
-from hubspool.spool.segment_name import SegmentName, part_rule
+from hubspool.spool.segment_name import part_rule
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
@@ -167,7 +167,7 @@ class Committer:
     def _attributes(self, uploads: Sequence[Upload]) -> CommitOperationAdd | None:
         """Return a new ``.gitattributes`` if the uploads begin parts and the repository has no LFS rule for them."""
         context = self.context
-        begins_part = any(upload.part.commits == 0 and _is_segment(upload.part.source) for upload in uploads)
+        begins_part = any(upload.part.commits == 0 and not upload.guarded for upload in uploads)
         if context.has_lfs_rule or not begins_part:
             return None
         text, rule = context.repo.text(".gitattributes") or "", part_rule(context.payloads.suffix)
@@ -334,10 +334,6 @@ def _expected_ids(upload: Upload) -> set[str | None]:
     part = upload.part
     own = {part.content_id, part.sending_id} if part.in_doubt else {part.content_id}
     return own if upload.replaces is None else {*own, upload.replaces}
-
-
-def _is_segment(source: str) -> bool:
-    return SegmentName.parse(source.rsplit("/", 1)[-1]) is not None
 
 
 def _with_rule(text: str, rule: str) -> str:

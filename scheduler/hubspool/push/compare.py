@@ -9,7 +9,7 @@ from hashlib import sha1, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubspool.push.defaults import DEFAULTS
+from hubspool.files import blocks
 
 if TYPE_CHECKING:
     from hubspool.push.remote import RemoteFile
@@ -45,17 +45,13 @@ def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[
         first = file.read(head)
         state.update(first)
         rows += first.count(b"\n")
-        file.seek(start)
         for end in ends:
-            while position < end:
-                block = file.read(min(DEFAULTS.block_bytes, end - position))
-                if not block:
-                    raise EOFError(
-                        f"{path} ends at byte {position}; {end} were expected: the file was cut during the push."
-                    )
+            for block in blocks(file, position, end):
                 state.update(block)
                 rows += block.count(b"\n")
                 position += len(block)
+            if position < end:
+                raise EOFError(f"{path} ends at byte {position}; {end} were expected: it was cut during the push.")
             found.append(Digest(state.hexdigest(), rows))
     return found
 
@@ -76,8 +72,7 @@ def has_content(path: Path, size: int, content_id: str, start: int = 0, head: in
     with path.open("rb") as file:
         state.update(file.read(head))
         left = size - head
-        file.seek(start)
-        while left and (block := file.read(min(DEFAULTS.block_bytes, left))):
+        for block in blocks(file, start, start + left):
             state.update(block)
             left -= len(block)
     return not left and state.hexdigest() == content_id

@@ -27,7 +27,6 @@ class Rules:
         compare_bytes: largest local file that is compared with a longer file on the Hub, which is downloaded for it.
         foreign_seconds: how long foreign content must stay at a path of ours before it counts; reads may be stale.
         json_probe_bytes: how much of a ``.json`` file is read to distinguish JSON Lines from a document.
-        block_bytes: bytes read at a time.
         lock_poll_seconds: interval at which a push checks whether another process still holds the push lock.
         touch_seconds: how often the ledger notes that a target is in use.
         unused_seconds: after this time without a push a target no longer keeps segments on the disk.
@@ -48,7 +47,6 @@ class Rules:
     compare_bytes: int = 32 * 1024 * 1024
     foreign_seconds: float = 60.0
     json_probe_bytes: int = 4 * 1024 * 1024
-    block_bytes: int = 1024 * 1024
     lock_poll_seconds: float = 0.1
     touch_seconds: float = 3600.0
     unused_seconds: float = 3 * 24 * 3600.0

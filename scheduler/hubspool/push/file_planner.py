@@ -128,8 +128,7 @@ class FilePlanner:
         if kind is Kind.WHOLE:
             return _Cut(size, is_complete=True)
         rests = self._seconds_unchanged(file) >= self.context.rest_seconds
-        acknowledged = parts[-1].end if parts and parts[-1].end <= size else 0
-        start = acknowledged if _ends_unit(file.path, kind, acknowledged) else 0
+        start = _search_start(file, kind, parts)
         end = lines.cut(file.path, kind, start, size)
         if end < size and (rests or final) and lines.tail_is_complete(file.path, kind, end, size):
             end = size
@@ -145,13 +144,11 @@ class FilePlanner:
 
     def _compare(self, run: PlanRun, file: ScannedFile, kind: Kind, end: int, parts: list[Part]) -> _Comparison:
         """Compare the file with the Hub, and close parts whose path has other rows until a path is usable."""
-        context, now = self.context, self.context.clock()
+        context = self.context
         found = _Comparison(parts)
         while candidate := rules.candidate_path(file.source, found.parts, context.naming):
             found = self._compare_with(candidate, run, file, kind, end, found.parts)
-            number = len(found.parts)
-            tried = found.parts[-1] if found.parts and not found.parts[-1].closed else None
-            tried = tried or context.naming.part(file.source, number, 0, now)
+            tried = self._next_part(file.source, found.parts)
             closed = rules.closed_by_conflict(tried, kind, found.relation, context.on_existing)
             if closed is None:
                 break
@@ -172,13 +169,18 @@ class FilePlanner:
         is_longer = relation is Relation.HUB_EXTENDS and kind.is_lines
         if not is_longer and relation not in (Relation.EQUAL, Relation.LOCAL_EXTENDS):
             return _Comparison(parts, relation, remote.content_id)
-        last = parts[-1] if parts and parts[-1].path == candidate else None
-        last = last or self.context.naming.part(file.source, len(parts), 0, self.context.clock())
-        part = _adopted(file.path, last, min(remote.size, end), remote.content_id)
+        tried = self._next_part(file.source, parts)
+        part = _adopted(file.path, tried, min(remote.size, end), remote.content_id)
         if is_longer:  # its end on the Hub is not ours: rows that are written here from now on get another path
             part = replace(part, closed=Closed.FOREIGN)
         run.plan.parts.append(part)
         return _Comparison([*parts[: part.number], part], relation, remote.content_id)
+
+    def _next_part(self, source: str, parts: list[Part]) -> Part:
+        """Return the last part if it is open, otherwise a new one."""
+        if parts and not parts[-1].closed:
+            return parts[-1]
+        return self.context.naming.part(source, len(parts), 0, self.context.clock())
 
     def _decide(self, file: ScannedFile, kind: Kind, end: int, found: _Comparison, now: float) -> FileDecision:
         committed = _committed(file, found.parts, end)
@@ -247,16 +249,17 @@ def _adopted_prefix(path: Path, part: Part, remote: RemoteFile) -> Part | None:
     return _adopted(path, part, part.start + remote.size - part.head, remote.content_id)
 
 
-def _ends_unit(path: Path, kind: Kind, position: int) -> bool:
-    """Return True if the search for the next cut can begin at `position`.
+def _search_start(file: ScannedFile, kind: Kind, parts: list[Part]) -> int:
+    """Return the position from which the next cut is searched: the end of the last part, or 0.
 
-    A tail without a newline may have been sent once the file no longer changed, and the quotes of a table are counted
-    from its beginning.
+    It is 0 if no line or record ends there, because a tail without a newline was sent once the file no longer changed,
+    and for a table, whose quotes are counted from its beginning.
     """
-    if position == 0 or kind is Kind.TABLE:
-        return False
+    position = parts[-1].end if parts else 0
+    if position == 0 or position > file.stat.size or kind is Kind.TABLE:
+        return 0
     if kind is Kind.RECORDS:
-        return begins_record(path, position)
-    with path.open("rb") as file:
-        file.seek(position - 1)
-        return file.read(1) == b"\n"
+        return position if begins_record(file.path, position) else 0
+    with file.path.open("rb") as opened:
+        opened.seek(position - 1)
+        return position if opened.read(1) == b"\n" else 0

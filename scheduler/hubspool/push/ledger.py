@@ -6,7 +6,6 @@ Hub by their names (`rules.recovered_parts`).
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from hubspool.client.target import Target
-from hubspool.files import Stat, StatePaths, publish
+from hubspool.files import Stat, StatePaths, publish, sync_file
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.part import Closed, Part
 from hubspool.state_db import StateDb
@@ -77,10 +76,8 @@ class Ledger:
                 if len(found) == 32:
                     return found
             fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-            with fresh.open("w") as file:
-                file.write(uuid.uuid4().hex)
-                file.flush()
-                os.fsync(file.fileno())
+            fresh.write_text(uuid.uuid4().hex)
+            sync_file(fresh)
             put(fresh, path)
         return path.read_text().strip()
 

@@ -6,12 +6,14 @@ half a row makes the whole dataset fail to load. A file of binary records is cut
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import orjson
 
+from hubspool.files import BLOCK_BYTES, blocks
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.tfrecord import last_record_end
 
@@ -86,10 +88,10 @@ def cut(path: Path, kind: Kind, start: int, size: int) -> int:
         return last_record_end(path, start, size)
     with path.open("rb") as file:
         if kind is Kind.TABLE:
-            return _last_even_newline(file, start, size)
+            return max(_row_ends(file, start, size), default=start)
         end = size
         while end > start:
-            begin = max(start, end - DEFAULTS.block_bytes)
+            begin = max(start, end - BLOCK_BYTES)
             file.seek(begin)
             found = file.read(end - begin).rfind(b"\n")
             if found >= 0:
@@ -101,13 +103,7 @@ def cut(path: Path, kind: Kind, start: int, size: int) -> int:
 def header_end(path: Path, size: int) -> int:
     """Return the end of a table's first line in bytes; 0 if the line is incomplete."""
     with path.open("rb") as file:
-        position, odd = 0, False
-        while position < size and (line := file.readline(size - position)):
-            position += len(line)
-            odd ^= line.count(b'"') % 2 == 1
-            if not odd and line.endswith(b"\n"):
-                return position
-    return 0
+        return next(_row_ends(file, 0, size), 0)
 
 
 def line_ends(path: Path, start: int, end: int, step: int, first: int | None = None) -> tuple[int, ...]:
@@ -179,20 +175,13 @@ def tail_is_complete(path: Path, kind: Kind, start: int, size: int) -> bool:
 
 def count_lines(path: Path, start: int, end: int) -> int:
     """Return the number of lines that end in [start, end)."""
-    count = 0
     with path.open("rb") as file:
-        file.seek(start)
-        left = end - start
-        while left > 0 and (block := file.read(min(left, DEFAULTS.block_bytes))):
-            count += block.count(b"\n")
-            left -= len(block)
-    return count
+        return sum(block.count(b"\n") for block in blocks(file, start, end))
 
 
 def _next_line_end(path: Path, start: int, last: int) -> int:
     with path.open("rb") as file:
-        file.seek(start)
-        while block := file.read(min(DEFAULTS.block_bytes, last - start)):
+        for block in blocks(file, start, last):
             found = block.find(b"\n")
             if found >= 0:
                 return start + found + 1
@@ -200,17 +189,12 @@ def _next_line_end(path: Path, start: int, last: int) -> int:
     return last
 
 
-def _last_even_newline(file: BinaryIO, start: int, size: int) -> int:
-    """Return the end of the last line in [start, size) with an even number of quotes before it."""
+def _row_ends(file: BinaryIO, start: int, size: int) -> Iterator[int]:
+    """Yield the ends of a table's rows in [start, size): newlines with an even number of quotes before them."""
     file.seek(start)
-    position = last = start
-    odd = False
-    while position < size:
-        line = file.readline(size - position)
-        if not line:
-            break
+    position, odd = start, False
+    while position < size and (line := file.readline(size - position)):
         position += len(line)
         odd ^= line.count(b'"') % 2 == 1
         if not odd and line.endswith(b"\n"):
-            last = position
-    return last
+            yield position

@@ -35,7 +35,7 @@ class Upload:
     Args:
         part: the part as the ledger has it.
         end: its new end in the source, in bytes.
-        guarded: the commit must carry parentCommit, since others may write to this path.
+        guarded: the commit must carry parentCommit, since others may write to this path; False for parts of segments.
         replaces: id of the content at the path that is to be replaced, or None.
     """
 

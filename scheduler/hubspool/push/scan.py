@@ -60,14 +60,12 @@ def scan(
     walk = _Walk(folder, known, chosen)
     walk.list_tree("")
     with lock or nullcontext():
-        for path in [*walk.segments, *walk.changed]:
-            walk.take_length(path)
+        walk.take_lengths([*walk.segments, *walk.changed])
         taken_ns = time.time_ns()
     created = walk.list_again(before_ns=taken_ns + _TICK_NS)
     if created:
         with lock or nullcontext():
-            for path in created:
-                walk.take_length(path)
+            walk.take_lengths(created)
     return Snapshot(walk.segments, walk.changed, taken_ns, walk.unreadable)
 
 
@@ -112,16 +110,16 @@ class _Walk:
                 del found[path]
         return created
 
-    def take_length(self, path: str) -> None:
-        """Take the current `Stat` of a file; drop the file if it is gone."""
-        found = self.segments if path in self.segments else self.changed
-        try:
-            found[path] = _stat(self._path(path))
-        except _GONE:
-            del found[path]
-        except OSError as error:
-            del found[path]
-            self.unreadable[path] = str(error)
+    def take_lengths(self, paths: list[str]) -> None:
+        """Take the current `Stat` of files; drop those that are gone."""
+        for path in paths:
+            found = self.segments if path in self.segments else self.changed
+            try:
+                found[path] = _stat(self._path(path))
+            except OSError as error:
+                del found[path]
+                if not isinstance(error, _GONE):
+                    self.unreadable[path] = str(error)
 
     def _path(self, relative: str) -> str:
         return f"{self._base}/{relative}"

@@ -18,7 +18,6 @@ class SpoolDefaults:
         join_rows: rows that `write_many` joins at a time. Joining all at once took twice as long: the second 50 MB of
             new memory cost as much as encoding 100,000 rows.
         foreign_rest_seconds: how long a segment of another host must not change before this host sends it.
-        copy_block_bytes: bytes read at a time when a file is copied or hashed.
     """
 
     roll_bytes: int = 64 * 1024 * 1024
@@ -27,7 +26,6 @@ class SpoolDefaults:
     close_seconds: float = 5.0
     join_rows: int = 256
     foreign_rest_seconds: int = 15 * 60
-    copy_block_bytes: int = 1024 * 1024
 
 
 DEFAULTS = SpoolDefaults()

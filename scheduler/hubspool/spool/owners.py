@@ -6,17 +6,10 @@ import os
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from types import ModuleType
 
-from hubspool.files import Stat, disk_of
+from hubspool.files import Stat, disk_of, fcntl
 from hubspool.spool.defaults import DEFAULTS
 from hubspool.spool.segment_name import SegmentName
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 
 class Owner(Enum):

@@ -7,16 +7,8 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
-from hubspool.files import publish, sync_folder
-from hubspool.spool.defaults import DEFAULTS
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: only its age shows an orphan (see `owners.owner_of`)
-    fcntl = None
+from hubspool.files import blocks, fcntl, publish, sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +87,7 @@ class EndedSegment:
         self._copy = _open_locked(hidden)
         try:
             with self.path.open("rb") as source:
-                while block := source.read(DEFAULTS.copy_block_bytes):
+                for block in blocks(source, 0, os.fstat(source.fileno()).st_size):
                     view = memoryview(block)
                     while view:
                         view = view[os.write(self._copy, view) :]

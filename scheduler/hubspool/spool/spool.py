@@ -72,16 +72,20 @@ class Spool(fork.ForkAware):
         self.durability = durability
         self.max_bytes = max_bytes
         self.roll_bytes = roll_bytes
-        self._lock = threading.Lock()
-        # All below is written under _lock.
+        self._syncs_each = durability == "disk"
         self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, suffix)
         if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
             raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
+        self._reset()
+        fork.register(self)  # also after `close`: a child must not write into this object's segment
+
+    def _reset(self) -> None:
+        """Begin without a segment and without a sync thread."""
+        self._lock = threading.Lock()
+        # All below, and _name, are written under _lock.
         self._fd: int | None = None
-        self._size = 0
-        self._synced_size = 0
+        self._size = self._synced_size = 0
         self._limit = _NO_SEGMENT  # size at which the segment, or the spool, is full
-        self._syncs_each = durability == "disk"
         self._rows: dict[str, int] = {}  # of the segments before this one
         self._count = 0  # rows in this one
         self._ended: list[EndedSegment] = []  # not synced yet
@@ -89,7 +93,6 @@ class Spool(fork.ForkAware):
         self._finishing = threading.Lock()  # held by the thread that finishes ended segments
         self._wake = threading.Event()
         self._syncer: threading.Thread | None = None
-        fork.register(self)  # also after `close`: a child must not write into this object's segment
 
     @property
     def writer(self) -> str:
@@ -156,23 +159,14 @@ class Spool(fork.ForkAware):
 
     def after_fork_in_child(self) -> None:
         """Give the child its own writer id; close the parent's descriptors, and so the shared lock, without a sync."""
-        self._lock = threading.Lock()
         for fd in (self._fd, self._sync_fd):
             if fd is not None:
                 with suppress(OSError):
                     os.close(fd)
         for ended in self._ended:
             ended.release()
-        self._ended = []
-        self._finishing = threading.Lock()
-        self._fd = self._sync_fd = None
-        self._limit = _NO_SEGMENT
         self._name = replace(self._name, date=_utc_date(), writer=new_writer_id(), seq=-1)
-        self._size = self._synced_size = 0
-        self._rows = {}
-        self._count = 0
-        self._syncer = None
-        self._wake = threading.Event()
+        self._reset()
 
     def _append(self, data: bytes | bytearray, rows: int) -> None:
         size = self._size + len(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -12,8 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import orjson
 
-from hubspool.files import sync_folder
-from hubspool.spool.defaults import DEFAULTS
+from hubspool.files import blocks, sync_file, sync_folder
 
 _MANIFEST = ".json"
 
@@ -131,17 +129,13 @@ def _manifest_path(path: Path) -> Path:
 def _sha256(path: Path) -> str:
     state = sha256()
     with path.open("rb") as file:
-        while block := file.read(DEFAULTS.copy_block_bytes):
+        for block in blocks(file, 0, path.stat().st_size):
             state.update(block)
     return state.hexdigest()
 
 
 def _publish(hidden: Path, path: Path) -> None:
-    fd = os.open(hidden, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_file(hidden)
     hidden.replace(path)
 
 
