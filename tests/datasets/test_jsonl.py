@@ -19,7 +19,7 @@ from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import LocalHub
 from hubspool.push.remote import RemoteRepo
 from hubspool.spool import spool
-from hubspool.spool.segment_name import PART_RULE, SegmentName
+from hubspool.spool.segment_name import SegmentName, part_rule
 from hubspool_templates import JsonlScheduler, read_rows
 
 REPO = "local/votes"
@@ -86,7 +86,7 @@ def test_parts_are_large_files_by_one_rule_and_nothing_else_is(
             scheduler.append({"n": n})
             scheduler.flush(SECONDS)
             scheduler.append({"n": n + 10})
-    assert raw(".gitattributes").splitlines().count(PART_RULE) == 1
+    assert raw(".gitattributes").splitlines().count(part_rule()) == 1
     assert len(parts(hub_api)) >= 2
     assert all(raw(path).startswith("version https://git-lfs.github.com/spec/v1\n") for path in parts(hub_api))
     assert raw("README.md").startswith("---\n")
@@ -102,7 +102,7 @@ def test_rules_that_stand_in_gitattributes_stay(make: Make, hub_api: HfApi, raw:
     )
     with make() as scheduler:
         scheduler.append({"n": 1})
-    assert raw(".gitattributes") == f"{before}\n{PART_RULE}\n"
+    assert raw(".gitattributes") == f"{before}\n{part_rule()}\n"
 
 
 def test_the_card_comes_with_the_first_data_and_the_dataset_loads(

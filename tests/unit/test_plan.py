@@ -11,7 +11,7 @@ from hubspool.push.compare import Relation
 from hubspool.push.defaults import Rules
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
-from hubspool.push.rules import FileDecision, Naming, OnExisting, Upload
+from hubspool.push.rules import FileDecision, FileState, Naming, OnExisting, Upload
 
 NAMING = Naming("data/", "f0" * 16)
 RULES = Rules(part_commits=3, part_bytes=100, part_seconds=1000)
@@ -104,10 +104,8 @@ def decide(
     same: bool = False,
     on_existing: OnExisting = OnExisting.KEEP_BOTH,
 ) -> FileDecision:
-    return rules.plan_file(
-        "feedback.jsonl", kind, parts, end, intact=intact, same=same, relation=relation, remote_id=None, header=0,
-        on_existing=on_existing, naming=NAMING, now=0,
-    )  # fmt: skip
+    file = FileState("feedback.jsonl", kind, parts, end, intact=intact, same=same, relation=relation)
+    return rules.plan_file(file, on_existing, NAMING, now=0)
 
 
 def file_part(number: int = 0, start: int = 0, end: int = 0, **fields: object) -> Part:

@@ -13,7 +13,7 @@ from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
 from hubspool.push.remote import RemoteFile, RepoReader
-from hubspool.push.rules import FileDecision, Upload
+from hubspool.push.rules import FileDecision, FileState, Upload
 from hubspool.push.tfrecord import begins_record
 
 
@@ -28,34 +28,6 @@ class _Cut:
 
     end: int
     is_complete: bool
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """A file compared with the file at its path on the Hub.
-
-    Args:
-        parts: of the file, in order; content that both have counts as acknowledged.
-        relation: how they compare.
-        remote_id: id of the content on the Hub; None if there is none.
-    """
-
-    parts: list[Part]
-    relation: Relation = Relation.ABSENT
-    remote_id: str | None = None
-
-
-@dataclass(frozen=True)
-class _Committed:
-    """What is left of the content that the last part has on the Hub.
-
-    Args:
-        intact: the local bytes of the last part are still those that were committed.
-        same: in addition, there is nothing to send after them.
-    """
-
-    intact: bool = False
-    same: bool = False
 
 
 class FilePlanner:
@@ -84,8 +56,10 @@ class FilePlanner:
         if not cut.end and kind.is_lines:
             plan.postponed_bytes += file.stat.size
             return  # an empty data file has no rows and may keep the dataset from loading
-        found = self._compare(run, file, kind, cut.end, parts)
-        decision = self._decide(file, kind, cut.end, found, now)
+        header = lines.header_end(file.path, cut.end) if kind is Kind.TABLE else 0
+        state = self._compare(file, FileState(file.source, kind, parts, cut.end, header), run)
+        state = _with_committed(file, state)
+        decision = rules.plan_file(state, self.context.on_existing, self.context.naming, now)
         plan.parts.extend(decision.parts)
         if decision.refused:
             plan.skipped[file.source] = decision.refused
@@ -142,62 +116,41 @@ class FilePlanner:
             self._unchanged_since[file.source] = (file.stat, since)
         return now - since
 
-    def _compare(self, run: PlanRun, file: ScannedFile, kind: Kind, end: int, parts: list[Part]) -> _Comparison:
+    def _compare(self, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
         """Compare the file with the Hub, and close parts whose path has other rows until a path is usable."""
-        context = self.context
-        found = _Comparison(parts)
-        while candidate := rules.candidate_path(file.source, found.parts, context.naming):
-            found = self._compare_with(candidate, run, file, kind, end, found.parts)
-            tried = self._next_part(file.source, found.parts)
-            closed = rules.closed_by_conflict(tried, kind, found.relation, context.on_existing)
+        while candidate := rules.candidate_path(file.source, state.parts, self.context.naming):
+            state = self._compare_with(candidate, file, state, run)
+            tried = self._next_part(state)
+            closed = rules.closed_by_conflict(tried, state.kind, state.relation, self.context.on_existing)
             if closed is None:
                 break
             # The next path may have what was sent before the ledger was lost: compare again.
             run.plan.parts.append(closed)
-            found = replace(found, parts=[*found.parts[: tried.number], closed])
-        return found
+            state = replace(state, parts=[*state.parts[: tried.number], closed])
+        return state
 
-    def _compare_with(
-        self, candidate: str, run: PlanRun, file: ScannedFile, kind: Kind, end: int, parts: list[Part]
-    ) -> _Comparison:
+    def _compare_with(self, candidate: str, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
         """Compare the file with the one at `candidate`; content that both have becomes acknowledged."""
         remote = run.reader.files([candidate]).get(candidate)
         if remote is None:
-            return _Comparison(parts)
+            return replace(state, relation=Relation.ABSENT, remote_id=None)
         limit = self.context.rules.compare_bytes
-        relation = relate(file.path, end, remote, lambda length: run.reader.read(candidate, 0, length), limit)
-        is_longer = relation is Relation.HUB_EXTENDS and kind.is_lines
+        relation = relate(file.path, state.end, remote, lambda length: run.reader.read(candidate, 0, length), limit)
+        state = replace(state, relation=relation, remote_id=remote.content_id)
+        is_longer = relation is Relation.HUB_EXTENDS and state.kind.is_lines
         if not is_longer and relation not in (Relation.EQUAL, Relation.LOCAL_EXTENDS):
-            return _Comparison(parts, relation, remote.content_id)
-        tried = self._next_part(file.source, parts)
-        part = _adopted(file.path, tried, min(remote.size, end), remote.content_id)
+            return state
+        part = _adopted(file.path, self._next_part(state), min(remote.size, state.end), remote.content_id)
         if is_longer:  # its end on the Hub is not ours: rows that are written here from now on get another path
             part = replace(part, closed=Closed.FOREIGN)
         run.plan.parts.append(part)
-        return _Comparison([*parts[: part.number], part], relation, remote.content_id)
+        return replace(state, parts=[*state.parts[: part.number], part])
 
-    def _next_part(self, source: str, parts: list[Part]) -> Part:
+    def _next_part(self, state: FileState) -> Part:
         """Return the last part if it is open, otherwise a new one."""
-        if parts and not parts[-1].closed:
-            return parts[-1]
-        return self.context.naming.part(source, len(parts), 0, self.context.clock())
-
-    def _decide(self, file: ScannedFile, kind: Kind, end: int, found: _Comparison, now: float) -> FileDecision:
-        committed = _committed(file, found.parts, end)
-        return rules.plan_file(
-            file.source,
-            kind,
-            found.parts,
-            end,
-            intact=committed.intact,
-            same=committed.same,
-            relation=found.relation,
-            remote_id=found.remote_id,
-            header=lines.header_end(file.path, end) if kind is Kind.TABLE else 0,
-            on_existing=self.context.on_existing,
-            naming=self.context.naming,
-            now=now,
-        )
+        if state.parts and not state.parts[-1].closed:
+            return state.parts[-1]
+        return self.context.naming.part(state.source, len(state.parts), 0, self.context.clock())
 
     def _apply(self, decision: FileDecision, file: ScannedFile, kind: Kind, cut: _Cut, run: PlanRun) -> None:
         """Add the decision to the plan."""
@@ -226,15 +179,15 @@ class FilePlanner:
         return final or rules.is_due(part.end, upload.new_bytes, seconds, self.context.rules)
 
 
-def _committed(file: ScannedFile, parts: list[Part], end: int) -> _Committed:
-    """Compare the local bytes of the last part with those that were committed; read up to `end` in the same pass."""
-    last = parts[-1] if parts else None
+def _with_committed(file: ScannedFile, state: FileState) -> FileState:
+    """Compare the local bytes of the last part with those that were committed."""
+    last = state.parts[-1] if state.parts else None
     if last is None or last.sha256 is None or file.stat.size < last.end:
-        return _Committed()
-    ends = sorted(each for each in (last.end, end) if last.start <= each)
+        return state
+    ends = sorted(end for end in (last.end, state.end) if last.start <= end)
     found = digests(file.path, last.start, ends, last.head)
-    intact = found[0 if end >= last.end else -1].sha256 == last.sha256
-    return _Committed(intact, same=intact and end == last.end)
+    intact = found[0 if state.end >= last.end else -1].sha256 == last.sha256
+    return replace(state, intact=intact, same=intact and state.end == last.end)
 
 
 def _adopted(path: Path, part: Part, end: int, content_id: str) -> Part:

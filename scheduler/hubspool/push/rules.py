@@ -61,6 +61,34 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class FileState:
+    """One of the user's files, compared with the ledger and the Hub.
+
+    Args:
+        source: its path in the folder.
+        kind: of its content.
+        parts: its parts in the ledger, in order; a prefix of the local file that was found on the Hub counts as
+            a part (`adopted`).
+        end: of the range to send, in bytes.
+        header: length of a table's first line, in bytes; the content of every further part begins with it.
+        intact: the local bytes of the last part are still those that were committed.
+        same: [start, `end`) is exactly the content of the last part on the Hub.
+        relation: how [0, end) compares with the file at `candidate_path`; without meaning if that is None.
+        remote_id: id of the content of that file.
+    """
+
+    source: str
+    kind: Kind
+    parts: Sequence[Part]
+    end: int
+    header: int = 0
+    intact: bool = False
+    same: bool = False
+    relation: Relation = Relation.ABSENT
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True)
 class FileDecision:
     """The result of `plan_file`: parts to write to the ledger, at most one upload, or the reason to skip the file."""
 
@@ -136,46 +164,24 @@ def plan_segment(
     return uploads
 
 
-def plan_file(
-    source: str,
-    kind: Kind,
-    parts: Sequence[Part],
-    end: int,
-    *,
-    intact: bool,
-    same: bool,
-    relation: Relation,
-    remote_id: str | None,
-    header: int,
-    on_existing: OnExisting,
-    naming: Naming,
-    now: float,
-) -> FileDecision:
+def plan_file(file: FileState, on_existing: OnExisting, naming: Naming, now: float) -> FileDecision:
     """Decide about one of the user's files, none of whose parts is in doubt.
 
     Args:
-        source: its path in the folder.
-        kind: of its content.
-        parts: its parts in the ledger, in order; a prefix of the local file that was found on the Hub counts as
-            a part (`adopted`).
-        end: of the range to send, in bytes.
-        intact: the local bytes of the last part are still those that were committed.
-        same: [start, `end`) is exactly the content of the last part on the Hub.
-        relation: how [0, end) compares with the file at `candidate_path`; without meaning if that is None.
-        remote_id: id of the content of that file.
-        header: length of a table's first line, in bytes; the content of every further part begins with it.
+        file: what is known of it.
         on_existing: the caller's choice.
         naming: names the paths in the repository.
         now: seconds since the epoch.
     """
-    last = parts[-1] if parts else naming.part(source, 0, 0, now)
+    source, end = file.source, file.end
+    last = file.parts[-1] if file.parts else naming.part(source, 0, 0, now)
     if last.closed:
-        last = naming.part(source, last.number + 1, last.end, now, header)
+        last = naming.part(source, last.number + 1, last.end, now, file.header)
     if last.content_id is None and last.start == 0:
-        return _first_commit(last, end, relation, remote_id, on_existing)
-    if same or (kind.is_lines and intact and end <= last.end):
+        return _first_commit(last, file, on_existing)
+    if file.same or (file.kind.is_lines and file.intact and end <= last.end):
         return FileDecision()
-    if kind.is_lines and not intact:
+    if file.kind.is_lines and not file.intact:
         if on_existing is OnExisting.ERROR:
             return FileDecision(refused=f"{source} no longer begins with what was committed, and on_existing='error'")
         if on_existing is OnExisting.KEEP_BOTH:
@@ -310,9 +316,7 @@ def _is_full(part: Part, now: float, rules: Rules) -> bool:
     )
 
 
-def _first_commit(
-    part: Part, end: int, relation: Relation, remote_id: str | None, on_existing: OnExisting
-) -> FileDecision:
-    if relation is not Relation.ABSENT and on_existing is OnExisting.ERROR:
+def _first_commit(part: Part, file: FileState, on_existing: OnExisting) -> FileDecision:
+    if file.relation is not Relation.ABSENT and on_existing is OnExisting.ERROR:
         return FileDecision(refused=f"{part.path} exists on the Hub with other content, and on_existing='error'")
-    return FileDecision(upload=Upload(part, end, guarded=True, replaces=remote_id))
+    return FileDecision(upload=Upload(part, file.end, guarded=True, replaces=file.remote_id))

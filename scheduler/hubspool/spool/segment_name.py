@@ -29,10 +29,6 @@ def part_rule(suffix: str = "") -> str:
     return f"*-p[0-9][0-9][0-9][0-9].{suffix or 'jsonl'} filter=lfs diff=lfs merge=lfs -text"
 
 
-#: The line for parts that are not encoded.
-PART_RULE = part_rule()
-
-
 @cache
 def host_digits() -> str:
     """Return four hex digits that distinguish this host from most others."""

@@ -91,8 +91,8 @@ class Spool(fork.ForkAware):
         self._ended: list[EndedSegment] = []  # not synced yet
         self._sync_fd: int | None = None  # duplicate that the sync thread closes, or a fork's child
         self._finishing = threading.Lock()  # held by the thread that finishes ended segments
-        self._wake = threading.Event()
-        self._syncer: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._sync_thread: threading.Thread | None = None
 
     @property
     def writer(self) -> str:
@@ -133,12 +133,12 @@ class Spool(fork.ForkAware):
         """
         data, rows = bytearray(), 0
         lines = iter(lines)
-        while some := list(islice(lines, DEFAULTS.join_rows)):
-            block = b"".join(some)
-            if b"" in some or block.count(b"\n") != len(some) or {*map(_last_byte, some)} != _NEWLINE:
-                raise _not_a_line(next(line for line in some if line.find(b"\n") != len(line) - 1 or not line))
+        while chunk := list(islice(lines, DEFAULTS.join_rows)):
+            block = b"".join(chunk)
+            if b"" in chunk or block.count(b"\n") != len(chunk) or {*map(_last_byte, chunk)} != _NEWLINE:
+                raise _not_a_line(next(line for line in chunk if line.find(b"\n") != len(line) - 1 or not line))
             data += block
-            rows += len(some)
+            rows += len(chunk)
         if rows:
             with self._lock:
                 self._append(data, rows)
@@ -151,10 +151,10 @@ class Spool(fork.ForkAware):
         """
         with self._lock:
             self._end()
-            syncer, self._syncer = self._syncer, None
-            self._wake.set()
-        if syncer is not None:
-            syncer.join(timeout=DEFAULTS.close_seconds)
+            sync_thread, self._sync_thread = self._sync_thread, None
+            self._stopped.set()
+        if sync_thread is not None:
+            sync_thread.join(timeout=DEFAULTS.close_seconds)
         self._finish_ended(DEFAULTS.close_seconds)
 
     def after_fork_in_child(self) -> None:
@@ -178,7 +178,7 @@ class Spool(fork.ForkAware):
         try:
             written = os.write(fd, data)
             if written != len(data):  # a full disk took 748 of 3,011 bytes without an exception
-                self._finish(fd, data, written)
+                self._write_rest(fd, data, written)
             if self._syncs_each:
                 self._sync_or_cut(fd)
             self._size = size
@@ -218,7 +218,7 @@ class Spool(fork.ForkAware):
         # a row that is larger than `roll_bytes` gets a segment of its own
         self._limit = min(self.roll_bytes, self.max_bytes - others)
 
-    def _finish(self, fd: int, data: bytes | bytearray, written: int) -> None:
+    def _write_rest(self, fd: int, data: bytes | bytearray, written: int) -> None:
         view = memoryview(data)
         while written < len(data):
             count = os.write(fd, view[written:])
@@ -261,12 +261,12 @@ class Spool(fork.ForkAware):
         self._fd = segment_file.create(self.folder / str(self._name))
         self._size = self._synced_size = 0
         self._count = 0
-        if self._syncer is None:
-            self._wake = threading.Event()
-            self._syncer = threading.Thread(
-                target=self._sync_loop, args=(self._wake,), name=f"hubspool-sync-{self.writer}", daemon=True
+        if self._sync_thread is None:
+            self._stopped = threading.Event()
+            self._sync_thread = threading.Thread(
+                target=self._sync_loop, args=(self._stopped,), name=f"hubspool-sync-{self.writer}", daemon=True
             )
-            self._syncer.start()
+            self._sync_thread.start()
 
     def _end(self, *, sync_failed: bool = False) -> None:
         """End the segment. The sync thread syncs it: a writer would wait for 64 MiB to reach the disk."""
