@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: How long a statement waits for another process that writes, in seconds.
 _BUSY_SECONDS = 30.0
 
 
@@ -31,7 +32,7 @@ class StateDb(fork.ForkAware):
     Thread-safe. Several processes may open the same file.
 
     Args:
-        path: the file; its folder is made if missing.
+        path: the file; its folder is created if missing.
         schema: SQL that creates the tables; it must be harmless to run again.
         version: of the schema; a file with a larger ``user_version`` is renamed.
 
@@ -49,13 +50,13 @@ class StateDb(fork.ForkAware):
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for queries, under the lock."""
+        """Yield the connection for queries, under the lock."""
         with self._lock:
             yield self._connection()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for one transaction, durable at the end of the block; rolled back by an exception.
+        """Yield the connection for one transaction, durable at the end of the block; rolled back by an exception.
 
         Raises:
             LedgerError: the transaction failed.
@@ -78,19 +79,17 @@ class StateDb(fork.ForkAware):
     def before_fork(self) -> None:
         """Close the connection, between two transactions.
 
-        SQLite keeps its locks per process and file; a child's copy would count a transaction of the parent's for ever.
+        SQLite keeps its locks per process and file: a child's copy would keep counting a transaction of its parent.
         """
         self._lock.acquire()
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        self.close()
 
     def after_fork_in_parent(self) -> None:
-        """Go on; the next use opens a connection."""
+        """Release the lock; the next use opens a connection."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Go on with a lock of the child's own; the next use opens a connection."""
+        """Create a lock of the child's own; the next use opens a connection."""
         self._lock = threading.RLock()
 
     def _connection(self) -> sqlite3.Connection:
@@ -105,7 +104,7 @@ class StateDb(fork.ForkAware):
         try:
             return self._connect()
         except sqlite3.OperationalError as error:
-            # Disk full, too many open files, locked: this says nothing about the file, which must be kept.
+            # Disk full, too many open files, locked: the file itself may be intact, and must be kept.
             raise LedgerError(self.path, str(error)) from error
         except (sqlite3.DatabaseError, _FutureVersionError) as error:
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())

@@ -48,7 +48,7 @@ class World:
     parts: tuple[Part, ...] = ()  # what the process knows
     ledger: tuple[Part, ...] = ()  # what survives it
     hub: tuple[Content, ...] = ((),)  # every version; the last is the head
-    flying: frozenset[Post] = frozenset()
+    in_flight: frozenset[Post] = frozenset()
     lost: int = 0
     kills: int = 0
 
@@ -79,8 +79,8 @@ class Client:
         closes = was_in_doubt and self.variant in (Variant.CLOSED_IN_MEMORY, Variant.PARTS)
         return rules.landed(part, 0, 0, RULES, was_in_doubt=closes)
 
-    def looked(self, world: World, head: Content) -> tuple[World, list[Upload]]:
-        """Resolve what a look at `head` (maybe an old one) tells, and return what is left to send."""
+    def read_hub(self, world: World, head: Content) -> tuple[World, list[Upload]]:
+        """Resolve what a read of `head`, which may be stale, shows; return what is left to send."""
         found = dict(head)
         parts = {part.number: part for part in world.parts}
         if self.variant is Variant.PARENT:
@@ -102,7 +102,7 @@ class Client:
                 parts[upload.part.number] = self.acknowledge(sent, upload.is_repeat)
             elif here in (upload.part.content_id, upload.part.sending_id):
                 left.append(upload)
-            # Anything else looks foreign: left alone until a later look.
+            # Anything else looks foreign: left alone until a later read.
         known = tuple(parts[number] for number in sorted(parts))
         return replace(world, parts=known, ledger=self.saved(world.ledger, known, known)), left
 
@@ -117,7 +117,7 @@ class Client:
     def pushes(self, world: World) -> Iterator[World]:
         """Every way one push may go."""
         for version in {len(world.hub), max(len(world.hub) - 1, 1)}:  # a fresh or a stale read
-            seen, left = self.looked(world, world.hub[version - 1])
+            seen, left = self.read_hub(world, world.hub[version - 1])
             if not left:
                 yield seen
                 continue
@@ -141,10 +141,10 @@ class Client:
                 if world.kills < KILLS:
                     yield self.restarted(replace(waiting, hub=applied))  # killed before the acknowledgement
             if world.lost < LOST:
-                flying = waiting.flying | {post}
-                yield replace(waiting, flying=flying, lost=world.lost + 1)  # applied later, or never
+                in_flight = waiting.in_flight | {post}
+                yield replace(waiting, in_flight=in_flight, lost=world.lost + 1)  # applied later, or never
                 if world.kills < KILLS:
-                    yield self.restarted(replace(waiting, flying=flying, lost=world.lost + 1))
+                    yield self.restarted(replace(waiting, in_flight=in_flight, lost=world.lost + 1))
             if world.kills < KILLS:
                 yield self.restarted(waiting)  # killed between the intent and the request
 
@@ -155,13 +155,13 @@ class Client:
         if world.rows < ROWS:
             yield replace(world, rows=world.rows + 1)
         yield from self.pushes(world)
-        for post in world.flying:
-            yield replace(world, hub=landed(world.hub, post), flying=world.flying - {post})
+        for post in world.in_flight:
+            yield replace(world, hub=landed(world.hub, post), in_flight=world.in_flight - {post})
 
     def drained(self, world: World) -> World:
         """After the faults have stopped: pushes until nothing is left."""
         for _ in range(ROWS + LOST + KILLS + 3):
-            seen, left = self.looked(world, world.hub[-1])
+            seen, left = self.read_hub(world, world.hub[-1])
             if not left and seen == world:
                 return world
             world = seen
@@ -182,9 +182,9 @@ def losses(variant: Variant) -> tuple[World | None, int]:
     waiting, seen = [World()], {World()}
     while waiting:
         world = waiting.pop()
-        for order in permutations(world.flying):
+        for order in permutations(world.in_flight):
             end = client.drained(world)
-            for post in order:  # what still flies may land at the very end, and a last push follows
+            for post in order:  # what is in flight may land at the very end, and a last push follows
                 end = replace(end, hub=landed(end.hub, post))
                 end = client.drained(end)
             rows = sorted(row for _, (start, stop) in end.hub[-1] for row in range(start, stop))

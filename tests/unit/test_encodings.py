@@ -69,8 +69,8 @@ class Hub:
         return self.data[start : start + length]
 
 
-class Place:
-    """A folder with one segment."""
+class OneSegment:
+    """A folder with one segment, and its staging folder."""
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "folder"
@@ -96,8 +96,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def segment(tmp_path: Path) -> OneSegment:
+    return OneSegment(tmp_path)
 
 
 @pytest.fixture
@@ -114,14 +114,14 @@ def test_the_form_of_a_segment_is_the_suffix_of_its_parts(part: Part) -> None:
     assert part.path == "data/train-20260102-0123456789ab-00000-p0000.shout"
 
 
-def test_the_same_lines_are_encoded_once_also_by_the_next_process(place: Place, part: Part) -> None:
-    first = place.payload(part, 16)
-    again = Place.payload(place, part, 16)
-    place.payloads = Payloads(place.encoding, place.staged)
-    assert read(place.payload(part, 16)) == read(again) == read(first)
-    assert len(place.encoding.calls) == 1
-    assert len(place.encoding.reused) == 2
-    manifest = json.loads((place.staged / f"{Path(part.path).stem}-16.shout.json").read_text())
+def test_the_same_lines_are_encoded_once_also_by_the_next_process(segment: OneSegment, part: Part) -> None:
+    first = segment.payload(part, 16)
+    again = OneSegment.payload(segment, part, 16)
+    segment.payloads = Payloads(segment.encoding, segment.staged)
+    assert read(segment.payload(part, 16)) == read(again) == read(first)
+    assert len(segment.encoding.calls) == 1
+    assert len(segment.encoding.reused) == 2
+    manifest = json.loads((segment.staged / f"{Path(part.path).stem}-16.shout.json").read_text())
     assert {key: manifest[key] for key in ("source", "start", "end", "path", "sha256")} == {
         "source": SOURCE,
         "start": 0,
@@ -132,115 +132,119 @@ def test_the_same_lines_are_encoded_once_also_by_the_next_process(place: Place, 
 
 
 @pytest.mark.parametrize("damage", ["no manifest", "half a manifest", "a flipped bit", "cut", "other lines"])
-def test_sealed_bytes_that_are_not_whole_are_made_again(damage: str, place: Place, part: Part) -> None:
-    file = place.payload(part, 16).range.path
+def test_sealed_bytes_that_are_not_whole_are_made_again(damage: str, segment: OneSegment, part: Part) -> None:
+    file = segment.payload(part, 16).range.path
     manifest = file.with_name(file.name + ".json")
     if damage == "no manifest":
         manifest.unlink()
     elif damage == "half a manifest":
         manifest.write_bytes(manifest.read_bytes()[:20])
     elif damage == "other lines":
-        place.path.write_bytes(LINES.replace(b"1", b"7"))
+        segment.path.write_bytes(LINES.replace(b"1", b"7"))
     else:
         data = file.read_bytes()
         file.write_bytes(data[:-3] if damage == "cut" else data[:-3] + b"\0" + data[-2:])
-    payload = place.payload(part, 16)
-    assert len(place.encoding.calls) == 2
+    payload = segment.payload(part, 16)
+    assert len(segment.encoding.calls) == 2
     assert digests(payload.range.path, 0, [payload.range.size])[0].sha256 == payload.sha256
 
 
-def test_an_open_part_goes_on_from_its_acknowledged_bytes(place: Place, part: Part) -> None:
-    part = place.acknowledged(part, 8)
-    assert place.payloads.can_extend(place.path, part, 16, place.digest(part, 16))
-    assert read(place.payload(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
-    assert place.encoding.calls == [(8, False), (16, True)]
+def test_an_open_part_goes_on_from_its_acknowledged_bytes(segment: OneSegment, part: Part) -> None:
+    part = segment.acknowledged(part, 8)
+    assert segment.payloads.can_extend(segment.path, part, 16, segment.digest(part, 16))
+    assert read(segment.payload(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
+    assert segment.encoding.calls == [(8, False), (16, True)]
 
 
-def test_a_part_whose_bytes_were_lost_is_encoded_from_its_lines(place: Place, part: Part) -> None:
-    part = place.acknowledged(part, 8)
-    for path in place.staged.iterdir():
+def test_a_part_whose_bytes_were_lost_is_encoded_from_its_lines(segment: OneSegment, part: Part) -> None:
+    part = segment.acknowledged(part, 8)
+    for path in segment.staged.iterdir():
         path.unlink()
-    assert read(place.payload(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
-    assert place.encoding.calls[-1] == (16, False)
+    assert read(segment.payload(part, 16)).endswith(b'\n{"N":1}\n{"N":2}\n')
+    assert segment.encoding.calls[-1] == (16, False)
 
 
-def test_other_bytes_than_the_acknowledged_ones_are_not_grown(place: Place, part: Part) -> None:
-    part = replace(place.acknowledged(part, 8), content_id="0" * 64)
-    place.payload(part, 16)
-    assert place.encoding.calls[-1] == (16, False)
+def test_other_bytes_than_the_acknowledged_ones_are_not_grown(segment: OneSegment, part: Part) -> None:
+    part = replace(segment.acknowledged(part, 8), content_id="0" * 64)
+    segment.payload(part, 16)
+    assert segment.encoding.calls[-1] == (16, False)
 
 
-def test_an_encoding_that_cannot_grow_says_so_and_leaves_nothing(place: Place, part: Part) -> None:
-    part = place.acknowledged(part, 8)
-    before = place.kept()
-    place.encoding.refuses = True
-    assert not place.payloads.can_extend(place.path, part, 16, place.digest(part, 16))
-    assert place.kept() == before
+def test_an_encoding_that_cannot_grow_says_so_and_leaves_nothing(segment: OneSegment, part: Part) -> None:
+    part = segment.acknowledged(part, 8)
+    before = segment.kept()
+    segment.encoding.refuses = True
+    assert not segment.payloads.can_extend(segment.path, part, 16, segment.digest(part, 16))
+    assert segment.kept() == before
 
 
-def test_an_error_of_a_library_is_the_files_own_and_leaves_nothing(place: Place, part: Part) -> None:
-    place.encoding.error = RuntimeError("no such codec")
+def test_an_error_of_a_library_is_the_files_own_and_leaves_nothing(segment: OneSegment, part: Part) -> None:
+    segment.encoding.error = RuntimeError("no such codec")
     with pytest.raises(LocalFileError, match="no such codec"):
-        place.payload(part, 8)
-    assert place.kept() == []
+        segment.payload(part, 8)
+    assert segment.kept() == []
 
 
-def test_an_error_while_lines_are_checked_is_the_files_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_lines_are_checked_is_the_files_own(
+    segment: OneSegment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(lines: FileRange) -> tuple[tuple[int, int], ...]:
         raise ValueError("a library did not like it")
 
-    monkeypatch.setattr(place.encoding, "damaged", fail)
+    monkeypatch.setattr(segment.encoding, "damaged", fail)
     with pytest.raises(LocalFileError, match=r"cannot be read as shout.*did not like it"):
-        Payloads(place.encoding, place.staged).damaged(place.path, 0, len(LINES))
+        Payloads(segment.encoding, segment.staged).damaged(segment.path, 0, len(LINES))
 
 
-def test_an_outage_keeps_one_file_for_each_part(place: Place, part: Part) -> None:
-    part = place.acknowledged(part, 8)
-    place.payload(part, 16)
-    place.payload(part, 24)
+def test_an_outage_keeps_one_file_for_each_part(segment: OneSegment, part: Part) -> None:
+    part = segment.acknowledged(part, 8)
+    segment.payload(part, 16)
+    segment.payload(part, 24)
     names = [f"{Path(part.path).stem}-{end}.shout" for end in (24, 8)]
-    assert [name for name in place.kept() if not name.endswith(".json")] == names
+    assert [name for name in segment.kept() if not name.endswith(".json")] == names
 
 
-def test_bytes_in_doubt_stay_until_they_are_acknowledged(place: Place, part: Part) -> None:
-    payload = place.payload(part, 16)
-    doubt = part.sending(16, place.digest(part, 16).sha256, payload.sha256, "p", 0)
-    place.payloads.clean_up({SOURCE: [doubt]}, place.folder)
+def test_bytes_in_doubt_stay_until_they_are_acknowledged(segment: OneSegment, part: Part) -> None:
+    payload = segment.payload(part, 16)
+    doubt = part.sending(16, segment.digest(part, 16).sha256, payload.sha256, "p", 0)
+    segment.payloads.clean_up({SOURCE: [doubt]}, segment.folder)
     assert payload.range.path.exists()
-    place.payloads.clean_up({SOURCE: [replace(doubt.acknowledged(2), closed=Closed.UNKNOWN)]}, place.folder)
-    assert place.kept() == []
+    segment.payloads.clean_up({SOURCE: [replace(doubt.acknowledged(2), closed=Closed.UNKNOWN)]}, segment.folder)
+    assert segment.kept() == []
 
 
-def test_tidying_removes_what_nobody_needs_and_nothing_else(place: Place, part: Part) -> None:
-    open_part = place.acknowledged(part, 8)
-    place.payload(NAMING.segment_part(SOURCE, 1, 8, 0), 16)  # planned, and then the process died
-    (place.staged / "half").write_bytes(b"x")
-    (place.staged / ".train.0123").write_bytes(b"x")
-    (place.staged / "alone.shout.json").write_bytes(b"{}")
-    place.payloads.clean_up({SOURCE: [open_part]}, place.folder)
+def test_tidying_removes_what_nobody_needs_and_nothing_else(segment: OneSegment, part: Part) -> None:
+    open_part = segment.acknowledged(part, 8)
+    segment.payload(NAMING.segment_part(SOURCE, 1, 8, 0), 16)  # planned, and then the process died
+    (segment.staged / "half").write_bytes(b"x")
+    (segment.staged / ".train.0123").write_bytes(b"x")
+    (segment.staged / "alone.shout.json").write_bytes(b"{}")
+    segment.payloads.clean_up({SOURCE: [open_part]}, segment.folder)
     stem = Path(part.path).stem[:-6]
     expected = [f"{stem}-p0000-8.shout", f"{stem}-p0001-16.shout"]
-    assert place.kept() == sorted([*expected, *(f"{name}.json" for name in expected)])
-    place.path.unlink()
-    place.payloads.clean_up({}, place.folder)
-    assert place.kept() == []
+    assert segment.kept() == sorted([*expected, *(f"{name}.json" for name in expected)])
+    segment.path.unlink()
+    segment.payloads.clean_up({}, segment.folder)
+    assert segment.kept() == []
 
 
-def test_what_stands_on_the_hub_is_known_by_what_it_says(place: Place, part: Part) -> None:
-    data = read(place.payload(part, 16))
+def test_what_stands_on_the_hub_is_known_by_what_it_says(segment: OneSegment, part: Part) -> None:
+    data = read(segment.payload(part, 16))
     file = RemoteFile(part.path, len(data), "id")
-    assert place.payloads.range_on_hub(SOURCE, file, Hub(data)) == (0, 16)
-    assert place.payloads.range_on_hub(SOURCE.replace("00000", "00001"), file, Hub(data)) is None
-    assert place.payloads.range_on_hub(SOURCE, file, Hub(b"somebody else's")) is None
-    assert place.payloads.verified_end(place.path, part, 8, file, Hub(data)) == 16
+    assert segment.payloads.range_on_hub(SOURCE, file, Hub(data)) == (0, 16)
+    assert segment.payloads.range_on_hub(SOURCE.replace("00000", "00001"), file, Hub(data)) is None
+    assert segment.payloads.range_on_hub(SOURCE, file, Hub(b"somebody else's")) is None
+    assert segment.payloads.verified_end(segment.path, part, 8, file, Hub(data)) == 16
     acknowledged = replace(part, end=16, content_id="other")
-    assert place.payloads.verified_end(place.path, acknowledged, 24, file, Hub(data)) is None  # changed by a person
-    place.path.write_bytes(LINES[:8])
-    assert place.payloads.verified_end(place.path, part, 8, file, Hub(data)) is None  # more than there ever was here
+    assert segment.payloads.verified_end(segment.path, acknowledged, 24, file, Hub(data)) is None  # changed by a person
+    segment.path.write_bytes(LINES[:8])
+    assert (
+        segment.payloads.verified_end(segment.path, part, 8, file, Hub(data)) is None
+    )  # more than there ever was here
 
 
-def test_files_of_the_user_go_as_they_are(place: Place) -> None:
-    (place.folder / "notes.txt").write_bytes(b"a\nb\n")
+def test_files_of_the_user_go_as_they_are(segment: OneSegment) -> None:
+    (segment.folder / "notes.txt").write_bytes(b"a\nb\n")
     part = NAMING.part("notes.txt", 0, 0, 0)
-    assert read(place.payload(part, 4)) == b"a\nb\n"
-    assert place.encoding.calls == []
+    assert read(segment.payload(part, 4)) == b"a\nb\n"
+    assert segment.encoding.calls == []

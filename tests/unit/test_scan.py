@@ -42,7 +42,9 @@ def everything(path: str) -> bool:
     return True
 
 
-def look(folder: Path, known: dict[str, Stat] | None = None, then: Callable[[], object] | None = None) -> Snapshot:
+def scan_folder(
+    folder: Path, known: dict[str, Stat] | None = None, then: Callable[[], object] | None = None
+) -> Snapshot:
     return scan(folder, known or {}, everything, Lock(then) if then else None)
 
 
@@ -55,21 +57,21 @@ def write(path: Path, content: bytes = b"x") -> Path:
 def test_only_what_differs_from_the_known_numbers_is_changed(tmp_path: Path) -> None:
     for name in ("a.txt", "sub/b.txt", "sub/deep/c.txt"):
         write(tmp_path / name)
-    known = look(tmp_path).changed
+    known = scan_folder(tmp_path).changed
     assert sorted(known) == ["a.txt", "sub/b.txt", "sub/deep/c.txt"]
-    assert look(tmp_path, known).changed == {}
+    assert scan_folder(tmp_path, known).changed == {}
     with (tmp_path / "sub" / "b.txt").open("ab") as file:
         file.write(b"more")
-    assert {path: stat.size for path, stat in look(tmp_path, known).changed.items()} == {"sub/b.txt": 5}
+    assert {path: stat.size for path, stat in scan_folder(tmp_path, known).changed.items()} == {"sub/b.txt": 5}
 
 
 def test_other_content_of_equal_size_and_time_is_a_change(tmp_path: Path) -> None:
     target = write(tmp_path / "a.bin", b"one")
     other = write(tmp_path.parent / f"{tmp_path.name}-other.bin", b"two")
     os.utime(other, ns=(target.stat().st_atime_ns, target.stat().st_mtime_ns))
-    known = look(tmp_path).changed
+    known = scan_folder(tmp_path).changed
     shutil.copy2(other, target)
-    found = look(tmp_path, known).changed
+    found = scan_folder(tmp_path, known).changed
     assert list(found) == ["a.bin"]
     before, after = known["a.bin"], found["a.bin"]
     assert (before.size, before.mtime_ns, before.inode) == (after.size, after.mtime_ns, after.inode)
@@ -77,11 +79,11 @@ def test_other_content_of_equal_size_and_time_is_a_change(tmp_path: Path) -> Non
 
 def test_a_file_replaced_by_rename_is_a_change(tmp_path: Path) -> None:
     target = write(tmp_path / "a.bin", b"one")
-    known = look(tmp_path).changed
+    known = scan_folder(tmp_path).changed
     other = write(tmp_path / "other", b"two")
     os.utime(other, ns=(0, target.stat().st_mtime_ns))
     other.replace(target)
-    assert list(look(tmp_path, known).changed) == ["a.bin"]
+    assert list(scan_folder(tmp_path, known).changed) == ["a.bin"]
 
 
 def test_ten_thousand_unchanged_files_give_nothing(tmp_path: Path) -> None:
@@ -90,9 +92,9 @@ def test_ten_thousand_unchanged_files_give_nothing(tmp_path: Path) -> None:
         if number < 20:
             path.parent.mkdir()
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-    known = look(tmp_path).changed
+    known = scan_folder(tmp_path).changed
     assert len(known) == 10_000
-    again = look(tmp_path, known)
+    again = scan_folder(tmp_path, known)
     assert (again.changed, again.segments, again.unreadable) == ({}, {}, {})
 
 
@@ -105,7 +107,7 @@ def test_what_was_made_while_the_tree_was_walked_is_found_under_the_lock(tmp_pat
         write(tmp_path / "a" / "new.txt")
         write(tmp_path / "b" / "c" / "d" / "deep.txt")
 
-    found = look(tmp_path, then=meanwhile)
+    found = scan_folder(tmp_path, then=meanwhile)
     assert sorted(found.changed) == ["a/new.txt", "a/old.txt", "b/c/d/deep.txt", "top.txt"]
 
 
@@ -118,7 +120,7 @@ def test_a_file_made_in_the_tick_in_which_its_folder_was_listed_is_found(tmp_pat
         write(tmp_path / "a" / "image.png")
         os.utime(tmp_path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    assert list(look(tmp_path, then=meanwhile).changed) == ["a/image.png"]
+    assert list(scan_folder(tmp_path, then=meanwhile).changed) == ["a/image.png"]
 
 
 def test_lengths_are_those_at_the_moment_of_the_lock(tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_lengths_are_those_at_the_moment_of_the_lock(tmp_path: Path) -> None:
             with each.open("ab") as file:
                 file.write(b"22\n")
 
-    found = look(tmp_path, then=meanwhile)
+    found = scan_folder(tmp_path, then=meanwhile)
     assert found.changed["rows.jsonl"].size == 5
     assert found.segments[segment.name].size == 5
 
@@ -159,7 +161,7 @@ def test_what_vanishes_meanwhile_is_forgotten(tmp_path: Path) -> None:
         (tmp_path / "gone.txt").unlink()
         shutil.rmtree(tmp_path / "folder")
 
-    found = look(tmp_path, then=meanwhile)
+    found = scan_folder(tmp_path, then=meanwhile)
     assert list(found.changed) == ["a.txt"]
     assert found.unreadable == {}
 
@@ -172,7 +174,7 @@ def test_a_folder_that_became_a_file_does_not_stop_the_scan(tmp_path: Path) -> N
         shutil.rmtree(tmp_path / "folder")
         write(tmp_path / "folder", b"now a file")
 
-    assert sorted(look(tmp_path, then=meanwhile).changed) == ["a.txt", "folder"]
+    assert sorted(scan_folder(tmp_path, then=meanwhile).changed) == ["a.txt", "folder"]
 
 
 def test_what_belongs_to_git_and_to_the_clients_is_left_out(tmp_path: Path) -> None:
@@ -184,19 +186,19 @@ def test_what_belongs_to_git_and_to_the_clients_is_left_out(tmp_path: Path) -> N
         f".train-20260102-{new_writer_id()}-00000.jsonl.new",
     ):
         write(tmp_path / name)
-    assert look(tmp_path).changed == {}
+    assert scan_folder(tmp_path).changed == {}
 
 
 def test_the_git_file_of_a_submodule_is_left_out_like_the_folder(tmp_path: Path) -> None:
     write(tmp_path / "sub" / ".git", b"gitdir: ../.git/modules/sub")
-    assert look(tmp_path).changed == {}
+    assert scan_folder(tmp_path).changed == {}
 
 
 def test_other_hidden_files_and_likely_names_are_data(tmp_path: Path) -> None:
     names = [".gitattributes", ".hidden/x.txt", "git/x.txt", "my.cache/huggingface/x.txt", "x.jsonl.new"]
     for name in names:
         write(tmp_path / name)
-    assert sorted(look(tmp_path).changed) == sorted(names)
+    assert sorted(scan_folder(tmp_path).changed) == sorted(names)
 
 
 def test_links_to_files_count_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_links_to_files_count_and_links_to_folders_are_not_followed(tmp_path: Pa
     (folder / "nowhere").symlink_to(tmp_path / "missing")
     (folder / "loop").symlink_to(folder / "loop")
     os.mkfifo(folder / "pipe")
-    found = look(folder)
+    found = scan_folder(folder)
     assert {path: stat.size for path, stat in found.changed.items()} == {"file.txt": 5}
 
 
@@ -223,7 +225,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_found(tmp_path: Path, monk
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    found = look(tmp_path)
+    found = scan_folder(tmp_path)
     assert list(found.changed) == ["a.txt"]
     assert "Permission denied" in found.unreadable["closed"]
 
@@ -238,7 +240,7 @@ def test_only_chosen_files_count_segments_too(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_is_empty(tmp_path: Path) -> None:
-    assert look(tmp_path / "missing").changed == {}
+    assert scan_folder(tmp_path / "missing").changed == {}
 
 
 def test_numbers_are_racy_while_the_last_change_is_young() -> None:

@@ -226,21 +226,21 @@ def test_a_segment_is_rolled_when_it_is_large_enough(make: Callable[..., Spool])
 
 
 def test_a_new_utc_day_gets_a_new_segment(make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch) -> None:
-    settled = threading.Event()
-    settle = EndedSegment.finish
+    finished = threading.Event()
+    finish = EndedSegment.finish
 
-    def settle_and_tell(ended: EndedSegment) -> None:
-        settle(ended)
-        settled.set()
+    def finish_and_signal(ended: EndedSegment) -> None:
+        finish(ended)
+        finished.set()
 
     monkeypatch.setattr(spool, "DEFAULTS", replace(spool.DEFAULTS, sync_seconds=0.01))
-    monkeypatch.setattr(EndedSegment, "finish", settle_and_tell)
+    monkeypatch.setattr(EndedSegment, "finish", finish_and_signal)
     monkeypatch.setattr(spool, "_utc_date", lambda: "20260102")
     each = make()
     each.write(b"old day\n")
-    assert not settled.is_set()
+    assert not finished.is_set()
     monkeypatch.setattr(spool, "_utc_date", lambda: "20260103")
-    assert settled.wait(30)
+    assert finished.wait(30)
     each.write(b"new day\n")
     assert [(SegmentName.of(str(path)).date, path.read_bytes()) for path in segments(each.folder)] == [
         ("20260102", b"old day\n"),
@@ -263,14 +263,14 @@ def test_the_background_sync_covers_what_was_written(
 def test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_another(
     make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settled = threading.Event()
+    finished = threading.Event()
     synced: list[int] = []
     refused: list[int] = []
-    settle, sync = EndedSegment.finish, segment_file.sync
+    finish, sync = EndedSegment.finish, segment_file.sync
 
-    def settle_and_tell(ended: EndedSegment) -> None:
-        settle(ended)
-        settled.set()
+    def finish_and_signal(ended: EndedSegment) -> None:
+        finish(ended)
+        finished.set()
 
     def fail_for_the_first_file(fd: int) -> None:
         inode = os.fstat(fd).st_ino
@@ -281,11 +281,11 @@ def test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_an
         synced.append(inode)
 
     monkeypatch.setattr(spool, "DEFAULTS", replace(spool.DEFAULTS, sync_seconds=0.01))
-    monkeypatch.setattr(EndedSegment, "finish", settle_and_tell)
+    monkeypatch.setattr(EndedSegment, "finish", finish_and_signal)
     monkeypatch.setattr(segment_file, "sync", fail_for_the_first_file)
     each = make()
     each.write(ROW)
-    assert settled.wait(30)
+    assert finished.wait(30)
     (path,) = segments(each.folder)
     each.write(b"after\n")
     assert content(each) == [ROW, b"after\n"]
