@@ -59,6 +59,10 @@ class Ledger:
     """
 
     def __init__(self, directory: Path) -> None:
+        # Imported here, in the thread of the scheduler's constructor: a fork while the pushing thread imports it would
+        # leave the module's lock held in the child, whose own import then hangs.
+        import filelock  # noqa: F401
+
         self.paths = StatePaths(directory)
         self._settled: dict[int, tuple[sqlite3.Connection, tuple[int, int], dict[str, Stat]]] = {}
         self._db = StateDb(self.paths.ledger, _SCHEMA, SCHEMA_VERSION)

@@ -49,7 +49,10 @@ class Pusher:
     """
 
     def __init__(self, context: PushContext) -> None:
+        from filelock import FileLock
+
         self.context = context
+        self._lock = FileLock(context.ledger.paths.push_lock, fallback_to_soft=False)
         self.planner = Planner(context)
         #: Of the last push, also if it failed.
         self.result = PushResult()
@@ -67,13 +70,11 @@ class Pusher:
         Raises:
             HubspoolError: a request failed. What landed before is acknowledged; the rest is unchanged.
         """
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         context = self.context
-        # A new object each time: its descriptor is what the kernel distinguishes threads and forked children by.
-        lock = FileLock(context.ledger.paths.push_lock, fallback_to_soft=False)
         try:
-            with lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds):
+            with self._lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds):
                 return self._push(final)
         except Timeout:
             return None
