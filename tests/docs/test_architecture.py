@@ -16,9 +16,10 @@ import pytest
 import requests
 
 from hubspool import HfApi
+from hubspool.files import StatePaths
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.routes import ALL
-from hubspool.push.ledger import FILE_NAME, Ledger
+from hubspool.push.ledger import Ledger
 from hubspool_templates import read_rows
 from tests.support.environment import clean_environment
 from tests.support.paths import ROOT
@@ -96,7 +97,7 @@ def test_each_question_of_a_new_maintainer_is_answered_with_a_file_and_a_name() 
 
 def test_the_page_describes_each_column_of_the_ledger(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
-    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+    with closing(sqlite3.connect(StatePaths(tmp_path).ledger)) as db:
         names = [row[0] for row in db.execute("select name from sqlite_master where type = 'table'")]
         columns = {name: [row[1] for row in db.execute(f"pragma table_info({name})")] for name in names}
     section = PAGE.split("## The ledger")[1].split("\n## ")[0]
