@@ -18,7 +18,7 @@ import requests
 from hubspool import HfApi
 from hubspool.files import StatePaths
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.local_hub.routes import ALL
+from hubspool.local_hub.routes.table import ROUTES
 from hubspool.push.ledger import Ledger
 from hubspool_templates import read_rows
 from tests.support.environment import clean_environment
@@ -110,15 +110,15 @@ def test_the_page_describes_each_column_of_the_ledger(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def route() -> Iterator[str]:
+def route(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the example's route, which every Hub that starts now has."""
     (code,) = [code for code in EXAMPLES if "ROUTES = [" in code]
     names: dict[str, Any] = {}
     exec(code, names)
     (added,) = names["ROUTES"]
-    ALL.append(added)
-    yield added.name
-    ALL.remove(added)
+    for module in ("app", "server"):
+        monkeypatch.setattr(f"hubspool.local_hub.{module}.ROUTES", (*ROUTES, added))
+    return str(added.name)
 
 
 def test_the_route_of_the_page_answers_and_knows_faults(route: str) -> None:
