@@ -1,91 +1,102 @@
-"""Who may import whom: the layer table of CONTRIBUTING.md, held against the import statements."""
+"""Which folder may import which: the table in CONTRIBUTING.md, compared with the import statements."""
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.import_graph import PACKAGES, cycles, import_graph, imported, modules
 from tests.support.paths import ROOT
 
-SOURCES = {
-    "hubspool": ROOT / "scheduler" / "hubspool",
-    "hubspool_templates": ROOT / "templates" / "hubspool_templates",
-}
+MODULES = modules()
 EXTRAS = ["huggingface_hub", "pyarrow", "gradio", "starlette", "dulwich"]
 NOT_LOADED = {"hubspool": [*EXTRAS, "requests", "hf_xet", "filelock", "yaml"], "hubspool_templates": EXTRAS}
+#: Fixtures of a Hub and of a client for it: for pytest, which alone imports it; it stands above all folders.
+PYTEST_PLUGIN = "hubspool.local_hub.pytest_plugin"
+LINES = 600
+MODULES_AT_THE_TOP = 8
 
 
-def layers() -> dict[str, int]:
-    """Module → its row in the table, from the top; a package is one entry."""
+def rows() -> dict[str, int]:
+    """Return folder → its row in the table, from the top; a folder is written as a dotted name here."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text.split("<!-- layers -->")[1]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return {name: number for number, row in enumerate(rows) for name in re.findall(r"`(\w+)`", row)}
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return {name.replace("/", "."): row for row, cell in enumerate(cells) for name in re.findall(r"`([\w/]+)/`", cell)}
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    """Each source file with the name of its entry in the table."""
-    for package, folder in SOURCES.items():
-        for path in sorted(folder.rglob("*.py")):
-            inner = path.relative_to(folder).with_suffix("").parts[0]
-            yield (package if package != "hubspool" or inner == "__init__" else inner), path
+def folder_of(module: str) -> str:
+    """Return the folder in the table that a module belongs to: the nearest one above its file."""
+    path = MODULES[module]
+    name = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    table = rows()
+    while name not in table:
+        assert name, f"{path} is in no folder of the table"
+        name = name.rpartition(".")[0]
+    return name
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every imported module, in functions too, but not what only a type checker reads."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute, so that this test can read them"
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}" if node.module == "hubspool" else str(node.module)
+def upward(graph: dict[str, set[str]], table: dict[str, int]) -> list[str]:
+    """Return the imports that point up, or to another folder of the same row."""
+    return [
+        f"{name} imports {target}"
+        for name, targets in graph.items()
+        for target in sorted(targets)
+        if (here := folder_of(name)) != (there := folder_of(target)) and table[there] <= table[here]
+    ]
 
 
-def entry(module: str) -> str | None:
-    """The table's entry of an imported module; None for one that is not ours."""
-    parts = module.split(".")
-    if parts[0] == "hubspool_templates":
-        return "hubspool_templates"
-    if parts[0] != "hubspool":
-        return None
-    name = parts[1] if len(parts) > 1 else "hubspool"
-    folder = SOURCES["hubspool"]
-    return name if (folder / f"{name}.py").exists() or (folder / name).is_dir() else "hubspool"
-
-
-def test_every_module_has_a_layer() -> None:
-    assert {name for name, _ in modules()} == set(layers())
+def test_every_folder_has_a_row() -> None:
+    """A folder inside one that is split in the table has a row of its own; the others belong to the row above them."""
+    table = rows()
+    split = {name for name in table if any(other.startswith(f"{name}.") for other in table)}
+    folders = {module: folder_of(module) for module in MODULES}
+    strays = [
+        module
+        for module, folder in folders.items()
+        if folder in split and module.count(".") > folder.count(".") + (MODULES[module].name != "__init__.py")
+    ]
+    assert strays == []
+    assert set(folders.values()) == set(table)
 
 
 def test_imports_point_downwards() -> None:
-    table = layers()
-    wrong = [
-        f"{path.relative_to(ROOT)} ({name}) imports {target}"
-        for name, path in modules()
-        for target in filter(None, map(entry, imported(path)))
-        if target != "hubspool" and table[target] < table[name]
-    ]
-    assert wrong == []
+    graph = import_graph()
+    del graph[PYTEST_PLUGIN]
+    assert upward(graph, rows()) == []
+
+
+def test_an_import_that_points_up_or_sideways_is_noticed() -> None:
+    table = rows()
+    assert upward({"hubspool.spool.spool": {"hubspool.push.rules"}}, table) != []
+    assert upward({"hubspool.local_hub.storage.accounts": {"hubspool.local_hub.routes.page"}}, table) != []
+    assert upward({"hubspool_templates.parquet.tables": {"hubspool_templates.archive.inbox"}}, table) != []
+
+
+def test_no_modules_import_each_other() -> None:
+    assert cycles(import_graph()) == []
+
+
+def test_modules_that_import_each_other_are_noticed() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
 
 
 def test_the_local_hub_and_the_client_do_not_know_each_other() -> None:
-    uses = [(name, entry(module)) for name, path in modules() for module in imported(path)]
-    assert {name for name, used in uses if used == "local_hub"} <= {"local_hub", "cli"}
-    assert {used for name, used in uses if name == "local_hub"} <= {"local_hub", "hubspool", None}
+    graph = import_graph()
+    assert PYTEST_PLUGIN not in {target for targets in graph.values() for target in targets}
+    del graph[PYTEST_PLUGIN]
+    uses = [(folder_of(name), folder_of(target)) for name, targets in graph.items() for target in targets]
+    hub = "hubspool.local_hub"
+    outside = {user for user, used in uses if used.startswith(hub) and not user.startswith(hub)}
+    assert outside == {"hubspool.cli"}
+    assert {used for user, used in uses if user.startswith(hub) and not used.startswith(hub)} <= {"hubspool"}
 
 
-def test_plan_does_no_io() -> None:
+def test_the_rules_do_no_io() -> None:
     forbidden = {
         "os",
         "io",
@@ -98,17 +109,21 @@ def test_plan_does_no_io() -> None:
         "requests",
         "time",
     }
-    found = {module.split(".")[0] for module in imported(SOURCES["hubspool"] / "plan.py")}
+    found = {module.split(".")[0] for module in imported(MODULES["hubspool.push.rules"], MODULES)}
     assert not found & forbidden
 
 
-@pytest.mark.parametrize("package", SOURCES)
+@pytest.mark.parametrize("package", NOT_LOADED)
 def test_import_is_light(package: str) -> None:
     code = f"import sys, {package}; print(*[name for name in {NOT_LOADED[package]} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("path", [path for _, path in modules()], ids=lambda path: str(path.relative_to(ROOT)))
+def test_few_modules_are_at_the_top() -> None:
+    assert len(list(PACKAGES["hubspool"].glob("*.py"))) <= MODULES_AT_THE_TOP
+
+
+@pytest.mark.parametrize("path", MODULES.values(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 420
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES
