@@ -1,16 +1,16 @@
-"""The mutation gate: each patch breaks one mechanism, and must turn a test red that it names.
+"""The mutation gate: each mutant breaks one mechanism, and a test that it names must fail.
 
-    python -m tests.mutants.gate [NAME …]
+    python -m tests.mutants.gate [--match] [NAME …]
 
-A patch begins with ``breaks:`` (one sentence) and ``killed by:`` (tests, one a line, up to the diff). For each one the
-sources are copied, the patch is applied, and the named tests run against the copy. It counts as killed when an
-assertion of a named test failed; an error of the import, of a fixture or a time-out does not count. Before that the
-same tests must be green on an unchanged copy. Exit code 1: a mutant survived, a patch does not apply, or a test is red
-anyway.
+For each mutant of `catalog.py` the sources are copied, the edit is made, and the named tests run against the copy. It
+counts as killed when an assertion of a named test failed; an error of the import, of a fixture or a time-out does not
+count. Before that the same tests must be green on an unchanged copy. Exit code 1: a mutant survived, an edit does not
+match the code, or a test is red anyway.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -18,39 +18,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.mutants.catalog import MUTANTS
+from tests.support.mutation import SOURCES, Mutant, NoMatchError
 from tests.support.paths import ROOT
 
-HERE = Path(__file__).resolve().parent
-SOURCES = ("scheduler", "templates")
 SECONDS = 100
 WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A patch and what it says of itself."""
-
-    name: str
-    path: Path
-    breaks: str
-    tests: tuple[str, ...]
-
-    @classmethod
-    def read(cls, path: Path) -> Mutant:
-        """Read a patch's header.
-
-        Raises:
-            ValueError: it does not say what it breaks, or who kills it.
-        """
-        header = path.read_text(encoding="utf-8").split("\n--- ", 1)[0]
-        breaks, _, tests = header.partition("killed by:")
-        if not breaks.startswith("breaks:") or not tests.split():
-            raise ValueError(f"{path} must begin with 'breaks: …' and 'killed by: …'.")
-        return cls(path.stem, path, breaks.removeprefix("breaks:").strip(), tuple(tests.split()))
 
 
 @dataclass(frozen=True)
@@ -60,12 +39,12 @@ class Verdict:
     mutant: Mutant
     killed: bool
     how: str
-    seconds: float
+    seconds: float = 0
 
 
 @dataclass
-class Heard:
-    """What the witness told of one run of pytest."""
+class Observed:
+    """What the plugin in `mutant_witness` reported of one run of pytest."""
 
     code: int | None
     output: str
@@ -78,86 +57,92 @@ class Heard:
         return [name for name, (_, asserted) in self.failed.items() if asserted]
 
 
-def copy_sources(target: Path) -> None:
-    """Copy what is tested."""
-    for name in SOURCES:
-        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+@contextmanager
+def copied_sources(name: str) -> Iterator[Path]:
+    """Give a temporary folder with a copy of the code under test."""
+    with tempfile.TemporaryDirectory(prefix=f"mutant-{name}-", ignore_cleanup_errors=True) as directory:
+        copy = Path(directory).resolve()
+        for source in SOURCES.values():
+            shutil.copytree(ROOT / source, copy / source, ignore=shutil.ignore_patterns("__pycache__"))
+        yield copy
 
 
-def run_tests(copy: Path, tests: tuple[str, ...]) -> Heard:
+def run_tests(copy: Path, tests: tuple[str, ...]) -> Observed:
     """Run tests against a copy of the sources."""
     witness = copy / "witness.jsonl"
-    path = os.pathsep.join([*(str(copy / name) for name in SOURCES), str(ROOT)])
+    path = os.pathsep.join([*(str(copy / source) for source in SOURCES.values()), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "MUTANT_WITNESS": str(witness), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "tests.support.mutant_witness",
-        "-p",
-        "no:cacheprovider",
-        "--timeout=60",
-    ]
-    command += ["--tb=line", f"--basetemp={copy / 'tmp'}", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.support.mutant_witness", "-p", "no:cacheprovider"]
+    command += ["--timeout=60", "--tb=line", f"--basetemp={copy / 'tmp'}", *tests]
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
         )
-        heard = Heard(done.returncode, done.stdout + done.stderr)
+        observed = Observed(done.returncode, done.stdout + done.stderr)
     except subprocess.TimeoutExpired as error:
-        heard = Heard(None, str(error))
+        observed = Observed(None, str(error))
     for line in witness.read_text(encoding="utf-8").splitlines() if witness.exists() else ():
-        told = json.loads(line)
-        heard.imported = told.get("imported", heard.imported)
-        if "failed" in told:
-            heard.failed[told["failed"]] = (told["kind"], told["asserted"])
-    if heard.imported != str(copy / SOURCES[0] / "hubspool"):
-        raise RuntimeError(f"the tests imported {heard.imported or 'nothing'}, not the copy: {heard.output[-2000:]}")
-    return heard
+        report = json.loads(line)
+        observed.imported = report.get("imported", observed.imported)
+        if "failed" in report:
+            observed.failed[report["failed"]] = (report["kind"], report["asserted"])
+    if observed.imported != str(copy / SOURCES["hubspool"] / "hubspool"):
+        raise RuntimeError(
+            f"the tests imported {observed.imported or 'nothing'}, not the copy: {observed.output[-2000:]}"
+        )
+    return observed
 
 
 def judge(mutant: Mutant) -> Verdict:
-    """Break a copy of the sources and see who notices."""
+    """Make a mutant's edits in a copy of the sources and run its tests."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=f"mutant-{mutant.name}-", ignore_cleanup_errors=True) as directory:
-        copy = Path(directory).resolve()
-        copy_sources(copy)
-        # Outside of any repository: git would otherwise leave out files that it does not know there.
-        applied = subprocess.run(
-            ["git", "apply", "--recount", "-C1", "--whitespace=nowarn", str(mutant.path)],
-            cwd=copy,
-            env={**os.environ, "GIT_CEILING_DIRECTORIES": str(copy.parent)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        if applied.returncode != 0:
-            return Verdict(mutant, False, f"does not apply: {applied.stderr.strip()}", time.monotonic() - began)
-        heard = run_tests(copy, mutant.tests)
+    with copied_sources(mutant.name) as copy:
+        try:
+            mutant.apply(copy)
+        except NoMatchError as error:
+            return Verdict(mutant, False, str(error))
+        observed = run_tests(copy, mutant.killed_by)
     seconds = time.monotonic() - began
-    if heard.asserted:
-        return Verdict(mutant, True, heard.asserted[0].split("::")[-1], seconds)
-    others = ", ".join(f"{name.split('::')[-1]} ({kind})" for name, (kind, _) in heard.failed.items())
-    reason = f"failed, but by no assertion: {others}" if others else " ".join(heard.output.split())[-300:]
+    if observed.asserted:
+        return Verdict(mutant, True, observed.asserted[0].split("::")[-1], seconds)
+    others = ", ".join(f"{name.split('::')[-1]} ({kind})" for name, (kind, _) in observed.failed.items())
+    reason = f"failed, but by no assertion: {others}" if others else " ".join(observed.output.split())[-300:]
     return Verdict(mutant, False, f"survived; {reason}", seconds)
 
 
-def main(names: list[str]) -> int:
+def unmatched(mutants: list[Mutant]) -> list[str]:
+    """Return a message for each mutant whose edit does not match the code."""
+    messages = []
+    for mutant in mutants:
+        with copied_sources(mutant.name) as copy:
+            try:
+                mutant.apply(copy)
+            except NoMatchError as error:
+                messages.append(str(error))
+    return messages
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Run the gate; returns the exit code."""
-    mutants = [Mutant.read(path) for path in sorted(HERE.glob("*.patch")) if not names or path.stem in names]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="of mutants; all by default")
+    parser.add_argument("--match", action="store_true", help="only make the edits; no test runs")
+    options = parser.parse_args(arguments)
+    mutants = [mutant for mutant in MUTANTS if not options.names or mutant.name in options.names]
     if not mutants:
-        print(f"no mutant is called {' or '.join(names)}")
+        print(f"no mutant is called {' or '.join(options.names)}")
         return 1
-    tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
-    with tempfile.TemporaryDirectory(prefix="mutant-none-", ignore_cleanup_errors=True) as directory:
-        copy = Path(directory).resolve()
-        copy_sources(copy)
-        heard = run_tests(copy, tests)
-    if heard.code != 0:
-        print(f"the named tests are red without a mutant: {heard.output[-3000:]}")
+    if messages := unmatched(mutants):
+        print("\n".join(messages))
+        return 1
+    if options.match:
+        print(f"{len(mutants)} mutants match the code")
+        return 0
+    tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.killed_by))
+    with copied_sources("none") as copy:
+        observed = run_tests(copy, tests)
+    if observed.code != 0:
+        print(f"the named tests are red without a mutant: {observed.output[-3000:]}")
         return 1
     with ThreadPoolExecutor(WORKERS) as pool:
         verdicts = list(pool.map(judge, mutants))
@@ -171,4 +156,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,0 +1,360 @@
+"""Every mutant: what it breaks, the edit that does it, and the tests that must notice."""
+
+from __future__ import annotations
+
+from tests.support.mutation import Edit, Mutant
+
+KILLERS = "tests/mutants/test_killers.py"
+LOSSES = "tests/losses/test_losses.py::test_hubspool_passes"
+UNIT = "tests/unit"
+INTENT_TEST = f"{KILLERS}::test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outcome_is_known"
+
+MUTANTS = [
+    Mutant(
+        "acknowledge_before_write",
+        "append returns while the row is only in memory",
+        (
+            Edit(
+                "hubspool/spool/spool.py",
+                "Spool._append",
+                "written = os.write(fd, data)",
+                "threading.Timer(0.05, os.write, (os.dup(fd), data)).start()\nwritten = len(data)",
+            ),
+        ),
+        (f"{KILLERS}::test_rows_outlive_a_kill_right_after_the_call",),
+    ),
+    Mutant(
+        "budget_ignored",
+        "the period does not grow with the number of writers",
+        (Edit("hubspool/push/budget.py", "Budget.period", "fair > every", "fair < 0"),),
+        (f"{KILLERS}::test_the_period_grows_with_the_writers",),
+    ),
+    Mutant(
+        "damage_sent_over_good_rows",
+        "rows that were damaged on this disk replace the good ones on the Hub",
+        (
+            Edit(
+                "hubspool/push/planner.py",
+                "Planner._segment",
+                "parts = self._without_rewritten(survey, path, parts, now)",
+                "",
+            ),
+        ),
+        (f"{KILLERS}::test_damage_on_this_disk_does_not_reach_the_rows_on_the_hub",),
+    ),
+    Mutant(
+        "damaged_line_sent",
+        "a damaged line is sent with its neighbours",
+        (Edit("hubspool/push/lines.py", "damaged_lines", "not healthy", "not line"),),
+        (
+            f"{UNIT}/test_lines.py::test_damaged_lines_are_found_and_left_out",
+            f"{KILLERS}::test_a_damaged_line_stays_here_and_its_neighbours_go",
+        ),
+    ),
+    Mutant(
+        "delete_before_acknowledge",
+        "segments are removed before the commit that holds them is known",
+        (
+            Edit(
+                "hubspool/push/pusher.py",
+                "Pusher._push",
+                "sending = Committer(self.outlet, survey)",
+                "[(self.folder / source).unlink() for source in survey.removable]\n"
+                "sending = Committer(self.outlet, survey)",
+            ),
+        ),
+        (f"{KILLERS}::test_a_segment_stays_until_its_commit_is_known",),
+    ),
+    Mutant(
+        "disk_durability_not_synced",
+        'durability="disk" does not wait for the disk',
+        (Edit("hubspool/spool/spool.py", "Spool._append", "self._syncs_each", "False"),),
+        (f"{UNIT}/test_spool.py::test_disk_durability_syncs_before_write_returns_and_a_failed_sync_keeps_no_row",),
+    ),
+    Mutant(
+        "flush_hides_what_is_not_stored",
+        "flush returns although files could not be stored",
+        (
+            Edit(
+                "hubspool/scheduling/lifecycle.py", "Lifecycle.flush", "raise NotStoredError(self._tracker.skipped)", ""
+            ),
+        ),
+        (f"{KILLERS}::test_what_the_hub_does_not_store_is_no_successful_flush",),
+    ),
+    Mutant(
+        "flush_returns_early",
+        "flush takes a push that another process prevented for a success",
+        (
+            Edit(
+                "hubspool/scheduling/commit_scheduler.py",
+                "CommitScheduler.push_to_hub",
+                "raise PushLockBusyError(self.folder_path)",
+                "",
+            ),
+        ),
+        (f"{KILLERS}::test_a_push_by_another_process_is_no_successful_flush",),
+    ),
+    Mutant(
+        "foreign_content_overwritten",
+        "content that a person put at a path of ours is replaced",
+        (
+            Edit(
+                "hubspool/push/committer.py",
+                "Committer._wanted",
+                "self._meet_foreign(upload, files.get(path))",
+                "self._meet_foreign(upload, files.get(path)) if upload.guarded else wanted.append(upload)",
+            ),
+        ),
+        (f"{KILLERS}::test_what_a_person_put_at_a_path_of_ours_stays",),
+    ),
+    Mutant(
+        "full_part_grows",
+        "a part that was committed 16 times goes on growing",
+        (Edit("hubspool/push/rules.py", "_is_full", "part.commits >= rules.part_commits", "False"),),
+        (f"{UNIT}/test_plan.py::test_a_full_or_closed_part_never_grows_and_the_next_starts_where_it_ended",),
+    ),
+    Mutant(
+        "grow_again_after_resend",
+        "a part in doubt grows again once its repeat succeeded",
+        (Edit("hubspool/push/rules.py", "landed", "was_in_doubt", "False"),),
+        (
+            f"{UNIT}/test_plan.py::test_a_part_whose_repeat_landed_stays_closed",
+            f"{UNIT}/test_commit_model.py::test_no_interleaving_loses_or_doubles_a_row",
+        ),
+    ),
+    Mutant(
+        "intent_after_post",
+        "the intent is written once the request was answered",
+        (
+            Edit(
+                "hubspool/push/committer.py",
+                "Committer._commit",
+                "outlet.ledger.save(outlet.key, [part for _, part in intents])",
+                "",
+            ),
+            Edit(
+                "hubspool/push/committer.py",
+                "Committer._commit",
+                "self._acknowledge(intents)",
+                "outlet.ledger.save(outlet.key, [part for _, part in intents])\nself._acknowledge(intents)",
+            ),
+        ),
+        (INTENT_TEST,),
+    ),
+    Mutant(
+        "ledger_not_synced",
+        "a ledger row may be lost with the power",
+        (
+            Edit(
+                "hubspool/state_db.py", "StateDb._connect", '"pragma synchronous = full"', '"pragma synchronous = off"'
+            ),
+        ),
+        (f"{UNIT}/test_ledger.py::test_writes_are_synced_before_they_return",),
+    ),
+    Mutant(
+        "live_segment_removed",
+        "a segment is removed although its writer lives",
+        (
+            Edit("hubspool/spool/owners.py", "owner_of", "fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)", ""),
+            Edit("hubspool/spool/owners.py", "remove_segment", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", ""),
+        ),
+        (f"{KILLERS}::test_a_live_segment_stays_although_all_of_it_is_sent",),
+    ),
+    Mutant(
+        "mtime_only",
+        "a file of the same size and mtime counts as unchanged",
+        (
+            Edit(
+                "hubspool/push/scan.py",
+                "_Walk._look",
+                "self.known.get(path) != stat",
+                "(self.known.get(path) or ())[:2] != stat[:2]",
+            ),
+        ),
+        (f"{UNIT}/test_scan.py::test_other_content_of_equal_size_and_time_is_a_change",),
+    ),
+    Mutant(
+        "new_repo_taken_for_the_old",
+        "a repository that was deleted and created again is taken for the one that holds our rows",
+        (Edit("hubspool/push/committer.py", "PushContext.check_identity", "found != known", "found == known"),),
+        (f"{KILLERS}::test_a_repo_that_was_made_again_gets_nothing_unasked",),
+    ),
+    Mutant(
+        "no_final_push_at_exit",
+        "the normal end of the process flushes nothing",
+        (Edit("hubspool/scheduling/shutdown.py", "register", "atexit.register(_at_exit)", ""),),
+        (f"{LOSSES}[normal_exit]",),
+    ),
+    Mutant(
+        "no_fork_hook_scheduler",
+        "a fork's child has no pushing thread",
+        (Edit("hubspool/scheduling/shutdown.py", "register", 'hasattr(os, "register_at_fork")', "False"),),
+        (f"{KILLERS}::test_a_forks_child_has_a_thread_and_a_segment_of_its_own",),
+    ),
+    Mutant(
+        "no_fork_hook_spool",
+        "a fork's child goes on with the parent's descriptor and lock",
+        (Edit("hubspool/spool/spool.py", "Spool.__init__", "fork.register(self)", ""),),
+        (f"{KILLERS}::test_a_forks_child_does_not_write_to_the_parents_segment",),
+    ),
+    Mutant(
+        "no_ftruncate_on_a_full_disk",
+        "half a row stays in the segment when the disk is full",
+        (Edit("hubspool/spool/spool.py", "Spool._take_back", "os.ftruncate(fd, self._size + whole)", ""),),
+        (f"{UNIT}/test_spool.py::test_a_row_that_a_full_disk_took_half_of_is_cut_back",),
+    ),
+    Mutant(
+        "no_parent_commit",
+        "commits of user paths carry no parentCommit",
+        (Edit("hubspool/push/committer.py", "Committer._commit", "parent", "None"),),
+        (f"{KILLERS}::test_what_somebody_else_writes_during_the_push_is_not_overwritten",),
+    ),
+    Mutant(
+        "no_retry",
+        "a passing error of the commit request waits for the next period",
+        (Edit("hubspool/scheduling/attempts.py", "Attempts.run", "repeat", "False"),),
+        (f"{LOSSES}[passing_errors]",),
+    ),
+    Mutant(
+        "other_rows_overwritten",
+        "rows that are at a path on the Hub are replaced by this folder's",
+        (Edit("hubspool/push/rules.py", "met", "relation is Relation.DIVERGED", "False"),),
+        (
+            f"{UNIT}/test_plan.py::test_other_rows_at_the_path_keep_it_and_ours_get_a_name_beside_it",
+            f"{LOSSES}[restart_on_a_fresh_disk]",
+        ),
+    ),
+    Mutant(
+        "owner_lock_not_held",
+        "the owner of a segment does not lock it",
+        (Edit("hubspool/spool/segment_file.py", "_open_locked", "fcntl is not None", "False"),),
+        (f"{UNIT}/test_spool.py::test_the_segment_is_locked_while_it_is_written_and_free_after_close",),
+    ),
+    Mutant(
+        "path_made_at_commit_time",
+        "a commit in doubt is sent again under a new name",
+        (
+            Edit(
+                "hubspool/push/rules.py",
+                "plan_segment",
+                "Upload(part, part.sending_end)",
+                'Upload(replace(part, path=f"{part.path}.{now}"), part.sending_end)',
+            ),
+        ),
+        (
+            f"{UNIT}/test_plan.py::test_a_part_in_doubt_is_sent_again_with_the_same_bytes_and_later_rows_go_to_the_next",
+            INTENT_TEST,
+        ),
+    ),
+    Mutant(
+        "public_by_default",
+        "new repositories are public",
+        (
+            Edit(
+                "hubspool/scheduling/commit_scheduler.py",
+                "CommitScheduler.__init__",
+                "True if private is None else private",
+                "False if private is None else private",
+            ),
+        ),
+        (f"{LOSSES}[private_by_default]",),
+    ),
+    Mutant(
+        "push_before_built",
+        "the first push does not wait for a subclass's __init__",
+        (
+            Edit(
+                "hubspool/scheduling/lifecycle.py",
+                "_starting.built",
+                "outermost",
+                'init.__module__ == "hubspool.scheduling.commit_scheduler"',
+            ),
+        ),
+        (f"{LOSSES}[subclass]",),
+    ),
+    Mutant(
+        "push_lock_ignored",
+        "two processes push one folder at the same time",
+        (
+            Edit(
+                "hubspool/push/pusher.py",
+                "Pusher.push",
+                "self._file_lock.acquire(timeout=lock_timeout, poll_interval=0.1)",
+                '__import__("contextlib").nullcontext()',
+            ),
+        ),
+        (f"{KILLERS}::test_a_push_by_another_process_is_no_successful_flush",),
+    ),
+    Mutant(
+        "refused_segment_left",
+        "a segment whose sync failed is not written again",
+        (Edit("hubspool/spool/segment_file.py", "Ended.settle", "self._write_anew()", ""),),
+        (f"{UNIT}/test_spool.py::test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_another",),
+    ),
+    Mutant(
+        "scan_under_the_lock",
+        "writers wait for the walk of the whole tree",
+        (Edit("hubspool/push/scan.py", "scan", 'walk.below("")', 'with lock or nullcontext():\n    walk.below("")'),),
+        (f"{UNIT}/test_scan.py::test_the_lock_is_not_held_during_the_walk_and_free_afterwards",),
+    ),
+    Mutant(
+        "segment_removed_unread",
+        "a segment is removed although rows were added since it was scanned",
+        (Edit("hubspool/spool/owners.py", "remove_segment", "os.fstat(file.fileno()).st_size != size", "False"),),
+        (f"{KILLERS}::test_a_segment_that_grew_since_the_look_is_not_removed",),
+    ),
+    Mutant(
+        "settle_before_acknowledge",
+        "a file counts as sent before its commit",
+        (
+            Edit(
+                "hubspool/push/pusher.py",
+                "Pusher._push",
+                "sending = Committer(self.outlet, survey)",
+                "self.ledger.settle(self.key, survey.settled.items())\nsending = Committer(self.outlet, survey)",
+            ),
+        ),
+        (f"{KILLERS}::test_a_refused_push_settles_nothing",),
+    ),
+    Mutant(
+        "sigterm_kills",
+        "no handler for SIGTERM is installed",
+        (Edit("hubspool/scheduling/shutdown.py", "register", "_install_sigterm()", ""),),
+        (f"{LOSSES}[sigterm]",),
+    ),
+    Mutant(
+        "stop_without_flush",
+        "stop ends the thread and leaves the pending rows",
+        (Edit("hubspool/scheduling/lifecycle.py", "Lifecycle.stop", "self.flush(budget)", ""),),
+        (f"{LOSSES}[stop]",),
+    ),
+    Mutant(
+        "torn_tail_sent",
+        "a line file is sent with the bytes after its last newline",
+        (Edit("hubspool/push/lines.py", "cut", "end = size", "return size"),),
+        (
+            f"{UNIT}/test_lines.py::test_a_file_is_cut_at_its_last_newline",
+            "tests/hub/test_scheduler_push.py::test_half_a_line_is_not_sent_before_it_is_whole",
+        ),
+    ),
+    Mutant(
+        "turn_not_waited_for",
+        "among other writers every period commits",
+        (Edit("hubspool/scheduling/commit_scheduler.py", "CommitScheduler._is_turn", "wait <= 0", "True"),),
+        (
+            "tests/hub/test_scheduler_push.py::test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_does_not",
+        ),
+    ),
+    Mutant(
+        "unknown_outcome_withdrawn",
+        "a lost answer counts as a commit that was not applied",
+        (Edit("hubspool/push/committer.py", "Committer._commit", "error.outcome is Outcome.NOT_APPLIED", "True"),),
+        (INTENT_TEST,),
+    ),
+    Mutant(
+        "young_file_settled",
+        "a file that may change again within the same tick counts as settled",
+        (Edit("hubspool/push/planner.py", "Planner._file", "stat.is_racy(taken_ns)", "False"),),
+        (f"{KILLERS}::test_a_file_that_may_change_in_the_same_tick_is_looked_at_again",),
+    ),
+]
