@@ -43,16 +43,18 @@ def test_a_forked_child_writes_to_a_segment_of_its_own(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["locked", r"b'child\n' False", r"b'parent\nparent again\n' True"], done.stderr
 
 
+# One segment, however fast the disk is, and at most 240 MB of it; a writer that has written all waits for its end.
 WRITER = """
 import sys, threading
 from hubspool.spool.spool import Spool
-spool = Spool(sys.argv[1])
+spool = Spool(sys.argv[1], roll_bytes=1 << 30)
 row = b"x" * 20_000 + b"\\n"
 def work(number):
-    for _ in range(700):  # 56 MB in all: less than a segment
+    for _ in range(3_000):
         spool.write(b"%d " % number + row)
         if number == 0:
             sys.stdout.write("."); sys.stdout.flush()
+    threading.Event().wait()
 for number in range(4):
     threading.Thread(target=work, args=(number,)).start()
 """
