@@ -1,6 +1,6 @@
 # Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help demo space test test-all durability durability-pythons kill9 replicas soak losses mutants recipes numbers check constraints screenshots clean
+.PHONY: help demo space test test-slow test-all coverage loc durability durability-pythons kill9 replicas soak losses mutants recipes numbers check constraints screenshots clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -14,7 +14,9 @@ help:
 	@echo "make demo         a local Hub and the sample Space, until Ctrl-C (PORT=7860, HUB_PORT=a free one)"
 	@echo "make space        dist/space: a folder that deploys to a Space as it is"
 	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
+	@echo "make test-slow    the tests of the same folders that take more than ten seconds each"
 	@echo "make test-all     the tests and every longer suite that CI runs"
+	@echo "make coverage     branch coverage of tests/unit and tests/hub: a table by folder"
 	@echo "make durability   kills, exits, outages, lost answers, full disks, replicas: real processes, minutes"
 	@echo "make durability-pythons  the same under Python 3.10 and 3.13, in environments of their own (PYTHONS=...)"
 	@echo "make kill9        kills at system calls and at random: POINTS=40 KILLS=40"
@@ -27,7 +29,8 @@ help:
 	@echo "make compat       other versions of huggingface_hub, and the npm client, against the local Hub"
 	@echo "make bench        everything measured, beside huggingface_hub; make bench-quick: 2 minutes"
 	@echo "make numbers      append, lock and exit, measured"
-	@echo "make check        ruff and mypy --strict"
+	@echo "make check        ruff, mypy --strict and codespell"
+	@echo "make loc          lines of code, without blank lines, comments and docstrings"
 	@echo "make constraints  write constraints.txt anew, with every python3.10 to 3.13 found"
 	@echo "make screenshots  take the pictures in docs/ anew (needs chromium)"
 	@echo "make clean        remove .venv, build results and caches (.demo/, the demo's data, stays)"
@@ -39,11 +42,22 @@ space: $(VENV)/demo.stamp
 	@$(BIN)/python demo_space/make_space.py
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+TESTS  := tests/unit tests/docs tests/hub tests/contract tests/datasets tests/mutants tests/recipes tests/browser
 
+# ARGS replaces the folders and the choice by markers.
 test: $(VENV)/dev.stamp
-	$(PYTEST) $(or $(ARGS),tests/unit tests/docs tests/hub tests/contract tests/datasets tests/recipes tests/browser)
+	$(PYTEST) $(or $(ARGS),-m "not slow" $(TESTS))
 
-test-all: test recipes load compat durability kill9 mutants losses-ours
+test-slow: $(VENV)/dev.stamp
+	$(PYTEST) -m slow $(TESTS)
+
+# The tests run once more than `make test` runs them: to trace branches costs half as much time again.
+coverage: $(VENV)/dev.stamp
+	$(PYTEST) -q tests/unit tests/hub --cov --cov-report=
+	$(BIN)/python -m coverage json -q -o .coverage.json
+	$(BIN)/python .ci/coverage_by_folder.py .coverage.json
+
+test-all: test test-slow coverage recipes load compat durability kill9 mutants losses-ours
 
 durability: $(VENV)/dev.stamp
 	$(PYTEST) $(ARGS) tests/durability
@@ -120,6 +134,10 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+
+loc:
+	@$(or $(wildcard $(BIN)/python),python3) .ci/loc.py
 
 constraints: $(VENV)/dev.stamp
 	$(BIN)/python .ci/constraints.py > constraints.new
@@ -129,7 +147,7 @@ screenshots: $(VENV)/dev.stamp
 	HUBSPOOL_SCREENSHOTS=docs $(BIN)/python -m pytest -q tests/browser -k screenshot
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -76,7 +76,10 @@ MUTANTS = [
         "flush returns although files could not be stored",
         (
             Edit(
-                "hubspool/scheduling/lifecycle.py", "Lifecycle.flush", "raise NotStoredError(self._tracker.skipped)", ""
+                "hubspool/scheduling/push_runner.py",
+                "PushRunner.flush",
+                "raise NotStoredError(self._tracker.skipped)",
+                "",
             ),
         ),
         (f"{KILLERS}::test_what_the_hub_does_not_store_is_no_successful_flush",),
@@ -182,13 +185,20 @@ MUTANTS = [
     Mutant(
         "no_final_push_at_exit",
         "the normal end of the process flushes nothing",
-        (Edit("hubspool/scheduling/shutdown.py", "register", "atexit.register(_at_exit)", ""),),
+        (Edit("hubspool/scheduling/shutdown.py", "ProcessExit.register", "atexit.register(self._at_exit)", ""),),
         (f"{LOSSES}[normal_exit]",),
     ),
     Mutant(
         "no_fork_hook_scheduler",
         "a fork's child has no pushing thread",
-        (Edit("hubspool/scheduling/shutdown.py", "register", 'hasattr(os, "register_at_fork")', "False"),),
+        (
+            Edit(
+                "hubspool/scheduling/commit_scheduler.py",
+                "CommitScheduler._start",
+                "fork.register(self._fork_hook, has_thread=True)",
+                "",
+            ),
+        ),
         (f"{KILLERS}::test_a_forks_child_has_a_thread_and_a_segment_of_its_own",),
     ),
     Mutant(
@@ -212,7 +222,7 @@ MUTANTS = [
     Mutant(
         "no_retry",
         "a passing error of the commit request waits for the next period",
-        (Edit("hubspool/scheduling/attempts.py", "Attempts.run", "repeat", "False"),),
+        (Edit("hubspool/scheduling/push_runner.py", "PushRunner._run", "self._job.repeats()", "False"),),
         (f"{LOSSES}[passing_errors]",),
     ),
     Mutant(
@@ -264,8 +274,8 @@ MUTANTS = [
         "the first push does not wait for a subclass's __init__",
         (
             Edit(
-                "hubspool/scheduling/lifecycle.py",
-                "_starting.built",
+                "hubspool/scheduling/commit_scheduler.py",
+                "_starting.build_and_start",
                 "outermost",
                 'init.__module__ == "hubspool.scheduling.commit_scheduler"',
             ),
@@ -319,13 +329,13 @@ MUTANTS = [
     Mutant(
         "sigterm_kills",
         "no handler for SIGTERM is installed",
-        (Edit("hubspool/scheduling/shutdown.py", "register", "_install_sigterm()", ""),),
+        (Edit("hubspool/scheduling/shutdown.py", "ProcessExit.register", "self._install_sigterm()", ""),),
         (f"{LOSSES}[sigterm]",),
     ),
     Mutant(
         "stop_without_flush",
         "stop ends the thread and leaves the pending rows",
-        (Edit("hubspool/scheduling/lifecycle.py", "Lifecycle.stop", "self.flush(budget)", ""),),
+        (Edit("hubspool/scheduling/push_runner.py", "PushRunner.stop", "self.flush(budget)", ""),),
         (f"{LOSSES}[stop]",),
     ),
     Mutant(
