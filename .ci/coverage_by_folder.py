@@ -1,4 +1,4 @@
-"""Prints the coverage of each folder, from the JSON report of coverage.py: ``python .ci/coverage_by_folder.py FILE``."""
+"""Prints the coverage of each folder, from a JSON report of coverage.py: ``coverage_by_folder.py FILE``."""
 
 from __future__ import annotations
 
