@@ -91,12 +91,13 @@ losses: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.losses.runner
 
 # One after the other: each measures, and load from another would show. PARTS=… picks some.
-BENCHES = scheduling jsonl training_logs parquet uploads local_hub
+BENCHES = imports scheduling jsonl training_logs parquet uploads local_hub
 .PHONY: bench bench-quick compat
 bench: $(VENV)/dev.stamp
 	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python -m tests.benchmarks.$$part; done
 
 bench-quick: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.benchmarks.imports
 	$(BIN)/python -m tests.benchmarks.scheduling --quick
 	$(BIN)/python -m tests.benchmarks.jsonl 20:1000000 60:100000 60:2000
 	$(BIN)/python -m tests.benchmarks.training_logs --pushes 40 --last 10 scalars
