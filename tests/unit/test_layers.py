@@ -22,16 +22,19 @@ MODULES_AT_THE_TOP = 8
 
 
 def rows() -> dict[str, int]:
-    """Return folder → its row in the table, from the top; a folder is written as a dotted name here."""
+    """Return folder, or module with a row of its own → its row in the table, from the top; both as dotted names."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text.split("<!-- layers -->")[1]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return {name.replace("/", "."): row for row, cell in enumerate(cells) for name in re.findall(r"`([\w/]+)/`", cell)}
+    names = [re.findall(r"`([\w/]+?)(?:/|\.py)`", cell) for cell in cells]
+    return {name.replace("/", "."): row for row, found in enumerate(names) for name in found}
 
 
 def folder_of(module: str) -> str:
-    """Return the folder in the table that a module belongs to: the nearest one above its file."""
+    """Return the folder in the table that a module belongs to: the nearest one above its file, or itself."""
     path = MODULES[module]
+    if module in rows():
+        return module
     name = module if path.name == "__init__.py" else module.rpartition(".")[0]
     table = rows()
     while name not in table:
@@ -58,7 +61,9 @@ def test_every_folder_has_a_row() -> None:
     strays = [
         module
         for module, folder in folders.items()
-        if folder in split and module.count(".") > folder.count(".") + (MODULES[module].name != "__init__.py")
+        if folder in split
+        and folder != module
+        and module.count(".") > folder.count(".") + (MODULES[module].name != "__init__.py")
     ]
     assert strays == []
     assert set(folders.values()) == set(table)
