@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.support.demo_app import space_alone
 from tests.support.environment import free_port
 from tests.support.visitor import Visitor
+
+pytestmark = pytest.mark.slow
 
 
 def test_votes_are_safe_while_the_hub_is_away(tmp_path: Path, visitor_of: Callable[..., Visitor]) -> None:

@@ -18,6 +18,8 @@ import pytest
 from tests.support.demo_launcher import RunningDemo, alive, descendants, rows_of
 from tests.support.environment import clean_environment
 
+pytestmark = pytest.mark.slow
+
 NEVER = {"HUBSPOOL_EVERY": "600"}
 LOCAL = {"HF_TOKEN": "hf_local"}
 

@@ -16,6 +16,8 @@ from gradio_client import Client
 
 from tests.support.demo_launcher import RunningDemo
 
+pytestmark = pytest.mark.slow
+
 VISITORS = 4
 ENOUGH = 20
 """Votes before the signal."""

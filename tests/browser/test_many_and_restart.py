@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from gradio_client import Client, handle_file
 from playwright.sync_api import expect
 
@@ -17,6 +18,8 @@ from tests.support.demo_launcher import RunningDemo
 from tests.support.demo_page import commit_now, open_tab
 from tests.support.paths import ROOT
 from tests.support.visitor import Visitor
+
+pytestmark = pytest.mark.slow
 
 VISITORS = int(os.environ.get("VISITORS", "50"))
 PICTURE = ROOT / "docs" / "demo-phone.png"

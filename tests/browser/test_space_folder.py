@@ -17,6 +17,8 @@ from tests.support.environment import clean_environment
 from tests.support.gradio_space import loaded, settings
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from hubspool.local_hub import LocalHub
 

@@ -14,6 +14,8 @@ from babel import Locale, localedata
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
 
+pytestmark = pytest.mark.slow
+
 REPO = "local/names"
 ROWS = 100_000
 

@@ -20,6 +20,8 @@ from sklearn.datasets import load_digits, load_sample_images
 from hubspool import HfApi
 from hubspool_templates import ParquetScheduler
 
+pytestmark = pytest.mark.slow
+
 REPO = "local/names"
 ROWS = 100_000
 

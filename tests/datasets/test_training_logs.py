@@ -71,6 +71,7 @@ def files(api: HfApi, revision: str | None = None) -> list[str]:
     return sorted(path for path in api.list_repo_files(REPO, revision=revision) if path != ".gitattributes")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_half_way_and_continued_is_readable_at_every_commit(
     local_hub: LocalHub, hub_api: HfApi, fetch: Fetch, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_run_that_is_killed_half_way_and_continued_is_readable_at_every_commit
         assert (head / name).read_bytes() == (folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_steps_arrive_as_they_were_logged(make: Make, fetch: Fetch, tmp_path: Path) -> None:
     import pandas as pd
 

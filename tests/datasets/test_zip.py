@@ -130,6 +130,7 @@ def test_archives_of_one_file_each_load_as_an_image_folder(make: Make, reader: C
     assert sorted(row["size"] for row in json.loads(reader(LOAD, REPO))) == [[4, 3], [5, 3], [6, 3]]
 
 
+@pytest.mark.slow
 def test_digits_and_photographs_of_two_replicas_with_differing_columns_load(
     make: Make, reader: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ from sklearn.datasets import load_digits
 from hubspool import HfApi
 from hubspool_templates import ZipScheduler
 
+pytestmark = pytest.mark.slow
+
 REPO = "local/many"
 FILES = 100_000
 SECONDS = 200

@@ -143,6 +143,7 @@ def reader(local_hub: LocalHub, tmp_path: Path) -> Iterator[Reader]:
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_readme_does_what_it_says(reader: Reader) -> None:
     reader.read(README)
