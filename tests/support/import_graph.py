@@ -16,6 +16,9 @@ PACKAGES = {
     "demo_space": ROOT / "demo_space",
 }
 
+#: Modules that only name what other modules define, for users: they stand above all folders.
+PUBLIC_FACES = ("hubspool", "hubspool.extending", "hubspool_templates")
+
 
 def modules() -> dict[str, Path]:
     """Return module → file, for every module of ours; a package is named like its folder."""
@@ -48,7 +51,7 @@ def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
 def _home(module: str, name: str, known: Mapping[str, Path]) -> str:
     if f"{module}.{name}" in known:
         return f"{module}.{name}"
-    if module in ("hubspool", "hubspool_templates"):
+    if module in PUBLIC_FACES:
         return str(getattr(getattr(import_module(module), name), "__module__", module))
     return module
 
@@ -56,15 +59,15 @@ def _home(module: str, name: str, known: Mapping[str, Path]) -> str:
 def import_graph() -> dict[str, set[str]]:
     """Return module → the modules of ours that it imports.
 
-    The public faces `hubspool` and `hubspool_templates` are left out: they name what is below them.
+    The public faces are left out.
     """
     known = modules()
     bare = {name.removeprefix("demo_space."): name for name in known if name.startswith("demo_space.")}
     graph = {}
     for name, path in known.items():
-        if name not in ("hubspool", "hubspool_templates"):
+        if name not in PUBLIC_FACES:
             targets = {bare.get(target, target) for target in imported(path, known)}
-            graph[name] = (targets & set(known)) - {name, "hubspool", "hubspool_templates"}
+            graph[name] = (targets & set(known)) - {name, *PUBLIC_FACES}
     return graph
 
 
