@@ -13,31 +13,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool import fork
-from hubspool.client.patterns import Patterns, path_filter
-from hubspool.client.validation import check_folder, check_path_in_repo
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
-from hubspool.files import disk_of, state_folder
-from hubspool.push.budget import BOUNDLESS, Budget, Turns
-from hubspool.push.context import PushContext, PushHooks
-from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
-from hubspool.push.pusher import Pusher
-from hubspool.push.rules import OnExisting
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.options import check_options, full_signature
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.push_runner import Job, NoPushes, PushRunner
-from hubspool.scheduling.repo_setup import RepoSetup
-from hubspool.scheduling.restore import restore as fetch
 from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.status_tracker import StatusTracker
 from hubspool.scheduling.writer_lock import WriterLock
-from hubspool.spool.segment_name import new_writer_id
 
 if TYPE_CHECKING:
     from hubspool.client.operations import CommitOperationAdd
+    from hubspool.client.patterns import Patterns
     from hubspool.client.repo_info import CommitInfo
     from hubspool.client.target import Target
+    from hubspool.push.budget import Budget
     from hubspool.push.encodings import Encoding
+    from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
+    from hubspool.push.pusher import Pusher
     from hubspool.scheduling.status import SchedulerStatus
 
 logger = logging.getLogger(__name__)
@@ -172,6 +165,16 @@ class CommitScheduler:
         on_commit: Callable[[CommitEvent], None] | None = None,
         on_error: Callable[[ErrorEvent], None] | None = None,
     ) -> None:
+        # The rooms below load with the first object, so that the import costs little; and in this thread: a fork copies
+        # the lock of a module that the pushing thread is importing, and the child would wait for it for ever.
+        from hubspool.client.validation import check_folder, check_path_in_repo
+        from hubspool.files import state_folder
+        from hubspool.push.budget import BOUNDLESS, Budget, Turns
+        from hubspool.push.pusher import Pusher  # noqa: F401  used by the pushing thread
+        from hubspool.push.rules import OnExisting
+        from hubspool.scheduling.repo_setup import RepoSetup
+        from hubspool.spool.segment_name import new_writer_id
+
         if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= DEFAULTS.most_minutes:
             raise HFValidationError(f"every is {every!r}.", hint="Give a number of minutes from 0 to a year.")
         if on_existing not in [*OnExisting]:
@@ -241,6 +244,8 @@ class CommitScheduler:
                 every,
                 round(60 / every),
             )
+        from hubspool.files import disk_of
+
         disk = disk_of(self.folder_path)
         if not disk.is_reliable:
             logger.warning(
@@ -260,6 +265,8 @@ class CommitScheduler:
             self._setup.ledger.remember(self.recipe())
             self._setup.open(patient=False)
             if restore:
+                from hubspool.scheduling.restore import restore as fetch
+
                 fetch(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
         except (HubspoolError, TimeoutError) as error:
             if strict:
@@ -447,6 +454,9 @@ class CommitScheduler:
         return ()
 
     def _new_pusher(self) -> Pusher:
+        from hubspool.push.context import PushContext, PushHooks
+        from hubspool.push.pusher import Pusher
+
         context = PushContext(
             api=self.api,
             target=self.target,
@@ -474,6 +484,8 @@ class CommitScheduler:
 
     def chosen_paths(self) -> Callable[[str], bool]:
         """Return the test of which paths in the folder are sent; a `state_dir` in the folder never is."""
+        from hubspool.client.patterns import path_filter
+
         chosen = path_filter(self.allow_patterns, self.ignore_patterns or [])
         folder, state = self.folder_path.resolve(), self._setup.state_dir.resolve()
         if not state.is_relative_to(folder) or state == folder:
@@ -511,6 +523,8 @@ class CommitScheduler:
 
     def _restart_in_child(self) -> None:
         """Continue in a forked child with a writer id, a thread and a pusher of its own."""
+        from hubspool.spool.segment_name import new_writer_id
+
         self._writer_id = new_writer_id()
         self._pusher = None
         self.lock.after_fork_in_child()

@@ -6,7 +6,6 @@ A subclass takes ``**options: Unpack[SchedulerOptions]``: type checkers and edit
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,6 +84,8 @@ def check_options(kind: type, given: Mapping[str, object]) -> None:
         return
     for name in given:
         if name not in parameters:
+            import difflib
+
             near = difflib.get_close_matches(name, parameters, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(parameters)}."
             raise TypeError(f"{kind.__name__}() got an unexpected keyword argument {name!r}.{hint}")
