@@ -156,9 +156,9 @@ def test_high_performance_is_honoured_when_it_is_switched_on_later(
 ) -> None:
     upload(api, "a.bin", SMALL)
     monkeypatch.setenv("HF_XET_HIGH_PERFORMANCE", "1")
-    plain = set(xet._sessions)
+    plain = set(xet._sessions.by_options)
     upload(api, "a.bin", LARGE)
-    assert {key[-1] for key in set(xet._sessions) - plain} == {"1"}
+    assert {key[-1] for key in set(xet._sessions.by_options) - plain} == {"1"}
     assert read(api, "a.bin", tmp_path) == LARGE
 
 

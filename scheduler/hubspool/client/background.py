@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+from hubspool import fork
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class BackgroundJobs:
+class BackgroundJobs(fork.ForkAware):
     """Runs jobs in one thread, which lives while there are jobs.
 
     Not guaranteed: that a job survives a fork. Jobs stay with the process that submitted them; their futures never
@@ -30,9 +31,13 @@ class BackgroundJobs:
 
     def __init__(self) -> None:
         self._reset()
+        fork.register(self)
+
+    def after_fork_in_child(self) -> None:
+        """Start with an empty queue: the thread was not copied, and its lock may be held."""
+        self._reset()
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
         self._running = False
@@ -41,8 +46,6 @@ class BackgroundJobs:
         """Run ``fn(*args, **kwargs)`` after all jobs that were submitted before."""
         from concurrent.futures import Future
 
-        if self._pid != os.getpid():
-            self._reset()  # the lock may have been held when the process was copied, and the thread was not
         future: Future[R] = Future()
 
         def job() -> None:

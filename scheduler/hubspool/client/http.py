@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
 import threading
 import time
@@ -18,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from hubspool import fork
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http_errors import error_of, log_warnings, public_url
 from hubspool.client.retry import SAFE, RetryPolicy, call_with_retries
@@ -53,7 +53,7 @@ class Body(Protocol):
     def __iter__(self) -> Iterator[bytes]: ...
 
 
-@dataclass
+@dataclass(eq=False)
 class HubSession:
     """Sends requests for one `HfApi`; all threads may use it.
 
@@ -75,15 +75,17 @@ class HubSession:
     retry: RetryPolicy | None = None
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
-    _pools: dict[tuple[int, bool], requests.Session] = field(default_factory=dict, init=False, repr=False)
+    _pools: dict[bool, requests.Session] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        fork.renew(self, "_pools", dict)  # a child must not use its parent's sockets
 
     def pool(self, *, local: bool) -> requests.Session:
-        """Return the connections of this process; a forked child must not use its parent's sockets."""
-        key = (os.getpid(), local)
-        pool = self._pools.get(key)
+        """Return the connections of this process: to Hubs of this machine, or to others."""
+        pool = self._pools.get(local)
         if pool is None:
             # Two threads may both get here; the pool that is set last stays and the other is collected.
-            pool = self._pools[key] = _new_pool(local=local)
+            pool = self._pools[local] = _new_pool(local=local)
         return pool
 
     @cached_property
@@ -93,8 +95,8 @@ class HubSession:
 
     def close(self) -> None:
         """Close this process's connections; a later request opens new ones."""
-        for key in [key for key in self._pools if key[0] == os.getpid()]:
-            self._pools.pop(key).close()
+        for local in list(self._pools):
+            self._pools.pop(local).close()
 
     def retrying(self, call: Callable[[], T], policy: RetryPolicy) -> T:
         """Return what `call` returns, calling it again as `policy` and its errors allow.

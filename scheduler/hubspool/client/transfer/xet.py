@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hubspool import fork
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.http_errors import public_url
@@ -46,7 +47,22 @@ _QUERY = re.compile(r"\?[^\s\"'()]+")
 
 logger = logging.getLogger(__name__)
 
-_sessions: dict[tuple[int, bool, bool, str], Any] = {}
+
+class _Sessions(fork.ForkAware):
+    """The hf_xet sessions of this process, by their options: their threads do not survive a fork."""
+
+    def __init__(self) -> None:
+        self.by_options: dict[tuple[bool, bool, str], Any] = {}
+        self._of_parents: list[dict[tuple[bool, bool, str], Any]] = []
+        fork.register(self)
+
+    def after_fork_in_child(self) -> None:
+        """Start without sessions; the parent's are kept, because their end would wait for threads that are gone."""
+        self._of_parents.append(self.by_options)
+        self.by_options = {}
+
+
+_sessions = _Sessions()
 
 
 @dataclass(frozen=True)
@@ -121,19 +137,19 @@ class LocalXetError(XetTransferError):
 
 
 def _session(*, small_appends: bool, global_dedup: bool) -> Any:
-    """Return this process's session: hf_xet's threads do not survive a fork. The parent's session is never dropped."""
+    """Return this process's session with these options."""
     import hf_xet
 
     # hf_xet reads this variable when a session is made.
-    key = (os.getpid(), small_appends, global_dedup, os.environ.get("HF_XET_HIGH_PERFORMANCE", ""))
-    if key not in _sessions:
+    key = (small_appends, global_dedup, os.environ.get("HF_XET_HIGH_PERFORMANCE", ""))
+    if key not in _sessions.by_options:
         # Telemetry would add a request and 1.7 kB to each transfer, a good part of what a small push sends.
         config = hf_xet.XetConfig().with_config("telemetry.enabled", False)
         config = config.with_config("deduplication.global_dedup_query_enabled", global_dedup)
         if small_appends:
             config = config.with_config("deduplication.min_n_chunks_per_range", 0.0)
-        _sessions[key] = hf_xet.XetSession(config)
-    return _sessions[key]
+        _sessions.by_options[key] = hf_xet.XetSession(config)
+    return _sessions.by_options[key]
 
 
 class _Watch:
