@@ -34,9 +34,9 @@ MUTANTS = [
         "rows that were damaged on this disk replace the good ones on the Hub",
         (
             Edit(
-                "hubspool/push/planner.py",
-                "Planner._segment",
-                "parts = self._without_rewritten(survey, path, parts, now)",
+                "hubspool/push/segment_planner.py",
+                "SegmentPlanner._plan_lines",
+                "parts = self._close_rewritten(plan, segment.path, parts, now)",
                 "",
             ),
         ),
@@ -58,9 +58,9 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher._push",
-                "sending = Committer(self.outlet, survey)",
-                "[(self.folder / source).unlink() for source in survey.removable]\n"
-                "sending = Committer(self.outlet, survey)",
+                "committer = Committer(context, plan)",
+                "[(context.folder / source).unlink() for source in plan.removable]\n"
+                "committer = Committer(context, plan)",
             ),
         ),
         (f"{KILLERS}::test_a_segment_stays_until_its_commit_is_known",),
@@ -103,9 +103,9 @@ MUTANTS = [
         (
             Edit(
                 "hubspool/push/committer.py",
-                "Committer._wanted",
-                "self._meet_foreign(upload, files.get(path))",
-                "self._meet_foreign(upload, files.get(path)) if upload.guarded else wanted.append(upload)",
+                "Committer._is_wanted",
+                "self._handle_foreign(upload, file)",
+                "if not upload.guarded:\n    return True\nself._handle_foreign(upload, file)",
             ),
         ),
         (f"{KILLERS}::test_what_a_person_put_at_a_path_of_ours_stays",),
@@ -132,14 +132,14 @@ MUTANTS = [
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._commit",
-                "outlet.ledger.save(outlet.key, [part for _, part in intents])",
+                "context.ledger.save(context.key, [part for _, part in intents])",
                 "",
             ),
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._commit",
                 "self._acknowledge(intents)",
-                "outlet.ledger.save(outlet.key, [part for _, part in intents])\nself._acknowledge(intents)",
+                "context.ledger.save(context.key, [part for _, part in intents])\nself._acknowledge(intents)",
             ),
         ),
         (INTENT_TEST,),
@@ -169,7 +169,7 @@ MUTANTS = [
         (
             Edit(
                 "hubspool/push/scan.py",
-                "_Walk._look",
+                "_Walk._add",
                 "self.known.get(path) != stat",
                 "(self.known.get(path) or ())[:2] != stat[:2]",
             ),
@@ -179,7 +179,7 @@ MUTANTS = [
     Mutant(
         "new_repo_taken_for_the_old",
         "a repository that was deleted and created again is taken for the one that holds our rows",
-        (Edit("hubspool/push/committer.py", "PushContext.check_identity", "found != known", "found == known"),),
+        (Edit("hubspool/push/committer.py", "Committer._check_identity", "found != known", "found == known"),),
         (f"{KILLERS}::test_a_repo_that_was_made_again_gets_nothing_unasked",),
     ),
     Mutant(
@@ -210,13 +210,13 @@ MUTANTS = [
     Mutant(
         "no_ftruncate_on_a_full_disk",
         "half a row stays in the segment when the disk is full",
-        (Edit("hubspool/spool/spool.py", "Spool._take_back", "os.ftruncate(fd, self._size + whole)", ""),),
+        (Edit("hubspool/spool/spool.py", "Spool._cut_torn_row", "os.ftruncate(fd, self._size + whole)", ""),),
         (f"{UNIT}/test_spool.py::test_a_row_that_a_full_disk_took_half_of_is_cut_back",),
     ),
     Mutant(
         "no_parent_commit",
         "commits of user paths carry no parentCommit",
-        (Edit("hubspool/push/committer.py", "Committer._commit", "parent", "None"),),
+        (Edit("hubspool/push/committer.py", "Committer._commit", "batch.parent", "None"),),
         (f"{KILLERS}::test_what_somebody_else_writes_during_the_push_is_not_overwritten",),
     ),
     Mutant(
@@ -228,7 +228,7 @@ MUTANTS = [
     Mutant(
         "other_rows_overwritten",
         "rows that are at a path on the Hub are replaced by this folder's",
-        (Edit("hubspool/push/rules.py", "met", "relation is Relation.DIVERGED", "False"),),
+        (Edit("hubspool/push/rules.py", "closed_by_conflict", "relation is Relation.DIVERGED", "False"),),
         (
             f"{UNIT}/test_plan.py::test_other_rows_at_the_path_keep_it_and_ours_get_a_name_beside_it",
             f"{LOSSES}[restart_on_a_fresh_disk]",
@@ -289,7 +289,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher.push",
-                "self._file_lock.acquire(timeout=lock_timeout, poll_interval=0.1)",
+                "self._lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds)",
                 '__import__("contextlib").nullcontext()',
             ),
         ),
@@ -298,13 +298,20 @@ MUTANTS = [
     Mutant(
         "refused_segment_left",
         "a segment whose sync failed is not written again",
-        (Edit("hubspool/spool/segment_file.py", "Ended.settle", "self._write_anew()", ""),),
+        (Edit("hubspool/spool/segment_file.py", "EndedSegment.finish", "self._rewrite()", ""),),
         (f"{UNIT}/test_spool.py::test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_another",),
     ),
     Mutant(
         "scan_under_the_lock",
         "writers wait for the walk of the whole tree",
-        (Edit("hubspool/push/scan.py", "scan", 'walk.below("")', 'with lock or nullcontext():\n    walk.below("")'),),
+        (
+            Edit(
+                "hubspool/push/scan.py",
+                "scan",
+                'walk.list_tree("")',
+                'with lock or nullcontext():\n    walk.list_tree("")',
+            ),
+        ),
         (f"{UNIT}/test_scan.py::test_the_lock_is_not_held_during_the_walk_and_free_afterwards",),
     ),
     Mutant(
@@ -320,8 +327,8 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher._push",
-                "sending = Committer(self.outlet, survey)",
-                "self.ledger.settle(self.key, survey.settled.items())\nsending = Committer(self.outlet, survey)",
+                "committer = Committer(context, plan)",
+                "ledger.settle(key, plan.settled.items())\ncommitter = Committer(context, plan)",
             ),
         ),
         (f"{KILLERS}::test_a_refused_push_settles_nothing",),
@@ -364,7 +371,7 @@ MUTANTS = [
     Mutant(
         "young_file_settled",
         "a file that may change again within the same tick counts as settled",
-        (Edit("hubspool/push/planner.py", "Planner._file", "stat.is_racy(taken_ns)", "False"),),
+        (Edit("hubspool/push/file_planner.py", "FilePlanner._apply", "stat.is_racy(run.taken_ns)", "False"),),
         (f"{KILLERS}::test_a_file_that_may_change_in_the_same_tick_is_looked_at_again",),
     ),
 ]
