@@ -15,7 +15,7 @@ import pytest
 
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
-from hubspool_templates import JsonlScheduler, read_rows
+from hubspool_templates import JsonlScheduler, TrainingLogs, read_rows
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 REPO = "local/votes"
@@ -112,6 +112,18 @@ def test_status_tells_what_waits_and_asks_nobody(
     assert found["repo_id"] == REPO
     assert (found["pending_files"], found["pending_bytes"], found["writers"]) == (1, 4 * len('{"n":0}\n'), 0)
     assert re.search(r"pending +1 file, 32 bytes", text.stdout)
+
+
+def test_status_counts_only_what_the_scheduler_sends(run: Run, hub_api: HfApi, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    with TrainingLogs("local/logs", folder, hf_api=hub_api):
+        (folder / "train.log").write_text("step 1\n")
+        (folder / "model.safetensors").write_bytes(b"a checkpoint")
+        (folder / "notes.docx").write_bytes(b"no log")
+    assert json.loads(run("status", folder, "--json").stdout)["pending_files"] == 0
+    (folder / "train.log").write_text("step 1\nstep 2\n")
+    assert json.loads(run("status", folder, "--json").stdout)["pending_bytes"] == len("step 2\n")
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(run: Run, hub_api: HfApi) -> None:

@@ -12,7 +12,7 @@ from hubspool import CommitScheduler, HfApi
 from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.remote import RemoteRepo
-from hubspool_templates import JsonlScheduler
+from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
 
 REPO = "local/kept"
 Make = Callable[..., CommitScheduler]
@@ -80,3 +80,17 @@ def test_what_cannot_be_fetched_is_told_and_nothing_on_the_hub_is_lost(
     (second.folder_path / "rows.jsonl").write_text('{"n": 2}\n')
     second.flush(60)
     assert text("data/rows.jsonl") == '{"n": 1}\n'
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])
+def test_parts_are_not_fetched_in_any_form(kind: Any, hub_api: HfApi, tmp_path: Path) -> None:
+    row = {"file": b"x" * 10, "name": "a.bin"} if kind is ZipScheduler else {"n": 1}
+    options = {"hf_api": hub_api, "every": 60, "handle_signals": False}
+    with kind(REPO, tmp_path / "before", **options) as first:
+        first.append(row)
+    stored = {path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.startswith("data/")}
+    assert stored
+    with kind(REPO, tmp_path / "after", restore=True, **options):
+        left = [path.name for path in (tmp_path / "after").rglob("*") if path.is_file()]
+    assert not {Path(path).name for path in stored} & set(left)
+    assert stored == {path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.startswith("data/")}

@@ -13,6 +13,7 @@ from hubspool.cli.options import Command, folder_options
 from hubspool.cli.output import Output, counted
 
 if TYPE_CHECKING:
+    from hubspool.client.target import Target
     from hubspool.push.ledger import Ledger
 
 
@@ -57,8 +58,11 @@ def _status_of(folder: Path, ledger: Ledger, key: int) -> dict[str, Any]:
     from hubspool.spool.owners import Owner, owner_of
 
     target, path_in_repo = ledger.targets()[key]
-    ignored = [recipe.get("ignore_patterns") or [] for recipe in ledger.recipes()]
-    snapshot = scan(folder, ledger.settled(key), path_filter(None, ignored[-1] if ignored else []))
+    recipe: dict[str, Any] = next(
+        (each for each in reversed(ledger.recipes()) if _is_of(each, target, path_in_repo)), {}
+    )
+    chosen = path_filter(recipe.get("allow_patterns"), recipe.get("ignore_patterns") or [])
+    snapshot = scan(folder, ledger.settled(key), chosen)
     parts = ledger.parts(key)
     files = {**snapshot.segments, **snapshot.changed}.items()
     unsent = [stat.size - rules.position_of(parts.get(source, [])) for source, stat in files]
@@ -76,6 +80,13 @@ def _status_of(folder: Path, ledger: Ledger, key: int) -> dict[str, Any]:
         "writers": owners.count(Owner.ALIVE),
         "last_commit": ledger.identity(key)[1],
     }
+
+
+def _is_of(recipe: dict[str, Any], target: Target, path_in_repo: str) -> bool:
+    """Return whether a scheduler that `recipe` describes pushed to `target`; its id may lack the namespace."""
+    same_repo = recipe["repo_id"] in (target.repo_id, target.repo_id.rpartition("/")[2])
+    rest = (recipe["endpoint"], recipe["repo_type"] or "model", recipe["revision"] or "main", recipe["path_in_repo"])
+    return same_repo and rest == (target.endpoint, target.repo_type, target.revision, path_in_repo)
 
 
 def _text(fields: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +13,9 @@ from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import RemoteEntryNotFoundError
 from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.spool.segment_name import is_part_path
 
 logger = logging.getLogger(__name__)
-
-#: Parts of segments hold rows that were sent; no program appends to them.
-_PART = re.compile(r".*-\d{8}-[0-9a-f]{12}-\d{5}-p\d{4}\.jsonl")
 
 
 class RestoreTimeoutError(TimeoutError):
@@ -56,7 +53,8 @@ def restore(
     for entry in tree:
         source = entry.path.removeprefix(prefix)
         local = folder / source
-        if not isinstance(entry, RepoFile) or _PART.fullmatch(source) or not chosen(source) or local.exists():
+        # Parts hold rows that were sent; no program appends to them.
+        if not isinstance(entry, RepoFile) or is_part_path(source) or not chosen(source) or local.exists():
             continue
         if source in (".gitattributes", "README.md") and not prefix:
             continue  # these describe the repository, not the folder

@@ -24,6 +24,14 @@ _SEGMENT = re.compile(
 )
 
 
+_PART = re.compile(rf"{_SEGMENT.pattern.partition('(?:')[0]}-p\d{{4}}\.[a-z0-9]+")
+
+
+def is_part_path(path: str) -> bool:
+    """Return whether a path on the Hub is that of a part, in whatever form its rows are stored."""
+    return _PART.fullmatch(PurePosixPath(path).name) is not None
+
+
 def part_rule(suffix: str = "") -> str:
     """Return the ``.gitattributes`` line that stores new parts, and no other files, through Xet."""
     return f"*-p[0-9][0-9][0-9][0-9].{suffix or 'jsonl'} filter=lfs diff=lfs merge=lfs -text"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler
 from hubspool.extending import CommonOptions, LineKind, Patterns, kind_by_name, process_rank, read_text
@@ -106,11 +106,6 @@ class TrainingLogs(CommitScheduler):
         if not missing:
             return ()
         return (CommitOperationAdd(".gitattributes", "\n".join([*text.splitlines(), *missing, ""]).encode()),)
-
-    def recipe(self) -> dict[str, Any]:
-        """Return the options that build this scheduler again, as JSON values."""
-        options = super().recipe()
-        return {**options, "ignore_patterns": [p for p in options["ignore_patterns"] if p not in CHECKPOINTS]}
 
 
 def _pattern(path: str) -> str:
