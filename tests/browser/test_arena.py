@@ -111,7 +111,7 @@ for vote in bad:
     assert refusals == [
         "user_choice is 3: it must be 1 or 2.",
         "input_text is empty: a vote needs the text and both results.",
-        "input_text has 2,400 characters; at most 2,000 are kept.",
+        "input_text has 2,400 characters; at most 2,000 are allowed.",
         "output_2 is empty: a vote needs the text and both results.",
     ]
     wait_until_sent(visitor_of().visit(demo.space))

@@ -1,8 +1,8 @@
-"""Whether and when to try again: the one owner of every wait for the Hub.
+"""Decides whether and when a failed call is repeated; no other module does.
 
 `decide_retry` is pure: policy, error, attempt and time in, `Wait` or `GiveUp` out. `call_with_retries` is the loop
-around it. The policies of all callers stand here side by side: HTTP requests, pushes, flushes, large uploads and
-metadata updates.
+around it. The policies of all callers are listed below: HTTP requests, pushes, flushes, large uploads and metadata
+updates.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RetryPolicy:
         repeat: what a repetition does.
         attempts: calls in all, the first included; None for no limit.
         seconds: no attempt starts later than this after the first one.
-        base: the first wait is a random part of this many seconds; each further one of twice as many.
+        base: each wait is random: at most this many seconds for the first, twice as many for each further one.
         cap: longest wait that we choose ourselves, seconds; the Hub may ask for longer ones.
         replans: each attempt reads the branch again and makes another request, so that a conflict (409) and a branch
             that moved (412) can pass too.
@@ -131,7 +131,7 @@ def _seconds(policy: RetryPolicy, error: HubspoolError, attempt: int, chance: fl
 
 
 def asked_seconds(error: BaseException | None) -> float | None:
-    """Return how long the Hub asked to wait in the answer that `error` stands for; None where it did not."""
+    """Return how many seconds the Hub asked us to wait, as `error` says; None if it did not ask."""
     return error.retry_after if isinstance(error, RequestError) else None
 
 

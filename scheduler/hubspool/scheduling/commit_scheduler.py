@@ -68,11 +68,12 @@ class CommitScheduler:
     if it no longer begins with what was committed, `on_existing` decides. Any other file that changes is committed
     whole, as a new version. A file that is deleted locally stays on the Hub.
 
-    Not promised: rows since the last push when the machine's disk is wiped (a Space restart) before the final flush
+    Not promised: rows since the last push when the machine's disk is wiped (a Space restart) before the final push
     ended; the order of rows across writers; that a push sees a file whole while a program rewrites it without the lock.
 
-    The first push starts as soon as the object is built, subclasses included. Errors never leave the background
-    thread: they are logged, kept in `status()` and in the future of `trigger()`, and the next period tries again.
+    The first push starts as soon as the object is built, subclasses included. An error of a push does not end the
+    background thread: it is logged, kept in `status()` and raised by the future of `trigger()`, and the next period
+    tries again.
 
     Args:
         repo_id: the repository, ``user/name``; a name alone belongs to the token's user.
@@ -94,7 +95,7 @@ class CommitScheduler:
             that fails, `on_existing` decides as for any other folder, and `status()` shows the error.
         strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows wait on the disk.
         handle_signals: flush on SIGTERM too (from the main thread only).
-        exit_budget: seconds that the end of the process may take for the final flush.
+        exit_budget: seconds that the end of the process may take for the final push.
         state_dir: folder of the ledger and the push lock; ``.cache/huggingface/hubspool`` in the folder by default.
         allow_own_space: push to the Space that this process runs in, although each commit restarts it.
         commit_message: text, or a function of the `CommitPlan`.
@@ -107,7 +108,7 @@ class CommitScheduler:
     lock held.
 
     Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `pending_rows` and `lifespan`; `last_future` and
-    `last_commit` tell of the latest push, and `repo_id` is complete once the Hub has told the token's user.
+    `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer about the token.
 
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `retries_push` says whether a failed call is
@@ -118,7 +119,7 @@ class CommitScheduler:
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
     keep_local = True
-    #: What all writers of the repository share; None: what the Hub is known to take, and no limit on a local Hub.
+    #: The commits that all writers of the repository share; None: `Budget()`, or no limit on a local Hub.
     budget: Budget | None = None
     #: How rows of the spool are stored in another form; None stores them as they are.
     encoding: Encoding | None = None
@@ -265,9 +266,9 @@ class CommitScheduler:
             self._setup.ledger.remember(self.recipe())
             self._setup.open(patient=False)
             if restore:
-                from hubspool.scheduling.restore import restore as fetch
+                from hubspool.scheduling.restore import restore as download_missing
 
-                fetch(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
+                download_missing(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
         except (HubspoolError, TimeoutError) as error:
             if strict:
                 raise
@@ -275,7 +276,7 @@ class CommitScheduler:
 
     @property
     def repo_id(self) -> str:
-        """The repository's id; without a namespace only while the Hub has not told the token's user."""
+        """The repository's id; without a namespace until the Hub has named the token's user."""
         return self._setup.repo_id
 
     @property

@@ -1,4 +1,4 @@
-"""The numbers of the scheduling room, in one place."""
+"""The numbers of scheduling, in one place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SchedulingDefaults:
         most_minutes: largest `every`; a year.
         few_minutes: a shorter `every` on the real Hub gets a warning, since all writers of a repository share about
             128 commits an hour.
-        exit_budget: what the end of the process may take for the final flush; Docker kills after 10 s.
+        exit_budget: what the end of the process may take for the final push; Docker kills after 10 s.
         same_exit: SIGTERM, an app's own `stop` and atexit that follow each other within this time share one budget.
         lock_wait: how long a push waits for another process that pushes the same folder; its push sends our rows too.
         final_lock_wait: the same for a final push.

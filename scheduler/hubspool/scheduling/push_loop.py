@@ -142,7 +142,7 @@ class PushLoop(Generic[T]):
         while self._begin_call():
             try:
                 result = self._job(self._running_urgency)
-            except BaseException as error:  # noqa: BLE001  top of a thread: the futures carry it, the job has told it
+            except BaseException as error:  # noqa: BLE001  top of a thread: the futures carry it, the job has reported it
                 for future in self._running:
                     future.set_exception(error)
             else:
@@ -151,7 +151,7 @@ class PushLoop(Generic[T]):
             self._running = []
 
     def _begin_call(self) -> bool:
-        """Wait for the next call, and note whose it is; False once stopped."""
+        """Wait for the next call and take its futures; False once stopped."""
         with self._condition:
             while not self.stopping.is_set():
                 self._running = [future for future in self._waiting if future.set_running_or_notify_cancel()]
@@ -170,7 +170,7 @@ class PushLoop(Generic[T]):
 
 
 def _cancelled(future: Future[T]) -> Future[T]:
-    """Cancel a future so that all learn of it: `concurrent.futures.wait` waits on one that was only cancelled."""
+    """Cancel a future and wake its waiters: `concurrent.futures.wait` does not return for a merely cancelled one."""
     if future.cancel():
         future.set_running_or_notify_cancel()
     return future

@@ -246,7 +246,7 @@ class PushRunner:
 
 
 class NoPushes:
-    """The runner of a scheduler that sends nothing (a rank of a distributed run that another rank speaks for)."""
+    """The runner of a scheduler that sends nothing (a process of a distributed run that is not rank 0)."""
 
     last_future: Future[CommitInfo | None]
     seconds_left: float | None = None

@@ -33,7 +33,7 @@ class ShutdownHook:
         budget: returns the seconds that its final push may take.
         begin: starts the final push, which must end at the given monotonic time; returns its future, or None where the
             scheduler is stopped. It must not wait for a lock that another thread may hold.
-        end: lifts that deadline: the process may go on after all.
+        end: removes the deadline, in case the process goes on.
     """
 
     budget: Callable[[], float]
@@ -74,7 +74,7 @@ class ProcessExit(fork.ForkAware):
             self._install_sigterm()
 
     def unregister(self, hook: ShutdownHook) -> None:
-        """Leave a scheduler out again: it was stopped."""
+        """Remove the hook of a stopped scheduler."""
         with self._lock:
             if hook in self._hooks:
                 self._hooks.remove(hook)
