@@ -11,7 +11,7 @@ Rows on this disk:
 - `Spool`: the segments of one scheduler in its folder. `write` appends one line, `close` ends the current segment.
 - `Durability`: "process" (lines survive the end of the process) or "disk" (and of the machine).
 - `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file.
-- `state_folder`: where a folder keeps its ledger and other state; no client uploads it.
+- `state_folder`: where a folder keeps its ledger and other state; no client uploads it. `StatePaths`: the paths in it.
 - `Stat`: size, times and inode of a file; differs after every change.
 
 Rows in another form on the Hub:
@@ -51,7 +51,7 @@ from hubspool.client.file_range import FileRange
 from hubspool.client.patterns import Patterns, path_filter
 from hubspool.client.target import Target
 from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
-from hubspool.files import Stat, state_folder
+from hubspool.files import Stat, StatePaths, state_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.lines import Kind as LineKind
@@ -79,6 +79,7 @@ __all__ = [
     "Span",
     "Spool",
     "Stat",
+    "StatePaths",
     "Target",
     "count_lines",
     "is_object",

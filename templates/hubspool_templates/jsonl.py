@@ -11,7 +11,6 @@ import orjson
 
 from hubspool import HfApi
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
-from hubspool_templates.schema import Learner, Schema
 from hubspool_templates.values import RowEncoder
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ class JsonlScheduler(RowScheduler):
     def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Unpack[RowOptions]) -> None:
         super().__init__(repo_id, folder_path, **options)
         self._encoder = RowEncoder(on_widened=self.spool.close)
-        self._learner = Learner()  # used by the pushing thread only
 
     def encode_row(self, row: Row) -> bytes:
         """Return a row as a line of JSON; once a column became text, later lines go to a new file."""
@@ -51,15 +49,6 @@ class JsonlScheduler(RowScheduler):
         widenings = self._encoder.widenings
         lines = list(super().encode_rows(rows))
         return lines if self._encoder.widenings == widenings else list(super().encode_rows(rows))
-
-    def learn(self, line: bytes) -> None:
-        """Learn the columns of one line of the next commit."""
-        self._learner.add(orjson.loads(line))
-
-    @property
-    def columns(self) -> Schema:
-        """The columns of all rows so far."""
-        return self._learner.schema
 
 
 def read_rows(

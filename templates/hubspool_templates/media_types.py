@@ -17,18 +17,8 @@ COMMON_SUFFIX = {"image": "png", "audio": "wav", "video": "mp4"}
 _MEDIA_OF = {suffix: media for media, groups in _SUFFIXES.items() for suffix in " ".join(groups).split()}
 _READ_FROM_PATHS = frozenset(suffix for read, _ in _SUFFIXES.values() for suffix in read.split())
 _UNCOMPRESSED = frozenset({"aif", "aiff", "bmp", "ico", "ppm", "tga", "tif", "tiff", "wav"})
-_COMPRESSED = (_MEDIA_OF.keys() - _UNCOMPRESSED) | {
-    "7z",
-    "br",
-    "bz2",
-    "gz",
-    "jxl",
-    "parquet",
-    "rar",
-    "xz",
-    "zip",
-    "zst",
-}
+_OTHERS = frozenset({"7z", "br", "bz2", "gz", "jxl", "parquet", "rar", "xz", "zip", "zst"})
+_COMPRESSED = (_MEDIA_OF.keys() - _UNCOMPRESSED) | _OTHERS
 
 
 def media_of(name: str) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler
 from hubspool.extending import (
@@ -21,7 +24,7 @@ from hubspool.extending import (
 )
 from hubspool_templates.card import CardUpdater
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.schema import Schema
+from hubspool_templates.schema import Learner, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 
 if TYPE_CHECKING:
@@ -50,9 +53,10 @@ class RowScheduler(CommitScheduler):
     Not promised: rows since the last push when the disk is wiped before the final flush ended (a Space restart); any
     order of rows across writers.
 
-    A subclass defines the line of a row (`encode_row`, and `encode_rows` for many rows) and the columns of the rows
-    (`learn`, `columns`). A subclass that stores rows in another file format sets `encoding` and `form`; the encoding
-    learns the columns as it encodes the rows. `card_sentence`, `widenable` and `features_in_config` change the card.
+    A subclass defines the line of a row: `encode_row`, and `encode_rows` for many rows. If a line is no JSON object, it
+    also overrides `learn`, which finds the columns of one line. A subclass that stores rows in another file format sets
+    `encoding` before it calls the constructor, and overrides `columns`: the encoding learns them as it encodes the
+    rows. `card_sentence`, `widenable` and `features_in_config` change the card.
 
     Args:
         repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
@@ -74,8 +78,6 @@ class RowScheduler(CommitScheduler):
     """
 
     keep_local = False
-    #: File name suffix of the parts on the Hub, that of the `encoding`; empty if rows are sent as they are.
-    suffix = ""
     #: A sentence for a new card: where the data comes from.
     card_sentence = "Rows of this dataset were appended one by one, as they came up."
     #: Dtypes in the card that new rows may widen; any other dtype is a person's decision.
@@ -117,18 +119,18 @@ class RowScheduler(CommitScheduler):
             ignore_patterns=ignore_patterns,
             **options,
         )
-        self.spool = Spool(
-            self.folder_path, name=name, suffix=self.suffix, durability=durability, max_bytes=max_spool_bytes
-        )
+        suffix = self.encoding.suffix if self.encoding else ""
+        self.spool = Spool(self.folder_path, name=name, suffix=suffix, durability=durability, max_bytes=max_spool_bytes)
         self._redact = redact
-        self._push_after_rows = push_after_rows
-        self._push_after_bytes = push_after_bytes
+        self._push_after_rows = push_after_rows or math.inf
+        self._push_after_bytes = push_after_bytes or math.inf
         # Lines are written to the disk in the order in which they were encoded.
         self._write_lock: AbstractContextManager[object] = threading.Lock()
         renew_after_fork(self, "_write_lock", threading.Lock)  # a thread that the child does not have may hold it
         self._card = CardUpdater(
             self.api, self.card_sentence, self.widenable, features_in_config=self.features_in_config
         )
+        self._learner = Learner()  # used by the pushing thread only
         self._rows_since = self._bytes_since = 0  # approximate under threads: one trigger too many is harmless
 
     @abstractmethod
@@ -157,8 +159,7 @@ class RowScheduler(CommitScheduler):
         with self._write_lock:
             line = self.encode_row(row)
             self.spool.write(line)
-        if self._push_after_rows or self._push_after_bytes:
-            self._count(1, len(line))
+        self._count(1, len(line))
 
     def extend(self, rows: Iterable[Row]) -> None:
         """Store rows in one write; if one row cannot be stored, none is.
@@ -170,8 +171,7 @@ class RowScheduler(CommitScheduler):
         given = [row if self._redact is None else self._redact(row) for row in rows]
         with self._write_lock:
             size = self.spool.write_many(self.encode_rows(given))
-        if self._push_after_rows or self._push_after_bytes:
-            self._count(len(given), size)
+        self._count(len(given), size)
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send the pending rows, then end the thread; a later `append` still writes to disk, for the next start."""
@@ -192,12 +192,12 @@ class RowScheduler(CommitScheduler):
 
     def learn(self, line: bytes) -> None:
         """Learn the columns of one line of the next commit; called by the pushing thread."""
-        raise NotImplementedError
+        self._learner.add(orjson.loads(line))
 
     @property
-    @abstractmethod
     def columns(self) -> Schema:
         """The columns of all rows so far; read by the pushing thread."""
+        return self._learner.schema
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:
         """Add the dataset card to a commit whose rows need it: for a new split, a new column, a wider type.
@@ -207,20 +207,20 @@ class RowScheduler(CommitScheduler):
         """
         if self.repo_type != "dataset" or (not self.path_in_repo and (self.folder_path / "README.md").is_file()):
             return ()
-        files = self._learn(plan)
+        files = self._files_of(plan)
         if not files:
             return ()
         own = self.last_commit.oid if self.last_commit else None
         return self._card.operations(self.target, plan, files, self.columns, own)
 
-    def _learn(self, plan: CommitPlan) -> dict[str, str]:
+    def _files_of(self, plan: CommitPlan) -> dict[str, str]:
         """Learn the columns of the plan's new rows; return the splits among them, each with the glob of its files."""
         files = {}
         for source, start, end in plan.new:
             segment = SegmentName.parse(source)
             if segment is None:
                 continue  # a user file, or a file in a subfolder
-            glob = f"{segment.name}-{_PART_GLOB}.{self.suffix or 'jsonl'}"
+            glob = f"{segment.name}-{_PART_GLOB}.{self.encoding.suffix if self.encoding else 'jsonl'}"
             files[segment.name] = f"{self.path_in_repo}/{glob}" if self.path_in_repo else glob
             if self.encoding is None:
                 with (self.folder_path / source).open("rb") as lines:
@@ -232,8 +232,6 @@ class RowScheduler(CommitScheduler):
     def _count(self, rows: int, size: int) -> None:
         self._rows_since += rows
         self._bytes_since += size
-        if self._rows_since >= (self._push_after_rows or float("inf")) or self._bytes_since >= (
-            self._push_after_bytes or float("inf")
-        ):
+        if self._rows_since >= self._push_after_rows or self._bytes_since >= self._push_after_bytes:
             self._rows_since = self._bytes_since = 0
             self.trigger()

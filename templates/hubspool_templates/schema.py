@@ -77,11 +77,11 @@ class Schema:
     @classmethod
     def of_features(cls, features: Iterable[Mapping[str, Any]]) -> Schema:
         """Return the schema of the `features` list of a card."""
-        return cls({str(each["name"]): _of_feature(each) for each in features})
+        return cls({str(each["name"]): type_of_feature(each) for each in features})
 
     def to_features(self) -> list[dict[str, Any]]:
         """Return the `features` list for a card."""
-        return [{"name": name, **_feature(kind)} for name, kind in self.fields.items()]
+        return [{"name": name, **feature_of(kind)} for name, kind in self.fields.items()]
 
     def merge(self, new: Schema, widened: list[str] | None = None, widenable: frozenset[str] = JSON_DTYPES) -> Schema:
         """Return the schema that holds rows of both; columns of this schema come first.
@@ -108,17 +108,29 @@ class Learner:
     """Learns the schema of rows; a row whose shape is known costs one look into a set.
 
     Not thread-safe.
+
+    Args:
+        schema: the columns to start with; the attribute `schema` has those of the added rows too.
+        other: as in `Schema.of_row`.
+        widenable: as in `Schema.merge`.
     """
 
-    def __init__(self) -> None:
-        self.schema = Schema()
+    def __init__(
+        self,
+        schema: Schema | None = None,
+        other: Callable[[Any], FieldType] | None = None,
+        widenable: frozenset[str] = JSON_DTYPES,
+    ) -> None:
+        self.schema = schema or Schema()
+        self._other = other
+        self._widenable = widenable
         self._seen: set[object] = set()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Merge the types of a row of JSON values into `schema`."""
+        """Merge the types of a row into `schema`."""
         shape = shape_of(row)
         if shape is None or shape not in self._seen:
-            self.schema = self.schema.merge(Schema.of_row(row))
+            self.schema = self.schema.merge(Schema.of_row(row, self._other), widenable=self._widenable)
             if len(self._seen) >= DEFAULTS.remembered_shapes:
                 self._seen.clear()
             self._seen.add(shape)
@@ -208,20 +220,21 @@ def _merge(a: FieldType, b: FieldType, widened: list[str], widenable: frozenset[
     return "json"
 
 
-def _feature(kind: FieldType) -> dict[str, Any]:
+def feature_of(kind: FieldType) -> dict[str, Any]:
     """Return a type as the card writes it, in the short notation of `datasets`."""
     if isinstance(kind, Given):
         return dict(kind.feature)
     if isinstance(kind, Schema):
         return {"struct": kind.to_features()}
     if isinstance(kind, ListOf):
-        inner = _feature(kind.item)
+        inner = feature_of(kind.item)
         short = inner.get("dtype", inner.get("struct")) if len(inner) == 1 else None
         return {"list": short if isinstance(short, str | list) else inner}
     return {"dtype": "int64", "id": WIDE_INT_ID} if kind == WIDE_INT else {"dtype": kind}
 
 
-def _of_feature(feature: Any) -> FieldType:
+def type_of_feature(feature: Any) -> FieldType:
+    """Return the type that the card writes so."""
     if isinstance(feature, list):
         return Schema.of_features(feature)
     if isinstance(feature, str):
@@ -232,8 +245,8 @@ def _of_feature(feature: Any) -> FieldType:
         case {"dtype": str(dtype), **rest} if not rest:
             return dtype
         case {"struct": inner, **rest} if not rest:
-            return _of_feature(inner)
+            return type_of_feature(inner)
         case {"list": inner, **rest} if not rest:
-            return ListOf(_of_feature(inner))
+            return ListOf(type_of_feature(inner))
         case other:
             return Given(other)

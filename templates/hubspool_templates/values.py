@@ -30,7 +30,7 @@ _MEDIA_HINT = (
     "Use ParquetScheduler, which stores bytes, images, audio and video in rows; or write a file into the folder of a"
     " CommitScheduler, and store its name here."
 )
-_CONVERT_HINT = "Convert it to a str, number, list or dict first."
+CONVERT_HINT = "Convert it to a str, number, list or dict first."
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -126,8 +126,8 @@ class RowEncoder:
         for key, value in _walk(row):
             if isinstance(value, float) and not math.isfinite(value):
                 self._warn(key, f"{value} in {key!r} is stored as null: JSON has no such number")
-            elif isinstance(value, int) and not fits_int64(value):
-                raise cannot_store(key, value, "it does not fit in 64 bits", "Store it as a str.")
+            elif isinstance(value, int):
+                check_int(key, value)
 
     def _refusal(self, row: Mapping[str, Any], cause: Exception) -> HFValidationError:
         """Return the error that names the value which JSON cannot hold."""
@@ -142,7 +142,7 @@ class RowEncoder:
                 orjson.dumps(value, self._convert, _OPTIONS)
             except (TypeError, ValueError) as reason:
                 what = "it does not fit in 64 bits" if isinstance(value, int) else str(reason)
-                return cannot_store(key, value, what, _CONVERT_HINT)
+                return cannot_store(key, value, what, CONVERT_HINT)
         return HFValidationError(
             f"The row cannot be written as JSON: {cause}.", hint="It may contain itself, or nest too deeply."
         )
@@ -176,6 +176,12 @@ def _walk(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]
 def cannot_store(key: str, value: object, problem: str, hint: str) -> HFValidationError:
     """Return the error for a value that cannot be stored."""
     return HFValidationError(f"Cannot store {_short(value)} in {key!r}: {problem}.", hint=hint)
+
+
+def check_int(key: str, value: int) -> None:
+    """Refuse an integer that no 64-bit column holds."""
+    if not fits_int64(value):
+        raise cannot_store(key, value, "it does not fit in 64 bits", "Store it as a str.")
 
 
 def bad_key(key: str, value: Mapping[Any, Any]) -> HFValidationError | None:

@@ -13,7 +13,7 @@ import pytest
 
 import hubspool_templates
 from hubspool import HfApi
-from hubspool_templates import HubFlaggingCallback
+from hubspool_templates import HubFlaggingCallback, ParquetScheduler
 
 PARTS = ["ChatLogger", "HubFlaggingCallback", "status_panel"]
 
@@ -46,7 +46,7 @@ def test_setup_twice_keeps_the_scheduler_until_the_kind_changes(hub_api: HfApi, 
     assert callback.scheduler is first
     callback.setup([gr.Image(label="image")], tmp_path)
     assert callback.scheduler is not first
-    assert callback.scheduler.suffix == "parquet"
+    assert isinstance(callback.scheduler, ParquetScheduler)
     callback.scheduler.stop(flush=False)
 
 

@@ -40,6 +40,7 @@ OF_EXTENDING = {
     "Span",
     "Spool",
     "Stat",
+    "StatePaths",
     "Target",
     "count_lines",
     "is_object",

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import orjson
 
-from hubspool.extending import SegmentName, Stat, state_folder
+from hubspool.extending import SegmentName, Stat, StatePaths, state_folder
 from hubspool_templates.defaults import DEFAULTS
 
 fcntl: ModuleType | None
@@ -113,7 +113,7 @@ class Inbox:
 
 def inbox_folder(folder: Path) -> Path:
     """Return the folder of the claimed files of a scheduler; never in `state_dir`, which may be on another disk."""
-    return state_folder(folder) / "claimed"
+    return StatePaths(state_folder(folder)).claimed
 
 
 def claimed_files(segment: Path) -> Iterator[str]:

@@ -63,7 +63,6 @@ class ZipScheduler(RowScheduler):
     Thread-safety: as in `RowScheduler`.
     """
 
-    suffix = "zip"
     card_sentence = "The files of this dataset were added one by one, as they came up, with `ZipScheduler`."
     features_in_config = True
 
@@ -105,8 +104,7 @@ class ZipScheduler(RowScheduler):
                     self._write({**row, "data": b64encode(beginning).decode()})
                 else:
                     size = self._write_claimed(row, self._inbox.stage(beginning, content))
-        if self._push_after_rows or self._push_after_bytes:
-            self._count(1, size)
+        self._count(1, size)
 
     def append(self, row: Row) -> None:
         """Store one file: as `add`, with its arguments in a mapping."""
@@ -189,22 +187,15 @@ class ZipScheduler(RowScheduler):
     def _claim(self, path: str, batch: str) -> None:
         try:
             row = self._row({"file_name": path})
-        except HFValidationError as error:
-            self._refuse(path, error)
-            return
-        try:
             size = (self.folder_path / path).stat().st_size
             reference = self._inbox.claim(self.folder_path / path, row["name"], batch)
         except FileNotFoundError:
             return  # another process claimed it first
-        except OSError as error:  # no right to move it, or another disk is mounted there: the others go on
-            self._refuse(path, error)
+        except (HFValidationError, OSError) as error:  # a bad name, no right to move it, or another disk
+            logger.warning("%s stays in the folder: %s", path, error)
+            self._refused.add(path)
             return
         self._write({**row, "claim": reference}, size)
-
-    def _refuse(self, path: str, error: Exception) -> None:
-        logger.warning("%s stays in the folder: %s", path, error)
-        self._refused.add(path)
 
     def _path_in_folder(self, file: object) -> Path | None:
         if not isinstance(file, str | PurePath):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from hubspool.extending import Patterns
@@ -92,14 +91,9 @@ class HubSummaryWriter:
     def __enter__(self: W) -> W:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._summary_writer.close()
-        self.scheduler.__exit__(exc_type, exc_value, traceback)
+        self.scheduler.__exit__(*error)
 
 
 def _writer(logdir: str | None, options: dict[str, Any]) -> tuple[Any, str]:

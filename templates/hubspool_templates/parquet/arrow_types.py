@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubspool.extending import HFValidationError
 from hubspool_templates.media_types import MEDIA
-from hubspool_templates.schema import FieldType, Given, ListOf, Schema
+from hubspool_templates.schema import FieldType, Given, ListOf, Schema, feature_of, type_of_feature
 from hubspool_templates.value_kinds import WIDE_INT
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _arrow_of_given(feature: Mapping[str, Any]) -> pa.DataType:
     if isinstance(feature.get("dtype"), str):  # with an `id`, or other options that do not change the file
         return arrow_type(feature["dtype"])
     if "list" in feature:  # of a fixed length
-        return arrow_type(_list_of(feature))
+        return arrow_type(type_of_feature({"list": feature["list"]}))
     ((name, options),) = feature["dtype"].items() if isinstance(feature.get("dtype"), Mapping) else [("", {})]
     if name == "class_label":
         return pa.int64()
@@ -115,10 +115,6 @@ def _arrow_of_given(feature: Mapping[str, Any]) -> pa.DataType:
     raise HFValidationError(
         f"Columns of the type {dict(feature)} cannot be stored.", hint="Declare the column as a struct."
     )
-
-
-def _list_of(feature: Mapping[str, Any]) -> FieldType:
-    return Schema.of_features([{"name": "", "list": feature["list"]}]).fields[""]
 
 
 def _datasets_feature(kind: FieldType) -> Any:
@@ -137,7 +133,7 @@ def _datasets_given(feature: Mapping[str, Any]) -> Any:
     if isinstance(feature.get("dtype"), str):
         return {**feature, "_type": "Value"}
     if "list" in feature:
-        return {**_datasets_feature(_list_of(feature)), "length": feature.get("length", -1)}
+        return {**_datasets_feature(type_of_feature({"list": feature["list"]})), "length": feature.get("length", -1)}
     ((name, options),) = feature["dtype"].items()
     options = dict(options)
     if isinstance(options.get("names"), Mapping):
@@ -166,11 +162,8 @@ def _of_options(kind: str, options: dict[str, Any]) -> FieldType:
     if kind == "Value":
         return str(options["dtype"])
     if kind in ("List", "Sequence", "LargeList"):
-        inner, length = _of_datasets(options["feature"]), options.get("length", -1)
-        if length < 0:
-            return ListOf(inner)
-        (column,) = Schema({"": ListOf(inner)}).to_features()
-        return Given({"list": column["list"], "length": length})
+        items, length = ListOf(_of_datasets(options["feature"])), options.get("length", -1)
+        return items if length < 0 else Given({**feature_of(items), "length": length})
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
     if isinstance(options.get("names"), (list, tuple)):
         options = {"names": {str(number): label for number, label in enumerate(options["names"])}}

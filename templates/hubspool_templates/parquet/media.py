@@ -17,8 +17,8 @@ import orjson
 from hubspool.extending import HFValidationError
 from hubspool_templates.media_types import MEDIA, media_of_path
 from hubspool_templates.schema import FieldType, Given, ListOf, Schema
-from hubspool_templates.value_kinds import ALWAYS_PLAIN, BYTES, TIME, are_plain, fits_int64, is_numpy, is_pil_image
-from hubspool_templates.values import RowEncoder, bad_key, cannot_store
+from hubspool_templates.value_kinds import BYTES, DTYPES, TIME, are_plain, is_numpy, is_pil_image
+from hubspool_templates.values import CONVERT_HINT, RowEncoder, bad_key, cannot_store, check_int
 
 #: The first key of a line with tagged values, and the first key of each tagged value.
 TAG = "$hubspool"
@@ -83,10 +83,12 @@ class MediaEncoder(RowEncoder):
 
     def _tag(self, value: Any, key: str) -> Any:
         """Return a value as JSON, with tags where JSON lacks it."""
-        if type(value) in ALWAYS_PLAIN or isinstance(value, str):
+        if type(value) is int:
+            check_int(key, value)
+        elif type(value) is float and not math.isfinite(value):
+            return {TAG: "float", "is": repr(value)}
+        if type(value) in DTYPES or isinstance(value, str):
             return value
-        if type(value) in (int, float):
-            return _tagged_number(value, key)
         if isinstance(value, Mapping):
             return self._tag_mapping(value, key)
         if isinstance(value, (list, tuple)):
@@ -117,7 +119,7 @@ class MediaEncoder(RowEncoder):
         try:
             return orjson.loads(orjson.dumps(value, self._convert, _OPTIONS | orjson.OPT_PASSTHROUGH_DATACLASS))
         except TypeError as error:
-            raise cannot_store(key, value, str(error), "Convert it to a str, number, list or dict first.") from None
+            raise cannot_store(key, value, str(error), CONVERT_HINT) from None
 
 
 def read_line(line: bytes) -> dict[str, Any]:
@@ -161,14 +163,6 @@ def _untag(value: Any) -> Any:
         return datetime.fromisoformat(value["at"]).astimezone(timezone.utc)
     data = b64decode(value["bytes"])
     return data if kind == "binary" else Media(kind, data, value["path"])
-
-
-def _tagged_number(value: float, key: str) -> Any:
-    if isinstance(value, int):
-        if not fits_int64(value):
-            raise cannot_store(key, value, "it does not fit in 64 bits", "Store it as a str.")
-        return value
-    return value if math.isfinite(value) else {TAG: "float", "is": repr(value)}
 
 
 def _declared_column(value: Any, declared: Schema, name: Any) -> Any:

@@ -47,7 +47,6 @@ class ParquetScheduler(RowScheduler):
         ImportError: pyarrow is not installed.
     """
 
-    suffix = "parquet"
     card_sentence = "Rows of this dataset were appended one by one, as they came up, with `ParquetScheduler`."
     widenable = PARQUET_DTYPES
 

@@ -11,7 +11,7 @@ import orjson
 from hubspool.extending import FileRange, count_lines
 from hubspool_templates.parquet.arrow_types import arrow_type, datasets_features
 from hubspool_templates.parquet.media import TAG, Media, dtype_of, media_of_column, read_line
-from hubspool_templates.schema import FieldType, ListOf, Schema, as_text, shape_of
+from hubspool_templates.schema import FieldType, Learner, ListOf, Schema, as_text
 from hubspool_templates.value_kinds import EXACT_INT, PARQUET_DTYPES, PLAIN_DTYPES
 
 if TYPE_CHECKING:
@@ -64,13 +64,10 @@ def misfits(line: bytes, schema: Schema) -> list[str]:
 
 def learned(rows: Iterable[dict[str, Any]], schema: Schema) -> Schema:
     """Return `schema`, widened until it holds these rows."""
-    seen: set[object] = set()
+    learner = Learner(schema, dtype_of, PARQUET_DTYPES)
     for row in rows:
-        shape = shape_of(row)
-        if shape is None or shape not in seen:
-            schema = schema.merge(Schema.of_row(row, dtype_of), widenable=PARQUET_DTYPES)
-            seen.add(shape)
-    return schema
+        learner.add(row)
+    return learner.schema
 
 
 def fast_table(data: bytes, schema: Schema) -> pa.Table | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gradio import ChatMessage, LikeData, Request
 
+from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
 from hubspool_templates.rows import RowScheduler
 
 
@@ -70,7 +71,7 @@ class ChatLogger:
     def _store(
         self, event: str, given: Sequence[Any], request: Request | None, index: int | None, feedback: str | None
     ) -> None:
-        with_bytes = self.scheduler.suffix == "parquet"
+        with_bytes = isinstance(self.scheduler, ParquetScheduler)
         messages = [_message(message, with_bytes) for message in given]
         row = {
             "event": event,

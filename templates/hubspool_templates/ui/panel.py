@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -143,9 +143,8 @@ def _plot(scheduler: CommitScheduler) -> str:
 
 
 def _bars(
-    what: str, commits: Iterable[CommitEvent], value: Callable[[CommitEvent], int], show: Callable[[int], str]
+    what: str, commits: Sequence[CommitEvent], value: Callable[[CommitEvent], int], show: Callable[[int], str]
 ) -> str:
-    commits = list(commits)
     values = [value(commit) for commit in commits]
     most = max(values)
     bars = "".join(
