@@ -98,13 +98,16 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
     except HubspoolError as error:
         yield Finding("FAIL", "repo", str(error))
         return
-    if info.private:
-        yield Finding("ok", "repo", f"{repo} is private")
-    else:
-        yield Finding("warn", "repo", f"{repo} is public: everybody can read its rows. Make it private if needed.")
-    yield _history(len(commits))
+    visibility = "private" if info.private else "public"
+    problem = ": everybody can read its rows. Make it private if needed."
+    yield _graded(info.private, "repo", f"{repo} is {visibility}", problem)
+    problem = f"; squash_history={DEFAULTS.long_history} keeps the history short."
+    yield _graded(len(commits) <= DEFAULTS.long_history, "history", counted(len(commits), "commit"), problem)
     since = datetime.now(timezone.utc) - timedelta(hours=1)
-    yield _recent(sum(created_at > since for created_at in commits), len(head.writers_since(since)))
+    recent, writers = sum(created_at > since for created_at in commits), len(head.writers_since(since))
+    text = f"{counted(recent, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
+    problem = f", more than the budget of {_BUDGET.commits}; push less often."
+    yield _graded(recent <= _BUDGET.commits, "commits", text, problem)
 
 
 def _missing(repo: str, error: RepositoryNotFoundError) -> Finding:
@@ -114,34 +117,21 @@ def _missing(repo: str, error: RepositoryNotFoundError) -> Finding:
     return Finding("warn", "repo", text)
 
 
-def _history(commits: int) -> Finding:
-    text = counted(commits, "commit")
-    if commits <= DEFAULTS.long_history:
-        return Finding("ok", "history", text)
-    return Finding("warn", "history", f"{text}; squash_history={DEFAULTS.long_history} keeps the history short.")
-
-
-def _recent(commits: int, writers: int) -> Finding:
-    text = f"{counted(commits, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
-    if commits <= _BUDGET.commits:
-        return Finding("ok", "commits", text)
-    return Finding("warn", "commits", f"{text}, more than the budget of {_BUDGET.commits}; push less often.")
-
-
 def _budget(every: float, replicas: int) -> Finding:
     commits = replicas * 60 / every
     processes = counted(replicas, "process", "processes")
     text = f"every={every:g} with {processes}: up to {counted(round(commits), 'commit')} an hour"
-    if commits <= _BUDGET.commits:
-        return Finding("ok", "budget", f"{text}, within the budget of {_BUDGET.commits}")
     minutes = counted(round(_BUDGET.period(every * 60, replicas, 0.5) / 60), "minute")
-    text = f"{text}, more than the budget of {_BUDGET.commits}; each process will push every {minutes}."
-    return Finding("warn", "budget", text)
+    problem = f", more than the budget of {_BUDGET.commits}; each process will push every {minutes}."
+    return _graded(commits <= _BUDGET.commits, "budget", text, problem)
 
 
 def _disk(folder: Path) -> Finding:
     disk = disk_of(folder)
-    if disk.is_reliable:
-        return Finding("ok", "disk", f"{folder.resolve()} is on {disk.kind or 'a local disk'}")
-    text = f"{folder.resolve()} is on {disk.kind}: locks and fsync are not reliable there; use a local disk."
-    return Finding("warn", "disk", text)
+    text = f"{folder.resolve()} is on {disk.kind or 'a local disk'}"
+    return _graded(disk.is_reliable, "disk", text, ": locks and fsync are not reliable there; use a local disk.")
+
+
+def _graded(is_ok: bool, subject: str, text: str, problem: str) -> Finding:
+    """Return what was found; `problem` continues the text of a warning, and says what to do."""
+    return Finding("ok", subject, text) if is_ok else Finding("warn", subject, f"{text}{problem}")

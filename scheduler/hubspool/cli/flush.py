@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubspool.cli.folders import open_ledger
 from hubspool.cli.options import Command, folder_options, token_option
+from hubspool.cli.status import open_ledger
 from hubspool.errors import HFValidationError
 
 if TYPE_CHECKING:
@@ -42,14 +43,11 @@ def flush(folder: Path, state_dir: Path | None, timeout: float | None, token: st
       hubspool flush ./votes
       hubspool flush ./votes --timeout 60
     """
-    ledger = open_ledger(folder, state_dir)
-    try:
+    with closing(open_ledger(folder, state_dir)) as ledger:
         recipes = ledger.recipes()
         if to_new_repo:
             for target in ledger.targets():
                 ledger.start_over(target)
-    finally:
-        ledger.close()
     for recipe in recipes:
         scheduler = scheduler_from(recipe, folder, state_dir, token)
         click.echo(f"{folder} -> {scheduler.repo_id}", err=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubspool.cli.folders import open_ledger
 from hubspool.cli.options import Command, folder_options
 from hubspool.cli.output import Output, counted
+from hubspool.errors import HFValidationError
 
 if TYPE_CHECKING:
     from hubspool.client.target import Target
@@ -29,16 +30,32 @@ def status(folder: Path, state_dir: Path | None, as_json: bool) -> None:
       hubspool status ./votes
       hubspool status ./votes --json
     """
-    ledger = open_ledger(folder, state_dir)
-    try:
+    with closing(open_ledger(folder, state_dir)) as ledger:
         found = [_status_of(folder, ledger, key) for key in ledger.targets()]
-    finally:
-        ledger.close()
     output = Output("json" if as_json else None)
     for fields in found:
         output.result(_text(fields), fields)
     if not found and not as_json:
         click.echo("Nothing of this folder has been uploaded to a Hub yet.")
+
+
+def open_ledger(folder: Path, state_dir: Path | None) -> Ledger:
+    """Open the ledger of a folder; the caller closes it.
+
+    Raises:
+        HFValidationError: the folder has no ledger, so no scheduler has used it.
+    """
+    from hubspool.files import StatePaths, state_folder
+    from hubspool.push.ledger import Ledger
+
+    state = state_dir or state_folder(folder)
+    path = StatePaths(state).ledger
+    if not path.is_file():
+        raise HFValidationError(
+            f"{folder} is not a scheduler's folder: there is no {path}.",
+            hint="Pass the scheduler's folder_path, and --state-dir if it has a state_dir.",
+        )
+    return Ledger(state)
 
 
 def _status_of(folder: Path, ledger: Ledger, key: int) -> dict[str, Any]:
