@@ -17,8 +17,8 @@ from gradio.events import api
 
 from destination import VOTE
 from hubspool_templates import JsonlScheduler
-from romanise import SAMPLES, Pair, romanise, script_of, winner_of
-from tab import LAST_ROWS, PAGE_ONLY, Tab, frame, keep, live, newest, outcome_line, utc_now
+from romanise import LIBRARIES, SAMPLES, Pair, romanise, script_of, winner_of
+from tab import LAST_ROWS, PAGE_ONLY, Tab, disk_errors_shown, frame, live, newest, outcome_line, utc_now
 from vote import TEXT_LIMIT, check
 
 ANOTHER_SAMPLE = (
@@ -64,13 +64,18 @@ class Arena(Tab[JsonlScheduler]):
             "output_2": output_2,
             "user_choice": int(user_choice),
         }
-        keep(lambda: self.scheduler.append(row))
+        with disk_errors_shown():
+            self.scheduler.append(row)
         return row_id
 
     def vote(self, choice: int, text: str, output_1: str, output_2: str) -> tuple[Any, ...]:
         """Stores a click on one of the two buttons, and reveals the library."""
         self.save_feedback(text, output_1, output_2, choice)
-        thanks = f"Thank you, your vote is stored. {_reveal(choice, text, output_1)}"
+        better = winner_of(text, output_1, output_2, choice)
+        thanks = "Thank you, your vote is stored."
+        if better:
+            (other,) = LIBRARIES - {better}
+            thanks += f" You preferred <b>{better}</b> to {other}."
         disabled = gr.Button(interactive=False)
         return disabled, disabled, thanks, gr.Button(variant="primary"), self.progress()
 
@@ -177,12 +182,3 @@ def _show(text: str, request: gr.Request) -> tuple[Any, ...]:
     open_for_votes = gr.Button(interactive=not pair.agree)
     highlight = gr.Button(variant="primary" if words else "secondary")
     return text, pair.output_1, pair.output_2, open_for_votes, open_for_votes, words, highlight
-
-
-def _reveal(choice: int, text: str, output_1: str) -> str:
-    pair = romanise(text)
-    libraries = [pair.library_1, pair.library_2]
-    if output_1 != pair.output_1:
-        libraries.reverse()
-    better, other = libraries[choice - 1], libraries[2 - choice]
-    return f"You preferred <b>{better}</b> to {other}."

@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image, UnidentifiedImageError
 
 from hubspool_templates import ZipScheduler
-from tab import LAST_ROWS, Tab, keep, newest, outcome_line, refusal, utc_now
+from tab import LAST_ROWS, Tab, disk_errors_shown, newest, outcome_line, refusal, utc_now
 from vote import check_text
 
 FILES_LIMIT = 50
@@ -50,8 +50,9 @@ class BulkImages(Tab[ZipScheduler]):
         for file in files:
             _check(file)
         time = utc_now()
-        for file in files:
-            keep(lambda file=file: self.scheduler.add(file, file.name, label=label, time=time))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+        with disk_errors_shown():
+            for file in files:
+                self.scheduler.add(file, file.name, label=label, time=time)
         return f"Thank you, {len(files)} image{'' if len(files) == 1 else 's'} stored."
 
     def last_rows(self) -> list[dict[str, Any]]:

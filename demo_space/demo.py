@@ -8,94 +8,79 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
 from destination import Destination
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 LOCAL_PREFIX = "local/romanisation-arena"
 LOCAL_TOKEN = "hf_local"  # noqa: S105  the local Hub's default, valid on this machine only
 START_SECONDS = 60.0
-SPACE_EXIT_SECONDS = 20.0
+EXIT_SECONDS = 20.0
 """Longer than a scheduler may take for its last push."""
-HUB_EXIT_SECONDS = 10.0
+_ADDRESS = re.compile(r"^(http://\S+)\n", re.MULTILINE)  # what the local Hub prints first
 
 
 class DemoError(Exception):
     """Why the demo cannot run, in one sentence for the person who started it."""
 
 
+class Leaving(Exception):  # noqa: N818  not an error
+    """A signal has arrived: the demo ends."""
+
+
 class Child:
     """A child process in its own group: Ctrl-C reaches only the launcher, which ends its children in order."""
 
-    def __init__(self, name: str, command: list[str], folder: Path, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
-        log.write_bytes(b"")
-        with log.open("ab") as stream:
+        with log.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: S603  our own programs
                 command,
-                cwd=folder,
+                cwd=log.parent,
                 env={**environment, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                text=True,
+                stdout=output,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.first_line = ""
-        self.has_spoken = threading.Event()
-        self.reader = threading.Thread(target=self._read, name=f"{name}-output", daemon=True)
-        self.reader.start()
 
-    def _read(self) -> None:
-        """Runs in a thread: keeps the first line and logs the others, so that the pipe never fills."""
-        assert self.process.stdout
-        with self.log.open("a") as stream:
-            for line in self.process.stdout:
-                if not self.first_line:
-                    self.first_line = line.strip()
-                    self.has_spoken.set()
-                else:
-                    print(line, end="", file=stream, flush=True)
-        self.has_spoken.set()
+    def output(self) -> str:
+        """Returns what the process has printed so far."""
+        return self.log.read_text(errors="replace")
 
     def check(self) -> None:
         """Raises DemoError if the process has ended."""
         code = self.process.poll()
         if code is not None:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise DemoError(f"{self.name} {how}. See {self.log}{self._last_line()}")
+            lines = self.output().strip().splitlines()
+            raise DemoError(f"{self.name} {how}. See {self.log}{f': {lines[-1]}' if lines else '.'}")
 
-    def _last_line(self) -> str:
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return f": {lines[-1]}" if lines else "."
-
-    def end(self, seconds: float) -> None:
-        """Sends SIGTERM, and after `seconds` SIGKILL to the rest of the group."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                print(f"{self.name} did not end within {seconds:.0f} s and was killed.", flush=True)
+    def end(self) -> None:
+        """Sends SIGTERM, and after `EXIT_SECONDS` SIGKILL to the rest of the group."""
+        self.process.terminate()  # does nothing if the process has ended
+        try:
+            self.process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            print(f"{self.name} did not end within {EXIT_SECONDS:.0f} s and was killed.", flush=True)
         with contextlib.suppress(ProcessLookupError):  # the usual case: the whole group has ended
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.reader.join(timeout=5)
 
 
 class Demo:
@@ -105,7 +90,7 @@ class Demo:
         self.folder = folder
         self.environment = environment
         self.leaving = False  # not an Event: the handler may run while this thread holds the Event's lock
-        self.children: list[tuple[Child, float]] = []  # with the seconds that each may take to end
+        self.children: list[Child] = []
 
     def run(self) -> None:
         """Starts the children, prints their addresses, and returns after a signal."""
@@ -115,21 +100,21 @@ class Demo:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             if self.environment.get("HF_TOKEN") and self.environment.get("HUBSPOOL_REPO"):
-                environment, reader = self._on_the_real_hub()
+                environment = dict(self.environment)
+                reader = {name: value for name, value in environment.items() if name == "HF_ENDPOINT"}
             else:
                 environment, reader = self._on_a_local_hub(hub_port)
-            if self.leaving:
-                return
             environment["PORT"] = str(port)
-            space = self._start(
-                "The Space", [sys.executable, str(ROOT / "demo_space" / "app.py")], environment, "space"
-            )
-            self._wait_for(f"http://{HOST}:{port}/", space)
-            if not self.leaving:
-                self._announce(f"http://{HOST}:{port}", environment, reader)
-            while not self._pause(0.5):
-                for child, _ in self.children:
+            address = f"http://{HOST}:{port}"
+            space = self._start("The Space", [sys.executable, str(HERE / "app.py")], environment, "space")
+            self._wait_for(space, lambda: _answers(address))
+            self._announce(address, environment, reader)
+            while True:
+                self._pause(0.5)
+                for child in self.children:
                     child.check()
+        except Leaving:
+            print("\nEnding: the last votes are sent first. Press Ctrl-C again to kill at once.", flush=True)
         except DemoError as error:
             if len(self.children) < 2:
                 raise
@@ -137,7 +122,8 @@ class Demo:
                 f"{error}\nVotes that were not sent are in {self.folder}; the next start sends them."
             ) from None
         finally:
-            self._end()
+            for child in reversed(self.children):  # the Space first, so that it can still send its last votes
+                child.end()
 
     def _on_a_local_hub(self, port: int) -> tuple[dict[str, str], dict[str, str]]:
         """Starts the Hub; returns the environment of the Space, and the variables that a reader must set."""
@@ -158,47 +144,24 @@ class Demo:
             own[name] = ",".join(filter(None, [own.get(name), HOST, "localhost"]))
         program = Path(sysconfig.get_path("scripts"), "hubspool")
         command = [str(program), "hub", "--root", str(self.folder / "hub"), "--port", str(port)]
-        hub = self._start("The local Hub", command, own, "hub", HUB_EXIT_SECONDS)
-        if not hub.has_spoken.wait(START_SECONDS):
-            raise DemoError(f"The local Hub did not start within {START_SECONDS:.0f} s; see {hub.log}")
-        if not hub.first_line:
-            hub.process.wait(HUB_EXIT_SECONDS)  # its output has ended, so the process ends too
-            hub.check()
-        reader = {"HF_HOME": own["HF_HOME"], "HF_ENDPOINT": hub.first_line, "HF_TOKEN": LOCAL_TOKEN}
+        hub = self._start("The local Hub", command, own, "hub")
+        self._wait_for(hub, lambda: _ADDRESS.search(hub.output()) is not None)
+        reader = {"HF_HOME": own["HF_HOME"], "HF_ENDPOINT": _ADDRESS.findall(hub.output())[0], "HF_TOKEN": LOCAL_TOKEN}
         own |= {**reader, "HUBSPOOL_REPO": LOCAL_PREFIX, "HUBSPOOL_EVERY": own.get("HUBSPOOL_EVERY", "0.2")}
         return own, reader
 
-    def _on_the_real_hub(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Returns the user's own environment, with their account and caches."""
-        shared = {name: self.environment[name] for name in ("HF_ENDPOINT",) if name in self.environment}
-        return dict(self.environment), shared
-
-    def _start(
-        self,
-        name: str,
-        command: list[str],
-        environment: Mapping[str, str],
-        log: str,
-        seconds: float = SPACE_EXIT_SECONDS,
-    ) -> Child:
-        child = Child(name, command, self.folder, environment, self.folder / f"{log}.log")
-        self.children.append((child, seconds))
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str], log: str) -> Child:
+        child = Child(name, command, environment, self.folder / f"{log}.log")
+        self.children.append(child)
         return child
 
-    def _wait_for(self, address: str, space: Child) -> None:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def _wait_for(self, child: Child, is_ready: Callable[[], bool]) -> None:
         for _ in range(int(START_SECONDS / 0.25)):
-            if self._pause(0.25):
+            self._pause(0.25)
+            child.check()
+            if is_ready():
                 return
-            space.check()
-            try:
-                opener.open(address, timeout=5).close()
-            except urllib.error.HTTPError:
-                raise DemoError(f"Another program answers at {address}; see {space.log}") from None
-            except OSError:
-                continue
-            return
-        raise DemoError(f"The Space did not answer within {START_SECONDS:.0f} s; see {space.log}")
+        raise DemoError(f"{child.name} did not answer within {START_SECONDS:.0f} s; see {child.log}")
 
     def _announce(self, address: str, environment: Mapping[str, str], reader: Mapping[str, str]) -> None:
         dataset = Destination.of("votes", environment).repo_id
@@ -216,24 +179,28 @@ class Demo:
             flush=True,
         )
 
-    def _pause(self, seconds: float) -> bool:
-        """Waits, and returns whether a signal has arrived."""
+    def _pause(self, seconds: float) -> None:
+        """Waits; raises Leaving if a signal has arrived."""
         time.sleep(seconds)
-        return self.leaving
+        if self.leaving:
+            raise Leaving
 
     def leave(self, _signal: int, _frame: FrameType | None) -> None:
         """Signal handler: the first signal ends the demo in order, the second one kills the children."""
         if self.leaving:
-            for child, _ in self.children:
+            for child in self.children:
                 child.process.kill()
         self.leaving = True
 
-    def _end(self) -> None:
-        """Ends the Space first, so that it can still send its last votes to the Hub."""
-        if self.leaving:
-            print("\nEnding: the last votes are sent first. Press Ctrl-C again to kill at once.", flush=True)
-        for child, seconds in reversed(self.children):
-            child.end(seconds)
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=5).close()
+    except urllib.error.HTTPError:
+        raise DemoError(f"Another program answers at {address}.") from None
+    except OSError:
+        return False
+    return True
 
 
 def _minutes(environment: Mapping[str, str]) -> float:
@@ -264,7 +231,7 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the sample Space beside a local Hub until Ctrl-C.")
-    parser.add_argument("--root", type=Path, default=ROOT / ".demo", help="folder for all data (default: .demo)")
+    parser.add_argument("--root", type=Path, default=HERE.parent / ".demo", help="folder for all data (default: .demo)")
     demo = Demo(parser.parse_args().root.resolve(), os.environ)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, demo.leave)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from hubspool_templates import ParquetScheduler
-from tab import LAST_ROWS, PAGE_ONLY, Tab, keep, live, newest, outcome_line, refusal, utc_now
+from tab import LAST_ROWS, PAGE_ONLY, Tab, disk_errors_shown, live, newest, outcome_line, refusal, utc_now
 from vote import check_text
 
 SCHEMA = {"image": "image", "label": "string", "kind": "string", "time": "string"}
@@ -70,7 +70,8 @@ class Pictures(Tab[ParquetScheduler]):
         kept = Image.new("RGB", image.size)
         kept.paste(image)  # the pixels, without metadata
         kept.thumbnail((SIDE_KEPT, SIDE_KEPT))
-        keep(lambda: self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": utc_now()}))
+        with disk_errors_shown():
+            self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": utc_now()})
         return "Thank you, the picture is stored. It will appear below once it is on the Hub."
 
     def gallery(self) -> list[tuple[Image.Image, str]]:

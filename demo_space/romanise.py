@@ -26,6 +26,7 @@ SAMPLES = {
     "Thai": "สวัสดีชาวโลก",
     "Ukrainian": "Щасливої дороги, Києве",
 }
+LIBRARIES = {"anyascii", "text-unidecode"}
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,6 @@ class Saved(Generic[T]):
                     known = blob, self._read(local)
                     local.unlink()
                 answers[path] = known
-        if {path: blob for path, (blob, _) in answers.items()} != {p: blob for p, (blob, _) in self._answers.items()}:
+        if answers != self._answers:  # the answers to unchanged files are the same objects
             self._answers = answers
             self.version += 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -114,14 +115,15 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def keep(store: Callable[[], object]) -> None:
-    """Calls `store`, which writes to the disk; the visitor reads an error of the disk.
+@contextmanager
+def disk_errors_shown() -> Iterator[None]:
+    """Around an `append`: the visitor reads an error of the disk.
 
     Raises:
         gr.Error: nothing was stored, and why.
     """
     try:
-        store()
+        yield
     except OSError as error:
         raise refusal(f"The server's disk could not store it: {error.strerror or error}.") from error
 

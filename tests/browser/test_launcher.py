@@ -143,4 +143,4 @@ def test_a_bad_setting_is_said_in_one_sentence(tmp_path: Path, name: str, value:
     demo = RunningDemo(tmp_path, **{name: value})
     assert demo.wait_until_ended() == 1
     (line,) = demo.lines
-    assert line.startswith(f"{name} is '{value}': give")
+    assert line.startswith(f"{name} is '{value}': set it to")
