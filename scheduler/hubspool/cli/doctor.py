@@ -92,11 +92,12 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
         info = api.repo_info(repo, repo_type=repo_type)
         commits = [commit.created_at for commit in api.list_repo_commits(repo, repo_type=repo_type)]
         head = RemoteRepo(api, Target.of(api.endpoint, repo, repo_type)).head()
-    except RepositoryNotFoundError as error:
-        yield _missing(repo, error)
-        return
     except HubspoolError as error:
-        yield Finding("FAIL", "repo", str(error))
+        if isinstance(error, RepositoryNotFoundError) and "/" in repo:
+            text = "does not exist, or this token cannot see it. A scheduler creates it if the token permits that."
+            yield Finding("warn", "repo", f"{repo} {text}")
+        else:
+            yield Finding("FAIL", "repo", str(error))
         return
     visibility = "private" if info.private else "public"
     problem = ": everybody can read its rows. Make it private if needed."
@@ -108,13 +109,6 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
     text = f"{counted(recent, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
     problem = f", more than the budget of {_BUDGET.commits}; push less often."
     yield _graded(recent <= _BUDGET.commits, "commits", text, problem)
-
-
-def _missing(repo: str, error: RepositoryNotFoundError) -> Finding:
-    if "/" not in repo:
-        return Finding("FAIL", "repo", str(error))
-    text = f"{repo} does not exist, or this token cannot see it. A scheduler creates it if the token permits that."
-    return Finding("warn", "repo", text)
 
 
 def _budget(every: float, replicas: int) -> Finding:

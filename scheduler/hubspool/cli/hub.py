@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,6 @@ from hubspool.cli.defaults import DEFAULTS
 from hubspool.cli.options import Command, LocalPath
 from hubspool.cli.signals import SignalWaiter
 from hubspool.errors import HFValidationError, HubspoolError
-
-if TYPE_CHECKING:
-    from hubspool.local_hub import User
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -56,10 +52,14 @@ def hub(root: Path, host: str, port: int, users: tuple[str, ...], organizations:
     if not 0 <= port <= 65535:
         raise HFValidationError(f"--port {port} is not a port.", hint="Use 0 to 65535.")
     try:
-        from hubspool.local_hub import LocalHub
+        from hubspool.local_hub import LocalHub, User
+        from hubspool.local_hub.storage.accounts import with_organizations
     except ImportError as error:
         raise HubspoolError(str(error)) from None
-    accounts = _accounts(users, organizations)
+    try:
+        accounts = with_organizations(map(User.parse, users), organizations)
+    except ValueError as error:
+        raise HFValidationError(f"--user or --org: {error}") from None
     waiter = SignalWaiter()
     for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
@@ -73,16 +73,3 @@ def hub(root: Path, host: str, port: int, users: tuple[str, ...], organizations:
     while waiter.wait() not in _SIGNALS:
         pass
     server.stop()
-
-
-def _accounts(users: tuple[str, ...], organizations: tuple[str, ...]) -> list[User]:
-    from hubspool.local_hub import User
-    from hubspool.local_hub.storage.accounts import with_organizations
-
-    option = "--user"
-    try:
-        accounts = [User.parse(text) for text in users]
-        option = "--org"
-        return with_organizations(accounts, organizations)
-    except ValueError as error:
-        raise HFValidationError(f"{option}: {error}") from None

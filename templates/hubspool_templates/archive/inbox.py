@@ -60,15 +60,15 @@ class Inbox:
         Args:
             path: the file.
             member: its name in the archive.
-            batch: a folder of the inbox that nobody else uses (`new_batch`), for many files; by default a new one.
-                A new folder for each file took most of the time.
+            batch: a random name, for the folder of many files; by default the file gets a folder of its own, which
+                would take most of the time for many.
 
         Raises:
             FileNotFoundError: another process claimed the file first.
         """
-        claimed = self.root / (batch or new_batch()) / member
+        claimed = self.root / (batch or uuid.uuid4().hex) / member
         if claimed.exists():  # two files with one name
-            claimed = self.root / new_batch() / member
+            claimed = self.root / uuid.uuid4().hex / member
         claimed.parent.mkdir(parents=True, exist_ok=True)
         path.rename(claimed)
         return claimed.relative_to(self.root.parent).as_posix()
@@ -137,11 +137,6 @@ def remove_claimed(segment: Path) -> None:
             while folder.parent != root:
                 folder.rmdir()
                 folder = folder.parent  # noqa: PLW2901  up to the folder of the split
-
-
-def new_batch() -> str:
-    """Return the name of a new folder for claimed files."""
-    return uuid.uuid4().hex
 
 
 class DroppedFiles:

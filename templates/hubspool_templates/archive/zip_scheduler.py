@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from hubspool.extending import HFValidationError, SegmentName, path_filter
-from hubspool_templates.archive.inbox import DroppedFiles, Inbox, new_batch
+from hubspool_templates.archive.inbox import DroppedFiles, Inbox
 from hubspool_templates.archive.zip_encoding import ZipEncoding, member_name
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_types import MEDIA
@@ -175,7 +175,7 @@ class ZipScheduler(RowScheduler):
                     self._write({"name": name, "metadata": {}, "claim": reference})  # the name is redacted already
             self._orphans_written = True
         paths = [path for path in self._dropped.files() if path not in self._refused]
-        batch = new_batch()
+        batch = uuid.uuid4().hex
         for first in range(0, len(paths), DEFAULTS.claims_at_once):
             with self.lock, self._inbox.locked():
                 self._orphans_written = False  # until the lines of these files are written

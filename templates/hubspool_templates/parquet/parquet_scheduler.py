@@ -64,7 +64,7 @@ class ParquetScheduler(RowScheduler):
             raise ImportError('ParquetScheduler needs pyarrow: pip install "hubspool[parquet]"') from error
         self._declared = None if schema is None else schema_of(schema)
         self._encoder = MediaEncoder(self._declared)
-        self.encoding = self._parquet = ParquetEncoding(self._columns_in_card, self._declared)
+        self.encoding: ParquetEncoding = ParquetEncoding(self._columns_in_card, self._declared)
         super().__init__(repo_id, folder_path, **options)
         self._write_lock = nullcontext()  # no thread waits while another one encodes its images
 
@@ -88,7 +88,7 @@ class ParquetScheduler(RowScheduler):
 
     @property
     def columns(self) -> Schema:
-        return self._parquet.schema
+        return self.encoding.schema
 
     def _columns_in_card(self) -> Schema:
         if self.repo_type != "dataset":
