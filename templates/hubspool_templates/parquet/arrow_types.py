@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from hubspool.extending import HFValidationError
@@ -31,8 +32,10 @@ def schema_of(given: Any) -> Schema:
     """
     if hasattr(given, "pandas_metadata"):  # a pyarrow schema
         schema = Schema({field.name: _of_arrow(field.type) for field in given})
-    elif hasattr(given, "to_dict") or isinstance(given, Mapping):
-        features = given.to_dict() if hasattr(given, "to_dict") else given
+    elif isinstance(given, Mapping):
+        features = (
+            given.to_dict() if hasattr(given, "to_dict") else given
+        )  # `Features` leaves out how media are decoded
         schema = Schema({name: _of_datasets(feature) for name, feature in features.items()})
     else:
         schema = Schema.of_features(given)
@@ -147,10 +150,8 @@ def _of_datasets(feature: Any) -> FieldType:
         return feature
     if isinstance(feature, (list, tuple)):
         return ListOf(_of_datasets(feature[0]))
-    if hasattr(feature, "to_dict") or hasattr(feature, "__dataclass_fields__"):
-        from dataclasses import asdict
-
-        feature = {key: value for key, value in asdict(feature).items() if key != "pa_type"}
+    if is_dataclass(feature):
+        feature = {option.name: getattr(feature, option.name) for option in fields(feature)}
     kind = feature.get("_type")
     if not isinstance(kind, str):
         return Schema({name: _of_datasets(inner) for name, inner in feature.items()})
