@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.record_writer import RecordWriter
 
 from hubspool import HfApi
+from hubspool.cli import main
 from hubspool.cli.flush import scheduler_from
 from hubspool.errors import HubspoolError, SettingError
 from hubspool.local_hub import Fault, LocalHub
@@ -362,6 +364,17 @@ def test_the_recipe_makes_the_same_object_again(make: Make, hub_api: HfApi) -> N
     assert type(again) is TrainingLogs
     assert (again.ignore_patterns, again.path_in_repo) == (first.ignore_patterns, "")
     again.stop(flush=False)
+
+
+def test_the_status_command_does_not_count_checkpoints_as_pending(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = make()
+    (logs.folder_path / "log.txt").write_text("epoch 1\n")
+    (logs.folder_path / "model.pt").write_bytes(b"weights")
+    logs.stop()
+    assert main(["status", str(logs.folder_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pending_files"] == 0
 
 
 @pytest.mark.parametrize("arguments", [{}, {"path_in_repo": None}], ids=["default", "root"])

@@ -33,9 +33,8 @@ def schema_of(given: Any) -> Schema:
     if hasattr(given, "pandas_metadata"):  # a pyarrow schema
         schema = Schema({field.name: _of_arrow(field.type) for field in given})
     elif isinstance(given, Mapping):
-        features = (
-            given.to_dict() if hasattr(given, "to_dict") else given
-        )  # `Features` leaves out how media are decoded
+        # `Features.to_dict` leaves out how media are decoded.
+        features = given.to_dict() if hasattr(given, "to_dict") else given
         schema = Schema({name: _of_datasets(feature) for name, feature in features.items()})
     else:
         schema = Schema.of_features(given)
