@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import click
 
@@ -35,11 +36,9 @@ def login(token: str | None) -> None:
     account = HfApi(token=token).whoami()
     path = settings.token_path
     path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
+    with NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:  # only this user can read it
         file.write(token)
-    hidden.replace(path)
+    Path(file.name).replace(path)
     click.echo(f"Logged in as {account['name']} at {settings.endpoint}; the token is in {path}.")
     if settings.env_token is not None:
         click.echo("HF_TOKEN is set and is used in place of the stored token.", err=True)

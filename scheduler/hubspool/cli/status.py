@@ -12,6 +12,7 @@ import click
 from hubspool.cli.options import Command, folder_options
 from hubspool.cli.output import Output, counted
 from hubspool.errors import HFValidationError
+from hubspool.files import StatePaths, state_folder
 
 if TYPE_CHECKING:
     from hubspool.client.target import Target
@@ -45,7 +46,6 @@ def open_ledger(folder: Path, state_dir: Path | None) -> Ledger:
     Raises:
         HFValidationError: the folder has no ledger, so no scheduler has used it.
     """
-    from hubspool.files import StatePaths, state_folder
     from hubspool.push.ledger import Ledger
 
     state = state_dir or state_folder(folder)
