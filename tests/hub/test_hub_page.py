@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from html import unescape
-from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -16,7 +15,6 @@ import requests
 from huggingface_hub import HfApi
 
 from hubspool.local_hub import LocalHub
-from hubspool.local_hub.services import preview
 
 TIMEOUT = 20
 EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -88,13 +86,6 @@ def test_every_page_is_reached_by_links_and_lets_nothing_run(site: LocalHub) -> 
     assert not any("secret" in path for path in seen)
 
 
-def test_a_timeline_says_rows_and_bytes_of_each_commit(site: LocalHub) -> None:
-    page = get(site, "/datasets/ada/rows").text
-    assert page.count("<circle") == 11
-    assert 'aria-label="73 rows and ' in page  # 30 lines, 40 of Parquet, 1 of CSV, and 2 lines that are no JSON
-    assert page.count("<polyline") == 2
-
-
 def test_the_first_rows_of_tables_are_shown(site: LocalHub) -> None:
     page = get(site, "/datasets/ada/rows/blob/main/data/rows.jsonl").text
     assert page.count("<tr>") == 21
@@ -137,24 +128,3 @@ def test_who_logs_in_sees_private_repositories_and_other_sites_pages_do_not(site
         f"{site.endpoint}/api/repos/create", auth=("any", "hf_ada"), headers=forged, json={"name": "x"}, timeout=TIMEOUT
     )
     assert create.status_code == 401
-
-
-def test_what_was_counted_is_not_read_again(site: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = get(site, "/datasets/ada/rows").text
-    monkeypatch.setattr(preview, "read", lambda *_: iter(()))
-    again = get(site, "/datasets/ada/rows").text
-    assert re.findall("aria-label=.*?>", first) == re.findall("aria-label=.*?>", again)
-
-
-def test_a_budget_leaves_rows_out_and_counts_them_later(site: LocalHub, tmp_path: Path) -> None:
-    with LocalHub() as hub:
-        api = HfApi(endpoint=hub.endpoint, token=hub.token)
-        api.create_repo("local/m")
-        for name in ("a", "b"):
-            api.upload_file(path_or_fileobj=name.encode() * 60 + b"\n", path_in_repo=f"{name}.jsonl", repo_id="local/m")
-        assert hub._running is not None
-        services = hub._running.services
-        repo = services.repositories.at("local/m")
-        root = repo.git.commit(repo.revision("main")).root
-        counter = preview.RowCounter(services.contents, budget=61)
-        assert [counter.totals(repo, root).rows for _ in range(2)] == [1, 2]

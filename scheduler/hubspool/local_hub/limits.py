@@ -53,8 +53,7 @@ class HubLimits:
         repos_page: repositories of one answer.
         card_values: values in the metadata of a card. Aliases of aliases make billions of a few lines.
 
-        timeline_commits: commits in the drawing on a repository's page.
-        newest_commits: commits in the list below it.
+        newest_commits: commits that a repository's page lists.
         folder_entries: entries of a folder that its page shows.
         linked_refs: branches and tags, and pull requests, that a page links to.
         diff_characters: characters of a diff that a page shows.
@@ -63,7 +62,6 @@ class HubLimits:
         preview_cell: characters of a cell that a page shows.
         preview_text: bytes of a text file that a page shows, or reads for a table.
         preview_parquet: largest Parquet file with a preview: pyarrow takes a row group into memory.
-        counted: bytes that are read to count the rows for one page.
 
         memory_block: bytes that are read, sent or written at a time.
         upload_block: bytes of a body that are collected before a thread writes them.
@@ -73,7 +71,6 @@ class HubLimits:
         loose_objects: objects of one commit with a file each; the other ones share a pack. 5,000 files took 2.6 s of
             the 3 s of a commit.
         cached_objects: trees, commits and small blobs in memory, for each repository.
-        cached_totals: folders and files whose rows and bytes are remembered.
         cached_folders: folders whose large files are remembered, and Xet uploads without a commit.
         cached_layouts: xorbs whose chunk positions are remembered.
         cached_digests: files whose SHA-256 can be continued when they grow.
@@ -118,7 +115,6 @@ class HubLimits:
     repos_page: int = 1000
     card_values: int = 100_000
 
-    timeline_commits: int = 60
     newest_commits: int = 5
     folder_entries: int = 2000
     linked_refs: int = 20
@@ -128,7 +124,6 @@ class HubLimits:
     preview_cell: int = 200
     preview_text: int = 256 << 10
     preview_parquet: int = 64 * _MIB
-    counted: int = 64 * _MIB
 
     memory_block: int = 4 * _MIB
     upload_block: int = _MIB
@@ -137,7 +132,6 @@ class HubLimits:
     compression: int = 1
     loose_objects: int = 64
     cached_objects: int = 4096
-    cached_totals: int = 4096
     cached_folders: int = 512
     cached_layouts: int = 512
     cached_digests: int = 256

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from hubspool.local_hub.routes.request_context import RequestContext
 from hubspool.local_hub.services import file_access, preview
 from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import CommitRecord
 
 _FOLDER = Path(__file__).parent.parent / "pages"
 _STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
@@ -112,56 +110,13 @@ def index(context: RequestContext) -> Response:
 def overview(context: RequestContext) -> Response:
     repo = context.repo()
     commit = context.commit_of(repo)
-    records = list(islice(repo.git.history(commit), LIMITS.timeline_commits))
+    records = list(islice(repo.git.history(commit), LIMITS.newest_commits))
     try:
         card = preview.head(file_access.open_file(repo, commit, "README.md"), context.services.contents)
     except ApiError:
         card = None
-    drawing, listing = _drawing(context, repo, records), _listing(repo, commit, "")
-    shown = {"drawing": drawing, "listing": listing, "records": records[: LIMITS.newest_commits], "card": card}
+    shown = {"listing": _listing(repo, commit, ""), "records": records, "card": card}
     return _render(context, "overview.html", repo.id, shown, repo)
-
-
-@dataclass(frozen=True)
-class _Point:
-    """One commit in a drawing, in pixels from the upper left corner."""
-
-    record: CommitRecord
-    totals: preview.FolderTotals
-    x: float
-    rows_y: float
-    bytes_y: float
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """Rows and bytes after each commit, oldest first."""
-
-    points: list[_Point]
-    width: int = 900
-    height: int = 200
-    margin: int = 12
-
-    @property
-    def bottom(self) -> int:
-        return self.height - self.margin
-
-
-def _drawing(context: RequestContext, repo: Repository, records: list[CommitRecord]) -> _Drawing:
-    """Draw the history of a repository; `records` begin with the newest commit."""
-    left = [LIMITS.counted]
-    totals = [context.services.counter.totals(repo, record.root, left) for record in records]  # the newest first
-    drawing = _Drawing([])
-    step = (drawing.width - 2 * drawing.margin) / max(len(records) - 1, 1)
-
-    def height(value: int, values: list[int]) -> float:
-        return round(drawing.bottom - value / max([*values, 1]) * (drawing.height - 3 * drawing.margin), 1)
-
-    rows, sizes = [total.rows for total in totals], [total.size for total in totals]
-    for number, (record, total) in enumerate(zip(reversed(records), reversed(totals), strict=True)):
-        x = round(drawing.margin + number * step, 1)
-        drawing.points.append(_Point(record, total, x, height(total.rows, rows), height(total.size, sizes)))
-    return drawing
 
 
 def _listing(repo: Repository, commit: str, path: str) -> file_access.FolderPage:
@@ -194,7 +149,7 @@ def commits(context: RequestContext) -> Response:
     start = context.request.query_params.get("cursor") or context.commit_of(repo)
     records = list(islice(repo.git.history(repo.revision(start)), count + 1))
     older = records[count].oid if len(records) > count else None
-    shown = {"drawing": _drawing(context, repo, records[:count]), "records": records[:count], "older": older}
+    shown = {"records": records[:count], "older": older}
     return _render(context, "commits.html", f"Commits of {repo.id}", shown, repo, rev)
 
 

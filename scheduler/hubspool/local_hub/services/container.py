@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hubspool.local_hub.services.content import ContentStore
-from hubspool.local_hub.services.preview import RowCounter
 from hubspool.local_hub.services.reachable import ReachableContent
 from hubspool.local_hub.services.repositories import Repositories
 from hubspool.local_hub.storage.accounts import Accounts
@@ -41,7 +40,6 @@ class ServiceContainer:
         self.repositories = Repositories(files)
         self.contents = ContentStore(LfsStore(files), XetStore(files))
         self.reachable = ReachableContent()
-        self.counter = RowCounter(self.contents)
 
     @property
     def xet_contents(self) -> ContentStore | None:

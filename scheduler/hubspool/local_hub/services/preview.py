@@ -1,4 +1,4 @@
-"""Previews for the pages: the first rows of a table, and the rows and bytes of a folder."""
+"""Previews of files for the pages: the beginning of a text, and the first rows of a table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from typing import Any
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.content import ContentStore
-from hubspool.local_hub.services.file_access import RepositoryFile, load_file, read
-from hubspool.local_hub.services.repositories import Repository
-from hubspool.local_hub.storage.git_store import TreeEntry
-from hubspool.local_hub.storage.lru import LruCache
-
-LINES, TABLES, PARQUET = (".jsonl", ".ndjson"), (".csv", ".tsv"), ".parquet"
+from hubspool.local_hub.services.file_access import RepositoryFile, read
 
 
 @dataclass(frozen=True)
@@ -25,17 +20,6 @@ class TablePreview:
 
     columns: list[str]
     rows: list[list[str]]
-
-
-@dataclass(frozen=True)
-class FolderTotals:
-    """Rows and bytes of a folder; `rows` is the sum over the files whose rows were counted."""
-
-    rows: int = 0
-    size: int = 0
-
-    def __add__(self, other: FolderTotals) -> FolderTotals:
-        return FolderTotals(self.rows + other.rows, self.size + other.size)
 
 
 def head(file: RepositoryFile, contents: ContentStore) -> str:
@@ -47,11 +31,11 @@ def table(file: RepositoryFile, contents: ContentStore) -> TablePreview | None:
     """Return the first rows of JSON Lines, CSV or Parquet; None for another or a broken file."""
     name = file.path.lower()
     try:
-        if name.endswith(LINES):
+        if name.endswith((".jsonl", ".ndjson")):
             return _lines_table(file, contents)
-        if name.endswith(TABLES):
+        if name.endswith((".csv", ".tsv")):
             return _csv_table(file, contents, "\t" if name.endswith("tsv") else ",")
-        if name.endswith(PARQUET) and file.size <= LIMITS.preview_parquet:
+        if name.endswith(".parquet") and file.size <= LIMITS.preview_parquet:
             return _parquet_table(file, contents)
     except (ImportError, ValueError, RecursionError, csv.Error, OSError, ArithmeticError, NotImplementedError):
         return None  # pyarrow's own errors are ValueError, OSError and NotImplementedError, too
@@ -94,65 +78,3 @@ def _cell(value: object) -> str:
         return f"{value.get('path') or 'binary'}, {len(value['bytes']):,} bytes"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LIMITS.preview_cell else f"{text[: LIMITS.preview_cell]}…"
-
-
-class RowCounter:
-    """Counts the rows and bytes of folders, and caches the results.
-
-    Not exact while many files are new: one call reads at most `budget` bytes, and leaves the rows of the remaining
-    files to the next call.
-
-    Thread-safety: every method may be called from any thread.
-    """
-
-    def __init__(self, contents: ContentStore, budget: int = LIMITS.counted) -> None:
-        self._contents, self._budget = contents, budget
-        self._totals: LruCache[str, FolderTotals] = LruCache(LIMITS.cached_totals)
-
-    def totals(self, repo: Repository, root: str, left: list[int] | None = None) -> FolderTotals:
-        """Return the totals of a folder with everything below it.
-
-        Args:
-            repo: repository of the folder.
-            root: id of the folder's tree.
-            left: bytes that may still be read, shared by several calls; each call lowers it.
-        """
-        left = [self._budget] if left is None else left
-        before, cached = left[0], self._totals.get(root)
-        if cached is not None:
-            return cached
-        total = FolderTotals()
-        for entry in repo.git.walk(TreeEntry("", root, is_folder=True), recursive=False):
-            total += self.totals(repo, entry.oid, left) if entry.is_folder else self._file(repo, entry, left)
-        if left[0] >= 0 or before == left[0]:
-            self._totals.put(root, total)
-        return total
-
-    def _file(self, repo: Repository, entry: TreeEntry, left: list[int]) -> FolderTotals:
-        name = entry.path.lower()
-        key = f"{entry.oid}{name[name.rfind('.') :]}"
-        if (cached := self._totals.get(key)) is not None:
-            return cached
-        file = load_file(repo, entry)
-        is_stored = file.pointer is None or self._contents.size(file.pointer.sha256) == file.size
-        if not name.endswith((*LINES, *TABLES, PARQUET)) or not is_stored:
-            return FolderTotals(0, file.size)
-        left[0] -= file.size if not name.endswith(PARQUET) else 0
-        if left[0] < 0:
-            return FolderTotals(0, file.size)
-        total = FolderTotals(self._rows(file, name), file.size)
-        self._totals.put(key, total)
-        return total
-
-    def _rows(self, file: RepositoryFile, name: str) -> int:
-        if not name.endswith(PARQUET):
-            return sum(piece.count(b"\n") for piece in read(file, self._contents, 0, file.size)) - name.endswith(TABLES)
-        try:
-            import pyarrow.parquet
-
-            tail = b"".join(read(file, self._contents, max(0, file.size - 8), file.size))
-            length = int.from_bytes(tail[:4], "little") + 8
-            footer = b"".join(read(file, self._contents, max(0, file.size - length), file.size))
-            return int(pyarrow.parquet.read_metadata(io.BytesIO(b"PAR1" + footer)).num_rows)
-        except (ImportError, ValueError, OSError):
-            return 0
