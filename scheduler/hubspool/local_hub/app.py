@@ -22,7 +22,7 @@ from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, Faults
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.models import RequestLog, RequestRecord
 from hubspool.local_hub.routes.request_context import RequestContext, ok
-from hubspool.local_hub.routes.table import ROUTES, RequestBody, Route
+from hubspool.local_hub.routes.table import ROUTES, Route
 from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.storage.durable_files import full_disk_after
@@ -172,7 +172,7 @@ async def _read_body(route: Route, context: RequestContext) -> None:
         ApiError: 413.
     """
     blocks, size = [], 0
-    file = context.upload.open("wb") if route.body is RequestBody.DISK else None
+    file = context.upload.open("wb") if route.body == "disk" else None
     pending = 0
     try:
         async for piece in context.request.stream():

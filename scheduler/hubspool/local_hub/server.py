@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -89,11 +88,9 @@ class LocalHub:
                 f"{host} can be reached from other machines, and the default token is known to everybody. "
                 "Name the users (--user NAME:TOKEN), or listen on 127.0.0.1."
             )
-        self.users = tuple(
-            user if isinstance(user, User) else User.parse(user)
-            for user in ((DEFAULT_USER,) if users is None else users)
-        )
-        self._accounts = Accounts(self.users)
+        given = (DEFAULT_USER,) if users is None else users
+        self._accounts = Accounts(user if isinstance(user, User) else User.parse(user) for user in given)
+        self.users = self._accounts.users
         self.requests = RequestLog()
         self.faults = Faults({route.name for route in ROUTES})
         self._root = Path(root) if root is not None else None
@@ -262,18 +259,14 @@ def _is_loopback(host: str) -> bool:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     except OSError as error:
         raise OSError(f"{host!r} is not an address to listen on ({error.strerror}). Give --host another one.") from None
     try:
-        if os.name == "posix":  # on Windows it would let two servers share the port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(cast("tuple[str, int]", address))
-        listener.listen(LIMITS.listen_backlog)
+        is_dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=LIMITS.listen_backlog, dualstack_ipv6=is_dual)
     except OSError as error:
-        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(host, port) from None
-        raise OSError(f"Cannot listen on {host}, port {port}: {error.strerror}. Change --host or --port.") from None
-    return listener
+        reason = os.strerror(error.errno or 0)
+        raise OSError(f"Cannot listen on {host}, port {port}: {reason}. Change --host or --port.") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from hubspool.local_hub.identifiers import REPO_TYPES, RepoType, plural
+from hubspool.local_hub.identifiers import REPO_TYPES, plural
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services.api_errors import ApiError, login_needed
 from hubspool.local_hub.services.repositories import iso
@@ -14,11 +14,8 @@ def whoami(context: RequestContext) -> Response:
     if context.user is None:
         raise login_needed()
     user = context.user
-    token = {
-        "displayName": "local",
-        "role": "fineGrained" if user.role == "none" else user.role,
-        "createdAt": iso(0),
-    }
+    role = "fineGrained" if user.role == "none" else user.role
+    token = {"displayName": "local", "role": role, "createdAt": iso(0)}
     return ok(
         {
             "type": "user",
@@ -43,10 +40,9 @@ def user_overview(context: RequestContext) -> Response:
     user = next((user for user in context.services.accounts.users if user.name == name), None)
     if user is None:
         raise ApiError(404, f"There is no user {name!r}")
-    counts = {f"num{plural(kind).capitalize()}": _count(context, kind, name) for kind in REPO_TYPES}
     organizations = [_organization(each) for each in user.organizations]
     described = {"_id": name, "user": name, "fullname": name, "avatarUrl": "", "isPro": False, "type": "user"}
-    return ok({**described, **counts, "orgs": organizations})
+    return ok({**described, **_repo_counts(context, name), "orgs": organizations})
 
 
 def organization(context: RequestContext) -> Response:
@@ -57,9 +53,13 @@ def organization(context: RequestContext) -> Response:
         raise ApiError(404, f"There is no organization {name!r}")
     if context.args["what"] == "members":
         return ok([{"user": each, "fullname": each, "avatarUrl": "", "isPro": False} for each in members])
-    counts = {f"num{plural(kind).capitalize()}": _count(context, kind, name) for kind in REPO_TYPES}
-    return ok({**_organization(name), **counts, "numUsers": len(members)})
+    return ok({**_organization(name), **_repo_counts(context, name), "numUsers": len(members)})
 
 
-def _count(context: RequestContext, kind: RepoType, namespace: str) -> int:
-    return sum(repo.namespace == namespace for repo in context.services.repositories.visible(context.user, kind))
+def _repo_counts(context: RequestContext, namespace: str) -> dict[str, int]:
+    """Return `numModels`, `numDatasets` and `numSpaces` of a namespace."""
+    counts = {}
+    for kind in REPO_TYPES:
+        repos = context.services.repositories.visible(context.user, kind)
+        counts[f"num{plural(kind).capitalize()}"] = sum(repo.namespace == namespace for repo in repos)
+    return counts

@@ -27,15 +27,7 @@ def preupload(context: RequestContext) -> Response:
     for file in files:
         path = commit_writer.check_path(member(file, "path", str, ""))
         sample = decode_sample(member(file, "sample", str, ""))
-        decision = rules.decide(path, member(file, "size", int, 0), sample)
-        answers.append(
-            {
-                "path": path,
-                "uploadMode": "lfs" if decision.lfs else "regular",
-                "shouldIgnore": decision.ignored,
-                "oid": decision.oid,
-            }
-        )
+        answers.append(rules.decide(path, member(file, "size", int, 0), sample))
     return ok({"files": answers, "commitOid": commit})
 
 

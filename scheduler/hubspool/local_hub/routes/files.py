@@ -30,7 +30,7 @@ def tree(context: RequestContext) -> Response:
         repo,
         context.commit_of(repo),
         context.args.get("path", "").strip("/"),
-        context.services.xet_contents,
+        context.services.contents,
         recursive=context.flag("recursive"),
         expand=expand,
         limit=context.limit(LIMITS.expanded_tree_page if expand else LIMITS.tree_page),
@@ -49,7 +49,7 @@ def paths_info(context: RequestContext) -> Response:
         paths, expand = member(body, "paths", list, []), member(body, "expand", bool, False)
     if len(paths) > LIMITS.paths:
         raise ApiError(413, f"paths-info takes at most {LIMITS.paths} paths")
-    commit, contents = context.commit_of(repo), context.services.xet_contents
+    commit, contents = context.commit_of(repo), context.services.contents
     return ok(file_access.describe_paths(repo, commit, map(str, paths), contents, expand=expand))
 
 
@@ -65,8 +65,7 @@ def resolve(context: RequestContext) -> Response:
             raise entry_not_found(commit, f"The content of {file.path!r} is not on this Hub")
         etag = f'"{file.pointer.sha256}"'
         headers |= {"ETag": etag, "X-Linked-ETag": etag, "X-Linked-Size": str(file.size)}
-        xet_hash = contents.xet_hash(file.pointer.sha256) if context.services.uses_xet else None
-        if xet_hash is not None:
+        if (xet_hash := contents.xet_hash(file.pointer.sha256)) is not None:
             headers |= _xet_headers(context, repo, commit, xet_hash)
             if _XET_INFO in context.request.headers.get("accept", ""):
                 return Response(json.dumps({"hash": xet_hash, "size": file.size}), 200, headers, _XET_INFO)

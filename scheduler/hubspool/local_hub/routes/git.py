@@ -12,8 +12,7 @@ from typing import IO
 
 from dulwich.errors import GitProtocolError
 from dulwich.protocol import Protocol, ReceivableProtocol, pkt_line, pkt_seq
-from dulwich.repo import BaseRepo
-from dulwich.server import Backend, UploadPackHandler
+from dulwich.server import DictBackend, UploadPackHandler
 from starlette.responses import Response, StreamingResponse
 
 from hubspool.local_hub.identifiers import is_commit_id
@@ -130,19 +129,10 @@ def _refusal(message: str) -> Response:
     return Response(pkt_line(f"ERR {message}\n".encode()), 200, _NO_CACHE, "application/x-git-upload-pack-result")
 
 
-class _OneRepository(Backend):
-    def __init__(self, repo: Repository) -> None:
-        self._repo = repo
-
-    def open_repository(self, path: str | bytes) -> BaseRepo:  # type: ignore[override]  # noqa: ARG002 - a Repo has all that upload-pack calls of a BackendRepo
-        return self._repo.git.repo
-
-
 def _handler(repo: Repository, source: IO[bytes], out: IO[bytes], *, advertise_refs: bool) -> UploadPackHandler:
     protocol = ReceivableProtocol(source.read, out.write)
-    return UploadPackHandler(
-        _OneRepository(repo), [repo.id], protocol, stateless_rpc=True, advertise_refs=advertise_refs
-    )
+    backend = DictBackend({repo.id: repo.git.repo})  # type: ignore[arg-type]  # a Repo has all that upload-pack calls
+    return UploadPackHandler(backend, [repo.id], protocol, stateless_rpc=True, advertise_refs=advertise_refs)
 
 
 def _drain(file: IO[bytes]) -> Iterator[bytes]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS, is_content_hash
 from hubspool.local_hub.limits import LIMITS
@@ -17,7 +16,6 @@ from hubspool.local_hub.routes.xet import token_headers
 from hubspool.local_hub.services.api_errors import ApiError, member
 from hubspool.local_hub.services.file_access import load_file
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import TreeEntry
 
 _MEDIA_TYPE = "application/vnd.git-lfs+json"
 
@@ -37,12 +35,12 @@ def batch(context: RequestContext) -> Response:
         answer = [_upload(context, repo, oid, size, transfer) for oid, size in wanted]
     else:
         answer = [_download(context, oid, size) for oid, size in wanted]
-    return _answer({"transfer": transfer, "hash_algo": "sha256", "objects": answer})
+    return JSONResponse({"transfer": transfer, "hash_algo": "sha256", "objects": answer}, media_type=_MEDIA_TYPE)
 
 
 def _transfer(context: RequestContext, transfers: list[object], largest: int) -> str:
     """Choose one transfer for the whole answer; parts only if an object is too large for one request."""
-    if "xet" in transfers and context.services.uses_xet:
+    if "xet" in transfers and context.services.contents.uses_xet:
         return "xet"
     return "multipart" if "multipart" in transfers and largest > context.services.lfs_part_size else "basic"
 
@@ -116,7 +114,7 @@ def verify(context: RequestContext) -> Response:
     oid, size = _object(context.json())
     if context.services.contents.size(oid) != size:
         raise ApiError(404, f"The object {oid} of {size} bytes was not uploaded")
-    return _answer({})
+    return JSONResponse({}, media_type=_MEDIA_TYPE)
 
 
 def get(context: RequestContext) -> Response:
@@ -130,10 +128,6 @@ def get(context: RequestContext) -> Response:
     return content_answer(context, size, lambda a, b: contents.read(oid, a, b), headers, "application/octet-stream")
 
 
-def _answer(content: dict[str, Any]) -> Response:
-    return Response(json.dumps(content), media_type=_MEDIA_TYPE)
-
-
 def listing(context: RequestContext) -> Response:
     """Answer with the large files in the newest commits of all refs; each content once."""
     repo = context.repo()
@@ -141,8 +135,8 @@ def listing(context: RequestContext) -> Response:
     for prefix in (BRANCHES, TAGS, PULLS):
         for name, head in repo.git.refs(prefix).items():
             commit = repo.git.commit(head)
-            for entry in repo.git.walk(TreeEntry("", commit.root, is_folder=True), recursive=True):
-                pointer = None if entry.is_folder else load_file(repo, entry).pointer
+            for entry in repo.git.files(commit.root):
+                pointer = load_file(repo, entry).pointer
                 if pointer is not None and pointer.sha256 not in found:
                     found[pointer.sha256] = {
                         "fileOid": pointer.sha256,

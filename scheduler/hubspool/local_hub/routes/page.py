@@ -115,20 +115,19 @@ def overview(context: RequestContext) -> Response:
         card = preview.head(file_access.open_file(repo, commit, "README.md"), context.services.contents)
     except ApiError:
         card = None
-    shown = {"listing": _listing(repo, commit, ""), "records": records, "card": card}
+    shown = {"listing": _listing(context, repo, ""), "records": records, "card": card}
     return _render(context, "overview.html", repo.id, shown, repo)
 
 
-def _listing(repo: Repository, commit: str, path: str) -> file_access.FolderPage:
-    return file_access.list_folder(
-        repo, commit, path, None, recursive=False, expand=False, limit=LIMITS.folder_entries, cursor=None
-    )
+def _listing(context: RequestContext, repo: Repository, path: str) -> file_access.FolderPage:
+    contents = context.services.contents
+    return file_access.list_folder(repo, context.commit_of(repo), path, contents, limit=LIMITS.folder_entries)
 
 
 def folder(context: RequestContext) -> Response:
     repo, rev, path = context.repo(), context.args["rev"], context.args.get("path", "").strip("/")
-    listing = _listing(repo, context.commit_of(repo), path)
-    return _render(context, "folder.html", path or repo.id, {"path": path, "listing": listing}, repo, rev)
+    shown = {"path": path, "listing": _listing(context, repo, path)}
+    return _render(context, "folder.html", path or repo.id, shown, repo, rev)
 
 
 def file(context: RequestContext) -> Response:

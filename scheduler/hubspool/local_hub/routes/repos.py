@@ -15,7 +15,6 @@ from hubspool.local_hub.services import cards
 from hubspool.local_hub.services.api_errors import ApiError, member
 from hubspool.local_hub.services.file_access import load_file
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import TreeEntry
 
 # Fields of `?expand=` that the Hub knows and that have no meaning on this machine: they are answered with null.
 _UNKNOWN_HERE = re.findall(
@@ -108,20 +107,17 @@ def _describe(context: RequestContext, repo: Repository, expand: list[str]) -> d
     commit = repo.git.commit(context.commit_of(repo))
     described = {**_summary(repo), "sha": commit.oid, "lastModified": iso(commit.date)}
     card = cards.of(repo, commit.root)
-    described.update(cardData=card, tags=cards.tags(card), xetEnabled=context.services.uses_xet, siblings=[])
+    described.update(cardData=card, tags=cards.tags(card), xetEnabled=context.services.contents.uses_xet, siblings=[])
     if not expand or "siblings" in expand:
         described["siblings"] = _siblings(repo, commit.root, blobs=context.flag("blobs"))
     if "usedStorage" in expand:
-        entries = repo.git.walk(TreeEntry("", commit.root, is_folder=True), recursive=True)
-        described["usedStorage"] = sum(load_file(repo, entry).size for entry in entries if not entry.is_folder)
+        described["usedStorage"] = sum(load_file(repo, entry).size for entry in repo.git.files(commit.root))
     return described
 
 
 def _siblings(repo: Repository, root: str, *, blobs: bool) -> list[dict[str, object]]:
     siblings = []
-    for entry in repo.git.walk(TreeEntry("", root, is_folder=True), recursive=True):
-        if entry.is_folder:
-            continue
+    for entry in repo.git.files(root):
         sibling: dict[str, object] = {"rfilename": entry.path}
         if blobs:
             file = load_file(repo, entry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -35,8 +34,8 @@ class RequestContext:
         args: decoded groups of the route's pattern.
         endpoint: address of the Hub as this client knows it.
         commits_back: reads are answered from the state this many commits ago (a fault; otherwise 0).
-        body: body of a `RequestBody.MEMORY` route.
-        upload: file with the body of a `RequestBody.DISK` route.
+        body: body of the request, if its route keeps it in memory.
+        upload: file with the body, if the route keeps it on the disk.
     """
 
     services: ServiceContainer
@@ -63,7 +62,7 @@ class RequestContext:
         if scheme.lower() == "basic":  # git and browsers: any name, the token as the password
             try:
                 token = base64.b64decode(token).decode().partition(":")[2]
-            except (ValueError, binascii.Error):
+            except ValueError:
                 raise bad_token() from None
         if not token:
             return None

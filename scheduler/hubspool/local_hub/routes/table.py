@@ -5,10 +5,10 @@ The names are those of `Fault.route` and `RequestRecord.route`. Routes are tried
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import unquote
 
 from starlette.responses import Response
@@ -17,13 +17,6 @@ from hubspool.local_hub.identifiers import CONTENT_HASH
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes import accounts, commits, files, git, lfs, page, pull_requests, refs, repos, xet
 from hubspool.local_hub.routes.request_context import RequestContext
-
-
-class RequestBody(enum.Enum):
-    """Where a request's body is stored before its handler runs."""
-
-    MEMORY = "memory"  # `RequestContext.body`
-    DISK = "disk"  # `RequestContext.upload`: a temporary file that the handler may move away
 
 
 @dataclass(frozen=True)
@@ -36,6 +29,8 @@ class Route:
         pattern: matched against the raw path, since a revision may hold an encoded slash; the handler gets the groups
             decoded, as `RequestContext.args`.
         handler: runs in a worker thread, so it may block.
+        body: where the body is before the handler runs: in `RequestContext.body`, or in the temporary file
+            `RequestContext.upload`, which the handler may move away.
         limit: bytes of the body; a larger one is answered with 413.
     """
 
@@ -43,7 +38,7 @@ class Route:
     methods: str
     pattern: str
     handler: Callable[[RequestContext], Response]
-    body: RequestBody = RequestBody.MEMORY
+    body: Literal["memory", "disk"] = "memory"
     limit: int = LIMITS.body
 
     def match(self, raw_path: str) -> dict[str, str] | None:
@@ -66,7 +61,6 @@ OBJECT = rf"(?P<oid>{CONTENT_HASH})"
 STORE = r"/xet/(?P<store>[0-9a-f]+)"
 CAS = rf"{STORE}(?:/v\d)?"  # the version, and the plural of the next word, depend on the client's version
 HASH = rf"(?P<hash>{CONTENT_HASH})"
-_DISK = RequestBody.DISK
 
 ROUTES = (
     Route("whoami", "GET", r"/api/whoami-v2", accounts.whoami),
@@ -82,7 +76,7 @@ ROUTES = (
     Route("repo-info", "GET", rf"{API}(?:/revision/{REV})?", repos.info),
     Route("repo-settings", "PUT", rf"{API}/settings", repos.settings),
     Route("preupload", "POST", rf"{API}/preupload/{REV}", commits.preupload),
-    Route("commit", "POST", rf"{API}/commit/{REV}", commits.commit, _DISK, LIMITS.commit_body),
+    Route("commit", "POST", rf"{API}/commit/{REV}", commits.commit, "disk", LIMITS.commit_body),
     Route("commits", "GET", rf"{API}/commits/{REV}", commits.history),
     Route("compare", "GET", rf"{API}/compare/(?P<old>[^/]+?)\.\.\.?(?P<new>[^/]+)", commits.compare),
     Route("refs", "GET", rf"{API}/refs", refs.listing),
@@ -103,24 +97,24 @@ ROUTES = (
     Route("lfs-duplicate", "POST", rf"{API}/lfs-files/duplicate", lfs.duplicate),
     Route("lfs-batch", "POST", rf"{LFS}/objects/batch", lfs.batch),
     Route("lfs-verify", "POST", rf"{LFS}/verify", lfs.verify),
-    Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}", lfs.put, _DISK, LIMITS.lfs_object),
+    Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}", lfs.put, "disk", LIMITS.lfs_object),
     Route(
-        "lfs-part", "PUT", rf"/lfs/parts/{OBJECT}/(?P<number>[1-9]\d{{0,4}})", lfs.put_part, _DISK, LIMITS.lfs_object
+        "lfs-part", "PUT", rf"/lfs/parts/{OBJECT}/(?P<number>[1-9]\d{{0,4}})", lfs.put_part, "disk", LIMITS.lfs_object
     ),
     Route("lfs-complete", "POST", rf"/lfs/complete/{OBJECT}", lfs.complete),
     Route("lfs-get", "GET", rf"/lfs/objects/{OBJECT}", lfs.get),
     Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/{REV}", xet.token),
     Route("xet-chunk", "GET", rf"{CAS}/chunks?/[^/]+/{HASH}", xet.chunk),
     Route("xet-grant", "POST", rf"{CAS}/xorb-grants/[^/]+/{HASH}", xet.grant),
-    Route("xet-xorb", "PUT", rf"{STORE}/granted/{HASH}", xet.put_granted, _DISK, LIMITS.xorb),
+    Route("xet-xorb", "PUT", rf"{STORE}/granted/{HASH}", xet.put_granted, "disk", LIMITS.xorb),
     Route("xet-commit", "POST", rf"{CAS}/xorb-commits/[^/]+/{HASH}/grant/[^/]+", xet.commit_granted),
-    Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, _DISK, LIMITS.xorb),
+    Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb),
     Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, limit=LIMITS.shard),
     Route("xet-reconstruction", "GET", rf"{CAS}/reconstructions?/{HASH}", xet.reconstruction),
     Route("xet-data", "GET", rf"{STORE}/data/{HASH}", xet.xorb_data),
     Route("git-refs", "GET", rf"{GIT}/info/refs", git.advertise),
     Route("git-upload-pack", "POST", rf"{GIT}/git-upload-pack", git.upload_pack),
-    Route("git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, _DISK, LIMITS.git_push),
+    Route("git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, "disk", LIMITS.git_push),
     Route("page", "GET", "/", page.index),
     Route("page", "GET", "/login", page.login),
     Route("page", "GET", rf"{PAGES}/tree/{REV}(?:/(?P<path>.*))?", page.folder),

@@ -22,7 +22,7 @@ Scope = Literal["read", "write"]
 def token(context: RequestContext) -> Response:
     scope: Scope = "write" if context.args["scope"] == "write" else "read"
     repo = context.repo_to_commit() if scope == "write" else context.repo()
-    if not context.services.uses_xet:
+    if not context.services.contents.uses_xet:
         raise ApiError(404, "This Hub stores large files with LFS only")
     rev = "main" if context.args["rev"] == "None" else context.args["rev"]  # the text of clients that have no revision
     headers = token_headers(context, repo, scope, rev)

@@ -39,11 +39,8 @@ def _load_yaml(text: str) -> object:
 
 def of(repo: Repository, root: str) -> dict[str, object] | None:
     """Return the metadata of a tree's README.md; None if there is none, or if it is invalid."""
-    entry = repo.git.entry(root, "README.md")
-    if entry is None or entry.is_folder:
-        return None
     try:
-        return parse(repo.git.blob(entry.oid).decode("utf-8", "replace")) or None
+        return parse(repo.git.text(root, "README.md") or "") or None
     except ValueError:
         return None
 

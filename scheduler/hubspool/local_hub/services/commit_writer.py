@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -161,7 +160,7 @@ def _content(path: str, value: dict[str, Any]) -> bytes:
             return base64.b64decode(content or "", validate=True)
         if encoding == "utf-8" and isinstance(content, str):
             return content.encode()
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError):
         pass
     raise ApiError(400, f"The content of {path!r} is not {encoding}")
 

@@ -32,16 +32,10 @@ class ServiceContainer:
     ) -> None:
         self.files = files
         self.accounts = accounts
-        self.uses_xet = xet
         self.lfs_part_size = lfs_part_size
         self.xet_grants = xet_grants
         self.signer = Signer(files.random_bytes("secret", 32))
         self.store_id = files.random_bytes("store-id", 8).hex()
         self.repositories = Repositories(files)
-        self.contents = ContentStore(LfsStore(files), XetStore(files))
+        self.contents = ContentStore(LfsStore(files), XetStore(files), uses_xet=xet)
         self.reachable = ReachableContent()
-
-    @property
-    def xet_contents(self) -> ContentStore | None:
-        """Where listings find Xet hashes; None if clients use LFS."""
-        return self.contents if self.uses_xet else None

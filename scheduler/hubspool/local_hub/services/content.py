@@ -31,11 +31,16 @@ class LfsPointer:
 
 
 class ContentStore:
-    """Finds large content by its SHA-256, and reads ranges of it in bounded memory."""
+    """Finds large content by its SHA-256, and reads ranges of it in bounded memory.
 
-    def __init__(self, lfs: LfsStore, xet: XetStore) -> None:
+    Attributes:
+        uses_xet: whether clients get Xet tokens; without them they use LFS.
+    """
+
+    def __init__(self, lfs: LfsStore, xet: XetStore, *, uses_xet: bool) -> None:
         self.lfs = lfs
         self.xet = xet
+        self.uses_xet = uses_xet
 
     def size(self, sha256: str) -> int | None:
         """Return the size in bytes, or None if the content is not stored."""
@@ -45,8 +50,8 @@ class ContentStore:
         return size
 
     def xet_hash(self, sha256: str) -> str | None:
-        """Return the Xet hash of content, or None if it was uploaded with LFS."""
-        return self.xet.file_of_sha256(sha256)
+        """Return the Xet hash of content; None if it was uploaded with LFS, or if clients use LFS."""
+        return self.xet.file_of_sha256(sha256) if self.uses_xet else None
 
     def read(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes [start, end) of stored content."""

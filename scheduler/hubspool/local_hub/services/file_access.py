@@ -61,7 +61,7 @@ def read_blob(file: RepositoryFile, start: int, end: int) -> Iterator[bytes]:
     return iter((file.blob[start:end],))
 
 
-def describe(repo: Repository, entry: TreeEntry, contents: ContentStore | None = None) -> dict[str, object]:
+def describe(repo: Repository, entry: TreeEntry, contents: ContentStore) -> dict[str, object]:
     """Return an entry in the form of the answers to tree and paths-info requests."""
     if entry.is_folder:
         return {"type": "directory", "path": entry.path, "size": 0, "oid": entry.oid}
@@ -69,7 +69,7 @@ def describe(repo: Repository, entry: TreeEntry, contents: ContentStore | None =
     described: dict[str, object] = {"type": "file", "path": file.path, "size": file.size, "oid": file.oid}
     if (pointer := file.pointer) is not None:
         described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": len(file.blob)}
-        if contents is not None and (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
+        if (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
             described["xetHash"] = xet_hash
     return described
 
@@ -86,12 +86,12 @@ def list_folder(
     repo: Repository,
     commit: str,
     path: str,
-    contents: ContentStore | None,
+    contents: ContentStore,
     *,
-    recursive: bool,
-    expand: bool,
     limit: int,
-    cursor: str | None,
+    recursive: bool = False,
+    expand: bool = False,
+    cursor: str | None = None,
 ) -> FolderPage:
     """Return one page of a folder's entries.
 
@@ -112,7 +112,7 @@ def list_folder(
 
 
 def describe_paths(
-    repo: Repository, commit: str, paths: Iterable[str], contents: ContentStore | None, *, expand: bool
+    repo: Repository, commit: str, paths: Iterable[str], contents: ContentStore, *, expand: bool
 ) -> list[dict[str, object]]:
     """Return the entries at these paths, without paths that do not exist."""
     root = repo.git.commit(commit).root
@@ -126,24 +126,15 @@ def describe_paths(
 def add_last_commits(repo: Repository, commit: str, entries: list[dict[str, object]]) -> None:
     """Add to each entry the newest commit that changed it."""
     left = {str(entry["path"]): entry for entry in entries}
-    for record, parent in _with_parents(repo, commit):
+    for record in repo.git.history(commit):
+        parent_root = repo.git.commit(record.parents[0]).root if record.parents else None
         for path in list(left):
-            before = repo.git.entry(parent.root, path) if parent is not None else None
+            before = repo.git.entry(parent_root, path) if parent_root is not None else None
             if before is None or before.oid != left[path]["oid"]:
                 entry = left.pop(path)
                 entry["lastCommit"] = {"id": record.oid, "title": title(record), "date": iso(record.date)}
         if not left:
             return
-
-
-def _with_parents(repo: Repository, commit: str) -> Iterator[tuple[CommitRecord, CommitRecord | None]]:
-    newer: CommitRecord | None = None
-    for record in repo.git.history(commit):
-        if newer is not None:
-            yield newer, record
-        newer = record
-    if newer is not None:
-        yield newer, None
 
 
 def title(record: CommitRecord) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dulwich.refs import check_ref_format
 
 from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS, is_commit_id
@@ -27,18 +25,11 @@ def create_tag(repo: Repository, tag: str, rev: str, message: str, author: str) 
     Raises:
         ApiError: as `create_branch`.
     """
-    _create(
-        repo,
-        TAGS,
-        tag,
-        repo.revision(rev),
-        lambda commit: repo.git.add_tag(tag, commit, author, message) if message else commit,
-    )
+    commit = repo.revision(rev)
+    _create(repo, TAGS, tag, repo.git.add_tag(tag, commit, author, message) if message else commit)
 
 
-def _create(
-    repo: Repository, prefix: str, name: str, commit: str, wrapped: Callable[[str], str] = lambda commit: commit
-) -> None:
+def _create(repo: Repository, prefix: str, name: str, oid: str) -> None:
     ref = prefix + name
     kind = "branch" if prefix == BRANCHES else "tag"
     if len(ref.encode()) > LIMITS.ref_name or not check_ref_format(ref.encode()) or is_commit_id(name):  # type: ignore[arg-type]  # it takes any bytes
@@ -48,7 +39,7 @@ def _create(
             raise ApiError(409, f"Reference {ref} already exists")
         if repo.git.has_ref_within(ref):
             raise ApiError(409, f"Reference {ref} cannot exist beside one that contains it")
-        repo.git.set_ref(ref, wrapped(commit))
+        repo.git.set_ref(ref, oid)
 
 
 def delete_branch(repo: Repository, branch: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import codecs
-from dataclasses import dataclass
 
 from pathspec import GitIgnoreSpec
 
@@ -13,20 +11,6 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.attributes import GitAttributes
 from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository
-
-
-@dataclass(frozen=True)
-class UploadDecision:
-    """How a file is uploaded.
-
-    Attributes:
-        oid: SHA-256 (LFS) or blob id (git) of the file that the path holds now; None if it holds none, or one that is
-            stored in the other form.
-    """
-
-    lfs: bool
-    ignored: bool
-    oid: str | None
 
 
 class UploadRules:
@@ -37,16 +21,15 @@ class UploadRules:
     ) -> None:
         self._git = repo.git
         self._root = repo.git.commit(commit).root
-        ignore = gitignore if gitignore is not None else self._text(".gitignore")
-        self._ignore = GitIgnoreSpec.from_lines(ignore.splitlines())
-        self._attributes = GitAttributes(gitattributes if gitattributes is not None else self._text(".gitattributes"))
+        ignore = gitignore if gitignore is not None else self._git.text(self._root, ".gitignore")
+        rules = gitattributes if gitattributes is not None else self._git.text(self._root, ".gitattributes")
+        self._ignore = GitIgnoreSpec.from_lines((ignore or "").splitlines())
+        self._attributes = GitAttributes(rules or "")
 
-    def _text(self, path: str) -> str:
-        entry = self._git.entry(self._root, path)
-        return "" if entry is None or entry.is_folder else self._git.blob(entry.oid).decode("utf-8", "replace")
+    def decide(self, path: str, size: int, sample: bytes) -> dict[str, object]:
+        """Return how a file is uploaded, in the form of the answer to a preupload request.
 
-    def decide(self, path: str, size: int, sample: bytes) -> UploadDecision:
-        """Decide by the rules, the size and the first bytes only, so that the same file always gets the same answer.
+        The rules, the size and the first bytes decide, so that the same file always gets the same answer.
 
         Args:
             path: path of the file in the repository.
@@ -55,9 +38,15 @@ class UploadRules:
         """
         is_binary = size > LIMITS.binary_file and not is_text(sample)
         lfs = size > 0 and (self._attributes.is_lfs(path) or size > LIMITS.regular_file or is_binary)
-        return UploadDecision(lfs, self._ignore.match_file(path), self._oid(path, lfs=lfs))
+        return {
+            "path": path,
+            "uploadMode": "lfs" if lfs else "regular",
+            "shouldIgnore": self._ignore.match_file(path),
+            "oid": self._oid(path, lfs=lfs),
+        }
 
     def _oid(self, path: str, *, lfs: bool) -> str | None:
+        """Return the SHA-256 (LFS) or blob id (git) of the file at `path`; None if absent or in the other form."""
         entry = self._git.entry(self._root, path)
         if entry is None or entry.is_folder:
             return None
@@ -82,5 +71,5 @@ def decode_sample(text: str) -> bytes:
     """Return the bytes of a base64 sample; an invalid one counts as empty, since it is only a hint."""
     try:
         return base64.b64decode(text)
-    except (ValueError, binascii.Error):
+    except ValueError:
         return b""

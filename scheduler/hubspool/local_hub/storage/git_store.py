@@ -69,6 +69,10 @@ _batch: ContextVar[_Batch | None] = ContextVar("_batch", default=None)
 class GitStore:
     """One bare git repository.
 
+    Attributes:
+        path: its folder.
+        repo: dulwich's own object, for the git protocol.
+
     Thread-safety: any thread may read and add objects; `set_ref` and `delete_ref` need the caller's lock of the
     repository.
     """
@@ -76,7 +80,7 @@ class GitStore:
     def __init__(self, files: DurableFiles, path: Path) -> None:
         self.path = path
         self._files = files
-        self._repo = Repo(str(path))
+        self.repo = Repo(str(path))
         self._objects: LruCache[str, ShaFile] = LruCache(LIMITS.cached_objects)
 
     @classmethod
@@ -88,12 +92,7 @@ class GitStore:
 
     def close(self) -> None:
         """Close the files that dulwich has open."""
-        self._repo.close()
-
-    @property
-    def repo(self) -> Repo:
-        """Dulwich's own object, for the git protocol."""
-        return self._repo
+        self.repo.close()
 
     # -- objects
 
@@ -148,7 +147,7 @@ class GitStore:
 
     def _get(self, oid: str) -> ShaFile:
         cached = self._objects.get(oid)
-        return cached if cached is not None else self._repo.object_store[ObjectID(oid.encode())]
+        return cached if cached is not None else self.repo.object_store[ObjectID(oid.encode())]
 
     def blob(self, oid: str) -> bytes:
         """Return the content of a blob."""
@@ -215,7 +214,7 @@ class GitStore:
     def refs(self, prefix: str) -> dict[str, str]:
         """Return the refs below `prefix`: names without it, and their commits."""
         found = {}
-        for name in self._repo.refs.keys(Ref(prefix.encode())):
+        for name in self.repo.refs.keys(Ref(prefix.encode())):
             oid = self.ref(f"{prefix}{name.decode()}")
             if oid is not None:
                 found[name.decode()] = oid
@@ -223,7 +222,7 @@ class GitStore:
 
     def all_refs(self) -> dict[str, str]:
         """Return the full names of all refs and the ids they hold: of commits, or of annotated tags."""
-        found = self._repo.refs.as_dict(Ref(b"refs"))
+        found = self.repo.refs.as_dict(Ref(b"refs"))
         return {f"refs/{name.decode()}": oid.decode() for name, oid in sorted(found.items())}
 
     def has_ref_within(self, name: str) -> bool:
@@ -232,7 +231,7 @@ class GitStore:
 
     def has(self, oid: str) -> bool:
         """Whether an object is stored."""
-        return ObjectID(oid.encode()) in self._repo.object_store
+        return ObjectID(oid.encode()) in self.repo.object_store
 
     def is_commit(self, oid: str) -> bool:
         """Whether a stored object is a commit."""
@@ -243,7 +242,7 @@ class GitStore:
         try:
             if not check_ref_format(Ref(name.encode())):  # the name becomes a path
                 return None
-            oid = self._repo.refs[Ref(name.encode())].decode()
+            oid = self.repo.refs[Ref(name.encode())].decode()
         except (KeyError, UnicodeEncodeError, OSError):  # a folder, or a name too long for a file
             return None
         obj = self._get(oid)
@@ -257,7 +256,7 @@ class GitStore:
         self._files.write(self.path / name, oid.encode() + b"\n")
 
     def delete_ref(self, name: str) -> None:
-        self._repo.refs.remove_if_equals(Ref(name.encode()), None)
+        self.repo.refs.remove_if_equals(Ref(name.encode()), None)
 
     def find_commit(self, rev: str) -> str | None:
         """Return the commit of a branch, tag, full ref name or (abbreviated) commit id, or None."""
@@ -266,7 +265,7 @@ class GitStore:
                 return oid
         if len(rev) < 7 or len(rev) > 40 or any(letter not in "0123456789abcdef" for letter in rev):
             return None
-        for candidate in self._repo.object_store.iter_prefix(rev.encode()):
+        for candidate in self.repo.object_store.iter_prefix(rev.encode()):
             try:
                 return self.commit(candidate.decode()).oid
             except KeyError:
@@ -288,21 +287,31 @@ class GitStore:
             oid, is_folder = child.decode(), stat.S_ISDIR(mode)
         return TreeEntry(path, oid, is_folder)
 
+    def text(self, root: str, path: str) -> str | None:
+        """Return the content of the file at `path`, or None if there is no file."""
+        entry = self.entry(root, path)
+        return None if entry is None or entry.is_folder else self.blob(entry.oid).decode("utf-8", "replace")
+
     def diff(self, old_root: str, new_root: str) -> str:
         """Return the difference of two trees in the format of `git diff`."""
         out = io.BytesIO()
-        write_tree_diff(out, self._repo.object_store, ObjectID(old_root.encode()), ObjectID(new_root.encode()))
+        write_tree_diff(out, self.repo.object_store, ObjectID(old_root.encode()), ObjectID(new_root.encode()))
         return out.getvalue().decode("utf-8", "replace")
 
     def changes(self, old_root: str, new_root: str) -> dict[str, str | None]:
         """Return the files that differ between two trees: path and new blob, None for a removed file."""
         found: dict[str, str | None] = {}
         trees = ObjectID(old_root.encode()), ObjectID(new_root.encode())
-        for change in tree_changes(self._repo.object_store, *trees, change_type_same=True):
+        for change in tree_changes(self.repo.object_store, *trees, change_type_same=True):
             for side, entry in ((None, change.old), ("new", change.new)):
                 if entry is not None and entry.path is not None and entry.sha is not None:
                     found[entry.path.decode()] = entry.sha.decode() if side else None
         return found
+
+    def files(self, root: str) -> Iterator[TreeEntry]:
+        """Yield all files of a tree."""
+        entries = self.walk(TreeEntry("", root, is_folder=True), recursive=True)
+        return (entry for entry in entries if not entry.is_folder)
 
     def walk(self, folder: TreeEntry, *, recursive: bool) -> Iterator[TreeEntry]:
         """Yield the entries of a folder; with `recursive`, each folder comes before its entries."""
