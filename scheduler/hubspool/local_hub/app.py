@@ -13,6 +13,7 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -46,7 +47,6 @@ class HubApp:
         self._requests = requests
         self._control = control.routes(faults) if fault_routes else []
         self._late: set[asyncio.Task[None]] = set()
-        self._waiting: CapacityLimiter | None = None  # belongs to the event loop, so the first request creates it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send, self._requests)
@@ -118,9 +118,7 @@ class HubApp:
 
     async def _wait_outside(self, wait: Callable[..., bool], *args: object) -> bool:
         """Wait in a thread of its own: the handlers share 40 threads, and a silent Hub would use all of them."""
-        if self._waiting is None:
-            self._waiting = CapacityLimiter(math.inf)
-        return await to_thread.run_sync(wait, *args, limiter=self._waiting)
+        return await to_thread.run_sync(wait, *args, limiter=CapacityLimiter(1))
 
     async def _apply(self, route: Route, context: RequestContext) -> Response:
         try:
@@ -238,10 +236,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            own = {name.lower() for name in self.headers}
-            kept = [(name, value) for name, value in message["headers"] if name.decode("latin-1").lower() not in own]
-            added = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
-            message = {**message, "headers": kept + added}
+            MutableHeaders(scope=message).update(self.headers)
         elif self.keep_bytes is not None:
             body = message.get("body", b"")
             left = self.keep_bytes - self._bytes_out

@@ -16,24 +16,22 @@ MAIN = f"{BRANCHES}main"
 #: Patterns of path segments; the names of their groups are the arguments of a route's handler.
 COMMIT_ID = r"[0-9a-f]{40}"
 CONTENT_HASH = r"[0-9a-f]{64}"  # a SHA-256, or a Xet hash
-_REPO_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
-_COMMIT_ID = re.compile(COMMIT_ID)
-_CONTENT_HASH = re.compile(CONTENT_HASH)
+_REPO_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 
 
 def is_commit_id(text: str) -> bool:
     """Whether a text is a whole commit id (40 hexadecimal digits)."""
-    return _COMMIT_ID.fullmatch(text) is not None
+    return re.fullmatch(COMMIT_ID, text) is not None
 
 
 def is_content_hash(text: str) -> bool:
     """Whether a text is a SHA-256 or Xet hash (64 hexadecimal digits)."""
-    return _CONTENT_HASH.fullmatch(text) is not None
+    return re.fullmatch(CONTENT_HASH, text) is not None
 
 
 def is_repo_name(name: str) -> bool:
     """Whether a text can be one of the two parts of a repository id."""
-    return _REPO_NAME.fullmatch(name) is not None
+    return re.fullmatch(_REPO_NAME, name) is not None
 
 
 def is_repo_id(repo_id: str) -> bool:

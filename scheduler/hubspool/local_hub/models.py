@@ -32,13 +32,13 @@ class RequestRecord:
 
 
 class RequestLog:
-    """The newest requests, oldest first; keeps at most `limit` of them.
+    """The newest requests, oldest first; keeps at most `HubLimits.requests_logged` of them.
 
     Thread-safety: the server's thread writes, any thread reads.
     """
 
-    def __init__(self, limit: int = LIMITS.requests_logged) -> None:
-        self._records: deque[RequestRecord] = deque(maxlen=limit)
+    def __init__(self) -> None:
+        self._records: deque[RequestRecord] = deque(maxlen=LIMITS.requests_logged)
         self._running = 0
         self._changed = threading.Condition()
 

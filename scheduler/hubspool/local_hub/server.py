@@ -164,7 +164,7 @@ class LocalHub:
         if running is None:
             return
         self.faults.stop()
-        running.server.stop()
+        running.server.should_exit = True  # uvicorn looks at it ten times a second
         running.thread.join(LIMITS.stop_seconds)
         running.services.repositories.close()
         running.files.unlock()
@@ -203,7 +203,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with an event for its start, and with a stop that does not wait for the next check of a flag."""
+    """uvicorn with an event for its start."""
 
     def __init__(self, app: HubApp) -> None:
         super().__init__(
@@ -222,30 +222,10 @@ class _Server(uvicorn.Server):
             )
         )
         self.answering = threading.Event()
-        self._stop = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._loop = asyncio.get_running_loop()
         self.answering.set()
-
-    async def main_loop(self) -> None:
-        ticks = 0
-        while not self.should_exit:
-            await self.on_tick(ticks)
-            ticks += 10  # uvicorn renews the Date header at each tenth
-            try:
-                await asyncio.wait_for(self._stop.wait(), 1)
-            except asyncio.TimeoutError:
-                continue
-
-    def stop(self) -> None:
-        """Stop the server; call it from another thread."""
-        self.should_exit = True
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._stop.set)
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from starlette.responses import Response
 
 from hubspool.local_hub.limits import LIMITS
@@ -49,14 +47,10 @@ def commit(context: RequestContext) -> Response:
 def history(context: RequestContext) -> Response:
     repo = context.repo()
     start = context.request.query_params.get("cursor") or context.commit_of(repo)
-    limit = context.limit(LIMITS.commits_page)
-    records = list(islice(repo.git.history(repo.revision(start)), limit + 1))
-    following = records[limit].oid if len(records) > limit else None
+    records, following = repo.git.history_page(repo.revision(start), context.limit(LIMITS.commits_page))
     formatted = "formatted" in context.expand
-    return ok(
-        [_describe(record, formatted=formatted) for record in records[:limit]],
-        headers=context.next_link(following),
-    )
+    described = [_describe(record, formatted=formatted) for record in records]
+    return ok(described, headers=context.next_link(following))
 
 
 def _describe(record: CommitRecord, *, formatted: bool) -> dict[str, object]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -110,7 +109,7 @@ def index(context: RequestContext) -> Response:
 def overview(context: RequestContext) -> Response:
     repo = context.repo()
     commit = context.commit_of(repo)
-    records = list(islice(repo.git.history(commit), LIMITS.newest_commits))
+    records, _ = repo.git.history_page(commit, LIMITS.newest_commits)
     try:
         card = preview.head(file_access.open_file(repo, commit, "README.md"), context.services.contents)
     except ApiError:
@@ -144,11 +143,10 @@ def file(context: RequestContext) -> Response:
 
 
 def commits(context: RequestContext) -> Response:
-    repo, rev, count = context.repo(), context.args["rev"], LIMITS.commits_page
+    repo, rev = context.repo(), context.args["rev"]
     start = context.request.query_params.get("cursor") or context.commit_of(repo)
-    records = list(islice(repo.git.history(repo.revision(start)), count + 1))
-    older = records[count].oid if len(records) > count else None
-    shown = {"records": records[:count], "older": older}
+    records, older = repo.git.history_page(repo.revision(start), LIMITS.commits_page)
+    shown = {"records": records, "older": older}
     return _render(context, "commits.html", f"Commits of {repo.id}", shown, repo, rev)
 
 

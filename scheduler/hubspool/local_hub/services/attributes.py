@@ -47,8 +47,7 @@ class GitAttributes:
     """
 
     def __init__(self, text: str) -> None:
-        self._paths: dict[str, tuple[int, bool]] = {}
-        self._names: dict[str, tuple[int, bool]] = {}
+        self._literals: dict[str, tuple[int, bool]] = {}  # a name, or a path that begins with a slash
         self._globs: list[tuple[int, bool, Pattern]] = []
         for order, line in enumerate(text.splitlines()):
             pattern, *attributes = line.split() or ("#",)
@@ -56,10 +55,8 @@ class GitAttributes:
             if pattern.startswith("#") or lfs is None:
                 continue
             literal = _literal(pattern)
-            if literal is not None and "/" in literal:
-                self._paths[literal.lstrip("/")] = (order, lfs)
-            elif literal is not None:
-                self._names[literal] = (order, lfs)
+            if literal is not None:
+                self._literals["/" + literal.lstrip("/") if "/" in literal else literal] = (order, lfs)
             else:
                 self._globs.append((order, lfs, Pattern(pattern.replace("[[:space:]]", "[ \t]").encode())))
 
@@ -67,7 +64,7 @@ class GitAttributes:
         """Whether `filter=lfs` applies to a path."""
         no_rule = (-1, False)
         name = path.rpartition("/")[2]
-        order, lfs = max(self._paths.get(path, no_rule), self._names.get(name, no_rule))
+        order, lfs = max(self._literals.get(key, no_rule) for key in (f"/{path}", name))
         for glob_order, glob_lfs, pattern in reversed(self._globs):
             if glob_order < order:
                 break

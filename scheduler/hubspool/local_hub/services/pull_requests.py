@@ -10,12 +10,11 @@ from typing import Any
 
 from hubspool.local_hub.identifiers import PULLS
 from hubspool.local_hub.services.api_errors import ApiError, revision_not_found
-from hubspool.local_hub.services.commit_writer import ParsedCommit, build
+from hubspool.local_hub.services.commit_writer import FileChange, ParsedCommit, build
 from hubspool.local_hub.services.file_access import title
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository, iso
 from hubspool.local_hub.storage.durable_files import DurableFiles
-from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
 
 _FOLDER = "discussions"  # the Hub's own word, in addresses too
 
@@ -139,7 +138,8 @@ class PullRequests:
         """Commit the changes of a pull request to its target, as one commit.
 
         Raises:
-            ApiError: 400 if it is not open, 404 if the target was deleted, 409 if both sides changed a file.
+            ApiError: 400 if it is not open, 404 if the target was deleted, 409 if both sides changed a file,
+                422 if a file of one side has the path of a folder of the other.
         """
         repo = self._repo
         with repo.changing():
@@ -151,8 +151,10 @@ class PullRequests:
                 raise revision_not_found(pull.target)
             if conflicts := self.conflicts(pull):
                 raise ApiError(409, f"The pull request and its target both changed {', '.join(conflicts)}")
-            root = self._merged_tree(pull, head)
-            commit = repo.git.add_commit(root, [head], author, f"{pull.title} (#{num})")
+            ours, theirs = self._changes(pull)
+            changes = [FileChange(path, blob) for path, blob in ours.items() if path not in theirs]
+            changes.sort(key=lambda change: change.blob is not None)  # removals first: a folder may take a file's path
+            commit = build(repo, head, ParsedCommit(f"{pull.title} (#{num})", changes=changes), author)
             # after a kill between these two writes the pull request is still open and can be merged again
             repo.git.set_ref(pull.target, commit)
             pull.status, pull.merge_commit = "merged", commit
@@ -160,19 +162,6 @@ class PullRequests:
             if comment:
                 pull.add_comment(author, comment)
             self._save(pull)
-
-    def _merged_tree(self, pull: PullRequest, head: str) -> str:
-        edit = TreeEdit(self._repo.git, self._repo.git.commit(head).root)
-        changes, _ = self._changes(pull)
-        try:
-            for path, blob in sorted(changes.items(), key=lambda item: item[1] is not None):  # removals first
-                if blob is None:
-                    edit.remove(path)
-                else:
-                    edit.set(path, blob)
-        except PathConflictError as error:
-            raise ApiError(409, f"A file and a folder would both be called {str(error)!r}") from None
-        return edit.write()
 
 
 def _event(event_id: str, kind: str, seconds: float, author: str, data: dict[str, Any]) -> dict[str, Any]:

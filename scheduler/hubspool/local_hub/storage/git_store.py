@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from dulwich.diff_tree import tree_changes
@@ -208,6 +209,11 @@ class GitStore:
             record = self.commit(following)
             yield record
             following = record.parents[0] if record.parents else None
+
+    def history_page(self, oid: str, count: int) -> tuple[list[CommitRecord], str | None]:
+        """Return the first `count` commits of `history`, and the id of the next one; None at the end."""
+        records = list(islice(self.history(oid), count + 1))
+        return records[:count], records[count].oid if len(records) > count else None
 
     # -- refs
 
