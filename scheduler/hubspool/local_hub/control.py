@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 from starlette.responses import Response
 
-from hubspool.local_hub.faults import Fault, FaultHit, Faults
+from hubspool.local_hub.faults import Fault, Faults
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.routes.table import Route
 from hubspool.local_hub.services.api_errors import ApiError, login_needed
@@ -37,7 +37,8 @@ def routes(faults: Faults) -> list[Route]:
         if context.request.method == "DELETE":
             faults.clear()
             return ok()
-        return ok({"faults": [_as_json(fault) for fault in faults.armed], "hits": [_hit(hit) for hit in faults.hits]})
+        hits = [{**vars(hit), "fault": _as_json(hit.fault)} for hit in faults.hits]
+        return ok({"faults": [_as_json(fault) for fault in faults.armed], "hits": hits})
 
     def release(context: RequestContext) -> Response:
         _check_right(context)
@@ -51,10 +52,6 @@ def _check_right(context: RequestContext) -> None:
         raise login_needed()
     if context.user.role != "write":
         raise ApiError(403, "Faults need a token with the role 'write'")
-
-
-def _hit(hit: FaultHit) -> dict[str, object]:
-    return {"fault": _as_json(hit.fault), "route": hit.route, "method": hit.method, "path": hit.path}
 
 
 def _as_json(fault: Fault) -> dict[str, object]:

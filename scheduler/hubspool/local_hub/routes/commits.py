@@ -8,7 +8,6 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import commit_writer
 from hubspool.local_hub.services.api_errors import ApiError, member
-from hubspool.local_hub.services.file_access import title
 from hubspool.local_hub.services.repositories import iso
 from hubspool.local_hub.services.upload_modes import UploadRules, decode_sample
 from hubspool.local_hub.storage.git_store import CommitRecord
@@ -54,7 +53,7 @@ def history(context: RequestContext) -> Response:
 
 
 def _describe(record: CommitRecord, *, formatted: bool) -> dict[str, object]:
-    text = {"title": title(record), "message": record.message.partition("\n")[2].strip("\n")}
+    text = {"title": record.title, "message": record.description}
     authors = [{"user": record.author}]
     described: dict[str, object] = {"id": record.oid, **text, "authors": authors, "date": iso(record.date)}
     return {**described, "formatted": text} if formatted else described

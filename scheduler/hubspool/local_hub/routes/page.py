@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,22 +35,10 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif")
-_UNITS = ("kB", "MB", "GB", "TB")
-
-
-def _size(count: float) -> str:
-    if count < 1000:
-        return f"{count:.0f} bytes"
-    power = min(int(math.log10(count)) // 3, len(_UNITS))
-    return f"{count / 1000**power:,.1f} {_UNITS[power - 1]}"
 
 
 def _minute(seconds: float) -> str:
     return iso(seconds)[:16].replace("T", " ")
-
-
-def _quote_segment(text: str) -> str:
-    return quote(text, safe="")
 
 
 _templates = jinja2.Environment(
@@ -61,9 +49,7 @@ _templates = jinja2.Environment(
     lstrip_blocks=True,
 )
 _templates.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
-_templates.filters.update(
-    size=_size, minute=_minute, quote_path=quote, quote_segment=_quote_segment, commit_title=file_access.title
-)
+_templates.filters.update(minute=_minute, quote_path=quote, quote_segment=partial(quote, safe=""))
 
 
 def _render(
@@ -156,9 +142,7 @@ def commit(context: RequestContext) -> Response:
     diff = "The first commit of its branch."
     if record.parents:
         diff = repo.git.diff(repo.git.commit(record.parents[0]).root, record.root)[: LIMITS.diff_characters]
-    description = record.message.partition("\n")[2].strip()
-    shown = {"record": record, "description": description, "diff": diff}
-    return _render(context, "commit.html", file_access.title(record), shown, repo)
+    return _render(context, "commit.html", record.title, {"record": record, "diff": diff}, repo)
 
 
 def pull_request(context: RequestContext) -> Response:

@@ -74,6 +74,7 @@ class ParsedCommit:
     Attributes:
         parent: the (abbreviated) commit that the branch must be at, or None.
         lfs_paths: paths with a pointer, which need an LFS rule.
+        too_large: paths of regular files that are larger than the Hub takes; `parse` refuses the commit.
     """
 
     summary: str = ""
@@ -81,6 +82,7 @@ class ParsedCommit:
     parent: str | None = None
     changes: list[FileChange] = field(default_factory=list)
     lfs_paths: list[str] = field(default_factory=list)
+    too_large: list[str] = field(default_factory=list)
 
     @property
     def message(self) -> str:
@@ -93,64 +95,49 @@ def parse(lines: Iterable[bytes], git: GitStore, contents: ContentStore) -> Pars
     Raises:
         ApiError: 400 or 422 for a line that cannot be applied; then nothing is stored.
     """
+    commit = ParsedCommit()
     with git.gather():
-        parser = _CommitParser(git, contents)
         for number, line in enumerate(lines, 1):
             if line.strip():
-                parser.read(number, line)
-        return parser.finish()
-
-
-class _CommitParser:
-    """Reads a commit line by line."""
-
-    def __init__(self, git: GitStore, contents: ContentStore) -> None:
-        self._git = git
-        self._contents = contents
-        self._commit = ParsedCommit()
-        self._too_large: list[str] = []
-
-    def read(self, number: int, line: bytes) -> None:
-        try:
-            item = orjson.loads(line)  # orjson limits the depth of nesting
-            key, value = item["key"], item["value"]
-        except (ValueError, TypeError, KeyError):
-            raise ApiError(400, f"Line {number} of the commit is not an object with key and value") from None
-        if key == "header":
-            self._commit.summary = member(value, "summary", str, "")
-            self._commit.description = member(value, "description", str, "")
-            self._commit.parent = member(value, "parentCommit", str, "") or None
-        else:
-            path = member(value, "path", str, "")
-            self._add_operation(key, check_path(path.rstrip("/") if key == "deletedFolder" else path), value)
-
-    def _add_operation(self, key: str, path: str, value: dict[str, Any]) -> None:
-        changes = self._commit.changes
-        if key == "file":
-            content = _content(path, value)
-            if len(content) > LIMITS.regular_file:
-                self._too_large.append(path)
-            else:
-                changes.append(FileChange(path, self._git.add_blob(content)))
-        elif key == "lfsFile":
-            pointer = _pointer(path, value, self._contents)
-            changes.append(FileChange(path, self._git.add_blob(pointer.encode())))
-            self._commit.lfs_paths.append(path)
-        elif key in ("deletedFile", "deletedFolder"):
-            changes.append(FileChange(path, is_folder=key == "deletedFolder"))
-        else:
-            raise ApiError(400, f"Unknown operation {key!r} for {path!r}")
-
-    def finish(self) -> ParsedCommit:
-        if not self._commit.summary:
+                _read_line(commit, number, line, git, contents)
+        if not commit.summary:
             raise ApiError(400, "A commit needs a header with a summary")
-        if self._too_large:
+        if commit.too_large:
             raise ApiError(
                 400,
                 "Your push was rejected because it contains files larger than 10 MiB. Please use LFS or Xet for them. "
-                f"Offending files: {', '.join(self._too_large)}",
+                f"Offending files: {', '.join(commit.too_large)}",
             )
-        return self._commit
+    return commit
+
+
+def _read_line(commit: ParsedCommit, number: int, line: bytes, git: GitStore, contents: ContentStore) -> None:
+    try:
+        item = orjson.loads(line)  # orjson limits the depth of nesting
+        key, value = item["key"], item["value"]
+    except (ValueError, TypeError, KeyError):
+        raise ApiError(400, f"Line {number} of the commit is not an object with key and value") from None
+    if key == "header":
+        commit.summary = member(value, "summary", str, "")
+        commit.description = member(value, "description", str, "")
+        commit.parent = member(value, "parentCommit", str, "") or None
+        return
+    path = member(value, "path", str, "")
+    path = check_path(path.rstrip("/") if key == "deletedFolder" else path)
+    if key == "file":
+        content = _content(path, value)
+        if len(content) > LIMITS.regular_file:
+            commit.too_large.append(path)
+        else:
+            commit.changes.append(FileChange(path, git.add_blob(content)))
+    elif key == "lfsFile":
+        pointer = _pointer(path, value, contents)
+        commit.changes.append(FileChange(path, git.add_blob(pointer.encode())))
+        commit.lfs_paths.append(path)
+    elif key in ("deletedFile", "deletedFolder"):
+        commit.changes.append(FileChange(path, is_folder=key == "deletedFolder"))
+    else:
+        raise ApiError(400, f"Unknown operation {key!r} for {path!r}")
 
 
 def _content(path: str, value: dict[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from itertools import islice
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import CommitRecord, TreeEntry
+from hubspool.local_hub.storage.git_store import TreeEntry
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,6 @@ def add_last_commits(repo: Repository, commit: str, entries: list[dict[str, obje
             before = repo.git.entry(parent_root, path) if parent_root is not None else None
             if before is None or before.oid != left[path]["oid"]:
                 entry = left.pop(path)
-                entry["lastCommit"] = {"id": record.oid, "title": title(record), "date": iso(record.date)}
+                entry["lastCommit"] = {"id": record.oid, "title": record.title, "date": iso(record.date)}
         if not left:
             return
-
-
-def title(record: CommitRecord) -> str:
-    """Return the first line of a commit message."""
-    return record.message.partition("\n")[0]

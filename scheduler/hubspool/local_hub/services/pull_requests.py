@@ -11,7 +11,6 @@ from typing import Any
 from hubspool.local_hub.identifiers import PULLS
 from hubspool.local_hub.services.api_errors import ApiError, revision_not_found
 from hubspool.local_hub.services.commit_writer import FileChange, ParsedCommit, build
-from hubspool.local_hub.services.file_access import title
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository, iso
 from hubspool.local_hub.storage.durable_files import DurableFiles
@@ -110,7 +109,7 @@ class PullRequests:
         for record in self._repo.git.history(head) if head else ():
             if record.oid == pull.base:
                 break
-            data = {"subject": title(record), "oid": record.oid}
+            data = {"subject": record.title, "oid": record.oid}
             commits.append(_event(record.oid[:24], "commit", record.date, record.author, data))
         events = [*pull.events[:1], *reversed(commits), *pull.events[1:]]
         return sorted(events, key=lambda event: str(event["createdAt"])[:19])  # git keeps whole seconds of a commit

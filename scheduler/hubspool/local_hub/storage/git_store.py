@@ -55,6 +55,16 @@ class CommitRecord:
     date: int
     message: str
 
+    @property
+    def title(self) -> str:
+        """The first line of the message."""
+        return self.message.partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """The message without its first line, and without empty lines around it."""
+        return self.message.partition("\n")[2].strip("\n")
+
 
 @dataclass
 class _Batch:
