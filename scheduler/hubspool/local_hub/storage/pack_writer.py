@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from pathlib import Path
 
 from dulwich.object_format import SHA1
-from dulwich.pack import write_pack_index_v2, write_pack_object
+from dulwich.pack import write_pack_header, write_pack_index_v2, write_pack_object
 
 from hubspool.local_hub.limits import LIMITS
 
@@ -24,7 +23,7 @@ class PackWriter:
         self._index = path.with_name(f"{path.name}.idx")
         self._entries: dict[bytes, tuple[int, int]] = {}  # object id: offset, checksum
         self._file = path.open("w+b")
-        self._file.write(_header(0))
+        write_pack_header(self._file.write, 0)
 
     def add(self, oid: str, kind: int, raw: bytes) -> None:
         """Add an object that the pack does not hold yet.
@@ -45,7 +44,7 @@ class PackWriter:
     def finish(self) -> tuple[str, Path]:
         """Complete the pack and write its index; return git's name for both files, and the path of the index."""
         self._file.seek(0)
-        self._file.write(_header(len(self._entries)))  # the number of objects is known only now
+        write_pack_header(self._file.write, len(self._entries))  # the number of objects is known only now
         self._file.seek(0)
         digest = hashlib.sha1()  # noqa: S324 - git's checksum
         while block := self._file.read(LIMITS.memory_block):
@@ -62,7 +61,3 @@ class PackWriter:
         self._file.close()
         for path in (self.path, self._index):
             path.unlink(missing_ok=True)
-
-
-def _header(count: int) -> bytes:
-    return b"PACK" + struct.pack(">LL", 2, count)
