@@ -38,6 +38,8 @@ The repository:
 
 - `Target`: endpoint, id, type and revision of a repository; `CommitScheduler.target` is one.
 - `read_text`: the content of a small text file at a revision.
+- `FrontMatter`: the fields at the top of a README.md; changes some and keeps comments and all else.
+- `broken_card`: the error for a README.md that a person has to repair.
 
 Errors: `HFValidationError` (a value cannot be used; also a ValueError), `RemoteEntryNotFoundError` (the repository has
 no such file or folder); every error is a `hubspool.HubspoolError`.
@@ -48,6 +50,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hubspool.client.file_range import FileRange
+from hubspool.client.front_matter import FrontMatter, broken_card
 from hubspool.client.patterns import Patterns, path_filter
 from hubspool.client.target import Target
 from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
@@ -70,6 +73,7 @@ __all__ = [
     "Durability",
     "Encoding",
     "FileRange",
+    "FrontMatter",
     "HFValidationError",
     "LineKind",
     "Patterns",
@@ -81,6 +85,7 @@ __all__ = [
     "Stat",
     "StatePaths",
     "Target",
+    "broken_card",
     "count_lines",
     "is_object",
     "kind_by_name",

@@ -16,8 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hubspool import CommitOperationAdd, CommitPlan, HfApi
-from hubspool.extending import RemoteEntryNotFoundError, Target, read_text
-from hubspool_templates.front_matter import FrontMatter, broken_card
+from hubspool.extending import FrontMatter, RemoteEntryNotFoundError, Target, broken_card, read_text
 from hubspool_templates.schema import Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 

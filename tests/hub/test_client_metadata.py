@@ -144,6 +144,13 @@ def test_comments_quotes_and_the_order_of_keys_are_kept() -> None:
     assert merged == f"---\n{fields.replace('size: 1', 'size: 2')}long: '{'word ' * 40}'\n---\n# Title\n"
 
 
+def test_lines_that_do_not_change_and_the_text_below_stay_byte_for_byte() -> None:
+    text = "---\nlicense:   mit\n---\n# T\r\nLine\r\n"
+    assert merge_metadata(text, {"license": "mit"}, "m", overwrite=False) == text
+    merged = merge_metadata(text, {"size": 1}, "m", overwrite=False)
+    assert merged == "---\nlicense:   mit\nsize: 1\n---\n# T\r\nLine\r\n"
+
+
 @pytest.mark.parametrize("text", ["no", "On", "12:30", "2024-01-01", "1e3", "true", "0123", "null", "", "a: b", "x"])
 def test_a_string_stays_a_string_for_readers_of_yaml_1_1(text: str) -> None:
     merged = merge_metadata("# T\n", {"language": text, "tags": [text]}, "m", overwrite=False)

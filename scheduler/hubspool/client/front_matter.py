@@ -7,24 +7,27 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hubspool.extending import HFValidationError
+from hubspool.errors import HFValidationError
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
 
 _FENCE = "---"
+_FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?^)---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _NUMBER = re.compile(r"[-+]?(0[ox][0-9a-fA-F]+|[\d_.]+([eE][-+]?\d+)?)")
 
 
 def broken_card(problem: str) -> HFValidationError:
     """Return the error for a README.md that a person has to repair."""
-    return HFValidationError(problem, hint="Fix README.md on the Hub.")
+    return HFValidationError(problem, hint="Fix README.md on the Hub.", path="README.md")
 
 
 class FrontMatter:
     """The fields at the top of a README.md, and the text below them.
 
-    Not promised: the layout inside the fields that change. All other lines stay byte for byte, and all comments stay.
+    Not promised: the layout inside the fields that change. All other lines stay, and so do all comments and the order
+    of the fields; the text below stays byte for byte. Strings are quoted where YAML 1.1 (PyYAML, and so `datasets`) or
+    YAML 1.2 (the Hub) would take them for a value of another type.
 
     Args:
         text: the README.md.
@@ -64,11 +67,11 @@ class FrontMatter:
 
 def _split(text: str) -> tuple[str, str]:
     """Return the lines of the front matter, and the body after it."""
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    match = re.match(r"---\n(.*?^)---(?:\n|$)", text, re.DOTALL | re.MULTILINE)
+    text = text.removeprefix("\ufeff")
+    match = _FRONT_MATTER.match(text)
     if match is None:
         return "", f"\n{text}" if text else ""
-    return match[1], text[match.end() :]
+    return match[1].replace("\r\n", "\n"), text[match.end() :]
 
 
 def _yaml(kind: str) -> YAML:
@@ -95,8 +98,9 @@ def _parse(front: str) -> dict[str, Any]:
 
 def _with_field(front: str, name: str, value: Any) -> str:
     """Replace the lines of one top-level field, or add them at the end; all other lines stay as they are."""
+    key = rf"(['\"]?){re.escape(name)}\1\s*:"
     lines = front.splitlines(keepends=True)
-    first = next((n for n, line in enumerate(lines) if re.match(rf"(['\"]?){name}\1\s*:", line)), len(lines))
+    first = next((n for n, line in enumerate(lines) if re.match(key, line)), len(lines))
     last = end = min(first + 1, len(lines))
     while end < len(lines) and re.match(r"[\s#-]", lines[end]):  # a list may have no indentation
         end += 1
@@ -127,9 +131,9 @@ def _quoted(value: Any) -> Any:
     """Return a value in which text is quoted that only YAML 1.2, which the Hub reads, takes for a number."""
     from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
-    if isinstance(value, dict):
-        return {name: _quoted(inner) for name, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, Mapping):
+        return {_quoted(name): _quoted(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
         return [_quoted(inner) for inner in value]
     return SingleQuotedScalarString(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
