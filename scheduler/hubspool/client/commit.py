@@ -47,9 +47,9 @@ class CommitRequest:
     """
 
     message: str
-    description: str = ""
+    description: str | None = None
     parent_commit: str | None = None
-    create_pr: bool = False
+    create_pr: bool | None = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.message, str) or not self.message:
@@ -75,12 +75,12 @@ def check_operations(operations: Sequence[CommitOperation]) -> None:
                     hint="Make a new CommitOperationAdd for a new commit.",
                 )
             if path in added:
-                warnings.warn(f"Two operations of one commit write {path!r}: the last one counts.", stacklevel=4)
+                warnings.warn(f"Two operations of one commit write {path!r}: the last one counts.", stacklevel=5)
             added.add(path)
             within |= _with_folders(path)
         elif isinstance(operation, CommitOperationDelete):
             if operation.path_in_repo.rstrip("/") in within:
-                warnings.warn(f"One commit writes and then deletes {operation.path_in_repo!r}.", stacklevel=4)
+                warnings.warn(f"One commit writes and then deletes {operation.path_in_repo!r}.", stacklevel=5)
         else:
             raise HFValidationError(
                 f"{operation!r} cannot be committed.",
@@ -176,7 +176,7 @@ def post_commit(
     return CommitInfo(
         commit_url=answer.get("commitUrl") or target.commit_url(oid),
         commit_message=request.message,
-        commit_description=request.description,
+        commit_description=request.description or "",
         oid=oid,
         repo_url=RepoUrl(target.web_url, target.endpoint),
         pr_url=answer.get("pullRequestUrl") if request.create_pr else None,
@@ -190,7 +190,7 @@ class CommitBody:
     """
 
     def __init__(self, request: CommitRequest, operations: Sequence[CommitOperation]) -> None:
-        header: dict[str, Any] = {"summary": request.message, "description": request.description}
+        header: dict[str, Any] = {"summary": request.message, "description": request.description or ""}
         if request.parent_commit is not None:
             header["parentCommit"] = request.parent_commit
         self._header = _line("header", header)

@@ -74,8 +74,9 @@ class CommitCalls(ApiContext):
             token: a token in place of the object's own.
             repo_type: ``model`` (the default), ``dataset`` or ``space``.
             revision: branch, by default ``main``.
-            create_pr: open a pull request and commit to it. Without `revision` and `parent_commit` it is opened before
-                the commit: if the commit then fails, the error's hint names the revision to continue with.
+            create_pr: open a pull request and commit to it. Without `parent_commit`, and with no other `revision` than
+                ``main``, it is opened before the commit: if the commit then fails, the error's hint names the revision
+                to continue with.
             num_threads: files that are sent at the same time over LFS.
             parent_commit: head that the branch must have.
             run_as_future: return a future and work in the background.
@@ -85,22 +86,31 @@ class CommitCalls(ApiContext):
             ParentCommitMismatchError: the branch has another head.
             RequestError: another request failed; ``error.outcome`` says whether the commit may exist.
         """
-        client = self.client(token)
+        request = CommitRequest(commit_message, commit_description, parent_commit, create_pr)
         target = self.target(repo_id, repo_type, revision)
-        request = CommitRequest(commit_message, commit_description or "", parent_commit, bool(create_pr))
-        operations = list(operations)
+        return self._commit(self.client(token), target, list(operations), request, num_threads)
+
+    def _commit(
+        self,
+        client: HubClient,
+        target: Target,
+        operations: Sequence[CommitOperation],
+        request: CommitRequest,
+        num_threads: int = DEFAULTS.lfs_threads,
+    ) -> CommitInfo:
+        """Send the large contents, then commit what changes something."""
         check_operations(operations)
         additions = [op for op in operations if isinstance(op, CommitOperationAdd)]
         check_readme(client, target, additions)
         size = sum(op.size for op in additions if op.upload_mode != "regular" and not op.is_uploaded)
         with Progress("Uploading", size) if size > DEFAULTS.progress_bytes else nullcontext() as progress:
             options = TransferOptions(num_threads=num_threads, on_progress=progress.update if progress else None)
-            rules = UploadRules.of(additions, create_pr=create_pr)
+            rules = UploadRules.of(additions, create_pr=request.create_pr)
             preupload(client, target, additions, rules, self._uploader, options, one_commit=True)
         changes = select_changes(resolve_copies(client, target, operations))
         if not changes:
             return _unchanged(client, target, request)
-        if create_pr and revision is None and parent_commit is None:
+        if request.create_pr and target.revision == "main" and request.parent_commit is None:
             return _commit_to_new_pr(client, target, request, changes)
         info = post_commit(client, target, request, changes)
         for addition in additions:
@@ -177,17 +187,9 @@ class CommitCalls(ApiContext):
     ) -> CommitInfo:
         """Commit one file: a local path, `bytes` or a binary file object; other arguments as in `create_commit`."""
         addition = CommitOperationAdd(path_in_repo, path_or_fileobj)
-        return self.create_commit(
-            repo_id,
-            [addition],
-            commit_message=commit_message or f"Upload {addition.path_in_repo} with hubspool",
-            commit_description=commit_description,
-            token=token,
-            repo_type=repo_type,
-            revision=revision,
-            create_pr=create_pr,
-            parent_commit=parent_commit,
-        )
+        message = commit_message or f"Upload {addition.path_in_repo} with hubspool"
+        request = CommitRequest(message, commit_description, parent_commit, create_pr)
+        return self._commit(self.client(token), self.target(repo_id, repo_type, revision), [addition], request)
 
     @future_compatible
     def upload_folder(
@@ -229,20 +231,13 @@ class CommitCalls(ApiContext):
             HFValidationError: there is no such folder, the Hub does not take a name, or one commit cannot carry it.
         """
         additions = folder_additions(find_files(folder_path, allow_patterns, ignore_patterns), path_in_repo)
-        target = self.target(repo_id, repo_type, revision)
-        deletions = _deletions(self.client(token), target, path_in_repo, delete_patterns)
+        client, target = self.client(token), self.target(repo_id, repo_type, revision)
+        message = commit_message or "Upload folder with hubspool"
+        request = CommitRequest(message, commit_description, parent_commit, create_pr)
+        deletions = _deletions(client, target, path_in_repo, delete_patterns)
         written = {addition.path_in_repo for addition in additions} if deletions else set()
-        return self.create_commit(
-            repo_id,
-            [*(deletion for deletion in deletions if deletion.path_in_repo not in written), *additions],
-            commit_message=commit_message or "Upload folder with hubspool",
-            commit_description=commit_description,
-            token=token,
-            repo_type=repo_type,
-            revision=revision,
-            create_pr=create_pr,
-            parent_commit=parent_commit,
-        )
+        kept = [deletion for deletion in deletions if deletion.path_in_repo not in written]
+        return self._commit(client, target, [*kept, *additions], request)
 
     def delete_file(
         self,
@@ -258,17 +253,10 @@ class CommitCalls(ApiContext):
         parent_commit: str | None = None,
     ) -> CommitInfo:
         """Delete a file in a commit of its own."""
-        return self.create_commit(
-            repo_id,
-            [CommitOperationDelete(path_in_repo)],
-            commit_message=commit_message or f"Delete {path_in_repo} with hubspool",
-            commit_description=commit_description,
-            token=token,
-            repo_type=repo_type,
-            revision=revision,
-            create_pr=create_pr,
-            parent_commit=parent_commit,
-        )
+        message = commit_message or f"Delete {path_in_repo} with hubspool"
+        request = CommitRequest(message, commit_description, parent_commit, create_pr)
+        client, target = self.client(token), self.target(repo_id, repo_type, revision)
+        return self._commit(client, target, [CommitOperationDelete(path_in_repo)], request)
 
     def delete_files(
         self,
@@ -284,17 +272,10 @@ class CommitCalls(ApiContext):
         parent_commit: str | None = None,
     ) -> CommitInfo:
         """Delete the files that match any of the globs (``folder/`` means all below it), in one commit."""
-        return self.create_commit(
-            repo_id,
-            _deletions(self.client(token), self.target(repo_id, repo_type, revision), None, delete_patterns),
-            commit_message=commit_message or f"Delete files {' '.join(delete_patterns)} with hubspool",
-            commit_description=commit_description,
-            token=token,
-            repo_type=repo_type,
-            revision=revision,
-            create_pr=create_pr,
-            parent_commit=parent_commit,
-        )
+        message = commit_message or f"Delete files {' '.join(delete_patterns)} with hubspool"
+        request = CommitRequest(message, commit_description, parent_commit, create_pr)
+        client, target = self.client(token), self.target(repo_id, repo_type, revision)
+        return self._commit(client, target, _deletions(client, target, None, delete_patterns), request)
 
     def delete_folder(
         self,
@@ -310,17 +291,10 @@ class CommitCalls(ApiContext):
         parent_commit: str | None = None,
     ) -> CommitInfo:
         """Delete a folder with everything in it, in a commit of its own."""
-        return self.create_commit(
-            repo_id,
-            [CommitOperationDelete(path_in_repo, is_folder=True)],
-            commit_message=commit_message or f"Delete folder {path_in_repo} with hubspool",
-            commit_description=commit_description,
-            token=token,
-            repo_type=repo_type,
-            revision=revision,
-            create_pr=create_pr,
-            parent_commit=parent_commit,
-        )
+        message = commit_message or f"Delete folder {path_in_repo} with hubspool"
+        request = CommitRequest(message, commit_description, parent_commit, create_pr)
+        client, target = self.client(token), self.target(repo_id, repo_type, revision)
+        return self._commit(client, target, [CommitOperationDelete(path_in_repo, is_folder=True)], request)
 
     def metadata_update(
         self,
@@ -350,23 +324,16 @@ class CommitCalls(ApiContext):
         Raises:
             HFValidationError: a value exists and differs, or the front matter is not a YAML mapping.
         """
-        client = self.client(token)
+        client, target = self.client(token), self.target(repo_id, repo_type, revision)
+        message = commit_message or "Update metadata with hubspool"
+        request = CommitRequest(message, commit_description, parent_commit, create_pr)
 
         def update() -> CommitInfo:
-            head = parent_commit or fetch_head(client, self.target(repo_id, repo_type, revision))
-            readme = fetch_readme(client, self.target(repo_id, repo_type, head))
+            head = parent_commit or fetch_head(client, target)
+            readme = fetch_readme(client, replace(target, revision=head or target.revision))
             text = merge_metadata(readme, metadata, repo_id, overwrite=overwrite)
-            return self.create_commit(
-                repo_id,
-                [CommitOperationAdd("README.md", text.encode())],
-                commit_message=commit_message or "Update metadata with hubspool",
-                commit_description=commit_description,
-                token=token,
-                repo_type=repo_type,
-                revision=revision,
-                create_pr=create_pr,
-                parent_commit=parent_commit if create_pr else head,
-            )
+            against_head = request if create_pr else replace(request, parent_commit=head)
+            return self._commit(client, target, [CommitOperationAdd("README.md", text.encode())], against_head)
 
         # A repetition could open a second pull request, and cannot help where the caller named the head.
         once = create_pr or parent_commit is not None
@@ -379,7 +346,7 @@ def _unchanged(client: HubClient, target: Target, request: CommitRequest) -> Com
     return CommitInfo(
         commit_url=target.commit_url(head),
         commit_message=request.message,
-        commit_description=request.description,
+        commit_description=request.description or "",
         oid=head,
         repo_url=RepoUrl(target.web_url, target.endpoint),
         is_noop=True,
