@@ -233,7 +233,7 @@ def test_only_what_changes_something_is_committed() -> None:
 
 def test_operations_are_checked_before_anything_is_sent() -> None:
     done = CommitOperationAdd("x", b"")
-    done.mark_committed()
+    done.is_committed = True
     for bad in (done, "not an operation"):
         with pytest.raises(HFValidationError):
             check_operations([bad])  # type: ignore[list-item]

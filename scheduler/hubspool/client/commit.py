@@ -12,7 +12,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hubspool.client.defaults import DEFAULTS
@@ -173,13 +173,20 @@ def post_commit(
     oid = answer.get("commitOid") if isinstance(answer, dict) else None
     if not isinstance(oid, str) or not _OID.fullmatch(oid):
         raise BadResponseError(f"POST {url} was answered without the id of a commit.", method="POST", url=url)
+    info = commit_info(target, request, oid)
+    pr_url = answer.get("pullRequestUrl") if request.create_pr else None
+    return replace(info, commit_url=answer.get("commitUrl") or info.commit_url, pr_url=pr_url)
+
+
+def commit_info(target: Target, request: CommitRequest, oid: str, *, is_noop: bool = False) -> CommitInfo:
+    """Return the result of a request whose commit, or else the revision's head, is `oid`."""
     return CommitInfo(
-        commit_url=answer.get("commitUrl") or target.commit_url(oid),
+        commit_url=target.commit_url(oid),
         commit_message=request.message,
         commit_description=request.description or "",
         oid=oid,
         repo_url=RepoUrl(target.web_url, target.endpoint),
-        pr_url=answer.get("pullRequestUrl") if request.create_pr else None,
+        is_noop=is_noop,
     )
 
 

@@ -53,19 +53,28 @@ class CommitOperationAdd:
         path_or_fileobj: a local path (``~`` is expanded), `bytes`, a binary file object that can seek (it is read from
             its beginning), or a `FileRange`.
 
+    Attributes:
+        size: size of the content, bytes.
+        upload_mode: how the Hub wants the content: ``regular`` (in the commit) or ``lfs`` (before it). None: the Hub
+            was not asked yet.
+        should_ignore: a ``.gitignore`` leaves the file out. False before the Hub was asked.
+        remote_oid: `content_id` of the Hub's file at the path; None: no file, or one of the other upload mode.
+        is_uploaded: the Hub's large file storage has the content.
+        is_committed: a commit contains this addition, so no other commit can.
+
     Raises:
         HFValidationError: the path leaves the repository, or there is nothing to read.
     """
 
     path_in_repo: str
-    path_or_fileobj: str | Path | bytes | BinaryIO | FileRange
+    path_or_fileobj: str | Path | bytes | BinaryIO | FileRange = field(repr=False)
 
-    _upload_mode: UploadMode | None = field(default=None, init=False, repr=False)
-    _should_ignore: bool = field(default=False, init=False, repr=False)
-    _remote_oid: str | None = field(default=None, init=False, repr=False)
-    _is_uploaded: bool = field(default=False, init=False, repr=False)
-    _is_committed: bool = field(default=False, init=False, repr=False)
-    _size: int = field(default=0, init=False, repr=False)
+    upload_mode: UploadMode | None = field(default=None, init=False, repr=False)
+    should_ignore: bool = field(default=False, init=False, repr=False)
+    remote_oid: str | None = field(default=None, init=False, repr=False)
+    is_uploaded: bool = field(default=False, init=False, repr=False)
+    is_committed: bool = field(default=False, init=False, repr=False)
+    size: int = field(default=0, init=False)
     _sample: bytes | None = field(default=None, init=False, repr=False)
     _sha256: str | None = field(default=None, init=False, repr=False)
     _blob_id: str | None = field(default=None, init=False, repr=False)
@@ -79,29 +88,21 @@ class CommitOperationAdd:
             self.path_or_fileobj = str(path)  # `path` keeps this string too, so it is stored once
         else:
             self._source = _source_of(self.path_or_fileobj)
-        self._size = _size_of(self._source)
+        self.size = _size_of(self._source)
         if isinstance(self.path_or_fileobj, FileRange):
             with self.as_file() as file:  # raises if the file is no longer the described one
-                self._sample = file.read(min(SAMPLE_BYTES, self._size))
+                self._sample = file.read(min(SAMPLE_BYTES, self.size))
 
     @classmethod
     def of_stored(
         cls, path_in_repo: str, sha256: str, size: int, *, remote_oid: str | None = None
     ) -> CommitOperationAdd:
-        """Return the addition of a large content that the Hub has already; see the properties."""
+        """Return the addition of a large content that the Hub has already; see the attributes."""
         addition = cls(path_in_repo, b"")
-        addition._sha256, addition._size = sha256, size
+        addition._sha256, addition.size = sha256, size
         addition.set_upload_mode("lfs", remote_oid=remote_oid)
-        addition.mark_uploaded()
+        addition.is_uploaded = True
         return addition
-
-    def __repr__(self) -> str:
-        return f"CommitOperationAdd(path_in_repo={self.path_in_repo!r}, size={self._size})"
-
-    @property
-    def size(self) -> int:
-        """Size of the content, bytes."""
-        return self._size
 
     @property
     def is_reopenable(self) -> bool:
@@ -113,7 +114,7 @@ class CommitOperationAdd:
         """The first 512 bytes, from which the Hub tells text from binary content."""
         if self._sample is not None:
             return self._sample
-        return b"".join(self.blocks(0, min(SAMPLE_BYTES, self._size)))
+        return b"".join(self.blocks(0, min(SAMPLE_BYTES, self.size)))
 
     @property
     def sha256(self) -> str:
@@ -128,66 +129,33 @@ class CommitOperationAdd:
     def git_blob_id(self) -> str:
         """Git's hexadecimal id of the content; the first use reads all of it."""
         if self._blob_id is None:
-            self._blob_id = self._digest(new_blob_hash(self._size))
+            self._blob_id = self._digest(new_blob_hash(self.size))
         return self._blob_id
-
-    @property
-    def upload_mode(self) -> UploadMode | None:
-        """How the Hub wants the content: ``regular`` (in the commit) or ``lfs`` (before it). None: not asked yet."""
-        return self._upload_mode
-
-    @property
-    def should_ignore(self) -> bool:
-        """Whether a ``.gitignore`` leaves the file out. False before the Hub was asked."""
-        return self._should_ignore
-
-    @property
-    def remote_oid(self) -> str | None:
-        """`content_id` of the Hub's file at the path; None: no file, or one of the other upload mode."""
-        return self._remote_oid
 
     @property
     def content_id(self) -> str | None:
         """Id of the content: sha256 of large files, git's id of others; None before the Hub was asked."""
-        if self._upload_mode is None:
+        if self.upload_mode is None:
             return None
-        return self.sha256 if self._upload_mode == "lfs" else self.git_blob_id
+        return self.sha256 if self.upload_mode == "lfs" else self.git_blob_id
 
     @property
     def is_unchanged(self) -> bool:
         """Whether the Hub has this content at this path already."""
-        return self._remote_oid is not None and self._remote_oid == self.content_id
-
-    @property
-    def is_uploaded(self) -> bool:
-        """Whether the Hub's large file storage has the content."""
-        return self._is_uploaded
-
-    @property
-    def is_committed(self) -> bool:
-        """Whether a commit contains this addition."""
-        return self._is_committed
+        return self.remote_oid is not None and self.remote_oid == self.content_id
 
     @property
     def upload_info(self) -> UploadInfo:
         """Size, sample and digest together, as in huggingface_hub."""
-        return UploadInfo(self._size, self.sample, bytes.fromhex(self.sha256))
+        return UploadInfo(self.size, self.sample, bytes.fromhex(self.sha256))
 
     def set_upload_mode(self, mode: UploadMode, *, should_ignore: bool = False, remote_oid: str | None = None) -> None:
-        """Set the Hub's answer about this file; the arguments are those of the properties.
+        """Set the Hub's answer about this file; the arguments are attributes.
 
         The sample, which only that question needs, is dropped.
         """
-        self._upload_mode, self._should_ignore, self._remote_oid = mode, should_ignore, remote_oid
+        self.upload_mode, self.should_ignore, self.remote_oid = mode, should_ignore, remote_oid
         self._sample = None
-
-    def mark_uploaded(self) -> None:
-        """Note that the Hub's large file storage has the content."""
-        self._is_uploaded = True
-
-    def mark_committed(self) -> None:
-        """Note that a commit contains this addition, so that no other commit can."""
-        self._is_committed = True
 
     def text(self) -> str:
         """Return the content as text.
@@ -224,7 +192,7 @@ class CommitOperationAdd:
             FileShrankError: the content ends early.
             LocalFileError: the content cannot be read.
         """
-        end = self._size if end is None else end
+        end = self.size if end is None else end
         try:
             with self.as_file() as file:
                 file.seek(start)

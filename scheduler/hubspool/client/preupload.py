@@ -101,7 +101,7 @@ def preupload(
 
     def sent(group: Sequence[CommitOperationAdd]) -> None:
         for addition in group:
-            addition.mark_uploaded()
+            addition.is_uploaded = True
             if free_memory:
                 addition.release()
 

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from hubspool.client.background import future_compatible
-from hubspool.client.commit import CommitRequest, check_operations, check_readme, post_commit, select_changes
+from hubspool.client.commit import (
+    CommitRequest,
+    check_operations,
+    check_readme,
+    commit_info,
+    post_commit,
+    select_changes,
+)
 from hubspool.client.context import ApiContext
 from hubspool.client.copies import resolve_copies
 from hubspool.client.defaults import DEFAULTS
@@ -23,7 +30,7 @@ from hubspool.client.patterns import Patterns
 from hubspool.client.preupload import UploadRules, preupload
 from hubspool.client.progress import Progress
 from hubspool.client.pull_requests import open_pull_request
-from hubspool.client.repo_info import CommitInfo, RepoUrl
+from hubspool.client.repo_info import CommitInfo
 from hubspool.client.repos import fetch_files, fetch_head
 from hubspool.client.retry import METADATA
 from hubspool.client.target import Target
@@ -109,12 +116,12 @@ class CommitCalls(ApiContext):
             preupload(client, target, additions, rules, self._uploader, options, one_commit=True)
         changes = select_changes(resolve_copies(client, target, operations))
         if not changes:
-            return _unchanged(client, target, request)
+            return commit_info(target, request, fetch_head(client, target) or "", is_noop=True)
         if request.create_pr and target.revision == "main" and request.parent_commit is None:
             return _commit_to_new_pr(client, target, request, changes)
         info = post_commit(client, target, request, changes)
         for addition in additions:
-            addition.mark_committed()
+            addition.is_committed = True
         return info
 
     def preupload_lfs_files(
@@ -339,18 +346,6 @@ class CommitCalls(ApiContext):
         once = create_pr or parent_commit is not None
         info = update() if once else client.session.retrying(update, METADATA)
         return info.pr_url or info.commit_url
-
-
-def _unchanged(client: HubClient, target: Target, request: CommitRequest) -> CommitInfo:
-    head = fetch_head(client, target) or ""
-    return CommitInfo(
-        commit_url=target.commit_url(head),
-        commit_message=request.message,
-        commit_description=request.description or "",
-        oid=head,
-        repo_url=RepoUrl(target.web_url, target.endpoint),
-        is_noop=True,
-    )
 
 
 def _commit_to_new_pr(

@@ -363,7 +363,7 @@ class _Upload:
             if not ask:
                 addition.set_upload_mode("lfs" if file.is_large else "regular")
                 if file.is_sent:
-                    addition.mark_uploaded()
+                    addition.is_uploaded = True
             found[file] = addition
         return found
 

@@ -82,8 +82,7 @@ class XetTokens:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._tokens: dict[tuple[str, str], XetToken | None] = {}
-        self._absent_until: dict[tuple[str, str], float] = {}
+        self._kept: dict[tuple[str, str], tuple[XetToken | None, float]] = {}  # None: no Xet; valid until
 
     def get(self, client: HubClient, url: str) -> XetToken | None:
         """Return a token; None if the Hub has no Xet.
@@ -92,11 +91,9 @@ class XetTokens:
             RequestError: the Hub refused (401, 403, an unknown repository or revision) or did not answer.
         """
         key = (url, client.token.value if client.token else "")
-        token = self._tokens.get(key)
-        if token is not None and token.expires > self._clock() + DEFAULTS.token_margin_seconds:
+        token, until = self._kept.get(key, (None, 0.0))
+        if until > self._clock():
             return token
-        if self._absent_until.get(key, 0.0) > self._clock():
-            return None
         try:
             answer = client.json("GET", url)
         except (RepositoryNotFoundError, RevisionNotFoundError):
@@ -104,18 +101,18 @@ class XetTokens:
         except HfHubHTTPError as error:
             if error.status_code != 404:
                 raise
-            self._absent_until[key] = self._clock() + DEFAULTS.xet_absent_seconds
+            self._kept[key] = None, self._clock() + DEFAULTS.xet_absent_seconds
             return None
         try:
             token = XetToken(str(answer["casUrl"]), str(answer["accessToken"]), float(answer["exp"]))
         except (KeyError, TypeError, ValueError):
             raise BadResponseError(f"{public_url(url)} answered without a usable Xet token.", url=url) from None
-        self._tokens[key] = token
+        self._kept[key] = token, token.expires - DEFAULTS.token_margin_seconds
         return token
 
     def drop(self, client: HubClient, url: str) -> None:
         """Forget a token that failed: a Hub that was reset has another store at the same address."""
-        self._tokens.pop((url, client.token.value if client.token else ""), None)
+        self._kept.pop((url, client.token.value if client.token else ""), None)
 
 
 def is_available(settings: Settings) -> bool:
