@@ -106,12 +106,11 @@ class Token:
     source: str
 
 
-def find_token(token: str | bool | None = None, settings: Settings | None = None) -> Token | None:
+def find_token(token: str | bool | None = None) -> Token | None:
     """Return the first token of: the argument, HF_TOKEN, the token file, the secret of a Colab notebook.
 
     Args:
         token: a token; True: there must be one; None: use one if there is one; False: use none.
-        settings: the environment; by default it is read now.
 
     Raises:
         LocalTokenNotFoundError: `token` is True and there is none.
@@ -123,7 +122,7 @@ def find_token(token: str | bool | None = None, settings: Settings | None = None
         if clean := _clean_token(token, "the argument token"):
             return Token(clean, "the argument token")
         raise HFValidationError("The argument token is empty.", hint=LocalTokenNotFoundError.default_hint)
-    settings = settings or Settings.from_env()
+    settings = Settings.from_env()
     if settings.env_token:
         return Token(settings.env_token, "HF_TOKEN")
     source = f"the file {settings.token_path}"
@@ -142,15 +141,14 @@ def find_token(token: str | bool | None = None, settings: Settings | None = None
     return None
 
 
-def process_rank(environ: Mapping[str, str] | None = None) -> int:
+def process_rank() -> int:
     """Return this process's number in a distributed run (RANK of torchrun, else SLURM_PROCID); 0 outside of one.
 
     Raises:
         SettingError: the variable is not a number.
     """
-    env = os.environ if environ is None else environ
-    name = "RANK" if env.get("RANK") else "SLURM_PROCID"
-    value = env.get(name, "").strip() or "0"
+    name = "RANK" if os.environ.get("RANK") else "SLURM_PROCID"
+    value = os.environ.get(name, "").strip() or "0"
     if not value.isdecimal():
         raise SettingError(f"{name} is {value!r}.", hint="Unset it, or set it to the number of this process, from 0.")
     return int(value)

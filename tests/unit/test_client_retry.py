@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from hubspool.client.retry import GiveUp, Repeat, RetryPolicy, Wait, decide_retry, retry_after
+from hubspool.client.retry import GiveUp, RetryPolicy, Wait, decide_retry, retry_after
 from hubspool.errors import (
     BadRequestError,
     BadResponseError,
@@ -17,8 +17,8 @@ from hubspool.errors import (
     RateLimitedError,
 )
 
-SAFE = RetryPolicy(Repeat.SAFE)
-COMMIT = RetryPolicy(Repeat.IF_NOT_APPLIED)
+SAFE = RetryPolicy()
+COMMIT = RetryPolicy(acts_twice=True)
 LIMITED = RateLimitedError("m", status_code=429, retry_after=7)
 REFUSED = HubConnectionError("m", outcome=Outcome.NOT_APPLIED)
 LOST = HubTimeoutError("m", outcome=Outcome.UNKNOWN)
@@ -41,10 +41,6 @@ def test_a_commit_that_may_have_been_applied_is_never_sent_again(error: Hubspool
 
 def test_permanent_errors_are_not_retried() -> None:
     assert isinstance(decide(SAFE, BadRequestError("m", status_code=400)), GiveUp)
-
-
-def test_nothing_is_repeated_where_that_is_not_allowed() -> None:
-    assert isinstance(decide(RetryPolicy(Repeat.NEVER), REFUSED), GiveUp)
 
 
 def test_attempts_and_time_are_bounded() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
@@ -31,9 +30,10 @@ def resolve_copies(client: HubClient, target: Target, operations: Sequence[Commi
         return list(operations)
     present = _files(client, target, [copy.path_in_repo for copy in copies])
     additions: dict[int, CommitOperationAdd] = {}
-    by_source = sorted(copies, key=lambda copy: _key(_source(copy, target)))
-    for source, group in groupby(by_source, key=lambda copy: _source(copy, target)):
-        wanted = list(group)
+    by_source: dict[Target, list[CommitOperationCopy]] = {}
+    for copy in copies:
+        by_source.setdefault(_source(copy, target), []).append(copy)
+    for source, wanted in by_source.items():
         found = _files(client, source, [copy.src_path_in_repo for copy in wanted])
         for copy in wanted:
             file = found.get(copy.src_path_in_repo)
@@ -52,10 +52,6 @@ def _source(copy: CommitOperationCopy, target: Target) -> Target:
     if copy.src_repo_id is None:
         return replace(target, revision=copy.src_revision or target.revision)
     return Target.of(target.endpoint, copy.src_repo_id, copy.src_repo_type, copy.src_revision)
-
-
-def _key(target: Target) -> tuple[str, str, str]:
-    return target.repo_type, target.repo_id, target.revision
 
 
 def _files(client: HubClient, target: Target, paths: Sequence[str]) -> dict[str, RepoFile]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -64,7 +62,6 @@ class HubSession:
         timeout: seconds that a request may be silent; None reads HUBSPOOL_TIMEOUT at each call.
         commit_timeout: the same for commits; None: 90, or HUBSPOOL_TIMEOUT if that is longer.
         retry: replaces the bounds of every retry (not what may be repeated); None keeps those of each call.
-        clock, chance: monotonic seconds; random numbers in [0, 1).
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -73,8 +70,6 @@ class HubSession:
     timeout: float | None = None
     commit_timeout: float | None = None
     retry: RetryPolicy | None = None
-    clock: Callable[[], float] = time.monotonic
-    chance: Callable[[], float] = random.random
     _pools: dict[bool, requests.Session] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -105,10 +100,8 @@ class HubSession:
             HubspoolError: The last error.
         """
         if self.retry is not None:
-            policy = replace(self.retry, repeat=policy.repeat, replans=policy.replans)
-        return call_with_retries(
-            call, policy, pause=self.interrupt.wait, on_failure=_log_failure, clock=self.clock, chance=self.chance
-        )
+            policy = replace(self.retry, acts_twice=policy.acts_twice, replans=policy.replans)
+        return call_with_retries(call, policy, pause=self.interrupt.wait, on_failure=_log_failure)
 
     def limits(self, timeout: float | None = None, *, commit: bool = False) -> tuple[float, float]:
         """Return the connect and the read time-out of a request, in seconds."""

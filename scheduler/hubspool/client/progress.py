@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from hubspool.client.defaults import DEFAULTS
@@ -33,8 +32,7 @@ class Progress:
     def __init__(self, title: str, total: int) -> None:
         settings = Settings.from_env()
         self._title, self._total = title, total
-        shown = settings.progress_bars
-        self._is_bar = sys.stderr.isatty() if shown is None else shown
+        self._is_bar = sys.stderr.isatty() if settings.progress_bars is None else settings.progress_bars
         self._plain = not settings.color
         self._bar: Any = None
         self._done = 0
@@ -58,10 +56,8 @@ class Progress:
             )
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
             self.update(self._total)
         if self._bar is not None:
             self._bar.close()

@@ -65,6 +65,12 @@ def fetch_paths_info(
     return found
 
 
+def _naming(repo_id: str, repo_type: str | None) -> dict[str, str | None]:
+    """Return the fields with which the routes that create and delete repositories name one."""
+    namespace, _, name = check_repo_id(repo_id).rpartition("/")
+    return {"name": name, "organization": namespace or None, "type": check_repo_type(repo_type)}
+
+
 class RepoCalls(ApiContext):
     """Calls about repositories; users make a `hubspool.client.hf_api.HfApi`, which has them."""
 
@@ -114,11 +120,9 @@ class RepoCalls(ApiContext):
         Raises:
             ConflictError: the repository exists already, or another operation on it did not end in time.
         """
-        kind = check_repo_type(repo_type)
-        namespace, _, name = check_repo_id(repo_id).rpartition("/")
-        if kind == "space" and not space_sdk:
+        body = _naming(repo_id, repo_type)
+        if body["type"] == "space" and not space_sdk:
             raise HFValidationError("A Space needs an SDK.", hint="Pass space_sdk='gradio', 'docker' or 'static'.")
-        body: dict[str, Any] = {"name": name, "organization": namespace or None, "type": kind}
         if private is not None:
             body["visibility"] = "private" if private else "public"
         if space_sdk is not None:
@@ -127,14 +131,14 @@ class RepoCalls(ApiContext):
         try:
             created = client.json("POST", f"{self.endpoint}/api/repos/create", policy=UNLESS_APPLIED, json=body)
         except HfHubHTTPError as error:
-            existing = self._existing(repo_id, kind, token, error) if exist_ok else None
+            existing = self._existing(repo_id, repo_type, token, error) if exist_ok else None
             if existing is None:
                 raise
             return existing
         return RepoUrl(created["url"], self.endpoint)
 
     def _existing(
-        self, repo_id: str, repo_type: str, token: str | bool | None, error: HfHubHTTPError
+        self, repo_id: str, repo_type: str | None, token: str | bool | None, error: HfHubHTTPError
     ) -> RepoUrl | None:
         """Return the address of a repository that could not be created because it exists; None for other errors."""
         if isinstance(error, ConflictError) and not error.retryable:
@@ -165,10 +169,9 @@ class RepoCalls(ApiContext):
             repo_type: ``model`` (the default), ``dataset`` or ``space``.
             missing_ok: do not raise if there is no such repository.
         """
-        namespace, _, name = check_repo_id(repo_id).rpartition("/")
-        body = {"name": name, "organization": namespace or None, "type": check_repo_type(repo_type)}
+        url, body = f"{self.endpoint}/api/repos/delete", _naming(repo_id, repo_type)
         try:
-            self.client(token).request("DELETE", f"{self.endpoint}/api/repos/delete", policy=UNLESS_APPLIED, json=body)
+            self.client(token).request("DELETE", url, policy=UNLESS_APPLIED, json=body)
         except RepositoryNotFoundError:
             if not missing_ok:
                 raise
@@ -205,10 +208,8 @@ class RepoCalls(ApiContext):
         """Return whether the repository exists, as far as the token shows it."""
         try:
             self.repo_info(repo_id, repo_type=repo_type, token=token)
-        except GatedRepoError:
-            return True
-        except RepositoryNotFoundError:
-            return False
+        except RepositoryNotFoundError as error:
+            return isinstance(error, GatedRepoError)
         return True
 
     def revision_exists(

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from enum import Enum
 from typing import TypeVar
 
 from hubspool.errors import ConflictError, HubspoolError, Outcome, ParentCommitMismatchError, RequestError
@@ -22,22 +21,13 @@ from hubspool.errors import ConflictError, HubspoolError, Outcome, ParentCommitM
 T = TypeVar("T")
 
 
-class Repeat(Enum):
-    """What a repeated request does."""
-
-    SAFE = "safe"
-    """The same as one request."""
-    IF_NOT_APPLIED = "if not applied"
-    """It would act twice, so it is repeated only when the first request certainly did nothing."""
-    NEVER = "never"
-
-
 @dataclass(frozen=True)
 class RetryPolicy:
     """Bounds of the retries of one call.
 
     Args:
-        repeat: what a repetition does.
+        acts_twice: a repetition would act a second time, so there is one only when the first request certainly did
+            nothing.
         attempts: calls in all, the first included; None for no limit.
         seconds: no attempt starts later than this after the first one.
         base: each wait is random: at most this many seconds for the first, twice as many for each further one.
@@ -46,7 +36,7 @@ class RetryPolicy:
             that moved (412) can pass too.
     """
 
-    repeat: Repeat = Repeat.SAFE
+    acts_twice: bool = False
     attempts: int | None = 5
     seconds: float = 60.0
     base: float = 1.0
@@ -57,7 +47,7 @@ class RetryPolicy:
 #: One HTTP request that only reads, or that may act twice without harm.
 SAFE = RetryPolicy()
 #: One HTTP request that would act twice.
-UNLESS_APPLIED = RetryPolicy(Repeat.IF_NOT_APPLIED)
+UNLESS_APPLIED = RetryPolicy(acts_twice=True)
 #: `flush()`: as long as the caller waits.
 FLUSH = RetryPolicy(attempts=None, seconds=math.inf, cap=60.0, replans=True)
 #: A task of a large upload: as long as the process runs.
@@ -107,9 +97,7 @@ def decide_retry(
         return GiveUp("not an error of the Hub")
     if not can_pass(policy, error):
         return GiveUp("permanent")
-    if policy.repeat is Repeat.NEVER:
-        return GiveUp("not repeatable")
-    if policy.repeat is Repeat.IF_NOT_APPLIED and error.outcome is Outcome.UNKNOWN:
+    if policy.acts_twice and error.outcome is Outcome.UNKNOWN:
         return GiveUp("may have been applied")
     seconds = _seconds(policy, error, attempt, chance)
     if elapsed + seconds > policy.seconds or (policy.attempts is not None and attempt >= policy.attempts):

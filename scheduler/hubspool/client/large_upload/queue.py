@@ -53,7 +53,6 @@ class Job(Enum):
 
 
 _STAGE_OF = {Job.HASH: Stage.FOUND, Job.ASK: Stage.HASHED, Job.SEND: Stage.LARGE, Job.COMMIT: Stage.READY}
-_BEFORE_READY = (Stage.FOUND, Stage.HASHED, Stage.LARGE)
 
 
 @dataclass(eq=False, slots=True)
@@ -264,7 +263,8 @@ class LargeQueue:
         ready = len(self._waiting[Stage.READY])
         full = ready >= self.limits.commit_files or self._ready_bytes >= self.limits.commit_bytes
         old = now - self._ready_since >= self.limits.commit_seconds
-        busy = self._delayed or self.running.total() or any(self._waiting[stage] for stage in _BEFORE_READY)
+        earlier = any(files for stage, files in self._waiting.items() if stage is not Stage.READY)
+        busy = earlier or self._delayed or self.running.total()
         return ready > 0 and (full or old or not busy)
 
     @property

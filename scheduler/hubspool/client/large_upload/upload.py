@@ -353,12 +353,10 @@ class _Upload:
             try:
                 addition = self._addition(file)
             except FileChangedError:
-                addition = None
+                self._note_change(file)
+                continue
             except OSError as error:
                 self._skip(file, str(error))
-                continue
-            if addition is None:
-                self._note_change(file)
                 continue
             if not ask:
                 addition.set_upload_mode("lfs" if file.is_large else "regular")
@@ -367,11 +365,11 @@ class _Upload:
             found[file] = addition
         return found
 
-    def _addition(self, file: LargeFile) -> CommitOperationAdd | None:
+    def _addition(self, file: LargeFile) -> CommitOperationAdd:
         local = self.folder / file.path
         stat = local.stat()
         if Stat.of(stat) != file.stat and file.changes < DEFAULTS.changes_before_snapshot:
-            return None
+            raise FileChangedError(f"{file.path} changed since it was hashed.", path=file.path)
         addition = CommitOperationAdd(file.path, FileRange(local, 0, file.stat.size, (stat.st_dev, stat.st_ino)))
         assert file.sha256 is not None  # it is hashed
         assert file.blob_id is not None

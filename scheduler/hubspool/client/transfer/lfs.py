@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from math import ceil
 from typing import Any
 
@@ -61,8 +62,8 @@ def upload(
         RequestError: a request failed, or the Hub refused an object.
         FileShrankError: a content ended early.
     """
-    by_oid = {addition.sha256: addition for addition in additions}
     sent = 0
+    by_oid = {addition.sha256: addition for addition in additions}
     for entries in _batches(client, target, list(by_oid.values())):
         objects = [_plan(entry, by_oid) for entry in entries]
         sent += _send_all(client, [found for found in objects if found is not None], options)
@@ -76,39 +77,28 @@ def stored(client: HubClient, target: Target, additions: Sequence[CommitOperatio
         RequestError: the request failed.
     """
     by_oid = {addition.sha256: addition for addition in additions}
-    return {
-        entry["oid"]
-        for entries in _batches(client, target, list(by_oid.values()))
-        for entry in entries
-        if not entry.get("error") and not entry.get("actions")
-    }
+    entries = chain.from_iterable(_batches(client, target, list(by_oid.values())))
+    return {entry["oid"] for entry in entries if not entry.get("error") and not entry.get("actions")}
 
 
 def _batches(
     client: HubClient, target: Target, additions: Sequence[CommitOperationAdd]
 ) -> Iterator[Sequence[Mapping[str, Any]]]:
     """Ask about different contents, and yield the Hub's entries batch by batch."""
-    for first in range(0, len(additions), DEFAULTS.lfs_objects_per_batch):
-        yield _batch(client, target, additions[first : first + DEFAULTS.lfs_objects_per_batch])
-
-
-def _batch(client: HubClient, target: Target, additions: Sequence[CommitOperationAdd]) -> Sequence[Mapping[str, Any]]:
-    answer = client.json(
-        "POST",
-        target.lfs_batch_url,
-        json={
+    objects = [{"oid": addition.sha256, "size": addition.size} for addition in additions]
+    for first in range(0, len(objects), DEFAULTS.lfs_objects_per_batch):
+        body = {
             "operation": "upload",
             "transfers": ["basic", "multipart"],
-            "objects": [{"oid": a.sha256, "size": a.size} for a in additions],
+            "objects": objects[first : first + DEFAULTS.lfs_objects_per_batch],
             "hash_algo": "sha256",
             "ref": {"name": target.revision},
-        },
-        headers=_MEDIA_TYPE,
-    )
-    objects = answer.get("objects") if isinstance(answer, dict) else None
-    if not isinstance(objects, list):
-        raise BadResponseError("The LFS batch route answered without a list of objects.", url=target.lfs_batch_url)
-    return objects
+        }
+        answer = client.json("POST", target.lfs_batch_url, json=body, headers=_MEDIA_TYPE)
+        entries = answer.get("objects") if isinstance(answer, dict) else None
+        if not isinstance(entries, list):
+            raise BadResponseError("The LFS batch route answered without a list of objects.", url=target.lfs_batch_url)
+        yield entries
 
 
 def _plan(entry: Mapping[str, Any], by_oid: Mapping[str, CommitOperationAdd]) -> _Object | None:
@@ -154,13 +144,10 @@ def _send_all(client: HubClient, objects: Sequence[_Object], options: TransferOp
         done.add(len(part))
 
     # A file object has one position, so its parts are sent one after the other.
-    for_each([(o, part) for o in objects for part in o.parts], put, _threads_for(objects, options))
+    num_threads = options.num_threads if all(o.addition.is_reopenable for o in objects) else 1
+    for_each([(o, part) for o in objects for part in o.parts], put, num_threads)
     for_each(objects, lambda found: _finish(client, found), options.num_threads)
     return done.total
-
-
-def _threads_for(objects: Sequence[_Object], options: TransferOptions) -> int:
-    return options.num_threads if all(o.addition.is_reopenable for o in objects) else 1
 
 
 def _finish(client: HubClient, found: _Object) -> None:

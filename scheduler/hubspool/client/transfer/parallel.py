@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Sized
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -20,6 +20,7 @@ def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) ->
     Rejected: a ThreadPoolExecutor. At interpreter exit it refuses work, and the final push happens there. This function
     does everything in the caller's thread when no other can be started.
     """
+    end: Any = object()
     waiting = iter(items)
     errors: list[BaseException] = []
     lock = threading.Lock()
@@ -28,19 +29,12 @@ def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) ->
         while True:
             try:
                 with lock:
-                    if errors:
-                        return
-                    item = next(waiting)
-            except StopIteration:
-                return
-            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
-                errors.append(error)
-                return
-            try:
+                    item = end if errors else next(waiting, end)
+                if item is end:
+                    return
                 work(item)
             except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
-                with lock:
-                    errors.append(error)
+                errors.append(error)
 
     most = min(num_threads, len(items)) if isinstance(items, Sized) else num_threads
     helpers = [threading.Thread(target=loop, name=f"hubspool-transfer-{n}", daemon=True) for n in range(1, most)]
