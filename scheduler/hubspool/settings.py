@@ -78,10 +78,11 @@ class Settings:
             SettingError: a variable cannot be parsed; the message names it, its value and the allowed values.
         """
         env = os.environ if environ is None else environ
-        home = _hf_home(env)
+        cache = _path(env, "XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+        home = _path(env, "HF_HOME") or cache / "huggingface"
         disabled_bars = env.get("HF_HUB_DISABLE_PROGRESS_BARS")
         return cls(
-            endpoint=_endpoint(env),
+            endpoint=check_endpoint(env.get("HF_ENDPOINT", "").strip() or DEFAULT_ENDPOINT, "HF_ENDPOINT"),
             hf_home=home,
             env_token=_clean_token(env.get("HF_TOKEN"), "HF_TOKEN"),
             token_path=_path(env, "HF_TOKEN_PATH") or home / "token",
@@ -193,11 +194,6 @@ def _clean_token(value: str | None, source: str) -> str | None:
     return token
 
 
-def _endpoint(env: Mapping[str, str]) -> str:
-    value = env.get("HF_ENDPOINT", "").strip()
-    return check_endpoint(value, "HF_ENDPOINT") if value else DEFAULT_ENDPOINT
-
-
 def check_endpoint(value: str, name: str) -> str:
     """Return the address of a Hub without a trailing slash.
 
@@ -215,13 +211,6 @@ def check_endpoint(value: str, name: str) -> str:
             hint=f"Use http://HOST[:PORT] or https://HOST, for example {DEFAULT_ENDPOINT}.",
         )
     return value.rstrip("/")
-
-
-def _hf_home(env: Mapping[str, str]) -> Path:
-    if given := _path(env, "HF_HOME"):
-        return given
-    cache = _path(env, "XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return cache / "huggingface"
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -88,14 +88,7 @@ class BackgroundCall(Protocol[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
-class _Method(Generic[P, R]):
-    """How a type checker sees a decorated method; at run time it is a plain function."""
-
-    def __get__(self, instance: object, owner: type | None = None) -> BackgroundCall[P, R]:
-        raise NotImplementedError
-
-
-def future_compatible(method: Callable[Concatenate[Any, P], R]) -> _Method[P, R]:
+def future_compatible(method: Callable[Concatenate[Any, P], R]) -> BackgroundCall[P, R]:
     """Let a method of `HfApi` take ``run_as_future=True``: the call is queued and returns a `Future`.
 
     The method declares ``run_as_future: Literal[False] = False`` and never sees the argument. Rejected: two overloads
@@ -108,4 +101,4 @@ def future_compatible(method: Callable[Concatenate[Any, P], R]) -> _Method[P, R]
             return self.run_as_future(method, self, *args, **kwargs)
         return method(self, *args, **kwargs)
 
-    return cast("_Method[P, R]", call)
+    return cast("BackgroundCall[P, R]", call)

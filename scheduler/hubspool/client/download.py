@@ -51,15 +51,18 @@ def _fetch(client: HubClient, url: str, destination: Path, *, force: bool) -> No
             return
         destination.parent.mkdir(parents=True, exist_ok=True)
         handle, name = mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
+        part = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 _write(response, file)
                 os.fsync(file.fileno())
-            _verify(Path(name), etag, url)
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(destination)
+            if _content_id(part, etag) not in (etag, None):
+                shown = public_url(url)
+                raise BadResponseError(f"The content of {shown} does not match its ETag.", url=shown)
+            part.chmod(0o666 & ~_umask())
+            part.replace(destination)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
 
 
@@ -103,12 +106,6 @@ def _content_id(path: Path, like: str) -> str | None:
         while block := file.read(DEFAULTS.block_bytes):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _verify(path: Path, etag: str, url: str) -> None:
-    if _content_id(path, etag) not in (etag, None):
-        shown = public_url(url)
-        raise BadResponseError(f"The content of {shown} does not match its ETag.", url=shown)
 
 
 def _umask() -> int:

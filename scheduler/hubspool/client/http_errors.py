@@ -11,26 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from hubspool import errors
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.retry import retry_after
-from hubspool.errors import (
-    BadRequestError,
-    BadResponseError,
-    ConflictError,
-    DisabledRepoError,
-    ForbiddenError,
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalTokenNotFoundError,
-    ParentCommitMismatchError,
-    PayloadTooLargeError,
-    RateLimitedError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RequestError,
-    RevisionNotFoundError,
-    UnauthorizedError,
-)
 from hubspool.settings import Token
 
 if TYPE_CHECKING:
@@ -38,21 +21,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BY_CODE: dict[str, type[HfHubHTTPError]] = {
-    "RevisionNotFound": RevisionNotFoundError,
-    "EntryNotFound": RemoteEntryNotFoundError,
-    "GatedRepo": GatedRepoError,
-    "RepoNotFound": RepositoryNotFoundError,
+_BY_CODE: dict[str, type[errors.HfHubHTTPError]] = {
+    "RevisionNotFound": errors.RevisionNotFoundError,
+    "EntryNotFound": errors.RemoteEntryNotFoundError,
+    "GatedRepo": errors.GatedRepoError,
+    "RepoNotFound": errors.RepositoryNotFoundError,
 }
-_BY_STATUS: dict[int, type[HfHubHTTPError]] = {
-    400: BadRequestError,
-    401: UnauthorizedError,
-    403: ForbiddenError,
-    409: ConflictError,
-    412: ParentCommitMismatchError,
-    413: PayloadTooLargeError,
-    422: BadRequestError,
-    429: RateLimitedError,
+_BY_STATUS: dict[int, type[errors.HfHubHTTPError]] = {
+    400: errors.BadRequestError,
+    401: errors.UnauthorizedError,
+    403: errors.ForbiddenError,
+    409: errors.ConflictError,
+    412: errors.ParentCommitMismatchError,
+    413: errors.PayloadTooLargeError,
+    422: errors.BadRequestError,
+    429: errors.RateLimitedError,
 }
 _DISABLED = "Access to this resource is disabled."
 _OF_A_REPOSITORY = re.compile(r"/api/(models|datasets|spaces)/|/resolve/")
@@ -67,7 +50,7 @@ def public_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def error_of(response: requests.Response, token: Token | None) -> RequestError | None:
+def error_of(response: requests.Response, token: Token | None) -> errors.RequestError | None:
     """Return the error that `response` means; None for a success.
 
     Args:
@@ -89,7 +72,7 @@ def error_of(response: requests.Response, token: Token | None) -> RequestError |
     what = f"{fields['method']} {fields['url']} answered {status}"
     message = f"{what}: {server_message}" if server_message else f"{what} {response.reason or ''}".rstrip() + "."
     if status < 400:
-        return BadResponseError(
+        return errors.BadResponseError(
             f"{what}, which redirects to {public_url(response.headers.get('Location', 'no address'))}.",
             **{**fields, "retryable": False},
         )
@@ -98,7 +81,7 @@ def error_of(response: requests.Response, token: Token | None) -> RequestError |
         fields["details"] = _json_object(response)
     if status == 401:
         fields["hint"] = _token_hint(token)
-    if kind is ConflictError and "in progress" in server_message:
+    if kind is errors.ConflictError and "in progress" in server_message:
         fields["retryable"] = True
     return kind(message, **fields)
 
@@ -115,22 +98,22 @@ def log_warnings(response: requests.Response) -> None:
             logger.warning("The Hub says: %s", text)
 
 
-def _kind(response: requests.Response, token: Token | None) -> type[HfHubHTTPError]:
+def _kind(response: requests.Response, token: Token | None) -> type[errors.HfHubHTTPError]:
     status, headers = response.status_code, response.headers
     if (kind := _BY_CODE.get(headers.get("X-Error-Code", ""))) is not None:
         return kind
     if headers.get("X-Error-Message") == _DISABLED:
-        return DisabledRepoError
+        return errors.DisabledRepoError
     reading = response.request.method in ("GET", "HEAD")
     if status == 401 and reading and token is None and _OF_A_REPOSITORY.search(response.url):
         # The Hub does not tell a caller without an account whether a repository exists.
-        return RepositoryNotFoundError
-    return _BY_STATUS.get(status, HfHubHTTPError)
+        return errors.RepositoryNotFoundError
+    return _BY_STATUS.get(status, errors.HfHubHTTPError)
 
 
 def _token_hint(token: Token | None) -> str:
     if token is None:
-        return f"No token was sent. {LocalTokenNotFoundError.default_hint}"
+        return f"No token was sent. {errors.LocalTokenNotFoundError.default_hint}"
     return (
         f"The token from {token.source} was refused: it may be revoked, expired or of another Hub."
         " Make a new one at https://huggingface.co/settings/tokens, or run `hubspool login`."
@@ -150,8 +133,8 @@ def _server_message(response: requests.Response, token: Token | None) -> str:
     if body is None:
         parts.append(_text(response))
     else:
-        errors = body.get("error")
-        parts += [str(e) for e in errors] if isinstance(errors, list) else [str(errors or "")]
+        error = body.get("error")
+        parts += [str(each) for each in error] if isinstance(error, list) else [str(error or "")]
         parts.append(str(body.get("error_description") or ""))
         for entry in body.get("errors") or []:
             parts.append(str(entry.get("message", "")) if isinstance(entry, dict) else str(entry))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
@@ -164,10 +164,6 @@ def fetch_upload_modes(
             **rules.texts,
         },
     )
-    _set_modes(batch, answer)
-
-
-def _set_modes(batch: Sequence[CommitOperationAdd], answer: Any) -> None:
     try:
         entries = {entry["path"]: entry for entry in answer["files"]}
         for addition in batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from hubspool.client.context import ApiContext
 from hubspool.client.repo_info import GitRefInfo, GitRefs
@@ -51,24 +51,27 @@ class RefCalls(ApiContext):
             ConflictError: the branch exists, and `exist_ok` is False.
             BadRequestError: the Hub takes no branch of this name.
         """
-        body: dict[str, Any] = {} if revision is None else {"startingPoint": revision}
+        body = {} if revision is None else {"startingPoint": revision}
         url = self.target(repo_id, repo_type, branch).route("branch")
         try:
-            self.client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
-        except (ConflictError, ForbiddenError) as error:
-            if not (exist_ok and self._has_branch(repo_id, branch, repo_type, token, error)):
+            self._create(url, body, token, exist_ok=exist_ok)
+        except ForbiddenError:  # a token that may not create a branch can use an existing one
+            if not (exist_ok and self._has_branch(repo_id, branch, repo_type, token)):
                 raise
 
-    def _has_branch(
-        self, repo_id: str, branch: str, repo_type: str | None, token: str | bool | None, error: HfHubHTTPError
-    ) -> bool:
-        if isinstance(error, ConflictError):
-            return not error.retryable
-        try:  # a token that may not create a branch can use an existing one
+    def _has_branch(self, repo_id: str, branch: str, repo_type: str | None, token: str | bool | None) -> bool:
+        try:
             refs = self.list_repo_refs(repo_id, repo_type=repo_type, token=token)
         except HfHubHTTPError:
-            return False  # the first error says more
+            return False  # the error of the creation says more
         return any(ref.name == branch for ref in refs.branches)
+
+    def _create(self, url: str, body: Mapping[str, str], token: str | bool | None, *, exist_ok: bool) -> None:
+        try:
+            self.client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
+        except ConflictError as error:
+            if not exist_ok or error.retryable:
+                raise
 
     def delete_branch(
         self, repo_id: str, *, branch: str, token: str | bool | None = None, repo_type: str | None = None
@@ -95,11 +98,7 @@ class RefCalls(ApiContext):
         """
         body = {"tag": tag} if tag_message is None else {"tag": tag, "message": tag_message}
         url = self.target(repo_id, repo_type, revision).route("tag")
-        try:
-            self.client(token).request("POST", url, policy=UNLESS_APPLIED, json=body)
-        except ConflictError as error:
-            if not exist_ok or error.retryable:
-                raise
+        self._create(url, body, token, exist_ok=exist_ok)
 
     def delete_tag(
         self, repo_id: str, *, tag: str, token: str | bool | None = None, repo_type: str | None = None
@@ -119,7 +118,5 @@ class RefCalls(ApiContext):
     ) -> None:
         """Replace a branch's history by one commit; this cannot be undone."""
         target = self.target(repo_id, repo_type, branch)
-        message = commit_message or f"Squash the history of {target.revision}"
-        self.client(token).request(
-            "POST", target.route("super-squash"), policy=UNLESS_APPLIED, json={"message": message}
-        )
+        body = {"message": commit_message or f"Squash the history of {target.revision}"}
+        self.client(token).request("POST", target.route("super-squash"), policy=UNLESS_APPLIED, json=body)

@@ -26,7 +26,6 @@ from hubspool.client.folder import find_files, folder_additions, folder_deletion
 from hubspool.client.http import HubClient
 from hubspool.client.metadata import fetch_readme, merge_metadata
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
-from hubspool.client.patterns import Patterns
 from hubspool.client.preupload import UploadRules, preupload
 from hubspool.client.progress import Progress
 from hubspool.client.pull_requests import open_pull_request
@@ -241,7 +240,9 @@ class CommitCalls(ApiContext):
         client, target = self.client(token), self.target(repo_id, repo_type, revision)
         message = commit_message or "Upload folder with hubspool"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)
-        deletions = _deletions(client, target, path_in_repo, delete_patterns)
+        deletions = []
+        if delete_patterns is not None:
+            deletions = folder_deletions(fetch_files(client, target), path_in_repo, delete_patterns)
         written = {addition.path_in_repo for addition in additions} if deletions else set()
         kept = [deletion for deletion in deletions if deletion.path_in_repo not in written]
         return self._commit(client, target, [*kept, *additions], request)
@@ -282,7 +283,8 @@ class CommitCalls(ApiContext):
         message = commit_message or f"Delete files {' '.join(delete_patterns)} with hubspool"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)
         client, target = self.client(token), self.target(repo_id, repo_type, revision)
-        return self._commit(client, target, _deletions(client, target, None, delete_patterns), request)
+        deletions = folder_deletions(fetch_files(client, target), None, delete_patterns)
+        return self._commit(client, target, deletions, request)
 
     def delete_folder(
         self,
@@ -366,9 +368,3 @@ def _title(message: str) -> str:
     """Return the title of a pull request; the Hub takes 3 to 200 characters."""
     title = message.strip().splitlines()[0] if message.strip() else ""
     return title[:200] if len(title) >= 3 else f"Commit {title}".strip()
-
-
-def _deletions(
-    client: HubClient, target: Target, path_in_repo: str | None, patterns: Patterns
-) -> list[CommitOperationDelete]:
-    return [] if patterns is None else folder_deletions(fetch_files(client, target), path_in_repo, patterns)

@@ -124,9 +124,9 @@ def is_available(settings: Settings) -> bool:
 
 def token_url(target: Target, *, create_pr: bool) -> str:
     """Return the address that gives a write token for `target`."""
-    # With create_pr the revision does not exist yet; the Hub checks write access to the repository.
-    url = target.route("xet-write-token") if not create_pr else f"{target.api_url}/xet-write-token/None"
-    return f"{url}?create_pr=1" if create_pr else url
+    if create_pr:  # the revision does not exist yet; the Hub checks write access to the repository
+        return f"{target.api_url}/xet-write-token/None?create_pr=1"
+    return target.route("xet-write-token")
 
 
 class LocalXetError(XetTransferError):
@@ -295,40 +295,33 @@ def _warn_of_network_mount(folder: Path) -> None:
 def _send(upload: Any, group: Sequence[CommitOperationAdd]) -> TransferReport:
     import hf_xet
 
-    sent: list[CommitOperationAdd] = []
-    digests: list[str] = []
     # Small contents are handed over whole, so hf_xet's threads work on several at once; one stream after the other
     # took 1.4 times as long for 5,000 files. Large ones are streamed: hf_xet chunks a stream as fast as a file.
-    waiting: deque[tuple[int, int, Any]] = deque()
+    waiting: deque[tuple[CommitOperationAdd, Any]] = deque()
     bytes_in_memory = 0
 
     def settle(limit: int) -> None:
         nonlocal bytes_in_memory
         while bytes_in_memory > limit:
-            place, size, handle = waiting.popleft()
-            digests[place] = handle.result().xet_info.sha256
-            bytes_in_memory -= size
+            done, handle = waiting.popleft()
+            done.set_sha256(handle.result().xet_info.sha256)
+            bytes_in_memory -= done.size
 
     for addition in group:
-        place = len(sent)
-        sent.append(addition)
-        digests.append("")
         if addition.size <= DEFAULTS.xet_whole_bytes:
             content = b"".join(addition.blocks())
             handle = upload.start_upload_bytes(content, sha256=hf_xet.COMPUTE_SHA256, name=addition.path_in_repo)
-            waiting.append((place, addition.size, handle))
+            waiting.append((addition, handle))
             bytes_in_memory += addition.size
             settle(DEFAULTS.xet_memory_bytes)
             continue
         stream = upload.start_upload_stream(name=addition.path_in_repo, sha256=hf_xet.COMPUTE_SHA256)
         for block in addition.blocks():
             stream.write(block)
-        digests[place] = stream.finish().xet_info.sha256
+        addition.set_sha256(stream.finish().xet_info.sha256)
     settle(0)
-    for addition, digest in zip(sent, digests, strict=True):
-        addition.set_sha256(digest)
     metrics = upload.wait_to_finish().dedup_metrics
-    return TransferReport(len(sent), metrics.total_bytes, metrics.total_bytes_uploaded)
+    return TransferReport(len(group), metrics.total_bytes, metrics.total_bytes_uploaded)
 
 
 def _is_of_hf_xet(error: BaseException) -> bool:
