@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hubspool.client.defaults import DEFAULTS
-from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
+from hubspool.client.operations import CommitOperationDelete
 from hubspool.client.patterns import Patterns, path_filter
 from hubspool.client.validation import FORBIDDEN_FOLDERS, check_path_in_repo
 from hubspool.errors import HFValidationError
@@ -64,15 +64,6 @@ def in_folder(path_in_repo: str | None, path: str) -> str:
     """Return the path in the repository of a folder's `path`; None, ``""``, ``.`` and ``./`` mean the root."""
     inner = (path_in_repo or "").removeprefix("./").strip("/")
     return path if inner in ("", ".") else f"{inner}/{path}"
-
-
-def folder_additions(files: dict[str, Path], path_in_repo: str | None) -> list[CommitOperationAdd]:
-    """Return an addition for each file.
-
-    Raises:
-        HFValidationError: the Hub does not take a file's name.
-    """
-    return [CommitOperationAdd(in_folder(path_in_repo, path), local) for path, local in files.items()]
 
 
 def folder_deletions(

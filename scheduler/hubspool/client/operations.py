@@ -219,9 +219,7 @@ class CommitOperationAdd:
         Raises:
             FileChangedError: the content had another digest before.
         """
-        if self._sha256 is not None and self._sha256 != digest:
-            raise self._changed()
-        self._sha256 = digest
+        self._sha256 = self._verified(digest, self._sha256)
 
     def set_git_blob_id(self, digest: str) -> None:
         """Set git's id of the bytes that were sent.
@@ -229,15 +227,14 @@ class CommitOperationAdd:
         Raises:
             FileChangedError: the content had another id before.
         """
-        if self._blob_id is not None and self._blob_id != digest:
-            raise self._changed()
-        self._blob_id = digest
+        self._blob_id = self._verified(digest, self._blob_id)
 
-    def _changed(self) -> FileChangedError:
-        return FileChangedError(
-            f"The content for {self.path_in_repo} was rewritten while it was being sent.",
-            path=self.path_in_repo,
-        )
+    def _verified(self, digest: str, known: str | None) -> str:
+        if known not in (None, digest):
+            raise FileChangedError(
+                f"The content for {self.path_in_repo} was rewritten while it was being sent.", path=self.path_in_repo
+            )
+        return digest
 
     def release(self) -> None:
         """Drop the content, which the Hub has; the values that a commit needs stay."""

@@ -22,7 +22,7 @@ from hubspool.client.context import ApiContext
 from hubspool.client.copies import resolve_copies
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
-from hubspool.client.folder import find_files, folder_additions, folder_deletions
+from hubspool.client.folder import find_files, folder_deletions, in_folder
 from hubspool.client.http import HubClient
 from hubspool.client.metadata import fetch_readme, merge_metadata
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
@@ -236,7 +236,8 @@ class CommitCalls(ApiContext):
         Raises:
             HFValidationError: there is no such folder, the Hub does not take a name, or one commit cannot carry it.
         """
-        additions = folder_additions(find_files(folder_path, allow_patterns, ignore_patterns), path_in_repo)
+        files = find_files(folder_path, allow_patterns, ignore_patterns)
+        additions = [CommitOperationAdd(in_folder(path_in_repo, path), local) for path, local in files.items()]
         client, target = self.client(token), self.target(repo_id, repo_type, revision)
         message = commit_message or "Upload folder with hubspool"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)

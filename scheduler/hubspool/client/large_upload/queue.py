@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
@@ -144,7 +143,7 @@ class LargeQueue:
         """Return the next task for a free worker; None if there is none at the moment."""
         if self.error is not None:
             return None
-        entry = next(iter(self._startable()), None)
+        entry = self._startable()
         if entry is not None and entry[0] <= now:
             self._delayed.remove(entry)
             task = entry[2]
@@ -158,7 +157,8 @@ class LargeQueue:
 
     def seconds_until_next(self, now: float) -> float | None:
         """Return the seconds after which `next` may have a task although no other ended; None: it will not."""
-        times = [entry[0] for entry in self._startable()][:1]
+        entry = self._startable()
+        times = [] if entry is None else [entry[0]]
         if self._waiting[Stage.READY] and not self._is_committing:
             times.append(self._ready_since + self.limits.commit_seconds)
         return max(min(times) - now, 0.0) if times else None
@@ -239,9 +239,10 @@ class LargeQueue:
         if task.files:
             insort(self._delayed, (when, -next(self._numbers), task))
 
-    def _startable(self) -> Iterator[tuple[float, int, Task]]:
-        """Yield the delayed tasks in their order, without commits while a commit runs."""
-        return (entry for entry in self._delayed if entry[2].job is not Job.COMMIT or not self.running[Job.COMMIT])
+    def _startable(self) -> tuple[float, int, Task] | None:
+        """Return the delayed task to start first; not a commit while a commit runs."""
+        commits = not self.running[Job.COMMIT]
+        return next((entry for entry in self._delayed if commits or entry[2].job is not Job.COMMIT), None)
 
     def _shrink_commits(self) -> None:
         files, size = self.limits.commit_files, self.limits.commit_bytes

@@ -234,9 +234,10 @@ class _Upload:
 
     def work(self) -> None:
         """Do one task after another; each worker's thread runs this."""
+        jobs = {Job.HASH: self._hash, Job.ASK: self._ask, Job.SEND: self._send, Job.COMMIT: self._commit}
         while (task := self._next()) is not None:
             try:
-                self._do(task)
+                jobs[task.job](task)
             except LocalFileError as error:
                 self._rehash(task, error)
             except BaseException as error:  # noqa: BLE001 - the queue retries, or the caller raises it
@@ -270,10 +271,6 @@ class _Upload:
                     break
                 self._changed.wait(self.queue.seconds_until_next(now))
         return None
-
-    def _do(self, task: Task) -> None:
-        jobs = {Job.HASH: self._hash, Job.ASK: self._ask, Job.SEND: self._send, Job.COMMIT: self._commit}
-        jobs[task.job](task)
 
     # -- the jobs: each moves the files of its task to their next stage, and records what is done
 
