@@ -219,7 +219,11 @@ class SpaceInfo(RepoInfo):
     """A Space repository."""
 
 
-_INFO_BY_TYPE: dict[str, type[RepoInfo]] = {"model": ModelInfo, "dataset": DatasetInfo, "space": SpaceInfo}
+_INFO_BY_TYPE: dict[str, type[ModelInfo | DatasetInfo | SpaceInfo]] = {
+    "model": ModelInfo,
+    "dataset": DatasetInfo,
+    "space": SpaceInfo,
+}
 
 
 def parse_date(text: str) -> datetime:
@@ -252,7 +256,7 @@ def parse_commit(entry: Mapping[str, Any]) -> GitCommitInfo:
     )
 
 
-def parse_repo(data: Mapping[str, Any], repo_type: str) -> RepoInfo:
+def parse_repo(data: Mapping[str, Any], repo_type: str) -> ModelInfo | DatasetInfo | SpaceInfo:
     """Parse the description of a repository."""
     modified, created = data.get("lastModified"), data.get("createdAt")
     return _INFO_BY_TYPE[repo_type](

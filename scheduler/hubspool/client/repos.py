@@ -14,7 +14,6 @@ from hubspool.client.repo_info import (
     ModelInfo,
     RepoFile,
     RepoFolder,
-    RepoInfo,
     RepoUrl,
     SpaceInfo,
     parse_commit,
@@ -201,8 +200,7 @@ class RepoCalls(ApiContext):
             params["expand"] = expand
         url = target.api_url if revision is None else target.route("revision")
         data = self.client(token).json("GET", url, params=params, timeout=timeout)
-        info: RepoInfo = parse_repo(data, target.repo_type)
-        return info  # type: ignore[return-value] # parse_repo returns one of the three
+        return parse_repo(data, target.repo_type)
 
     def repo_exists(self, repo_id: str, *, repo_type: str | None = None, token: str | bool | None = None) -> bool:
         """Return whether the repository exists, as far as the token shows it."""

@@ -160,20 +160,12 @@ class CommitCalls(ApiContext):
             Files that were checked and bytes that were sent.
         """
         additions = list(additions)
-        return preupload(
-            self.client(token),
-            self.target(repo_id, repo_type, revision),
-            additions,
-            UploadRules.of(
-                additions,
-                create_pr=create_pr,
-                gitignore=gitignore_content,
-                gitattributes=gitattributes_content,
-            ),
-            self._uploader,
-            options or TransferOptions(num_threads=num_threads),
-            free_memory=free_memory,
+        client, target = self.client(token), self.target(repo_id, repo_type, revision)
+        rules = UploadRules.of(
+            additions, create_pr=create_pr, gitignore=gitignore_content, gitattributes=gitattributes_content
         )
+        options = options or TransferOptions(num_threads=num_threads)
+        return preupload(client, target, additions, rules, self._uploader, options, free_memory=free_memory)
 
     @future_compatible
     def upload_file(
