@@ -171,6 +171,13 @@ def test_a_pull_request_against_a_branch_or_a_parent_is_one_request(api: HfApi, 
     assert api.get_discussion_details(REPO, info.pr_num or 0).title == "mine"
 
 
+def test_an_addition_that_a_new_pull_request_contains_cannot_be_committed_again(api: HfApi) -> None:
+    addition = CommitOperationAdd("new.txt", b"new")
+    api.create_commit(REPO, [addition], commit_message="m", create_pr=True)
+    with pytest.raises(HFValidationError, match="committed already"):
+        api.create_commit(REPO, [addition], commit_message="m")
+
+
 def test_another_parent_has_an_error_of_its_own(api: HfApi, traffic: LocalHub) -> None:
     head = api.repo_info(REPO).sha
     api.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id=REPO, parent_commit=head)

@@ -116,9 +116,9 @@ class CommitCalls(ApiContext):
         changes = select_changes(resolve_copies(client, target, operations))
         if not changes:
             return commit_info(target, request, fetch_head(client, target) or "", is_noop=True)
-        if request.create_pr and target.revision == "main" and request.parent_commit is None:
-            return _commit_to_new_pr(client, target, request, changes)
-        info = post_commit(client, target, request, changes)
+        opens_pr = request.create_pr and target.revision == "main" and request.parent_commit is None
+        post = _commit_to_new_pr if opens_pr else post_commit
+        info = post(client, target, request, changes)
         for addition in additions:
             addition.is_committed = True
         return info
