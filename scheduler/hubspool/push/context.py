@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,8 @@ class PushContext:
         encoding: of the segments; None sends their lines as they are.
         rules: the numbers of the push; the encoding replaces those for its parts.
         clock: returns seconds since the epoch.
+
+    Attributes:
         key: the target's number in the ledger.
         naming: names the paths in the repository.
         payloads: the content of the parts.
@@ -93,12 +95,6 @@ class PushContext:
     encoding: Encoding | None
     rules: Rules = DEFAULTS
     clock: Callable[[], float] = time.time
-    key: int = field(init=False)
-    naming: Naming = field(init=False)
-    payloads: Payloads = field(init=False)
-    repo: RemoteRepo = field(init=False)
-    foreign_changes: ForeignChanges = field(init=False)
-    has_lfs_rule: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if self.encoding is not None:
@@ -110,3 +106,4 @@ class PushContext:
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key))
         self.repo = RemoteRepo(self.api, self.target)
         self.foreign_changes = ForeignChanges(self.rules.foreign_seconds)
+        self.has_lfs_rule = False

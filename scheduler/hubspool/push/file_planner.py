@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hubspool.files import Stat
@@ -11,23 +11,10 @@ from hubspool.push.compare import Relation, digests, has_content, relate
 from hubspool.push.context import PushContext
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
-from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
-from hubspool.push.remote import RemoteFile, RepoReader
-from hubspool.push.rules import FileDecision, FileState, Upload
+from hubspool.push.plan import PlanRun, ScannedFile
+from hubspool.push.remote import RemoteFile
+from hubspool.push.rules import FileState, Upload
 from hubspool.push.tfrecord import begins_record
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """How much of a file is sent now.
-
-    Args:
-        end: of the range to send, in bytes.
-        is_complete: no more of it is sent while the file stays as it is.
-    """
-
-    end: int
-    is_complete: bool
 
 
 class FilePlanner:
@@ -45,28 +32,34 @@ class FilePlanner:
 
     def plan(self, file: ScannedFile, run: PlanRun) -> None:
         """Add the upload of one file to the plan, if it has one."""
-        plan = run.plan
-        kind = self._kind(file)
-        now = self.context.clock()
-        parts = self._resolve(plan, file, kind, run.reader)
+        plan, stat, kind = run.plan, file.stat, self._kind(file)
+        parts = self._resolve(file, kind, run)
         if parts is None:
             plan.skipped[file.source] = f"{file.parts[-1].path} was changed or removed on the Hub by somebody else"
             return
-        cut = self._cut(file, kind, parts, final=run.final)
-        if not cut.end and kind.is_lines:
-            plan.postponed_bytes += file.stat.size
+        end, is_complete = self._cut(file, kind, parts, run)
+        if not end and kind.is_lines:
+            plan.postponed_bytes += stat.size
             return  # an empty data file has no rows and may keep the dataset from loading
-        header = lines.header_end(file.path, cut.end) if kind is Kind.TABLE else 0
-        state = self._compare(file, FileState(file.source, kind, parts, cut.end, header), run)
+        header = lines.header_end(file.path, end) if kind is Kind.TABLE else 0
+        state = self._compare(file, FileState(file.source, kind, parts, end, header), run)
         state = _with_committed(file, state)
-        decision = rules.plan_file(state, self.context.on_existing, self.context.naming, now)
+        decision = rules.plan_file(state, self.context.on_existing, self.context.naming, run.now)
         plan.parts.extend(decision.parts)
+        upload = decision.upload
         if decision.refused:
             plan.skipped[file.source] = decision.refused
+        elif upload is not None and kind is Kind.RECORDS and not self._is_due(upload, run):
+            plan.postponed_bytes += stat.size - upload.part.end
         else:
-            self._apply(decision, file, kind, cut, run)
+            if upload is not None:
+                plan.kinds[file.source] = kind
+                plan.add(upload, digests(file.path, upload.part.start, [upload.end], upload.part.head)[-1])
+            plan.postponed_bytes += stat.size - end
+            if is_complete and not stat.is_racy(run.taken_ns):
+                plan.settled[file.source] = stat
 
-    def _resolve(self, plan: PushPlan, file: ScannedFile, kind: Kind, reader: RepoReader) -> list[Part] | None:
+    def _resolve(self, file: ScannedFile, kind: Kind, run: PlanRun) -> list[Part] | None:
         """Find the outcome of a commit in doubt and return the parts; None while the answer may be a stale read.
 
         The content at the path may also be that of an earlier commit that counted as lost: any content that the local
@@ -75,17 +68,17 @@ class FilePlanner:
         if not file.parts or not file.parts[-1].in_doubt:
             return file.parts
         last = file.parts[-1]
-        remote = reader.files([last.path]).get(last.path)
+        remote = run.file_at(last.path)
         rows = lines.count_lines(file.path, last.start, last.sending_end or last.start)
         part = rules.resolved(last, rows, remote.content_id if remote else None)
         if part is None and remote:
             part = _adopted_prefix(file.path, last, remote)
         if part is None:
-            if not self.context.foreign_changes.is_certain(last.path, self.context.clock()):
+            if not self.context.foreign_changes.is_certain(last.path, run.now):
                 return None
             part = rules.after_foreign_change(last, kind)
         self.context.foreign_changes.clear(last.path)
-        plan.parts.append(part)
+        run.plan.parts.append(part)
         return [*file.parts[:-1], part]
 
     def _kind(self, file: ScannedFile) -> Kind:
@@ -96,31 +89,28 @@ class FilePlanner:
             self._kinds[file.source] = kind
         return kind
 
-    def _cut(self, file: ScannedFile, kind: Kind, parts: list[Part], *, final: bool) -> _Cut:
-        """Return how much of a file is sent now."""
+    def _cut(self, file: ScannedFile, kind: Kind, parts: list[Part], run: PlanRun) -> tuple[int, bool]:
+        """Return the end of the range to send now, and whether no more is sent while the file stays as it is."""
         size = file.stat.size
         if kind is Kind.WHOLE:
-            return _Cut(size, is_complete=True)
-        rests = self._seconds_unchanged(file) >= self.context.rest_seconds
+            return size, True
+        seen, since = self._unchanged_since.get(file.source, (None, run.now))
+        if seen != file.stat:
+            since = run.now
+            self._unchanged_since[file.source] = (file.stat, since)
+        rests = run.now - since >= self.context.rest_seconds
         start = _search_start(file, kind, parts)
         end = lines.cut(file.path, kind, start, size)
-        if end < size and (rests or final) and lines.tail_is_complete(file.path, kind, end, size):
+        if end < size and (rests or run.final) and lines.tail_is_complete(file.path, kind, end, size):
             end = size
-        return _Cut(max(end, start), rests and not final)
-
-    def _seconds_unchanged(self, file: ScannedFile) -> float:
-        now = self.context.clock()
-        seen, since = self._unchanged_since.get(file.source, (None, now))
-        if seen != file.stat:
-            since = now
-            self._unchanged_since[file.source] = (file.stat, since)
-        return now - since
+        end = max(end, start)
+        return end, end == size or (rests and not run.final)
 
     def _compare(self, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
         """Compare the file with the Hub, and close parts whose path has other rows until a path is usable."""
         while candidate := rules.candidate_path(file.source, state.parts, self.context.naming):
             state = self._compare_with(candidate, file, state, run)
-            tried = self._next_part(state)
+            tried = self._next_part(state, run)
             closed = rules.closed_by_conflict(tried, state.kind, state.relation, self.context.on_existing)
             if closed is None:
                 break
@@ -131,7 +121,7 @@ class FilePlanner:
 
     def _compare_with(self, candidate: str, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
         """Compare the file with the one at `candidate`; content that both have becomes acknowledged."""
-        remote = run.reader.files([candidate]).get(candidate)
+        remote = run.file_at(candidate)
         if remote is None:
             return replace(state, relation=Relation.ABSENT, remote_id=None)
         limit = self.context.rules.compare_bytes
@@ -140,32 +130,19 @@ class FilePlanner:
         is_longer = relation is Relation.HUB_EXTENDS and state.kind.is_lines
         if not is_longer and relation not in (Relation.EQUAL, Relation.LOCAL_EXTENDS):
             return state
-        part = _adopted(file.path, self._next_part(state), min(remote.size, state.end), remote.content_id)
+        part = _adopted(file.path, self._next_part(state, run), min(remote.size, state.end), remote.content_id)
         if is_longer:  # its end on the Hub is not ours: rows that are written here from now on get another path
             part = replace(part, closed=Closed.FOREIGN)
         run.plan.parts.append(part)
         return replace(state, parts=[*state.parts[: part.number], part])
 
-    def _next_part(self, state: FileState) -> Part:
+    def _next_part(self, state: FileState, run: PlanRun) -> Part:
         """Return the last part if it is open, otherwise a new one."""
         if state.parts and not state.parts[-1].closed:
             return state.parts[-1]
-        return self.context.naming.part(state.source, len(state.parts), 0, self.context.clock())
+        return self.context.naming.part(state.source, len(state.parts), 0, run.now)
 
-    def _apply(self, decision: FileDecision, file: ScannedFile, kind: Kind, cut: _Cut, run: PlanRun) -> None:
-        """Add the decision to the plan."""
-        upload, plan, stat = decision.upload, run.plan, file.stat
-        if upload is not None:
-            if kind is Kind.RECORDS and not self._is_due(upload, final=run.final):
-                plan.postponed_bytes += stat.size - upload.part.end
-                return
-            plan.kinds[file.source] = kind
-            plan.add(upload, digests(file.path, upload.part.start, [upload.end], upload.part.head)[-1])
-        plan.postponed_bytes += stat.size - cut.end
-        if (cut.is_complete or cut.end == stat.size) and not stat.is_racy(run.taken_ns):
-            plan.settled[file.source] = stat
-
-    def _is_due(self, upload: Upload, *, final: bool) -> bool:
+    def _is_due(self, upload: Upload, run: PlanRun) -> bool:
         """Return True if a record file is sent now, False if it gathers more records first.
 
         A file that this object has not seen before is sent at once: it may have waited in an earlier process.
@@ -173,10 +150,9 @@ class FilePlanner:
         part = upload.part
         end, since = self._record_pushes.get(part.source, (-1, 0.0))
         if end != part.end:
-            since = self.context.clock() if part.source in self._record_pushes else 0.0
+            since = run.now if part.source in self._record_pushes else 0.0
             self._record_pushes[part.source] = (part.end, since)
-        seconds = self.context.clock() - since
-        return final or rules.is_due(part.end, upload.new_bytes, seconds, self.context.rules)
+        return run.final or rules.is_due(part.end, upload.new_bytes, run.now - since, self.context.rules)
 
 
 def _with_committed(file: ScannedFile, state: FileState) -> FileState:

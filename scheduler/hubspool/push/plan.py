@@ -9,7 +9,7 @@ from hubspool.files import Stat
 from hubspool.push.compare import Digest
 from hubspool.push.lines import Kind
 from hubspool.push.part import Part
-from hubspool.push.remote import RepoReader
+from hubspool.push.remote import RemoteFile, RepoReader
 from hubspool.push.rules import Upload
 
 
@@ -62,18 +62,31 @@ class ScannedFile:
     settled: Stat | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class PlanRun:
     """One run of the planner.
 
     Args:
         plan: the plan that the run extends.
         reader: reads from the Hub.
+        paths: in the repository; the first `file_at` for one of them asks about all of them in one request.
         final: unfinished last lines are sent now if they are complete rows.
         taken_ns: time of the snapshot, nanoseconds since the epoch.
+        now: seconds since the epoch.
     """
 
     plan: PushPlan
     reader: RepoReader
+    paths: frozenset[str]
     final: bool
     taken_ns: int
+    now: float
+    _found: dict[str, RemoteFile] | None = None
+
+    def file_at(self, path: str) -> RemoteFile | None:
+        """Return the file at `path` on the Hub; None if there is none."""
+        if path not in self.paths:
+            return self.reader.files([path]).get(path)
+        if self._found is None:
+            self._found = self.reader.files(sorted(self.paths))
+        return self._found.get(path)

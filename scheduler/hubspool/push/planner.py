@@ -13,7 +13,7 @@ from hubspool.push.events import State
 from hubspool.push.file_planner import FilePlanner
 from hubspool.push.part import Part
 from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
-from hubspool.push.remote import BatchedReader, RepoReader
+from hubspool.push.remote import RepoReader
 from hubspool.push.scan import Snapshot, scan
 from hubspool.push.segment_planner import SegmentPlanner
 
@@ -52,8 +52,8 @@ class Planner:
             HubspoolError: a request failed.
         """
         plan = PushPlan(skipped=dict(snapshot.unreadable))
-        batched = BatchedReader(reader, self._paths_to_read(snapshot, known))
-        run = PlanRun(plan, batched, final, snapshot.taken_ns)
+        paths = frozenset(self._paths_to_read(snapshot, known))
+        run = PlanRun(plan, reader, paths, final, snapshot.taken_ns, self.context.clock())
         for add, found in ((self._files.plan, snapshot.changed), (self._segments.plan, snapshot.segments)):
             for source, stat in sorted(found.items()):
                 path = self.context.folder / source

@@ -14,7 +14,6 @@ from hubspool.errors import BadResponseError, RemoteEntryNotFoundError
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
-    from hubspool.client.http import HubClient
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 
@@ -69,24 +68,6 @@ class ForeignChanges:
         self._since.pop(path, None)
 
 
-class BatchedReader:
-    """A `RepoReader` that asks about all of `paths` in the first request about one of them, and keeps the answer."""
-
-    def __init__(self, reader: RepoReader, paths: list[str]) -> None:
-        self.read = reader.read
-        self._reader = reader
-        self._paths = frozenset(paths)
-        self._found: dict[str, RemoteFile] | None = None
-
-    def files(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
-        """Return path → file for those of `paths` that exist."""
-        if not self._paths.issuperset(paths):
-            return self._reader.files(paths)
-        if self._found is None:
-            self._found = self._reader.files(sorted(self._paths))
-        return {path: self._found[path] for path in paths if path in self._found}
-
-
 @dataclass(frozen=True)
 class Head:
     """The newest page of a branch's commits.
@@ -125,7 +106,7 @@ class RemoteRepo:
         Raises:
             BadResponseError: the branch has no commits.
         """
-        page = self._client().json("GET", self.target.route("commits"))
+        page = self.api.client().json("GET", self.target.route("commits"))
         if not page:
             raise BadResponseError(f"{self.target.repo_id} lists no commits at {self.target.revision}.")
         commits = [parse_commit(entry) for entry in page]
@@ -157,15 +138,12 @@ class RemoteRepo:
         if length == 0:
             return b""
         headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
-        return self._client().request("GET", self.target.file_url(path), headers=headers).content[:length]
+        return self.api.client().request("GET", self.target.file_url(path), headers=headers).content[:length]
 
     def text(self, path: str) -> str | None:
         """Return a small text file; None if it does not exist."""
         try:
-            content = self._client().request("GET", self.target.file_url(path)).content
+            content = self.api.client().request("GET", self.target.file_url(path)).content
         except RemoteEntryNotFoundError:
             return None
         return content.decode("utf-8")
-
-    def _client(self) -> HubClient:
-        return self.api.client()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
-from pathlib import Path
 
 from hubspool.push import lines, rules
 from hubspool.push.compare import digests
@@ -12,24 +11,9 @@ from hubspool.push.context import PushContext
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
-from hubspool.push.remote import RemoteFile, RepoReader
+from hubspool.push.remote import RemoteFile
 from hubspool.spool.owners import Owner, is_removable, owner_of
 from hubspool.spool.segment_name import SegmentName
-
-
-@dataclass(frozen=True)
-class _NewLines:
-    """The whole lines of a segment that are not sent yet.
-
-    Args:
-        end: of the last whole line, in bytes.
-        ranges: [start, end) of the lines, one for each part.
-        has_damage: there are damaged lines among them, which no range contains.
-    """
-
-    end: int
-    ranges: list[tuple[int, int]]
-    has_damage: bool
 
 
 class SegmentPlanner:
@@ -48,101 +32,99 @@ class SegmentPlanner:
             run.plan.postponed_bytes += segment.stat.size - rules.position_of(segment.parts)
             return  # its own host sends it
         if segment.settled == segment.stat and not any(part.in_doubt for part in segment.parts):
-            _note_removable(run.plan, segment, owner, segment.parts)
+            _note_removable(run.plan, segment, owner, segment.parts, [])
             return
         self._plan_lines(segment, owner, run)
 
     def _plan_lines(self, segment: ScannedFile, owner: Owner, run: PlanRun) -> None:
         plan, size = run.plan, segment.stat.size
-        now = self.context.clock()
         parts = segment.parts
         if not parts and size:
-            parts = self._recovered(segment, run.reader, now)
+            parts = self._recovered(segment, run)
             plan.parts.extend(parts)
-        parts = self._close_rewritten(plan, segment.path, parts, now)
-        new = self._new_lines(plan, segment, parts, now)
-        parts = self._close_full_encoding(plan, segment.path, parts, new.ranges, now)
-        self._add_uploads(plan, segment, parts, new.ranges, now)
-        plan.postponed_bytes += size - new.end if owner is Owner.ALIVE else 0
+        parts = self._close_rewritten(segment, parts, run)
+        end = lines.cut(segment.path, Kind.TEXT, rules.position_of(parts), size)
+        ranges = self._new_ranges(segment, parts, end, run)
+        parts = self._close_full_encoding(segment, parts, ranges, run)
+        self._add_uploads(segment, parts, ranges, run)
+        if owner is Owner.ALIVE:
+            plan.postponed_bytes += size - end
         # A live segment whose lines are all sent is settled until it grows. After the last newline of a dead segment
         # there are only bytes that its writer never acknowledged.
-        if owner is not Owner.ALIVE or new.end == size:
+        if owner is not Owner.ALIVE or end == size:
             plan.settled[segment.source] = segment.stat
-        if not new.has_damage:
-            _note_removable(plan, segment, owner, parts, new.ranges)
+        _note_removable(plan, segment, owner, parts, ranges)
 
-    def _new_lines(self, plan: PushPlan, segment: ScannedFile, parts: list[Part], now: float) -> _NewLines:
-        """Return the lines after the parts; damaged lines are skipped."""
+    def _new_ranges(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> list[tuple[int, int]]:
+        """Return the ranges of the lines after the parts, up to `end`: one for each part, without damaged lines."""
         path, numbers = segment.path, self.context.rules
         start = rules.position_of(parts)
-        end = lines.cut(path, Kind.TEXT, start, segment.stat.size)
         damaged = self.context.payloads.damaged(path, start, end)
         if damaged:
             where = ", ".join(str(begin) for begin, _ in damaged[:5])
-            plan.skipped[f"{segment.source}#damaged"] = (
+            run.plan.skipped[f"{segment.source}#damaged"] = (
                 f"{len(damaged)} damaged lines are kept and not sent (at byte {where})"
             )
         ranges: list[tuple[int, int]] = []
-        first = rules.bytes_left(parts, now, numbers)
+        first = rules.bytes_left(parts, run.now, numbers)
         for begin, stop in lines.healthy_ranges(damaged, start, end):
             ends = lines.line_ends(path, begin, stop, numbers.part_bytes, first)
             ranges.extend(zip((begin, *ends), ends, strict=False))
             first = numbers.part_bytes
-        return _NewLines(end, ranges, bool(damaged))
+        return ranges
 
     def _add_uploads(
-        self, plan: PushPlan, segment: ScannedFile, parts: list[Part], ranges: list[tuple[int, int]], now: float
+        self, segment: ScannedFile, parts: list[Part], ranges: list[tuple[int, int]], run: PlanRun
     ) -> None:
-        context = self.context
-        for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, now, context.rules):
+        context, plan = self.context, run.plan
+        for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, run.now, context.rules):
             digest = digests(segment.path, upload.part.start, [upload.end])[0]
             if upload.is_repeat and digest.sha256 != upload.part.sending_sha256:
                 plan.skipped[segment.source] = "bytes that were sent with an unknown outcome are damaged on this disk"
             else:
                 plan.add(upload, digest)
 
-    def _close_rewritten(self, plan: PushPlan, path: Path, parts: list[Part], now: float) -> list[Part]:
+    def _close_rewritten(self, segment: ScannedFile, parts: list[Part], run: PlanRun) -> list[Part]:
         """Close the open part if its bytes on this disk differ from those on the Hub, which must stay."""
-        last = rules.open_part(parts, now, self.context.rules)
+        last, path = rules.open_part(parts, run.now, self.context.rules), segment.path
         if last is None or last.sha256 is None or digests(path, last.start, [last.end])[0].sha256 == last.sha256:
             return parts
-        plan.skipped[f"{last.source}#damaged"] = (
+        run.plan.skipped[f"{last.source}#damaged"] = (
             f"bytes {last.start} to {last.end} are damaged on this disk; the Hub has them undamaged"
         )
-        return _close_last(plan, parts, Closed.REWRITTEN)
+        return _close_last(run.plan, parts, Closed.REWRITTEN)
 
     def _close_full_encoding(
-        self, plan: PushPlan, path: Path, parts: list[Part], ranges: list[tuple[int, int]], now: float
+        self, segment: ScannedFile, parts: list[Part], ranges: list[tuple[int, int]], run: PlanRun
     ) -> list[Part]:
         """Close the open part if its encoded file cannot be extended by the next rows."""
-        last = rules.open_part(parts, now, self.context.rules)
+        last, path = rules.open_part(parts, run.now, self.context.rules), segment.path
         if last is None or last.content_id is None or not ranges or ranges[0][0] != last.end:
             return parts
         end = ranges[0][1]
         if self.context.payloads.can_extend(path, last, end, digests(path, last.start, [end])[0]):
             return parts
-        return _close_last(plan, parts, Closed.ENCODED)
+        return _close_last(run.plan, parts, Closed.ENCODED)
 
-    def _recovered(self, segment: ScannedFile, reader: RepoReader, now: float) -> list[Part]:
+    def _recovered(self, segment: ScannedFile, run: PlanRun) -> list[Part]:
         """Find the parts of a segment without ledger rows on the Hub: it is new, or the ledger was lost."""
-        files = self._part_files(segment.source, reader, now)
+        source, size, payloads = segment.source, segment.stat.size, self.context.payloads
+        files = self._part_files(source, run)
         if not files:
             return []
-        ranges = {file.path: self.context.payloads.range_on_hub(segment.source, file, reader) for file in files}
-        listed = [(file.path, found.size, file.content_id) for file in files if (found := ranges[file.path])]
-        size = segment.stat.size
+        ranges = {file.path: found for file in files if (found := payloads.range_on_hub(source, file, run.reader))}
+        listed = [(file.path, ranges[file.path].size, file.content_id) for file in files if file.path in ranges]
         damaged = lines.damaged_lines(segment.path, 0, size)
-        parts = rules.recovered_parts(segment.source, listed, damaged, self.context.naming, now, size)
-        starts = {path: found.start for path, found in ranges.items() if found}
-        return list(takewhile(lambda part: starts[part.path] in (None, part.start), parts))
+        parts = rules.recovered_parts(source, listed, damaged, self.context.naming, run.now, size)
+        return list(takewhile(lambda part: ranges[part.path].start in (None, part.start), parts))
 
-    def _part_files(self, source: str, reader: RepoReader, now: float) -> list[RemoteFile]:
+    def _part_files(self, source: str, run: PlanRun) -> list[RemoteFile]:
         """Return the files at the part paths of a segment."""
         found: list[RemoteFile] = []
         step = self.context.rules.probe_paths
         for first in range(0, self.context.rules.probe_limit, step):
             numbers = range(first, first + step)
-            files = reader.files([self.context.naming.segment_part(source, i, 0, now).path for i in numbers])
+            files = run.reader.files([self.context.naming.segment_part(source, i, 0, run.now).path for i in numbers])
             found.extend(files.values())
             if len(files) < step:
                 break
@@ -156,8 +138,8 @@ def _close_last(plan: PushPlan, parts: list[Part], reason: Closed) -> list[Part]
 
 
 def _note_removable(
-    plan: PushPlan, segment: ScannedFile, owner: Owner, parts: list[Part], new: list[tuple[int, int]] | None = None
+    plan: PushPlan, segment: ScannedFile, owner: Owner, parts: list[Part], new: list[tuple[int, int]]
 ) -> None:
     sent = [(part.start, part.sent_end) for part in parts]
-    if is_removable(owner, segment.stat.size, [*sent, *(new or [])]):
+    if is_removable(owner, segment.stat.size, [*sent, *new]):
         plan.removable[segment.source] = segment.stat.size
