@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 
 from hubspool import files
 from hubspool.files import Stat
@@ -135,8 +136,7 @@ class _Walk:
                     if entry.name == ".git":
                         continue
                     if not entry.is_dir(follow_symlinks=False):
-                        if not self._is_known(entry, path):
-                            self._add(entry, path)
+                        self._add(entry, path)
                     elif not f"/{path}".endswith(f"/{files.CLIENT_CACHE}"):
                         folders.append(path)
         except _GONE:
@@ -145,40 +145,27 @@ class _Walk:
             self.unreadable[relative or "."] = str(error)
         return folders
 
-    def _is_known(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Return True if a file is unchanged. An idle push does nothing else, for each of 100,000 files."""
-        known = self.known.get(path)
-        if known is None or (path.endswith(".jsonl") and SegmentName.parse(entry.name) is not None):
-            return False
-        try:
-            found = entry.stat()
-        except OSError:
-            return False
-        return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino) == known
-
     def _add(self, entry: os.DirEntry[str], path: str) -> None:
-        if entry.name.startswith(".") and entry.name.endswith(".jsonl.new"):
-            return  # a segment that is being created
+        """Add a file unless it is unchanged; an idle push does nothing else, for each of 100,000 files."""
         try:
             entry.name.encode()
+            stat = entry.stat()
         except UnicodeEncodeError:
             readable = os.fsencode(path).decode("utf-8", "backslashreplace")
             self.unreadable[readable] = "its name is not UTF-8, which the Hub requires"
             return
-        try:
-            if not entry.is_file():
-                return
-            stat = Stat.of(entry.stat())
         except FileNotFoundError:
             return
         except OSError as error:
             self.unreadable[path] = str(error)
             return
-        if SegmentName.parse(entry.name) is not None:
-            if self.chosen(path):
-                self.segments[path] = stat
-        elif self.known.get(path) != stat and self.chosen(path):
-            self.changed[path] = stat
+        found = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        is_segment = path.endswith(".jsonl") and SegmentName.parse(entry.name) is not None
+        is_unborn = path.endswith(".jsonl.new") and entry.name.startswith(".")  # a segment that is being created
+        if is_unborn or not S_ISREG(stat.st_mode) or (found == self.known.get(path) and not is_segment):
+            return
+        if self.chosen(path):
+            (self.segments if is_segment else self.changed)[path] = Stat(*found)
 
 
 def _stat(path: str) -> Stat:
