@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -35,32 +34,6 @@ if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What goes into one commit.
-
-    Args:
-        uploads: to commit.
-        operations: path in the repository → operation, one for each upload.
-        extra: operations that the push adds: the LFS rule, the scheduler's additional operations.
-        head: the branch's newest commit.
-    """
-
-    uploads: list[Upload]
-    operations: dict[str, CommitOperationAdd]
-    extra: list[CommitOperationAdd]
-    head: str
-
-    @property
-    def all_operations(self) -> list[CommitOperationAdd]:
-        return [*self.extra, *(self.operations[upload.part.path] for upload in self.uploads)]
-
-    @property
-    def parent(self) -> str | None:
-        """The commit to name as parentCommit; None if the paths belong to this spool alone."""
-        return self.head if self.extra or any(upload.guarded for upload in self.uploads) else None
 
 
 class Committer:
@@ -122,7 +95,7 @@ class Committer:
         self._transfer(uploads, [*extra, *operations.values()])
         wanted = self._wanted(uploads, operations)
         if wanted:
-            self._commit(_Batch(wanted, operations, extra, head.oid))
+            self._commit(wanted, operations, extra, head.oid)
             context.has_lfs_rule = context.has_lfs_rule or attributes is not None
 
     def _check_identity(self, head: Head) -> None:
@@ -262,30 +235,37 @@ class Committer:
             context.ledger.save(context.key, [rules.after_foreign_change(part, kind)])
         self._skip(upload, f"{part.path} was changed or removed on the Hub by somebody else")
 
-    def _commit(self, batch: _Batch) -> None:
+    def _commit(
+        self,
+        uploads: list[Upload],
+        operations: dict[str, CommitOperationAdd],
+        extra: list[CommitOperationAdd],
+        head: str,
+    ) -> None:
+        """Commit uploads together with `extra`, the operations that the push adds."""
         context = self.context
-        summary = self._summary(batch.uploads, batch.head)
+        summary = self._summary(uploads, head)
         context.hooks.before_commit(summary)
         message = context.hooks.message(summary)
         push_id = uuid.uuid4().hex
-        intents = [
-            (upload, self._intent(upload, batch.operations[upload.part.path], push_id)) for upload in batch.uploads
-        ]
+        # Paths that belong to this spool alone need no parentCommit.
+        parent = head if extra or any(upload.guarded for upload in uploads) else None
+        intents = [(upload, self._intent(upload, operations[upload.part.path], push_id)) for upload in uploads]
         context.ledger.save(context.key, [part for _, part in intents])
         context.hooks.enter(State.COMMITTING)
         try:
             commit = context.api.create_commit(
                 context.target.repo_id,
-                batch.all_operations,
+                [*extra, *(operations[upload.part.path] for upload in uploads)],
                 commit_message=message,
                 commit_description=description(push_id, context.writer),
                 repo_type=context.target.repo_type,
                 revision=context.target.revision,
-                parent_commit=batch.parent,
+                parent_commit=parent,
             )
         except HubspoolError as error:
             if error.outcome is Outcome.NOT_APPLIED:
-                context.ledger.save(context.key, [upload.part for upload in batch.uploads])
+                context.ledger.save(context.key, [upload.part for upload in uploads])
             raise
         self.commit = commit
         self._acknowledge(intents)

@@ -151,12 +151,11 @@ class Payloads:
     ) -> StagedFile | None:
         """Return the staged file for [part.start, `end`), encoded now if there is none; None if `base` cannot grow."""
         out = self._staging.path_of(part.path, end)
-        found = self._staging.manifest(out)
-        is_same = found is not None and (found.start, found.lines) == (part.start, digest.sha256)
-        if found is not None and is_same and self._staging.is_whole(out, found):
+        found = self._staging.find(out)
+        if found is not None and (found.start, found.lines) == (part.start, digest.sha256):
             encoding.reuse(out)
             return found
-        hidden = self._staging.new_file(out)
+        hidden = self._staging.new_file()
         lines = FileRange(path, part.end if base else part.start, end)
         try:
             if not encoding.encode(Span(path.name, part.start, end), lines, base, hidden):
@@ -174,9 +173,8 @@ class Payloads:
     def _base(self, part: Part) -> Path | None:
         """Return the staged file with the content that the Hub has of a part, to extend it."""
         path = self._staging.path_of(part.path, part.end)
-        found = self._staging.manifest(path) if part.end > part.start else None
-        ours = found is not None and found.sha256 == part.content_id and self._staging.is_whole(path, found)
-        return path if ours else None
+        found = self._staging.find(path) if part.end > part.start else None
+        return path if found is not None and found.sha256 == part.content_id else None
 
     def _span(self, encoding: Encoding, source: str, file: RemoteFile, reader: RepoReader) -> Span | None:
         span = encoding.span_of(file.size, lambda start, length: reader.read(file.path, start, length))

@@ -58,24 +58,18 @@ class StagingFolder:
         """Return the path of the file for a part that ends at `end`."""
         return self.folder / f"{PurePosixPath(part_path).stem}-{end}.{self.suffix}"
 
-    def manifest(self, path: Path) -> StagedFile | None:
-        """Return what the manifest of a file says; None if there is none that can be read."""
-        try:
-            return StagedFile(**orjson.loads(_manifest_path(path).read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
+    def find(self, path: Path) -> StagedFile | None:
+        """Return the manifest of a file; None if the file has other bytes: a power loss may have left less of it."""
+        staged = _manifest(path)
+        with suppress(OSError):
+            if staged and path.stat().st_size == staged.size and _sha256(path) == staged.sha256:
+                return staged
+        return None
 
-    def is_whole(self, path: Path, staged: StagedFile) -> bool:
-        """Return True if the file has the bytes of its manifest, which alone may have survived a power loss."""
-        try:
-            return path.stat().st_size == staged.size and _sha256(path) == staged.sha256
-        except OSError:
-            return False
-
-    def new_file(self, path: Path) -> Path:
-        """Return a hidden, unused path beside `path`, for a file that `add` then renames to it."""
+    def new_file(self) -> Path:
+        """Return a hidden, unused path in the folder, for a file that `add` then renames."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        return self.folder / f".{uuid.uuid4().hex}"
 
     def add(self, hidden: Path, staged: StagedFile) -> StagedFile:
         """Sync the file at `hidden`, give it its name and a manifest; return `staged` with its size and hash."""
@@ -104,7 +98,7 @@ class StagingFolder:
             folder: the folder of the segments.
         """
         for path in self._files():
-            staged = self.manifest(path)
+            staged = _manifest(path)
             if staged is None or (path.name not in needed and not _is_pending(staged, sent, folder)):
                 _remove(path)
 
@@ -120,6 +114,13 @@ class StagingFolder:
 def _is_pending(staged: StagedFile, sent: Mapping[str, int], folder: Path) -> bool:
     """Return True if a later push of this process or the next one will send the file."""
     return staged.end > sent.get(staged.source, 0) and (folder / staged.source).exists()
+
+
+def _manifest(path: Path) -> StagedFile | None:
+    try:
+        return StagedFile(**orjson.loads(_manifest_path(path).read_bytes()))
+    except (OSError, ValueError, TypeError):  # none, or half of one
+        return None
 
 
 def _manifest_path(path: Path) -> Path:
