@@ -106,7 +106,7 @@ class StateDb(fork.ForkAware):
         except sqlite3.OperationalError as error:
             # Disk full, too many open files, locked: the file itself may be intact, and must be kept.
             raise LedgerError(self.path, str(error)) from error
-        except (sqlite3.DatabaseError, _FutureVersionError) as error:
+        except sqlite3.DatabaseError as error:
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
             kept = self.path.with_name(f"{self.path.name}.{stamp}-{uuid.uuid4().hex[:6]}.kept")
             logger.warning(
@@ -125,7 +125,7 @@ class StateDb(fork.ForkAware):
         try:
             version = db.execute("pragma user_version").fetchone()[0]
             if version > self._version:
-                raise _FutureVersionError(f"version {version}, this program knows {self._version}")
+                raise sqlite3.DatabaseError(f"version {version}, this program knows {self._version}")
             with closing(db.execute("pragma journal_mode = wal")):
                 pass
             db.execute("pragma synchronous = full")
@@ -137,7 +137,3 @@ class StateDb(fork.ForkAware):
             db.close()
             raise
         return db
-
-
-class _FutureVersionError(Exception):
-    """The file was written by a later version of this program."""

@@ -74,15 +74,17 @@ class Ledger:
         Not a `cached_property`: before Python 3.12 that has a lock of the class, which a fork may leave held.
         """
         path = self.paths.folder_id
-        for put in (_link, _replace):  # replaces the file only if a crash left half an id in it
-            with suppress(FileNotFoundError):
-                found = path.read_text().strip()
-                if len(found) == 32:
-                    return found
-            fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-            fresh.write_text(uuid.uuid4().hex)
-            sync_file(fresh)
-            put(fresh, path)
+        with suppress(FileNotFoundError):
+            found = path.read_text().strip()
+            if len(found) == 32:
+                return found
+            path.unlink()  # a damaged id
+        fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        fresh.write_text(uuid.uuid4().hex)
+        sync_file(fresh)
+        with suppress(FileExistsError):  # another process was faster
+            publish(fresh, path)
+        fresh.unlink(missing_ok=True)
         return path.read_text().strip()
 
     def target(self, target: Target, path_in_repo: str) -> int:
@@ -216,16 +218,6 @@ class Ledger:
         """Close the database; a later use opens it again."""
         self._db.close()
         self._settled.clear()
-
-
-def _link(fresh: Path, path: Path) -> None:
-    with suppress(FileExistsError):
-        publish(fresh, path)
-    fresh.unlink(missing_ok=True)
-
-
-def _replace(fresh: Path, path: Path) -> None:
-    fresh.replace(path)
 
 
 def _row(part: Part) -> tuple[object, ...]:

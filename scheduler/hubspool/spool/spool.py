@@ -69,7 +69,6 @@ class Spool(fork.ForkAware):
         if max_bytes <= 0:
             raise ValueError(f"max_spool_bytes must be a positive number of bytes, not {max_bytes!r}.")
         self.folder = Path(folder)
-        self.durability = durability
         self.max_bytes = max_bytes
         self.roll_bytes = roll_bytes
         self._syncs_each = durability == "disk"
