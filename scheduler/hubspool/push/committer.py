@@ -20,7 +20,7 @@ from hubspool.errors import (
     RepoReplacedError,
 )
 from hubspool.push import rules
-from hubspool.push.compare import Digest, digests
+from hubspool.push.compare import digests
 from hubspool.push.context import PushContext
 from hubspool.push.events import CommitEvent, CommitPlan, State
 from hubspool.push.lines import Kind
@@ -47,7 +47,7 @@ class Committer:
         commit: the last commit that landed.
         writers: number of hubspool writers that committed to the repository in the last hour, this one included; 0 if
             the push did not ask.
-        unsent: (source, part number) → upload that is not known to be on the Hub.
+        unsent: uploads that are not known to be on the Hub.
     """
 
     def __init__(self, context: PushContext, plan: PushPlan) -> None:
@@ -55,14 +55,14 @@ class Committer:
         self.plan = plan
         self.commit: CommitInfo | None = None
         self.writers = 0
-        self.unsent = {(upload.part.source, upload.part.number): upload for upload in plan.uploads}
+        self.unsent = set(plan.uploads)
         self._adds_extra = True
         self._is_turn: bool | None = None  # the hook has not been called
 
     @property
     def unsent_sources(self) -> set[str]:
         """Local files that are not sent completely."""
-        return {source for source, _ in self.unsent}
+        return {upload.part.source for upload in self.unsent}
 
     def send(self, uploads: Sequence[Upload]) -> None:
         """Transfer and commit uploads; if the Hub refuses them, halve them until the refused file is alone."""
@@ -128,7 +128,7 @@ class Committer:
         for upload in uploads:
             path = self.context.folder / upload.part.source
             try:
-                payload = self.context.payloads.payload(path, upload.part, upload.end, self._digest(upload))
+                payload = self.context.payloads.payload(path, upload.part, upload.end, self.plan.uploads[upload])
                 operation = CommitOperationAdd(upload.part.path, payload.range)
             except (OSError, HFValidationError) as error:  # gone, unreadable, or a path that the Hub refuses
                 self._skip(upload, str(error))
@@ -145,7 +145,8 @@ class Committer:
             return None
         text, rule = context.repo.text(".gitattributes") or "", part_rule(context.payloads.suffix)
         context.has_lfs_rule = rule in text.splitlines()
-        return None if context.has_lfs_rule else CommitOperationAdd(".gitattributes", _with_rule(text, rule).encode())
+        with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
+        return None if context.has_lfs_rule else CommitOperationAdd(".gitattributes", with_rule.encode())
 
     def _extra(
         self,
@@ -275,7 +276,7 @@ class Committer:
         context.hooks.committed(event, commit)
 
     def _intent(self, upload: Upload, operation: CommitOperationAdd, push_id: str) -> Part:
-        sha256 = self._digest(upload).sha256
+        sha256 = self.plan.uploads[upload].sha256
         content_id = operation.content_id or sha256  # None only before the transfer
         return upload.part.sending(upload.end, sha256, content_id, push_id, self.context.clock())
 
@@ -283,27 +284,24 @@ class Committer:
         context = self.context
         parts = []
         for upload, sent in intents:
-            rows = self._digest(upload).rows
+            rows = self.plan.uploads[upload].rows
             if upload.guarded:
                 parts.append(sent.acknowledged(rows))
             else:
                 parts.append(rules.landed(sent, rows, context.clock(), context.rules, was_in_doubt=upload.is_repeat))
-            self.unsent.pop((upload.part.source, upload.part.number), None)
+            self.unsent.discard(upload)
         context.ledger.save(context.key, parts)
 
     def _skip(self, upload: Upload, reason: str) -> None:
         logger.warning("%s is skipped: %s", upload.part.source, reason)
         self.plan.skipped[upload.part.source] = reason
 
-    def _digest(self, upload: Upload) -> Digest:
-        return self.plan.digests[upload.part.source, upload.part.number]
-
     def _summary(self, uploads: Sequence[Upload], parent: str) -> CommitPlan:
         return CommitPlan(
             paths=tuple(upload.part.path for upload in uploads),
             bytes_total=sum(upload.size for upload in uploads),
             bytes_new=sum(upload.new_bytes for upload in uploads),
-            rows_new=sum(self._digest(upload).rows - upload.part.rows for upload in uploads),
+            rows_new=sum(self.plan.uploads[upload].rows - upload.part.rows for upload in uploads),
             new=tuple((upload.part.source, upload.part.end, upload.end) for upload in uploads),
             parent=parent,
         )
@@ -314,7 +312,3 @@ def _expected_ids(upload: Upload) -> set[str | None]:
     part = upload.part
     own = {part.content_id, part.sending_id} if part.in_doubt else {part.content_id}
     return own if upload.replaces is None else {*own, upload.replaces}
-
-
-def _with_rule(text: str, rule: str) -> str:
-    return f"{text.rstrip()}\n{rule}\n".lstrip()

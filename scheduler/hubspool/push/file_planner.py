@@ -54,7 +54,7 @@ class FilePlanner:
         else:
             if upload is not None:
                 plan.kinds[file.source] = kind
-                plan.add(upload, digests(file.path, upload.part.start, [upload.end], upload.part.head)[-1])
+                plan.uploads[upload] = digests(file.path, upload.part.start, [upload.end], upload.part.head)[-1]
             plan.postponed_bytes += stat.size - end
             if is_complete and not stat.is_racy(run.taken_ns):
                 plan.settled[file.source] = stat

@@ -18,8 +18,7 @@ class PushPlan:
     """What a push has to do.
 
     Args:
-        uploads: what to send. The user's files come first, since rows may name them.
-        digests: (source, part number) → digest of the upload's range.
+        uploads: what to send → digest of its range. The user's files come first, since rows may name them.
         kinds: kind of each user file among the uploads.
         parts: ledger rows that change without a request.
         settled: files whose whole content is on the Hub after the uploads.
@@ -28,19 +27,13 @@ class PushPlan:
         postponed_bytes: bytes that are left for a later push (an unfinished last line).
     """
 
-    uploads: list[Upload] = field(default_factory=list)
-    digests: dict[tuple[str, int], Digest] = field(default_factory=dict)
+    uploads: dict[Upload, Digest] = field(default_factory=dict)
     kinds: dict[str, Kind] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     settled: dict[str, Stat] = field(default_factory=dict)
     removable: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     postponed_bytes: int = 0
-
-    def add(self, upload: Upload, digest: Digest) -> None:
-        """Add an upload."""
-        self.uploads.append(upload)
-        self.digests[upload.part.source, upload.part.number] = digest
 
 
 @dataclass(frozen=True)

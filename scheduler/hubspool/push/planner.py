@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from hubspool.errors import HubspoolError, LocalFileError
 from hubspool.files import Stat
@@ -56,9 +55,18 @@ class Planner:
         run = PlanRun(plan, reader, paths, final, snapshot.taken_ns, self.context.clock())
         for add, found in ((self._files.plan, snapshot.changed), (self._segments.plan, snapshot.segments)):
             for source, stat in sorted(found.items()):
+                self.context.hooks.enter(State.SCANNING)  # a large file takes long to read: this is progress
                 path = self.context.folder / source
-                with self._skip_unreadable(plan, source):
+                try:
                     add(ScannedFile(source, path, stat, known.get(source, []), settled.get(source)), run)
+                except LocalFileError as error:
+                    plan.skipped[source] = str(error)
+                except HubspoolError:
+                    raise  # a request failed, which is not the file's fault; many of these errors are OSErrors too
+                except FileNotFoundError:
+                    pass  # removed since the scan: a local deletion changes nothing on the Hub
+                except (OSError, EOFError) as error:  # the other files are sent
+                    plan.skipped[source] = str(error)
         return plan
 
     def _paths_to_read(self, snapshot: Snapshot, known: Mapping[str, list[Part]]) -> list[str]:
@@ -72,18 +80,3 @@ class Planner:
             elif parts[-1].in_doubt:
                 paths.append(parts[-1].path)
         return paths
-
-    @contextmanager
-    def _skip_unreadable(self, plan: PushPlan, source: str) -> Iterator[None]:
-        """Skip a file that cannot be read, so that the others are sent."""
-        self.context.hooks.enter(State.SCANNING)  # a large file takes long to read: this is progress
-        try:
-            yield
-        except LocalFileError as error:
-            plan.skipped[source] = str(error)
-        except HubspoolError:
-            raise  # a request failed, which is not the file's fault; many of these errors are OSErrors too
-        except FileNotFoundError:
-            pass  # removed since the scan: a local deletion changes nothing on the Hub
-        except (OSError, EOFError) as error:
-            plan.skipped[source] = str(error)

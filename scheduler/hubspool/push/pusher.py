@@ -92,16 +92,16 @@ class Pusher:
             ledger.save(key, plan.parts)
         committer = Committer(context, plan)
         try:
-            for batch in rules.batches(plan.uploads, context.rules):
+            for batch in rules.batches(list(plan.uploads), context.rules):
                 committer.send(batch)
         finally:  # also a push that failed reports what it left
             self.result = PushResult(
                 commit=committer.commit,
                 writers=committer.writers,
                 pending_files=len(committer.unsent_sources | plan.skipped.keys()),
-                pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent.values()),
+                pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
                 skipped=plan.skipped,
-                in_doubt=any(upload.is_repeat for upload in committer.unsent.values()),
+                in_doubt=any(upload.is_repeat for upload in committer.unsent),
             )
         self._finish(plan, committer)
         return self.result

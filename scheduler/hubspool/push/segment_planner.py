@@ -82,7 +82,7 @@ class SegmentPlanner:
             if upload.is_repeat and digest.sha256 != upload.part.sending_sha256:
                 plan.skipped[segment.source] = "bytes that were sent with an unknown outcome are damaged on this disk"
             else:
-                plan.add(upload, digest)
+                plan.uploads[upload] = digest
 
     def _close_rewritten(self, segment: ScannedFile, parts: list[Part], run: PlanRun) -> list[Part]:
         """Close the open part if its bytes on this disk differ from those on the Hub, which must stay."""
