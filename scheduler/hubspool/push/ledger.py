@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,8 @@ class Ledger:
             )
             found: dict[str, list[Part]] = {}
             for row in rows:
-                part = _part(row)
+                part = Part(*row)
+                part = replace(part, closed=Closed(part.closed)) if part.closed else part  # a text in the table
                 found.setdefault(part.source, []).append(part)
             return found
 
@@ -184,7 +186,7 @@ class Ledger:
         with self._db.write() as db:
             db.executemany(
                 f"insert or replace into part (target, {_PART_COLUMNS}) values ({marks})",  # noqa: S608  our names
-                [(target, *_row(part)) for part in parts],
+                [(target, *astuple(part)) for part in parts],
             )
 
     def forget(self, source: str) -> None:
@@ -218,15 +220,3 @@ class Ledger:
         """Close the database; a later use opens it again."""
         self._db.close()
         self._settled.clear()
-
-
-def _row(part: Part) -> tuple[object, ...]:
-    values = [getattr(part, name) for name in _PART_FIELDS]
-    return tuple(value.value if isinstance(value, Closed) else value for value in values)
-
-
-def _part(row: tuple[object, ...]) -> Part:
-    values = dict(zip(_PART_FIELDS, row, strict=True))
-    if values["closed"] is not None:
-        values["closed"] = Closed(str(values["closed"]))
-    return Part(**values)  # type: ignore[arg-type]  # columns are the fields, in order

@@ -117,7 +117,9 @@ def line_ends(path: Path, start: int, end: int, step: int, first: int | None = N
     while end - position > limit:
         cut_at = cut(path, Kind.TEXT, position, position + limit)
         if cut_at == position:  # one line is longer than the step, and is not cut
-            cut_at = _next_line_end(path, position, end)
+            with path.open("rb") as file:
+                file.seek(position)
+                cut_at += len(file.readline(end - position))
         found.append(cut_at)
         position, limit = cut_at, step
     if end > position:
@@ -177,16 +179,6 @@ def count_lines(path: Path, start: int, end: int) -> int:
     """Return the number of lines that end in [start, end)."""
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in blocks(file, start, end))
-
-
-def _next_line_end(path: Path, start: int, last: int) -> int:
-    with path.open("rb") as file:
-        for block in blocks(file, start, last):
-            found = block.find(b"\n")
-            if found >= 0:
-                return start + found + 1
-            start += len(block)
-    return last
 
 
 def _row_ends(file: BinaryIO, start: int, size: int) -> Iterator[int]:

@@ -161,10 +161,10 @@ class _Walk:
             return
         found = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
         is_segment = path.endswith(".jsonl") and SegmentName.parse(entry.name) is not None
-        is_unborn = path.endswith(".jsonl.new") and entry.name.startswith(".")  # a segment that is being created
-        if is_unborn or not S_ISREG(stat.st_mode) or (found == self.known.get(path) and not is_segment):
+        if found == self.known.get(path) and not is_segment:
             return
-        if self.chosen(path):
+        is_unborn = path.endswith(".jsonl.new") and entry.name.startswith(".")  # a segment that is being created
+        if S_ISREG(stat.st_mode) and not is_unborn and self.chosen(path):
             (self.segments if is_segment else self.changed)[path] = Stat(*found)
 
 
