@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Path in the repository → operation, one for each upload.
+_Operations = dict[str, CommitOperationAdd]
+
 
 class Committer:
     """Makes the commits of one push.
@@ -90,13 +93,16 @@ class Committer:
         uploads = [upload for upload in uploads if upload.part.path in operations]
         if not uploads:
             return
-        attributes = self._attributes(uploads)
-        extra = self._extra(uploads, attributes, operations, head.oid)
+        extra = attributes = self._attributes(uploads)
+        if self._adds_extra:
+            extra = [*extra, *context.hooks.additional_operations(self._summary(uploads, head.oid))]
+        # A file of the folder wins: a local README.md over the scheduler's card.
+        extra = [operation for operation in extra if operation.path_in_repo not in operations]
         self._transfer(uploads, [*extra, *operations.values()])
         wanted = self._wanted(uploads, operations)
         if wanted:
             self._commit(wanted, operations, extra, head.oid)
-            context.has_lfs_rule = context.has_lfs_rule or attributes is not None
+            context.has_lfs_rule = context.has_lfs_rule or bool(attributes)
 
     def _check_identity(self, head: Head) -> None:
         """Check that this is the known repository, if our last commit is not among its newest.
@@ -115,15 +121,14 @@ class Committer:
             raise RepoReplacedError(context.target.repo_id, context.folder)
 
     def _is_our_turn(self, head: Head) -> bool:
-        context = self.context
-        since = datetime.fromtimestamp(context.clock() - context.budget.hour, timezone.utc)
-        self.writers = len(head.writers_since(since) | {context.writer})
+        since = datetime.fromtimestamp(self.context.clock() - self.context.budget.hour, timezone.utc)
+        self.writers = len(head.writers_since(since) | {self.context.writer})
         if self._is_turn is None:
-            self._is_turn = context.hooks.is_turn(self.writers)
+            self._is_turn = self.context.hooks.is_turn(self.writers)
         return self._is_turn
 
-    def _operations(self, uploads: Sequence[Upload]) -> dict[str, CommitOperationAdd]:
-        """Return path in the repository → operation; uploads whose file cannot be read are skipped."""
+    def _operations(self, uploads: Sequence[Upload]) -> _Operations:
+        """Return the operations of the uploads; those whose file cannot be read are skipped."""
         operations = {}
         for upload in uploads:
             path = self.context.folder / upload.part.source
@@ -137,32 +142,16 @@ class Committer:
             operations[upload.part.path] = operation
         return operations
 
-    def _attributes(self, uploads: Sequence[Upload]) -> CommitOperationAdd | None:
+    def _attributes(self, uploads: Sequence[Upload]) -> list[CommitOperationAdd]:
         """Return a new ``.gitattributes`` if the uploads begin parts and the repository has no LFS rule for them."""
         context = self.context
         begins_part = any(upload.part.commits == 0 and not upload.guarded for upload in uploads)
         if context.has_lfs_rule or not begins_part:
-            return None
+            return []
         text, rule = context.repo.text(".gitattributes") or "", part_rule(context.payloads.suffix)
         context.has_lfs_rule = rule in text.splitlines()
         with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
-        return None if context.has_lfs_rule else CommitOperationAdd(".gitattributes", with_rule.encode())
-
-    def _extra(
-        self,
-        uploads: Sequence[Upload],
-        attributes: CommitOperationAdd | None,
-        operations: dict[str, CommitOperationAdd],
-        head: str,
-    ) -> list[CommitOperationAdd]:
-        """Return the operations that the push adds, except where the folder has a file of its own.
-
-        A local README.md wins over the scheduler's card.
-        """
-        extra = [] if attributes is None else [attributes]
-        if self._adds_extra:
-            extra.extend(self.context.hooks.additional_operations(self._summary(uploads, head)))
-        return [operation for operation in extra if operation.path_in_repo not in operations]
+        return [] if context.has_lfs_rule else [CommitOperationAdd(".gitattributes", with_rule.encode())]
 
     def _transfer(self, uploads: Sequence[Upload], operations: list[CommitOperationAdd]) -> None:
         context = self.context
@@ -180,7 +169,7 @@ class Committer:
             ),
         )
 
-    def _wanted(self, uploads: Sequence[Upload], operations: dict[str, CommitOperationAdd]) -> list[Upload]:
+    def _wanted(self, uploads: Sequence[Upload], operations: _Operations) -> list[Upload]:
         """Return the uploads to commit: without ignored files, content that the Hub has, and foreign changes."""
         ids = {path: operation.remote_oid for path, operation in operations.items()}
         unexpected = [
@@ -237,11 +226,7 @@ class Committer:
         self._skip(upload, f"{part.path} was changed or removed on the Hub by somebody else")
 
     def _commit(
-        self,
-        uploads: list[Upload],
-        operations: dict[str, CommitOperationAdd],
-        extra: list[CommitOperationAdd],
-        head: str,
+        self, uploads: list[Upload], operations: _Operations, extra: list[CommitOperationAdd], head: str
     ) -> None:
         """Commit uploads together with `extra`, the operations that the push adds."""
         context = self.context

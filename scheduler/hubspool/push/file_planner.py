@@ -12,7 +12,6 @@ from hubspool.push.context import PushContext
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PlanRun, ScannedFile
-from hubspool.push.remote import RemoteFile
 from hubspool.push.rules import FileState, Upload
 from hubspool.push.tfrecord import begins_record
 
@@ -71,8 +70,8 @@ class FilePlanner:
         remote = run.file_at(last.path)
         rows = lines.count_lines(file.path, last.start, last.sending_end or last.start)
         part = rules.resolved(last, rows, remote.content_id if remote else None)
-        if part is None and remote:
-            part = _adopted_prefix(file.path, last, remote)
+        if part is None and remote and has_content(file.path, remote.size, remote.content_id, last.start, last.head):
+            part = _adopted(file.path, last, last.start + remote.size - last.head, remote.content_id)
         if part is None:
             if not self.context.foreign_changes.is_certain(last.path, run.now):
                 return None
@@ -167,15 +166,9 @@ def _with_committed(file: ScannedFile, state: FileState) -> FileState:
 
 
 def _adopted(path: Path, part: Part, end: int, content_id: str) -> Part:
+    """Return the part with [start, `end`), which was found on the Hub, as acknowledged."""
     digest = digests(path, part.start, [end], part.head)[0]
     return rules.adopted(part, end, digest.rows, digest.sha256, content_id)
-
-
-def _adopted_prefix(path: Path, part: Part, remote: RemoteFile) -> Part | None:
-    """Return the part with the content on the Hub as acknowledged, if the local range begins with it."""
-    if not has_content(path, remote.size, remote.content_id, part.start, part.head):
-        return None
-    return _adopted(path, part, part.start + remote.size - part.head, remote.content_id)
 
 
 def _search_start(file: ScannedFile, kind: Kind, parts: list[Part]) -> int:

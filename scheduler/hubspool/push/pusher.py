@@ -72,9 +72,8 @@ class Pusher:
         """
         from filelock import Timeout
 
-        context = self.context
         try:
-            with self._lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds):
+            with self._lock.acquire(timeout=lock_timeout, poll_interval=self.context.rules.lock_poll_seconds):
                 return self._push(final)
         except Timeout:
             return None
@@ -115,15 +114,10 @@ class Pusher:
             context.ledger.settle(context.key, settled.items())
         if not context.keep_local:
             for source, size in plan.removable.items():
-                if source not in left:
-                    self._remove(source, size)
+                path = context.folder / source
+                # Another target of the folder may lack the segment.
+                if source not in left and context.ledger.is_everywhere(source, size, context.clock()):
+                    context.payloads.release(path, size)
+                    if remove_segment(path, size):
+                        context.ledger.forget(source)
         context.payloads.clean_up(context.ledger.parts(context.key), context.folder)
-
-    def _remove(self, source: str, size: int) -> None:
-        """Remove a segment, unless it has changed or another target of the folder lacks it."""
-        context = self.context
-        if not context.ledger.is_everywhere(source, size, context.clock()):
-            return
-        context.payloads.release(context.folder / source, size)
-        if remove_segment(context.folder / source, size):
-            context.ledger.forget(source)

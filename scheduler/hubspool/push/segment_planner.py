@@ -37,8 +37,7 @@ class SegmentPlanner:
         self._plan_lines(segment, owner, run)
 
     def _plan_lines(self, segment: ScannedFile, owner: Owner, run: PlanRun) -> None:
-        plan, size = run.plan, segment.stat.size
-        parts = segment.parts
+        context, plan, parts, size = self.context, run.plan, segment.parts, segment.stat.size
         if not parts and size:
             parts = self._recovered(segment, run)
             plan.parts.extend(parts)
@@ -46,7 +45,12 @@ class SegmentPlanner:
         end = lines.cut(segment.path, Kind.TEXT, rules.position_of(parts), size)
         ranges = self._new_ranges(segment, parts, end, run)
         parts = self._close_full_encoding(segment, parts, ranges, run)
-        self._add_uploads(segment, parts, ranges, run)
+        for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, run.now, context.rules):
+            digest = digests(segment.path, upload.part.start, [upload.end])[0]
+            if upload.is_repeat and digest.sha256 != upload.part.sending_sha256:
+                plan.skipped[segment.source] = "bytes that were sent with an unknown outcome are damaged on this disk"
+            else:
+                plan.uploads[upload] = digest
         if owner is Owner.ALIVE:
             plan.postponed_bytes += size - end
         # A live segment whose lines are all sent is settled until it grows. After the last newline of a dead segment
@@ -72,17 +76,6 @@ class SegmentPlanner:
             ranges.extend(zip((begin, *ends), ends, strict=False))
             first = numbers.part_bytes
         return ranges
-
-    def _add_uploads(
-        self, segment: ScannedFile, parts: list[Part], ranges: list[tuple[int, int]], run: PlanRun
-    ) -> None:
-        context, plan = self.context, run.plan
-        for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, run.now, context.rules):
-            digest = digests(segment.path, upload.part.start, [upload.end])[0]
-            if upload.is_repeat and digest.sha256 != upload.part.sending_sha256:
-                plan.skipped[segment.source] = "bytes that were sent with an unknown outcome are damaged on this disk"
-            else:
-                plan.uploads[upload] = digest
 
     def _close_rewritten(self, segment: ScannedFile, parts: list[Part], run: PlanRun) -> list[Part]:
         """Close the open part if its bytes on this disk differ from those on the Hub, which must stay."""
