@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,11 +104,9 @@ def disk_of(folder: Path, mounts: str | None = None) -> Disk:
         mounts: text in the format of /proc/mounts; None reads that file.
     """
     if mounts is None:
-        if not sys.platform.startswith("linux"):
-            return Disk("/", "")
         try:
             mounts = Path("/proc/mounts").read_text(encoding="utf-8")
-        except OSError:  # this process may not read it
+        except OSError:  # not Linux, or this process may not read it
             return Disk("/", "")
     best = Disk("", "")
     path = folder.resolve()

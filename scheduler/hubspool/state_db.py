@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hubspool import fork
 from hubspool.errors import LedgerError
@@ -53,6 +53,11 @@ class StateDb(fork.ForkAware):
         """Yield the connection for queries, under the lock."""
         with self._lock:
             yield self._connection()
+
+    def rows(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        with self.read() as db:
+            return db.execute(query, parameters).fetchall()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:

@@ -109,15 +109,13 @@ class Ledger:
 
     def targets(self) -> dict[int, tuple[Target, str]]:
         """Return number → target and path in its repository, for everything that this folder was pushed to."""
-        with self._db.read() as db:
-            rows = db.execute("select id, endpoint, repo_id, repo_type, revision, path_in_repo from target order by id")
-            return {row[0]: (Target(*row[1:5]), row[5]) for row in rows}
+        rows = self._db.rows("select id, endpoint, repo_id, repo_type, revision, path_in_repo from target order by id")
+        return {row[0]: (Target(*row[1:5]), row[5]) for row in rows}
 
     def identity(self, target: int) -> tuple[str | None, str | None]:
         """Return the Hub's `_id` of the repository and our last commit there, each None if it is not known."""
-        with self._db.read() as db:
-            row = db.execute("select hub_id, last_oid from target where id = ?", (target,)).fetchone()
-            return (None, None) if row is None else (row[0], row[1])
+        rows = self._db.rows("select hub_id, last_oid from target where id = ?", (target,))
+        return (rows[0][0], rows[0][1]) if rows else (None, None)
 
     def identify(self, target: int, hub_id: str | None, last_oid: str | None) -> None:
         """Store the Hub's `_id` of the repository and our last commit there."""
@@ -139,9 +137,7 @@ class Ledger:
 
     def recipes(self) -> list[dict[str, Any]]:
         """Return the options of the schedulers of this folder, in the order of their first use."""
-        with self._db.read() as db:
-            rows = db.execute("select options from recipe order by id").fetchall()
-            return [orjson.loads(row[0]) for row in rows]
+        return [orjson.loads(options) for (options,) in self._db.rows("select options from recipe order by id")]
 
     def settled(self, target: int) -> dict[str, Stat]:
         """Return path → `Stat` of every file whose whole content is on the Hub. Do not change the returned dict.
@@ -168,17 +164,13 @@ class Ledger:
 
     def parts(self, target: int) -> dict[str, list[Part]]:
         """Return source → its parts in order."""
-        with self._db.read() as db:
-            rows = db.execute(
-                f"select {_PART_COLUMNS} from part where target = ? order by source, number",  # noqa: S608  our names
-                (target,),
-            )
-            found: dict[str, list[Part]] = {}
-            for row in rows:
-                part = Part(*row)
-                part = replace(part, closed=Closed(part.closed)) if part.closed else part  # a text in the table
-                found.setdefault(part.source, []).append(part)
-            return found
+        query = f"select {_PART_COLUMNS} from part where target = ? order by source, number"  # noqa: S608  our names
+        found: dict[str, list[Part]] = {}
+        for row in self._db.rows(query, (target,)):
+            part = Part(*row)
+            part = replace(part, closed=Closed(part.closed)) if part.closed else part  # a text in the table
+            found.setdefault(part.source, []).append(part)
+        return found
 
     def save(self, target: int, parts: Iterable[Part]) -> None:
         """Write parts in one transaction; they are durable when this returns."""
@@ -197,9 +189,8 @@ class Ledger:
 
     def touch(self, target: int, now: float) -> None:
         """Store that the folder is still pushed to `target`; written at most once an hour."""
-        with self._db.read() as db:
-            row = db.execute("select used_at from target where id = ?", (target,)).fetchone()
-        if row is not None and (row[0] is None or now - row[0] > DEFAULTS.touch_seconds):
+        rows = self._db.rows("select used_at from target where id = ?", (target,))
+        if rows and (rows[0][0] is None or now - rows[0][0] > DEFAULTS.touch_seconds):
             with self._db.write() as db:
                 db.execute("update target set used_at = ? where id = ?", (now, target))
 
@@ -208,13 +199,12 @@ class Ledger:
 
         A target without a push for longer (a repository id that was mistyped once) does not keep the segment.
         """
-        with self._db.read() as db:
-            rows = db.execute(
-                'select max(p."end") from target t left join part p on p.target = t.id and p.source = ?'
-                " where t.used_at is not null and t.used_at > ? group by t.id",
-                (source, now - DEFAULTS.unused_seconds),
-            )
-            return all((row[0] or 0) >= size for row in rows)
+        rows = self._db.rows(
+            'select max(p."end") from target t left join part p on p.target = t.id and p.source = ?'
+            " where t.used_at is not null and t.used_at > ? group by t.id",
+            (source, now - DEFAULTS.unused_seconds),
+        )
+        return all((row[0] or 0) >= size for row in rows)
 
     def close(self) -> None:
         """Close the database; a later use opens it again."""
