@@ -36,7 +36,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/segment_planner.py",
                 "SegmentPlanner._plan_lines",
-                "parts = self._close_rewritten(plan, segment.path, parts, now)",
+                "parts = self._close_rewritten(segment, parts, run)",
                 "",
             ),
         ),
@@ -170,8 +170,8 @@ MUTANTS = [
             Edit(
                 "hubspool/push/scan.py",
                 "_Walk._add",
-                "self.known.get(path) != stat",
-                "(self.known.get(path) or ())[:2] != stat[:2]",
+                "found == self.known.get(path)",
+                "found[:2] == (self.known.get(path) or ())[:2]",
             ),
         ),
         (f"{UNIT}/test_scan.py::test_other_content_of_equal_size_and_time_is_a_change",),
@@ -216,7 +216,14 @@ MUTANTS = [
     Mutant(
         "no_parent_commit",
         "commits of user paths carry no parentCommit",
-        (Edit("hubspool/push/committer.py", "Committer._commit", "batch.parent", "None"),),
+        (
+            Edit(
+                "hubspool/push/committer.py",
+                "Committer._commit",
+                "parent = head if extra or any(upload.guarded for upload in uploads) else None",
+                "parent = None",
+            ),
+        ),
         (f"{KILLERS}::test_what_somebody_else_writes_during_the_push_is_not_overwritten",),
     ),
     Mutant(
@@ -289,7 +296,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher.push",
-                "self._lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds)",
+                "self._lock.acquire(timeout=lock_timeout, poll_interval=self.context.rules.lock_poll_seconds)",
                 '__import__("contextlib").nullcontext()',
             ),
         ),
@@ -371,7 +378,7 @@ MUTANTS = [
     Mutant(
         "young_file_settled",
         "a file that may change again within the same tick counts as settled",
-        (Edit("hubspool/push/file_planner.py", "FilePlanner._apply", "stat.is_racy(run.taken_ns)", "False"),),
+        (Edit("hubspool/push/file_planner.py", "FilePlanner.plan", "stat.is_racy(run.taken_ns)", "False"),),
         (f"{KILLERS}::test_a_file_that_may_change_in_the_same_tick_is_looked_at_again",),
     ),
 ]
