@@ -74,7 +74,7 @@ def state_folder(folder: Path) -> Path:
 
 
 class StatePaths:
-    """The paths that a scheduler's pushes use in a state folder. No other module spells them.
+    """The paths that schedulers use in a state folder. No other module spells them.
 
     Args:
         folder: the state folder (`state_folder` or the caller's `state_dir`).
@@ -83,6 +83,7 @@ class StatePaths:
         ledger: SQLite file of intents and acknowledgements.
         push_lock: lock file that a process holds during a push.
         folder_id: text file with the folder's random id.
+        claimed: folder of the files that an archive scheduler took out of its folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,6 +91,7 @@ class StatePaths:
         self.ledger = folder / "ledger.sqlite3"
         self.push_lock = folder / "push.lock"
         self.folder_id = folder / "folder_id"
+        self.claimed = folder / "claimed"
 
     def staged(self, target: int) -> Path:
         """Return the folder of the encoded files for one target of the ledger."""
