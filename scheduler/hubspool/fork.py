@@ -29,8 +29,8 @@ class ForkAware:
 
 _files: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 _threads: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-#: Object → attribute → what makes its value in a child.
-_renewed: weakref.WeakKeyDictionary[object, dict[str, Callable[[], object]]] = weakref.WeakKeyDictionary()
+#: Id of an object and attribute → the object, and what makes the value in a child.
+_renewed: dict[tuple[int, str], tuple[weakref.ref[object], Callable[[], object]]] = {}
 #: The objects whose `before_fork` ran for the fork that is going on.
 _forking: list[ForkAware] = []
 
@@ -46,7 +46,8 @@ def register(thing: ForkAware, *, has_thread: bool = False) -> None:
 
 def renew(owner: object, attribute: str, make: Callable[[], object]) -> None:
     """Give the child's copy of `owner` a new value of an attribute, usually an unlocked lock."""
-    _renewed.setdefault(owner, {})[attribute] = make
+    key = (id(owner), attribute)  # not the owner itself, which need not be hashable
+    _renewed[key] = (weakref.ref(owner, lambda _: _renewed.pop(key, None)), make)
 
 
 def _before() -> None:
@@ -63,8 +64,8 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     # Objects that were made by another thread during `_before` are in the sets but not in `_forking`.
     _forking.clear()
-    for owner, attributes in list(_renewed.items()):
-        for attribute, make in attributes.items():
+    for (_, attribute), (reference, make) in list(_renewed.items()):
+        if (owner := reference()) is not None:
             setattr(owner, attribute, make())
     for thing in [*_files, *_threads]:
         thing.after_fork_in_child()

@@ -16,6 +16,7 @@ from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler
 from hubspool.extending import (
     CommonOptions,
     Durability,
+    HFValidationError,
     Patterns,
     SchedulerOptions,
     SegmentName,
@@ -122,8 +123,8 @@ class RowScheduler(CommitScheduler):
         suffix = self.encoding.suffix if self.encoding else ""
         self.spool = Spool(self.folder_path, name=name, suffix=suffix, durability=durability, max_bytes=max_spool_bytes)
         self._redact = redact
-        self._push_after_rows = push_after_rows or math.inf
-        self._push_after_bytes = push_after_bytes or math.inf
+        self._push_after_rows = _limit("push_after_rows", push_after_rows)
+        self._push_after_bytes = _limit("push_after_bytes", push_after_bytes)
         # Lines are written to the disk in the order in which they were encoded.
         self._write_lock: AbstractContextManager[object] = threading.Lock()
         renew_after_fork(self, "_write_lock", threading.Lock)  # a thread that the child does not have may hold it
@@ -234,4 +235,15 @@ class RowScheduler(CommitScheduler):
         self._bytes_since += size
         if self._rows_since >= self._push_after_rows or self._bytes_since >= self._push_after_bytes:
             self._rows_since = self._bytes_since = 0
-            self.trigger()
+            last = self.last_future
+            # After a failed push the next period tries again: a busy app would repeat a refused commit at each row.
+            if not (last.done() and not last.cancelled() and last.exception()):
+                self.trigger()
+
+
+def _limit(name: str, given: int | None) -> float:
+    if given is None:
+        return math.inf
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise HFValidationError(f"{name} is {given!r}.", hint="Give a whole number of 1 or more, or None.")
+    return given

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hubspool import CommitScheduler, FlushTimeout, State
-from hubspool.errors import HubspoolError, RateLimitedError
+from hubspool import CommitScheduler, FlushTimeout, HfApi, State
+from hubspool.client.retry import RetryPolicy
+from hubspool.errors import HFValidationError, HubspoolError, RateLimitedError
 from hubspool.local_hub import Fault, LocalHub
+from hubspool_templates import JsonlScheduler, read_rows
 
 SECONDS = 60
 Make = Callable[..., Any]
@@ -90,9 +94,125 @@ def test_after_a_refusal_the_next_period_waits_as_long_as_the_hub_asked(make: Ma
 def test_a_flush_does_not_wait_behind_the_pause_of_another_push(make: Make, local_hub: LocalHub) -> None:
     scheduler = make()
     write(scheduler)
-    local_hub.faults.add(Fault(route="commit", status=429, times=1, headers={"Retry-After": "3600"}))
+    scheduler._runner._policy = RetryPolicy(attempts=None, seconds=1e9, base=1e8, cap=1e8, replans=True)
+    local_hub.faults.add(Fault(route="commit", status=503, times=1))
     first = scheduler.trigger()
     while scheduler.status().state is not State.BACKING_OFF:
         assert not first.done()
     assert scheduler.flush(SECONDS) is not None
-    assert isinstance(first.exception(SECONDS), RateLimitedError)
+    assert isinstance(first.exception(SECONDS), HubspoolError)
+
+
+@pytest.mark.parametrize("asked", [3, 20, 59, 61])
+def test_no_wait_inside_a_push_outlasts_the_flush(asked: int, make: Make, local_hub: LocalHub) -> None:
+    scheduler = make()
+    write(scheduler)
+    local_hub.faults.add(Fault(route="commit", status=429, times=None, headers={"Retry-After": str(asked)}))
+    with pytest.raises(RateLimitedError):
+        scheduler.flush(timeout=2)
+    assert refused_commits(local_hub) == 1
+
+
+def test_a_second_flush_does_not_ask_a_hub_that_has_just_refused(make: Make, local_hub: LocalHub) -> None:
+    scheduler = make()
+    write(scheduler)
+    local_hub.faults.add(Fault(route="commit", status=429, times=1, headers={"Retry-After": "100"}))
+    for _ in range(5):
+        with pytest.raises(RateLimitedError):
+            scheduler.flush(timeout=2)
+    assert refused_commits(local_hub) == 1
+    waits = waits_of(scheduler)
+    assert scheduler.flush(timeout=200) is not None
+    assert len(waits) == 1
+
+
+def test_stop_ends_the_wait_of_a_running_push_and_nothing_is_sent_afterwards(make: Make, local_hub: LocalHub) -> None:
+    scheduler = make()
+    write(scheduler)
+    local_hub.faults.add(Fault(route="commit", status=429, times=1, headers={"Retry-After": "30"}))
+    future = scheduler.trigger()
+    while scheduler.status().state is not State.BACKING_OFF:
+        assert not future.done()
+    scheduler.stop(flush=False)
+    assert isinstance(future.exception(SECONDS), RateLimitedError)
+    assert scheduler.status().state is State.STOPPED
+    assert refused_commits(local_hub) == 1
+
+
+def test_a_request_that_is_repeated_inside_a_push_shows_in_the_status(make: Make, local_hub: LocalHub) -> None:
+    scheduler = make()
+    write(scheduler)
+    local_hub.faults.add(Fault(route="commit", status=429, times=1, headers={"Retry-After": "30"}))
+    future = scheduler.trigger()
+    while scheduler.status().state is not State.BACKING_OFF:
+        assert not future.done()
+    status = scheduler.status()
+    assert "429" in (status.last_error or "")
+    assert status.consecutive_failures == 0  # the push goes on
+
+
+def test_an_answer_that_asks_for_ages_does_not_end_the_thread(make: Make, local_hub: LocalHub) -> None:
+    scheduler = make(every=0.001)
+    write(scheduler)
+    local_hub.faults.add(Fault(route="commit", status=429, times=1, headers={"Retry-After": str(10**13)}))
+    with pytest.raises(RateLimitedError):
+        scheduler.flush(timeout=5)
+    assert scheduler.status().next_push_at is not None
+    assert scheduler.trigger().result(SECONDS) is not None
+
+
+@pytest.mark.parametrize("method", ["flush", "stop"])
+def test_the_pushing_thread_cannot_wait_for_itself(method: str, make: Make) -> None:
+    class Waits(CommitScheduler):
+        def push_to_hub(self) -> None:
+            getattr(self, method)()
+
+    with pytest.raises(RuntimeError, match="pushing thread"):
+        make(Waits).last_future.result(SECONDS)
+
+
+def test_a_flush_in_the_constructor_is_refused(make: Make) -> None:
+    class Eager(CommitScheduler):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.flush()
+
+    with pytest.raises(RuntimeError, match="constructor"):
+        make(Eager)
+
+
+def test_a_busy_app_does_not_repeat_a_refused_commit_at_each_row(make: Make, local_hub: LocalHub) -> None:
+    scheduler = make(JsonlScheduler, push_after_rows=1)
+    local_hub.faults.add(Fault(route="commit", status=403, times=None))
+    scheduler.append({"n": 0})
+    scheduler.last_future.exception(SECONDS)
+    for n in range(1, 50):
+        scheduler.append({"n": n})
+        scheduler.last_future.exception(SECONDS)
+    assert refused_commits(local_hub) <= 2
+
+
+@pytest.mark.parametrize("budget", [float("inf"), float("nan"), -1, "10", None, True])
+def test_an_exit_budget_that_is_no_time_is_refused_at_once(budget: Any, make: Make) -> None:
+    with pytest.raises(HFValidationError, match="exit_budget"):
+        make(exit_budget=budget)
+
+
+@pytest.mark.parametrize("name", ["push_after_rows", "push_after_bytes"])
+@pytest.mark.parametrize("value", ["3", 0, -1, 1.5, True])
+def test_a_limit_that_is_no_number_is_refused_before_a_row_is_taken(name: str, value: Any, make: Make) -> None:
+    with pytest.raises(HFValidationError, match=name):
+        make(JsonlScheduler, **{name: value})
+
+
+def test_a_scheduler_that_is_a_dataclass_works(hub_api: HfApi, tmp_path: Path) -> None:
+    @dataclass
+    class Kept(JsonlScheduler):
+        dataset: str
+
+        def __post_init__(self) -> None:
+            super().__init__(self.dataset, tmp_path / "rows", hf_api=hub_api, every=600)
+
+    with Kept("local/kept") as scheduler:
+        scheduler.append({"n": 1})
+    assert list(read_rows("local/kept", hub_api)) == [{"n": 1}]

@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 from hubspool import fork
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http_errors import error_of, log_warnings, public_url
-from hubspool.client.retry import SAFE, RetryPolicy, call_with_retries
+from hubspool.client.retry import SAFE, Caller, RetryPolicy, call_with_retries
 from hubspool.errors import (
     BadResponseError,
     HubConnectionError,
@@ -101,7 +101,7 @@ class HubSession:
         """
         if self.retry is not None:
             policy = replace(self.retry, acts_twice=policy.acts_twice, replans=policy.replans)
-        return call_with_retries(call, policy, pause=self.interrupt.wait, on_failure=_log_failure)
+        return call_with_retries(call, policy, Caller(self.interrupt.wait, _log_failure))
 
     def limits(self, timeout: float | None = None, *, commit: bool = False) -> tuple[float, float]:
         """Return the connect and the read time-out of a request, in seconds."""
@@ -230,9 +230,9 @@ class HubClient:
         raise failure
 
 
-def _log_failure(error: HubspoolError, attempt: int, wait: float | None) -> None:
+def _log_failure(error: HubspoolError, wait: float | None) -> None:
     if wait is not None:
-        logger.info("Attempt %d failed, next in %.1f s: %s", attempt, wait, error)
+        logger.info("A request failed, it is repeated in %.1f s: %s", wait, error)
 
 
 def same_origin(url: str, other: str) -> bool:

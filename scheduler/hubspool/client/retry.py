@@ -12,6 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
@@ -56,6 +57,8 @@ LARGE_UPLOAD = RetryPolicy(attempts=None, seconds=math.inf, base=2.0, cap=60.0, 
 METADATA = RetryPolicy(attempts=5, replans=True)
 
 _SHORTEST_PUSH_SECONDS = 60.0
+#: A month; neither a lock nor a date takes every number that a header may hold.
+_LONGEST_ASKED_SECONDS = 30 * 24 * 3600.0
 
 
 def push_policy(period: float) -> RetryPolicy:
@@ -123,43 +126,76 @@ def asked_seconds(error: BaseException | None) -> float | None:
     return error.retry_after if isinstance(error, RequestError) else None
 
 
-def call_with_retries(
-    call: Callable[[], T],
-    policy: RetryPolicy,
-    *,
-    pause: Callable[[float], bool],
-    on_failure: Callable[[HubspoolError, int, float | None], None],
-    seconds_left: Callable[[], float] = lambda: math.inf,
-    clock: Callable[[], float] = time.monotonic,
-    chance: Callable[[], float] = random.random,
-) -> T:
+@dataclass(frozen=True)
+class Caller:
+    """Who waits for a call, and how it may be repeated.
+
+    Args:
+        pause: waits so many seconds; returns True where the caller must stop waiting.
+        on_failure: called after each failed attempt with its error, and the seconds until the next one, None for the
+            last one.
+        seconds_left: returns the time that the caller has; a longer wait is not begun.
+        on_inner_wait: called when a call inside this one failed and is repeated after so many seconds.
+    """
+
+    pause: Callable[[float], bool]
+    on_failure: Callable[[HubspoolError, float | None], None]
+    seconds_left: Callable[[], float] = lambda: math.inf
+    on_inner_wait: Callable[[HubspoolError, float], None] = lambda error, wait: None  # noqa: ARG005
+
+    def within(self, outer: Caller) -> Caller:
+        """Return this caller inside a call of `outer`: no wait outlasts either of them."""
+
+        def pause(seconds: float) -> bool:
+            return outer.pause(seconds) or self.pause(0)
+
+        def report(error: HubspoolError, wait: float | None) -> None:
+            self.on_failure(error, wait)
+            if wait is not None:  # the last failure reaches `outer` as the error of its own attempt
+                outer.on_inner_wait(error, wait)
+
+        return Caller(pause, report, lambda: min(self.seconds_left(), outer.seconds_left()), outer.on_inner_wait)
+
+
+#: The caller around the running code: a request must not wait longer than its push, nor the push than its flush.
+_outer: ContextVar[Caller | None] = ContextVar("hubspool_caller", default=None)
+
+
+def call_with_retries(call: Callable[[], T], policy: RetryPolicy, caller: Caller) -> T:
     """Return what `call` returns, calling it again as `policy` and its errors allow.
+
+    Calls nest: the waits of a request inside a push end with those of the push. A thread that works for a call must run
+    in a copy of its context (`contextvars.copy_context`).
 
     Args:
         call: the attempt.
         policy: the bounds.
-        pause: waits so many seconds; returns True where the caller must stop waiting.
-        on_failure: called after each failed attempt with its error, its number, and the seconds until the next one,
-            None for the last one.
-        seconds_left: the time that the caller has; a longer wait is not begun.
-        clock: monotonic seconds.
-        chance: random numbers in [0, 1).
+        caller: who waits.
 
     Raises:
         HubspoolError: the last attempt's. Any other exception passes at once.
     """
-    started = clock()
+    outer = _outer.get()
+    caller = caller if outer is None else caller.within(outer)
+    token = _outer.set(caller)
+    started = time.monotonic()
     attempt = 0
-    while True:
-        attempt += 1
-        try:
-            return call()
-        except HubspoolError as error:
-            decision = decide_retry(policy, error, attempt=attempt, elapsed=clock() - started, chance=chance())
-            wait = decision.seconds if isinstance(decision, Wait) and decision.seconds <= seconds_left() else None
-            on_failure(error, attempt, wait)
-            if wait is None or pause(wait):
-                raise
+    try:
+        while True:
+            attempt += 1
+            try:
+                return call()
+            except HubspoolError as error:
+                elapsed, chance = time.monotonic() - started, random.random()  # noqa: S311  jitter
+                decision = decide_retry(policy, error, attempt=attempt, elapsed=elapsed, chance=chance)
+                wait = decision.seconds if isinstance(decision, Wait) else None
+                if wait is not None and wait > caller.seconds_left():
+                    wait = None
+                caller.on_failure(error, wait)
+                if wait is None or caller.pause(wait):
+                    raise
+    finally:
+        _outer.reset(token)
 
 
 _WINDOW = re.compile(r'(?:^|,)\s*"?[^",;]*"?\s*;\s*r\s*=\s*(\d+)\s*;\s*t\s*=\s*(\d+)')
@@ -171,6 +207,11 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     Reads ``RateLimit: "api";r=0;t=55`` (an exhausted window that ends in t seconds) and ``Retry-After`` as
     seconds or as a date. Where both are given the longer wait counts.
     """
+    seconds = _asked(headers, now)
+    return None if seconds is None else min(seconds, _LONGEST_ASKED_SECONDS)
+
+
+def _asked(headers: Mapping[str, str], now: datetime | None) -> float | None:
     from email.utils import parsedate_to_datetime
 
     waits = [float(t) + 1.0 for r, t in _WINDOW.findall(headers.get("RateLimit", "")) if int(r) == 0]

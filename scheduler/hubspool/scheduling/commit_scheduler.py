@@ -178,6 +178,8 @@ class CommitScheduler:
 
         if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= DEFAULTS.most_minutes:
             raise HFValidationError(f"every is {every!r}.", hint="Give a number of minutes from 0 to a year.")
+        if isinstance(exit_budget, bool) or not isinstance(exit_budget, (int, float)) or not 0 <= exit_budget <= 86400:
+            raise HFValidationError(f"exit_budget is {exit_budget!r}.", hint="Give a number of seconds up to a day.")
         if on_existing not in [*OnExisting]:
             raise HFValidationError(
                 f"on_existing is {on_existing!r}.", hint=f"Use one of {[*map(str.__str__, OnExisting)]}."
@@ -325,6 +327,8 @@ class CommitScheduler:
             RuntimeError: the caller holds the lock, under which a push cannot read the folder; or it is stopped.
         """
         self._refuse_under_lock("flush")
+        if self._building:
+            raise RuntimeError("flush() was called in the constructor; the first push starts after it.")
         return self._runner.flush(timeout)
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
@@ -341,7 +345,7 @@ class CommitScheduler:
         try:
             self._runner.stop(flush=flush, timeout=timeout)
         finally:
-            _started.discard(self)
+            _started.pop(id(self), None)
 
     def status(self) -> SchedulerStatus:
         """Return a snapshot of what is known, without a request or a look at the folder."""
@@ -413,6 +417,8 @@ class CommitScheduler:
         Returns:
             The last commit, or None where there was nothing to commit.
         """
+        if not self.is_sending:
+            return None
         if self._pusher is None:
             self._pusher = self._new_pusher()
         final = self.is_final_push
@@ -506,14 +512,14 @@ class CommitScheduler:
         """Start to push; the outermost `__init__` calls it."""
         if isinstance(self._runner, NoPushes):
             return
-        for other in list(_started):
+        for other in list(_started.values()):
             if other is not self and other._key() == self._key() and isinstance(other._runner, PushRunner):
                 # A notebook cell that ran twice, or a reload: the newer object replaces the older. No flush: it sends
                 # what the older one left.
                 logger.info("%s: a newer scheduler for %s replaces this one", self.folder_path, self.repo_id)
-                _started.discard(other)
+                _started.pop(id(other), None)
                 other._runner.hand_over()
-        _started.add(self)
+        _started[id(self)] = self
         fork.register(self._fork_hook, has_thread=True)
         self._runner.start(handle_signals=self._handle_signals)
         logger.info("%s is pushed to %s every %g minutes", self.folder_path, self.repo_id, self.every)
@@ -551,8 +557,8 @@ class _ForkHook(fork.ForkAware):
             scheduler._restart_in_child()
 
 
-#: Schedulers of this process whose thread was started.
-_started: weakref.WeakSet[CommitScheduler] = weakref.WeakSet()
+#: Schedulers of this process whose thread was started, by `id`: a subclass need not be hashable.
+_started: weakref.WeakValueDictionary[int, CommitScheduler] = weakref.WeakValueDictionary()
 
 
 def _nothing(plan: CommitPlan) -> None:

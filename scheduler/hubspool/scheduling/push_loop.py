@@ -82,6 +82,15 @@ class PushLoop(Generic[T]):
             self._due = time.monotonic() + seconds
             self._condition.notify_all()
 
+    def refuse_own_thread(self, what: str) -> None:
+        """Refuse to wait for the pushing thread in that very thread.
+
+        Raises:
+            RuntimeError: the caller runs in it (a hook, or an override of `push_to_hub`).
+        """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(f"{what}() was called in the pushing thread, which it would wait for.")
+
     def pause(self, seconds: float) -> bool:
         """Wait inside a call, before it tries again.
 
@@ -94,7 +103,7 @@ class PushLoop(Generic[T]):
             return self.stopping.is_set() or overtaken
 
         with self._condition:
-            return self._condition.wait_for(must_end, seconds)
+            return self._condition.wait_for(must_end, min(seconds, threading.TIMEOUT_MAX))
 
     def trigger(self, *, final: bool = False) -> Future[T]:
         """Request a call as soon as possible.
@@ -165,7 +174,7 @@ class PushLoop(Generic[T]):
                 if left <= 0:
                     self._request(Urgency.PERIOD)
                 else:
-                    self._condition.wait(left)
+                    self._condition.wait(min(left, threading.TIMEOUT_MAX))
             return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,7 +13,15 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hubspool.client.retry import FLUSH, GiveUp, asked_seconds, call_with_retries, decide_retry, push_policy
+from hubspool.client.retry import (
+    FLUSH,
+    Caller,
+    GiveUp,
+    asked_seconds,
+    call_with_retries,
+    decide_retry,
+    push_policy,
+)
 from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError
 from hubspool.push.events import State
 from hubspool.scheduling.push_loop import PushLoop, Urgency
@@ -53,6 +62,14 @@ class Job:
     exit_budget: Callable[[], float]
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """An error whose answer asked to wait until a monotonic time."""
+
+    error: HubspoolError
+    until: float
+
+
 class PushRunner:
     """Runs one scheduler's pushes: a thread, its retries, and the ways to wait for it.
 
@@ -70,6 +87,10 @@ class PushRunner:
         self._policy = push_policy(job.period)
         #: Monotonic time when the push must be over, while the process or the scheduler ends; any thread writes it.
         self._deadline: float | None = None
+        #: One entry for each call of `flush` that waits now.
+        self._flush_deadlines: dict[object, float] = {}
+        #: The newest answer that asked to wait; written by the pushing thread.
+        self._refusal: _Refusal | None = None
         self._hook = ShutdownHook(job.exit_budget, self._begin_final_push, self._end_final_push)
         self._loop = self._new_loop()
 
@@ -105,11 +126,19 @@ class PushRunner:
 
     def flush(self, timeout: float | None) -> CommitInfo | None:
         """Push until one push succeeds; see `CommitScheduler.flush`."""
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        before, began, attempt = self._job.last_commit(), time.monotonic(), 0
-        while (error := self._final_push(deadline, timeout)) is not None:
-            attempt += 1
-            self._wait_after(error, attempt, time.monotonic() - began, deadline)
+        self._loop.refuse_own_thread("flush")
+        began = time.monotonic()
+        deadline = math.inf if timeout is None or timeout > threading.TIMEOUT_MAX else began + timeout
+        before, attempt = self._job.last_commit(), 0
+        self._flush_deadlines[key := object()] = deadline
+        try:
+            if (refusal := self._refusal) is not None and refusal.until > began:
+                self._wait_within(refusal.error, refusal.until - began, deadline)
+            while (error := self._final_push(deadline, timeout)) is not None:
+                attempt += 1
+                self._wait_after(error, attempt, time.monotonic() - began, deadline)
+        finally:
+            del self._flush_deadlines[key]
         if self._tracker.skipped:
             raise NotStoredError(self._tracker.skipped)
         # The push that ran when we were called may have sent everything: its commit counts too.
@@ -118,6 +147,7 @@ class PushRunner:
 
     def stop(self, *, flush: bool, timeout: float | None) -> None:
         """Flush, then end the thread; see `CommitScheduler.stop`."""
+        self._loop.refuse_own_thread("stop")
         if self._loop.stopping.is_set():
             return
         budget = process_exit.budget_left(self._job.exit_budget()) if timeout is None else timeout
@@ -172,7 +202,7 @@ class PushRunner:
         if not future.done():
             raise FlushTimeout(
                 f"{self._job.name()}: the flush of {self._job.place} did not end in {timeout} seconds.",
-                hint="What is pending stays on the disk and is sent later; status() names the reason.",
+                hint="What is pending stays on the disk and is sent later; status() shows state and last error.",
             ) from self._tracker.error
         return future.exception()
 
@@ -187,10 +217,13 @@ class PushRunner:
         decision = decide_retry(FLUSH, error, attempt=attempt, elapsed=elapsed, chance=chance)
         if isinstance(decision, GiveUp) or not self._job.repeats():
             raise error
+        self._wait_within(error, decision.seconds, deadline)
+
+    def _wait_within(self, error: BaseException, seconds: float, deadline: float) -> None:
         left = max(deadline - time.monotonic(), 0.0)
-        if decision.seconds > left and asked_seconds(error):
+        if seconds > left and asked_seconds(error):
             raise error
-        self._loop.stopping.wait(min(decision.seconds, left))
+        self._loop.stopping.wait(min(seconds, left, threading.TIMEOUT_MAX))
 
     def _run(self, urgency: Urgency) -> CommitInfo | None:
         """Make one push, repeated while its error can pass; called by the loop."""
@@ -199,25 +232,29 @@ class PushRunner:
         except BaseException:
             self._tracker.enter(State.IDLE)
             raise
+        self._refusal = None
         self._tracker.note_success()
         return result
 
     def _push(self, urgency: Urgency) -> CommitInfo | None:
         # The wait after a flush's push is the flush's: only its caller knows how long it may wait.
         is_flush = urgency is Urgency.FINAL and self._deadline is None
-        return call_with_retries(
-            lambda: self._push_or_note(urgency),
-            replace(self._policy, attempts=1) if is_flush else self._policy,
-            pause=self._loop.pause,
-            on_failure=self._note_failure,
-            seconds_left=lambda: self.limited(math.inf),
-        )
+        policy = replace(self._policy, attempts=1) if is_flush else self._policy
+        seconds_left = self._flush_seconds_left if is_flush else self._exit_seconds_left
+        caller = Caller(self._loop.pause, self._note_failure, seconds_left, self._note_inner_wait)
+        return call_with_retries(lambda: self._push_or_note(urgency), policy, caller)
+
+    def _exit_seconds_left(self) -> float:
+        return self.limited(math.inf)
+
+    def _flush_seconds_left(self) -> float:
+        return min([*self._flush_deadlines.values()], default=math.inf) - time.monotonic()
 
     def _push_once(self, urgency: Urgency) -> CommitInfo | None:
         try:
             return self._push_or_note(urgency)
         except HubspoolError as error:
-            self._note_failure(error, 1, None)
+            self._note_failure(error, None)
             raise
 
     def _push_or_note(self, urgency: Urgency) -> CommitInfo | None:
@@ -229,12 +266,17 @@ class PushRunner:
             self._tracker.note_error(error, retry_in=None)
             raise
 
-    def _note_failure(self, error: HubspoolError, attempt: int, wait: float | None) -> None:  # noqa: ARG002
+    def _note_failure(self, error: HubspoolError, wait: float | None) -> None:
+        if (asked := asked_seconds(error)) is not None:
+            self._refusal = _Refusal(error, time.monotonic() + asked)
+            if wait is None:
+                self._loop.postpone(max(asked, self._loop.seconds_left or 0.0))
         if wait is not None:
             self._tracker.enter(State.BACKING_OFF)
-        elif (asked := asked_seconds(error)) is not None:
-            self._loop.postpone(max(asked, self._loop.seconds_left or 0.0))
         self._tracker.note_error(error, retry_in=wait)
+
+    def _note_inner_wait(self, error: HubspoolError, wait: float) -> None:  # noqa: ARG002
+        self._tracker.note_wait(error)
 
     def _begin_final_push(self, deadline: float) -> Future[CommitInfo | None] | None:
         self._deadline = deadline

@@ -76,8 +76,10 @@ class StatusTracker:
             return dict(self._skipped)
 
     def enter(self, state: State) -> None:
-        """Note what the thread is doing now."""
+        """Note what the thread is doing now; a stopped scheduler stays stopped, whatever its thread still does."""
         with self._lock:
+            if self._state is State.STOPPED:
+                return
             self._state = state
             self._moved_at = time.monotonic()
 
@@ -103,7 +105,8 @@ class StatusTracker:
     def note_success(self) -> None:
         """Note that a push ended without an error."""
         with self._lock:
-            self._error, self._failures, self._state = None, 0, State.IDLE
+            self._error, self._failures = None, 0
+        self.enter(State.IDLE)
 
     def note_commit(self, event: CommitEvent, commit: CommitInfo) -> None:
         """Note a commit that landed."""
@@ -115,6 +118,12 @@ class StatusTracker:
             self._commits += 1
             self._recent.append(event)
         _call(self._on_commit, event)
+
+    def note_wait(self, error: BaseException) -> None:
+        """Note that a request of the running push failed and is repeated soon; the push has not failed."""
+        with self._lock:
+            self._error = error
+        self.enter(State.BACKING_OFF)
 
     def note_error(self, error: BaseException, retry_in: float | None) -> None:
         """Note a push that failed.

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Sized
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -37,7 +38,10 @@ def for_each(items: Iterable[T], work: Callable[[T], None], num_threads: int) ->
                 errors.append(error)
 
     most = min(num_threads, len(items)) if isinstance(items, Sized) else num_threads
-    helpers = [threading.Thread(target=loop, name=f"hubspool-transfer-{n}", daemon=True) for n in range(1, most)]
+    helpers = [
+        threading.Thread(target=copy_context().run, args=(loop,), name=f"hubspool-transfer-{n}", daemon=True)
+        for n in range(1, most)
+    ]
     started = []
     for helper in helpers:
         with suppress(RuntimeError):  # no new thread can start: the interpreter ends, or a limit is reached
@@ -58,7 +62,8 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     ready: queue.Queue[list[T] | BaseException] = queue.Queue(maxsize=depth)  # an item, the end ([]), or an error
     closed = threading.Event()
     try:
-        threading.Thread(target=_fill, args=(items, ready, closed), name="hubspool-ahead", daemon=True).start()
+        arguments = (_fill, items, ready, closed)
+        threading.Thread(target=copy_context().run, args=arguments, name="hubspool-ahead", daemon=True).start()
     except RuntimeError:  # the interpreter ends and starts no more threads
         yield from items
         return
