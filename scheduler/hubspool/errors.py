@@ -16,7 +16,7 @@
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
     ├── ChangedMeanwhileError                     a path on the Hub changed since the push was planned
     ├── StalledError (TimeoutError)               a push makes no progress
-    ├── LedgerError (OSError)                     the ledger cannot be opened at the moment
+    ├── StateFileError (OSError)                     the ledger cannot be opened at the moment
     ├── RepoReplacedError (OSError)               the repository was deleted and created again
     ├── EntryNotFoundError (FileNotFoundError)
     │   ├── LocalEntryNotFoundError
@@ -225,16 +225,16 @@ class StalledError(HubspoolError, TimeoutError):
         )
 
 
-class LedgerError(HubspoolError, OSError):
-    """The ledger cannot be opened at the moment; it is not known to be damaged."""
+class StateFileError(HubspoolError, OSError):
+    """A file of the state folder cannot be opened or written now; it is not known to be damaged."""
 
     retryable = True
 
-    def __init__(self, ledger: str | Path, reason: str) -> None:
+    def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(
-            f"The ledger {ledger} cannot be opened: {reason}.",
+            f"{path} cannot be opened or written: {reason}.",
             hint="Check that the disk has space and the folder is writable, or pass state_dir=... on another disk.",
-            path=ledger,
+            path=path,
         )
 
 

@@ -83,6 +83,7 @@ class StatePaths:
         ledger: SQLite file of intents and acknowledgements.
         push_lock: lock file that a process holds during a push.
         folder_id: text file with the folder's random id.
+        large_upload: SQLite file of what `upload_large_folder` has done.
         claimed: folder of the files that an archive scheduler took out of its folder.
     """
 
@@ -91,6 +92,7 @@ class StatePaths:
         self.ledger = folder / "ledger.sqlite3"
         self.push_lock = folder / "push.lock"
         self.folder_id = folder / "folder_id"
+        self.large_upload = folder / "large_upload.sqlite3"
         self.claimed = folder / "claimed"
 
     def staged(self, target: int) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubspool import fork
-from hubspool.errors import LedgerError
+from hubspool.errors import StateFileError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,7 +37,7 @@ class StateDb(fork.ForkAware):
         version: of the schema; a file with a larger ``user_version`` is renamed.
 
     Raises:
-        LedgerError: the file cannot be opened now (disk full, too many open files, locked, a folder in its place).
+        StateFileError: the file cannot be opened now (disk full, too many open files, locked, a folder in its place).
     """
 
     def __init__(self, path: Path, schema: str, version: int) -> None:
@@ -64,7 +64,7 @@ class StateDb(fork.ForkAware):
         """Yield the connection for one transaction, durable at the end of the block; rolled back by an exception.
 
         Raises:
-            LedgerError: the transaction failed.
+            StateFileError: the transaction failed.
         """
         import sqlite3
 
@@ -72,7 +72,7 @@ class StateDb(fork.ForkAware):
             with self._lock, self._connection() as db:
                 yield db
         except sqlite3.OperationalError as error:
-            raise LedgerError(self.path, str(error)) from error
+            raise StateFileError(self.path, str(error)) from error
 
     def close(self) -> None:
         """Close the file; a later use opens it again."""
@@ -110,7 +110,7 @@ class StateDb(fork.ForkAware):
             return self._connect()
         except sqlite3.OperationalError as error:
             # Disk full, too many open files, locked: the file itself may be intact, and must be kept.
-            raise LedgerError(self.path, str(error)) from error
+            raise StateFileError(self.path, str(error)) from error
         except sqlite3.DatabaseError as error:
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
             kept = self.path.with_name(f"{self.path.name}.{stamp}-{uuid.uuid4().hex[:6]}.kept")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hubspool.client.target import Target
-from hubspool.errors import LedgerError
+from hubspool.errors import StateFileError
 from hubspool.files import Stat, StatePaths
 from hubspool.push.ledger import SCHEMA_VERSION, Ledger
 from hubspool.push.part import Closed, Part
@@ -163,7 +163,7 @@ def test_an_error_that_may_pass_does_not_cost_the_ledger(
     monkeypatch.setattr(StateDb, "_connect", fail_once)
     try:
         Ledger(tmp_path).close()
-    except LedgerError as error:
+    except StateFileError as error:
         assert message in str(error)
     monkeypatch.undo()
     assert kept(tmp_path) == []

@@ -53,7 +53,8 @@ class Ledger:
     Not guaranteed: that the rows of an earlier run are there. A damaged file, or one of a later version of this
     program, is renamed (never removed), and an empty one takes its place.
 
-    Thread-safe. Several processes may open it, but only the holder of the push lock writes.
+    Thread-safe. Several processes may open it; only the holder of the push lock writes parts
+    and settled files, except `start_over`.
 
     Args:
         directory: the state folder; created if missing.

@@ -21,7 +21,7 @@ class PushPlan:
         uploads: what to send → digest of its range. The user's files come first, since rows may name them.
         kinds: kind of each user file among the uploads.
         parts: ledger rows that change without a request.
-        settled: files whose whole content is on the Hub after the uploads.
+        settled: files of which nothing is left to send after the uploads, while they stay as they are.
         removable: segments that may be removed after the uploads → their size in bytes.
         skipped: path → reason, for files that are not sent.
         postponed_bytes: bytes that are left for a later push (an unfinished last line).

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from hubspool.client.large_upload.queue import LargeFile, Stage
 from hubspool.client.target import Target
-from hubspool.files import Stat
+from hubspool.files import Stat, StatePaths
 from hubspool.state_db import StateDb
 
-#: Beside the ledger of a scheduler with the same folder.
-FILE_NAME = "large_upload.sqlite3"
 _SCHEMA = """
 create table if not exists large_target (
     id integer primary key, endpoint text not null, repo_type text not null, repo_id text not null,
@@ -31,7 +29,7 @@ class Checkpoint:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._db = StateDb(directory / FILE_NAME, _SCHEMA, version=1)
+        self._db = StateDb(StatePaths(directory).large_upload, _SCHEMA, version=1)
 
     def close(self) -> None:
         """Close the database; a later use opens it again."""
