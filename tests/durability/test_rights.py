@@ -58,8 +58,8 @@ def test_a_token_for_one_dataset_writes_to_it(place: Place, kind: type[CommitSch
     ("repo", "told"),
     [
         ("local/public", "403.*datasets/local/public.*may write"),
-        ("local/hidden", "403.*local/hidden.*make it first.*write access"),
-        ("local/missing", "403.*local/missing.*make it first.*write access"),
+        ("local/hidden", "403.*local/hidden.*create it first.*write access"),
+        ("local/missing", "403.*local/missing.*create it first.*write access"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
