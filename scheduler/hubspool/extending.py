@@ -12,7 +12,7 @@ Rows on this disk:
 - `Durability`: "process" (lines survive the end of the process) or "disk" (and of the machine).
 - `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file.
 - `state_folder`: where a folder keeps its ledger and other state; no client uploads it. `StatePaths`: the paths in it.
-- `Stat`: size, times and inode of a file; differs after every change.
+- `Stat`: size, times and inode of a file; differs after a change, unless two changes are within 50 ms.
 
 Rows in another form on the Hub:
 

@@ -30,7 +30,7 @@ _LOCAL_FUSE = ("fuseblk", "fusectl", "fuse.fuse-overlayfs")
 
 
 class Stat(NamedTuple):
-    """Four numbers that together change whenever a file does.
+    """Four numbers that change with a file, unless it changes twice within 50 ms (`is_racy`).
 
     The change time is among them because a copy of another file of equal size with its times restored leaves the
     other three as they were.

@@ -1,4 +1,4 @@
-"""Fork handling: the one place where the process's open files, locks and threads learn of a fork.
+"""Fork handling: the registry of objects that a forked child must repair.
 
 A forked child has only the thread that forked, but copies of all descriptors and of all locks, held ones included.
 Each object that has such things registers here once and repairs itself in the child.

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_ENDPOINT = "https://huggingface.co"
 #: Seconds that a request may be silent.
 DEFAULT_TIMEOUT = 30.0
-#: The same for a commit. Above the Hub's own limit of 60 s, so that a late commit does not pass for a lost one.
+#: The same for a commit. Above the Hub's own limit of 60 s, so that a late commit is not taken for a lost one.
 COMMIT_TIMEOUT = 90.0
 _TRUE = frozenset({"1", "on", "yes", "true"})
 _FALSE = frozenset({"", "0", "off", "no", "false"})

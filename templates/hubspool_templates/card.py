@@ -1,6 +1,6 @@
 """The dataset card: front matter that tells `datasets` which files are data, and which columns they have.
 
-This module owns the card's `features`. They come from the rows of each commit, whoever wrote them:
+This module owns the card's `features`. They come from the rows of each commit, also from rows of other writers:
 
 1. `RowScheduler.additional_operations` (`rows`) reads the new lines of the commit, or lets its `encoding` read them.
 2. `Schema.of_row` (`schema`) gives each value its dtype, from the table in `value_kinds`; `Schema.merge` decides what

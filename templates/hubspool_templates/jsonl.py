@@ -21,8 +21,8 @@ class JsonlScheduler(RowScheduler):
     """Stores rows in a dataset on the Hub: `append` writes to disk and returns, the background thread commits.
 
     A row for which `append` returned reaches the Hub exactly once, through the end of the process, outages and several
-    writers, for as long as the local disk lives. Not promised: rows since the last push when the disk is wiped before
-    the final flush ended (a Space restart); any order of rows across writers.
+    writers, as long as the local disk survives. Not promised: rows since the last push when the disk is wiped before
+    the final push ended (a Space restart); any order of rows across writers.
 
     Once a column had text and also numbers or bools, it is stored as text; see `schema.Schema`.
 

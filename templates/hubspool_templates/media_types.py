@@ -27,7 +27,7 @@ def media_of(name: str) -> str | None:
 
 
 def media_of_path(path: PurePath) -> str | None:
-    """Return which media a path in a row stands for; None where the path itself is the value."""
+    """Return which media the file of a path in a row holds; None if the row stores the path as text."""
     suffix = _suffix(path.name)
     return _MEDIA_OF[suffix] if suffix in _READ_FROM_PATHS else None
 

@@ -51,7 +51,7 @@ class RowOptions(SchedulerOptions, total=False):
 class RowScheduler(CommitScheduler):
     """Writes rows as lines to a spool on the disk; the background thread commits them to a dataset. To be subclassed.
 
-    Not promised: rows since the last push when the disk is wiped before the final flush ended (a Space restart); any
+    Not promised: rows since the last push when the disk is wiped before the final push ended (a Space restart); any
     order of rows across writers.
 
     A subclass defines the line of a row: `encode_row`, and `encode_rows` for many rows. If a line is no JSON object, it
@@ -138,7 +138,7 @@ class RowScheduler(CommitScheduler):
     def encode_row(self, row: Row) -> bytes:
         """Return a row as one line of the spool, with its newline.
 
-        Called by the thread that appends, by one thread at a time.
+        Called by the thread that appends; by one thread at a time, except in `ParquetScheduler`.
 
         Raises:
             ValueError: a value cannot be stored; the message names its key.

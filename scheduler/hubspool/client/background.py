@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 class BackgroundJobs(fork.ForkAware):
-    """Runs jobs in one thread, which lives while there are jobs.
+    """Runs jobs in one thread, that runs while there are jobs.
 
     Not guaranteed: that a job survives a fork. Jobs stay with the process that submitted them; their futures never
     finish in the child.

@@ -1,7 +1,7 @@
 """The operations of a commit: files to add, to delete and to copy.
 
 Making an addition reads almost nothing of its file; the content is read when it is sent and must then still be what it
-was. An addition stands for the bytes that the file had, so a file that grows in the meantime is sent as it was.
+was. An addition describes the bytes that the file had when it was made: bytes added later are not sent.
 Additions are small objects, because a folder of 50,000 files needs as many.
 """
 

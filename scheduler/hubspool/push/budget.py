@@ -71,5 +71,5 @@ class Turns:
         return max(period - (self._clock() - self._committed_at), 0.0) if period > self._period else 0.0
 
 
-#: Of a Hub on this machine, which counts no commits unless a test tells it to.
+#: For a Hub on this machine, which has no limit unless a test sets one.
 BOUNDLESS = Budget(commits=1_000_000_000)

@@ -73,7 +73,7 @@ class ErrorEvent:
     Args:
         error: the reason.
         consecutive_failures: failed pushes since the last that succeeded, this one included.
-        retry_at: time of the next attempt, UTC; None if there is none.
+        retry_at: time of the next attempt, UTC; None: with the next period.
     """
 
     error: BaseException

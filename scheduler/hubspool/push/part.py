@@ -10,12 +10,13 @@ class Closed(str, Enum):
     """Why a part is closed: it takes no further bytes, permanently."""
 
     FULL = "full"
-    """It has reached a limit of `Rules`: its number of commits, its size or its age. Lines are committed at most 16
-    times (3 times if large); an encoding has its own number (Parquet 8, zip 1)."""
+    """It has reached a limit of `Rules` (its number of commits, its size or its age), or it was found on the Hub. Lines
+    are committed at most 16 times (3 times if large); an encoding has its own number (Parquet 8, zip 1)."""
     UNKNOWN = "unknown"
     """A commit with it had an unknown outcome. It may land late, so the path must hold those bytes and no others."""
     FOREIGN = "foreign"
-    """The content at its path on the Hub is not what was committed: somebody changed or removed it."""
+    """The content at its path on the Hub is not what was committed: somebody changed or removed it, or it was there
+    before."""
     ENCODED = "encoded"
     """Its encoded file cannot be extended by the next rows: they have other columns."""
     REWRITTEN = "rewritten"

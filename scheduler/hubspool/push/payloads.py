@@ -51,7 +51,7 @@ class Payloads:
 
     def __init__(self, encoding: Encoding | None, folder: Path) -> None:
         self.encoding = encoding
-        #: Suffix of the segments that can be sent; a scheduler of their own sends the others.
+        #: Suffix of the segments that are sent here; the scheduler that wrote the others sends them.
         self.suffix = encoding.suffix if encoding else ""
         self._staging = StagingFolder(folder, self.suffix)
 
@@ -163,7 +163,7 @@ class Payloads:
             staged = self._staging.add(hidden, StagedFile(part.source, part.start, end, part.path, digest.sha256))
         except (OSError, HubspoolError):
             raise
-        except Exception as error:  # whatever a library dislikes about these lines must not hold up the others
+        except Exception as error:  # any other error of a library about these lines must not hold up the others
             raise LocalFileError(f"{path} cannot be stored as {self.suffix}: {error!r}", path=path) from error
         finally:
             hidden.unlink(missing_ok=True)

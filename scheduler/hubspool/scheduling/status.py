@@ -14,7 +14,8 @@ class SchedulerStatus:
 
     Args:
         state: what the thread is doing.
-        pending_files: files with bytes that are not known to be on the Hub, as of the last look at the folder.
+        pending_files: files that have something to send or are skipped, as of the last scan; an unfinished last line
+            counts in `pending_bytes` alone.
         pending_rows: rows of this process's own spool that are not known to be on the Hub; None without a spool.
         pending_bytes: bytes not known to be on the Hub, as of the last look.
         last_commit: commit id (40 hex digits) of the last commit that landed, or None.

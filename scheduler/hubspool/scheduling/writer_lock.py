@@ -8,9 +8,9 @@ import threading
 class WriterLock:
     """A re-entrant thread lock that knows whether the calling thread holds it.
 
-    Held by writers around what must be committed together, and by a push only to fix lengths: no hash, no walk of the
-    tree, no request happens under it. It is no lock between processes; those need none, since line files are cut at
-    their last newline.
+    Writers hold it around what must be committed together, and a push holds it to read lengths (`ZipScheduler` also to
+    claim dropped files): no hash, no walk of the tree and no request happens under it. It is no lock between processes;
+    those need none, since line files are cut at their last newline.
     """
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ class Spool(fork.ForkAware):
     """Appends rows to segments in a folder; a row survives the end of the process once `write` has returned.
 
     Not guaranteed: that a row of the last second survives a power loss (``durability="disk"`` guarantees that), and the
-    order of rows of two spools. `write` never returned for the bytes after the last newline of a segment.
+    order of rows of two spools. Bytes after the last newline belong to a row whose `write` did not return of a segment.
 
     The first write creates the segment. Only this object writes to it, and holds a lock (flock on its descriptor) while
     it does; the lock distinguishes a live segment from an orphan. The next segment begins at 64 MiB, at the first
@@ -268,7 +268,7 @@ class Spool(fork.ForkAware):
             self._sync_thread.start()
 
     def _end(self, *, sync_failed: bool = False) -> None:
-        """End the segment. The sync thread syncs it: a writer would wait for 64 MiB to reach the disk."""
+        """End the segment. The sync thread syncs it, so that no writer waits until 64 MiB are on the disk."""
         if self._fd is None:
             return
         ended = EndedSegment(self.folder / str(self._name), self._fd, sync_failed)

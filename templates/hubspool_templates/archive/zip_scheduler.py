@@ -39,7 +39,7 @@ class ZipScheduler(RowScheduler):
     """Stores files in zip archives of a dataset: files that are passed to `add`, and files dropped into the folder.
 
     A file for which `add` returned reaches the Hub exactly once, as does a dropped file that is complete, through the
-    end of the process, outages and several writers, for as long as the local disk lives. Not promised: a dropped file
+    end of the process, outages and several writers, as long as the local disk survives. Not promised: a dropped file
     that its writer closed half-written is sent as it is; a dropped file does not stay where it is: it is claimed (moved
     into the state folder), and removed once its archive is on the Hub, unless `keep_local`. `add` copies a file from
     outside the folder, and leaves it alone.

@@ -31,7 +31,7 @@ class HubSummaryWriter:
         commit_every: minutes between pushes.
         squash_history: as in `CommitScheduler`.
         repo_type, repo_revision, repo_private: type, branch and visibility of the repository.
-        path_in_repo: folder in the repository for a folder with the name of `logdir`.
+        path_in_repo: parent folder in the repository; the name of `logdir` is added.
         repo_allow_patterns, repo_ignore_patterns: globs of files to send, or to leave out.
         token: overrides HF_TOKEN and the token file.
         hf_api: client to use.

@@ -25,8 +25,8 @@ class ParquetScheduler(RowScheduler):
     """Stores rows in a dataset of Parquet files: `append` writes to disk and returns, the background thread commits.
 
     A row for which `append` returned reaches the Hub exactly once, through the end of the process, outages and several
-    writers, for as long as the local disk lives. Not promised: rows since the last push when the disk is wiped before
-    the final flush ended (a Space restart); any order of rows across writers; that an image object keeps the bytes of
+    writers, as long as the local disk survives. Not promised: rows since the last push when the disk is wiped before
+    the final push ended (a Space restart); any order of rows across writers; that an image object keeps the bytes of
     the file that it was opened from (its pixels stay; pass its path to keep the file).
 
     Pending rows are on the disk as lines, media in base64, so a push needs memory for one segment (64 MiB of lines), or

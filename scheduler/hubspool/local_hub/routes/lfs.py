@@ -23,7 +23,7 @@ _MEDIA_TYPE = "application/vnd.git-lfs+json"
 def batch(context: RequestContext) -> Response:
     body = context.json()
     upload = body.get("operation") == "upload"
-    # whoever may open pull requests may upload: content has no effect before a commit names it
+    # The right to open pull requests is enough: content has no effect before a commit names it.
     repo = context.repo_for_git("contribute" if upload else "read")
     objects = member(body, "objects", list, [])
     if len(objects) > LIMITS.lfs_batch:
