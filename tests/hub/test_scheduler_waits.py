@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -216,3 +217,20 @@ def test_a_scheduler_that_is_a_dataclass_works(hub_api: HfApi, tmp_path: Path) -
     with Kept("local/kept") as scheduler:
         scheduler.append({"n": 1})
     assert list(read_rows("local/kept", hub_api)) == [{"n": 1}]
+
+
+def test_the_waits_of_an_override_end_with_the_flush_too(make: Make, local_hub: LocalHub, hub_api: HfApi) -> None:
+    class Own(CommitScheduler):
+        def push_to_hub(self) -> Any:
+            content = uuid4().bytes
+            return hub_api.upload_file(
+                path_or_fileobj=content, path_in_repo="one.bin", repo_id="local/kept", repo_type="dataset"
+            )
+
+    scheduler = make(Own)
+    scheduler.last_future.exception(SECONDS)
+    before = refused_commits(local_hub)
+    local_hub.faults.add(Fault(route="commit", status=429, times=None, headers={"Retry-After": "20"}))
+    with pytest.raises(RateLimitedError):
+        scheduler.flush(timeout=2)
+    assert refused_commits(local_hub) == before + 1

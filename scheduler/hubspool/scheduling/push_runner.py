@@ -228,7 +228,7 @@ class PushRunner:
     def _run(self, urgency: Urgency) -> CommitInfo | None:
         """Make one push, repeated while its error can pass; called by the loop."""
         try:
-            result = self._push(urgency) if self._job.repeats() else self._push_once(urgency)
+            result = self._push(urgency)
         except BaseException:
             self._tracker.enter(State.IDLE)
             raise
@@ -239,7 +239,8 @@ class PushRunner:
     def _push(self, urgency: Urgency) -> CommitInfo | None:
         # The wait after a flush's push is the flush's: only its caller knows how long it may wait.
         is_flush = urgency is Urgency.FINAL and self._deadline is None
-        policy = replace(self._policy, attempts=1) if is_flush else self._policy
+        once = is_flush or not self._job.repeats()
+        policy = replace(self._policy, attempts=1) if once else self._policy
         seconds_left = self._flush_seconds_left if is_flush else self._exit_seconds_left
         caller = Caller(self._loop.pause, self._note_failure, seconds_left, self._note_inner_wait)
         return call_with_retries(lambda: self._push_or_note(urgency), policy, caller)
@@ -249,13 +250,6 @@ class PushRunner:
 
     def _flush_seconds_left(self) -> float:
         return min([*self._flush_deadlines.values()], default=math.inf) - time.monotonic()
-
-    def _push_once(self, urgency: Urgency) -> CommitInfo | None:
-        try:
-            return self._push_or_note(urgency)
-        except HubspoolError as error:
-            self._note_failure(error, None)
-            raise
 
     def _push_or_note(self, urgency: Urgency) -> CommitInfo | None:
         try:
