@@ -103,7 +103,7 @@ def test_a_second_call_reads_and_sends_nothing(
     upload()
     local_hub.requests.clear()
     hashed: list[LargeFile] = []
-    monkeypatch.setattr(large_folder._Upload, "_hash_one", lambda _, file: hashed.append(file))
+    monkeypatch.setattr(large_folder._LargeUpload, "_hash_one", lambda _, file: hashed.append(file))
     upload()
     assert hashed == []
     assert {record.route for record in local_hub.requests} == {"repo-create", "repo-info"}
@@ -125,13 +125,13 @@ def test_a_repo_that_was_made_again_gets_everything(
     upload()
     hub_api.delete_repo(REPO, repo_type="dataset")
     sent: list[LargeFile] = []
-    send = large_folder._Upload._send
+    send = large_folder._LargeUpload._send
 
-    def spy(self: large_folder._Upload, task: Task) -> None:
+    def spy(self: large_folder._LargeUpload, task: Task) -> None:
         sent.extend(task.files)
         send(self, task)
 
-    monkeypatch.setattr(large_folder._Upload, "_send", spy)
+    monkeypatch.setattr(large_folder._LargeUpload, "_send", spy)
     upload()
     assert held()
     assert len(sent) == 20

@@ -97,21 +97,21 @@ def test_a_killed_upload_goes_on_where_it_was(
     before = len(local_hub.requests.of("xet-xorb", "lfs-put"))
 
     hashed: list[LargeFile] = []
-    hash_one = large_folder._Upload._hash_one
+    hash_one = large_folder._LargeUpload._hash_one
 
-    def spy(self: large_folder._Upload, file: LargeFile) -> None:
+    def spy(self: large_folder._LargeUpload, file: LargeFile) -> None:
         hashed.append(file)
         hash_one(self, file)
 
     offered: list[LargeFile] = []
-    send = large_folder._Upload._send
+    send = large_folder._LargeUpload._send
 
-    def spy_on_send(self: large_folder._Upload, task: Task) -> None:
+    def spy_on_send(self: large_folder._LargeUpload, task: Task) -> None:
         offered.extend(task.files)
         send(self, task)
 
-    monkeypatch.setattr(large_folder._Upload, "_hash_one", spy)
-    monkeypatch.setattr(large_folder._Upload, "_send", spy_on_send)
+    monkeypatch.setattr(large_folder._LargeUpload, "_hash_one", spy)
+    monkeypatch.setattr(large_folder._LargeUpload, "_send", spy_on_send)
     monkeypatch.setattr(large_folder, "LargeQueue", partial(LargeQueue, limits=TaskLimits(**SMALL)))
     hub_api.upload_large_folder(REPO, folder, repo_type="dataset", num_workers=2)
 

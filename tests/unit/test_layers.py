@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -123,6 +124,24 @@ def test_import_is_light(package: str) -> None:
     code = f"import sys, {package}; print(*[name for name in {NOT_LOADED[package]} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_scheduler_is_imported_without_what_its_first_request_or_push_needs() -> None:
+    heavy = [*NOT_LOADED["hubspool"], "sqlite3", "ruamel.yaml", "tqdm", "click", "hubspool.client.hf_api"]
+    code = (
+        f"import sys; from hubspool import CommitScheduler; print(*[name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_class_name_means_one_thing_in_the_whole_tree() -> None:
+    found: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name.lstrip("_"), []).append(module)
+    assert {name: homes for name, homes in found.items() if len(homes) > 1} == {}
 
 
 def test_few_modules_are_at_the_top() -> None:

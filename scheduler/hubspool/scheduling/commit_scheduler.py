@@ -17,7 +17,7 @@ from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.options import check_options, full_signature
 from hubspool.scheduling.push_loop import Urgency
-from hubspool.scheduling.push_runner import Job, NoPushes, PushRunner
+from hubspool.scheduling.push_runner import NoPushes, PushRunner, PushTask
 from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.status_tracker import StatusTracker
 from hubspool.scheduling.writer_lock import WriterLock
@@ -222,13 +222,13 @@ class CommitScheduler:
         if not self.is_sending:
             self._runner = NoPushes(self._tracker)
             return
-        self._runner = PushRunner(self._job(), self._tracker)
+        self._runner = PushRunner(self._push_task(), self._tracker)
         self._fork_hook = _ForkHook(self)
         self._warn_of(every)
         self._prepare(restore=restore, strict=strict)
 
-    def _job(self) -> Job:
-        return Job(
+    def _push_task(self) -> PushTask:
+        return PushTask(
             push=self._push,
             repeats=lambda: self.retries_push,
             last_commit=lambda: self.last_commit,

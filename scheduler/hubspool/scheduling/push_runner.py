@@ -38,7 +38,7 @@ _SHORTEST_WAIT = 0.1
 
 
 @dataclass(frozen=True)
-class Job:
+class PushTask:
     """What a runner runs, and for whom.
 
     Args:
@@ -77,21 +77,21 @@ class PushRunner:
     and so must not be called by it.
 
     Args:
-        job: what is run.
+        task: what is run.
         tracker: gets states and errors.
     """
 
-    def __init__(self, job: Job, tracker: StatusTracker) -> None:
-        self._job = job
+    def __init__(self, task: PushTask, tracker: StatusTracker) -> None:
+        self._task = task
         self._tracker = tracker
-        self._policy = push_policy(job.period)
+        self._policy = push_policy(task.period)
         #: Monotonic time when the push must be over, while the process or the scheduler ends; any thread writes it.
         self._deadline: float | None = None
         #: One entry for each call of `flush` that waits now.
         self._flush_deadlines: dict[object, float] = {}
         #: The newest answer that asked to wait; written by the pushing thread.
         self._refusal: _Refusal | None = None
-        self._hook = ShutdownHook(job.exit_budget, self._begin_final_push, self._end_final_push)
+        self._hook = ShutdownHook(task.exit_budget, self._begin_final_push, self._end_final_push)
         self._loop = self._new_loop()
 
     @property
@@ -129,7 +129,7 @@ class PushRunner:
         self._loop.refuse_own_thread("flush")
         began = time.monotonic()
         deadline = math.inf if timeout is None or timeout > threading.TIMEOUT_MAX else began + timeout
-        before, attempt = self._job.last_commit(), 0
+        before, attempt = self._task.last_commit(), 0
         self._flush_deadlines[key := object()] = deadline
         try:
             if (refusal := self._refusal) is not None and refusal.until > began:
@@ -142,7 +142,7 @@ class PushRunner:
         if self._tracker.skipped:
             raise NotStoredError(self._tracker.skipped)
         # The push that ran when we were called may have sent everything: its commit counts too.
-        last = self._job.last_commit()
+        last = self._task.last_commit()
         return None if last is before else last
 
     def stop(self, *, flush: bool, timeout: float | None) -> None:
@@ -150,7 +150,7 @@ class PushRunner:
         self._loop.refuse_own_thread("stop")
         if self._loop.stopping.is_set():
             return
-        budget = process_exit.budget_left(self._job.exit_budget()) if timeout is None else timeout
+        budget = process_exit.budget_left(self._task.exit_budget()) if timeout is None else timeout
         self._deadline = time.monotonic() + budget
         try:
             if flush:
@@ -179,11 +179,11 @@ class PushRunner:
         process_exit.unregister(self._hook)
         watchdog.unwatch(self._tracker)
         if self._loop.stop(timeout=timeout):
-            self._job.closed()
+            self._task.closed()
         self._tracker.enter(State.STOPPED)
 
     def _new_loop(self) -> PushLoop[CommitInfo | None]:
-        return PushLoop(self._run, self._job.period, f"hubspool-push-{self._job.name()}")
+        return PushLoop(self._run, self._task.period, f"hubspool-push-{self._task.name()}")
 
     def _final_push(self, deadline: float, timeout: float | None) -> BaseException | None:
         """Request a final push and wait for it; returns its error.
@@ -197,11 +197,11 @@ class PushRunner:
         wait_for([future], timeout=None if math.isinf(left) else max(left, 0))
         if future.cancelled():
             raise RuntimeError(
-                f"The scheduler of {self._job.name()} is stopped; the next one sends what is left on the disk."
+                f"The scheduler of {self._task.name()} is stopped; the next one sends what is left on the disk."
             )
         if not future.done():
             raise FlushTimeout(
-                f"{self._job.name()}: the flush of {self._job.place} did not end in {timeout} seconds.",
+                f"{self._task.name()}: the flush of {self._task.place} did not end in {timeout} seconds.",
                 hint="What is pending stays on the disk and is sent later; status() shows state and last error.",
             ) from self._tracker.error
         return future.exception()
@@ -215,7 +215,7 @@ class PushRunner:
         """
         chance = random.random()  # noqa: S311  jitter
         decision = decide_retry(FLUSH, error, attempt=attempt, elapsed=elapsed, chance=chance)
-        if isinstance(decision, GiveUp) or not self._job.repeats():
+        if isinstance(decision, GiveUp) or not self._task.repeats():
             raise error
         self._wait_within(error, decision.seconds, deadline)
 
@@ -239,7 +239,7 @@ class PushRunner:
     def _push(self, urgency: Urgency) -> CommitInfo | None:
         # The wait after a flush's push is the flush's: only its caller knows how long it may wait.
         is_flush = urgency is Urgency.FINAL and self._deadline is None
-        once = is_flush or not self._job.repeats()
+        once = is_flush or not self._task.repeats()
         policy = replace(self._policy, attempts=1) if once else self._policy
         seconds_left = self._flush_seconds_left if is_flush else self._exit_seconds_left
         caller = Caller(self._loop.pause, self._note_failure, seconds_left, self._note_inner_wait)
@@ -253,7 +253,7 @@ class PushRunner:
 
     def _push_or_note(self, urgency: Urgency) -> CommitInfo | None:
         try:
-            return self._job.push(urgency)
+            return self._task.push(urgency)
         except HubspoolError:
             raise
         except BaseException as error:  # an override's (even SystemExit), or a bug: reported here, kept by the future

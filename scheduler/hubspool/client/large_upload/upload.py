@@ -112,7 +112,7 @@ def upload_large_folder(
         for file in _with_bar(files, print_report):
             checkpoint.recall(key, file, is_current=is_current)
             queue.put(file, time.monotonic())
-        upload = _Upload(api, target, folder, queue, checkpoint, key, _rules(folder, files))
+        upload = _LargeUpload(api, target, folder, queue, checkpoint, key, _rules(folder, files))
         _run(upload, files, show, print_report_every)
     finally:
         checkpoint.close()
@@ -180,7 +180,7 @@ def _print(line: str) -> None:
     sys.stderr.flush()
 
 
-def _run(upload: _Upload, files: Sequence[LargeFile], show: Callable[[str], None], every: float) -> None:
+def _run(upload: _LargeUpload, files: Sequence[LargeFile], show: Callable[[str], None], every: float) -> None:
     """Run the workers to the end, and show reports meanwhile, in the caller's thread."""
     started = datetime.now().astimezone()
 
@@ -210,7 +210,7 @@ def _run(upload: _Upload, files: Sequence[LargeFile], show: Callable[[str], None
 
 
 @dataclass
-class _Upload:
+class _LargeUpload:
     """The workers of one upload: threads around a `LargeQueue`.
 
     Attributes:

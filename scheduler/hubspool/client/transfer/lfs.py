@@ -25,7 +25,7 @@ _MEDIA_TYPE = {"Accept": "application/vnd.git-lfs+json", "Content-Type": "applic
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PartUrl:
     """Bytes [start, end) of a content and their address; `number` counts from 1, None for a whole object."""
 
     addition: CommitOperationAdd
@@ -47,7 +47,7 @@ class _Object:
     """An object to send, and the requests that follow it."""
 
     addition: CommitOperationAdd
-    parts: list[_Part]
+    parts: list[_PartUrl]
     complete_url: str | None
     verify_url: str | None
     etags: dict[int, str] = field(default_factory=dict)
@@ -116,7 +116,7 @@ def _plan(entry: Mapping[str, Any], by_oid: Mapping[str, CommitOperationAdd]) ->
     href, header = actions["upload"]["href"], actions["upload"].get("header") or {}
     verify_url = (actions.get("verify") or {}).get("href")
     if "chunk_size" not in header:
-        return _Object(addition, [_Part(addition, href, 0, addition.size, headers=header)], None, verify_url)
+        return _Object(addition, [_PartUrl(addition, href, 0, addition.size, headers=header)], None, verify_url)
     size, step = addition.size, int(header["chunk_size"])
     urls = [header[key] for key in sorted((k for k in header if k.isdigit()), key=int)]
     if step <= 0 or len(urls) != ceil(size / step):
@@ -125,14 +125,14 @@ def _plan(entry: Mapping[str, Any], by_oid: Mapping[str, CommitOperationAdd]) ->
             f" {addition.path_in_repo}.",
             path=addition.path_in_repo,
         )
-    parts = [_Part(addition, url, n * step, min(size, (n + 1) * step), number=n + 1) for n, url in enumerate(urls)]
+    parts = [_PartUrl(addition, url, n * step, min(size, (n + 1) * step), number=n + 1) for n, url in enumerate(urls)]
     return _Object(addition, parts, href, verify_url)
 
 
 def _send_all(client: HubClient, objects: Sequence[_Object], options: TransferOptions) -> int:
     done = ProgressSum(options.on_progress)
 
-    def put(job: tuple[_Object, _Part]) -> None:
+    def put(job: tuple[_Object, _PartUrl]) -> None:
         owner, part = job
         # The address is signed and may be on another host; `client` sends the token only to the Hub.
         response = client.request("PUT", part.url, body=part, headers=part.headers)

@@ -9,7 +9,7 @@ from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import commit_writer
 from hubspool.local_hub.services.api_errors import ApiError, member
 from hubspool.local_hub.services.repositories import iso
-from hubspool.local_hub.services.upload_modes import UploadRules, decode_sample
+from hubspool.local_hub.services.upload_modes import UploadModeRules, decode_sample
 from hubspool.local_hub.storage.git_store import CommitRecord
 
 
@@ -19,7 +19,7 @@ def preupload(context: RequestContext) -> Response:
     if len(files) > LIMITS.preupload_files:
         raise ApiError(413, f"preupload takes at most {LIMITS.preupload_files} files")
     texts = {name: member(body, name, str, "") if name in body else None for name in ("gitIgnore", "gitAttributes")}
-    rules = UploadRules(repo, commit, gitignore=texts["gitIgnore"], gitattributes=texts["gitAttributes"])
+    rules = UploadModeRules(repo, commit, gitignore=texts["gitIgnore"], gitattributes=texts["gitAttributes"])
     answers = []
     for file in files:
         path = commit_writer.check_path(member(file, "path", str, ""))

@@ -13,7 +13,7 @@ from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository
 
 
-class UploadRules:
+class UploadModeRules:
     """The rules of one commit; a `.gitignore` or `.gitattributes` in the request replaces the committed one."""
 
     def __init__(
