@@ -229,7 +229,7 @@ MUTANTS = [
     Mutant(
         "no_retry",
         "a passing error of the commit request waits for the next period",
-        (Edit("hubspool/scheduling/push_runner.py", "PushRunner._run", "self._job.repeats()", "False"),),
+        (Edit("hubspool/scheduling/push_runner.py", "PushRunner._push", "self._task.repeats()", "False"),),
         (f"{LOSSES}[passing_errors]",),
     ),
     Mutant(
