@@ -1,6 +1,6 @@
 # Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help demo space test test-slow test-all coverage loc durability durability-pythons kill9 replicas soak losses mutants recipes numbers check constraints screenshots clean
+.PHONY: help demo space test test-rest test-slow test-all coverage loc durability durability-pythons kill9 replicas soak losses mutants recipes numbers check constraints screenshots clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -16,7 +16,7 @@ help:
 	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
 	@echo "make test-slow    the tests of the same folders that take more than ten seconds each"
 	@echo "make test-all     the tests and every longer suite that CI runs"
-	@echo "make coverage     branch coverage of tests/unit and tests/hub: a table by folder"
+	@echo "make coverage     tests/unit and tests/hub with their branch coverage: a table by folder; make test-rest: the others"
 	@echo "make durability   kills, exits, outages, lost answers, full disks, replicas: real processes, minutes"
 	@echo "make durability-pythons  the same under Python 3.10 and 3.13, in environments of their own (PYTHONS=...)"
 	@echo "make kill9        kills at system calls and at random: POINTS=40 KILLS=40"
@@ -42,7 +42,9 @@ space: $(VENV)/demo.stamp
 	@$(BIN)/python demo_space/make_space.py
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-TESTS  := tests/unit tests/docs tests/hub tests/contract tests/datasets tests/mutants tests/recipes tests/browser
+TRACED := tests/unit tests/hub
+REST   := tests/docs tests/contract tests/datasets tests/mutants tests/recipes tests/browser
+TESTS  := $(TRACED) $(REST)
 
 # ARGS replaces the folders and the choice by markers.
 test: $(VENV)/dev.stamp
@@ -51,16 +53,16 @@ test: $(VENV)/dev.stamp
 test-slow: $(VENV)/dev.stamp
 	$(PYTEST) -m slow $(TESTS)
 
-# This one looks at sys.modules, where coverage's own imports are too.
-LIGHT_CLI := tests/hub/test_cli_group.py::test_the_command_line_loads_nothing_heavy_before_a_command_runs
-
-# The tests run once more than `make test` runs them: to trace branches costs half as much time again.
+# What `make test` runs, in two parts: to trace branches costs half as much time again, and shows little in the rest.
 coverage: $(VENV)/dev.stamp
-	$(PYTEST) -q tests/unit tests/hub --cov --cov-report= --deselect $(LIGHT_CLI)
+	$(PYTEST) -q -m "not slow" $(TRACED) --cov --cov-report=
 	$(BIN)/python -m coverage json -q -o .coverage-report.json
 	$(BIN)/python .ci/coverage_by_folder.py .coverage-report.json
 
-test-all: test test-slow coverage recipes load compat durability kill9 mutants losses-ours
+test-rest: $(VENV)/dev.stamp
+	$(PYTEST) -m "not slow" $(REST)
+
+test-all: coverage test-rest test-slow recipes load compat durability kill9 mutants losses-ours
 
 durability: $(VENV)/dev.stamp
 	$(PYTEST) $(ARGS) tests/durability
