@@ -290,9 +290,3 @@ def test_threads_may_share_a_ledger(ledger: Ledger, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ledger.save(key, [replace(PART, number=number)]), range(64)))
     assert len(Ledger(tmp_path).parts(key)["train.jsonl"]) == 64
-
-
-def test_importing_the_scheduler_loads_neither_sqlite3_nor_filelock() -> None:
-    code = "import sys; from hubspool import CommitScheduler; print(*{'sqlite3', 'filelock'} & {*sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == []
