@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
+from hubspool import HfApi
 from tests.support.environment import clean_environment
 from tests.support.paths import ROOT
 
 START_SECONDS = 90
+PUSH_SECONDS = 60
 
 
 def descendants(parent: int) -> set[int]:
@@ -136,6 +139,7 @@ class RunningDemo:
 
     def row_with(self, marker: str) -> dict[str, object]:
         """The one row whose input holds `marker`; reads again while the push is under way."""
+        self._wait_for_data()  # `datasets` refuses a repository that has only its card and .gitattributes
         for _ in range(8):
             rows = self.rows()
             found = [row for row in rows if marker in str(row["input"])]
@@ -143,6 +147,14 @@ class RunningDemo:
                 (row,) = found
                 return row
         raise AssertionError(f"no row with {marker} among {rows}\n{self._logs()}")
+
+    def _wait_for_data(self) -> None:
+        dataset = self.said("Dataset")
+        api = HfApi(endpoint=self.settings["HF_ENDPOINT"], token=self.settings["HF_TOKEN"])
+        deadline = time.monotonic() + PUSH_SECONDS
+        while not any(path.startswith("data/") for path in api.list_repo_files(dataset, repo_type="dataset")):
+            assert time.monotonic() < deadline, f"no rows in {dataset}\n{self._logs()}"
+            time.sleep(0.1)
 
 
 def rows_of(dataset: str, settings: dict[str, str]) -> list[dict[str, object]]:
