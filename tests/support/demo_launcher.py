@@ -135,11 +135,12 @@ class RunningDemo:
 
     def rows(self, tab: str = "votes") -> list[dict[str, object]]:
         """What `datasets` reads of a tab's dataset from the demo's Hub, with the settings that the demo printed."""
-        return rows_of(self.said("Dataset").removesuffix("votes") + tab, self.settings)
+        dataset = self.said("Dataset").removesuffix("votes") + tab
+        self._wait_for_data(dataset)  # `datasets` refuses a repository that has only its card and .gitattributes
+        return rows_of(dataset, self.settings)
 
     def row_with(self, marker: str) -> dict[str, object]:
         """The one row whose input holds `marker`; reads again while the push is under way."""
-        self._wait_for_data()  # `datasets` refuses a repository that has only its card and .gitattributes
         for _ in range(8):
             rows = self.rows()
             found = [row for row in rows if marker in str(row["input"])]
@@ -148,8 +149,7 @@ class RunningDemo:
                 return row
         raise AssertionError(f"no row with {marker} among {rows}\n{self._logs()}")
 
-    def _wait_for_data(self) -> None:
-        dataset = self.said("Dataset")
+    def _wait_for_data(self, dataset: str) -> None:
         api = HfApi(endpoint=self.settings["HF_ENDPOINT"], token=self.settings["HF_TOKEN"])
         deadline = time.monotonic() + PUSH_SECONDS
         while not any(path.startswith("data/") for path in api.list_repo_files(dataset, repo_type="dataset")):
