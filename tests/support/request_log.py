@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hubspool.local_hub import LocalHub
-from hubspool.local_hub.models import RequestRecord
+from hubspool.local_hub.request_log import RequestRecord
 
 
 def asked(hub: LocalHub, *routes: str) -> list[RequestRecord]:

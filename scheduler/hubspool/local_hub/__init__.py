@@ -12,7 +12,7 @@ from __future__ import annotations
 
 try:
     from hubspool.local_hub.faults import Fault, FaultHit, RateLimit
-    from hubspool.local_hub.models import RequestRecord
+    from hubspool.local_hub.request_log import RequestRecord
     from hubspool.local_hub.server import LocalHub, PortInUseError
     from hubspool.local_hub.storage.accounts import User
     from hubspool.local_hub.storage.durable_files import RootInUseError

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from hubspool.local_hub import control
 from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, Faults
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.models import RequestLog, RequestRecord
+from hubspool.local_hub.request_log import RequestLog, RequestRecord
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.routes.table import ROUTES, Route
 from hubspool.local_hub.services.api_errors import ApiError

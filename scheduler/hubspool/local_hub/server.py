@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from hubspool.local_hub.app import HubApp
 from hubspool.local_hub.faults import Faults
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.models import RequestLog
+from hubspool.local_hub.request_log import RequestLog
 from hubspool.local_hub.routes.table import ROUTES
 from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.storage.accounts import DEFAULT_USER, Accounts, User
