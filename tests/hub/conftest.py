@@ -17,6 +17,7 @@ from hubspool import HfApi as OurApi
 from hubspool.client.retry import RetryPolicy
 from hubspool.client.target import Target
 from hubspool.local_hub import LocalHub
+from tests.support.git_runner import Git, git_runner
 
 
 @pytest.fixture
@@ -49,6 +50,12 @@ def http(local_hub: LocalHub) -> requests.Session:
     session.headers["Authorization"] = f"Bearer {local_hub.token}"
     session.trust_env = False
     return session
+
+
+@pytest.fixture
+def git(hub_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
+    """Runs git with a home of its own."""
+    return git_runner(tmp_path, monkeypatch)
 
 
 @pytest.fixture

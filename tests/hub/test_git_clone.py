@@ -8,12 +8,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hubspool.local_hub import LocalHub
-from tests.support.git_runner import NOISE, Git, git_runner, needs_git_lfs
-
-
-@pytest.fixture
-def git(hub_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
-    return git_runner(tmp_path, monkeypatch)
+from tests.support.git_runner import NOISE, needs_git_lfs
 
 
 @pytest.fixture

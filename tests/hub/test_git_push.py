@@ -11,12 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import EntryNotFoundError
 
 from hubspool.local_hub import LocalHub
-from tests.support.git_runner import NOISE, Git, git_runner, needs_git_lfs
-
-
-@pytest.fixture
-def git(hub_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
-    return git_runner(tmp_path, monkeypatch)
+from tests.support.git_runner import NOISE, Git, needs_git_lfs
 
 
 @pytest.fixture

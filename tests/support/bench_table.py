@@ -1,4 +1,4 @@
-"""What a benchmark prints: one line a figure, ours beside the stock client's, and what we want to reach."""
+"""Prints benchmarks as tables: each line has our figure, the stock client's figure and the goal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Figure:
 
 
 def machine() -> str:
-    """Return the kind of machine, and how busy it is: the figures mean little without."""
+    """Return the kind of machine and its load, without which figures cannot be compared."""
     busy = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     return f"{date}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}{busy}"
@@ -55,7 +55,7 @@ def child(module: str, *arguments: object, env: dict[str, str] | None = None, ti
 
 
 def in_turn(rounds: int, sides: Sequence[str], run: Any) -> dict[str, dict[str, float]]:
-    """Run every side `rounds` times in turn, so that a busy minute hits all; returns the medians of each figure."""
+    """Run the sides in turn, `rounds` times each, so that load from outside slows all; return each figure's median."""
     seen: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for number in range(rounds):
         for side in sides:

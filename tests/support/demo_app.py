@@ -1,4 +1,4 @@
-"""The sample Space without its launcher: one process, in a folder of its own."""
+"""Runs the sample Space without its launcher, as one process in its own folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wait_for(port: int, process: subprocess.Popen[str], lines: list[str]) -> Non
 def space_alone(
     folder: Path, *, python: str | Path = sys.executable, app: Path = ROOT / "demo_space" / "app.py", **environment: str
 ) -> Iterator[tuple[str, list[str]]]:
-    """`python app.py` in a folder; gives its address once it answers, and the lines that it prints."""
+    """Run `python app.py` in a folder; yield its address when it answers, and the lines that it prints."""
     port = free_port()
     process = subprocess.Popen(
         [str(python), str(app)],

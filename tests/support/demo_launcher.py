@@ -1,4 +1,4 @@
-"""The demo as a person runs it: a launcher process, its words, its children, the rows on its Hub."""
+"""Runs `make demo` as a process, and reads its output, its child processes and the rows on its Hub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PUSH_SECONDS = 60
 
 
 def descendants(parent: int) -> set[int]:
-    """All processes below one; a process group would not do, since each child of the demo has its own."""
+    """Return all descendants of a process; its process group lacks them, since each child has its own group."""
     table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     pairs = [tuple(map(int, line.split())) for line in table.splitlines()]
     found = {parent}
@@ -33,14 +33,14 @@ def descendants(parent: int) -> set[int]:
 
 
 def alive(pids: set[int]) -> set[int]:
-    """Those that still run; a zombie has ended."""
+    """Return the processes that still run; a zombie has ended."""
     table = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True).stdout
     states = {int(pid): state for pid, state in map(str.split, table.splitlines())}
     return {pid for pid in pids if pid in states and not states[pid].startswith("Z")}
 
 
 class RunningDemo:
-    """`demo_space/demo.py` in a process of its own; on leaving, nothing of it is left."""
+    """`demo_space/demo.py` as a process; the end of the `with` block ends it and its descendants."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         folder.mkdir(exist_ok=True)

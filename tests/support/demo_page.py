@@ -1,4 +1,4 @@
-"""How a visitor gets around in the sample Space, at every width."""
+"""Clicks through the sample Space, at every width of the page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 
 def open_tab(page: Page, title: str) -> None:
-    """Click a tab; where the page is narrow some wait behind a button."""
+    """Click a tab; on a narrow page some tabs are in the menu behind a button."""
     tab = page.get_by_role("tab", name=title, exact=True)
     more = page.locator(".overflow-menu > button").first
     expect(tab.or_(more).first).to_be_visible()
@@ -21,7 +21,7 @@ def open_tab(page: Page, title: str) -> None:
 
 
 def commit_now(page: Page, dataset: str) -> None:
-    """Push one dataset, on the tab that has a button for it; a period may have been faster."""
+    """Push one dataset with the button on its tab; a periodic push may have sent the rows already."""
     open_tab(page, "What is on the Hub")
     page.get_by_role("button", name=f"Commit romanisation-arena-{dataset} now").click()
     panel = page.locator(".column.panel").filter(has_text=f"romanisation-arena-{dataset}")

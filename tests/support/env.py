@@ -1,4 +1,4 @@
-"""Where a durability test happens, and what its fixtures make."""
+"""The folders and the Hub of one durability test, and the types of its fixtures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.producer import Producer
 
 @dataclass
 class Place:
-    """A folder of rows, the producers' records, and the Hub they go to."""
+    """A folder of rows, the producers' records, and the Hub that receives the rows."""
 
     hub: LocalHub
     root: Path
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass
 class InProcess:
-    """A scheduler of this process with a producer."""
+    """A scheduler in this process, and the producer that writes to it."""
 
     scheduler: RowScheduler
     producer: Producer

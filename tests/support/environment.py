@@ -1,4 +1,4 @@
-"""What a process that a test starts needs from this machine: an environment and a free port."""
+"""Environment variables and a free port for processes that tests start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs git away from the user's settings, without ever asking."""
+"""Runs git without the user's settings and without prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-#: What git-lfs is for.
+#: Content that does not compress: a file for git-lfs.
 NOISE = os.urandom(3_000_000)
 needs_git_lfs = pytest.mark.skipif(
     shutil.which("git-lfs") is None and "CI" not in os.environ, reason="git-lfs is not installed"
@@ -18,7 +18,7 @@ needs_git_lfs = pytest.mark.skipif(
 
 
 class Git(Protocol):
-    """Runs a command and returns what it said; `ok=False` expects it to fail."""
+    """Runs a git command and returns its output; `ok=False` expects it to fail."""
 
     def __call__(self, *args: str, cwd: Path = ..., ok: bool = True) -> str: ...
 

@@ -1,4 +1,4 @@
-"""A single-file Space as a process of its own, on a local Hub, and what `datasets` reads of its repo afterwards."""
+"""Runs a single-file Space as a process on a local Hub, and reads its repository with `datasets`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ print(json.dumps({"features": features, "rows": rows}, default=show))
 
 
 class RunningSpace:
-    """Its address, its words, and its end."""
+    """The address, the output and the exit code of a Space that runs."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -71,7 +71,7 @@ class RunningSpace:
 
 @contextmanager
 def space(program: Path, folder: Path, hub: LocalHub, repo: str = "local/kept", **more: str) -> Iterator[RunningSpace]:
-    """`python program` in a folder; it answers from the beginning, and nothing of it is left at the end."""
+    """Run `python program` in a folder until the end of the `with` block; yield when it answers requests."""
     environment = {
         **clean_environment(),
         **settings(hub, folder),
@@ -108,7 +108,7 @@ def settings(hub: LocalHub, folder: Path) -> dict[str, str]:
 def loaded(
     hub: LocalHub, folder: Path, repo: str = "local/kept", *, raw: bool = False
 ) -> tuple[dict[str, str], list[dict[str, object]]]:
-    """The features and the rows of a dataset, as `datasets` loads them with no further argument.
+    """Return the features and the rows of a dataset, as `datasets` loads them without other arguments.
 
     `raw`: media as the bytes of their files, in hex, rather than decoded.
     """

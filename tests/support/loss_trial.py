@@ -1,4 +1,4 @@
-"""One script, run as a process against one of the two schedulers and a local Hub, and what it left behind."""
+"""Runs a script as a process with one of the two schedulers, and reads what it left on the local Hub."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Side(str, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case measured, and whether that is what hubspool promises."""
+    """What a case measured, and whether hubspool promises that."""
 
     text: str
     ok: bool
@@ -130,7 +130,7 @@ class Done:
 
 
 class Script:
-    """A script that runs; its process group is killed at the end of `Trial.start`."""
+    """A script that runs. The end of `Trial.start` kills its process group."""
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self._log = log
@@ -210,7 +210,7 @@ class Script:
 
 
 class Trial:
-    """One side of one case: a repo and a folder of its own on a Hub that forgets the faults of the case before.
+    """One side of one case: a repository and a folder that no other case uses, on a Hub without faults of other cases.
 
     Args:
         scale: what the sizes of the large cases are multiplied with; 1 is what the table is about.

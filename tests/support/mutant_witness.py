@@ -1,4 +1,4 @@
-"""A pytest plugin for the gate: tells which module was imported, and by what each test failed."""
+"""A pytest plugin for the gate: records which `hubspool` was imported and the exception of each failed test."""
 
 from __future__ import annotations
 

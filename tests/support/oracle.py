@@ -1,4 +1,4 @@
-"""The judge: what must be true on the Hub after everything has gone wrong and one more start has been made."""
+"""Compares the Hub with the producers' records, after the faults have ended and one more process has pushed."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _is_of_a_scheduler(thread: threading.Thread) -> bool:
 
 
 def _look_at_what_is_left(folder: Path, on_hub: set[str], verdict: Verdict) -> None:
-    """Whole rows that are still on the disk must be on the Hub too."""
+    """Check that complete rows which are still on the disk are on the Hub too."""
     for path in folder.rglob("*.jsonl"):
         for line in path.read_bytes().split(b"\n")[:-1]:
             row = _parse(line)
@@ -165,7 +165,7 @@ def _look_at_what_is_left(folder: Path, on_hub: set[str], verdict: Verdict) -> N
 
 
 def _versions(api: HfApi, repo: str, verdict: Verdict) -> Iterator[Counter[str]]:
-    """Yield how often each row stands in each version of the branch, oldest first."""
+    """Yield how often each version of the branch holds each row, oldest version first."""
     read: dict[tuple[str, str], list[str]] = {}
     for commit in reversed(api.list_repo_commits(repo, repo_type="dataset")):
         rows: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Installs clients of other times and languages, each where it cannot meet ours: `.venv-compat/`, kept between runs."""
+"""Installs older, newer and JavaScript clients into `.venv-compat/`, apart from ours; later runs use them again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INSTALL_SECONDS = 300
 
 
 def _once(name: str, *commands: list[str]) -> Path:
-    """A folder of this name that the commands, run in it, fill; a second process waits for the first."""
+    """Return a folder of this name, filled once by the commands; a second process waits for the first."""
     folder = FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(FOLDER / f"{name}.lock"):
@@ -30,14 +30,14 @@ def _once(name: str, *commands: list[str]) -> Path:
 
 
 def python_with(*requirements: str) -> Path:
-    """The interpreter of a virtual environment that holds these packages."""
+    """Return the interpreter of a virtual environment with these packages."""
     name = "_".join(requirement.replace("==", "-") for requirement in requirements)
     install = ["bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
     return _once(name, [sys.executable, "-m", "venv", "."], install) / "bin" / "python"
 
 
 def node_with(package: str, version: str) -> Path:
-    """A folder with this npm package."""
+    """Return a folder with this npm package."""
     manifest = json.dumps({"private": True, "dependencies": {package: version}})
     return _once(
         f"npm-{package.strip('@').replace('/', '-')}-{version}",

@@ -1,4 +1,4 @@
-"""Real processes in groups of their own, which are gone when the test is."""
+"""Starts processes, each in its own process group, and ends them when the test ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMEOUT = 60
 
 
 def missing(what: str) -> NoReturn:
-    """Skip a test whose tool is not here; in CI everything must be here."""
+    """Skip a test if its tool is not installed; fail in CI."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

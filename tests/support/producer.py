@@ -119,7 +119,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def wait_for_signals() -> None:
-    """Do nothing but handle signals, also one that came just before: a sleep would look at it only when it ends."""
+    """Wait and handle signals, also one that came just before; `time.sleep` would handle that one at its end."""
     waiter = SignalWaiter()
     while True:
         waiter.wait()
@@ -151,7 +151,7 @@ WAYS: dict[str, Callable[[], object]] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write, say "ready", leave."""
+    """Write the rows, print "ready", and end as the options say."""
     args = parse(arguments)
     scheduler, write = build(args)
     producer = Producer(write, args.records, args.size)

@@ -1,4 +1,4 @@
-"""What a Hub was asked, for the tests of the client."""
+"""Reads the requests that the local Hub answered."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from hubspool.local_hub.request_log import RequestRecord
 
 
 def asked(hub: LocalHub, *routes: str) -> list[RequestRecord]:
-    """The requests of these routes, all of them: one is recorded after its answer has arrived."""
+    """Return all requests of these routes; waits, since the Hub records a request after the client has its answer."""
     assert hub.requests.wait_idle()
     return hub.requests.of(*routes)
 
 
 def forget(hub: LocalHub) -> None:
+    """Clear the log, after the requests that still run."""
     assert hub.requests.wait_idle()
     hub.requests.clear()

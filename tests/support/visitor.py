@@ -1,4 +1,4 @@
-"""Somebody with a browser, who notices what a page should not do."""
+"""A browser page that records errors in the console, exceptions, and requests to other hosts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
 
 
 class Visitor:
-    """One page in one browser context; `close` fails the test for anything that a visitor should not meet."""
+    """One page in one browser context; `close` fails the test if the page caused an error."""
 
     def __init__(self, chromium: Browser, width: int, height: int, scheme: Literal["light", "dark"] = "light") -> None:
         self.context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)

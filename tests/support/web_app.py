@@ -1,4 +1,4 @@
-"""Apps that write rows for their visitors, and a crowd of visitors that post while the app is told to end."""
+"""Web apps that write rows, and clients that post rows while the app is told to end."""
 
 from __future__ import annotations
 

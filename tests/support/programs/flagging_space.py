@@ -1,4 +1,4 @@
-"""An interface with every kind of component, for tests: each value of the input comes out again."""
+"""A Space with every kind of component, for tests; its function returns its inputs."""
 
 from __future__ import annotations
 

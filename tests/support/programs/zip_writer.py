@@ -28,7 +28,7 @@ POINTS: dict[str, tuple[Any, str, int, bool]] = {
 
 
 def dies(after: int, call: Callable[..., Any], *, first: bool) -> Callable[..., Any]:
-    """Kill -9 in the call after `after` others: before it, or `first` doing it."""
+    """Kill this process in the call after `after` others: before the call, or after it if `first`."""
     calls = 0
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
