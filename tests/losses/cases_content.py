@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 
+from hubspool.cli.output import counted
 from hubspool.local_hub import Fault
 from tests.support.loss_trial import Cases, Outcome, Trial
 
@@ -172,7 +173,8 @@ leave()
 """)
     lines = trial.content("data.jsonl").splitlines()
     return Outcome(
-        f"{len(lines)} lines on the Hub, {len(trial.ids())} of them JSON", len(lines) == len(trial.ids()) == 1
+        f"{counted(len(lines), 'line')} on the Hub, {len(trial.ids())} of them JSON",
+        len(lines) == len(trial.ids()) == 1,
     )
 
 
@@ -246,7 +248,10 @@ leave()
     trial.run(script)
     squashed, commits = len(trial.requests("super-squash")), len(trial.requests("commit"))
     kept = trial.kept(3)
-    return Outcome(f"{squashed} squashes for {commits} commits; {kept.text}", squashed <= commits and kept.ok)
+    return Outcome(
+        f"{counted(squashed, 'squash', 'squashes')} for {counted(commits, 'commit')}; {kept.text}",
+        squashed <= commits and kept.ok,
+    )
 
 
 @case("L22 (policy)", "keep the last commits: squash when more than 3 have gathered; 5 commits")
@@ -260,7 +265,9 @@ for each in range(5):
 leave()
 """)
     squashed, kept = len(trial.requests("super-squash")), trial.kept(5)
-    return Outcome(f"{squashed} squashes, {trial.commits() + 1} commits left; {kept.text}", kept.ok and squashed == 1)
+    left = counted(trial.commits() + 1, "commit")
+    text = f"{counted(squashed, 'squash', 'squashes')}, {left} left; {kept.text}"
+    return Outcome(text, kept.ok and squashed == 1)
 
 
 @case("L24", "shards; the answer to a commit that landed is lost, the rows are sent again")
@@ -301,7 +308,7 @@ leave()
     return trial.kept(3)
 
 
-@case("L26", "the repo is made by the scheduler, which is told nothing about privacy")
+@case("L26", "the scheduler creates the repository; `private` is not passed")
 def private_by_default(trial: Trial) -> Outcome:
     trial.run("make().trigger().result(30)\nleave()\n")
     private = trial.api.repo_info(trial.repo, repo_type="dataset").private
@@ -324,7 +331,7 @@ leave()
     trial.run(script)
     offered = sum(record.bytes_in for record in trial.requests("preupload"))
     posts = len(trial.requests("preupload", "commit"))
-    return Outcome(f"{posts} requests, {offered / 1000:.1f} kB to offer the files again", posts == 0)
+    return Outcome(f"{counted(posts, 'request')}, {offered / 1000:.1f} kB to offer the files again", posts == 0)
 
 
 @case("L28", "an empty file and a note lie beside the data; load_dataset")

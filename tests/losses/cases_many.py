@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hubspool.cli.output import counted
 from hubspool.local_hub import Fault, RateLimit
 from tests.support.loss_trial import Cases, Outcome, Trial
 
@@ -60,7 +61,7 @@ say(pushes=[(FOLDER.parent / f"push-{number}").read_text() for number in range(4
     refused = sum(record.status >= 400 for record in trial.requests("commit"))
     times = sent / done.said["size"]
     return Outcome(
-        f"{kept.text}; {trial.commits()} commits, {refused} refused, {times:.1f} times the payload sent",
+        f"{kept.text}; {counted(trial.commits(), 'commit')}, {refused} refused, {times:.1f} times the payload sent",
         kept.ok and refused == 0 and times < 2.5,  # in a commit, content is in base64
     )
 
@@ -111,7 +112,7 @@ say(at_once=sum(released <= call < released + PERIOD / 2 for call in calls))
 leave()
 """)
     at_once = done.said["at_once"]
-    return Outcome(f"{at_once} pushes had queued up", at_once <= 2)
+    return Outcome(f"{counted(at_once, 'push', 'pushes')} had queued up", at_once <= 2)
 
 
 @case("L25", "8 replicas share a budget of 3 commits in 5 seconds, one row each; no period passes", cheap=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+from hubspool.cli.output import counted
 from hubspool.local_hub import Fault
 from tests.support.loss_trial import Cases, Outcome, Trial
 
@@ -107,7 +108,7 @@ say(push=push, told=told)
 leave()
 """)
     empty, told = trial.commits() - before, done.said["told"]
-    return Outcome(f"{empty} empty commits; {'told' if told else 'counts as uploaded'}", empty == 0 and told)
+    return Outcome(f"{counted(empty, 'empty commit')}; {'told' if told else 'counts as uploaded'}", empty == 0 and told)
 
 
 @case("L13", "repo_type='space': the rows of one Space go to another one")
@@ -126,7 +127,7 @@ leave()
     commits = len(trial.requests("commit"))
     refused = "not started" if itself.code else "started"
     return Outcome(
-        f"{len(ids)} of 1 rows; on the Space that it runs in: {refused}, {commits} commits",
+        f"{len(ids)} of 1 row; on the Space that it runs in: {refused}, {counted(commits, 'commit')}",
         ids == [0] and itself.code == 1 and commits == 0,
     )
 
@@ -214,6 +215,6 @@ leave()
     asked = "quota" in done.said["status"]
     return Outcome(
         f"log {'with' if traceback else 'without'} traceback; status() {'says why' if asked else 'does not exist'};"
-        f" {done.said['events']} calls of on_error",
+        f" {counted(done.said['events'], 'call')} of on_error",
         traceback and asked and done.said["events"] > 0,
     )
