@@ -32,6 +32,7 @@ Options:
 
 - `SchedulerOptions`: the keyword arguments of `CommitScheduler`, for ``**options: Unpack[SchedulerOptions]``.
 - `CommonOptions`: the same without those that the ready-made schedulers declare with defaults of their own.
+- `DEFAULT_EVERY`: minutes between two pushes.
 - `renew_after_fork`: gives a forked child a new value of an attribute, usually an unlocked lock.
 
 The repository:
@@ -60,6 +61,7 @@ from hubspool.push.encodings import Encoding, Span
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.remote import RemoteRepo
+from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
 from hubspool.scheduling.options import CommonOptions, SchedulerOptions
 from hubspool.settings import process_rank
 from hubspool.spool.segment_name import SegmentName
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
 
 __all__ = [
+    "DEFAULT_EVERY",
     "CommonOptions",
     "Durability",
     "Encoding",
@@ -95,6 +98,8 @@ __all__ = [
     "renew_after_fork",
     "state_folder",
 ]
+
+DEFAULT_EVERY = _SCHEDULING.every
 
 
 def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:

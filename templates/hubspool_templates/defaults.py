@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hubspool.extending import DEFAULT_EVERY
+
 
 @dataclass(frozen=True)
 class TemplateDefaults:
     """Defaults of the ready-made schedulers and the Gradio parts. Sizes are bytes, unless the name says otherwise.
 
     Attributes:
-        every_minutes: minutes between pushes; the Hub takes about 128 commits an hour from all writers of a repository.
+        every_minutes: minutes between pushes.
         max_spool_bytes: `append` raises `SpoolFull` beyond this, before the disk of a Space (50 GB) is full.
         remembered_shapes: row shapes that are remembered per scheduler; rows whose keys are data (a user's id) must not
             fill the memory.
@@ -28,7 +30,7 @@ class TemplateDefaults:
         panel_wait_seconds: how long "Commit now" waits for the outcome before it says that the push continues.
     """
 
-    every_minutes: int = 5
+    every_minutes: float = DEFAULT_EVERY
     max_spool_bytes: int = 10 * 1024**3
     remembered_shapes: int = 4096
     inline_bytes: int = 256 * 1024

@@ -27,6 +27,7 @@ OF_HUBSPOOL = {
 }
 #: Names of `hubspool.extending`, all of them used.
 OF_EXTENDING = {
+    "DEFAULT_EVERY",
     "CommonOptions",
     "Durability",
     "Encoding",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hubspool.client.defaults import DEFAULTS as CLIENT
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -18,7 +20,7 @@ class Rules:
             unfinished chunk again (45 kB on average): 600 pushes of 100 kB to parts of sixteen commits sent 1.49 bytes
             per byte.
         large_bytes: see `large_commits`.
-        batch_files, batch_bytes: limits of one commit.
+        batch_files, batch_bytes: limits of one commit; those of a large upload, too.
         record_growth, record_seconds: a record file cannot continue under another name; one of at least `record_bytes`
             is sent when it has grown by this fraction, or after this time.
         record_bytes: see `record_growth`.
@@ -37,8 +39,8 @@ class Rules:
     large_commits: int = 3
     large_bytes: int = 256 * 1024
     part_seconds: float = 24 * 3600
-    batch_files: int = 1000
-    batch_bytes: int = 100_000_000
+    batch_files: int = CLIENT.tasks.commit_files
+    batch_bytes: int = CLIENT.tasks.commit_bytes
     record_growth: float = 1 / 16
     record_seconds: float = 30 * 60
     record_bytes: int = 1024 * 1024

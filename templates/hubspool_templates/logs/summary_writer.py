@@ -46,7 +46,7 @@ class HubSummaryWriter:
         repo_id: str,
         *,
         logdir: str | None = None,
-        commit_every: int | float = DEFAULTS.every_minutes,
+        commit_every: float = DEFAULTS.every_minutes,
         squash_history: bool | int = False,
         repo_type: str | None = None,
         repo_revision: str | None = None,

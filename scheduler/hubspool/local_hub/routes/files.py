@@ -13,14 +13,13 @@ from hubspool.local_hub.identifiers import plural
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.routes.xet import cas_url
-from hubspool.local_hub.services import file_access
+from hubspool.local_hub.services import file_access, preview
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member
 from hubspool.local_hub.services.repositories import Repository
 
 # no uploaded file runs as a page of this Hub
 _UNTRUSTED = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 _XET_INFO = "application/vnd.xet-fileinfo+json"
-_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 
 
 def tree(context: RequestContext) -> Response:
@@ -75,7 +74,7 @@ def resolve(context: RequestContext) -> Response:
 def _presentation(context: RequestContext, path: str) -> tuple[str, dict[str, str]]:
     """Return a media type, and headers: browsers show text, sound, films and images, and save other files."""
     guess = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    is_shown = guess.startswith(("text/", "audio/", "video/")) or guess in _IMAGES
+    is_shown = guess.startswith(("text/", "audio/", "video/")) or preview.is_image(path)
     headers = dict(_UNTRUSTED)
     if context.flag("download") or guess == "text/html" or not is_shown:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2], safe='')}"

@@ -34,7 +34,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif")
 
 
 def _minute(seconds: float) -> str:
@@ -119,7 +118,7 @@ def file(context: RequestContext) -> Response:
     repo, contents = context.repo(), context.services.contents
     opened = file_access.open_file(repo, context.commit_of(repo), context.args["path"])
     table = preview.table(opened, contents)
-    is_image = opened.path.lower().endswith(_IMAGES)
+    is_image = preview.is_image(opened.path)
     text = None if table or is_image else preview.head(opened, contents)
     is_cut = text is not None and len(text.encode()) < opened.size
     if text is not None and "\0" in text:

@@ -13,6 +13,9 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.file_access import RepositoryFile, read
 
+#: Formats that every browser shows.
+_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif")
+
 
 @dataclass(frozen=True)
 class TablePreview:
@@ -20,6 +23,11 @@ class TablePreview:
 
     columns: list[str]
     rows: list[list[str]]
+
+
+def is_image(path: str) -> bool:
+    """Whether a browser shows the file as an image, by its name; SVG is not one of them, since it can hold scripts."""
+    return path.lower().endswith(_IMAGES)
 
 
 def head(file: RepositoryFile, contents: ContentStore) -> str:
