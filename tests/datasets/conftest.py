@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from hubspool import CommitScheduler
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
+from tests.support.fork_server import ForkServer
 
 REPO = "local/votes"
 LOAD = """
@@ -34,25 +33,27 @@ def scheduler_options() -> dict[str, Any]:
     return {"repo_id": REPO}
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def reader(local_hub: LocalHub, tmp_path: Path) -> Callable[..., str]:
+def reader(fork_server: ForkServer, local_hub: LocalHub, tmp_path: Path) -> Callable[..., str]:
     """Run a script in a process that knows the Hub and has a cache of its own; returns the last line it printed."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HF_ENDPOINT": local_hub.endpoint,
+        "HF_TOKEN": local_hub.token,
+        "HF_HOME": str(tmp_path / "reader"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
 
     def run(script: str, *arguments: str) -> str:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HF_ENDPOINT": local_hub.endpoint,
-            "HF_TOKEN": local_hub.token,
-            "HF_HOME": str(tmp_path / "reader"),
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        }
-        command = [sys.executable, "-c", script, *arguments]
-        done = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=330, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout.splitlines()[-1]
+        return fork_server.run(script, *arguments, env=environment, cwd=tmp_path).splitlines()[-1]
 
     return run
 
