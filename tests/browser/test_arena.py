@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.demo_launcher import RunningDemo
@@ -120,6 +121,7 @@ for vote in bad:
     assert (row["output_1"], row["output_2"], row["user_choice"]) == ("left", "right", 1)
 
 
+@pytest.mark.slow
 def test_screenshots(demo: RunningDemo, visitor_of: Callable[..., Visitor]) -> None:
     """With HUBSPOOL_SCREENSHOTS=folder it also writes the README's pictures (`make screenshots`)."""
     folder = os.environ.get("HUBSPOOL_SCREENSHOTS")

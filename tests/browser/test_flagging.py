@@ -60,6 +60,7 @@ def test_plain_components_are_a_row_of_json(local_hub: LocalHub, tmp_path: Path,
     assert [path.name for path in (tmp_path / ".gradio" / "flagged").iterdir()] == ["local--kept"]
 
 
+@pytest.mark.slow
 def test_what_transform_returns_is_stored_and_none_is_not(
     local_hub: LocalHub, tmp_path: Path, flagging: Callable[..., Any]
 ) -> None:
@@ -71,6 +72,7 @@ def test_what_transform_returns_is_stored_and_none_is_not(
     assert [(row["text"], row["length"]) for row in rows] == [("said", 4)]
 
 
+@pytest.mark.slow
 def test_media_load_as_what_they_are(local_hub: LocalHub, tmp_path: Path, flagging: Callable[..., Any]) -> None:
     sound = tmp_path / "sound.wav"
     with wave.open(str(sound), "wb") as out:

@@ -53,6 +53,7 @@ def test_a_vote_is_a_row(local_hub: LocalHub, tmp_path: Path, client_of: Callabl
     assert rows == [{"text": "abc ✓", "result": "✓ cba", "liked": False}]
 
 
+@pytest.mark.slow
 def test_a_picture_is_a_row_with_an_image(
     local_hub: LocalHub, tmp_path: Path, client_of: Callable[[str], Client]
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_picture_is_a_row_with_an_image(
     assert "PngImageFile" in str(rows[0]["image"])
 
 
+@pytest.mark.slow
 def test_files_are_an_image_folder_with_their_label(
     local_hub: LocalHub, tmp_path: Path, client_of: Callable[[str], Client]
 ) -> None:
@@ -82,6 +84,7 @@ def test_files_are_an_image_folder_with_their_label(
     assert [row["label"] for row in rows] == ["pages", "pages"]
 
 
+@pytest.mark.slow
 def test_a_flag_is_a_row_with_the_image_the_guess_and_the_reason(
     local_hub: LocalHub, tmp_path: Path, visitor_of: Callable[..., Visitor]
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_flag_is_a_row_with_the_image_the_guess_and_the_reason(
     assert set(row) == {"image", "guess", "flag", "timestamp"}
 
 
+@pytest.mark.slow
 def test_a_chat_is_kept_with_its_likes(local_hub: LocalHub, tmp_path: Path, visitor_of: Callable[..., Visitor]) -> None:
     with space(MINIMAL / "chat.py", tmp_path, local_hub) as running:
         page = visitor_of().page

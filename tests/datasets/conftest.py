@@ -18,8 +18,9 @@ from tests.support.fork_server import ForkServer
 REPO = "local/votes"
 LOAD = """
 import json, sys, datasets
-loaded = datasets.load_dataset(sys.argv[1], streaming=sys.argv[2] == "True")
-print(json.dumps({name: [dict(row) for row in split] for name, split in loaded.items()}))
+streaming, *repos = sys.argv[1:]
+loaded = [datasets.load_dataset(repo, streaming=streaming == "True") for repo in repos]
+print(json.dumps([{name: [dict(row) for row in split] for name, split in each.items()} for each in loaded]))
 """
 
 
@@ -59,11 +60,12 @@ def reader(fork_server: ForkServer, local_hub: LocalHub, tmp_path: Path) -> Call
 
 
 @pytest.fixture
-def load(reader: Callable[..., str]) -> Callable[..., dict[str, list[dict[str, Any]]]]:
-    """`datasets.load_dataset(repo)` in a process of its own: split → rows."""
+def load_all(reader: Callable[..., str]) -> Callable[..., list[dict[str, list[dict[str, Any]]]]]:
+    """`datasets.load_dataset` of several repositories in one process: split → rows of each."""
+    return lambda *repos, streaming=False: json.loads(reader(LOAD, str(streaming), *repos))
 
-    def read(repo_id: str = REPO, *, streaming: bool = False) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = json.loads(reader(LOAD, repo_id, str(streaming)))
-        return found
 
-    return read
+@pytest.fixture
+def load(load_all: Callable[..., list[dict[str, list[dict[str, Any]]]]]) -> Callable[..., dict[str, Any]]:
+    """The same of one repository."""
+    return lambda repo_id=REPO, *, streaming=False: load_all(repo_id, streaming=streaming)[0]

@@ -31,9 +31,9 @@ Card = Callable[..., dict[str, Any]]
 def card(local_hub: LocalHub) -> Card:
     """The front matter of the card at a revision."""
 
-    def read(revision: str = "main") -> dict[str, Any]:
+    def read(revision: str = "main", repo: str = REPO) -> dict[str, Any]:
         answer = requests.get(
-            f"{local_hub.endpoint}/datasets/{REPO}/resolve/{revision}/README.md",
+            f"{local_hub.endpoint}/datasets/{repo}/resolve/{revision}/README.md",
             headers={"Authorization": f"Bearer {local_hub.token}"},
             timeout=SECONDS,
         )
@@ -170,36 +170,38 @@ def test_columns_of_another_process_reach_the_card_before_its_rows(
     assert sorted(row["n"] for row in load()["train"]) == [1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "dtype", "expected"),
-    [
-        (1, "a", "string", ["1", "a"]),
-        (0.5, "a", "string", ["0.5", "a"]),
-        (True, 2, "string", ["true", "2"]),
-        (2**60, 0.5, "string", [str(2**60), "0.5"]),
-        ("a", 1, "string", ["a", "1"]),
-        ([1], "a", "json", [[1], "a"]),
-        ({"k": 1}, "a", "json", [{"k": 1}, "a"]),
-        ({"k": [1]}, [1], "json", [{"k": [1]}, [1]]),
-        ("a", [1], "json", ["a", [1]]),
-    ],
-    ids=str,
-)
+#: First value, second value, the column's type in the card, and both values as `datasets` reads them.
+TWO_KINDS: list[tuple[object, object, str, list[object]]] = [
+    (1, "a", "string", ["1", "a"]),
+    (0.5, "a", "string", ["0.5", "a"]),
+    (True, 2, "string", ["true", "2"]),
+    (2**60, 0.5, "string", [str(2**60), "0.5"]),
+    ("a", 1, "string", ["a", "1"]),
+    ([1], "a", "json", [[1], "a"]),
+    ({"k": 1}, "a", "json", [{"k": 1}, "a"]),
+    ({"k": [1]}, [1], "json", [{"k": [1]}, [1]]),
+    ("a", [1], "json", ["a", [1]]),
+]
+
+
 @pytest.mark.parametrize("where", ["one file", "the Hub"])
 def test_a_column_of_two_kinds_loads_with_what_was_sent_before(
-    before: object, after: object, dtype: str, expected: list[object], where: str, make: Make, card: Card, load: Load
+    where: str, make: Make, card: Card, load_all: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """`where` the first value is when the second comes: beside it in the spool, or on the Hub since a restart."""
-    rows = [{"n": 0, "v": before}, {"n": 1, "v": after}, {"n": 2, "v": None}, {"n": 3, "v": before}]
-    if where == "the Hub":
-        with make() as scheduler:
-            push(scheduler, rows[0])
-        push(make(), *rows[1:])
-    else:
-        push(make(), *rows)
-    assert columns(card())["v"] == dtype
-    found = sorted(load()["train"], key=lambda row: row["n"])
-    assert [row["v"] for row in found] == [*expected, None, expected[0]]
+    repos = {f"local/kinds-{number}": case for number, case in enumerate(TWO_KINDS)}
+    for repo, (before, after, dtype, _) in repos.items():
+        rows = [{"n": 0, "v": before}, {"n": 1, "v": after}, {"n": 2, "v": None}, {"n": 3, "v": before}]
+        given = {"repo_id": repo, "folder": repo.removeprefix("local/")}
+        if where == "the Hub":
+            with make(**given) as scheduler:
+                push(scheduler, rows.pop(0))
+        with make(**given) as scheduler:
+            push(scheduler, *rows)
+        assert columns(card(repo=repo))["v"] == dtype, repo
+    for (_, _, _, expected), splits in zip(repos.values(), load_all(*repos), strict=True):
+        found = sorted(splits["train"], key=lambda row: row["n"])
+        assert [row["v"] for row in found] == [*expected, None, expected[0]]
 
 
 def test_an_extend_with_numbers_and_text_is_one_file_of_text(make: Make, load: Load) -> None:
