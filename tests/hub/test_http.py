@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ import requests
 from huggingface_hub import HfApi
 
 from hubspool.local_hub import LocalHub
+from hubspool.local_hub.server import _listen
 
 TEXT = bytes(range(32, 127)) * 10
 LARGE = hashlib.sha256(b"seed").digest() * 100_000
@@ -31,6 +33,16 @@ def commit(http: requests.Session, local_hub: LocalHub, dataset: str) -> Commit:
 
 def file(path: str, content: bytes = b"x") -> tuple[str, dict[str, object]]:
     return "file", {"path": path, "content": base64.b64encode(content).decode(), "encoding": "base64"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_headers(host: str) -> None:
+    with (
+        _listen(host, 0) as listener,
+        socket.create_connection(listener.getsockname()[:2], 10),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["in-git", "in-xet"])

@@ -268,9 +268,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise OSError(f"{host!r} is not an address to listen on ({error.strerror}). Give --host another one.") from None
     try:
         is_dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-        return socket.create_server((host, port), family=family, backlog=LIMITS.listen_backlog, dualstack_ipv6=is_dual)
+        backlog = LIMITS.listen_backlog
+        listener = socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=is_dual)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(host, port) from None
         reason = os.strerror(error.errno or 0)
         raise OSError(f"Cannot listen on {host}, port {port}: {reason}. Change --host or --port.") from None
+    # asyncio sets this only for sockets that it creates itself. Without it an answer takes 40 ms: its body waits until
+    # the client has acknowledged its headers. Accepted sockets inherit it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
