@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 
-import hf_xet
 import pytest
 import requests
 from huggingface_hub import HfApi
@@ -29,16 +28,6 @@ def token(hub: LocalHub, repo: str, scope: str, bearer: str = "hf_ada") -> dict[
     return dict(answer.json())
 
 
-def upload(hub: LocalHub, repo: str, content: bytes = NOISE) -> hf_xet.XetFileInfo:
-    given = token(hub, repo, "write")
-    commit = hf_xet.XetSession().new_upload_commit(
-        endpoint=given["casUrl"], token=given["accessToken"], token_expiry_unix_secs=int(given["exp"])
-    )
-    handle = commit.start_upload_bytes(content)
-    commit.wait_to_finish()
-    return handle.result().xet_info
-
-
 def ask(given: dict[str, str], path: str, method: str = "GET", **options: object) -> requests.Response:
     headers = {"Authorization": f"Bearer {given['accessToken']}"}
     return requests.request(method, given["casUrl"] + path, headers=headers, timeout=TIMEOUT, **options)
@@ -53,9 +42,7 @@ def test_a_read_token_writes_nothing(hub: LocalHub) -> None:
     with hub:
         HfApi(endpoint=hub.endpoint, token="hf_ada").create_repo("ada/one")
         given = token(hub, "ada/one", "read", "hf_read")
-        name = "a" * 64
-        paths = ("/xorbs/default/" + name, "/v1/xorb-grants/default/" + name, "/shards", "/v2/shards")
-        for path in (*paths, f"/v1/xorb-commits/default/{name}/grant/1"):
+        for path in ("/xorbs/default/" + "a" * 64, "/shards", "/v2/shards"):
             assert ask(given, path, "POST", data=b"x").status_code == 403
         assert (
             ask({**given, "accessToken": given["accessToken"].replace("read", "write")}, "/shards", "POST").status_code
@@ -125,21 +112,6 @@ def test_after_a_restart_every_file_and_every_known_chunk_is_found(
         assert sum(record.bytes_in for record in hub.requests.of("xet-xorb")) < 500_000
         api = HfApi(endpoint=hub.endpoint, token="hf_ada")
         assert Path(api.hf_hub_download("ada/one", "grown.bin")).read_bytes() == NOISE + b"and more" * 1000
-
-
-@pytest.mark.parametrize("grants", [True, False])
-def test_xorbs_go_where_a_grant_says_or_straight_to_the_store(hub_environment: Path, grants: bool) -> None:
-    with LocalHub(users=["ada:hf_ada"], xet_grants=grants) as hub:
-        HfApi(endpoint=hub.endpoint, token="hf_ada").create_repo("ada/one")
-        upload(hub, "ada/one")
-        asked = hub.requests.of("xet-grant")
-        sent = hub.requests.of("xet-xorb")
-        assert {record.status for record in asked} == {201 if grants else 404}
-        assert {record.method for record in sent} == {"PUT" if grants else "POST"}
-        assert bool(hub.requests.of("xet-commit")) == grants
-        put(hub, "ada/one")
-        api = HfApi(endpoint=hub.endpoint, token="hf_ada")
-        assert Path(api.hf_hub_download("ada/one", "big.bin")).read_bytes() == NOISE
 
 
 @pytest.mark.parametrize("xet", [True, False])

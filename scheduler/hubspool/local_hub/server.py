@@ -62,7 +62,6 @@ class LocalHub:
             the token `hf_local`.
         xet: whether clients upload large files with Xet; otherwise with LFS.
         lfs_part_size: bytes; larger LFS uploads go in parts of this size.
-        xet_grants: whether Xet clients first ask for the address of each xorb, if they can.
         fault_routes: whether clients may set faults over HTTP, see `hubspool.local_hub.control`.
 
     Attributes:
@@ -81,7 +80,6 @@ class LocalHub:
         users: Iterable[User | str] | None = None,
         xet: bool = True,
         lfs_part_size: int = LIMITS.lfs_part,
-        xet_grants: bool = False,
         fault_routes: bool = False,
     ) -> None:
         if users is None and not _is_loopback(host):
@@ -96,7 +94,7 @@ class LocalHub:
         self.faults = Faults({route.name for route in ROUTES})
         self._root = Path(root) if root is not None else None
         self._host, self._port = host, port
-        self._large = {"xet": xet, "lfs_part_size": lfs_part_size, "xet_grants": xet_grants}
+        self._xet, self._lfs_part_size = xet, lfs_part_size
         self._fault_routes = fault_routes
         self._endpoint: str | None = None
         self._running: _Running | None = None
@@ -141,7 +139,7 @@ class LocalHub:
         files = DurableFiles(root, durable=self._root is not None)
         try:
             files.lock()
-            services = ServiceContainer(files, self._accounts, **self._large)  # type: ignore[arg-type]  # two bools, an int
+            services = ServiceContainer(files, self._accounts, xet=self._xet, lfs_part_size=self._lfs_part_size)
         except BaseException:
             listener.close()
             files.unlock()

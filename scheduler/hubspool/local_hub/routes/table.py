@@ -105,9 +105,7 @@ ROUTES = (
     Route("lfs-get", "GET", rf"/lfs/objects/{OBJECT}", lfs.get),
     Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/{REV}", xet.token),
     Route("xet-chunk", "GET", rf"{CAS}/chunks?/[^/]+/{HASH}", xet.chunk),
-    Route("xet-grant", "POST", rf"{CAS}/xorb-grants/[^/]+/{HASH}", xet.grant),
-    Route("xet-xorb", "PUT", rf"{STORE}/granted/{HASH}", xet.put_granted, "disk", LIMITS.xorb),
-    Route("xet-commit", "POST", rf"{CAS}/xorb-commits/[^/]+/{HASH}/grant/[^/]+", xet.commit_granted),
+    # Newer clients ask for /v1/xorb-grants first, and come here after a 404.
     Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb),
     Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, limit=LIMITS.shard),
     Route("xet-reconstruction", "GET", rf"{CAS}/reconstructions?/{HASH}", xet.reconstruction),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from typing import Literal
 
@@ -82,37 +81,8 @@ def chunk(context: RequestContext) -> Response:
     return Response(found, media_type="application/octet-stream")
 
 
-def grant(context: RequestContext) -> Response:
-    """Answer with the address for a xorb. Only newer clients ask; after a 404 they send it to `put_xorb`."""
-    _check(context, "write")
-    if not context.services.xet_grants:
-        raise ApiError(404, "Xorbs are sent to this server")
-    xorb = context.args["hash"]
-    if context.services.contents.xet.has_xorb(xorb):
-        return ok()
-    url = context.signed_url(f"/xet/{context.services.store_id}/granted/{xorb}", "grant", xorb)
-    return ok({"id": secrets.token_hex(12), "method": "PUT", "url": url, "headers": {}}, status=201)
-
-
-def put_granted(context: RequestContext) -> Response:
-    context.check_signature("grant", context.args["hash"])
-    _check_store(context)
-    return _keep_xorb(context)
-
-
-def commit_granted(context: RequestContext) -> Response:
-    _check(context, "write")
-    if not context.services.contents.xet.has_xorb(context.args["hash"]):
-        raise ApiError(404, "This xorb was not sent")
-    return ok({"was_inserted": True})
-
-
 def put_xorb(context: RequestContext) -> Response:
     _check(context, "write")
-    return _keep_xorb(context)
-
-
-def _keep_xorb(context: RequestContext) -> Response:
     try:
         inserted = context.services.contents.xet.add_xorb(context.args["hash"], context.upload)
     except ValueError as error:

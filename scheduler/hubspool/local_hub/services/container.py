@@ -23,17 +23,13 @@ class ServiceContainer:
         files: folder of the Hub, which must be locked; its indexes are read here.
         accounts: users of the Hub.
         xet: whether clients get Xet tokens; without them they use LFS.
-        xet_grants: whether Xet clients first ask for the address of each xorb.
         lfs_part_size: bytes; larger LFS uploads go in parts of this size if the client can do that.
     """
 
-    def __init__(
-        self, files: DurableFiles, accounts: Accounts, *, xet: bool, lfs_part_size: int, xet_grants: bool
-    ) -> None:
+    def __init__(self, files: DurableFiles, accounts: Accounts, *, xet: bool, lfs_part_size: int) -> None:
         self.files = files
         self.accounts = accounts
         self.lfs_part_size = lfs_part_size
-        self.xet_grants = xet_grants
         self.signer = Signer(files.random_bytes("secret", 32))
         self.store_id = files.random_bytes("store-id", 8).hex()
         self.repositories = Repositories(files)
