@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from types import ModuleType
 from typing import BinaryIO, NamedTuple
 
@@ -124,6 +125,17 @@ def disk_of(folder: Path, mounts: str | None = None) -> Disk:
     return best
 
 
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading.
+
+    Never waits: to open a FIFO that has taken the file's place would wait for its writer, for ever.
+
+    Raises:
+        OSError: it cannot be opened, or is a FIFO, a socket or a device.
+    """
+    return open(path, "rb", buffering, opener=_open_regular)
+
+
 def blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     """Yield the bytes [start, end) of a file, or those up to its end, in blocks."""
     file.seek(start)
@@ -162,6 +174,14 @@ def sync_folder(folder: Path) -> None:
     """
     if os.name != "nt":
         _sync(folder, os.O_RDONLY)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    fd = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "It is not a regular file", path)
 
 
 def _sync(path: Path, flags: int) -> None:

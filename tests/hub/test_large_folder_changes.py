@@ -114,3 +114,26 @@ def test_names_that_are_none_for_the_hub_and_files_that_vanish_are_named(
     thread.join(SECONDS)
     assert sorted(failed[0].reasons) == ["back\\slash.txt", "part-0/03.txt"]
     assert len(hub_api.list_repo_files(REPO, repo_type="dataset")) == 40
+
+
+@pytest.mark.parametrize("name", ["part-1/01.txt", "part-1/01.bin"])
+def test_a_file_that_a_pipe_replaces_is_named_and_the_others_are_stored(
+    name: str,
+    upload: Callable[..., None],
+    hub_api: HfApi,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To open a pipe waits for its writer, for ever."""
+    real = large_folder.find_files
+
+    def swap(*args: Any) -> Any:
+        found = real(*args)
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        return found
+
+    monkeypatch.setattr(large_folder, "find_files", swap)
+    with pytest.raises(NotStoredError, match=f"{name}.*not a regular file"):
+        upload()
+    assert len(hub_api.list_repo_files(REPO, repo_type="dataset")) == 1 + 39

@@ -276,19 +276,19 @@ def test_a_file_that_cannot_be_read_is_named_and_sent_when_it_can(
     scheduler = make()
     for name in ("a.txt", "closed.txt"):
         add(scheduler.folder_path / name, "one\n")
-    real = Path.open
+    real = os.open
 
-    def refuse(path: Path, *args: Any, **options: Any) -> Any:
-        if path.name == "closed.txt":
+    def refuse(path: Any, *args: Any, **options: Any) -> int:
+        if Path(path).name == "closed.txt":
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *args, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(NotStoredError, match=r"closed.txt") as caught:
         scheduler.flush(SECONDS)
     assert list(caught.value.reasons) == list(scheduler.status().skipped) == ["closed.txt"]
     assert files() == ["a.txt"]
-    monkeypatch.setattr(Path, "open", real)
+    monkeypatch.setattr(os, "open", real)
     scheduler.flush(SECONDS)
     assert files() == ["a.txt", "closed.txt"]
     assert scheduler.status().skipped == {}

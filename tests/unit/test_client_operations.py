@@ -138,6 +138,9 @@ def test_a_file_that_was_replaced_or_cut_is_an_error(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(LocalFileError, match="cannot be read"):
         list(cut.blocks())
+    os.mkfifo(file)  # to open it would wait for a writer
+    with pytest.raises(LocalFileError, match="not a regular file"):
+        list(cut.blocks())
 
 
 def test_a_range_that_is_cut_while_it_is_read_never_looks_complete(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from hubspool.errors import FileReplacedError, FileShrankError
+from hubspool.files import open_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class FileRange:
         Raises:
             FileReplacedError: the path holds another file.
             FileShrankError: the file ends before the range does.
-            OSError: the file cannot be opened.
+            OSError: the file cannot be opened, or is no regular file any more.
         """
-        raw = self.path.open("rb", buffering=0)
+        raw = cast(io.FileIO, open_regular(self.path, buffering=0))
         try:
             self._check(os.fstat(raw.fileno()))
             return io.BufferedReader(_RangeReader(raw, self))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -9,7 +10,7 @@ from hashlib import sha1, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubspool.files import blocks
+from hubspool.files import blocks, open_regular
 
 if TYPE_CHECKING:
     from hubspool.push.remote import RemoteFile
@@ -27,10 +28,14 @@ class Relation(Enum):
 
 @dataclass(frozen=True)
 class Digest:
-    """The content of a range: its sha256 in lower-case hex digits, and the number of lines that end in it."""
+    """The content of a range: its sha256 in lower-case hex digits, and the number of lines that end in it.
+
+    `identity` is the ``(st_dev, st_ino)`` of the file that was read.
+    """
 
     sha256: str
     rows: int
+    identity: tuple[int, int]
 
 
 def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[Digest]:
@@ -41,7 +46,8 @@ def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[
     """
     state, rows, position = sha256(), 0, start
     found = []
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        stat = os.fstat(file.fileno())
         first = file.read(head)
         state.update(first)
         rows += first.count(b"\n")
@@ -52,7 +58,7 @@ def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[
                 position += len(block)
             if position < end:
                 raise EOFError(f"{path} ends at byte {position}; {end} were expected: it was cut during the push.")
-            found.append(Digest(state.hexdigest(), rows))
+            found.append(Digest(state.hexdigest(), rows, (stat.st_dev, stat.st_ino)))
     return found
 
 
@@ -69,7 +75,7 @@ def has_content(path: Path, size: int, content_id: str, start: int = 0, head: in
     state = sha1(b"blob %d\0" % size, usedforsecurity=False) if len(content_id) == 40 else sha256()
     if size < head:
         return False
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         state.update(file.read(head))
         left = size - head
         for block in blocks(file, start, start + left):
@@ -101,5 +107,5 @@ def relate(
         return Relation.EQUAL if remote.size == end else Relation.LOCAL_EXTENDS
     if end > read_limit:
         return Relation.DIVERGED
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return Relation.HUB_EXTENDS if read_remote(end) == file.read(end) else Relation.DIVERGED

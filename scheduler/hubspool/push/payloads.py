@@ -70,8 +70,7 @@ class Payloads:
         """
         encoding = self._encoding_of(part.source)
         if encoding is None:
-            stat = path.stat()
-            return Payload(FileRange(path, part.start, end, (stat.st_dev, stat.st_ino), part.head), digest.sha256)
+            return Payload(FileRange(path, part.start, end, digest.identity, part.head), digest.sha256)
         staged = self._stage(encoding, path, part, end, digest, self._base(part))
         staged = staged or self._stage(encoding, path, part, end, digest, None)
         assert staged is not None  # every range can begin a part

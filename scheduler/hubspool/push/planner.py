@@ -58,6 +58,8 @@ class Planner:
                 self.context.hooks.enter(State.SCANNING)  # a large file takes long to read: this is progress
                 path = self.context.folder / source
                 try:
+                    if (now := Stat.of(path.stat())).inode != stat.inode:
+                        stat = now  # noqa: PLW2901  replaced since the scan, as many programs rewrite a file
                     add(ScannedFile(source, path, stat, known.get(source, []), settled.get(source)), run)
                 except LocalFileError as error:
                     plan.skipped[source] = str(error)

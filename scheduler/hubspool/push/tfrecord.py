@@ -10,6 +10,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from hubspool.files import open_regular
+
 _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
 _BLANK = bytes(_FOOTER_BYTES)
@@ -23,7 +25,7 @@ def last_record_end(path: Path, start: int, size: int) -> int:
     only verified if it reads as zeros.
     """
     position = start
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(start)
         while (length := _length(file)) is not None:
             end = position + _HEADER.size + length + _FOOTER_BYTES
@@ -41,7 +43,7 @@ def last_record_end(path: Path, start: int, size: int) -> int:
 
 def begins_record(path: Path, position: int) -> bool:
     """Return True if a record begins at `position`; False if another tool has cut the file elsewhere."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(position)
         return _length(file) is not None
 

@@ -44,7 +44,7 @@ def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
         if fcntl is None or not disk_of(path.parent).is_reliable:
             return Owner.LEFT
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         return Owner.ALIVE
     try:

@@ -28,7 +28,7 @@ from hubspool.client.patterns import Patterns
 from hubspool.client.preupload import UploadRules, fetch_upload_modes
 from hubspool.client.validation import check_path_in_repo, check_repo_type, check_revision
 from hubspool.errors import FileChangedError, HFValidationError, LocalFileError, NotStoredError
-from hubspool.files import Stat, state_folder
+from hubspool.files import Stat, open_regular, state_folder
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ class _LargeUpload:
             self.checkpoint.record(self.key, done)
 
     def _hash_one(self, file: LargeFile) -> None:
-        with (self.folder / file.path).open("rb", buffering=0) as raw:
+        with open_regular(self.folder / file.path, buffering=0) as raw:
             file.stat = Stat.of(os.fstat(raw.fileno()))
             sha256, blob = hashlib.sha256(), new_blob_hash(file.stat.size)
             left = file.stat.size
