@@ -187,6 +187,21 @@ def test_one_file_is_mirrored_alone(
     assert hub_api.repo_info(REPO, repo_type="dataset").private
 
 
+def test_a_file_that_versioned_selects_keeps_its_name(
+    start: Callable[..., contextmanager[Running]],  # type: ignore[valid-type]
+    folder: Path,
+    content: Callable[[str], bytes],
+    hub_api: HfApi,
+) -> None:
+    with start("logs", "--repo-type=dataset", "--every=600", "--versioned", "*.csv", "--include=*.csv") as running:
+        running.wait_for("Committed 1 file")
+        (folder / "deep" / "more.csv").write_text("a,b\n2,3")
+        running.press_ctrl_c()
+        assert running.end()[0] == 0
+    assert content("deep/more.csv") == b"a,b\n2,3"
+    assert hub_api.list_repo_files(REPO, repo_type="dataset")[1:] == ["deep/more.csv"]
+
+
 def test_a_flush_that_the_hub_refuses_is_an_error_and_exit_code_1(
     start: Callable[..., contextmanager[Running]],  # type: ignore[valid-type]
     folder: Path,

@@ -246,6 +246,7 @@ def test_a_known_error_is_one_sentence_with_a_hint_and_exit_code_1(arguments: li
         ([REPO, "rows", "--every", "5", "--delete", "*"], "--delete cannot be used with --every"),
         ([REPO, "rows", "--every", "5", "--create-pr"], "--create-pr cannot be used with --every"),
         ([REPO, "rows/a.txt", "other.txt", "--every", "5"], "PATH_IN_REPO has to end in a.txt"),
+        ([REPO, "rows", "--versioned", "*.csv"], "--versioned needs --every"),
         ([REPO, "rows/a.txt", "--include", "*"], "--include is for folders"),
         ([REPO, "rows", "--unknown"], "No such option '--unknown'"),
     ],

@@ -24,6 +24,7 @@ SECONDS = 60
 #: What ours takes beyond stock; all of them keyword-only.
 OURS = [
     "on_existing",
+    "versioned",
     "restore",
     "strict",
     "handle_signals",

@@ -145,6 +145,12 @@ MUTANTS = [
         (INTENT_TEST,),
     ),
     Mutant(
+        "json_row_is_lines",
+        "a .json is cut at newlines once its first line is an object",
+        (Edit("hubspool/push/lines.py", "kind_of_json", "len(rows) > 1", "rows"),),
+        (f"{UNIT}/test_lines.py::test_a_json_file_is_lines_only_if_each_complete_line_is_an_object",),
+    ),
+    Mutant(
         "ledger_not_synced",
         "a ledger row may be lost with the power",
         (
@@ -162,6 +168,14 @@ MUTANTS = [
             Edit("hubspool/spool/owners.py", "remove_segment", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", ""),
         ),
         (f"{KILLERS}::test_a_live_segment_stays_although_all_of_it_is_sent",),
+    ),
+    Mutant(
+        "mapping_missed",
+        "a final push believes the times of files",
+        (Edit("hubspool/push/pusher.py", "Pusher._push", "rules.unless_compared(settled, context.rules)", "settled"),),
+        (
+            "tests/hub/test_scheduler_files.py::test_what_is_written_through_a_mapping_without_a_new_time_is_sent_by_a_final_push",
+        ),
     ),
     Mutant(
         "mtime_only",
@@ -264,6 +278,12 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "pipe_read",
+        "a pipe that has taken a file's place is read",
+        (Edit("hubspool/files.py", "_open_regular", "S_ISREG(os.fstat(fd).st_mode)", "True"),),
+        (f"{UNIT}/test_planner.py::test_a_file_that_a_pipe_replaced_after_the_scan_holds_up_no_other",),
+    ),
+    Mutant(
         "public_by_default",
         "new repositories are public",
         (
@@ -353,6 +373,19 @@ MUTANTS = [
         (f"{LOSSES}[stop]",),
     ),
     Mutant(
+        "stray_quote_waited_for",
+        "a table with a stray quote waits for the other one for ever",
+        (
+            Edit(
+                "hubspool/push/file_planner.py",
+                "FilePlanner._is_unbalanced",
+                "newline - end <= limits.rules.quote_bytes",
+                "True",
+            ),
+        ),
+        (f"{UNIT}/test_planner.py::test_a_stray_quote_holds_up_no_more_than_a_mebibyte",),
+    ),
+    Mutant(
         "torn_tail_sent",
         "a line file is sent with the bytes after its last newline",
         (Edit("hubspool/push/lines.py", "cut", "end = size", "return size"),),
@@ -374,6 +407,16 @@ MUTANTS = [
         "a lost answer counts as a commit that was not applied",
         (Edit("hubspool/push/committer.py", "Committer._commit", "error.outcome is Outcome.NOT_APPLIED", "True"),),
         (INTENT_TEST,),
+    ),
+    Mutant(
+        "versioned_ignored",
+        "a rewritten file that `versioned` selects goes to another name",
+        (
+            Edit(
+                "hubspool/push/file_planner.py", "FilePlanner._kind", "self.context.is_versioned(file.source)", "False"
+            ),
+        ),
+        ("tests/hub/test_scheduler_files.py::test_a_file_that_becomes_versioned_later_gets_its_own_name_back",),
     ),
     Mutant(
         "young_file_settled",

@@ -9,9 +9,11 @@ from hubspool import CommitScheduler
 from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
 
 JsonlScheduler("user/rows", every=5, name="train", on_existing="error", push_after_rows=10)
+TrainingLogs("user/rows", "runs", versioned=["*.csv", "state.json"])
 CommitScheduler(repo_id="user/rows", folder_path="folder", evry=5)  # type: ignore[call-arg]
 JsonlScheduler("user/rows", evry=5)  # type: ignore[call-arg]
 ParquetScheduler("user/rows", evry=5)  # type: ignore[call-arg]
 ZipScheduler("user/rows", evry=5)  # type: ignore[call-arg]
 TrainingLogs("user/rows", "runs", evry=5)  # type: ignore[call-arg]
+CommitScheduler(repo_id="user/rows", folder_path="folder", versioned=True)  # type: ignore[arg-type]
 JsonlScheduler("user/rows", every="often")  # type: ignore[arg-type]

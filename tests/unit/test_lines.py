@@ -33,7 +33,7 @@ def written(tmp_path: Path, data: bytes) -> Path:
         ("a/b.jsonl", Kind.JSON_LINES),
         ("x.NDJSON", Kind.JSON_LINES),
         ("t.csv", Kind.TABLE),
-        ("t.tsv", Kind.TABLE),
+        ("t.tsv", Kind.PLAIN_TABLE),
         ("run.log", Kind.TEXT),
         ("feedback.json", Kind.UNDECIDED),
         ("model.safetensors", Kind.WHOLE),
@@ -51,6 +51,8 @@ def test_kind_by_name(name: str, kind: Kind) -> None:
         (b'{\n  "a": 1\n}\n', Kind.WHOLE),
         (b"[1,\n2]\n", Kind.WHOLE),
         (b'{"a": 1}', Kind.UNDECIDED),
+        (b'{"a": 1}\n', Kind.ONE_LINE),
+        (b'{"a": 1}\n{"a"', Kind.ONE_LINE),
     ],
 )
 def test_a_json_file_is_lines_only_if_each_complete_line_is_an_object(tmp_path: Path, data: bytes, kind: Kind) -> None:
@@ -62,6 +64,14 @@ def test_a_file_is_cut_at_its_last_newline(tmp_path: Path) -> None:
     assert cut(path, Kind.JSON_LINES, 0, 11) == 8
     assert cut(path, Kind.JSON_LINES, 0, 6) == 4
     assert cut(path, Kind.JSON_LINES, 8, 11) == 8
+
+
+def test_a_log_is_also_cut_at_a_carriage_return(tmp_path: Path) -> None:
+    """A progress bar writes one line for hours."""
+    data = b"one\n1%\r2%\r3"
+    for name, end in (("a.LOG", 10), ("a.txt", 4), ("a.jsonl", 4)):
+        (tmp_path / name).write_bytes(data)
+        assert cut(tmp_path / name, Kind.TEXT, 0, len(data)) == end
 
 
 def test_the_last_newline_is_found_before_a_long_half_line(tmp_path: Path) -> None:

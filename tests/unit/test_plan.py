@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from hubspool.files import Stat
 from hubspool.push import rules
 from hubspool.push.compare import Relation
 from hubspool.push.defaults import Rules
@@ -180,3 +181,52 @@ def test_a_look_resolves_a_guarded_commit_in_doubt() -> None:
     assert withdrawn is not None
     assert (withdrawn.end, withdrawn.in_doubt) == (40, False)
     assert rules.resolved(part, 3, "somebody else's") is None
+
+
+def test_rewritten_line_data_becomes_a_version_where_the_scheduler_says_so() -> None:
+    part = file_part(end=40)
+    file = FileState("feedback.jsonl", Kind.JSON_LINES, [part], 22, versions_rewritten=True)
+    assert rules.plan_file(file, OnExisting.KEEP_BOTH, NAMING, now=0) == FileDecision(
+        upload=Upload(part, 22, guarded=True)
+    )
+    refused = rules.plan_file(file, OnExisting.ERROR, NAMING, now=0).refused
+    assert "on_existing='error'" in str(refused)
+
+
+@pytest.mark.parametrize("kind", [Kind.JSON_LINES, Kind.ONE_LINE, Kind.UNDECIDED])
+@pytest.mark.parametrize("on_existing", [OnExisting.KEEP_BOTH, OnExisting.OVERWRITE])
+@pytest.mark.parametrize("ended", [None, Closed.FOREIGN])
+def test_a_part_that_begins_inside_a_file_becomes_no_version_of_it(
+    kind: Kind, on_existing: OnExisting, ended: Closed | None
+) -> None:
+    parts = [file_part(end=40, closed=Closed.FOREIGN), file_part(1, 40, 60, closed=ended)]
+    decision = decide(parts, 22, kind=kind, on_existing=on_existing)
+    assert decision.upload is not None
+    assert (decision.upload.part.start, decision.upload.end) == (0, 22)
+    assert decision.upload.part.number > 1
+    assert decision.upload.part.path not in {part.path for part in parts}
+
+
+def test_a_whole_file_that_was_line_data_gets_its_name_back() -> None:
+    parts = [file_part(end=40, closed=Closed.REWRITTEN), file_part(1, end=60)]
+    decision = decide(parts, 22, kind=Kind.WHOLE)
+    assert decision.upload is not None
+    part = decision.upload.part
+    assert (part.number, part.path, part.start, part.closed) == (2, "data/feedback.jsonl", 0, None)
+    again = decide([*parts, replace(part, end=22, content_id="x")], 30, kind=Kind.WHOLE)
+    assert again.upload is not None
+    assert again.upload.part.number == 2
+
+
+def test_a_final_push_compares_the_newest_small_files() -> None:
+    numbers = replace(RULES, compare_final_bytes=100, compare_file_bytes=50, compare_cost_bytes=10)
+    settled = {
+        "old": Stat(10, 1, 0, 1),
+        "large": Stat(50, 9, 0, 2),
+        SEGMENT: Stat(10, 9, 0, 3),
+        "a": Stat(49, 8, 0, 4),
+        "empty": Stat(0, 7, 0, 5),
+        "b": Stat(40, 6, 0, 6),
+    }
+    assert sorted(rules.unless_compared(settled, numbers)) == sorted(["large", "old", SEGMENT])
+    assert "old" not in rules.unless_compared(settled, replace(numbers, compare_final_bytes=110))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,20 +18,22 @@ import pytest
 from hubspool.client.target import Target
 from hubspool.errors import HubConnectionError, RemoteEntryNotFoundError
 from hubspool.files import Stat
+from hubspool.push import lines
 from hubspool.push.budget import BOUNDLESS
 from hubspool.push.context import PushContext, PushHooks
-from hubspool.push.defaults import Rules
+from hubspool.push.defaults import DEFAULTS, Rules
 from hubspool.push.ledger import Ledger
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
 from hubspool.push.remote import RemoteFile
 from hubspool.push.rules import OnExisting
+from hubspool.push.scan import Snapshot
 from hubspool.spool.segment_name import host_digits, new_writer_id
 
 TARGET = Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main")
-RULES = Rules(part_commits=3, part_bytes=30, part_seconds=1000)
 REST = 300.0
+RULES = Rules(part_commits=3, part_bytes=30, part_seconds=1000, rest_seconds=REST)
 
 
 class Hub:
@@ -73,7 +78,9 @@ class Folder:
             is_chosen=lambda path: True,
             lock=nullcontext(),
             on_existing=OnExisting.KEEP_BOTH,
-            rest_seconds=REST,
+            is_versioned=lambda path: False,
+            versions_rewritten=False,
+            period_seconds=REST,
             keep_local=False,
             hooks=PushHooks(ignore, lambda writers: True, str, ignore, lambda plan: (), ignore),
             budget=BOUNDLESS,
@@ -177,8 +184,7 @@ def test_a_file_that_was_just_written_is_looked_at_again(folder: Folder) -> None
     later = Stat.of(path.stat()).ctime_ns + 10**9
     planner = folder.planner
     snapshot = planner.scan({})
-    aged = type(snapshot)(snapshot.segments, snapshot.changed, later)
-    assert list(planner.plan(aged, {}, {}, Hub(), final=False).settled) == ["a.bin"]
+    assert list(planner.plan(replace(snapshot, taken_ns=later), {}, {}, Hub(), final=False).settled) == ["a.bin"]
 
 
 def test_a_living_segment_is_cut_at_its_last_newline(folder: Folder) -> None:
@@ -260,14 +266,135 @@ def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
         (folder.path / name).write_bytes(b"one\n")
     snapshot = folder.planner.scan({})
     (folder.path / "gone.txt").unlink()
-    real: Callable[..., Any] = Path.open
+    real: Callable[..., int] = os.open
 
-    def refuse(path: Path, *args: Any, **options: Any) -> Any:
-        if path.name == "a.txt":
+    def refuse(path: str | Path, *args: Any, **options: Any) -> int:
+        if Path(path).name == "a.txt":
             raise PermissionError(13, "Permission denied")
         return real(path, *args, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     found = folder.planner.plan(snapshot, {}, {}, Hub(), final=False)
     assert sent(found) == [("data/b.txt", 0, 4)]
     assert list(found.skipped) == ["a.txt"]
+
+
+def in_seconds(action: Callable[[], Any], seconds: float = 20) -> Any:
+    """Return what `action` returns; fail if it does not return."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(action()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert found, "it waits"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.json", "a.jsonl", "a.bin", "a.tfevents.1", "segment"])
+def test_a_file_that_a_pipe_replaced_after_the_scan_holds_up_no_other(name: str, folder: Folder) -> None:
+    path = folder.segment(b"{}\n") if name == "segment" else folder.path / name
+    for each in (path, folder.path / "other.txt"):
+        each.write_bytes(b"{}\n")
+    snapshot = folder.planner.scan({})
+    path.unlink()
+    os.mkfifo(path)
+    found = in_seconds(lambda: folder.planner.plan(snapshot, {}, {}, Hub(), final=True))
+    assert sent(found) == [("data/other.txt", 0, 3)]
+    assert "not a regular file" in found.skipped[path.name]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.bin"])
+def test_a_file_that_was_replaced_after_the_scan_is_planned_as_it_is_now(name: str, folder: Folder) -> None:
+    (folder.path / name).write_bytes(b"{}\n")
+    snapshot = folder.planner.scan({})
+    (folder.path / "new").write_bytes(b'{"longer": 1}\n')
+    (folder.path / "new").replace(folder.path / name)
+    assert sent(folder.planner.plan(snapshot, {}, {}, Hub(), final=False)) == [(f"data/{name}", 0, 14)]
+
+
+def test_a_file_that_is_replaced_while_it_is_planned_is_left_to_the_next_push(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was cut in the one file would be sent from the other: half a row, or half a picture."""
+    (folder.path / "a.jsonl").write_bytes(b"{}\n{}\n")
+    real: Callable[..., int] = lines.cut
+
+    def replace_after(path: Path, *args: Any) -> int:
+        end = real(path, *args)
+        (folder.path.parent / "new").write_bytes(b'{"longer": 1}\n')
+        (folder.path.parent / "new").replace(path)
+        return end
+
+    monkeypatch.setattr(lines, "cut", replace_after)
+    found = folder.plan()
+    assert (sent(found), list(found.skipped), found.settled) == ([], ["a.jsonl"], {})
+    monkeypatch.undo()
+    assert sent(folder.plan()) == [("data/a.jsonl", 0, 14)]
+
+
+def aged(folder: Folder, seconds: float) -> Snapshot:
+    """The snapshot that a scan takes so much later."""
+    return replace(folder.planner.scan(folder.settled), taken_ns=time.time_ns() + int(seconds * 1e9))
+
+
+def test_an_unfinished_line_goes_along_in_the_first_push_that_finds_it_old(folder: Folder) -> None:
+    """Also in a new process, which has not seen the file before."""
+    (folder.path / "a.txt").write_bytes(b"one\ntwo")
+    (folder.path / "b.jsonl").write_bytes(b'{}\n{"half')
+    for seconds, ends in ((REST - 5, [4, 3]), (REST + 1, [7, 3])):
+        plan = folder.planner.plan(aged(folder, seconds), {}, {}, Hub(), final=False)
+        assert [end for _, _, end in sent(plan)] == ends
+
+
+def test_the_rest_of_a_line_waits_ten_seconds_by_default() -> None:
+    assert DEFAULTS.rest_seconds == 10
+
+
+STRAY = b'a,b\n1,2\n2,"stray\n'
+
+
+def test_a_stray_quote_holds_up_a_table_for_one_period_and_is_told_once(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder.path / "a.csv"
+    path.write_bytes(STRAY)
+    found = []
+    for _ in range(4):
+        found += [end for _, _, end in sent(folder.plan())]
+        folder.now += REST / 2 - 1
+        with path.open("ab") as file:
+            file.write(b"3,4\n5,")
+            file.flush()
+        folder.now += 1
+    assert found == [8, 8, len(STRAY) + 10, len(STRAY) + 16]
+    assert caplog.text.count("do not balance") == 1
+
+
+def test_a_stray_quote_holds_up_no_more_than_a_mebibyte(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    (folder.path / "a.csv").write_bytes(STRAY + b"3,4\n" * (RULES.quote_bytes // 4))
+    assert [end for _, _, end in sent(folder.plan())] == [len(STRAY) + RULES.quote_bytes]
+    assert caplog.text.count("do not balance") == 1
+
+
+def test_quotes_that_balance_again_begin_a_new_period(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    path = folder.path / "a.csv"
+    path.write_bytes(STRAY)
+    assert sent(folder.plan())[0][2] == 8
+    folder.now += REST - 1
+    path.write_bytes(STRAY + b'"\n3,"open\n')
+    assert sent(folder.plan())[0][2] == len(STRAY) + 2
+    folder.now += REST - 1
+    path.write_bytes(STRAY + b'"\n3,"open\n4,5\n')
+    assert sent(folder.plan())[0][2] == len(STRAY) + 2
+    assert caplog.text == ""
+
+
+def test_a_tab_separated_table_is_cut_at_newlines_and_its_parts_have_its_header(folder: Folder) -> None:
+    content = b'a\tb\n1\t5" disk\n2\thalf'
+    (folder.path / "a.tsv").write_bytes(content)
+    hub = Hub(**{"data/a.tsv": b"other\n"})
+    (upload,) = folder.plan(hub).uploads
+    assert (upload.end, content[: upload.end]) == (14, b'a\tb\n1\t5" disk\n')
+    (first,) = folder.plan(hub).parts
+    folder.known["a.tsv"] = [replace(first, end=4, sha256=sha256(content[:4]).hexdigest(), content_id="it")]
+    (upload,) = folder.plan(Hub()).uploads
+    assert (upload.part.start, upload.part.head, upload.end) == (4, 4, 14)

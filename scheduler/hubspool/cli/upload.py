@@ -38,6 +38,7 @@ _FOR_ONE_COMMIT = {
     "--create-pr": "create_pr",
     "--commit-description": "commit_description",
 }
+_FOR_EVERY = {"--versioned": "versioned"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Source:
 @click.option("--commit-description", metavar="TEXT", help="The rest of the commit message.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request with the commit.")
 @every_option(help="Upload changes every so many minutes until Ctrl-C, which uploads the rest.")
+@patterns_option("--versioned", "versioned", "With --every: a file that matches is replaced when it is rewritten")
 @output_options
 def upload(
     repo_id: str,
@@ -98,7 +100,7 @@ def upload(
     if is_branch and not api.revision_exists(repo.repo_id, revision, repo_type=repo_type):
         api.create_branch(repo.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
     if every is None:
-        _upload_once(api, repo, source, output, options)
+        _upload_once(api, repo, source, output, _without(_FOR_EVERY, options))
     else:
         _upload_regularly(api, repo, source, output, {**options, "every": every, "private": private})
 
@@ -139,7 +141,9 @@ def _check(options: dict[str, Any], source: Source, every: float | None) -> None
     """Refuse options that would have no effect."""
     if source.is_file:
         _refuse(options, _FOR_FOLDERS, f"is for folders, and {source.path} is a file.")
-    if every is not None:
+    if every is None:
+        _refuse(options, _FOR_EVERY, "needs --every: one upload replaces every file.")
+    else:
         _refuse(options, _FOR_ONE_COMMIT, "cannot be used with --every.")
         if source.is_file and Path(source.path_in_repo).name != source.path.name:
             raise click.UsageError(

@@ -62,7 +62,9 @@ class PushContext:
         is_chosen: returns True for a path in the folder that is to be sent.
         lock: the writers' lock; held only while file lengths are taken.
         on_existing: what to do if a path has other content on the Hub.
-        rest_seconds: how long a file must not have changed before its last, unfinished line is sent.
+        is_versioned: returns True for a path in the folder whose file is replaced as a whole, whatever its name says.
+        versions_rewritten: line data that no longer begins with what was committed becomes a new version of its file.
+        period_seconds: between two pushes.
         keep_local: keep segments on the disk after all of them is on the Hub.
         hooks: of the scheduler.
         budget: the commits that all writers of the repository share.
@@ -88,7 +90,9 @@ class PushContext:
     is_chosen: Callable[[str], bool]
     lock: AbstractContextManager[object]
     on_existing: OnExisting
-    rest_seconds: float
+    is_versioned: Callable[[str], bool]
+    versions_rewritten: bool
+    period_seconds: float
     keep_local: bool
     hooks: PushHooks
     budget: Budget

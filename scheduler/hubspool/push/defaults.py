@@ -28,6 +28,12 @@ class Rules:
         probe_limit: number of part paths after which that lookup ends.
         compare_bytes: largest local file that is compared with a longer file on the Hub, which is downloaded for it.
         foreign_seconds: how long foreign content must stay at a path of ours before it counts; reads may be stale.
+        rest_seconds: a file that has not changed for this long has a finished last line, also without a newline.
+        quote_bytes: a CSV whose quotes do not balance within this many bytes, or within a period, is cut at newlines.
+        compare_final_bytes: a final push compares the content of files that did not change as far as their times tell,
+            the newest first, up to this many bytes in total.
+        compare_file_bytes: it leaves out files of this size and more.
+        compare_cost_bytes: and counts each file as at least so many bytes.
         json_probe_bytes: how much of a ``.json`` file is read to distinguish JSON Lines from a document.
         lock_poll_seconds: interval at which a push checks whether another process still holds the push lock.
         touch_seconds: how often the ledger notes that a target is in use.
@@ -48,6 +54,11 @@ class Rules:
     probe_limit: int = 10_000
     compare_bytes: int = 32 * 1024 * 1024
     foreign_seconds: float = 60.0
+    rest_seconds: float = 10.0
+    quote_bytes: int = 1024 * 1024
+    compare_final_bytes: int = 256 * 1024 * 1024
+    compare_file_bytes: int = 64 * 1024 * 1024
+    compare_cost_bytes: int = 256 * 1024
     json_probe_bytes: int = 4 * 1024 * 1024
     lock_poll_seconds: float = 0.1
     touch_seconds: float = 3600.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
-from hubspool.files import Stat
+from hubspool.errors import FileReplacedError
+from hubspool.files import Stat, open_regular
 from hubspool.push import lines, rules
 from hubspool.push.compare import Relation, digests, has_content, relate
 from hubspool.push.context import PushContext
@@ -15,17 +17,21 @@ from hubspool.push.plan import PlanRun, ScannedFile
 from hubspool.push.rules import FileState, Upload
 from hubspool.push.tfrecord import begins_record
 
+logger = logging.getLogger(__name__)
+
 
 class FilePlanner:
     """Plans the uploads of the user's files. Used by the pushing thread only.
 
-    It remembers between pushes the kind of each file, since when a file has not changed, and when a record file was
-    last sent.
+    It remembers between pushes since when a file has not changed, where the open quote of a table is, and when a record
+    file was last sent.
     """
 
     def __init__(self, context: PushContext) -> None:
         self.context = context
-        self._kinds: dict[str, Kind] = {}
+        self._plain_tables: set[str] = set()
+        self._open_quotes: dict[str, tuple[int, float]] = {}  # where the last balanced line ends, and since when
+        self._told_of_rewritten = False
         self._unchanged_since: dict[str, tuple[Stat, float]] = {}
         self._record_pushes: dict[str, tuple[int, float]] = {}  # acknowledged end, and since when it is that
 
@@ -37,14 +43,16 @@ class FilePlanner:
             plan.skipped[file.source] = f"{file.parts[-1].path} was changed or removed on the Hub by somebody else"
             return
         end, is_complete = self._cut(file, kind, parts, run)
-        if not end and kind.is_lines:
+        if not end and kind is not Kind.WHOLE:
             plan.postponed_bytes += stat.size
             return  # an empty data file has no rows and may keep the dataset from loading
-        header = lines.header_end(file.path, end) if kind is Kind.TABLE else 0
-        state = self._compare(file, FileState(file.source, kind, parts, end, header), run)
-        state = _with_committed(file, state)
+        header = lines.header_end(file.path, kind, end)
+        versions = self.context.versions_rewritten
+        state = FileState(file.source, kind, parts, end, header, versions_rewritten=versions)
+        state = _with_committed(file, self._compare(file, state, run))
         decision = rules.plan_file(state, self.context.on_existing, self.context.naming, run.now)
         plan.parts.extend(decision.parts)
+        self._tell_of_rewritten(decision.parts)
         upload = decision.upload
         if decision.refused:
             plan.skipped[file.source] = decision.refused
@@ -53,7 +61,10 @@ class FilePlanner:
         else:
             if upload is not None:
                 plan.kinds[file.source] = kind
-                plan.uploads[upload] = digests(file.path, upload.part.start, [upload.end], upload.part.head)[-1]
+                digest = digests(file.path, upload.part.start, [upload.end], upload.part.head)[-1]
+                if digest.identity[1] != stat.inode:
+                    raise FileReplacedError(f"{file.path} was replaced by another file.", path=file.path)
+                plan.uploads[upload] = digest
             plan.postponed_bytes += stat.size - end
             if is_complete and not stat.is_racy(run.taken_ns):
                 plan.settled[file.source] = stat
@@ -81,11 +92,14 @@ class FilePlanner:
         return [*file.parts[:-1], part]
 
     def _kind(self, file: ScannedFile) -> Kind:
-        kind = self._kinds.get(file.source) or lines.kind_by_name(file.source)
+        """Return the kind of a file; that of a ``.json`` is decided anew at each change, by its content."""
+        if self.context.is_versioned(file.source):
+            return Kind.WHOLE
+        kind = Kind.PLAIN_TABLE if file.source in self._plain_tables else lines.kind_by_name(file.source)
         if kind is Kind.UNDECIDED:
             kind = lines.kind_of_json(file.path, file.stat.size)
-        if kind is not Kind.UNDECIDED:
-            self._kinds[file.source] = kind
+        if kind is Kind.ONE_LINE and any(part.rows > 1 for part in file.parts):
+            return Kind.JSON_LINES  # a file of rows that begins anew
         return kind
 
     def _cut(self, file: ScannedFile, kind: Kind, parts: list[Part], run: PlanRun) -> tuple[int, bool]:
@@ -93,17 +107,59 @@ class FilePlanner:
         size = file.stat.size
         if kind is Kind.WHOLE:
             return size, True
-        seen, since = self._unchanged_since.get(file.source, (None, run.now))
-        if seen != file.stat:
-            since = run.now
-            self._unchanged_since[file.source] = (file.stat, since)
-        rests = run.now - since >= self.context.rest_seconds
+        rests = self._rests(file, run)
         start = _search_start(file, kind, parts)
         end = lines.cut(file.path, kind, start, size)
+        if kind is Kind.TABLE and self._is_unbalanced(file, end, run):
+            end = lines.cut(file.path, Kind.PLAIN_TABLE, end, size)
         if end < size and (rests or run.final) and lines.tail_is_complete(file.path, kind, end, size):
             end = size
         end = max(end, start)
         return end, end == size or (rests and not run.final)
+
+    def _rests(self, file: ScannedFile, run: PlanRun) -> bool:
+        """Return True if a file has not changed for `rest_seconds`, by its times (unless they are wrong) or as seen."""
+        rest_seconds = self.context.rules.rest_seconds
+        if run.taken_ns - max(file.stat.ctime_ns, file.stat.mtime_ns) >= rest_seconds * 1e9:
+            return True
+        seen, since = self._unchanged_since.get(file.source, (None, run.now))
+        if seen != file.stat:
+            since = run.now
+            self._unchanged_since[file.source] = (file.stat, since)
+        return run.now - since >= rest_seconds
+
+    def _is_unbalanced(self, file: ScannedFile, end: int, run: PlanRun) -> bool:
+        """Return True if the quotes of a CSV have not balanced after `end` for too long: a stray one is among them.
+
+        From then on it is cut at newlines: waiting for its other quote would hold up all rows.
+        """
+        newline = lines.cut(file.path, Kind.TEXT, end, file.stat.size)
+        seen, since = self._open_quotes.get(file.source, (end, run.now))
+        if newline == end or seen != end:
+            since = run.now
+        self._open_quotes[file.source] = (end, since)
+        limits = self.context
+        if newline - end <= limits.rules.quote_bytes and run.now - since < limits.period_seconds:
+            return False
+        self._plain_tables.add(file.source)
+        logger.warning(
+            "%s: the quotes after byte %d do not balance; it is cut at line ends from now on, also within quotes",
+            file.path,
+            end,
+        )
+        return True
+
+    def _tell_of_rewritten(self, parts: tuple[Part, ...]) -> None:
+        for part in parts:
+            if part.closed is Closed.REWRITTEN and not self._told_of_rewritten:
+                self._told_of_rewritten = True
+                logger.warning(
+                    "%s no longer begins with what was committed: %s stays on the Hub, and the new content goes to a"
+                    " file beside it. To keep one name, pass versioned=[%r].",
+                    part.source,
+                    part.path,
+                    part.source,
+                )
 
     def _compare(self, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
         """Compare the file with the Hub, and close parts whose path has other rows until a path is usable."""
@@ -126,7 +182,7 @@ class FilePlanner:
         limit = self.context.rules.compare_bytes
         relation = relate(file.path, state.end, remote, lambda length: run.reader.read(candidate, 0, length), limit)
         state = replace(state, relation=relation, remote_id=remote.content_id)
-        is_longer = relation is Relation.HUB_EXTENDS and state.kind.is_lines
+        is_longer = relation is Relation.HUB_EXTENDS and state.kind.may_be_lines
         if not is_longer and relation not in (Relation.EQUAL, Relation.LOCAL_EXTENDS):
             return state
         part = _adopted(file.path, self._next_part(state, run), min(remote.size, state.end), remote.content_id)
@@ -182,6 +238,6 @@ def _search_start(file: ScannedFile, kind: Kind, parts: list[Part]) -> int:
         return 0
     if kind is Kind.RECORDS:
         return position if begins_record(file.path, position) else 0
-    with file.path.open("rb") as opened:
+    with open_regular(file.path) as opened:
         opened.seek(position - 1)
         return position if opened.read(1) == b"\n" else 0

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import orjson
 
-from hubspool.files import BLOCK_BYTES, blocks
+from hubspool.files import BLOCK_BYTES, blocks, open_regular
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.tfrecord import last_record_end
 
@@ -26,7 +26,9 @@ class Kind(str, Enum):
     JSON_LINES = "json-lines"
     """One JSON value per line."""
     TABLE = "table"
-    """CSV or TSV: not cut at a newline inside quotes."""
+    """CSV: not cut at a newline inside quotes."""
+    PLAIN_TABLE = "plain-table"
+    """TSV, or a CSV whose quotes do not balance: cut at newlines, below a header."""
     TEXT = "text"
     """Other lines."""
     RECORDS = "records"
@@ -35,11 +37,19 @@ class Kind(str, Enum):
     """Anything else: committed whole, as a new version."""
     UNDECIDED = "undecided"
     """A ``.json`` file without a complete line: not cut until it has one, or until it no longer changes."""
+    ONE_LINE = "one-line"
+    """A ``.json`` file whose only complete line is an object: its first row, or a document. A change of it is a new
+    version, but other content on the Hub is kept beside it."""
 
     @property
     def is_lines(self) -> bool:
         """Return True if the file only grows, so that its committed content stays its beginning."""
-        return self in (Kind.JSON_LINES, Kind.TABLE, Kind.TEXT, Kind.RECORDS)
+        return self in (Kind.JSON_LINES, Kind.TABLE, Kind.PLAIN_TABLE, Kind.TEXT, Kind.RECORDS)
+
+    @property
+    def may_be_lines(self) -> bool:
+        """Return True if the file has rows, as far as its content tells."""
+        return self.is_lines or self is Kind.ONE_LINE
 
 
 def kind_by_name(path: str) -> Kind:
@@ -50,23 +60,26 @@ def kind_by_name(path: str) -> Kind:
     if suffix in (".jsonl", ".ndjson"):
         return Kind.JSON_LINES
     if suffix in (".csv", ".tsv"):
-        return Kind.TABLE
+        return Kind.TABLE if suffix == ".csv" else Kind.PLAIN_TABLE
     if suffix in _TEXT_SUFFIXES:
         return Kind.TEXT
     return Kind.UNDECIDED if suffix == ".json" else Kind.WHOLE
 
 
 def kind_of_json(path: Path, size: int) -> Kind:
-    """Return whether a ``.json`` file is JSON Lines (each complete line is an object) or a JSON document.
+    """Return whether a ``.json`` file is JSON Lines (at least two complete lines, each an object) or a JSON document.
 
     A pretty-printed document must not be cut at a newline; its first line, ``{``, is not an object.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(min(size, DEFAULTS.json_probe_bytes))
     complete = head.rfind(b"\n") + 1
     if not complete:
         return Kind.UNDECIDED if len(head) < DEFAULTS.json_probe_bytes else Kind.WHOLE
-    return Kind.JSON_LINES if all(is_object(line) for line in head[:complete].splitlines()) else Kind.WHOLE
+    rows = head[:complete].splitlines()
+    if not all(map(is_object, rows)):
+        return Kind.WHOLE
+    return Kind.JSON_LINES if len(rows) > 1 else Kind.ONE_LINE
 
 
 def is_object(line: bytes) -> bool:
@@ -80,30 +93,39 @@ def is_object(line: bytes) -> bool:
 def cut(path: Path, kind: Kind, start: int, size: int) -> int:
     """Return the last position in (start, size] at which a line or record ends; `start` if there is none.
 
+    A line of a ``.log`` also ends at a carriage return.
     `start` must be 0 or such an end. Bytes from `size` on are not read.
     """
     if kind is Kind.UNDECIDED:
         return start
     if kind is Kind.RECORDS:
         return last_record_end(path, start, size)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if kind is Kind.TABLE:
             return max(_row_ends(file, start, size), default=start)
+        # A progress bar writes one line for hours.
+        marks = b"\n\r" if path.suffix.lower() == ".log" else b"\n"
         end = size
         while end > start:
             begin = max(start, end - BLOCK_BYTES)
             file.seek(begin)
-            found = file.read(end - begin).rfind(b"\n")
+            block = file.read(end - begin)
+            found = max(block.rfind(mark) for mark in marks)
             if found >= 0:
                 return begin + found + 1
             end = begin
     return start
 
 
-def header_end(path: Path, size: int) -> int:
-    """Return the end of a table's first line in bytes; 0 if the line is incomplete."""
-    with path.open("rb") as file:
-        return next(_row_ends(file, 0, size), 0)
+def header_end(path: Path, kind: Kind, size: int) -> int:
+    """Return the end of a table's first line in bytes; 0 if the line is incomplete, or the file is no table."""
+    if kind not in (Kind.TABLE, Kind.PLAIN_TABLE):
+        return 0
+    with open_regular(path) as file:
+        if kind is Kind.TABLE:
+            return next(_row_ends(file, 0, size), 0)
+        line = file.readline(size)
+        return len(line) if line.endswith(b"\n") else 0
 
 
 def line_ends(path: Path, start: int, end: int, step: int, first: int | None = None) -> tuple[int, ...]:
@@ -117,7 +139,7 @@ def line_ends(path: Path, start: int, end: int, step: int, first: int | None = N
     while end - position > limit:
         cut_at = cut(path, Kind.TEXT, position, position + limit)
         if cut_at == position:  # one line is longer than the step, and is not cut
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 file.seek(position)
                 cut_at += len(file.readline(end - position))
         found.append(cut_at)
@@ -134,7 +156,7 @@ def damaged_lines(path: Path, start: int, end: int) -> tuple[tuple[int, int], ..
     """
     found = []
     position = start
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(start)
         for line in file:
             if position >= end:
@@ -166,18 +188,18 @@ def tail_is_complete(path: Path, kind: Kind, start: int, size: int) -> bool:
 
     For JSON Lines only if they are a complete object; half a row or record is never sent.
     """
-    if kind in (Kind.TEXT, Kind.TABLE):
+    if kind in (Kind.TEXT, Kind.TABLE, Kind.PLAIN_TABLE):
         return True
     if kind is Kind.RECORDS:
         return False
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(start)
         return is_object(file.read(size - start)) or kind is Kind.UNDECIDED
 
 
 def count_lines(path: Path, start: int, end: int) -> int:
     """Return the number of lines that end in [start, end)."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return sum(block.count(b"\n") for block in blocks(file, start, end))
 
 

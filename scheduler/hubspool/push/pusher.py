@@ -84,7 +84,7 @@ class Pusher:
         context.hooks.enter(State.SCANNING)
         ledger.touch(key, context.clock())
         settled = ledger.settled(key)
-        snapshot = self.planner.scan(settled)
+        snapshot = self.planner.scan(rules.unless_compared(settled, context.rules) if final else settled)
         known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
         plan = self.planner.plan(snapshot, settled, known, context.repo, final=final)
         if plan.parts:

@@ -6,15 +6,17 @@ that looks simpler (a path grows again after a repeated commit succeeded) loses 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from heapq import nlargest
 
+from hubspool.files import Stat
 from hubspool.push.compare import Relation
 from hubspool.push.defaults import Rules
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
-from hubspool.spool.segment_name import part_path, versioned_path
+from hubspool.spool.segment_name import SegmentName, part_path, versioned_path
 
 
 class OnExisting(str, Enum):
@@ -72,6 +74,7 @@ class FileState:
         end: of the range to send, in bytes.
         header: length of a table's first line, in bytes; the content of every further part begins with it.
         intact: the local bytes of the last part are still those that were committed.
+        versions_rewritten: if `intact` is False, the file becomes a new version; by default `OnExisting` decides.
         same: [start, `end`) is exactly the content of the last part on the Hub.
         relation: how [0, end) compares with the file at `candidate_path`; without meaning if that is None.
         remote_id: id of the content of that file.
@@ -83,6 +86,7 @@ class FileState:
     end: int
     header: int = 0
     intact: bool = False
+    versions_rewritten: bool = False
     same: bool = False
     relation: Relation = Relation.ABSENT
     remote_id: str | None = None
@@ -174,9 +178,14 @@ def plan_file(file: FileState, on_existing: OnExisting, naming: Naming, now: flo
         now: seconds since the epoch.
     """
     source, end = file.source, file.end
-    last = file.parts[-1] if file.parts else naming.part(source, 0, 0, now)
+    own = naming.part(source, 0, 0, now)
+    last = file.parts[-1] if file.parts else own
     if last.closed:
         last = naming.part(source, last.number + 1, last.end, now, file.header)
+    if file.kind is Kind.WHOLE and last.path != own.path:  # it was line data before
+        last = replace(own, number=len(file.parts))
+    elif not file.kind.is_lines and last.start:
+        last = naming.part(source, len(file.parts), 0, now)
     if last.content_id is None and last.start == 0:
         return _first_commit(last, file, on_existing)
     if file.same or (file.kind.is_lines and file.intact and end <= last.end):
@@ -184,7 +193,8 @@ def plan_file(file: FileState, on_existing: OnExisting, naming: Naming, now: flo
     if file.kind.is_lines and not file.intact:
         if on_existing is OnExisting.ERROR:
             return FileDecision(refused=f"{source} no longer begins with what was committed, and on_existing='error'")
-        if on_existing is OnExisting.KEEP_BOTH:
+        # A part that begins inside the file cannot become a version of it.
+        if last.start or (on_existing is OnExisting.KEEP_BOTH and not file.versions_rewritten):
             ended = replace(last, closed=Closed.REWRITTEN)
             return FileDecision((ended,), Upload(naming.part(source, last.number + 1, 0, now), end, guarded=True))
     return FileDecision(upload=Upload(last, end, guarded=True))
@@ -205,13 +215,34 @@ def is_due(size: int, new_bytes: int, seconds: float, rules: Rules) -> bool:
     return size < rules.record_bytes or new_bytes >= size * rules.record_growth or seconds >= rules.record_seconds
 
 
+def unless_compared(settled: Mapping[str, Stat], rules: Rules) -> dict[str, Stat]:
+    """Return the settled files without those whose content a final push compares, although their times are the same.
+
+    The kernel notes only the first change of a page that is mapped into memory. The newest files come first, because a
+    page that was written back to the disk gets a new time with its next change.
+    """
+    small = (
+        (stat.mtime_ns, path, stat.size)
+        for path, stat in settled.items()
+        if stat.size < rules.compare_file_bytes
+        and not (path.endswith(".jsonl") and SegmentName.parse(path.rpartition("/")[2]))
+    )
+    known, left = dict(settled), rules.compare_final_bytes
+    for _, path, size in nlargest(left // rules.compare_cost_bytes, small):
+        left -= max(size, rules.compare_cost_bytes)
+        if left < 0:
+            break
+        del known[path]
+    return known
+
+
 def closed_by_conflict(part: Part, kind: Kind, relation: Relation, on_existing: OnExisting) -> Part | None:
     """Close the part if its path on the Hub has other rows; return None if the path is usable.
 
     The next part then gets a path of its own. Files without lines keep the path, and so do all files if the caller
     chose "overwrite" or "error".
     """
-    if kind.is_lines and relation is Relation.DIVERGED and on_existing is OnExisting.KEEP_BOTH:
+    if kind.may_be_lines and relation is Relation.DIVERGED and on_existing is OnExisting.KEEP_BOTH:
         return replace(part, closed=Closed.FOREIGN)
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -65,11 +65,16 @@ class CommitScheduler:
 
     It assumes append-only files: programs add rows at the end of files and add files, and take nothing back. A line
     file (``.jsonl .ndjson .csv .tsv .log .txt``, and ``.json`` with one object a line) is sent up to its last newline;
-    if it no longer begins with what was committed, `on_existing` decides. Any other file that changes is committed
-    whole, as a new version. A file that is deleted locally stays on the Hub.
+    if it no longer begins with what was committed, `on_existing` decides. Any other file that changes, and any that
+    `versioned` selects, is committed whole, as a new version. A file that is deleted locally stays on the Hub. What
+    stands after the last newline of a line file is sent once the file has not changed for 10 seconds, and by `flush`,
+    `stop` and the end of the process (of JSON Lines only a complete object).
 
     Not promised: rows since the last push when the machine's disk is wiped (a Space restart) before the final push
     ended; the order of rows across writers; that a push sees a file whole while a program rewrites it without the lock.
+    What is written through a memory map (`mmap`, `numpy.memmap`) often leaves the file's times as they were, and no
+    push notices it but those of `flush`, `stop` and the end of the process, which compare contents: of files below 64
+    MiB, the newest first, up to 256 MiB in total. Pipes, sockets and devices in the folder are left out.
 
     The first push starts as soon as the object is built, subclasses included. An error of a push does not end the
     background thread: it is logged, kept in `status()` and raised by the future of `trigger()`, and the next period
@@ -91,6 +96,8 @@ class CommitScheduler:
             more than N commits. The whole history is lost.
         hf_api: client to use; of a `huggingface_hub.HfApi` the endpoint, token and headers are used.
         on_existing: "keep_both", "overwrite" or "error": what to do where the Hub has other content at a path.
+        versioned: globs on the path in the folder, of files that the program rewrites (``state.json``,
+            ``board.csv``): each keeps its name and becomes a new version, as files that are no line data do.
         restore: before the constructor returns, download what the repository has and the folder lacks, up to 30 s; if
             that fails, `on_existing` decides as for any other folder, and `status()` shows the error.
         strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows wait on the disk.
@@ -113,12 +120,15 @@ class CommitScheduler:
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `retries_push` says whether a failed call is
     repeated within the period. A subclass that keeps `push_to_hub` may override `additional_operations`,
-    `chosen_paths`, `encoding`, `pending_rows`, `recipe` and the class attributes `keep_local`, `budget` and
-    `is_sending`; it may call `rows_on_hub`.
+    `chosen_paths`, `encoding`, `pending_rows`, `recipe`, `left_in_folder` and the class attributes `keep_local`,
+    `budget`, `versions_rewritten` and `is_sending`; it may call `rows_on_hub`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
     keep_local = True
+    #: Whether line data that no longer begins with what was committed becomes a new version of its file; False: as
+    #: `on_existing` says.
+    versions_rewritten = False
     #: The commits that all writers of the repository share; None: `Budget()`, or no limit on a local Hub.
     budget: Budget | None = None
     #: How rows of the spool are stored in another form; None stores them as they are.
@@ -155,6 +165,7 @@ class CommitScheduler:
         squash_history: bool | int = False,
         hf_api: Any | None = None,
         on_existing: str = "keep_both",
+        versioned: Patterns = None,
         restore: bool = False,
         strict: bool = False,
         handle_signals: bool = True,
@@ -206,6 +217,7 @@ class CommitScheduler:
         self.ignore_patterns = ignore_patterns
         self.squash_history = squash_history
         self.on_existing = OnExisting(on_existing)
+        self.versioned = versioned
         self.exit_budget = exit_budget
         self.lock = WriterLock()
         self._handle_signals = handle_signals
@@ -404,6 +416,7 @@ class CommitScheduler:
             "allow_patterns": self.allow_patterns,
             "ignore_patterns": self.ignore_patterns,
             "on_existing": self.on_existing.value,
+            "versioned": self.versioned,
             "allow_own_space": self._allow_own_space,
         }
 
@@ -426,7 +439,7 @@ class CommitScheduler:
         try:
             result = self._pusher.push(final=final, lock_timeout=self._runner.limited(patience))
         finally:
-            self._tracker.note_result(self._pusher.result)
+            self._tracker.note_result(self._pusher.result, self.left_in_folder())
         if result is None:
             if final:  # a flush must not say that our rows are on the Hub when another process may send them
                 raise PushLockBusyError(self.folder_path)
@@ -460,7 +473,12 @@ class CommitScheduler:
         """
         return ()
 
+    def left_in_folder(self) -> Mapping[str, str]:
+        """Return path → reason of what a subclass cannot take from the folder; `status` and `flush` tell it."""
+        return {}
+
     def _new_pusher(self) -> Pusher:
+        from hubspool.client.patterns import path_filter
         from hubspool.push.context import PushContext, PushHooks
         from hubspool.push.pusher import Pusher
 
@@ -474,7 +492,9 @@ class CommitScheduler:
             lock=self.lock,
             writer=self._writer_id,
             on_existing=self.on_existing,
-            rest_seconds=self.every * _MINUTE,
+            is_versioned=path_filter(self.versioned or []),
+            versions_rewritten=self.versions_rewritten,
+            period_seconds=self.every * _MINUTE,
             keep_local=self.keep_local,
             budget=self._turns.budget,
             encoding=self.encoding,

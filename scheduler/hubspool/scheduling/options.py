@@ -24,6 +24,7 @@ class CommonOptions(TypedDict, total=False):
     squash_history: bool | int
     hf_api: Any | None
     on_existing: str
+    versioned: Patterns
     restore: bool
     strict: bool
     handle_signals: bool

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -95,12 +95,12 @@ class StatusTracker:
         if stuck > 2 * Settings.from_env().commit_timeout and not isinstance(self.error, StalledError):
             self.note_error(StalledError(self.state.value, stuck), retry_in=None)
 
-    def note_result(self, result: PushResult) -> None:
-        """Note what a push left."""
+    def note_result(self, result: PushResult, left: Mapping[str, str]) -> None:
+        """Note what a push left, and what the scheduler did not hand to it (path → reason)."""
         with self._lock:
-            self._pending_files = result.pending_files
+            self._pending_files = result.pending_files + len(left)
             self._pending_bytes = result.pending_bytes
-            self._skipped = result.skipped
+            self._skipped = {**result.skipped, **left}
 
     def note_success(self) -> None:
         """Note that a push ended without an error."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Files that a run writes for people to read.
 LOG_PATTERNS = ("*tfevents*", "*.txt", "*.log", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.yaml", "*.yml")
 #: Files that grow line by line. A ``.json`` or ``.yaml`` is rewritten as a whole, and small.
-_GROWING = (LineKind.TEXT, LineKind.TABLE, LineKind.JSON_LINES)
+_GROWING = (LineKind.TEXT, LineKind.TABLE, LineKind.PLAIN_TABLE, LineKind.JSON_LINES)
 #: Paths that a line of ``.gitattributes`` can hold unquoted, except for spaces; other files stay ordinary files.
 _UNQUOTED = re.compile(r"[\w./=+@,() -]+")
 #: Never sent, whatever `allow_patterns` says: a half-written checkpoint is useless, and each one is large.
@@ -35,7 +35,8 @@ class TrainingLogs(CommitScheduler):
     can be read. Only new bytes are sent: text logs and tables that are new on the Hub are stored there as large files
     from their first line (a file that the Hub already stores as an ordinary file stays one, and is sent whole up to
     10 MB). An event file of more than 1 MiB is sent when it has grown by a sixteenth, or after 30 minutes, or at the
-    end, since each version of it counts against the storage of the repository's owner.
+    end, since each version of it counts against the storage of the repository's owner. A line file that no longer
+    begins with what was committed (a logger's ``metrics.csv`` with a new column) becomes a new version of itself.
 
     In a distributed run only the process of rank 0 (``RANK``, else ``SLURM_PROCID``) sends. In any other process
     `is_sending` is False, `trigger`, `flush`, `stop` and `status` do nothing, and no file and no request is made.
@@ -56,6 +57,8 @@ class TrainingLogs(CommitScheduler):
         ignore_patterns: globs of files to leave out, besides checkpoints.
         options: the options of `CommitScheduler`.
     """
+
+    versions_rewritten = True
 
     def __init__(
         self,
