@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,10 +21,10 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from hubspool import HfApi
 from hubspool.cli.flush import scheduler_from
-from hubspool.errors import FlushTimeout
+from hubspool.errors import FlushTimeout, NotStoredError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import ZipScheduler
-from hubspool_templates.archive.inbox import inbox_folder
+from hubspool_templates.archive.inbox import DroppedFiles, inbox_folder
 from hubspool_templates.archive.zip_encoding import distinct, member_name
 from hubspool_templates.defaults import DEFAULTS
 from tests.support.paths import PROGRAMS
@@ -374,3 +375,80 @@ def test_the_recipe_makes_the_same_object_again(make: Make, hub_api: HfApi) -> N
     assert type(again) is ZipScheduler
     assert (again.allow_patterns, again.keep_local) == ("*.png", True)
     again.stop(flush=False)
+
+
+def test_pipes_sockets_and_devices_in_the_folder_hold_up_nothing(
+    make: Make, archives: Callable[[], dict[str, zipfile.ZipFile]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To open a pipe waits for its writer, for ever."""
+    scheduler = make()
+    os.mkfifo(scheduler.folder_path / "a.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(scheduler.folder_path)  # the path of a socket is short
+        server.bind("b.png")
+        (scheduler.folder_path / "c.png").write_bytes(picture(1))
+        scheduler.flush(SECONDS)
+    assert contents(archives()) == [("c.png", picture(1))]
+    assert sorted(path.name for path in scheduler.folder_path.glob("*.png")) == ["a.png", "b.png"]
+
+
+def test_a_file_that_a_pipe_replaces_before_it_is_claimed_holds_up_nothing(
+    make: Make, archives: Callable[[], dict[str, zipfile.ZipFile]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make()
+    (scheduler.folder_path / "a.png").write_bytes(picture(1))
+    (scheduler.folder_path / "b.png").write_bytes(picture(2))
+    real = DroppedFiles.is_complete
+
+    def swap(dropped: DroppedFiles, path: str, *, final: bool) -> bool:
+        complete = real(dropped, path, final=final)
+        if path == "a.png" and complete:
+            (scheduler.folder_path / path).unlink()
+            os.mkfifo(scheduler.folder_path / path)
+        return complete
+
+    monkeypatch.setattr(DroppedFiles, "is_complete", swap)
+    with pytest.raises(NotStoredError, match="not a regular file"):
+        scheduler.flush(SECONDS)
+    scheduler.flush(SECONDS)
+    assert contents(archives()) == [("b.png", picture(2))]
+
+
+def test_a_dropped_file_that_cannot_be_stored_is_named_until_it_can(
+    make: Make, archives: Callable[[], dict[str, zipfile.ZipFile]]
+) -> None:
+    scheduler = make()
+    (scheduler.folder_path / "nul.png").write_bytes(picture(1))
+    bad = scheduler.folder_path / "a\\b.png"
+    bad.write_bytes(picture(2))
+    with pytest.raises(NotStoredError, match=r"b\.png"):
+        scheduler.flush(SECONDS)
+    assert list(scheduler.status().skipped) == ["a\\b.png"]
+    bad.rename(scheduler.folder_path / "b.png")
+    scheduler.flush(SECONDS)
+    assert scheduler.status().skipped == {}
+    assert len(contents(archives())) == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_stored(
+    make: Make, archives: Callable[[], dict[str, zipfile.ZipFile]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make()
+    for name in ("closed", "open"):
+        (scheduler.folder_path / name).mkdir()
+        (scheduler.folder_path / name / "a.png").write_bytes(picture(1))
+    real: Callable[[Any], Any] = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(NotStoredError, match="Permission denied"):
+        scheduler.flush(SECONDS)
+    assert list(scheduler.status().skipped) == ["closed"]
+    monkeypatch.undo()
+    assert [name for name, _ in contents(archives())] == ["open/a.png"]
+    scheduler.flush(SECONDS)
+    assert scheduler.status().skipped == {}

@@ -59,14 +59,14 @@ def open_here(place: Place) -> Iterator[Open]:
 
 
 @pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a small tmpfs of the given size."""
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a small tmpfs of the given size, at the given new folder or anywhere."""
     import subprocess
 
     mounted: list[Path] = []
 
-    def make(size: str) -> Path:
-        where = tmp_path / f"disk{len(mounted)}"
+    def make(size: str, at: Path | None = None) -> Path:
+        where = at or tmp_path / f"disk{len(mounted)}"
         where.mkdir()
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(where)],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hubspool.errors import NotStoredError
+from hubspool_templates import ZipScheduler
 from tests.support.env import Place, Start
 from tests.support.oracle import judge
 from tests.support.processes import strace
@@ -195,3 +199,26 @@ def test_a_disk_that_becomes_read_only(place: Place, start: Start, mount: Callab
     process.wait()
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     judge(place.hub, folder, place.records).check()
+
+
+def test_a_file_on_a_mount_inside_the_folder_is_named_and_the_others_are_stored(
+    place: Place, mount: Callable[..., Path]
+) -> None:
+    """A rename across mounts fails; given to `add`, which may take longer, such a file is copied, then removed."""
+    scheduler = ZipScheduler("local/rows", place.folder, every=600, hf_api=place.api)
+    inside = mount("9m", place.folder / "inside")
+    (inside / "there.png").write_bytes(b"x" * 300_000)
+    (place.folder / "here.png").write_bytes(b"here")
+    with pytest.raises(NotStoredError, match=r"inside/there\.png: .* another mount"):
+        scheduler.flush(60)
+    assert list(scheduler.status().skipped) == ["inside/there.png"]
+    assert (scheduler.status().pending_files, (place.folder / "here.png").exists()) == (1, False)
+    scheduler.add(inside / "there.png")
+    scheduler.stop()
+    assert (scheduler.status().skipped, list(inside.iterdir())) == ({}, [])
+    archives = [path for path in place.api.list_repo_files("local/rows", repo_type="dataset") if path.endswith(".zip")]
+    contents = [place.api.client().request("GET", scheduler.target.file_url(path)).content for path in archives]
+    files = [zipfile.ZipFile(io.BytesIO(content)) for content in contents]
+    stored = {name: file.read(name) for file in files for name in file.namelist() if name.endswith(".png")}
+    assert stored == {"here.png": b"here", "there.png": b"x" * 300_000}
+    assert not list(scheduler._inbox.root.rglob("*"))

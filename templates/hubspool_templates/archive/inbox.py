@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from types import ModuleType
 from typing import BinaryIO
 
@@ -65,12 +67,20 @@ class Inbox:
 
         Raises:
             FileNotFoundError: another process claimed the file first.
+            OSError: the file cannot be moved; its errno is EXDEV if it is on another mount, which no rename crosses.
         """
         claimed = self.root / (batch or uuid.uuid4().hex) / member
         if claimed.exists():  # two files with one name
             claimed = self.root / uuid.uuid4().hex / member
         claimed.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(claimed)
+        try:
+            path.rename(claimed)
+        except OSError:
+            _remove_empty(claimed.parent, self.root.parent)
+            raise
+        if not S_ISREG(claimed.lstat().st_mode):  # it was replaced after `is_complete`
+            claimed.rename(path)
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         return claimed.relative_to(self.root.parent).as_posix()
 
     def stage(self, beginning: bytes, rest: BinaryIO) -> Path:
@@ -125,6 +135,14 @@ def claimed_files(segment: Path) -> Iterator[str]:
                     yield reference
 
 
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder and those around it, up to the folders in `root`, as far as they are empty."""
+    with suppress(OSError):  # it holds other files
+        while folder.parent != root:
+            folder.rmdir()
+            folder = folder.parent
+
+
 def remove_claimed(segment: Path) -> None:
     """Remove the claimed files of a segment whose every line is on the Hub."""
     root = inbox_folder(segment.parent)
@@ -133,10 +151,7 @@ def remove_claimed(segment: Path) -> None:
         (root / reference).unlink(missing_ok=True)
         folders.add((root / reference).parent)
     for folder in folders:
-        with suppress(OSError):  # the folder holds other files
-            while folder.parent != root:
-                folder.rmdir()
-                folder = folder.parent  # noqa: PLW2901  up to the folder of the split
+        _remove_empty(folder, root)
 
 
 class DroppedFiles:
@@ -146,7 +161,7 @@ class DroppedFiles:
 
     On Linux a file is complete when no process has it open for writing. On other systems, and if the file is empty, it
     is complete when it has not changed for `rest_seconds`. Names that begin with a dot or end in ``.tmp`` or ``.part``
-    are left alone.
+    are left alone, as are links, pipes, sockets and devices.
 
     Used by the pushing thread only.
 
@@ -162,10 +177,10 @@ class DroppedFiles:
         self.rest_seconds = rest_seconds
         self._seen: dict[str, tuple[Stat, float]] = {}
 
-    def files(self) -> list[str]:
-        """Return the paths of the files to claim once they are complete."""
+    def files(self, on_error: Callable[[OSError], object]) -> list[str]:
+        """Return the paths of the files to claim once they are complete; `on_error` gets why a folder is not listed."""
         found = []
-        for base, folders, names in os.walk(self.folder):
+        for base, folders, names in os.walk(self.folder, onerror=on_error):
             folders[:] = [name for name in folders if not name.startswith(".")]
             prefix = Path(base).relative_to(self.folder).as_posix()
             for name in names:
@@ -178,12 +193,16 @@ class DroppedFiles:
         return sorted(found)
 
     def is_complete(self, path: str, *, final: bool) -> bool:
-        """Whether a file may be claimed now; a final push also claims every file that is not known to be open."""
-        try:
-            stat = Stat.of((self.folder / path).stat())
-            writer = _has_writer(self.folder / path)
-        except OSError:
+        """Whether a file may be claimed now; a final push also claims every file that is not known to be open.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        found = (self.folder / path).lstat()
+        if not S_ISREG(found.st_mode):
             return False
+        stat = Stat.of(found)
+        writer = _has_writer(self.folder / path)
         seen, since = self._seen.get(path, (None, 0.0))
         if seen != stat:
             since = time.monotonic()
@@ -200,7 +219,7 @@ def _has_writer(path: Path) -> bool | None:
     """
     if fcntl is None or not hasattr(fcntl, "F_SETLEASE"):
         return None
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # to open a pipe would wait for its writer
     try:
         # A process that opens the file for writing now breaks the lease; the default signal for that would end us.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)

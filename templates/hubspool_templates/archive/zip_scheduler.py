@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import uuid
 from base64 import b64encode
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Writers would wait while a large file is copied under their lock; and a copy and a removal are not one step.
+_OTHER_MOUNT = "it is on another mount than the folder, so it cannot be moved into an archive: pass it to add()."
 #: Columns that `datasets` itself gives to the file.
 _FILE_COLUMNS = MEDIA | {"file_name"}
 
@@ -42,7 +45,8 @@ class ZipScheduler(RowScheduler):
     end of the process, outages and several writers, as long as the local disk survives. Not promised: a dropped file
     that its writer closed half-written is sent as it is; a dropped file does not stay where it is: it is claimed (moved
     into the state folder), and removed once its archive is on the Hub, unless `keep_local`. `add` copies a file from
-    outside the folder, and leaves it alone.
+    outside the folder, and leaves it alone. A dropped file on another mount inside the folder stays there, which
+    `status` and `flush` tell; `add` copies it, then removes it.
 
     An archive holds ``metadata.jsonl``, so that ``datasets.load_dataset(repo)`` reads an image (or audio) folder with
     a column for each keyword of `add`. `datasets` decides on the media from the first ten archives, by the most
@@ -77,7 +81,7 @@ class ZipScheduler(RowScheduler):
         self._archive_bytes = 0  # of claimed files in the current segment; written under _write_lock
         # The two below are used by the pushing thread only.
         self._orphans_written = False
-        self._refused: set[str] = set()
+        self._left: dict[str, str] = {}  # why dropped files stay in the folder
 
     def add(self, file: object, name: str | None = None, **metadata: Any) -> None:
         """Store one file; when this returns it survives the end of the process.
@@ -94,9 +98,8 @@ class ZipScheduler(RowScheduler):
         """
         row = self._row({"file_name": member_name(name or _name_of(file)), **metadata})
         dropped = self._path_in_folder(file)
-        if dropped is not None:
-            size = self._write_claimed(row, dropped)
-        else:
+        size = None if dropped is None else self._write_moved(row, dropped)
+        if size is None:
             with _opened(file, row["name"]) as content:
                 beginning = content.read(DEFAULTS.inline_bytes + 1)
                 size = len(beginning)
@@ -104,6 +107,9 @@ class ZipScheduler(RowScheduler):
                     self._write({**row, "data": b64encode(beginning).decode()})
                 else:
                     size = self._write_claimed(row, self._inbox.stage(beginning, content))
+            if dropped is not None:
+                with suppress(OSError):  # a mount that cannot be written to
+                    dropped.unlink()
         self._count(1, size)
 
     def append(self, row: Row) -> None:
@@ -140,6 +146,10 @@ class ZipScheduler(RowScheduler):
         """Return a function that chooses segments only: dropped files go into archives."""
         return lambda path: SegmentName.parse(path) is not None
 
+    def left_in_folder(self) -> Mapping[str, str]:
+        """The dropped files that cannot be claimed: a bad name, no right, another mount."""
+        return self._left
+
     def _row(self, given: dict[str, Any]) -> dict[str, Any]:
         row = dict(given if self._redact is None else self._redact(given))
         name = member_name(str(row.pop("file_name", given["file_name"])))
@@ -164,6 +174,15 @@ class ZipScheduler(RowScheduler):
             self._write({**row, "claim": self._inbox.claim(path, row["name"])}, size)
         return size
 
+    def _write_moved(self, row: dict[str, Any], path: Path) -> int | None:
+        """Claim a file of the folder, as `_write_claimed` does; None if it is on another mount."""
+        try:
+            return self._write_claimed(row, path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return None
+
     def _claim_dropped(self, *, final: bool) -> None:
         """Move the dropped files that are complete out of the folder, and write a line for each.
 
@@ -174,26 +193,33 @@ class ZipScheduler(RowScheduler):
                 for reference, name in self._inbox.orphans():
                     self._write({"name": name, "metadata": {}, "claim": reference})  # the name is redacted already
             self._orphans_written = True
-        paths = [path for path in self._dropped.files() if path not in self._refused]
+        told, self._left = self._left, {}
+        paths = self._dropped.files(self._leave_folder)
         batch = uuid.uuid4().hex
         for first in range(0, len(paths), DEFAULTS.claims_at_once):
             with self.lock, self._inbox.locked():
                 self._orphans_written = False  # until the lines of these files are written
                 for path in paths[first : first + DEFAULTS.claims_at_once]:
-                    if self._dropped.is_complete(path, final=final):
-                        self._claim(path, batch)
+                    self._claim(path, batch, final=final)
                 self._orphans_written = True
+        for path, reason in self._left.items() - told.items():
+            logger.warning("%s stays in the folder: %s", path, reason)
 
-    def _claim(self, path: str, batch: str) -> None:
+    def _leave_folder(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # removed during the walk
+            self._left[Path(error.filename).relative_to(self.folder_path).as_posix()] = str(error)
+
+    def _claim(self, path: str, batch: str, *, final: bool) -> None:
         try:
+            if not self._dropped.is_complete(path, final=final):
+                return
             row = self._row({"file_name": path})
             size = (self.folder_path / path).stat().st_size
             reference = self._inbox.claim(self.folder_path / path, row["name"], batch)
         except FileNotFoundError:
             return  # another process claimed it first
-        except (HFValidationError, OSError) as error:  # a bad name, no right to move it, or another disk
-            logger.warning("%s stays in the folder: %s", path, error)
-            self._refused.add(path)
+        except (HFValidationError, OSError) as error:  # a bad name, or no right to move it
+            self._left[path] = _OTHER_MOUNT if getattr(error, "errno", 0) == errno.EXDEV else str(error)
             return
         self._write({**row, "claim": reference}, size)
 
