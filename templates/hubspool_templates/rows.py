@@ -29,7 +29,11 @@ from hubspool_templates.schema import Learner, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from typing_extensions import Unpack
+
+    from hubspool import CommitInfo
 
 Row = Mapping[str, Any]
 #: The end of a part's file name, as exact as a glob can be: the glob of "train" must not match files of "train-2".
@@ -133,6 +137,7 @@ class RowScheduler(CommitScheduler):
         )
         self._learner = Learner()  # used by the pushing thread only
         self._rows_since = self._bytes_since = 0  # approximate under threads: one trigger too many is harmless
+        self._requested: Future[CommitInfo | None] | None = None  # of our last trigger
 
     @abstractmethod
     def encode_row(self, row: Row) -> bytes:
@@ -236,9 +241,11 @@ class RowScheduler(CommitScheduler):
         if self._rows_since >= self._push_after_rows or self._bytes_since >= self._push_after_bytes:
             self._rows_since = self._bytes_since = 0
             last = self.last_future
+            if last is self._requested and not (last.running() or last.done()):
+                return  # that push has not begun, so it takes these rows too
             # After a failed push the next period tries again: a busy app would repeat a refused commit at each row.
             if not (last.done() and not last.cancelled() and last.exception()):
-                self.trigger()
+                self._requested = self.trigger()
 
 
 def _limit(name: str, given: int | None) -> float:

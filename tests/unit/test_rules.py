@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hubspool.files import Disk, disk_of
-from hubspool.push.budget import Budget
+from hubspool.push.budget import Budget, Turns
 from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.watchdog import Watchdog
 
@@ -38,6 +38,45 @@ def test_writers_share_the_hours_budget(every: float, writers: int, chance: floa
 def test_a_fifth_of_the_hubs_budget_stays_free_whatever_the_jitter(writers: int) -> None:
     fastest = Budget().period(1, writers, 0.0)
     assert writers * 3600 / fastest <= 128 * 0.83
+
+
+@pytest.mark.parametrize("writers", [1, 4, 16])
+def test_writers_that_ask_all_the_time_stay_within_what_the_hub_takes_in_an_hour(writers: int) -> None:
+    now = 0.0
+    commits: list[float] = []
+    turns = [Turns(300, Budget(), lambda: now) for _ in range(writers)]
+    while now < 4 * 3600:
+        for each in turns:
+            if each.seconds_until_next(writers, early=True) == 0:
+                each.note_commit()
+                commits.append(now)
+        now += 1
+    most = max(sum(at <= other < at + 3600 for other in commits) for at in commits)
+    assert 80 <= most <= 120  # of 128: the rest is for final pushes and people
+    assert sum(at >= 3 * 3600 for at in commits) <= 101 + writers
+
+
+def test_a_writer_alone_commits_at_once_for_a_while_and_then_every_36_seconds() -> None:
+    now = 0.0
+    turns, waits = Turns(300, Budget(), lambda: now), []
+    for _ in range(24):
+        waits.append(turns.seconds_until_next(1, early=True))
+        now += waits[-1]
+        turns.note_commit()
+    assert waits[:20] == [0.0] * 20
+    assert waits[20:] == pytest.approx([36.0] * 4)
+    now += 3600
+    assert turns.seconds_until_next(1, early=True) == 0
+
+
+def test_an_early_commit_never_waits_longer_than_the_period() -> None:
+    now = 0.0
+    turns = Turns(30, Budget(commits=2), lambda: now)
+    turns.note_commit()
+    assert turns.seconds_until_next(1, early=True) == pytest.approx(1800, rel=0.06)
+    assert turns.seconds_until_next(0, early=True) == 0  # nobody knows how many write
+    now += 1900
+    assert turns.seconds_until_next(1, early=True) == 0
 
 
 @pytest.mark.parametrize(

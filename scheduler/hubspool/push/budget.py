@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -37,6 +38,20 @@ class Budget:
         fair = writers * self.hour / self.commits
         return fair * (1 - self.jitter + 2 * self.jitter * chance) if fair > every else every
 
+    def tokens(self, left: float, seconds: float, writers: int) -> float:
+        """Return the commits that one writer may make before its period is over: a token bucket.
+
+        It holds a fifth of an hour's share and fills with the share. Every commit takes a token, so that commits of
+        both kinds stay within the share.
+
+        Args:
+            left: tokens that it had.
+            seconds: how long ago that was.
+            writers: number of hubspool writers that committed in the last hour, this one included.
+        """
+        share = self.commits / writers
+        return min(left + share * seconds / self.hour, share / 5)
+
 
 class Turns:
     """Decides when one writer may commit next, so that all writers of the repository get their share.
@@ -54,21 +69,37 @@ class Turns:
         self._period = period
         self._clock = clock
         self._committed_at: float | None = None
+        self._tokens, self._counted_at = math.inf, clock()
+        self._writers = 1  # as last told
 
     def note_commit(self) -> None:
         """Record a commit of this writer."""
         self._committed_at = self._clock()
+        self._tokens = self._count() - 1
 
-    def seconds_until_next(self, writers: int) -> float:
+    def seconds_until_next(self, writers: int, *, early: bool = False) -> float:
         """Return the seconds until the other writers have had their share; 0 if this writer may commit now.
 
         Args:
             writers: number of hubspool writers of the last hour, this one included; 0 if it is not known.
+            early: a commit before the period is over, which `trigger` or many rows ask for; it takes a token.
         """
+        self._writers = writers or self._writers
         if self._committed_at is None or not writers:
             return 0.0
         period = self.budget.period(self._period, writers, random.random())  # noqa: S311  jitter
-        return max(period - (self._clock() - self._committed_at), 0.0) if period > self._period else 0.0
+        left = max(period - (self._clock() - self._committed_at), 0.0)
+        if not early:
+            return left if period > self._period else 0.0
+        missing = 1 - self._count()
+        fills = self.budget.tokens(math.inf, 0, writers) >= 1  # fifty writers have no token each
+        return min(left, max(missing, 0.0) * self.budget.hour * writers / self.budget.commits) if fills else left
+
+    def _count(self) -> float:
+        now = self._clock()
+        self._tokens = self.budget.tokens(self._tokens, now - self._counted_at, self._writers)
+        self._counted_at = now
+        return self._tokens
 
 
 #: For a Hub on this machine, which has no limit unless a test sets one.

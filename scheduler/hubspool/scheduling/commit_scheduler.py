@@ -140,6 +140,7 @@ class CommitScheduler:
 
     _building = False  # written by the thread that builds the object
     _urgency = Urgency.PERIOD  # of the running push; written and read by the pushing thread
+    _is_refused = False  # whether that push was requested, and had to wait for other writers; the same thread
     __signature__: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -318,7 +319,8 @@ class CommitScheduler:
 
         Returns:
             The future of that push. While a push is running it is the next one's, because the running one may already
-            have read the folder. Once stopped, a cancelled future.
+            have read the folder. A writer that has used its share of the Hub's commits waits for its period. Once
+            stopped, a cancelled future.
         """
         return self._runner.trigger()
 
@@ -446,10 +448,11 @@ class CommitScheduler:
             logger.info("%s: another process is pushing this folder and sends these rows too", self.folder_path)
             return None
         self.last_commit = result.commit or self.last_commit
-        if result.commit is not None:
-            self._turns.note_commit()
-        if (wait := self._turns.seconds_until_next(result.writers)) > 0:
-            self._runner.postpone(wait)
+        if result.writers:
+            early = self._turns.seconds_until_next(result.writers, early=True)
+            self._runner.hold(early)
+            if (wait := early if self._is_refused else self._turns.seconds_until_next(result.writers)) > 0:
+                self._runner.postpone(wait)
         if result.commit is not None and not result.in_doubt:
             self._squash.after_commit(self.api, self.target, result.commit.oid)
         return result.commit
@@ -459,9 +462,15 @@ class CommitScheduler:
         self._setup.open(patient=True)
         return self.push_to_hub()
 
+    def _note_commit(self, event: CommitEvent, commit: CommitInfo) -> None:
+        self._turns.note_commit()
+        self._tracker.note_commit(event, commit)
+
     def _is_turn(self, writers: int) -> bool:
         """Whether to commit now. Fifty replicas that start together would use up the hour in its first minutes."""
-        wait = self._turns.seconds_until_next(writers) if self._urgency is Urgency.PERIOD else 0.0
+        early = self._urgency is Urgency.REQUESTED
+        wait = 0.0 if self.is_final_push else self._turns.seconds_until_next(writers, early=early)
+        self._is_refused = early and wait > 0
         if wait > 0:
             logger.info("%s: %d writers share it; this one may commit in %.0f s", self.repo_id, writers, wait)
         return wait <= 0
@@ -504,7 +513,7 @@ class CommitScheduler:
                 message=self._message,
                 before_commit=self._on_before_commit or _nothing,
                 additional_operations=self.additional_operations,
-                committed=self._tracker.note_commit,
+                committed=self._note_commit,
             ),
         )
         return Pusher(context)

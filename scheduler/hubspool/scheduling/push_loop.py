@@ -49,6 +49,7 @@ class PushLoop(Generic[T]):
         self._waiting: list[Future[T]] = []  # of the next call; one per caller, so that no caller cancels another's
         self._urgency = Urgency.PERIOD
         self._due = time.monotonic() + period
+        self._requests_from = 0.0
         self._last: Future[T] = Future()
         # Used by the thread alone.
         self._running: list[Future[T]] = []
@@ -80,6 +81,12 @@ class PushLoop(Generic[T]):
         """Make the next call due so many seconds from now; a requested call still comes at once."""
         with self._condition:
             self._due = time.monotonic() + seconds
+            self._condition.notify_all()
+
+    def hold(self, seconds: float) -> None:
+        """Begin no requested call, but a final one, in the next seconds, unless the period is over before."""
+        with self._condition:
+            self._requests_from = time.monotonic() + seconds
             self._condition.notify_all()
 
     def refuse_own_thread(self, what: str) -> None:
@@ -163,18 +170,21 @@ class PushLoop(Generic[T]):
         """Wait for the next call and take its futures; False once stopped."""
         with self._condition:
             while not self.stopping.is_set():
+                start = self._due
+                if self._waiting:
+                    start = 0.0 if self._urgency is Urgency.FINAL else min(self._requests_from, start)
+                if (left := start - time.monotonic()) > 0:
+                    self._condition.wait(min(left, threading.TIMEOUT_MAX))
+                    continue
                 self._running = [future for future in self._waiting if future.set_running_or_notify_cancel()]
-                self._waiting = []
+                was_waiting, self._waiting = bool(self._waiting), []
                 if self._running:
                     self._running_urgency, self._urgency = self._urgency, Urgency.PERIOD
                     self._due = time.monotonic() + self.period
                     return True
                 self._urgency = Urgency.PERIOD
-                left = self._due - time.monotonic()
-                if left <= 0:
+                if not was_waiting:
                     self._request(Urgency.PERIOD)
-                else:
-                    self._condition.wait(min(left, threading.TIMEOUT_MAX))
             return False
 
 

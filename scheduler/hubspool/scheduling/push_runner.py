@@ -118,6 +118,10 @@ class PushRunner:
         """Make the next push due so many seconds from now; a requested one still comes at once."""
         self._loop.postpone(seconds)
 
+    def hold(self, seconds: float) -> None:
+        """Begin no requested push, but a final one, in the next seconds."""
+        self._loop.hold(seconds)
+
     def limited(self, seconds: float) -> float:
         """Return `seconds`, or what is left until the deadline of the exit where that is less."""
         if self._deadline is None:
@@ -305,6 +309,9 @@ class NoPushes:
 
     def postpone(self, seconds: float) -> None:
         """Postpone nothing."""
+
+    def hold(self, seconds: float) -> None:
+        """Hold nothing."""
 
     def limited(self, seconds: float) -> float:
         """Return `seconds`."""
