@@ -323,10 +323,10 @@ class HubConnectionError(RequestError, ConnectionError):
 
 
 class HubTimeoutError(RequestError, TimeoutError):
-    """The other side sent nothing for HUBSPOOL_TIMEOUT seconds."""
+    """The answer did not arrive within HUBSPOOL_TIMEOUT seconds, or a transfer moved too little in that time."""
 
     retryable = True
-    default_hint = "Try again later; HUBSPOOL_TIMEOUT sets how many seconds a request may be silent."
+    default_hint = "Try again later; HUBSPOOL_TIMEOUT sets how many seconds an answer may take."
 
 
 class XetTransferError(RequestError):

@@ -20,7 +20,7 @@ from hubspool.errors import HFValidationError, LocalTokenNotFoundError, SettingE
 logger = logging.getLogger(__name__)
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-#: Seconds that a request may be silent.
+#: Seconds that an answer may take, and 32 kB of a transfer.
 DEFAULT_TIMEOUT = 30.0
 #: The same for a commit. Above the Hub's own limit of 60 s, so that a late commit is not taken for a lost one.
 COMMIT_TIMEOUT = 90.0
@@ -44,7 +44,7 @@ class Settings:
         xet_cache: folder of hf_xet's caches (HF_XET_CACHE).
         repo: repository to use on the real Hub (HUBSPOOL_REPO).
         every: minutes between pushes (HUBSPOOL_EVERY).
-        timeout: seconds that one request may be silent (HUBSPOOL_TIMEOUT).
+        timeout: seconds that one answer may take, and 32 kB of a transfer (HUBSPOOL_TIMEOUT).
         log_level: log level of the command line and the demo (HUBSPOOL_LOG).
         space_id: id of the Space that this process runs in (SPACE_ID).
         color: whether colour is allowed (NO_COLOR).
@@ -67,7 +67,7 @@ class Settings:
 
     @property
     def commit_timeout(self) -> float:
-        """Seconds that a commit may be silent."""
+        """Seconds that the answer to a commit may take."""
         return max(COMMIT_TIMEOUT, self.timeout)
 
     @classmethod

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from hubspool.client.retry import RetryPolicy
 from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.budget import Budget
+from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"
 SECONDS = 60
@@ -376,12 +379,12 @@ def test_more_files_than_one_commit_takes_all_arrive(make: Make, files: Callable
 
 
 class Crowded(CommitScheduler):
-    """A scheduler for a Hub that takes four commits an hour."""
+    """A scheduler for a Hub that takes ten commits an hour; of two writers each has one token."""
 
-    budget = Budget(commits=4)
+    budget = Budget(commits=10)
 
 
-def test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_does_not(
+def test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_takes_a_token(
     make: Make, local_hub: LocalHub, tmp_path: Path, commits: Callable[[], int]
 ) -> None:
     schedulers = [make(Crowded, folder_path=tmp_path / name, every=0.002) for name in ("one", "two")]
@@ -393,14 +396,53 @@ def test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_does_not(
     local_hub.requests.clear()
     add(first.folder_path / "0.txt", "second\n")
     first._runner.postpone(0)  # a period is over
-    # It looks who else writes, and leaves: its share is a commit every half hour.
+    # It looks who else writes, and leaves: its share is a commit every twelve minutes.
     assert local_hub.requests.wait_for(lambda request: request.route == "commits")
     assert first.last_future.result(SECONDS) is None
     assert local_hub.requests.of("commit") == []
-    assert (first.status().next_push_at or NEVER) > datetime.now(timezone.utc) + timedelta(minutes=20)
+    assert (first.status().next_push_at or NEVER) > datetime.now(timezone.utc) + timedelta(minutes=10)
     assert first.status().pending_files == 1
     first.trigger().result(SECONDS)
     assert commits() == 3
+    add(first.folder_path / "0.txt", "third\n")
+    held = first.trigger()
+    assert not wait([held], 0.5).done
+    assert first.flush(SECONDS) is not None  # out of the reserve, and the held push with it
+    assert held.done()
+    assert commits() == 4
+
+
+def test_a_clock_that_is_hours_ahead_of_the_hub_counts_all_writers(make: Make, tmp_path: Path) -> None:
+    schedulers = [make(Crowded, folder_path=tmp_path / name) for name in ("one", "two", "three")]
+    for scheduler in schedulers:
+        add(scheduler.folder_path / f"{scheduler.folder_path.name}.txt", "first\n")
+        scheduler.flush(SECONDS)
+    last: Any = schedulers[-1]
+    last._pusher.context.clock = lambda: time.time() + 2 * 3600
+    add(last.folder_path / "three.txt", "second\n")
+    last.flush(SECONDS)
+    assert last._pusher.result.writers == 3
+
+
+class Eager(JsonlScheduler):
+    """A scheduler for a Hub that takes twenty commits an hour."""
+
+    budget = Budget(commits=20)
+
+
+def test_push_after_rows_does_not_use_up_the_hour(
+    make: Make, commits: Callable[[], int], lines: Callable[[], list[bytes]]
+) -> None:
+    scheduler: Any = make(Eager, push_after_rows=1)
+    for n in range(15):
+        scheduler.append({"n": n})
+        wait([scheduler.last_future], 0.3)
+    assert 2 <= commits() <= 4  # a fifth of the hour's; the next one is due in three minutes
+    assert scheduler.pending_rows() > 0
+    assert len(scheduler._runner._loop._waiting) == 1  # not one for each row
+    scheduler.flush(SECONDS)
+    assert len(lines()) == 15
+    assert commits() <= 6
 
 
 def test_on_a_hub_of_this_machine_a_lone_writer_keeps_its_own_period(make: Make) -> None:

@@ -72,6 +72,12 @@ MUTANTS = [
         (f"{UNIT}/test_spool.py::test_disk_durability_syncs_before_write_returns_and_a_failed_sync_keeps_no_row",),
     ),
     Mutant(
+        "early_commits_free",
+        "a requested push takes no token of the hour's commits",
+        (Edit("hubspool/push/budget.py", "Turns.note_commit", "self._count() - 1", "self._count()"),),
+        (f"{UNIT}/test_rules.py::test_a_writer_alone_commits_at_once_for_a_while_and_then_every_36_seconds",),
+    ),
+    Mutant(
         "flush_hides_what_is_not_stored",
         "flush returns although files could not be stored",
         (
@@ -124,6 +130,12 @@ MUTANTS = [
             f"{UNIT}/test_plan.py::test_a_part_whose_repeat_landed_stays_closed",
             f"{UNIT}/test_commit_model.py::test_no_interleaving_loses_or_doubles_a_row",
         ),
+    ),
+    Mutant(
+        "hub_path_followed",
+        "restore writes where a listed path leads, also into .git",
+        (Edit("hubspool/scheduling/restore.py", "_local", "local_path(folder, source)", "folder / source"),),
+        ("tests/hub/test_hostile_hub.py::test_restore_writes_nowhere_but_into_its_folder",),
     ),
     Mutant(
         "intent_after_post",
@@ -384,6 +396,20 @@ MUTANTS = [
             ),
         ),
         (f"{UNIT}/test_planner.py::test_a_stray_quote_holds_up_no_more_than_a_mebibyte",),
+    ),
+    Mutant(
+        "token_sent_by_urlsplit",
+        "the host that gets the token is read otherwise than by urllib3",
+        (
+            Edit("hubspool/client/http.py", "HubClient._exchange", "prepared(url)", "url"),
+            Edit(
+                "hubspool/client/http.py",
+                "HubClient._exchange",
+                "origin(url) == origin(self.endpoint)",
+                "self.endpoint.partition('//')[2] in url",
+            ),
+        ),
+        ("tests/hub/test_hostile_hub.py::test_the_token_goes_to_no_other_host_however_the_address_is_written",),
     ),
     Mutant(
         "torn_tail_sent",

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from hubspool.client.retry import GiveUp, RetryPolicy, Wait, decide_retry, retry_after
+from hubspool.client.retry import GiveUp, RetryPolicy, Wait, decide_retry, hub_time, retry_after
 from hubspool.errors import (
     BadRequestError,
     BadResponseError,
@@ -80,3 +80,10 @@ def test_the_hubs_wish_comes_before_our_own_wait() -> None:
 )
 def test_what_the_hub_asks_for_is_read_from_its_headers(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, now=datetime(2026, 10, 21, 7, 28, tzinfo=timezone.utc)) == seconds
+
+
+def test_a_date_is_compared_with_the_hubs_clock_and_not_with_ours() -> None:
+    headers = {"Date": "Wed, 21 Oct 2020 07:28:00 GMT", "Retry-After": "Wed, 21 Oct 2020 07:29:30 GMT"}
+    assert retry_after(headers) == 90
+    assert hub_time(headers) == datetime(2020, 10, 21, 7, 28, tzinfo=timezone.utc)
+    assert abs((hub_time({"Date": "noon"}) - datetime.now(timezone.utc)).total_seconds()) < 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -104,8 +104,8 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
     yield _graded(info.private, "repo", f"{repo} is {visibility}", problem)
     problem = f"; squash_history={DEFAULTS.long_history} keeps the history short."
     yield _graded(len(commits) <= DEFAULTS.long_history, "history", counted(len(commits), "commit"), problem)
-    since = datetime.now(timezone.utc) - timedelta(hours=1)
-    recent, writers = sum(created_at > since for created_at in commits), len(head.writers_since(since))
+    since = head.at - timedelta(hours=1)
+    recent, writers = sum(created_at > since for created_at in commits), len(head.writers_within(3600))
     text = f"{counted(recent, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
     problem = f", more than the budget of {_BUDGET.commits}; push less often."
     yield _graded(recent <= _BUDGET.commits, "commits", text, problem)

@@ -75,8 +75,7 @@ def _addition(
         remote_oid = present.content_id
     if file.lfs is not None:
         return CommitOperationAdd.of_stored(path, file.lfs.sha256, file.lfs.size, remote_oid=remote_oid)
-    content = client.request("GET", source.file_url(file.path), headers={"Accept-Encoding": "identity"})
-    addition = CommitOperationAdd(path, content.content)
+    addition = CommitOperationAdd(path, client.content(source.file_url(file.path), file.size))
     addition.set_upload_mode("regular", remote_oid=remote_oid)
     return addition
 

@@ -38,6 +38,10 @@ class ClientDefaults:
 
     Attributes:
         max_redirects: redirects that one request follows.
+        answer_bytes: the largest answer of the API that is read, once decoded; more is an error.
+        answer_block_bytes: bytes of an answer that are read at a time. A block may decode to a thousand times its size.
+        most_pages: pages of one list; more are an error.
+        progress_least_bytes: a transfer or a download goes on as long as so many bytes arrive within each time-out.
         pool_hosts, pool_connections: hosts that keep connections open, and connections to each of them.
         message_characters: characters of the Hub's message that an error repeats.
         block_bytes: bytes that are read from a content at a time. A multiple of 3, so that each block can be encoded in
@@ -67,9 +71,11 @@ class ClientDefaults:
             as a whole. The price: a small file that only begins like a stored one is sent whole from a machine without
             Xet's cache.
         without_xet_seconds: seconds for which LFS is used after hf_xet failed for reasons of this machine.
+        xet_address_bytes: a process that may map less memory than this (`ulimit -v`) uses LFS: hf_xet aborted one that
+            could map 400 MB more.
         xet_whole_bytes, xet_memory_bytes: contents up to this size are given to hf_xet whole, and at most so many
             bytes of them at a time.
-        xet_stall_seconds: seconds without any progress after which a Xet transfer is aborted.
+        xet_stall_seconds: a Xet transfer that has not moved `progress_least_bytes` in this time is aborted.
         xet_poll_seconds: seconds between two readings of a transfer's progress.
         token_margin_seconds: a Xet token is not used in its last seconds.
         xet_absent_seconds: seconds after which a Hub without Xet is asked for a token again.
@@ -83,6 +89,10 @@ class ClientDefaults:
     """
 
     max_redirects: int = 5
+    answer_bytes: int = 64 * 1024 * 1024
+    answer_block_bytes: int = 16 * 1024
+    most_pages: int = 10_000
+    progress_least_bytes: int = 32 * 1024
     pool_hosts: int = 8
     pool_connections: int = 32
     message_characters: int = 1000
@@ -112,9 +122,10 @@ class ClientDefaults:
     small_file_bytes: int = 256 * 1024
     few_small_files: int = 16
     without_xet_seconds: float = 600.0
+    xet_address_bytes: int = 8 * 1024**3
     xet_whole_bytes: int = 1024 * 1024
     xet_memory_bytes: int = 16 * 1024 * 1024
-    xet_stall_seconds: float = 120.0
+    xet_stall_seconds: float = 30.0
     xet_poll_seconds: float = 0.2
     token_margin_seconds: float = 60.0
     xet_absent_seconds: float = 600.0

@@ -70,8 +70,10 @@ def _write(response: requests.Response, file: BinaryIO) -> None:
     import requests
 
     problem = ""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        problem = " (encoded)"  # a small answer could fill the disk
     try:
-        for block in response.iter_content(DEFAULTS.block_bytes):
+        for block in [] if problem else response.iter_content(DEFAULTS.block_bytes):
             file.write(block)
     except requests.RequestException as error:
         problem = f" ({type(error).__name__})"

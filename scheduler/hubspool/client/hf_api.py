@@ -34,8 +34,8 @@ class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
     Not guaranteed: that a call that fails did nothing. Every error has an `outcome`; only `Outcome.NOT_APPLIED` means
     that the call certainly changed nothing.
 
-    Every request has a time-out (HUBSPOOL_TIMEOUT, seconds of silence). Transient failures are retried within bounds; a
-    commit is retried only if it certainly was not applied.
+    Every answer has a deadline (HUBSPOOL_TIMEOUT, seconds; a transfer must move 32 kB in them). Transient failures are
+    retried within bounds; a commit is retried only if it certainly was not applied.
 
     The calls are in the base classes, one for each group: `RepoCalls` (repositories), `RefCalls` (branches, tags,
     history), `PullRequestCalls`, `CommitCalls` (uploads, deletions, metadata).

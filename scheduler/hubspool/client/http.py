@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from hubspool import fork
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http_errors import error_of, log_warnings, public_url
-from hubspool.client.retry import SAFE, Caller, RetryPolicy, call_with_retries
+from hubspool.client.retry import SAFE, Caller, RetryPolicy, call_with_retries, hub_time
 from hubspool.errors import (
     BadResponseError,
     HubConnectionError,
@@ -38,6 +41,8 @@ T = TypeVar("T")
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _READING = frozenset({"GET", "HEAD"})
+#: Encodings of an answer. Others (brotli, several) make gigabytes of one block before anybody can count them.
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
 class Body(Protocol):
@@ -59,9 +64,10 @@ class HubSession:
         headers: sent with every request to the Hub's own address.
         product: names of the program that uses us, added to the User-Agent header.
         interrupt: once set, retries stop waiting and transfers end: the call fails with its last error.
-        timeout: seconds that a request may be silent; None reads HUBSPOOL_TIMEOUT at each call.
-        commit_timeout: the same for commits; None: 90, or HUBSPOOL_TIMEOUT if that is longer.
+        timeout: seconds that an answer may take, and 32 kB of a transfer; None reads HUBSPOOL_TIMEOUT at each call.
+        commit_timeout: the same for the answer to a commit; None: 90, or HUBSPOOL_TIMEOUT if that is longer.
         retry: replaces the bounds of every retry (not what may be repeated); None keeps those of each call.
+        deadline: monotonic time when all requests and waits must be over.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -70,6 +76,7 @@ class HubSession:
     timeout: float | None = None
     commit_timeout: float | None = None
     retry: RetryPolicy | None = None
+    deadline: float = math.inf
     _pools: dict[bool, requests.Session] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,6 +100,10 @@ class HubSession:
         for local in list(self._pools):
             self._pools.pop(local).close()
 
+    def within(self, seconds: float, retry: RetryPolicy | None = None) -> HubSession:
+        """Return a session whose requests are over in so many seconds from now, all together."""
+        return replace(self, deadline=time.monotonic() + seconds, retry=retry or self.retry)
+
     def retrying(self, call: Callable[[], T], policy: RetryPolicy) -> T:
         """Return what `call` returns, calling it again as `policy` and its errors allow.
 
@@ -101,15 +112,22 @@ class HubSession:
         """
         if self.retry is not None:
             policy = replace(self.retry, acts_twice=policy.acts_twice, replans=policy.replans)
-        return call_with_retries(call, policy, Caller(self.interrupt.wait, _log_failure))
+        caller = Caller(self.interrupt.wait, _log_failure, lambda: self.deadline - time.monotonic())
+        return call_with_retries(call, policy, caller)
 
     def limits(self, timeout: float | None = None, *, commit: bool = False) -> tuple[float, float]:
-        """Return the connect and the read time-out of a request, in seconds."""
+        """Return the seconds in which a request must connect, and in which its answer must be complete.
+
+        Raises:
+            HubTimeoutError: the deadline is over.
+        """
         settings = Settings.from_env()
         timeout = timeout or self.timeout or settings.timeout
-        if not commit:
-            return timeout, timeout
-        return timeout, self.commit_timeout or max(settings.commit_timeout, timeout)
+        answer = (self.commit_timeout or max(settings.commit_timeout, timeout)) if commit else timeout
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise HubTimeoutError("The time for the Hub's answers is over.", outcome=Outcome.NOT_APPLIED)
+        return min(timeout, left), min(answer, left)
 
 
 @dataclass(frozen=True)
@@ -139,13 +157,41 @@ class HubClient:
         """
         return self.session.retrying(lambda: _json_of(self.send(method, url, **options)), policy)
 
+    def dated(self, url: str) -> tuple[Any, datetime]:
+        """Return the JSON at an address, and the Hub's time when it answered."""
+
+        def ask() -> tuple[Any, datetime]:
+            response = self.send("GET", url)
+            return _json_of(response), hub_time(response.headers)
+
+        return self.session.retrying(ask, SAFE)
+
     def pages(self, url: str, params: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Yield the entries of a list that the Hub returns in pages (``Link: <url>; rel="next"``)."""
-        next_url: str | None = url
-        while next_url is not None:
-            response = self.request("GET", next_url, params=params)
-            yield from _json_of(response)
-            next_url, params = response.links.get("next", {}).get("url"), None
+        for _ in range(DEFAULTS.most_pages):
+            response = self.request("GET", url, params=params)
+            if not isinstance(page := _json_of(response), list):
+                raise BadResponseError(f"{public_url(url)} did not answer with a list.", url=public_url(url))
+            yield from page
+            if (following := response.links.get("next", {}).get("url")) is None:
+                return
+            url, params = _join(url, following), None
+        raise BadResponseError(f"The list has more than {DEFAULTS.most_pages} pages.", url=public_url(url))
+
+    def content(self, url: str, most: int = DEFAULTS.answer_bytes, headers: Mapping[str, str] | None = None) -> bytes:
+        """Return the content of a file, of at most `most` bytes; it may take long as long as it moves.
+
+        Raises:
+            RequestError: the request failed, or the content is longer.
+        """
+        headers = {"Accept-Encoding": "identity", **(headers or {})}
+
+        def fetch() -> bytes:
+            response = self.send("GET", url, headers=headers, stream=True)
+            with response:
+                return _read(response, most)
+
+        return self.session.retrying(fetch, SAFE)
 
     def request(self, method: str, url: str, *, policy: RetryPolicy = SAFE, **options: Any) -> requests.Response:
         """Send a request and return its answer; `options` are those of `send`."""
@@ -177,22 +223,19 @@ class HubClient:
             form: body as a form.
             body: body in blocks.
             headers: more headers.
-            stream: leave the answer's body unread; the caller closes it.
+            stream: leave the body of a success unread; the caller closes the answer. It must come unencoded.
             commit: use the longer time-out of a commit.
-            timeout: seconds that this request may be silent, in place of the session's.
+            timeout: seconds that this answer may take, in place of the session's.
 
         Raises:
             RequestError: no answer, or one that is not a success.
         """
-        options = {
-            "json": json,
-            "data": form if body is None else body,
-            "timeout": self.session.limits(timeout, commit=commit),
-        }
+        options = {"json": json, "data": form if body is None else body}
         history: list[requests.Response] = []
         for _ in range(DEFAULTS.max_redirects):
-            response = self._exchange(method, url, {**options, "params": params}, headers or {}, stream=stream)
-            target = urljoin(url, response.headers.get("Location", ""))
+            options |= {"params": params, "timeout": self.session.limits(timeout, commit=commit)}
+            response = self._exchange(method, url, options, headers or {}, stream=stream)
+            target = _join(url, response.headers.get("Location", ""))
             if response.status_code not in _REDIRECTS or target == url:
                 break
             if method not in _READING and (not same_origin(url, target) or response.status_code not in (307, 308)):
@@ -208,23 +251,48 @@ class HubClient:
             raise error
         return response
 
+    def check_address(self, url: str) -> None:
+        """Refuse an address without https that an answer of an https Hub names: data would travel in the clear.
+
+        Raises:
+            BadResponseError: it has another scheme.
+        """
+        from hubspool.client.connections import origin
+
+        if origin(self.endpoint)[0] == "https" != origin(url)[0]:
+            shown = public_url(url)
+            raise BadResponseError(f"The Hub's answer names {shown}, which is not https.", url=shown, retryable=False)
+
     def _exchange(
         self, method: str, url: str, options: dict[str, Any], headers: Mapping[str, str], *, stream: bool
     ) -> requests.Response:
         import requests
 
-        local = is_loopback(url)
-        if not local and Settings.from_env().offline:
-            raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE is set: no request to {public_url(url)}.", url=public_url(url))
-        own = same_origin(url, self.endpoint)
-        sent = {**self.auth_headers, **self.session.headers, **headers} if own else dict(headers)
-        sent.setdefault("User-Agent", self.session.user_agent)
+        from hubspool.client.connections import AnswerLimit, answer_limit, origin, prepared
+
+        least_bytes = DEFAULTS.progress_least_bytes if stream else None
+        outer = answer_limit.set(AnswerLimit(options["timeout"][1], least_bytes, self.session.deadline))
         try:
-            return self.session.pool(local=local).request(
-                method, url, headers=sent, auth=_as_given, allow_redirects=False, stream=stream, **options
+            url = prepared(url)  # from here on everybody reads the same host from it
+            local = is_loopback(url)
+            if not local and Settings.from_env().offline:
+                shown = public_url(url)
+                raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE is set: no request to {shown}.", url=shown)
+            self.check_address(url)
+            own = origin(url) == origin(self.endpoint)
+            sent = {**self.auth_headers, **self.session.headers, **headers} if own else dict(headers)
+            sent = {"User-Agent": self.session.user_agent, "Accept-Encoding": "gzip, deflate", **sent}
+            response = self.session.pool(local=local).request(
+                method, url, headers=sent, auth=_as_given, allow_redirects=False, stream=True, **options
             )
+            if not stream or response.status_code // 100 != 2:
+                _load(response)
         except requests.RequestException as error:
             failure = _transport_error(error, method, url)
+        else:
+            return response
+        finally:
+            answer_limit.reset(outer)
         # Raised here, without the error of requests as its context: that error holds the request with its headers,
         # and so the token.
         raise failure
@@ -236,8 +304,10 @@ def _log_failure(error: HubspoolError, wait: float | None) -> None:
 
 
 def same_origin(url: str, other: str) -> bool:
-    """Return whether two addresses have the same scheme, host and port."""
-    return _origin(url) == _origin(other)
+    """Return whether urllib3 would connect to the same scheme, host and port for both addresses."""
+    from hubspool.client.connections import origin
+
+    return origin(url) == origin(other)
 
 
 def _user_agent(product: str) -> str:
@@ -255,11 +325,6 @@ def _user_agent(product: str) -> str:
     return "; ".join([*parts, product] if product else parts)
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
 def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Leave the headers alone: without an auth function, requests lets a ~/.netrc entry replace the token."""
     return request
@@ -269,22 +334,72 @@ def _new_pool(*, local: bool) -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     import requests
-    from requests.adapters import HTTPAdapter
+
+    from hubspool.client.connections import LimitedAdapter
 
     pool = requests.Session()
+    # requests would prepare the next request of a redirect all the same, and fail at some addresses.
+    pool.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # noqa: ARG005
     pool.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     pool.trust_env = not local  # a proxy cannot reach a Hub on this machine
-    adapter = HTTPAdapter(pool_connections=DEFAULTS.pool_hosts, pool_maxsize=DEFAULTS.pool_connections, max_retries=0)
+    adapter = LimitedAdapter(
+        pool_connections=DEFAULTS.pool_hosts, pool_maxsize=DEFAULTS.pool_connections, max_retries=0
+    )
     pool.mount("http://", adapter)
     pool.mount("https://", adapter)
     return pool
+
+
+def _join(url: str, address: str) -> str:
+    try:
+        return urljoin(url, address)
+    except ValueError:
+        shown = public_url(url)
+        raise BadResponseError(f"{shown} names {address!r}, which is not an address.", url=shown) from None
+
+
+def _load(response: requests.Response) -> None:
+    """Read the body of an answer into memory; of an error only its status must arrive."""
+    try:
+        response._content = _read(response, DEFAULTS.answer_bytes)
+    except HubspoolError:
+        if response.ok:
+            raise
+        response._content = b""
+
+
+def _read(response: requests.Response, most: int) -> bytes:
+    """Return the body of an answer, of at most `most` bytes, and make the connection free."""
+    import requests
+
+    body = bytearray()
+    method, url = str(response.request.method), response.url
+    problem = ""
+    if (encoding := response.headers.get("Content-Encoding", "").strip().lower()) not in _ENCODINGS:
+        problem = f"is encoded as {encoding!r}"
+    try:
+        for block in [] if problem else response.iter_content(DEFAULTS.answer_block_bytes):
+            body += block
+            if len(body) > most:
+                problem = f"is larger than {most} bytes"
+                break
+    except requests.RequestException as error:
+        failure: HubspoolError = _transport_error(error, method, url)
+    else:
+        if not problem:
+            return bytes(body)
+        response.close()
+        shown = public_url(url)
+        what = f"{method} {shown}: the answer {problem}."
+        failure = BadResponseError(what, method=method, url=shown, retryable=False)
+    raise failure
 
 
 def _json_of(response: requests.Response) -> Any:
     # Rejected: response.json(). The error of requests holds the request with its headers, and so the token.
     try:
         return json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         kind = response.headers.get("Content-Type", "no content type")
         raise BadResponseError(
             f"{response.request.method} {public_url(response.url)} answered {response.status_code} with a body"
@@ -322,7 +437,7 @@ def _transport_error(error: requests.RequestException, method: str, url: str) ->
             return HubTimeoutError(f"{what}: no connection within the time-out.", **fields)
         return HubConnectionError(f"{what}: no connection ({_innermost(causes)}).", **fields)
     if has(u.ReadTimeoutError, TimeoutError):
-        return HubTimeoutError(f"{what}: no answer within the time-out.", **fields, outcome=Outcome.UNKNOWN)
+        return HubTimeoutError(f"{what}: no complete answer within the time-out.", **fields, outcome=Outcome.UNKNOWN)
     return HubConnectionError(
         f"{what}: the connection broke ({_innermost(causes)}).", **fields, outcome=Outcome.UNKNOWN
     )

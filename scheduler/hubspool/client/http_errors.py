@@ -45,7 +45,10 @@ _warned: set[str] = set()
 
 def public_url(url: str) -> str:
     """Return `url` without its query and credentials: signed addresses must not reach a log."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that cannot be read"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 

@@ -19,14 +19,14 @@ def fetch_readme(client: HubClient, target: Target) -> str:
         HFValidationError: a Space has none.
     """
     try:
-        answer = client.request("GET", target.file_url("README.md"))
+        content = client.content(target.file_url("README.md"))
     except RemoteEntryNotFoundError:
         if target.repo_type == "space":
             raise HFValidationError(
                 f"The Space {target.repo_id} has no README.md.", hint="Upload one with the Space's settings first."
             ) from None
         return f"# {target.repo_id.rpartition('/')[2]}\n"
-    return answer.content.decode()
+    return content.decode()
 
 
 def merge_metadata(text: str, metadata: Mapping[str, Any], name: str, *, overwrite: bool) -> str:

@@ -6,12 +6,17 @@ answers are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from hubspool.errors import HFValidationError
+from hubspool.client.validation import check_listed_path
+from hubspool.errors import BadResponseError, HFValidationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class RepoUrl(str):
@@ -231,17 +236,40 @@ def parse_date(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 does not take the Z
 
 
+def _of_answer(parse: Callable[P, T]) -> Callable[P, T]:
+    """Make a parser raise a `BadResponseError` where an answer has another form: an app may wait in a constructor."""
+
+    @wraps(parse)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return parse(*args, **kwargs)
+        except BadResponseError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            shown = f"{type(error).__name__}: {error}"
+            raise BadResponseError(f"An answer of the Hub has not the form of its API ({shown}).") from error
+
+    return checked
+
+
+@_of_answer
 def parse_entry(entry: Mapping[str, Any]) -> RepoFile | RepoFolder:
-    """Parse an entry of a tree or of paths-info."""
+    """Parse an entry of a tree or of paths-info.
+
+    Raises:
+        BadResponseError: its path is none.
+    """
+    path = check_listed_path(entry["path"])
     last = entry.get("lastCommit")
     commit = LastCommitInfo(last["id"], last["title"], parse_date(last["date"])) if last else None
     if entry["type"] == "directory":
-        return RepoFolder(entry["path"], entry["oid"], commit)
+        return RepoFolder(path, entry["oid"], commit)
     lfs = entry.get("lfs")
     large = BlobLfsInfo(lfs["size"], lfs["oid"], lfs.get("pointerSize")) if lfs else None
-    return RepoFile(entry["path"], entry["size"], entry["oid"], large, entry.get("xetHash"), commit)
+    return RepoFile(path, entry["size"], entry["oid"], large, entry.get("xetHash"), commit)
 
 
+@_of_answer
 def parse_commit(entry: Mapping[str, Any]) -> GitCommitInfo:
     """Parse an entry of a list of commits."""
     formatted = entry.get("formatted") or {}
@@ -256,6 +284,7 @@ def parse_commit(entry: Mapping[str, Any]) -> GitCommitInfo:
     )
 
 
+@_of_answer
 def parse_repo(data: Mapping[str, Any], repo_type: str) -> ModelInfo | DatasetInfo | SpaceInfo:
     """Parse the description of a repository."""
     modified, created = data.get("lastModified"), data.get("createdAt")
@@ -280,4 +309,4 @@ def parse_repo(data: Mapping[str, Any], repo_type: str) -> ModelInfo | DatasetIn
 def _sibling(entry: Mapping[str, Any]) -> RepoSibling:
     lfs = entry.get("lfs")
     large = BlobLfsInfo(lfs["size"], lfs["sha256"], lfs.get("pointerSize")) if lfs else None
-    return RepoSibling(entry["rfilename"], entry.get("size"), entry.get("blobId"), large)
+    return RepoSibling(check_listed_path(entry["rfilename"]), entry.get("size"), entry.get("blobId"), large)

@@ -24,6 +24,7 @@ from hubspool.client.retry import UNLESS_APPLIED
 from hubspool.client.target import Target
 from hubspool.client.validation import check_repo_id, check_repo_type
 from hubspool.errors import (
+    BadResponseError,
     ConflictError,
     GatedRepoError,
     HfHubHTTPError,
@@ -92,6 +93,8 @@ class RepoCalls(ApiContext):
         if cache and client.token.value in self._whoami_cache:
             return self._whoami_cache[client.token.value]
         account: dict[str, Any] = client.json("GET", f"{self.endpoint}/api/whoami-v2")
+        if not isinstance(account, dict) or not isinstance(account.get("name"), str):
+            raise BadResponseError(f"{self.endpoint} does not say whose the token is.", url=self.endpoint)
         if cache:
             self._whoami_cache[client.token.value] = account
         return account
@@ -190,7 +193,7 @@ class RepoCalls(ApiContext):
 
         Args:
             revision: branch, tag or commit; by default the head of ``main``.
-            timeout: seconds that the request may be silent.
+            timeout: seconds that the answer may take.
             files_metadata: include size and id of each file.
             expand: fields that the Hub returns in place of its usual ones.
         """

@@ -211,19 +211,26 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return None if seconds is None else min(seconds, _LONGEST_ASKED_SECONDS)
 
 
-def _asked(headers: Mapping[str, str], now: datetime | None) -> float | None:
+def hub_time(headers: Mapping[str, str]) -> datetime:
+    """Return the Hub's time of an answer, from its Date header; this machine's, which may be wrong, without one."""
+    return _date(headers.get("Date", "")) or datetime.now(timezone.utc)
+
+
+def _date(text: str) -> datetime | None:
     from email.utils import parsedate_to_datetime
 
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date.replace(tzinfo=timezone.utc) if date.tzinfo is None else date
+
+
+def _asked(headers: Mapping[str, str], now: datetime | None) -> float | None:
     waits = [float(t) + 1.0 for r, t in _WINDOW.findall(headers.get("RateLimit", "")) if int(r) == 0]
     given = headers.get("Retry-After", "").strip()
     if given.isdigit():
         waits.append(float(given))
-    elif given:
-        try:
-            date = parsedate_to_datetime(given)
-        except ValueError:
-            return max(waits, default=None)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=timezone.utc)
-        waits.append(max(0.0, (date - (now or datetime.now(timezone.utc))).total_seconds()))
+    elif (date := _date(given)) is not None:  # both dates are the Hub's
+        waits.append(max(0.0, (date - (now or hub_time(headers))).total_seconds()))
     return max(waits, default=None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
-from hubspool.errors import HFValidationError
+from hubspool.errors import BadResponseError, HFValidationError
 
 REPO_TYPES = ("model", "dataset", "space")
 #: Folders that the Hub's clients do not upload: git's own, and the one in which clients keep their state.
@@ -13,6 +14,8 @@ FORBIDDEN_FOLDERS = frozenset({".git", ".cache"})
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+#: `FORBIDDEN_FOLDERS`, and git's under its short name on Windows.
+_OWNED = FORBIDDEN_FOLDERS | {"git~1"}
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
@@ -80,6 +83,40 @@ def check_path_in_repo(path: object, *, folder_allowed: bool = False) -> str:
     if problem is not None:
         raise _bad_path(path, problem)
     return clean
+
+
+def check_listed_path(path: object) -> str:
+    """Return a path of an answer of the Hub, which must be one that a git tree can hold.
+
+    Not checked: whether it may be written to the local disk; see `local_path`.
+
+    Raises:
+        BadResponseError: it is empty, absolute, leaves the repository, or has a NUL.
+    """
+    if not isinstance(path, str) or "\0" in path or {"", ".", ".."} & {*path.split("/")}:
+        raise BadResponseError(f"The Hub lists {path!r}, which is no path in a repository.", retryable=False)
+    return path
+
+
+def local_path(folder: Path, path: str) -> Path:
+    """Return the place of a file of the Hub in a local folder.
+
+    Not guaranteed: that no other program makes a symbolic link of a folder between this check and its use.
+
+    Raises:
+        HFValidationError: it is outside of the folder, also through a symbolic link, or where git, clients or
+            schedulers keep their own files.
+    """
+    local = folder / check_path_in_repo(path)
+    home = local.parent.resolve()  # the folder's own files are reached through links too
+    if not home.is_relative_to(folder.resolve()):
+        raise _bad_path(path, f"its folder is {home}, outside of {folder}")
+    inside = check_path_in_repo((home.relative_to(folder.resolve()) / local.name).as_posix())
+    for part in inside.split("/"):
+        plain = part.rstrip(". ").lower()  # as Windows reads it
+        if plain in _OWNED or plain.endswith(".spool") or (os.name == "nt" and ":" in part):
+            raise _bad_path(path, f"{part} is not for downloads")
+    return local
 
 
 def _problem_in_text(path: str) -> str | None:

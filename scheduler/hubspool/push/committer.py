@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from hubspool.client.operations import CommitOperationAdd
@@ -121,8 +120,7 @@ class Committer:
             raise RepoReplacedError(context.target.repo_id, context.folder)
 
     def _is_our_turn(self, head: Head) -> bool:
-        since = datetime.fromtimestamp(self.context.clock() - self.context.budget.hour, timezone.utc)
-        self.writers = len(head.writers_since(since) | {self.context.writer})
+        self.writers = len(head.writers_within(self.context.budget.hour) | {self.context.writer})
         if self._is_turn is None:
             self._is_turn = self.context.hooks.is_turn(self.writers)
         return self._is_turn

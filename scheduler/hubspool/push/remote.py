@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from hubspool.client.repo_info import RepoFile, parse_commit
@@ -75,18 +75,21 @@ class Head:
     Args:
         oids: commit ids, newest first.
         writers: id of a hubspool writer → time of its newest commit.
+        at: the Hub's time when it answered; this machine's clock may be hours off.
     """
 
     oids: tuple[str, ...]
     writers: dict[str, datetime]
+    at: datetime
 
     @property
     def oid(self) -> str:
         """The newest commit."""
         return self.oids[0]
 
-    def writers_since(self, since: datetime) -> set[str]:
-        """Return the writers that committed after `since`."""
+    def writers_within(self, seconds: float) -> set[str]:
+        """Return the writers that committed in the last `seconds`."""
+        since = self.at - timedelta(seconds=seconds)
         return {writer for writer, at in self.writers.items() if at > since}
 
 
@@ -106,7 +109,7 @@ class RemoteRepo:
         Raises:
             BadResponseError: the branch has no commits.
         """
-        page = self.api.client().json("GET", self.target.route("commits"))
+        page, now = self.api.client().dated(self.target.route("commits"))
         if not page:
             raise BadResponseError(f"{self.target.repo_id} lists no commits at {self.target.revision}.")
         commits = [parse_commit(entry) for entry in page]
@@ -114,7 +117,7 @@ class RemoteRepo:
         for commit in commits:
             for writer in _WRITER.findall(commit.message):
                 writers.setdefault(writer, commit.created_at)
-        return Head(tuple(commit.commit_id for commit in commits), writers)
+        return Head(tuple(commit.commit_id for commit in commits), writers, now)
 
     def identity(self) -> str | None:
         """Return the Hub's `_id` of the repository; a repository that is deleted and created again gets a new one."""
@@ -137,13 +140,13 @@ class RemoteRepo:
         """Return `length` bytes of a file from `start` on, fewer at its end."""
         if length == 0:
             return b""
-        headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
-        return self.api.client().request("GET", self.target.file_url(path), headers=headers).content[:length]
+        headers = {"Range": f"bytes={start}-{start + length - 1}"}
+        return self.api.client().content(self.target.file_url(path), length, headers)
 
     def text(self, path: str) -> str | None:
         """Return a small text file; None if it does not exist."""
         try:
-            content = self.api.client().request("GET", self.target.file_url(path)).content
+            content = self.api.client().content(self.target.file_url(path))
         except RemoteEntryNotFoundError:
             return None
         return content.decode("utf-8")

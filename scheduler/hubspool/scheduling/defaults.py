@@ -18,7 +18,7 @@ class SchedulingDefaults:
         same_exit: SIGTERM, an app's own `stop` and atexit that follow each other within this time share one budget.
         lock_wait: how long a push waits for another process that pushes the same folder; its push sends our rows too.
         final_lock_wait: the same for a final push.
-        setup_silence: how long the Hub may be silent while a starting app waits for the constructor.
+        setup_seconds: how long a starting app waits in the constructor for the Hub's answers, all together.
         restore: how long `restore=True` may hold the constructor up.
         watchdog_interval: how often the watchdog looks for a push without progress.
     """
@@ -30,7 +30,7 @@ class SchedulingDefaults:
     same_exit: float = 60.0
     lock_wait: float = 5.0
     final_lock_wait: float = 60.0
-    setup_silence: float = 10.0
+    setup_seconds: float = 10.0
     restore: float = 30.0
     watchdog_interval: float = 15.0
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hubspool.client.hf_api import HfApi
-from hubspool.client.http import HubSession
 from hubspool.client.retry import RetryPolicy
 from hubspool.client.target import Target
 from hubspool.client.validation import check_repo_id, check_repo_type, check_revision
@@ -100,7 +99,7 @@ class RepoSetup:
         It asks for an existing repository first: a token that may write to one dataset only must be enough.
 
         Args:
-            patient: False makes each request once, with a time-out of 10 s, while an app waits for the constructor.
+            patient: False makes each request once, all within 10 s, while an app waits for the constructor.
 
         Raises:
             HubspoolError: the Hub cannot be reached, or refuses.
@@ -149,13 +148,7 @@ class RepoSetup:
 
     def _impatient(self) -> HfApi:
         api = copy(self.api)
-        session = self.api.session
-        api.session = HubSession(
-            headers=session.headers,
-            product=session.product,
-            timeout=DEFAULTS.setup_silence,
-            retry=RetryPolicy(attempts=1),
-        )
+        api.session = self.api.session.within(DEFAULTS.setup_seconds, RetryPolicy(attempts=1))
         return api
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 from hubspool.client.download import download
 from hubspool.client.hf_api import HfApi
-from hubspool.client.repo_info import RepoFile
+from hubspool.client.repo_info import RepoFile, RepoFolder
 from hubspool.client.target import Target
-from hubspool.errors import RemoteEntryNotFoundError
+from hubspool.client.validation import local_path
+from hubspool.errors import HFValidationError, HubspoolError, LocalFileError, RemoteEntryNotFoundError
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.spool.segment_name import is_part_path
 
@@ -32,38 +35,58 @@ def restore(
 ) -> int:
     """Download the files that the repository has and the folder lacks; existing local files stay unchanged.
 
+    A path that leads out of the folder, or to files of git, clients or schedulers, is skipped with a warning.
+
     Returns:
         How many files were downloaded. Each one is complete or absent.
 
     Raises:
-        RestoreTimeoutError: `seconds` are over; the files downloaded so far stay.
+        RestoreTimeoutError, HubTimeoutError: `seconds` are over; the files downloaded so far stay.
         RequestError: the Hub cannot be read.
+        LocalFileError: a file cannot be written.
     """
     began = time.monotonic()
+    api = copy(api)
+    api.session = api.session.within(seconds)
     prefix = f"{path_in_repo}/" if path_in_repo else ""
     try:
-        tree = list(
-            api.list_repo_tree(
-                target.repo_id, path_in_repo, recursive=True, repo_type=target.repo_type, revision=target.revision
-            )
+        listed = api.list_repo_tree(
+            target.repo_id, path_in_repo, recursive=True, repo_type=target.repo_type, revision=target.revision
         )
+        tree = [entry for entry in listed if entry.path.startswith(prefix)]
     except RemoteEntryNotFoundError:
         return 0
     fetched = 0
     for entry in tree:
-        source = entry.path.removeprefix(prefix)
-        local = folder / source
-        # Parts hold rows that were sent; no program appends to them.
-        if not isinstance(entry, RepoFile) or is_part_path(source) or not chosen(source) or local.exists():
+        local = _local(entry, prefix, folder, chosen)
+        if local is None or os.path.lexists(local):
             continue
-        if source in (".gitattributes", "README.md") and not prefix:
-            continue  # these describe the repository, not the folder
         if time.monotonic() - began > seconds:
             raise RestoreTimeoutError(
                 f"{fetched} files of {target.repo_id} were downloaded in {seconds:g} s, not all of them."
             )
-        download(api.client(), target.file_url(entry.path), local, force=False, local_only=False)
+        try:
+            download(api.client(), target.file_url(entry.path), local, force=False, local_only=False)
+        except HubspoolError:
+            raise
+        except OSError as error:  # a full disk, or a local file where the repository has a folder
+            raise LocalFileError(f"{local} cannot be written: {error.strerror or error}.", path=local) from error
         fetched += 1
     if fetched:
         logger.info("%s: downloaded %d files from %s", folder, fetched, target.repo_id)
     return fetched
+
+
+def _local(entry: RepoFile | RepoFolder, prefix: str, folder: Path, chosen: Callable[[str], bool]) -> Path | None:
+    """Return the place of an entry in the folder; None if it is not to be downloaded."""
+    source = entry.path.removeprefix(prefix)
+    # Parts hold rows that were sent; no program appends to them.
+    if not isinstance(entry, RepoFile) or is_part_path(source) or not chosen(source):
+        return None
+    if source in (".gitattributes", "README.md") and not prefix:
+        return None  # these describe the repository, not the folder
+    try:
+        return local_path(folder, source)
+    except HFValidationError as error:
+        logger.warning("a file is not downloaded: %s", error)
+        return None

@@ -34,7 +34,7 @@ class TransferOptions:
 
     Attributes:
         num_threads: files, or parts of a file, that LFS sends at the same time.
-        stall_timeout: seconds without any progress after which a Xet transfer is aborted.
+        stall_timeout: seconds in which a Xet transfer must move 32 kB; otherwise it is aborted.
         small_appends: the files grow by small appends: Xet then looks for duplicates even where that fragments the
             files (300 pushes of a growing file: 1.1 bytes sent per byte instead of 5.1).
         on_progress: called with the number of bytes that are done, a few times a second, from a thread of the

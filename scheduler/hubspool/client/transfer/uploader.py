@@ -16,7 +16,7 @@ from hubspool.client.target import Target
 from hubspool.client.transfer import lfs, xet
 from hubspool.client.transfer.options import TransferOptions, TransferReport
 from hubspool.client.transfer.parallel import for_each
-from hubspool.errors import XetTransferError
+from hubspool.errors import HubTimeoutError, XetTransferError
 from hubspool.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,9 @@ class Uploader:
                 return xet.upload(
                     client, token, url, additions, options, global_dedup=global_dedup, fresh_cache=len(failures) == 2
                 )
+            except HubTimeoutError:
+                self._tokens.drop(client, url)
+                raise
             except XetTransferError as error:
                 # hf_xet has made its own retries. Another token may help, because this one may belong to a store that
                 # is gone; and if the network is not to blame, an empty cache, because the present one may be damaged.

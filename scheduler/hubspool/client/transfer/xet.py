@@ -10,6 +10,7 @@ Source of the protocol: https://huggingface.co/docs/xet, hf_xet 1.8.0.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import threading
@@ -105,6 +106,7 @@ class XetTokens:
             return None
         try:
             token = XetToken(str(answer["casUrl"]), str(answer["accessToken"]), float(answer["exp"]))
+            client.check_address(token.endpoint)
         except (KeyError, TypeError, ValueError):
             raise BadResponseError(f"{public_url(url)} answered without a usable Xet token.", url=url) from None
         self._kept[key] = token, token.expires - DEFAULTS.token_margin_seconds
@@ -116,10 +118,23 @@ class XetTokens:
 
 
 def is_available(settings: Settings) -> bool:
-    """Return whether hf_xet is installed and not switched off."""
+    """Return whether hf_xet is installed, not switched off, and has room to run.
+
+    It aborts the whole process when the system refuses it memory (`ulimit -v`), which no handler can prevent.
+    """
     from importlib.util import find_spec
 
-    return settings.xet and find_spec("hf_xet") is not None
+    return settings.xet and _address_space() >= DEFAULTS.xet_address_bytes and find_spec("hf_xet") is not None
+
+
+def _address_space() -> float:
+    """Return the bytes of memory that this process may map."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if soft == resource.RLIM_INFINITY else soft
 
 
 def token_url(target: Target, *, create_pr: bool) -> str:
@@ -177,19 +192,19 @@ class _Watch:
             self._thread.join(timeout=1)
 
     def _watch(self) -> None:
-        seen: tuple[int, ...] = ()
+        moved, entries = 0, -1
         since = time.monotonic()
         while not self._done.wait(DEFAULTS.xet_poll_seconds):
             now, group = time.monotonic(), self._upload.progress()
-            done = _counters(group)
-            if done != seen:
-                seen, since = done, now
+            now_moved, now_entries = _counters(group)
+            if now_entries != entries or now_moved - moved >= DEFAULTS.progress_least_bytes:
+                moved, entries, since = now_moved, now_entries, now
                 if self._options.on_progress is not None:
                     self._options.on_progress(group.total_bytes_completed)
             if self._interrupt.is_set():
                 self._abort("was interrupted")
             elif now - since > self._options.stall_timeout:
-                self._abort(f"made no progress for {self._options.stall_timeout:g} s")
+                self._abort(f"made no progress, or too little, for {self._options.stall_timeout:g} s")
 
     def _abort(self, reason: str) -> None:
         self.reason = self.reason or reason
@@ -197,13 +212,12 @@ class _Watch:
         self._upload.abort()
 
 
-def _counters(group: Any) -> tuple[int, ...]:
-    """Return the numbers that change while an upload makes progress, the Hub's work on its metadata included."""
-    counts = (group.total_bytes_completed, group.total_transfer_bytes_completed)
-    shard = group.shard
+def _counters(group: Any) -> tuple[int, int]:
+    """Return the bytes that an upload has moved, and the entries of its metadata that the Hub has checked."""
+    moved, shard = group.total_bytes_completed + group.total_transfer_bytes_completed, group.shard
     if shard is None:
-        return counts
-    return (*counts, shard.total_shard_bytes_upload_completed, shard.total_shard_validation_entries_completed)
+        return moved, 0
+    return moved + shard.total_shard_bytes_upload_completed, shard.total_shard_validation_entries_completed
 
 
 def upload(
@@ -230,7 +244,7 @@ def upload(
         fresh_cache: use an empty cache folder for this call.
 
     Raises:
-        HubTimeoutError: no progress for ``options.stall_timeout`` seconds.
+        HubTimeoutError: less than 32 kB moved in ``options.stall_timeout`` seconds.
         XetTransferError: hf_xet failed; a `LocalXetError` if neither the network nor the token is to blame.
         FileChangedError: a content changed since it was described.
     """
