@@ -14,6 +14,7 @@
     ├── FlushTimeout (TimeoutError)               a flush did not end within its time-out
     ├── NotStoredError (OSError)                  files that cannot be stored, with the reasons
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
+    ├── FilesMissingError (OSError)               files of a running scheduler were moved or removed
     ├── ChangedMeanwhileError                     a path on the Hub changed since the push was planned
     ├── StalledError (TimeoutError)               a push makes no progress
     ├── StateFileError (OSError)                     the ledger cannot be opened at the moment
@@ -186,7 +187,7 @@ class NotStoredError(HubspoolError, OSError):
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         super().__init__(
             f"{len(reasons)} {'file is' if len(reasons) == 1 else 'files are'} not stored on the Hub: {first}{more}.",
-            hint="They stay on the disk and every push checks them again; see status().skipped.",
+            hint="Every push checks again those that are on the disk; see status().skipped.",
         )
         self.reasons = dict(reasons)
 
@@ -202,6 +203,12 @@ class PushLockBusyError(HubspoolError, OSError):
             hint="The push is retried. If no such process runs, see which one locks push.lock in the state folder.",
             path=folder,
         )
+
+
+class FilesMissingError(HubspoolError, OSError):
+    """Files of a running scheduler were moved, or removed and not written again; `path` is one of them."""
+
+    default_hint = "See status().skipped for each file."
 
 
 class ChangedMeanwhileError(HubspoolError, OSError):

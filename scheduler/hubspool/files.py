@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from types import ModuleType
 from typing import BinaryIO, NamedTuple
+
+from hubspool.errors import FilesMissingError
 
 #: None on Windows, which has no flock: only its age shows that a segment is an orphan (see `owners.owner_of`).
 fcntl: ModuleType | None
@@ -24,6 +27,8 @@ RACY_NS = 50_000_000
 CLIENT_CACHE = ".cache/huggingface"
 #: Bytes that are read at a time.
 BLOCK_BYTES = 1024 * 1024
+#: NFS and FUSE rename a file that is removed while a process has it open.
+_REMOVED_NAMES = (".nfs", ".fuse_hidden")
 #: File systems that live on another machine, or in a process of their own, as /proc/mounts names them.
 _REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "glusterfs", "lustre", "afs", "sshfs", "beegfs", "virtiofs")
 #: Local file systems that are served through FUSE.
@@ -142,6 +147,43 @@ def blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     while start < end and (block := file.read(min(BLOCK_BYTES, end - start))):
         start += len(block)
         yield block
+
+
+def is_in_place(path: Path, fd: int) -> bool:
+    """Return True if `path` still names the open file, False if the file was removed or replaced.
+
+    Raises:
+        FilesMissingError: the file was moved, so nothing of it is lost.
+    """
+    own = os.fstat(fd)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if os.path.samestat(path.stat(), own):
+            return True
+    place = _place_of(fd)
+    if own.st_nlink == 0 or Path(place).name.startswith(_REMOVED_NAMES):
+        return False
+    if place == os.path.realpath(path):  # a mount whose inode numbers change
+        return True
+    raise FilesMissingError(
+        f"{path} was moved to {place}." if place else f"{path} was moved or removed.",
+        hint="Move it back; its rows are not sent until then.",
+        path=path,
+    )
+
+
+def _place_of(fd: int) -> str:
+    """Return the path of an open file, or "" if the system does not know it.
+
+    Linux forgets it if the file was opened under another of its names, as a segment is, which gets its name later.
+    """
+    place = ""
+    with suppress(OSError):
+        place = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115  it is text, and may end in " (deleted)"
+    get_path = getattr(fcntl, "F_GETPATH", None)  # macOS
+    if fcntl is not None and get_path is not None:
+        with suppress(OSError):
+            place = os.fsdecode(fcntl.fcntl(fd, get_path, bytes(1024)).rstrip(b"\0"))
+    return "" if place.endswith(" (deleted)") else place
 
 
 def publish(hidden: Path, final: Path) -> None:

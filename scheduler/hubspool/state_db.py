@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubspool import fork
 from hubspool.errors import StateFileError
+from hubspool.files import sync_file, sync_folder
 
 if TYPE_CHECKING:
     import sqlite3
@@ -45,6 +46,7 @@ class StateDb(fork.ForkAware):
         self._schema = schema
         self._version = version
         self._lock = threading.RLock()
+        self._identities: list[tuple[int, int] | None] = []  # of the files of the connection
         self._db: sqlite3.Connection | None = self._open()  # None: closed, opened again at the next use
         fork.register(self)
 
@@ -73,6 +75,60 @@ class StateDb(fork.ForkAware):
                 yield db
         except sqlite3.OperationalError as error:
             raise StateFileError(self.path, str(error)) from error
+
+    def is_in_place(self) -> bool:
+        """Return True if the paths still name the files of the connection; opens it if it is closed."""
+        with self.read():
+            return self._found() == self._identities
+
+    def put_back(self) -> bool:
+        """Write the removed file again, with all that the connection still reads; the next use opens the new one.
+
+        The caller makes sure that no process writes to the removed file.
+
+        Returns:
+            False if another file has the path; it is left alone.
+
+        Raises:
+            StateFileError: the disk is full, or the folder cannot be written.
+        """
+        import sqlite3
+
+        hidden = self.path.with_name(f".{self.path.name}.new")
+        with self._lock:
+            if self._found()[0] not in (None, self._identities[0]):
+                return False
+            try:
+                hidden.unlink(missing_ok=True)
+                with closing(sqlite3.connect(hidden)) as copy:
+                    self._connection().backup(copy)
+                sync_file(hidden)
+                self.close()
+                self._remove_log()
+                hidden.replace(self.path)
+                sync_folder(self.path.parent)
+            except (OSError, sqlite3.Error) as error:
+                raise StateFileError(self.path, f"it was removed, and {error}") from error
+            return True
+
+    def _remove_log(self) -> None:
+        """Remove the log of a file that was removed: SQLite would apply it to the new one, and share its locks."""
+        for path in self._paths()[1:]:
+            path.unlink(missing_ok=True)
+
+    def _paths(self) -> list[Path]:
+        return [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm")]
+
+    def _found(self) -> list[tuple[int, int] | None]:
+        """Return the device and inode that each path names now."""
+        found: list[tuple[int, int] | None] = []
+        for path in self._paths():
+            try:
+                stat = path.stat()
+                found.append((stat.st_dev, stat.st_ino))
+            except (FileNotFoundError, NotADirectoryError):
+                found.append(None)
+        return found
 
     def close(self) -> None:
         """Close the file; a later use opens it again."""
@@ -126,6 +182,8 @@ class StateDb(fork.ForkAware):
     def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
+        if not self.path.exists():
+            self._remove_log()
         db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
         try:
             version = db.execute("pragma user_version").fetchone()[0]
@@ -138,6 +196,7 @@ class StateDb(fork.ForkAware):
             if db.execute("pragma quick_check").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("damaged")
             db.execute(f"pragma user_version = {self._version}")
+            self._identities = self._found()
         except BaseException:
             db.close()
             raise

@@ -189,7 +189,7 @@ class RowScheduler(CommitScheduler):
 
     def pending_rows(self) -> int | None:
         """Return how many rows of this object are not known to be on the Hub."""
-        written = {name: rows for name, rows in self.spool.rows_written().items() if (self.folder_path / name).exists()}
+        written = self.spool.rows_kept()
         return sum(written.values()) - self.rows_on_hub(written)
 
     def recipe(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from tests.support.mutation import Edit, Mutant
 
 KILLERS = "tests/mutants/test_killers.py"
 LOSSES = "tests/losses/test_losses.py::test_hubspool_passes"
+REMOVED = "tests/durability/test_removed.py"
 UNIT = "tests/unit"
 INTENT_TEST = f"{KILLERS}::test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outcome_is_known"
 
@@ -352,6 +353,32 @@ MUTANTS = [
             ),
         ),
         (f"{UNIT}/test_scan.py::test_the_lock_is_not_held_during_the_walk_and_free_afterwards",),
+    ),
+    Mutant(
+        "removed_ledger_copied_during_a_push",
+        "the ledger is written again while a push under the removed lock still changes it",
+        (Edit("hubspool/spool/rescue.py", "KeptLock.take", "_try_lock(self._fd)", "True"),),
+        (f"{REMOVED}::test_of_two_workers_one_pushes_although_the_lock_was_removed_during_its_push[remove_folder]",),
+    ),
+    Mutant(
+        "removed_segment_given_up",
+        "a segment that somebody removed is not written again",
+        (Edit("hubspool/spool/rescue.py", "Rescue._is_to_restore", "return is_free", "return False"),),
+        (f"{REMOVED}::test_rows_before_and_after_a_removal_are_on_the_hub_once[remove_segments]",),
+    ),
+    Mutant(
+        "sent_segment_written_again",
+        "a segment that a push removed after sending it counts as removed by somebody else",
+        (
+            Edit(
+                "hubspool/push/ledger.py",
+                "Ledger.forget",
+                'db.execute("delete from part where source = ?", (source,))',
+                'db.execute("delete from part where source = ?", (source,))\n'
+                'db.execute("delete from settled where path = ?", (source,))',
+            ),
+        ),
+        (f"{REMOVED}::test_a_segment_that_a_push_of_another_worker_removed_is_not_written_again",),
     ),
     Mutant(
         "segment_removed_unread",

@@ -105,9 +105,13 @@ class PushContext:
             commits = self.encoding.part_commits  # the encoding's own number, also for a large part
             part_bytes = self.encoding.part_bytes
             self.rules = replace(self.rules, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
-        self.key = self.ledger.target(self.target, self.path_in_repo)
+        self.find_key()
         self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
-        self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key))
         self.repo = RemoteRepo(self.api, self.target)
         self.foreign_changes = ForeignChanges(self.rules.foreign_seconds)
         self.has_lfs_rule = False
+
+    def find_key(self) -> None:
+        """Find the target's number: it changes if the ledger was removed and another process began a new one."""
+        self.key = self.ledger.target(self.target, self.path_in_repo)
+        self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key))

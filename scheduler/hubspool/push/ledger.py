@@ -6,9 +6,11 @@ Hub by their names (`rules.recovered_parts`).
 
 from __future__ import annotations
 
+import logging
+import math
 import uuid
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +21,13 @@ from hubspool.client.target import Target
 from hubspool.files import Stat, StatePaths, publish, sync_file
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.part import Closed, Part
+from hubspool.spool.rescue import KeptLock
 from hubspool.state_db import StateDb
 
 if TYPE_CHECKING:
     import sqlite3
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 
@@ -67,6 +72,8 @@ class Ledger:
 
         self.paths = StatePaths(directory)
         self._settled: dict[int, tuple[sqlite3.Connection, tuple[int, int], dict[str, Stat]]] = {}
+        self._kept_lock = KeptLock(self.paths.push_lock)
+        self._folder_id = ""
         self._db = StateDb(self.paths.ledger, _SCHEMA, SCHEMA_VERSION)
 
     @property
@@ -79,15 +86,62 @@ class Ledger:
         with suppress(FileNotFoundError):
             found = path.read_text().strip()
             if len(found) == 32:
+                self._folder_id = found
                 return found
             path.unlink()  # a damaged id
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        fresh.write_text(uuid.uuid4().hex)
+        fresh.write_text(self._folder_id or uuid.uuid4().hex)
         sync_file(fresh)
         with suppress(FileExistsError):  # another process was faster
             publish(fresh, path)
         fresh.unlink(missing_ok=True)
         return path.read_text().strip()
+
+    def restore(self) -> bool:
+        """Write the ledger and the push lock again if they were removed; return True if they were there.
+
+        If another process was faster, or has begun a new ledger, that one is used from now on, with what it lacks of
+        this one. Called by one thread at a time.
+
+        Raises:
+            FilesMissingError: the push lock was moved, and with it the folder.
+            PushLockBusyError: another process holds the push lock at the path.
+            StateFileError, OSError: the ledger cannot be written now.
+        """
+        if self._kept_lock.is_in_place() and self._db.is_in_place():
+            return True
+        if self._kept_lock.take():
+            if not self._db.put_back():
+                self._merge()
+            self.folder_id  # noqa: B018  writes the file again
+            self._kept_lock.release()
+            logger.warning("the ledger in %s was removed while it was in use, and was written again", self.paths.folder)
+        return False
+
+    def _merge(self) -> None:
+        """Use the ledger at the path, and add what it lacks of the removed one."""
+        with closing(Ledger(self.paths.folder)) as other:
+            for number, (target, path_in_repo) in self.targets().items():
+                key = other.target(target, path_in_repo)
+                known = {*other.parts(key), *other.settled(key)}
+                own = self.parts(number).items()
+                other.save(key, [part for source, parts in own if source not in known for part in parts])
+                if other.identity(key) == (None, None):
+                    other.identify(key, *self.identity(number))
+            for recipe in self.recipes():
+                other.remember(recipe)
+        self._db.close()
+
+    def rows_on_hub(self, source: str, size: int | None = None) -> float:
+        """Return how many rows of a segment are on the Hub; infinite if all are.
+
+        Args:
+            source: the segment; it may have been removed.
+            size: in bytes; None if it is not known any more.
+        """
+        rows = self._db.rows("select sum(rows) from part where source = ? group by target", (source,))
+        sizes = self._db.rows("select size from settled where path = ?", (source,))
+        return math.inf if (size,) in sizes or (sizes and not rows) else max((row[0] for row in rows), default=0)
 
     def target(self, target: Target, path_in_repo: str) -> int:
         """Return the number of a target and a path in its repository; assign one at their first use.
@@ -95,6 +149,9 @@ class Ledger:
         The ledger keeps parts and settled files separately for each number.
         """
         key = (target.endpoint, target.repo_type, target.repo_id, target.revision, path_in_repo)
+        for number, known in self.targets().items():
+            if known == (target, path_in_repo):
+                return number
         with self._db.write() as db:
             db.execute(
                 "insert or ignore into target (endpoint, repo_type, repo_id, revision, path_in_repo)"
@@ -183,10 +240,12 @@ class Ledger:
             )
 
     def forget(self, source: str) -> None:
-        """Delete all about a local file that was removed after all of it was on the Hub."""
+        """Delete the parts of a segment that was removed after all of it was on the Hub.
+
+        That it is settled stays known, so that a process which has it open does not write it again.
+        """
         with self._db.write() as db:
             db.execute("delete from part where source = ?", (source,))
-            db.execute("delete from settled where path = ?", (source,))
 
     def touch(self, target: int, now: float) -> None:
         """Store that the folder is still pushed to `target`; written at most once an hour."""
@@ -194,6 +253,11 @@ class Ledger:
         if rows and (rows[0][0] is None or now - rows[0][0] > DEFAULTS.touch_seconds):
             with self._db.write() as db:
                 db.execute("update target set used_at = ? where id = ?", (now, target))
+                db.execute(
+                    "delete from settled where path like '%.jsonl' and mtime_ns < ?"
+                    " and not exists (select 1 from part where part.target = settled.target and source = path)",
+                    ((now - DEFAULTS.unused_seconds) * 1e9,),
+                )
 
     def is_everywhere(self, source: str, size: int, now: float) -> bool:
         """Return True if every target of the last three days has all `size` bytes of a segment.
@@ -210,4 +274,5 @@ class Ledger:
     def close(self) -> None:
         """Close the database; a later use opens it again."""
         self._db.close()
+        self._kept_lock.close()
         self._settled.clear()

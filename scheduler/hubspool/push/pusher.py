@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hubspool.errors import PushLockBusyError
 from hubspool.push import rules
 from hubspool.push.committer import Committer
 from hubspool.push.context import PushContext
 from hubspool.push.events import State
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
+from hubspool.spool.defaults import DEFAULTS
 from hubspool.spool.owners import remove_segment
+from hubspool.spool.rescue import rescue_of
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
@@ -53,6 +56,8 @@ class Pusher:
 
         self.context = context
         self._lock = FileLock(context.ledger.paths.push_lock, fallback_to_soft=False)
+        self.rescue = rescue_of(context.folder)
+        self.rescue.states.add(context.ledger)
         self.planner = Planner(context)
         #: Of the last push, also if it failed.
         self.result = PushResult()
@@ -65,18 +70,27 @@ class Pusher:
             lock_timeout: seconds to wait for another process that pushes this folder.
 
         Returns:
-            The result; None if another process held the push lock all the time.
+            The result; None if another process held the push lock all the time, or files were removed all the time.
 
         Raises:
             HubspoolError: a request failed. What landed before is acknowledged; the rest is unchanged.
         """
         from filelock import Timeout
 
-        try:
-            with self._lock.acquire(timeout=lock_timeout, poll_interval=self.context.rules.lock_poll_seconds):
-                return self._push(final)
-        except Timeout:
-            return None
+        for _ in range(DEFAULTS.restores):
+            try:
+                self.rescue.check()
+                with self._lock.acquire(timeout=lock_timeout, poll_interval=self.context.rules.lock_poll_seconds):
+                    # The file that was locked may have been removed since: other processes would lock a new one.
+                    if not self.rescue.check():
+                        continue
+                    self.context.find_key()
+                    result = self._push(final)
+                if not final or self.rescue.check():
+                    return result
+            except (Timeout, PushLockBusyError):
+                return None
+        return None
 
     def _push(self, final: bool) -> PushResult:
         context = self.context
@@ -86,6 +100,9 @@ class Pusher:
         settled = ledger.settled(key)
         snapshot = self.planner.scan(rules.unless_compared(settled, context.rules) if final else settled)
         known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
+        doubtful = {source for source, parts in known.items() if any(part.in_doubt for part in parts)}
+        unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
+        self.rescue.keep(snapshot.segments, unsent)
         plan = self.planner.plan(snapshot, settled, known, context.repo, final=final)
         if plan.parts:
             ledger.save(key, plan.parts)
@@ -99,7 +116,7 @@ class Pusher:
                 writers=committer.writers,
                 pending_files=len(committer.unsent_sources | plan.skipped.keys()),
                 pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
-                skipped=plan.skipped,
+                skipped={**plan.skipped, **self.rescue.missing},
                 in_doubt=any(upload.is_repeat for upload in committer.unsent),
             )
         self._finish(plan, committer)
@@ -118,6 +135,7 @@ class Pusher:
                 # Another target of the folder may lack the segment.
                 if source not in left and context.ledger.is_everywhere(source, size, context.clock()):
                     context.payloads.release(path, size)
+                    self.rescue.release(source)
                     if remove_segment(path, size):
                         context.ledger.forget(source)
         context.payloads.clean_up(context.ledger.parts(context.key), context.folder)

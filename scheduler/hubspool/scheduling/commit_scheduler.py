@@ -186,6 +186,7 @@ class CommitScheduler:
         from hubspool.push.pusher import Pusher  # noqa: F401  used by the pushing thread
         from hubspool.push.rules import OnExisting
         from hubspool.scheduling.repo_setup import RepoSetup
+        from hubspool.spool.rescue import rescue_of
         from hubspool.spool.segment_name import new_writer_id
 
         if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= DEFAULTS.most_minutes:
@@ -208,6 +209,7 @@ class CommitScheduler:
             token=token,
             state_dir=Path(state_dir) if state_dir else state_folder(self.folder_path),
             allow_own_space=allow_own_space,
+            rescue=rescue_of(self.folder_path),
         )
         self.api = self._setup.api
         self.repo_type = repo_type
@@ -226,6 +228,7 @@ class CommitScheduler:
         self._on_before_commit = on_before_commit
         self._allow_own_space = allow_own_space
         self._tracker = StatusTracker(lambda: self.repo_id, on_commit, on_error)
+        self._setup.rescue.listeners.add(self._tracker)
         self._writer_id = new_writer_id()
         # Below: used by the pushing thread only.
         self._squash = SquashPolicy(squash_history)

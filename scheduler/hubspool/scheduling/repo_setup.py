@@ -16,6 +16,7 @@ from hubspool.errors import ForbiddenError, HFValidationError, HubspoolError, Re
 from hubspool.push.ledger import Ledger
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.settings import Settings, is_loopback
+from hubspool.spool.rescue import Rescue
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class RepoSetup:
         api: an `HfApi` of ours, one of huggingface_hub (its endpoint, token and headers are used), or None.
         token: for a new client.
         state_dir: folder of the ledger.
+        rescue: of the folder.
         allow_own_space: accept the Space that this process runs in.
 
     Thread-safety: `open` is called by one thread at a time; the attributes may be read from any.
@@ -48,6 +50,7 @@ class RepoSetup:
         api: Any | None,
         token: str | None,
         state_dir: Path,
+        rescue: Rescue,
         allow_own_space: bool = False,
     ) -> None:
         self.repo_id = check_repo_id(repo_id)
@@ -57,6 +60,7 @@ class RepoSetup:
         self.private = private
         self.api = _our_client(api, token)
         self.state_dir = state_dir
+        self.rescue = rescue
         self.repo_url: str | None = None
         self._ledger: Ledger | None = None
         own_space = None if allow_own_space else Settings.from_env().space_id
@@ -91,6 +95,7 @@ class RepoSetup:
         """The folder's ledger, opened at its first use."""
         if self._ledger is None:
             self._ledger = Ledger(self.state_dir)
+            self.rescue.states.add(self._ledger)
         return self._ledger
 
     def open(self, *, patient: bool) -> None:
@@ -144,6 +149,8 @@ class RepoSetup:
         """Close the ledger; a later use opens it again."""
         ledger, self._ledger = self._ledger, None
         if ledger is not None:
+            self.rescue.states.discard(ledger)
+            self.rescue.release()
             ledger.close()
 
     def _impatient(self) -> HfApi:

@@ -18,6 +18,8 @@ class SpoolDefaults:
         join_rows: rows that `write_many` joins at a time. Joining all at once took twice as long: the second 50 MB of
             new memory cost as much as encoding 100,000 rows.
         foreign_rest_seconds: how long a segment of another host must not change before this host sends it.
+        held_segments: number of segments that a process keeps open, to write them again if they are removed.
+        restores: how often one push restores removed files and begins again.
     """
 
     roll_bytes: int = 64 * 1024 * 1024
@@ -26,6 +28,8 @@ class SpoolDefaults:
     close_seconds: float = 5.0
     join_rows: int = 256
     foreign_rest_seconds: int = 15 * 60
+    held_segments: int = 64
+    restores: int = 3
 
 
 DEFAULTS = SpoolDefaults()

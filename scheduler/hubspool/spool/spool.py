@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 from hubspool import fork
-from hubspool.errors import SpoolFull
+from hubspool.errors import FilesMissingError, SpoolFull
+from hubspool.files import is_in_place
 from hubspool.spool import segment_file
 from hubspool.spool.defaults import DEFAULTS
+from hubspool.spool.rescue import rescue_of
 from hubspool.spool.segment_file import EndedSegment
 from hubspool.spool.segment_name import SegmentName, new_writer_id
 
@@ -75,7 +77,10 @@ class Spool(fork.ForkAware):
         self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, suffix)
         if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
             raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
+        #: Writes segments again that somebody removed.
+        self.rescue = rescue_of(self.folder)
         self._reset()
+        self.rescue.spools.add(self)
         fork.register(self)  # also after `close`: a child must not write into this object's segment
 
     def _reset(self) -> None:
@@ -102,6 +107,35 @@ class Spool(fork.ForkAware):
         """Return the rows that this object wrote: file name of the segment → number."""
         with self._lock:
             return {**self._rows, str(self._name): self._count} if self._fd is not None else dict(self._rows)
+
+    def rows_kept(self) -> dict[str, int]:
+        """Return `rows_written` without the segments that were removed after all their rows were on the Hub."""
+        missing = self.rescue.missing
+        return {n: rows for n, rows in self.rows_written().items() if n in missing or (self.folder / n).exists()}
+
+    def rows_ended(self) -> dict[str, int]:
+        """Return the rows of the segments that have ended and are synced: file name → number."""
+        with self._lock:
+            ending = {ended.path.name for ended in self._ended}
+            return {name: rows for name, rows in self._rows.items() if name not in ending}
+
+    def leave_removed(self) -> bool:
+        """End the segment if its file was removed or moved, so that the next row goes to a new one.
+
+        Returns:
+            True if it was in its place.
+        """
+        in_place = True
+        with self._lock:
+            if self._fd is not None:
+                try:
+                    in_place = is_in_place(self.folder / str(self._name), self._fd)
+                except FilesMissingError:
+                    in_place = False
+                if not in_place:
+                    self._end()
+        self._finish_ended()
+        return in_place
 
     def write(self, line: bytes) -> None:
         """Append one row; when this returns, the row survives the end of the process (with "disk", a power loss).
@@ -275,10 +309,7 @@ class Spool(fork.ForkAware):
         self._rows[str(self._name)] = self._count
         self._fd, self._limit = None, _NO_SEGMENT
         self._size = self._count = 0
-        if self._syncs_each and not sync_failed:
-            ended.release()
-        else:
-            self._ended.append(ended)
+        self._ended.append(ended)
 
     def _sync_loop(self, stopped: threading.Event) -> None:
         """Sync new rows each second, and end the segment of the day before."""
@@ -288,6 +319,7 @@ class Spool(fork.ForkAware):
                     self._end()
             self._sync()
             self._finish_ended()
+            self.rescue.check_and_tell()
 
     def _sync(self) -> None:
         """Sync the current segment on a duplicate of its descriptor, without the lock: no writer waits for the disk."""
@@ -322,6 +354,8 @@ class Spool(fork.ForkAware):
         try:
             for ended in list(self._ended):
                 ended.finish()
+                if (fd := ended.detach()) is not None:
+                    self.rescue.hold(ended.path.name, fd)
                 with self._lock:
                     self._ended.remove(ended)
         finally:
