@@ -92,7 +92,8 @@ def soak(hub: LocalHub, root: Path, seconds: float, seed: int) -> Counter[str]:
     finally:
         for process in running:
             process.end()
-    done["faults that hit"] = len(hub.faults.hits)
+    for name, fault in FAULTS.items():  # a stale read counts only if its answer was an older one
+        done[f"answers changed by: {name}"] = sum(hit.fault == fault for hit in hub.faults.hits)
     return done
 
 

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from hubspool.local_hub import control
-from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, Faults
+from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, FaultHit, Faults
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.request_log import RequestLog, RequestRecord
 from hubspool.local_hub.routes.request_context import RequestContext, ok
@@ -97,11 +97,15 @@ class HubApp:
             await self._wait_outside(decision.cleared.wait, None if math.isinf(fault.delay) else fault.delay)
             if self._faults.stopped:
                 raise _ConnectionDropped
-        if fault.replaces_answer:
-            return await self._replace_answer(route, context, fault, exchange)
         context.commits_back = fault.stale
         with full_disk_after(fault.full_disk):
-            return await self._apply(route, context)
+            if fault.replaces_answer:
+                return await self._replace_answer(route, context, fault, exchange)
+            response = await self._apply(route, context)
+        is_full = fault.full_disk is not None and response.status_code == 507
+        if fault.may_miss and (context.is_stale or is_full):
+            self._faults.note_hit(FaultHit(fault, route.name, exchange.method, exchange.path))
+        return response
 
     async def _replace_answer(
         self, route: Route, context: RequestContext, fault: Fault, exchange: _Exchange

@@ -58,8 +58,9 @@ class Fault:
         late: the request is answered by `status`, or dropped, and takes effect this many seconds later; with
             `math.inf` at `faults.release()`.
         keep_bytes: the connection ends after this many bytes of the answer's body.
-        stale: reads are answered from the state this many commits ago.
-        full_disk: the disk is full after the request has written this many files: 507.
+        stale: reads of a revision are answered from the state this many commits ago. Git's own protocol, accounts and
+            content that is addressed by its hash have no older state. It counts as a hit only if the state was older.
+        full_disk: the disk is full after the request has written this many files: 507. It counts as a hit only then.
         limit: a rate limit over the matching requests, with the headers of the Hub. It ignores `after` and `times`.
     """
 
@@ -140,6 +141,12 @@ class Fault:
         """Whether the client does not get the request's own answer."""
         return self.status is not None or self.drop or self.late is not None
 
+    @property
+    def may_miss(self) -> bool:
+        """Whether only the answer shows if the fault had an effect."""
+        always = self.replaces_answer or self.delay or self.headers or self.keep_bytes is not None
+        return bool(self.stale or self.full_disk is not None) and not always
+
 
 _TYPES: dict[str, Any] = {
     "route": (str, list),
@@ -211,7 +218,7 @@ class Faults:
         self._releases = 0
         self.stopped = False
         self._cleared = threading.Event()
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # re-entrant
 
     def add(self, fault: Fault) -> Fault:
         """Add a fault, and return it for comparison with `hits`.
@@ -270,9 +277,15 @@ class Faults:
                 effect = self._over_limit(armed, path, headers) if fault.limit is not None else self._due(armed)
                 if found is None and effect is not None:
                     found = effect
-                    self._hits.append(FaultHit(fault, route, method, path))
-                    self._changed.notify_all()
+                    if not fault.may_miss:
+                        self.note_hit(FaultHit(fault, route, method, path))
             return FaultDecision(found, headers, self._cleared)
+
+    def note_hit(self, hit: FaultHit) -> None:
+        """Record a fault that happened."""
+        with self._changed:
+            self._hits.append(hit)
+            self._changed.notify_all()
 
     @staticmethod
     def _due(armed: _ArmedFault) -> Fault | None:

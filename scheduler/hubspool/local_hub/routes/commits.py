@@ -15,7 +15,7 @@ from hubspool.local_hub.storage.git_store import CommitRecord
 
 def preupload(context: RequestContext) -> Response:
     repo, body = context.repo_to_commit(), context.json()
-    files, commit = member(body, "files", list, []), repo.revision(context.args["rev"])
+    files, commit = member(body, "files", list, []), context.commit_of(repo)
     if len(files) > LIMITS.preupload_files:
         raise ApiError(413, f"preupload takes at most {LIMITS.preupload_files} files")
     texts = {name: member(body, name, str, "") if name in body else None for name in ("gitIgnore", "gitAttributes")}

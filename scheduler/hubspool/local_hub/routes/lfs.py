@@ -134,7 +134,7 @@ def listing(context: RequestContext) -> Response:
     found: dict[str, dict[str, object]] = {}
     for prefix in (BRANCHES, TAGS, PULLS):
         for name, head in repo.git.refs(prefix).items():
-            commit = repo.git.commit(head)
+            commit = repo.git.commit(context.commit_of(repo, head))
             for entry in repo.git.files(commit.root):
                 pointer = load_file(repo, entry).pointer
                 if pointer is not None and pointer.sha256 not in found:

@@ -86,7 +86,7 @@ def index(context: RequestContext) -> Response:
     for kind in REPO_TYPES:
         repos = context.services.repositories.visible(context.user, kind)
         if repos:
-            heads = [repo.git.commit(repo.revision("main")) for repo in repos]
+            heads = [repo.git.commit(context.commit_of(repo, "main")) for repo in repos]
             groups.append((plural(kind).capitalize(), list(zip(repos, heads, strict=True))))
     return _render(context, "index.html", "Local Hub", {"groups": groups, "endpoint": context.endpoint})
 

@@ -34,6 +34,7 @@ class RequestContext:
         args: decoded groups of the route's pattern.
         endpoint: address of the Hub as this client knows it.
         commits_back: reads are answered from the state this many commits ago (a fault; otherwise 0).
+        is_stale: the answer was read from an older commit.
         body: body of the request, if its route keeps it in memory.
         upload: file with the body, if the route keeps it on the disk.
     """
@@ -43,6 +44,7 @@ class RequestContext:
     request: Request
     endpoint: str
     commits_back: int = 0
+    is_stale: bool = False
     body: bytes = b""
     upload: Path = field(default_factory=Path)
 
@@ -126,7 +128,10 @@ class RequestContext:
 
     def commit_of(self, repo: Repository, rev: str | None = None) -> str:
         """Return the commit that a read of this revision is answered from; by default the path's revision."""
-        return repo.revision(rev or self.args.get("rev", "main"), commits_back=self.commits_back)
+        rev = rev or self.args.get("rev", "main")
+        commit = repo.revision(rev, commits_back=self.commits_back)
+        self.is_stale = self.is_stale or (self.commits_back > 0 and commit != repo.revision(rev))
+        return commit
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object; an empty body counts as an empty object.
