@@ -12,6 +12,7 @@
     │       └── FileShrankError                   it ends before the range that was to be read
     ├── SpoolFull (OSError)                       the spool, or its disk, has no space for a row
     ├── FlushTimeout (TimeoutError)               a flush did not end within its time-out
+    │   └── SecondLookError                       a lost ledger: rows may be on the Hub, or arrive there late
     ├── NotStoredError (OSError)                  files that cannot be stored, with the reasons
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
     ├── FilesMissingError (OSError)               files of a running scheduler were moved or removed
@@ -48,6 +49,7 @@ address (signed addresses are secrets).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -173,6 +175,31 @@ class FlushTimeout(HubspoolError, TimeoutError):  # noqa: N818 - the name is par
     """A flush did not end within its time-out; pending rows stay on the disk and are sent later."""
 
     retryable = True
+
+
+def second_look_reason(until: float) -> str:
+    """Return why a segment is not sent before `until`, seconds since the epoch."""
+    at = time.strftime("%H:%M", time.localtime(until))
+    why = "its ledger was lost or copied, and what an earlier process sent may still arrive"
+    return f"waits for the second look until {at}: {why}"
+
+
+class SecondLookError(FlushTimeout):
+    """Rows wait on the disk until no commit of an earlier process can arrive any more; all others are sent.
+
+    Args:
+        name: of the repository.
+        until: time of the second look, seconds since the epoch.
+    """
+
+    retryable = False
+
+    def __init__(self, name: str, until: float) -> None:
+        super().__init__(
+            f"{name}: a segment {second_look_reason(until)}.",
+            hint="The rows stay on the disk and are sent then, also by a later process. New rows do not wait.",
+        )
+        self.until = until
 
 
 class NotStoredError(HubspoolError, OSError):

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,10 +81,13 @@ class StateDb(fork.ForkAware):
         with self.read():
             return self._found() == self._identities
 
-    def put_back(self) -> bool:
+    def put_back(self, adapt: Callable[[sqlite3.Connection, Path], None]) -> bool:
         """Write the removed file again, with all that the connection still reads; the next use opens the new one.
 
         The caller makes sure that no process writes to the removed file.
+
+        Args:
+            adapt: called with the new file, before it gets its name.
 
         Returns:
             False if another file has the path; it is left alone.
@@ -102,6 +105,8 @@ class StateDb(fork.ForkAware):
                 hidden.unlink(missing_ok=True)
                 with closing(sqlite3.connect(hidden)) as copy:
                     self._connection().backup(copy)
+                    with copy:
+                        adapt(copy, hidden)
                 sync_file(hidden)
                 self.close()
                 self._remove_log()

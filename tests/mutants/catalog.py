@@ -110,7 +110,7 @@ MUTANTS = [
         (
             Edit(
                 "hubspool/push/committer.py",
-                "Committer._is_wanted",
+                "Committer._is_repeated",
                 "self._handle_foreign(upload, file)",
                 "if not upload.guarded:\n    return True\nself._handle_foreign(upload, file)",
             ),
@@ -379,6 +379,10 @@ MUTANTS = [
             ),
         ),
         (f"{REMOVED}::test_a_segment_that_a_push_of_another_worker_removed_is_not_written_again",),
+        "second_look_at_once",
+        "what a lost ledger's segment lacks on the Hub is sent after the first look",
+        (Edit("hubspool/push/rules.py", "is_second_look", "now - first_look >= rules.second_look_seconds", "True"),),
+        (f"{UNIT}/test_planner.py::test_a_recovered_segment_waits_for_an_hour_and_says_so",),
     ),
     Mutant(
         "segment_removed_unread",
@@ -404,6 +408,15 @@ MUTANTS = [
         "no handler for SIGTERM is installed",
         (Edit("hubspool/scheduling/shutdown.py", "ProcessExit.register", "self._install_sigterm()", ""),),
         (f"{LOSSES}[sigterm]",),
+    ),
+    Mutant(
+        "stale_read_believed",
+        "a read that finds less than was acknowledged counts",
+        (Edit("hubspool/push/rules.py", "judged", "return Read.STALE", "return Read.OURS"),),
+        (
+            f"{UNIT}/test_plan.py::test_what_the_content_at_a_path_of_ours_means",
+            "tests/durability/test_second_look.py::test_a_read_that_is_one_commit_behind_decides_nothing",
+        ),
     ),
     Mutant(
         "stop_without_flush",

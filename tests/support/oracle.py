@@ -12,11 +12,12 @@ from typing import Any
 
 import orjson
 
-from hubspool import HfApi
+from hubspool import CommitScheduler, HfApi
 from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
+from hubspool.push.defaults import Rules
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.rows import RowScheduler
@@ -82,6 +83,16 @@ def torn_tails(folder: Path) -> int:
     return torn
 
 
+@contextlib.contextmanager
+def second_look_after(seconds: float) -> Iterator[None]:
+    """Let the second look of the schedulers that push from now on come after so many seconds, in place of an hour."""
+    before, CommitScheduler._rules = CommitScheduler._rules, Rules(second_look_seconds=seconds)
+    try:
+        yield
+    finally:
+        CommitScheduler._rules = before
+
+
 def judge(
     hub: LocalHub,
     folder: Path,
@@ -93,6 +104,8 @@ def judge(
 ) -> Verdict:
     """Stop the faults, start once more, wait until nothing is pending, read the branch and all of its history.
 
+    The hour before the second look has passed by then.
+
     Args:
         start: False leaves the folder alone and only reads the Hub.
         kind: of the scheduler that the folder is of.
@@ -101,7 +114,8 @@ def judge(
     verdict = Verdict(torn_tails=torn_tails(folder) if folder.exists() else 0)
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     if start:
-        _start_once_more(kind, api, folder, records, repo, verdict)
+        with second_look_after(0):
+            _start_once_more(kind, api, folder, records, repo, verdict)
     issued, acknowledged = recorded(records, "issued"), recorded(records, "acknowledged")
     verdict.acknowledged = len(acknowledged)
     head: Counter[str] = Counter()

@@ -20,6 +20,7 @@ from typing import Any
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.cli.signals import SignalWaiter
+from hubspool.push.defaults import Rules
 from hubspool_templates import JsonlScheduler, ParquetScheduler
 from hubspool_templates.rows import RowScheduler
 
@@ -84,6 +85,7 @@ def write_to_file(scheduler: CommitScheduler) -> Callable[[dict[str, Any]], None
 
 def build(args: argparse.Namespace) -> tuple[CommitScheduler, Callable[[dict[str, Any]], None]]:
     """Return a scheduler as the command line wants it, and how rows are written through it."""
+    CommitScheduler._rules = Rules(second_look_seconds=args.second_look, foreign_seconds=args.foreign)
     api = HfApi(endpoint=args.endpoint, token=args.token)
     options: dict[str, Any] = {"every": args.every, "hf_api": api, "exit_budget": args.exit_budget}
     if args.mode == "files":
@@ -113,6 +115,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--more", type=int, default=0, help="rows after the last flush")
     parser.add_argument("--pause", type=float, default=0, help="seconds between two rounds")
     parser.add_argument("--flush-timeout", type=float, default=60)
+    parser.add_argument("--second-look", type=float, default=3600, help="seconds until the second look")
+    parser.add_argument("--foreign", type=float, default=60, help="seconds that foreign content must stay")
     parser.add_argument("--no-flush", action="store_true")
     parser.add_argument("--leave", default="stop", choices=sorted(WAYS))
     return parser.parse_args(arguments)

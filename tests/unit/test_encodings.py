@@ -231,16 +231,19 @@ def test_tidying_removes_what_nobody_needs_and_nothing_else(segment: OneSegment,
 def test_what_stands_on_the_hub_is_known_by_what_it_says(segment: OneSegment, part: Part) -> None:
     data = read(segment.payload(part, 16))
     file = RemoteFile(part.path, len(data), "id")
-    assert segment.payloads.range_on_hub(SOURCE, file, Hub(data)) == (0, 16)
-    assert segment.payloads.range_on_hub(SOURCE.replace("00000", "00001"), file, Hub(data)) is None
-    assert segment.payloads.range_on_hub(SOURCE, file, Hub(b"somebody else's")) is None
-    assert segment.payloads.verified_end(segment.path, part, 8, file, Hub(data)) == 16
-    acknowledged = replace(part, end=16, content_id="other")
-    assert segment.payloads.verified_end(segment.path, acknowledged, 24, file, Hub(data)) is None  # changed by a person
+    other = replace(part, source=SOURCE.replace("00000", "00001"))
+    assert segment.payloads.range_on_hub(segment.path, part, file, Hub(data)) == (0, 16)
+    assert segment.payloads.range_on_hub(segment.path, other, file, Hub(data)) is None
+    assert segment.payloads.range_on_hub(segment.path, part, file, Hub(b"somebody else's")) is None
+    assert segment.payloads.verified_end(segment.path, part, file, Hub(data)) == 16
+    changed_by_a_person = [
+        replace(part, end=16, content_id="other"),
+        replace(part, end=8, content_id="other").sending(24, "", "another", "", 0),
+    ]
+    for acknowledged in changed_by_a_person:
+        assert segment.payloads.verified_end(segment.path, acknowledged, file, Hub(data)) is None
     segment.path.write_bytes(LINES[:8])
-    assert (
-        segment.payloads.verified_end(segment.path, part, 8, file, Hub(data)) is None
-    )  # more than there ever was here
+    assert segment.payloads.verified_end(segment.path, part, file, Hub(data)) is None  # more than there ever was here
 
 
 def test_files_of_the_user_go_as_they_are(segment: OneSegment) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -293,3 +294,61 @@ def test_threads_may_share_a_ledger(ledger: Ledger, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ledger.save(key, [replace(PART, number=number)]), range(64)))
     assert len(Ledger(tmp_path).parts(key)["train.jsonl"]) == 64
+
+
+def segment_in(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "train-20260102-0123456789ab-00000.jsonl"
+    (folder / name).write_bytes(b"{}\n")
+    return name
+
+
+def test_a_segment_that_is_older_than_the_ledger_is_recovered_and_a_newer_one_is_not(tmp_path: Path) -> None:
+    folder, state = tmp_path / "folder", tmp_path / "state"
+    Ledger(state, folder).close()
+    name = segment_in(folder)
+    known = Ledger(state, folder)
+    key = known.target(TARGET, "")
+    assert known.recovering(key) == {}
+    known.close()
+    StatePaths(state).ledger.unlink()
+    lost = Ledger(state, folder)
+    key = lost.target(TARGET, "")
+    assert lost.recovering(key) == {name: (None, 0)}
+    lost.look(key, name, 7.0, 3)
+    assert Ledger(state, folder).recovering(key) == {name: (7.0, 3)}
+    lost.end_recovery(key, name, [replace(PART, source=name)])
+    assert (lost.recovering(key), [*lost.parts(key)]) == ({}, [name])
+    assert lost.recovering(lost.target(replace(TARGET, repo_id="local/other"), "")) == {name: (None, 0)}
+
+
+@pytest.mark.parametrize("way", ["copy", "restore", "move"])
+def test_a_copied_ledger_recovers_and_a_moved_one_does_not(way: str, tmp_path: Path) -> None:
+    folder, state = tmp_path / "folder", tmp_path / "folder" / "state"
+    first = Ledger(state, folder)
+    key, folder_id = first.target(TARGET, ""), first.folder_id
+    first.close()
+    name, backup = segment_in(folder), tmp_path / "backup"
+    if way == "move":
+        folder.rename(backup)
+        folder = backup
+    else:
+        shutil.copytree(folder, backup)
+        if way == "copy":
+            folder = backup
+        else:
+            StatePaths(state).ledger.unlink()
+            shutil.copy2(StatePaths(backup / "state").ledger, state)
+    found = Ledger(folder / "state", folder)
+    assert found.recovering(key) == ({} if way == "move" else {name: (None, 0)})
+    assert (found.folder_id == folder_id) is (way != "copy")
+    assert Ledger(folder / "state", folder).folder_id == found.folder_id
+
+
+def test_the_ledger_of_an_earlier_version_is_not_taken_for_a_lost_one(tmp_path: Path) -> None:
+    folder, state = tmp_path / "folder", tmp_path / "state"
+    earlier = Ledger(state)  # stores no place
+    key = earlier.target(TARGET, "")
+    earlier.close()
+    segment_in(folder)
+    assert Ledger(state, folder).recovering(key) == {}

@@ -12,7 +12,7 @@ from hubspool.push.compare import Relation
 from hubspool.push.defaults import Rules
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
-from hubspool.push.rules import FileDecision, FileState, Naming, OnExisting, Upload
+from hubspool.push.rules import FileDecision, FileState, FoundRange, Naming, OnExisting, Read, Upload
 
 NAMING = Naming("data/", "f0" * 16)
 RULES = Rules(part_commits=3, part_bytes=100, part_seconds=1000)
@@ -72,20 +72,44 @@ def test_a_backlog_is_cut_into_parts_that_are_full_one_by_one() -> None:
     assert [(u.part.number, u.part.start, u.end) for u in uploads] == [(0, 0, 90), (1, 90, 180), (2, 180, 200)]
 
 
-def test_parts_are_recovered_from_their_sizes_alone() -> None:
-    found = [(NAMING.segment_part(SEGMENT, n, 0, 0).path, size, f"id{n}") for n, size in [(1, 30), (0, 20)]]
-    parts = rules.recovered_parts(SEGMENT, found, [], NAMING, 0, size=70)
-    assert [(p.number, p.start, p.end, p.content_id) for p in parts] == [(0, 0, 20, "id0"), (1, 20, 50, "id1")]
+def found(number: int, start: int, end: int) -> FoundRange:
+    return FoundRange(number, start, end, rows=1, content_id=f"hub{number}")
+
+
+def test_recovered_parts_are_closed_and_what_is_missing_goes_into_new_ones() -> None:
+    parts = rules.recovered_parts(SEGMENT, [], [found(2, 50, 60), found(0, 0, 20)], NAMING, 0)
+    assert [(p.number, p.start, p.end, p.content_id) for p in parts] == [(0, 0, 20, "hub0"), (2, 50, 60, "hub2")]
     assert all(p.closed for p in parts)
-    assert rules.position_of(parts) == 50
+    assert rules.position_of(parts) == 60
+    missing = rules.missing(parts, 70)
+    assert missing == [(20, 50), (60, 70)]
+    uploads = rules.plan_segment(SEGMENT, parts, missing, NAMING, 0, RULES)
+    assert [(u.part.number, u.part.start, u.end) for u in uploads] == [(3, 20, 50), (4, 60, 70)]
 
 
-def test_damaged_lines_are_in_no_part_and_recovery_steps_over_them() -> None:
+def test_of_an_older_ledger_what_the_hub_lacks_was_removed_by_somebody_and_what_is_longer_counts() -> None:
+    removed, grown = segment_part(end=20), segment_part(1, 20, 30)
+    doubtful = segment_part(2, 30, 30).sending(40, "sha", "id", "push", 0)
+    parts = rules.recovered_parts(SEGMENT, [removed, grown, doubtful], [found(1, 20, 50)], NAMING, 0)
+    assert [(p.number, p.start, p.end, p.in_doubt) for p in parts] == [
+        (0, 0, 20, False), (1, 20, 50, False), (2, 30, 30, False),
+    ]  # fmt: skip
+    assert all(p.closed for p in parts)
+
+
+@pytest.mark.parametrize(
+    ("end", "read"), [(30, Read.STALE), (40, Read.REPEAT), (50, Read.REPEAT), (60, Read.OURS), (70, Read.NEWER)]
+)
+def test_what_the_content_at_a_path_of_ours_means(end: int, read: Read) -> None:
+    part = segment_part(end=40, commits=1)
+    assert rules.judged(part.sending(60, "sha", "id", "push", 0), end) is read
+    if end != 60:
+        assert rules.judged(part, end) is {40: Read.OURS, 50: Read.NEWER}.get(end, read)
+
+
+def test_damaged_lines_are_in_no_part() -> None:
     first, second = rules.plan_segment(SEGMENT, [], [(0, 20), (30, 60)], NAMING, 0, RULES)
     assert [(u.part.number, u.part.start, u.end) for u in (first, second)] == [(0, 0, 20), (1, 30, 60)]
-    found = [(first.part.path, 20, "a"), (second.part.path, 30, "b")]
-    parts = rules.recovered_parts(SEGMENT, found, [(20, 30)], NAMING, 0, size=60)
-    assert [(p.start, p.end) for p in parts] == [(0, 20), (30, 60)]
 
 
 def test_batches_keep_to_files_and_bytes() -> None:

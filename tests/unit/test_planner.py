@@ -94,6 +94,16 @@ class Folder:
         snapshot = self.planner.scan(self.settled)
         return self.planner.plan(snapshot, self.settled, self.known, hub or Hub(), final=final)
 
+    def known_in_ledger(self) -> dict[str, list[Part]]:
+        return self.planner.context.ledger.parts(self.planner.context.key)
+
+    def recovered(self, hub: Hub) -> PushPlan:
+        """The plan of the second look, after the ledger was lost."""
+        self.planner.context.ledger.recover([path.name for path in self.path.iterdir()])
+        assert sent(self.plan(hub)) == []
+        self.now += RULES.second_look_seconds
+        return self.plan(hub)
+
     def segment(self, content: bytes, *, ours: bool = True, seq: int = 0) -> Path:
         writer = new_writer_id() if ours else ("0000" if host_digits() != "0000" else "1111") + "12345678"
         path = self.path / f"train-20260102-{writer}-{seq:05d}.jsonl"
@@ -130,7 +140,8 @@ def test_all_paths_are_asked_about_in_one_request(folder: Folder) -> None:
 def test_an_error_of_the_hub_is_no_fault_of_a_file(error: Exception, segment: bool, folder: Folder) -> None:
     """Both are an `OSError` too; taken for a local one, the push would go on and tell that waiting does not help."""
     if segment:
-        folder.segment(b"{}\n")
+        path = folder.segment(b"{}\n")
+        folder.planner.context.ledger.recover([path.name])
     else:
         (folder.path / "a.txt").write_bytes(b"one\n")
     hub = Hub()
@@ -238,24 +249,65 @@ def test_damaged_lines_are_left_out_and_told(folder: Folder) -> None:
     assert found.removable == {}
 
 
-def test_parts_of_a_lost_ledger_are_found_on_the_hub(folder: Folder) -> None:
+def test_parts_of_a_lost_ledger_are_found_on_the_hub_by_a_second_look(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n{"n":2}\n{"n":3}\n')
     hub = Hub(**{
         f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n',
         f"data/{path.stem}-p0001.jsonl": b'{"n":2}\n',
     })  # fmt: skip
-    found = folder.plan(hub)
-    assert sent(found) == [(f"data/{path.stem}-p0002.jsonl", 16, 24)]
-    assert [(part.start, part.end, part.closed) for part in found.parts] == [
-        (0, 8, Closed.FULL),
-        (8, 16, Closed.FULL),
+    assert sent(folder.recovered(hub)) == [(f"data/{path.stem}-p0002.jsonl", 16, 24)]
+    parts = folder.known_in_ledger()[path.name]
+    assert [(part.start, part.end, part.rows, part.closed) for part in parts] == [
+        (0, 8, 1, Closed.UNKNOWN),
+        (8, 16, 1, Closed.UNKNOWN),
     ]
 
 
-def test_parts_on_the_hub_that_hold_other_bytes_are_not_taken_for_ours(folder: Folder) -> None:
+def test_a_recovered_segment_waits_for_an_hour_and_says_so(folder: Folder) -> None:
+    path = folder.segment(b'{"n":1}\n{"n":2}\n')
+    hub = Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n'})
+    folder.planner.context.ledger.recover([path.name])
+    for later in (0, RULES.second_look_seconds - 1):
+        found = folder.plan(hub)
+        assert (sent(found), found.postponed_bytes) == ([], 8)
+        assert found.waiting == {path.name: 1_000_000 + RULES.second_look_seconds}
+        folder.now = 1_000_000 + later
+    assert len(hub.asked) == 1, "the first look is remembered, also by a later life"
+    assert found.removable == found.settled == {}
+
+
+def test_a_recovered_segment_that_the_hub_has_whole_is_no_longer_pending(folder: Folder) -> None:
+    path = folder.segment(b'{"n":1}\n{"n":2}\n')
+    hub = Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n{"n":2}\n'})
+    folder.planner.context.ledger.recover([path.name])
+    found = folder.plan(hub)
+    assert (found.waiting, found.postponed_bytes, found.removable) == ({}, 0, {})
+    assert list(folder.recovered(hub).removable) == [path.name], "its data is kept until the second look"
+
+
+def test_a_gap_between_parts_on_the_hub_goes_into_a_new_part(folder: Folder) -> None:
+    """The part before it was in doubt, and the next one was sent without it."""
+    path = folder.segment(b'{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n')
+    hub = Hub(**{
+        f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n',
+        f"data/{path.stem}-p0002.jsonl": b'{"n":3}\n',
+    })  # fmt: skip
+    assert sent(folder.recovered(hub)) == [
+        (f"data/{path.stem}-p0003.jsonl", 8, 16),
+        (f"data/{path.stem}-p0004.jsonl", 24, 32),
+    ]
+
+
+def test_a_copy_of_a_folder_does_not_send_what_the_original_sent_since(folder: Folder) -> None:
+    path = folder.segment(b'{"n":1}\n{"n":2}\n')
+    hub = Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n{"n":2}\n{"n":3}\n'})
+    assert sent(folder.recovered(hub)) == []
+
+
+def test_parts_on_the_hub_that_a_person_changed_are_not_sent_again(folder: Folder) -> None:
     """Somebody redacted a row, with as many bytes: it is not sent again, and the rows after it arrive."""
     path = folder.segment(b'{"n":1}\n{"n":2}\n')
-    found = folder.plan(Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":0}\n'}))
+    found = folder.recovered(Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":0}\n'}))
     assert sent(found) == [(f"data/{path.stem}-p0001.jsonl", 8, 16)]
 
 

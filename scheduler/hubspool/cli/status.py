@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from hubspool.cli.options import Command, folder_options
 from hubspool.cli.output import Output, counted
-from hubspool.errors import HFValidationError
+from hubspool.errors import HFValidationError, second_look_reason
 from hubspool.files import StatePaths, state_folder
 
 if TYPE_CHECKING:
@@ -66,11 +67,13 @@ def _status_of(folder: Path, ledger: Ledger, key: int) -> dict[str, Any]:
         rows, bytes: acknowledged lines and bytes of files that are still in the folder.
         pending_files, pending_bytes: files that are not wholly acknowledged, and the bytes that are not.
         in_doubt: parts that were sent and whose outcome is unknown.
+        second_look: seconds since the epoch until which segments wait whose ledger was lost; None if none does.
         writers: segments that a living process writes.
         last_commit: id of the newest commit of this folder, or None.
     """
     from hubspool.client.patterns import path_filter
     from hubspool.push import rules
+    from hubspool.push.defaults import DEFAULTS
     from hubspool.push.scan import scan
     from hubspool.spool.owners import Owner, owner_of
 
@@ -82,7 +85,15 @@ def _status_of(folder: Path, ledger: Ledger, key: int) -> dict[str, Any]:
     snapshot = scan(folder, ledger.settled(key), chosen)
     parts = ledger.parts(key)
     files = {**snapshot.segments, **snapshot.changed}.items()
-    unsent = [stat.size - rules.position_of(parts.get(source, [])) for source, stat in files]
+    recovering = ledger.recovering(key)
+    found = {source: rules.position_of(parts.get(source, [])) for source, _ in files}
+    found.update((source, size) for source, (_, size) in recovering.items())
+    unsent = [stat.size - found[source] for source, stat in files]
+    waits = [
+        (recovering[source][0] or time.time()) + DEFAULTS.second_look_seconds
+        for source, stat in snapshot.segments.items()
+        if source in recovering and stat.size > found[source]
+    ]
     pending = [size for size in unsent if size > 0]
     sent = [part for of_source in parts.values() for part in of_source]
     owners = [owner_of(folder / source, stat, snapshot.taken_ns) for source, stat in snapshot.segments.items()]
@@ -94,6 +105,7 @@ def _status_of(folder: Path, ledger: Ledger, key: int) -> dict[str, Any]:
         "pending_files": len(pending),
         "pending_bytes": sum(pending),
         "in_doubt": sum(part.in_doubt for part in sent),
+        "second_look": max(waits, default=None),
         "writers": owners.count(Owner.ALIVE),
         "last_commit": ledger.identity(key)[1],
     }
@@ -115,6 +127,8 @@ def _text(fields: dict[str, Any]) -> str:
         f"  writers     {fields['writers']} running",
         f"  commit      {fields['last_commit'] or 'none yet'}",
     ]
+    if fields["second_look"]:
+        lines.append(f"  waiting     a segment {second_look_reason(fields['second_look'])}")
     if fields["in_doubt"]:
         lines.append(f"  in doubt    {counted(fields['in_doubt'], 'part')}, checked by the next push")
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hubspool.client.operations import CommitOperationAdd
@@ -26,7 +27,7 @@ from hubspool.push.lines import Kind
 from hubspool.push.part import Part
 from hubspool.push.plan import PushPlan
 from hubspool.push.remote import Head, RemoteFile, description
-from hubspool.push.rules import Upload
+from hubspool.push.rules import Read, Upload
 from hubspool.spool.segment_name import part_rule
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Committer:
         self.commit: CommitInfo | None = None
         self.writers = 0
         self.unsent = set(plan.uploads)
+        self._pushes: frozenset[str] = frozenset()
+        self._was_reset = False  # our last commit is not among the newest: a reset branch, or a stale read
         self._adds_extra = True
         self._is_turn: bool | None = None  # the hook has not been called
 
@@ -86,6 +89,9 @@ class Committer:
         context = self.context
         head = context.repo.head()
         self._check_identity(head)
+        self._pushes = head.pushes
+        last = context.ledger.identity(context.key)[1]
+        self._was_reset = last is not None and last not in head.oids
         if not self._is_our_turn(head):
             return
         operations = self._operations(uploads)
@@ -191,17 +197,17 @@ class Committer:
         if operation.should_ignore:
             self._skip(upload, "the repository's .gitignore excludes it; it is not stored on the Hub")
         elif remote_id == operation.content_id:
-            self._acknowledge([(upload, self._intent(upload, operation, ""))])
+            self._acknowledge([(upload, self._intent(upload, operation, ""))], looked=True)
         elif remote_id in _expected_ids(upload) or self.plan.kinds.get(upload.part.source) is Kind.WHOLE:
             # A new version of a whole file may replace any content; parentCommit keeps the versions in order.
             self.context.foreign_changes.clear(upload.part.path)
             return True
         else:
-            self._handle_foreign(upload, file)
+            return self._is_repeated(upload, file)
         return False
 
-    def _handle_foreign(self, upload: Upload, file: RemoteFile | None) -> None:
-        """Skip an upload whose path has unexpected content; close its part once the content has stayed long enough.
+    def _is_repeated(self, upload: Upload, file: RemoteFile | None) -> bool:
+        """Return True if an upload with unexpected content at its path is to be committed; otherwise skip it.
 
         Raises:
             ChangedMeanwhileError: the push must plan again. Either the content is ours (a commit that counted as lost
@@ -209,18 +215,50 @@ class Committer:
         """
         context, part = self.context, upload.part
         local = context.folder / part.source
-        end = context.payloads.verified_end(local, part, upload.end, file, context.repo) if file else None
-        if file and end is not None:
+        end = context.payloads.verified_end(local, part, file, context.repo) if file else None
+        read = None if end is None else rules.judged(part, end)
+        if read is Read.STALE and self._was_reset:  # nobody took the later rows out on purpose
+            if upload.guarded:
+                read = Read.REPEAT
+            elif context.foreign_changes.is_certain(part.path, context.clock()):
+                read = Read.OURS
+        if file and end is not None and read in (Read.OURS, Read.NEWER):
             digest = digests(local, part.start, [end], part.head)[0]
             adopted = rules.adopted(part, end, digest.rows, digest.sha256, file.content_id)
             context.ledger.save(context.key, [adopted if upload.guarded else rules.closed_unknown(adopted)])
+            if read is Read.NEWER and not upload.guarded:
+                context.ledger.recover([part.source])
             raise ChangedMeanwhileError(part.path)
+        if read is not Read.REPEAT:
+            self._handle_foreign(upload, file)
+        return read is Read.REPEAT
+
+    def _handle_foreign(self, upload: Upload, file: RemoteFile | None) -> None:
+        """Skip an upload whose path has other content, or less than was acknowledged; the read may be stale.
+
+        Its part is closed once that has stayed long enough. A final push does not wait: closing a part harms nothing.
+
+        Raises:
+            ChangedMeanwhileError: as in `_is_repeated`.
+        """
+        context, part = self.context, upload.part
         if upload.guarded and part.content_id is None:
             raise ChangedMeanwhileError(part.path)
-        if context.foreign_changes.is_certain(part.path, context.clock()):
+        is_certain = context.foreign_changes.is_certain(part.path, context.clock()) or self.plan.final
+        if part.push_id in self._pushes:
+            part = part.acknowledged(self.plan.uploads[upload].rows)  # it landed, and was changed since
+        elif part.in_doubt:  # what is sent elsewhere must not land here
+            is_certain = is_certain and rules.is_second_look(part.sent_at, context.clock(), context.rules)
+        if is_certain:
             logger.warning("%s was changed or removed on the Hub by somebody else: not sent again", part.path)
-            kind = self.plan.kinds.get(part.source)
-            context.ledger.save(context.key, [rules.after_foreign_change(part, kind)])
+            context.foreign_changes.closed[part.path] = (
+                "somebody else changed or removed it on the Hub: not sent again, and later rows go to another path"
+            )
+            local, kind = context.folder / part.source, self.plan.kinds.get(part.source)
+            closed = context.payloads.closed_by_others(local, part, kind, file, context.repo)
+            context.ledger.save(context.key, [closed])
+            if self.plan.final:
+                raise ChangedMeanwhileError(part.path)
         self._skip(upload, f"{part.path} was changed or removed on the Hub by somebody else")
 
     def _commit(
@@ -263,7 +301,8 @@ class Committer:
         content_id = operation.content_id or sha256  # None only before the transfer
         return upload.part.sending(upload.end, sha256, content_id, push_id, self.context.clock())
 
-    def _acknowledge(self, intents: Iterable[tuple[Upload, Part]]) -> None:
+    def _acknowledge(self, intents: Iterable[tuple[Upload, Part]], *, looked: bool = False) -> None:
+        """Record that uploads are on the Hub: by the answer to their commit, or because a look found them."""
         context = self.context
         parts = []
         for upload, sent in intents:
@@ -271,7 +310,8 @@ class Committer:
             if upload.guarded:
                 parts.append(sent.acknowledged(rows))
             else:
-                parts.append(rules.landed(sent, rows, context.clock(), context.rules, was_in_doubt=upload.is_repeat))
+                part = rules.landed(sent, rows, context.clock(), context.rules, was_in_doubt=upload.is_repeat)
+                parts.append(replace(part, sent_at=context.clock()) if looked else part)
             self.unsent.discard(upload)
         context.ledger.save(context.key, parts)
 

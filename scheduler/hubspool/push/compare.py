@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha1, sha256
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ from hubspool.files import blocks, open_regular
 
 if TYPE_CHECKING:
     from hubspool.push.remote import RemoteFile
+
+
+#: How much of a file on the Hub is downloaded to find its content in a local file.
+_PROBE_BYTES = 4096
 
 
 class Relation(Enum):
@@ -82,6 +87,43 @@ def has_content(path: Path, size: int, content_id: str, start: int = 0, head: in
             state.update(block)
             left -= len(block)
     return not left and state.hexdigest() == content_id
+
+
+def find_content(
+    path: Path, end: int, remote: RemoteFile, read_remote: Callable[[int, int], bytes], head: int = 0
+) -> int | None:
+    """Return where in [0, `end`) of a local file the content of a file on the Hub begins, at the start of a line.
+
+    Downloads at most `_PROBE_BYTES`.
+
+    Args:
+        path: the local file.
+        end: of the range to search, in bytes.
+        remote: the file on the Hub; its first `head` bytes are those of the local file.
+        read_remote: returns bytes of `remote`; takes a position and a length.
+        head: in bytes.
+    """
+    length = remote.size - head
+    if not 0 < length <= end:
+        return None
+    probe = read_remote(head, min(length, _PROBE_BYTES))
+    with open_regular(path) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as local:
+        start = local.find(probe, 0, end)
+        while start >= 0 and start + length <= end:
+            begins_line = start == 0 or local[start - 1 : start] == b"\n"
+            if begins_line and has_content(path, remote.size, remote.content_id, start, head):
+                return start
+            start = local.find(probe, start + 1, end)
+    return None
+
+
+def common_lines(path: Path, start: int, remote: bytes) -> int:
+    """Return how many bytes of whole lines a local file from `start` on and `remote` have in common."""
+    with open_regular(path) as file:
+        file.seek(start)
+        local = file.read(len(remote))
+    length = next((i for i, (ours, theirs) in enumerate(zip(local, remote, strict=False)) if ours != theirs), None)
+    return local.rfind(b"\n", 0, min(len(local), len(remote)) if length is None else length) + 1
 
 
 def relate(

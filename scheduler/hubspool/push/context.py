@@ -74,6 +74,7 @@ class PushContext:
 
     Attributes:
         key: the target's number in the ledger.
+        was_used: the folder had an id before this object: its files may have continuations that the ledger has lost.
         naming: names the paths in the repository.
         payloads: the content of the parts.
         repo: reads the target.
@@ -106,6 +107,7 @@ class PushContext:
             part_bytes = self.encoding.part_bytes
             self.rules = replace(self.rules, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
         self.find_key()
+        self.was_used = self.ledger.paths.folder_id.exists()
         self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
         self.repo = RemoteRepo(self.api, self.target)
         self.foreign_changes = ForeignChanges(self.rules.foreign_seconds)

@@ -28,6 +28,8 @@ class Rules:
         probe_limit: number of part paths after which that lookup ends.
         compare_bytes: largest local file that is compared with a longer file on the Hub, which is downloaded for it.
         foreign_seconds: how long foreign content must stay at a path of ours before it counts; reads may be stale.
+        second_look_seconds: how long a commit whose answer was lost may still land. A segment whose ledger was lost is
+            not sent until it has passed and the parts on the Hub were listed once more.
         rest_seconds: a file that has not changed for this long has a finished last line, also without a newline.
         quote_bytes: a CSV whose quotes do not balance within this many bytes, or within a period, is cut at newlines.
         compare_final_bytes: a final push compares the content of files that did not change as far as their times tell,
@@ -54,6 +56,7 @@ class Rules:
     probe_limit: int = 10_000
     compare_bytes: int = 32 * 1024 * 1024
     foreign_seconds: float = 60.0
+    second_look_seconds: float = 3600.0
     rest_seconds: float = 10.0
     quote_bytes: int = 1024 * 1024
     compare_final_bytes: int = 256 * 1024 * 1024

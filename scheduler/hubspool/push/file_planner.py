@@ -9,11 +9,12 @@ from pathlib import Path
 from hubspool.errors import FileReplacedError
 from hubspool.files import Stat, open_regular
 from hubspool.push import lines, rules
-from hubspool.push.compare import Relation, digests, has_content, relate
+from hubspool.push.compare import Relation, digests, relate
 from hubspool.push.context import PushContext
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PlanRun, ScannedFile
+from hubspool.push.remote import RemoteFile
 from hubspool.push.rules import FileState, Upload
 from hubspool.push.tfrecord import begins_record
 
@@ -81,12 +82,13 @@ class FilePlanner:
         remote = run.file_at(last.path)
         rows = lines.count_lines(file.path, last.start, last.sending_end or last.start)
         part = rules.resolved(last, rows, remote.content_id if remote else None)
-        if part is None and remote and has_content(file.path, remote.size, remote.content_id, last.start, last.head):
-            part = _adopted(file.path, last, last.start + remote.size - last.head, remote.content_id)
+        found = self.context.payloads.verified_end(file.path, last, remote, run.reader) if remote else None
+        if part is None and remote and found is not None and found >= last.end:  # less than that is a stale read
+            part = _adopted(file.path, last, found, remote.content_id)
         if part is None:
             if not self.context.foreign_changes.is_certain(last.path, run.now):
                 return None
-            part = rules.after_foreign_change(last, kind)
+            part = self.context.payloads.closed_by_others(file.path, last, kind, remote, run.reader)
         self.context.foreign_changes.clear(last.path)
         run.plan.parts.append(part)
         return [*file.parts[:-1], part]
@@ -164,6 +166,8 @@ class FilePlanner:
     def _compare(self, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
         """Compare the file with the Hub, and close parts whose path has other rows until a path is usable."""
         while candidate := rules.candidate_path(file.source, state.parts, self.context.naming):
+            if state.parts and state.parts[-1].end and not state.kind.is_lines:
+                break  # it has no continuation
             state = self._compare_with(candidate, file, state, run)
             tried = self._next_part(state, run)
             closed = rules.closed_by_conflict(tried, state.kind, state.relation, self.context.on_existing)
@@ -172,6 +176,21 @@ class FilePlanner:
             # The next path may have what was sent before the ledger was lost: compare again.
             run.plan.parts.append(closed)
             state = replace(state, parts=[*state.parts[: tried.number], closed])
+        return state if file.parts or not self.context.was_used else self._last_continuation(file, state, run)
+
+    def _last_continuation(self, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
+        """Find the last part of a file that the ledger does not know: a part that another one continues is closed."""
+        while state.parts and state.kind.is_lines:
+            last = state.parts[-1]
+            parts = [*state.parts[:-1], replace(last, closed=last.closed or Closed.FOREIGN)]
+            part = rules.next_part(parts, self.context.naming, run.now, state.header)
+            remote = run.file_at(part.path)
+            known = replace(state, parts=parts)
+            found = known if remote is None else self._continued(part, file, known, remote, run)
+            if len(found.parts) == len(parts):
+                break
+            run.plan.parts.append(parts[-1])
+            state = found
         return state
 
     def _compare_with(self, candidate: str, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
@@ -179,6 +198,9 @@ class FilePlanner:
         remote = run.file_at(candidate)
         if remote is None:
             return replace(state, relation=Relation.ABSENT, remote_id=None)
+        part = self._next_part(state, run)
+        if part.number and state.kind.is_lines:
+            return self._continued(part, file, state, remote, run)
         limit = self.context.rules.compare_bytes
         relation = relate(file.path, state.end, remote, lambda length: run.reader.read(candidate, 0, length), limit)
         state = replace(state, relation=relation, remote_id=remote.content_id)
@@ -191,11 +213,28 @@ class FilePlanner:
         run.plan.parts.append(part)
         return replace(state, parts=[*state.parts[: part.number], part])
 
+    def _continued(
+        self, part: Part, file: ScannedFile, state: FileState, remote: RemoteFile, run: PlanRun
+    ) -> FileState:
+        """Compare the file with a continuation of it, which the ledger does not know.
+
+        It may begin anywhere in the file: what is before it was sent to earlier paths, where somebody changed it.
+        """
+        held = self.context.payloads.range_on_hub(file.path, part, remote, run.reader, anywhere=state.header)
+        if held is None:
+            return replace(state, relation=Relation.DIVERGED, remote_id=remote.content_id)
+        part = replace(part, start=held[0], end=held[0], head=min(state.header, held[0]))
+        part = _adopted(file.path, part, min(held[1], state.end), remote.content_id)
+        run.plan.parts.append(part)
+        return replace(state, relation=Relation.EQUAL, parts=[*state.parts[: part.number], part])
+
     def _next_part(self, state: FileState, run: PlanRun) -> Part:
         """Return the last part if it is open, otherwise a new one."""
-        if state.parts and not state.parts[-1].closed:
+        if not state.parts:
+            return self.context.naming.part(state.source, 0, 0, run.now)
+        if not state.parts[-1].closed:
             return state.parts[-1]
-        return self.context.naming.part(state.source, len(state.parts), 0, run.now)
+        return rules.next_part(state.parts, self.context.naming, run.now, state.header)
 
     def _is_due(self, upload: Upload, run: PlanRun) -> bool:
         """Return True if a record file is sent now, False if it gathers more records first.

@@ -1,7 +1,7 @@
 """The ledger: SQLite record of intents (what was sent) and acknowledgements (what the Hub is known to have).
 
 A row that was written survives a kill and a power loss (`StateDb`). Without the ledger, parts are found again on the
-Hub by their names (`rules.recovered_parts`).
+Hub by their names (`rules.recovered_parts`), after a wait: a commit of before may still land.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from hubspool.client.target import Target
-from hubspool.files import Stat, StatePaths, publish, sync_file
+from hubspool.files import Stat, StatePaths, place_of, publish, sync_file
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.part import Closed, Part
 from hubspool.spool.rescue import KeptLock
+from hubspool.spool.segment_name import segments_in
 from hubspool.state_db import StateDb
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ create table if not exists target (
     id integer primary key, endpoint text not null, repo_type text not null, repo_id text not null,
     revision text not null, path_in_repo text not null, hub_id text, last_oid text, used_at real,
     unique (endpoint, repo_type, repo_id, revision, path_in_repo));
+create table if not exists place (id integer primary key check (id = 1), text text not null);
+create table if not exists recovery (
+    target integer not null, source text not null, looked_at real, found integer, done integer,
+    primary key (target, source)) without rowid;
 create table if not exists recipe (id integer primary key, options text not null unique);
 create table if not exists settled (
     target integer not null, path text not null, size integer not null, mtime_ns integer not null,
@@ -63,9 +68,12 @@ class Ledger:
 
     Args:
         directory: the state folder; created if missing.
+        folder: the folder of the segments. If the ledger is new, or is found at another place than before (a copy, a
+            restored backup, an image of a machine), each segment there is recovered before anything of it is sent
+            (`recovering`). None: does not check.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, folder: Path | None = None) -> None:
         # Imported here, in the thread of the scheduler's constructor: a fork while the pushing thread imports it would
         # leave the module's lock held in the child, whose own import then hangs.
         import filelock  # noqa: F401
@@ -75,27 +83,82 @@ class Ledger:
         self._kept_lock = KeptLock(self.paths.push_lock)
         self._folder_id = ""
         self._db = StateDb(self.paths.ledger, _SCHEMA, SCHEMA_VERSION)
+        if folder is not None:
+            self._note_place(folder)
 
     @property
     def folder_id(self) -> str:
         """A random id of this folder, 32 hex digits. It has a file of its own, and so outlives a lost ledger.
 
+        A copy of the folder gets an id of its own, so that two copies do not continue the user's files under one name.
         Not a `cached_property`: before Python 3.12 that has a lock of the class, which a fork may leave held.
         """
         path = self.paths.folder_id
         with suppress(FileNotFoundError):
-            found = path.read_text().strip()
-            if len(found) == 32:
+            found, _, place = path.read_text().partition("\n")
+            if len(found) == 32 and place in ("", place_of(path)):
                 self._folder_id = found
                 return found
-            path.unlink()  # a damaged id
+            path.unlink()  # a damaged id, or that of the folder that this one is a copy of
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        fresh.write_text(self._folder_id or uuid.uuid4().hex)
+        fresh.touch()
+        fresh.write_text(
+            f"{self._folder_id or uuid.uuid4().hex}\n{place_of(fresh)}"
+        )  # the inode stays when it is renamed
         sync_file(fresh)
         with suppress(FileExistsError):  # another process was faster
             publish(fresh, path)
         fresh.unlink(missing_ok=True)
-        return path.read_text().strip()
+        return path.read_text().partition("\n")[0]
+
+    def _note_place(self, folder: Path) -> None:
+        """Store where the ledger is; if it is new, or was somewhere else, its segments are to be recovered.
+
+        In one transaction: of two processes that start together, the later one finds the place stored, and both do this
+        before they write a row.
+        """
+        place = place_of(self.paths.ledger)
+        with self._db.write() as db:
+            is_new = db.execute("insert or ignore into place values (1, ?)", (place,)).rowcount == 1
+            if is_new and db.execute("select 1 from target").fetchone():
+                return  # the ledger of an earlier version of this program
+            if is_new or db.execute("update place set text = ? where text != ?", (place, place)).rowcount:
+                self._recover(db, segments_in(folder))
+
+    def recover(self, sources: Iterable[str]) -> None:
+        """Let segments be recovered whose parts on the Hub are more than the ledger knows of."""
+        with self._db.write() as db:
+            self._recover(db, sources)
+
+    def _recover(self, db: sqlite3.Connection, sources: Iterable[str]) -> None:
+        for source in sources:
+            db.execute("delete from recovery where source = ?", (source,))
+            db.execute("insert into recovery (target, source) values (0, ?)", (source,))
+
+    def forget_recovery(self, sources: Iterable[str]) -> None:
+        """Let segments be sent without a recovery: all that was sent of them is in the ledger."""
+        with self._db.write() as db:
+            db.executemany("delete from recovery where source = ?", [(source,) for source in sources])
+
+    def recovering(self, target: int) -> dict[str, tuple[float | None, int]]:
+        """Return the segments to recover → time of the first look (None: not yet), bytes that it found."""
+        rows = self._db.rows(
+            "select r.source, l.looked_at, coalesce(l.found, 0) from recovery r"
+            " left join recovery l on l.source = r.source and l.target = ? where r.target = 0 and l.done is not 1",
+            (target,),
+        )
+        return {source: (looked_at, found) for source, looked_at, found in rows}
+
+    def look(self, target: int, source: str, now: float, found: int) -> None:
+        """Store that the parts of a segment were looked for on the Hub, and how many bytes were found."""
+        with self._db.write() as db:
+            db.execute("insert or replace into recovery values (?, ?, ?, ?, 0)", (target, source, now, found))
+
+    def end_recovery(self, target: int, source: str, parts: Iterable[Part]) -> None:
+        """Store the parts of a segment as the second look found them."""
+        with self._db.write() as db:
+            self._save(db, target, parts)
+            db.execute("insert or replace into recovery values (?, ?, null, 0, 1)", (target, source))
 
     def restore(self) -> bool:
         """Write the ledger and the push lock again if they were removed; return True if they were there.
@@ -111,7 +174,7 @@ class Ledger:
         if self._kept_lock.is_in_place() and self._db.is_in_place():
             return True
         if self._kept_lock.take():
-            if not self._db.put_back():
+            if not self._db.put_back(_move_place):
                 self._merge()
             self.folder_id  # noqa: B018  writes the file again
             self._kept_lock.release()
@@ -128,6 +191,8 @@ class Ledger:
                 other.save(key, [part for source, parts in own if source not in known for part in parts])
                 if other.identity(key) == (None, None):
                     other.identify(key, *self.identity(number))
+                # The new ledger lets all segments wait; what this one knows of them needs no second look.
+                other.forget_recovery(other.recovering(key).keys() - self.recovering(number).keys() - known)
             for recipe in self.recipes():
                 other.remember(recipe)
         self._db.close()
@@ -232,12 +297,15 @@ class Ledger:
 
     def save(self, target: int, parts: Iterable[Part]) -> None:
         """Write parts in one transaction; they are durable when this returns."""
-        marks = ", ".join("?" * (len(_PART_FIELDS) + 1))
         with self._db.write() as db:
-            db.executemany(
-                f"insert or replace into part (target, {_PART_COLUMNS}) values ({marks})",  # noqa: S608  our names
-                [(target, *astuple(part)) for part in parts],
-            )
+            self._save(db, target, parts)
+
+    def _save(self, db: sqlite3.Connection, target: int, parts: Iterable[Part]) -> None:
+        marks = ", ".join("?" * (len(_PART_FIELDS) + 1))
+        db.executemany(
+            f"insert or replace into part (target, {_PART_COLUMNS}) values ({marks})",  # noqa: S608  our names
+            [(target, *astuple(part)) for part in parts],
+        )
 
     def forget(self, source: str) -> None:
         """Delete the parts of a segment that was removed after all of it was on the Hub.
@@ -246,6 +314,7 @@ class Ledger:
         """
         with self._db.write() as db:
             db.execute("delete from part where source = ?", (source,))
+            db.execute("delete from recovery where source = ?", (source,))
 
     def touch(self, target: int, now: float) -> None:
         """Store that the folder is still pushed to `target`; written at most once an hour."""
@@ -276,3 +345,8 @@ class Ledger:
         self._db.close()
         self._kept_lock.close()
         self._settled.clear()
+
+
+def _move_place(db: sqlite3.Connection, path: Path) -> None:
+    """Store the place of a ledger that was written again: it is no copy, and its segments need no recovery."""
+    db.execute("update place set text = ?", (place_of(path),))

@@ -41,7 +41,8 @@ class Part:
         closed: why it takes no further bytes; None while it is open.
         sending_end, sending_sha256, sending_id: `end`, `sha256` and `content_id` of a commit in doubt, else None.
         push_id: the id in the description of that commit.
-        sent_at: time of that commit's request, seconds since the epoch.
+        sent_at: time of that commit's request, seconds since the epoch; if a look found its content, the time of that
+            look, until a second one confirms it: only then the local data may be removed.
         head: number of bytes from the beginning of the source (a table's header) that its content has before
             [start, end).
     """

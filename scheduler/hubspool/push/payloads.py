@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from hubspool.client.file_range import FileRange
 from hubspool.errors import HubspoolError, LocalFileError
-from hubspool.push.compare import Digest, has_content
+from hubspool.files import open_regular
+from hubspool.push.compare import Digest, common_lines, digests, find_content, has_content
+from hubspool.push.defaults import DEFAULTS
 from hubspool.push.encodings import Encoding, Span
-from hubspool.push.lines import damaged_lines
+from hubspool.push.lines import Kind, damaged_lines
 from hubspool.push.part import Part
 from hubspool.push.remote import RemoteFile, RepoReader
+from hubspool.push.rules import after_foreign_change
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.staging import StagedFile, StagingFolder
 
@@ -24,16 +27,6 @@ class Payload:
 
     range: FileRange
     sha256: str
-
-
-class HubRange(NamedTuple):
-    """The range of a segment that a file on the Hub holds, in bytes.
-
-    `start` is None if the file itself does not contain it: the range begins where the part before it ends.
-    """
-
-    start: int | None
-    size: int
 
 
 class Payloads:
@@ -93,34 +86,71 @@ class Payloads:
         except Exception as error:  # as in `_stage`: the lines of one segment must not hold up the others
             raise LocalFileError(f"{path} cannot be read as {self.suffix}: {error!r}", path=path) from error
 
-    def verified_end(self, path: Path, part: Part, end: int, file: RemoteFile, reader: RepoReader) -> int | None:
+    def verified_end(self, path: Path, part: Part, file: RemoteFile, reader: RepoReader) -> int | None:
         """Return the end of the range that `file`, at the part's path on the Hub, holds; None if it is not ours.
 
         Args:
             path: the local file.
             part: the part to commit.
-            end: its new end in the file, in bytes.
             file: the file at the part's path.
             reader: reads from `file`.
         """
-        encoding = self._encoding_of(part.source)
+        found = self.range_on_hub(path, part, file, reader)
+        if found is None or found[0] != part.start:
+            return None
+        # An encoded file of a longer range is ours although its content is unknown: rows that the Hub once had are not
+        # sent again, even if a person has since removed some of them. Other content of a known range is a person's.
+        known = part.end if part.sending_end is None else part.sending_end - 1
+        return found[1] if self._encoding_of(part.source) is None or found[1] > known else None
+
+    def range_on_hub(
+        self, path: Path, part: Part, file: RemoteFile, reader: RepoReader, *, anywhere: int | None = None
+    ) -> tuple[int, int] | None:
+        """Return the range of a local file that `file` on the Hub holds, in bytes; None if it is not ours.
+
+        If the Hub's file goes on after the local one, as for a copy of a folder, the range ends with the local file.
+
+        Args:
+            path: the local file.
+            part: has the path of `file`, and the start where the range is expected.
+            file: the file on the Hub.
+            reader: reads from `file`.
+            anywhere: the range may begin at another line; the file has this many bytes of the local file's beginning (a
+                table's header) before it. None: it may not.
+        """
+        encoding, size = self._encoding_of(part.source), path.stat().st_size
         if encoding is not None:
             span = self._span(encoding, part.source, file, reader)
-            # A longer span is ours although the content differs: rows that the Hub once had are not sent again, even if
-            # a person has since removed some of them from that file.
-            ours = span is not None and span.start == part.start and part.end < span.end <= path.stat().st_size
-            return span.end if span is not None and ours else None
-        if file.size > part.head + end - part.start:
+            return None if span is None or span.end > size else (span.start, span.end)
+        start, length = part.start, file.size - part.head
+        if has_content(path, file.size, file.content_id, start, part.head):
+            return start, start + length
+        if 0 < size - start < length <= DEFAULTS.compare_bytes:
+            with open_regular(path) as local:
+                local.seek(start)
+                if local.read() == reader.read(file.path, part.head, size - start):
+                    return start, size
+        if anywhere is None:
             return None
-        ours = has_content(path, file.size, file.content_id, part.start, part.head)
-        return part.start + file.size - part.head if ours else None
+        found = find_content(path, size, file, partial(reader.read, file.path), anywhere)
+        return None if found is None else (found, found + file.size - anywhere)
 
-    def range_on_hub(self, source: str, file: RemoteFile, reader: RepoReader) -> HubRange | None:
-        """Return the range of a segment that `file` holds; None if the file is not ours."""
-        if self.encoding is None:
-            return HubRange(None, file.size)
-        span = self._span(self.encoding, source, file, reader)
-        return None if span is None else HubRange(span.start, span.end - span.start)
+    def closed_by_others(
+        self, path: Path, part: Part, kind: Kind | None, file: RemoteFile | None, reader: RepoReader
+    ) -> Part:
+        """Return the part after somebody changed or removed its content on the Hub (`rules.after_foreign_change`).
+
+        Lines of a user's file that the Hub has at the same place are acknowledged: another copy of the folder, which
+        had them too, has sent them.
+        """
+        closed = after_foreign_change(part, kind)
+        if kind is None or not kind.is_lines or file is None or file.size > DEFAULTS.compare_bytes:
+            return closed
+        end = part.start + common_lines(path, part.start, reader.read(file.path, part.head, file.size))
+        if end <= part.end:
+            return closed
+        digest = digests(path, part.start, [end], part.head)[0]
+        return replace(closed, end=end, rows=digest.rows, sha256=digest.sha256)
 
     def clean_up(self, known: Mapping[str, Sequence[Part]], folder: Path) -> None:
         """Remove the encoded files that no part needs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,9 @@ class PushPlan:
         settled: files of which nothing is left to send after the uploads, while they stay as they are.
         removable: segments that may be removed after the uploads → their size in bytes.
         skipped: path → reason, for files that are not sent.
+        waiting: segments to recover → time of the second look, before which nothing of them is sent.
         postponed_bytes: bytes that are left for a later push (an unfinished last line).
+        final: a caller waits until everything is sent.
     """
 
     uploads: dict[Upload, Digest] = field(default_factory=dict)
@@ -33,7 +36,9 @@ class PushPlan:
     settled: dict[str, Stat] = field(default_factory=dict)
     removable: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, float] = field(default_factory=dict)
     postponed_bytes: int = 0
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class PlanRun:
         final: unfinished last lines are sent now if they are complete rows.
         taken_ns: time of the snapshot, nanoseconds since the epoch.
         now: seconds since the epoch.
+        recovering: segments to recover → time of the first look (None: not yet), bytes that it found.
     """
 
     plan: PushPlan
@@ -74,6 +80,7 @@ class PlanRun:
     final: bool
     taken_ns: int
     now: float
+    recovering: Mapping[str, tuple[float | None, int]] = field(default_factory=dict)
     _found: dict[str, RemoteFile] | None = None
 
     def file_at(self, path: str) -> RemoteFile | None:

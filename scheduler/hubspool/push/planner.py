@@ -10,6 +10,7 @@ from hubspool.push import rules
 from hubspool.push.context import PushContext
 from hubspool.push.events import State
 from hubspool.push.file_planner import FilePlanner
+from hubspool.push.lines import Kind, kind_by_name
 from hubspool.push.part import Part
 from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
 from hubspool.push.remote import RepoReader
@@ -50,9 +51,10 @@ class Planner:
         Raises:
             HubspoolError: a request failed.
         """
-        plan = PushPlan(skipped=dict(snapshot.unreadable))
+        plan = PushPlan(skipped=dict(snapshot.unreadable), final=final)
         paths = frozenset(self._paths_to_read(snapshot, known))
-        run = PlanRun(plan, reader, paths, final, snapshot.taken_ns, self.context.clock())
+        recovering = self.context.ledger.recovering(self.context.key)
+        run = PlanRun(plan, reader, paths, final, snapshot.taken_ns, self.context.clock(), recovering)
         for add, found in ((self._files.plan, snapshot.changed), (self._segments.plan, snapshot.segments)):
             for source, stat in sorted(found.items()):
                 self.context.hooks.enter(State.SCANNING)  # a large file takes long to read: this is progress
@@ -79,6 +81,8 @@ class Planner:
             candidate = rules.candidate_path(source, parts, self.context.naming)
             if candidate is not None:
                 paths.append(candidate)
+                if self.context.was_used and not parts and kind_by_name(source) is not Kind.WHOLE:
+                    paths.append(self.context.naming.part(source, 1, 0, 0).path)
             elif parts[-1].in_doubt:
                 paths.append(parts[-1].path)
         return paths

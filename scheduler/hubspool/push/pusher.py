@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hubspool.errors import PushLockBusyError
+from hubspool.errors import PushLockBusyError, second_look_reason
 from hubspool.push import rules
 from hubspool.push.committer import Committer
 from hubspool.push.context import PushContext
@@ -30,6 +30,8 @@ class PushResult:
             the push did not ask.
         pending_files, pending_bytes: what was not sent: skipped files, foreign changes, unfinished lines.
         skipped: path → reason.
+        notices: path → what a person should know: a segment that waits, a part that somebody changed on the Hub.
+        waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
         in_doubt: the outcome of a commit is unknown.
     """
 
@@ -38,6 +40,8 @@ class PushResult:
     pending_files: int = 0
     pending_bytes: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, str] = field(default_factory=dict)
+    waits_until: float = 0.0
     in_doubt: bool = False
 
 
@@ -114,9 +118,14 @@ class Pusher:
             self.result = PushResult(
                 commit=committer.commit,
                 writers=committer.writers,
-                pending_files=len(committer.unsent_sources | plan.skipped.keys()),
+                pending_files=len(committer.unsent_sources | plan.skipped.keys() | plan.waiting.keys()),
                 pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
                 skipped={**plan.skipped, **self.rescue.missing},
+                notices={
+                    **context.foreign_changes.closed,
+                    **{source: second_look_reason(at) for source, at in plan.waiting.items()},
+                },
+                waits_until=max(plan.waiting.values(), default=0.0),
                 in_doubt=any(upload.is_repeat for upload in committer.unsent),
             )
         self._finish(plan, committer)
@@ -129,7 +138,10 @@ class Pusher:
         settled = {source: stat for source, stat in plan.settled.items() if source not in left}
         if settled:
             context.ledger.settle(context.key, settled.items())
-        if not context.keep_local:
+        if not context.keep_local and plan.removable:
+            parts = context.ledger.parts(context.key)
+            # What this push only found on the Hub is kept until a second look.
+            left |= {source for source, known in parts.items() if any(part.sent_at is not None for part in known)}
             for source, size in plan.removable.items():
                 path = context.folder / source
                 # Another target of the folder may lack the segment.

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from hubspool.client.repo_info import RepoFile, parse_commit
 from hubspool.client.target import Target
-from hubspool.errors import BadResponseError, RemoteEntryNotFoundError
+from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
+_PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
 
 
 def description(push_id: str, writer: str) -> str:
@@ -54,9 +55,13 @@ class ForeignChanges:
 
     Args:
         seconds: how long foreign content must stay to count.
+
+    Attributes:
+        closed: path → what was done about it.
     """
 
     seconds: float
+    closed: dict[str, str] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
 
     def is_certain(self, path: str, now: float) -> bool:
@@ -76,11 +81,13 @@ class Head:
         oids: commit ids, newest first.
         writers: id of a hubspool writer → time of its newest commit.
         at: the Hub's time when it answered; this machine's clock may be hours off.
+        pushes: ids of the hubspool pushes among them.
     """
 
     oids: tuple[str, ...]
     writers: dict[str, datetime]
     at: datetime
+    pushes: frozenset[str] = frozenset()
 
     @property
     def oid(self) -> str:
@@ -117,19 +124,28 @@ class RemoteRepo:
         for commit in commits:
             for writer in _WRITER.findall(commit.message):
                 writers.setdefault(writer, commit.created_at)
-        return Head(tuple(commit.commit_id for commit in commits), writers, now)
+        pushes = frozenset(push for commit in commits for push in _PUSH.findall(commit.message))
+        return Head(tuple(commit.commit_id for commit in commits), writers, now, pushes)
 
     def identity(self) -> str | None:
         """Return the Hub's `_id` of the repository; a repository that is deleted and created again gets a new one."""
         return self.api.repo_info(self.target.repo_id, repo_type=self.target.repo_type).internal_id
 
     def files(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
-        """Return path → file for those of `paths` that exist."""
+        """Return path → file for those of `paths` that exist.
+
+        If the Hub refuses to look (400), `paths` is halved until the refused path is alone; no file can be there. The
+        commit is then refused for that file only.
+        """
         if not paths:
             return {}
-        entries = self.api.get_paths_info(
-            self.target.repo_id, paths, repo_type=self.target.repo_type, revision=self.target.revision
-        )
+        try:
+            entries = self.api.get_paths_info(
+                self.target.repo_id, paths, repo_type=self.target.repo_type, revision=self.target.revision
+            )
+        except BadRequestError:
+            middle = len(paths) // 2
+            return {**self.files(paths[:middle]), **self.files(paths[middle:])} if middle else {}
         return {
             entry.path: RemoteFile(entry.path, entry.size, entry.content_id)
             for entry in entries

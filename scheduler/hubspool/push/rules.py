@@ -133,7 +133,17 @@ def open_part(parts: Sequence[Part], now: float, rules: Rules) -> Part | None:
 
 def position_of(parts: Sequence[Part]) -> int:
     """Return the end of what was sent of a source (acknowledged or in doubt), in bytes."""
-    return parts[-1].sent_end if parts else 0
+    return max((part.sent_end for part in parts), default=0)
+
+
+def missing(parts: Sequence[Part], end: int) -> list[tuple[int, int]]:
+    """Return the ranges of [0, `end`) that no part contains, ascending."""
+    gaps, position = [], 0
+    for start, stop in sorted((part.start, part.sent_end) for part in parts):
+        if start > position:
+            gaps.append((position, min(start, end)))
+        position = max(position, stop)
+    return [*gaps, (position, end)] if end > position else gaps
 
 
 def bytes_left(parts: Sequence[Part], now: float, rules: Rules) -> int:
@@ -150,15 +160,15 @@ def plan_segment(
     Args:
         source: the segment's path in the folder.
         parts: its parts in the ledger, in order.
-        ranges: whole lines after `position_of(parts)`, ascending. Each fits a part (`bytes_left` for the first,
-            `part_bytes` for the others); between two of them there may be damaged lines, which no part contains.
+        ranges: whole lines that no part contains, ascending. Each fits a part (`bytes_left` for one that continues the
+            open part, `part_bytes` for the others); between two of them there may be damaged lines.
         naming: names the paths in the repository.
         now: seconds since the epoch.
         rules: the limits of parts.
     """
     uploads = [Upload(part, part.sending_end) for part in parts if part.sending_end is not None]
     current = open_part(parts, now, rules)
-    number = len(parts)
+    number = parts[-1].number + 1 if parts else 0
     for start, end in ranges:
         if current is None or current.end != start:
             current = naming.segment_part(source, number, start, now)
@@ -181,7 +191,7 @@ def plan_file(file: FileState, on_existing: OnExisting, naming: Naming, now: flo
     own = naming.part(source, 0, 0, now)
     last = file.parts[-1] if file.parts else own
     if last.closed:
-        last = naming.part(source, last.number + 1, last.end, now, file.header)
+        last = next_part(file.parts, naming, now, file.header)
     if file.kind is Kind.WHOLE and last.path != own.path:  # it was line data before
         last = replace(own, number=len(file.parts))
     elif not file.kind.is_lines and last.start:
@@ -200,14 +210,21 @@ def plan_file(file: FileState, on_existing: OnExisting, naming: Naming, now: flo
     return FileDecision(upload=Upload(last, end, guarded=True))
 
 
+def next_part(parts: Sequence[Part], naming: Naming, now: float, head: int) -> Part:
+    """Return an unsent part of a user's file whose last part is closed: after its end, or all of a rewritten file."""
+    last = parts[-1]
+    start = 0 if last.closed is Closed.REWRITTEN else last.end
+    return naming.part(last.source, last.number + 1, start, now, head)
+
+
 def candidate_path(source: str, parts: Sequence[Part], naming: Naming) -> str | None:
     """Return the path whose content on the Hub `plan_file` needs to know; None if the ledger knows it."""
     if not parts:
         return naming.part(source, 0, 0, 0).path
     last = parts[-1]
     if last.closed:
-        return None if last.end else naming.part(source, last.number + 1, 0, 0).path
-    return last.path if last.content_id is None and last.start == 0 else None
+        return next_part(parts, naming, 0, 0).path
+    return last.path if last.content_id is None else None
 
 
 def is_due(size: int, new_bytes: int, seconds: float, rules: Rules) -> bool:
@@ -287,41 +304,63 @@ def landed(part: Part, rows: int, now: float, rules: Rules, *, was_in_doubt: boo
     return replace(part, closed=Closed.FULL) if _is_full(part, now, rules) else part
 
 
-def recovered_parts(
-    source: str,
-    found: Sequence[tuple[str, int, str]],
-    damaged: Sequence[tuple[int, int]],
-    naming: Naming,
-    now: float,
-    size: int,
-) -> list[Part]:
-    """Return the parts of a segment whose ledger was lost, from the files on the Hub; all are closed.
+class Read(Enum):
+    """What the content at a path of ours on the Hub means for its part."""
 
-    Parts of a segment follow each other, so the size of each gives the start of the next.
+    STALE = "less than was acknowledged: the read is older than our commit, and decides nothing"
+    REPEAT = "the commit in doubt has not landed: send the same bytes again"
+    OURS = "acknowledged up to its end"
+    NEWER = "acknowledged up to its end, which is more than the ledger knows of: it is older than the Hub"
+
+
+def judged(part: Part, end: int) -> Read:
+    """Return what follows if the path holds [part.start, `end`) of the local file."""
+    if end < part.end:
+        return Read.STALE
+    if end < part.sent_end:
+        return Read.REPEAT
+    return Read.NEWER if end > part.sent_end else Read.OURS
+
+
+@dataclass(frozen=True)
+class FoundRange:
+    """The range [start, end) of a segment that a file on the Hub holds, at the path of its part `number`."""
+
+    number: int
+    start: int
+    end: int
+    rows: int
+    content_id: str
+
+
+def is_second_look(first_look: float | None, now: float, rules: Rules) -> bool:
+    """Return True if a look at the parts of a recovered segment is the last: no commit of before can land any more."""
+    return first_look is not None and now - first_look >= rules.second_look_seconds
+
+
+def recovered_parts(
+    source: str, known: Sequence[Part], found: Sequence[FoundRange], naming: Naming, now: float
+) -> list[Part]:
+    """Return the parts of a segment whose ledger was lost, or is older than the Hub, after the second look.
+
+    All are closed, since nobody knows what else was sent under their paths: what is missing goes into new parts.
 
     Args:
         source: the segment's path in the folder.
-        found: (path, bytes of the segment that it has, content id) of the files at the part paths of this segment, in
-            any order.
-        damaged: ranges that no part contains.
+        known: the parts in the ledger, in order.
+        found: ranges of this segment on the Hub, in any order.
         naming: names the paths in the repository.
         now: seconds since the epoch.
-        size: of the local segment; a part that ends after it may be a foreign file.
     """
-    by_path = {path: (length, content_id) for path, length, content_id in found}
-    after = dict(damaged)
-    parts: list[Part] = []
-    position = 0
-    for number in range(len(found)):
-        while position in after:
-            position = after[position]
-        part = naming.segment_part(source, number, position, now)
-        length, content_id = by_path.get(part.path, (0, ""))
-        if not content_id or position + length > size:
-            break
-        parts.append(replace(part, end=position + length, content_id=content_id, commits=1, closed=Closed.FULL))
-        position += length
-    return parts
+    parts = {part.number: replace(part.withdrawn(), closed=part.closed or Closed.UNKNOWN) for part in known}
+    for each in found:
+        part = parts.get(each.number) or naming.segment_part(source, each.number, each.start, now)
+        if each.end >= part.end or not part.content_id:
+            parts[each.number] = replace(
+                part, start=each.start, end=each.end, rows=each.rows, content_id=each.content_id, commits=1,
+                sha256=None, closed=Closed.UNKNOWN,
+            )  # fmt: skip
+    return [parts[number] for number in sorted(parts)]
 
 
 def batches(uploads: Sequence[Upload], rules: Rules) -> Iterator[list[Upload]]:

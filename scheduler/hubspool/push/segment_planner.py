@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import takewhile
+from itertools import chain
 
 from hubspool.push import lines, rules
 from hubspool.push.compare import digests
@@ -12,6 +12,7 @@ from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
 from hubspool.push.remote import RemoteFile
+from hubspool.push.rules import FoundRange
 from hubspool.spool.owners import Owner, is_removable, owner_of
 from hubspool.spool.segment_name import SegmentName
 
@@ -31,16 +32,17 @@ class SegmentPlanner:
         if owner is Owner.ALIVE and not name.is_of_this_host:
             run.plan.postponed_bytes += segment.stat.size - rules.position_of(segment.parts)
             return  # its own host sends it
-        if segment.settled == segment.stat and not any(part.in_doubt for part in segment.parts):
-            _note_removable(run.plan, segment, owner, segment.parts, [])
-            return
-        self._plan_lines(segment, owner, run)
-
-    def _plan_lines(self, segment: ScannedFile, owner: Owner, run: PlanRun) -> None:
-        context, plan, parts, size = self.context, run.plan, segment.parts, segment.stat.size
-        if not parts and size:
+        parts: list[Part] | None = segment.parts
+        if segment.source in run.recovering:
             parts = self._recovered(segment, run)
-            plan.parts.extend(parts)
+        elif segment.settled == segment.stat and not any(part.in_doubt for part in segment.parts):
+            self._note_removable(segment, owner, segment.parts, [], run)
+            return
+        if parts is not None:
+            self._plan_lines(segment, owner, parts, run)
+
+    def _plan_lines(self, segment: ScannedFile, owner: Owner, parts: list[Part], run: PlanRun) -> None:
+        context, plan, size = self.context, run.plan, segment.stat.size
         parts = self._close_rewritten(segment, parts, run)
         end = lines.cut(segment.path, Kind.TEXT, rules.position_of(parts), size)
         ranges = self._new_ranges(segment, parts, end, run)
@@ -57,13 +59,14 @@ class SegmentPlanner:
         # there are only bytes that its writer never acknowledged.
         if owner is not Owner.ALIVE or end == size:
             plan.settled[segment.source] = segment.stat
-        _note_removable(plan, segment, owner, parts, ranges)
+        self._note_removable(segment, owner, parts, ranges, run)
 
     def _new_ranges(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> list[tuple[int, int]]:
-        """Return the ranges of the lines after the parts, up to `end`: one for each part, without damaged lines."""
+        """Return the ranges of the lines up to `end` that no part has: one for each part, without damaged lines."""
         path, numbers = segment.path, self.context.rules
-        start = rules.position_of(parts)
-        damaged = self.context.payloads.damaged(path, start, end)
+        new = rules.position_of(parts)
+        missing = [(*gap, self.context.payloads.damaged(path, *gap)) for gap in rules.missing(parts, end)]
+        damaged = [line for *_, lines_in in missing for line in lines_in if line[0] >= new]
         if damaged:
             where = ", ".join(str(begin) for begin, _ in damaged[:5])
             run.plan.skipped[f"{segment.source}#damaged"] = (
@@ -71,7 +74,7 @@ class SegmentPlanner:
             )
         ranges: list[tuple[int, int]] = []
         first = rules.bytes_left(parts, run.now, numbers)
-        for begin, stop in lines.healthy_ranges(damaged, start, end):
+        for begin, stop in chain.from_iterable(lines.healthy_ranges(bad, *gap) for *gap, bad in missing):
             ends = lines.line_ends(path, begin, stop, numbers.part_bytes, first)
             ranges.extend(zip((begin, *ends), ends, strict=False))
             first = numbers.part_bytes
@@ -99,40 +102,81 @@ class SegmentPlanner:
             return parts
         return _close_last(run.plan, parts, Closed.ENCODED)
 
-    def _recovered(self, segment: ScannedFile, run: PlanRun) -> list[Part]:
-        """Find the parts of a segment without ledger rows on the Hub: it is new, or the ledger was lost."""
-        source, size, payloads = segment.source, segment.stat.size, self.context.payloads
-        files = self._part_files(source, run)
-        if not files:
-            return []
-        ranges = {file.path: found for file in files if (found := payloads.range_on_hub(source, file, run.reader))}
-        listed = [(file.path, ranges[file.path].size, file.content_id) for file in files if file.path in ranges]
-        damaged = lines.damaged_lines(segment.path, 0, size)
-        parts = rules.recovered_parts(source, listed, damaged, self.context.naming, run.now, size)
-        return list(takewhile(lambda part: ranges[part.path].start in (None, part.start), parts))
+    def _recovered(self, segment: ScannedFile, run: PlanRun) -> list[Part] | None:
+        """Look for the parts of a segment whose ledger was lost; return them after the second look, None before it."""
+        context, source = self.context, segment.source
+        looked_at, found_bytes = run.recovering[source]
+        end = lines.cut(segment.path, Kind.TEXT, 0, segment.stat.size)
+        is_last = rules.is_second_look(looked_at, run.now, context.rules)
+        if looked_at is None or is_last:
+            found = self._found_ranges(segment, run)
+            parts = rules.recovered_parts(source, segment.parts, found, context.naming, run.now)
+            if is_last:
+                context.ledger.end_recovery(context.key, source, parts)
+                return parts
+            missing = sum(stop - start for start, stop in rules.missing(parts, end))
+            looked_at, found_bytes = run.now, end - missing
+            context.ledger.look(context.key, source, looked_at, found_bytes)
+        if end > found_bytes:
+            run.plan.waiting[source] = looked_at + context.rules.second_look_seconds
+            run.plan.postponed_bytes += end - found_bytes
+        return None
 
-    def _part_files(self, source: str, run: PlanRun) -> list[RemoteFile]:
-        """Return the files at the part paths of a segment."""
-        found: list[RemoteFile] = []
+    def _found_ranges(self, segment: ScannedFile, run: PlanRun) -> list[FoundRange]:
+        """Return the ranges of a segment that the files at its part paths hold.
+
+        A file with other bytes is a part that a person has changed: its rows are not sent again. Its end is known only
+        where as many bytes end a line.
+        """
+        source, path = segment.source, segment.path
+        damaged = dict(lines.damaged_lines(path, 0, segment.stat.size))
+        found: list[FoundRange] = []
+        for number, file in sorted(self._part_files(source, run).items()):
+            expected = found[-1].end if found else 0
+            while expected in damaged:
+                expected = damaged[expected]
+            part = self.context.naming.segment_part(source, number, expected, run.now)
+            held = self.context.payloads.range_on_hub(path, part, file, run.reader, anywhere=0)
+            end = expected + file.size
+            if held is None and lines.cut(path, Kind.TEXT, expected, end) == end <= segment.stat.size:
+                held = (expected, end)
+            if held is not None:
+                found.append(FoundRange(number, *held, lines.count_lines(path, *held), file.content_id))
+        return found
+
+    def _part_files(self, source: str, run: PlanRun) -> dict[int, RemoteFile]:
+        """Return the files at the part paths of a segment, by the number of the part."""
+        found: dict[int, RemoteFile] = {}
         step = self.context.rules.probe_paths
         for first in range(0, self.context.rules.probe_limit, step):
             numbers = range(first, first + step)
-            files = run.reader.files([self.context.naming.segment_part(source, i, 0, run.now).path for i in numbers])
-            found.extend(files.values())
+            paths = {self.context.naming.segment_part(source, i, 0, run.now).path: i for i in numbers}
+            files = run.reader.files([*paths])
+            found.update((paths[path], file) for path, file in files.items())
             if len(files) < step:
                 break
         return found
+
+    def _note_removable(
+        self, segment: ScannedFile, owner: Owner, parts: list[Part], new: list[tuple[int, int]], run: PlanRun
+    ) -> None:
+        sent = [(part.start, part.sent_end) for part in parts if part.sent_end > part.start]
+        if is_removable(owner, segment.stat.size, sorted([*sent, *new])) and self._is_certain(parts, run):
+            run.plan.removable[segment.source] = segment.stat.size
+
+    def _is_certain(self, parts: list[Part], run: PlanRun) -> bool:
+        """Return True if no part is on the Hub only by the word of one look; look a second time if that is due."""
+        once = [part for part in parts if part.sent_at is not None and not part.in_doubt]
+        if any(not rules.is_second_look(part.sent_at, run.now, self.context.rules) for part in once):
+            return False
+        files = run.reader.files([part.path for part in once]) if once else {}
+        if any(part.path not in files or files[part.path].content_id != part.content_id for part in once):
+            return False
+        run.plan.parts.extend(replace(part, sent_at=None) for part in once)
+        return True
 
 
 def _close_last(plan: PushPlan, parts: list[Part], reason: Closed) -> list[Part]:
     closed = replace(parts[-1], closed=reason)
     plan.parts.append(closed)
     return [*parts[:-1], closed]
-
-
-def _note_removable(
-    plan: PushPlan, segment: ScannedFile, owner: Owner, parts: list[Part], new: list[tuple[int, int]]
-) -> None:
-    sent = [(part.start, part.sent_end) for part in parts]
-    if is_removable(owner, segment.stat.size, [*sent, *new]):
-        plan.removable[segment.source] = segment.stat.size

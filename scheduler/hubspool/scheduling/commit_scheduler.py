@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool import fork
-from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError
+from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError, SecondLookError
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.options import check_options, full_signature
 from hubspool.scheduling.push_loop import Urgency
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
     from hubspool.client.target import Target
     from hubspool.push.budget import Budget
+    from hubspool.push.defaults import Rules
     from hubspool.push.encodings import Encoding
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
     from hubspool.push.pusher import Pusher
@@ -138,6 +139,8 @@ class CommitScheduler:
     #: The newest commit that this object made; written by the pushing thread.
     last_commit: CommitInfo | None = None
 
+    #: The numbers of a push; None: `push.defaults.DEFAULTS`. Tests shorten its waits.
+    _rules: Rules | None = None
     _building = False  # written by the thread that builds the object
     _urgency = Urgency.PERIOD  # of the running push; written and read by the pushing thread
     _is_refused = False  # whether that push was requested, and had to wait for other writers; the same thread
@@ -207,6 +210,7 @@ class CommitScheduler:
             private=True if private is None else private,
             api=hf_api,
             token=token,
+            folder=self.folder_path,
             state_dir=Path(state_dir) if state_dir else state_folder(self.folder_path),
             allow_own_space=allow_own_space,
             rescue=rescue_of(self.folder_path),
@@ -337,7 +341,8 @@ class CommitScheduler:
             The last commit of this call, or None where nothing was left to send.
 
         Raises:
-            FlushTimeout: not done in time; the data stays on the disk and is sent later.
+            FlushTimeout: not done in time; the data stays on the disk and is sent later. `SecondLookError`, a subclass,
+                at once if rows whose ledger was lost wait for longer than `timeout`.
             RateLimitedError: the Hub asks for a longer wait than `timeout`.
             NotStoredError: some files cannot be stored; it names them.
             HubspoolError: the Hub refuses, and waiting does not help.
@@ -458,6 +463,8 @@ class CommitScheduler:
                 self._runner.postpone(wait)
         if result.commit is not None and not result.in_doubt:
             self._squash.after_commit(self.api, self.target, result.commit.oid)
+        if final and result.waits_until:
+            raise SecondLookError(self.repo_id, result.waits_until)
         return result.commit
 
     def _push(self, urgency: Urgency) -> CommitInfo | None:
@@ -492,6 +499,7 @@ class CommitScheduler:
     def _new_pusher(self) -> Pusher:
         from hubspool.client.patterns import path_filter
         from hubspool.push.context import PushContext, PushHooks
+        from hubspool.push.defaults import DEFAULTS as PUSH_DEFAULTS
         from hubspool.push.pusher import Pusher
 
         context = PushContext(
@@ -510,6 +518,7 @@ class CommitScheduler:
             keep_local=self.keep_local,
             budget=self._turns.budget,
             encoding=self.encoding,
+            rules=self._rules or PUSH_DEFAULTS,
             hooks=PushHooks(
                 enter=self._tracker.enter,
                 is_turn=self._is_turn,

@@ -22,7 +22,7 @@ from hubspool.client.retry import (
     decide_retry,
     push_policy,
 )
-from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError
+from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, SecondLookError
 from hubspool.push.events import State
 from hubspool.scheduling.push_loop import PushLoop, Urgency
 from hubspool.scheduling.shutdown import ShutdownHook, process_exit
@@ -217,6 +217,9 @@ class PushRunner:
             BaseException: `error`, where another push cannot succeed, or where the Hub asks for a longer wait than the
                 caller has.
         """
+        if isinstance(error, SecondLookError):  # everything else is sent, and only time helps
+            self._wait_within(error, max(error.until - time.time(), _SHORTEST_WAIT), deadline)
+            return
         chance = random.random()  # noqa: S311  jitter
         decision = decide_retry(FLUSH, error, attempt=attempt, elapsed=elapsed, chance=chance)
         if isinstance(decision, GiveUp) or not self._task.repeats():
@@ -225,7 +228,7 @@ class PushRunner:
 
     def _wait_within(self, error: BaseException, seconds: float, deadline: float) -> None:
         left = max(deadline - time.monotonic(), 0.0)
-        if seconds > left and asked_seconds(error):
+        if seconds > left and (asked_seconds(error) or isinstance(error, SecondLookError)):
             raise error
         self._loop.stopping.wait(min(seconds, left, threading.TIMEOUT_MAX))
 

@@ -32,6 +32,7 @@ class RepoSetup:
         private: visibility of a repository that is created.
         api: an `HfApi` of ours, one of huggingface_hub (its endpoint, token and headers are used), or None.
         token: for a new client.
+        folder: of the rows and files.
         state_dir: folder of the ledger.
         rescue: of the folder.
         allow_own_space: accept the Space that this process runs in.
@@ -49,6 +50,7 @@ class RepoSetup:
         private: bool,
         api: Any | None,
         token: str | None,
+        folder: Path,
         state_dir: Path,
         rescue: Rescue,
         allow_own_space: bool = False,
@@ -59,6 +61,7 @@ class RepoSetup:
         self.path_in_repo = path_in_repo
         self.private = private
         self.api = _our_client(api, token)
+        self.folder = folder
         self.state_dir = state_dir
         self.rescue = rescue
         self.repo_url: str | None = None
@@ -94,7 +97,7 @@ class RepoSetup:
     def ledger(self) -> Ledger:
         """The folder's ledger, opened at its first use."""
         if self._ledger is None:
-            self._ledger = Ledger(self.state_dir)
+            self._ledger = Ledger(self.state_dir, self.folder)
             self.rescue.states.add(self._ledger)
         return self._ledger
 

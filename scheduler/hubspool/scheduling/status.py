@@ -26,7 +26,8 @@ class SchedulerStatus:
         next_push_at: when the next push is due, UTC; None once stopped.
         repo_url: address of the repo as a person opens it, or None while it is not known.
         commits_in_repo: commits that this scheduler made since it started.
-        skipped: files that the Hub refused or that could not be read, with the reason (path → reason).
+        skipped: files that the Hub refused, that could not be read, that wait, or whose content somebody
+            changed on the Hub, with the reason (path → reason).
         recent_commits: the last 30 commits of this scheduler since it started, oldest first.
     """
 

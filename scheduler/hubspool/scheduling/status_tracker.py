@@ -50,6 +50,7 @@ class StatusTracker:
         self._pending_files = 0
         self._pending_bytes = 0
         self._skipped: dict[str, str] = {}
+        self._notices: dict[str, str] = {}
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
         self._error: BaseException | None = None
@@ -101,6 +102,7 @@ class StatusTracker:
             self._pending_files = result.pending_files + len(left)
             self._pending_bytes = result.pending_bytes
             self._skipped = {**result.skipped, **left}
+            self._notices = result.notices
 
     def note_success(self) -> None:
         """Note that a push ended without an error."""
@@ -168,7 +170,7 @@ class StatusTracker:
                 next_push_at=None if seconds_left is None else _now() + timedelta(seconds=seconds_left),
                 repo_url=repo_url,
                 commits_in_repo=self._commits,
-                skipped=dict(self._skipped),
+                skipped={**self._skipped, **self._notices},
                 recent_commits=tuple(self._recent),
             )
 

@@ -1,4 +1,4 @@
-"""Names of segments and of their parts. The only I/O reads the name of this host.
+"""Names of segments and of their parts. The only I/O reads the name of this host, and lists a folder.
 
 A segment is a local row file ``<name>-<UTC date>-<writer>-<seq>.jsonl`` with one writer. A part is a byte range of a
 segment under one path on the Hub, ``<segment stem>-p<NNNN>.jsonl``. A segment whose parts are encoded is named
@@ -93,6 +93,12 @@ class SegmentName:
     def next(self, date: str) -> SegmentName:
         """Return the name of the writer's next segment."""
         return replace(self, date=date, seq=self.seq + 1)
+
+
+def segments_in(folder: Path) -> list[str]:
+    """Return the paths of the segments in a folder, relative to it."""
+    found = (path for path in folder.rglob("*.jsonl") if SegmentName.parse(path.name) is not None)
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def part_path(source: str, number: int) -> str:
