@@ -3,8 +3,9 @@
 Not promised: that a name outside `__all__` of this module and of `hubspool` stays where it is.
 
 To send files in another way, subclass `hubspool.CommitScheduler` and override `push_to_hub`. To store rows, let the
-subclass own a `Spool`, and give it an `Encoding` where the rows are stored as something else than JSON Lines. Where the
-files need others beside them in the same commit (a dataset card), override `additional_operations`.
+subclass own a `Spool`, and give it an `Encoding` where the rows are stored as something else than JSON Lines. Get the
+`Spool` from `CommitScheduler.shared`, so that a program that makes its scheduler again has one spool. Where the files
+need others beside them in the same commit (a dataset card), override `additional_operations`.
 
 Rows on this disk:
 

@@ -38,7 +38,7 @@ class JsonlScheduler(RowScheduler):
 
     def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Unpack[RowOptions]) -> None:
         super().__init__(repo_id, folder_path, **options)
-        self._encoder = RowEncoder(on_widened=self.spool.close)
+        self._encoder = self.shared("encoder", lambda: RowEncoder(on_widened=self.spool.close))
 
     def encode_row(self, row: Row) -> bytes:
         """Return a row as a line of JSON; once a column became text, later lines go to a new file."""

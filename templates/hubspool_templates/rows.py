@@ -113,6 +113,7 @@ class RowScheduler(CommitScheduler):
         folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
         self.name = name
         self.keep_local = keep_local
+        self._fixed = {**self._fixed, "durability": durability}
         super().__init__(
             repo_id=repo_id,
             folder_path=folder,
@@ -124,20 +125,23 @@ class RowScheduler(CommitScheduler):
             ignore_patterns=ignore_patterns,
             **options,
         )
-        suffix = self.encoding.suffix if self.encoding else ""
-        self.spool = Spool(self.folder_path, name=name, suffix=suffix, durability=durability, max_bytes=max_spool_bytes)
+        folder, suffix = self.folder_path, self.encoding.suffix if self.encoding else ""
+        self.spool = self.shared(
+            "spool",
+            lambda: Spool(folder, name=name, suffix=suffix, durability=durability, max_bytes=max_spool_bytes),
+            Spool.close,
+        )
+        self.spool.max_bytes = max_spool_bytes
+        self._rows = self.shared("rows", _SharedRows)
         self._redact = redact
         self._push_after_rows = _limit("push_after_rows", push_after_rows)
         self._push_after_bytes = _limit("push_after_bytes", push_after_bytes)
-        # Lines are written to the disk in the order in which they were encoded.
-        self._write_lock: AbstractContextManager[object] = threading.Lock()
-        renew_after_fork(self, "_write_lock", threading.Lock)  # a thread that the child does not have may hold it
-        self._card = CardUpdater(
-            self.api, self.card_sentence, self.widenable, features_in_config=self.features_in_config
+        self._card = self.shared(  # used by the pushing thread only
+            "card",
+            lambda: CardUpdater(
+                self.api, self.card_sentence, self.widenable, features_in_config=self.features_in_config
+            ),
         )
-        self._learner = Learner()  # used by the pushing thread only
-        self._rows_since = self._bytes_since = 0  # approximate under threads: one trigger too many is harmless
-        self._requested: Future[CommitInfo | None] | None = None  # of our last trigger
 
     @abstractmethod
     def encode_row(self, row: Row) -> bytes:
@@ -156,13 +160,15 @@ class RowScheduler(CommitScheduler):
     def append(self, row: Row) -> None:
         """Store one row; once this returns, the row survives the end of the process.
 
+        After `stop` it is written to the disk all the same, for the next start.
+
         Raises:
             ValueError: a value cannot be stored; the message names its key.
             SpoolFull: the disk, or `max_spool_bytes`, is full.
         """
         if self._redact is not None:
             row = self._redact(row)
-        with self._write_lock:
+        with self._rows.write_lock:
             line = self.encode_row(row)
             self.spool.write(line)
         self._count(1, len(line))
@@ -175,17 +181,9 @@ class RowScheduler(CommitScheduler):
             SpoolFull: as in `append`; its `stored` says how many of the first rows were stored.
         """
         given = [row if self._redact is None else self._redact(row) for row in rows]
-        with self._write_lock:
+        with self._rows.write_lock:
             size = self.spool.write_many(self.encode_rows(given))
         self._count(len(given), size)
-
-    def stop(self, flush: bool = True, timeout: float | None = None) -> None:
-        """Send the pending rows, then end the thread; a later `append` still writes to disk, for the next start."""
-        self.spool.close()  # first, so that the final push may remove what it has sent
-        try:
-            super().stop(flush, timeout)
-        finally:
-            self.spool.close()
 
     def pending_rows(self) -> int | None:
         """Return how many rows of this object are not known to be on the Hub."""
@@ -198,12 +196,12 @@ class RowScheduler(CommitScheduler):
 
     def learn(self, line: bytes) -> None:
         """Learn the columns of one line of the next commit; called by the pushing thread."""
-        self._learner.add(orjson.loads(line))
+        self._rows.learner.add(orjson.loads(line))
 
     @property
     def columns(self) -> Schema:
         """The columns of all rows so far; read by the pushing thread."""
-        return self._learner.schema
+        return self._rows.learner.schema
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:
         """Add the dataset card to a commit whose rows need it: for a new split, a new column, a wider type.
@@ -217,6 +215,7 @@ class RowScheduler(CommitScheduler):
         if not files:
             return ()
         own = self.last_commit.oid if self.last_commit else None
+        self._card.api = self.api
         return self._card.operations(self.target, plan, files, self.columns, own)
 
     def _files_of(self, plan: CommitPlan) -> dict[str, str]:
@@ -236,16 +235,29 @@ class RowScheduler(CommitScheduler):
         return files
 
     def _count(self, rows: int, size: int) -> None:
-        self._rows_since += rows
-        self._bytes_since += size
-        if self._rows_since >= self._push_after_rows or self._bytes_since >= self._push_after_bytes:
-            self._rows_since = self._bytes_since = 0
+        new = self._rows
+        new.rows_since += rows
+        new.bytes_since += size
+        if new.rows_since >= self._push_after_rows or new.bytes_since >= self._push_after_bytes:
+            new.rows_since = new.bytes_since = 0
             last = self.last_future
-            if last is self._requested and not (last.running() or last.done()):
+            if last is new.requested and not (last.running() or last.done()):
                 return  # that push has not begun, so it takes these rows too
             # After a failed push the next period tries again: a busy app would repeat a refused commit at each row.
             if not (last.done() and not last.cancelled() and last.exception()):
-                self._requested = self.trigger()
+                new.requested = self.trigger()
+
+
+class _SharedRows:
+    """What the schedulers of one spool share beside it."""
+
+    def __init__(self) -> None:
+        # Lines are written to the disk in the order in which they were encoded.
+        self.write_lock: AbstractContextManager[object] = threading.Lock()
+        renew_after_fork(self, "write_lock", threading.Lock)  # a thread that the child does not have may hold it
+        self.learner = Learner()  # used by the pushing thread only
+        self.rows_since = self.bytes_since = 0  # approximate under threads: one trigger too many is harmless
+        self.requested: Future[CommitInfo | None] | None = None  # by the last trigger
 
 
 def _limit(name: str, given: int | None) -> float:

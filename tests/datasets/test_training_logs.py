@@ -305,8 +305,8 @@ def test_a_large_event_file_gathers_a_sixteenth_before_it_is_sent(make: Make, fe
     logs.trigger().result(SECONDS)
     assert on_hub() < held
     assert logs.status().pending_bytes >= 40_000
-    assert logs._pusher is not None
-    logs._pusher.context.clock = lambda: time.time() + 1801
+    assert logs._worker.pusher is not None
+    logs._worker.pusher.context.clock = lambda: time.time() + 1801
     logs.trigger().result(SECONDS)
     assert on_hub() == held
     write(40_000)

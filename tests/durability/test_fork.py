@@ -103,6 +103,28 @@ if os.fork() == 0:
 reap()
 producer.put_many(3)
 """,
+    "two schedulers of one folder": """
+scheduler, producer = new(sys.argv[1:])
+second, other = new(sys.argv[1:])
+producer.put_many(2); other.put_many(2)
+scheduler.flush(60)
+if os.fork() == 0:
+    third, last = new(sys.argv[1:])
+    producer.put_many(2); other.put_many(2)
+    child_work(third, last)
+    assert scheduler.pending_rows() == second.pending_rows() == third.pending_rows() == 2
+    pushing = [thread for thread in threading.enumerate() if thread.name.startswith("hubspool-push")]
+    assert len(pushing) == 1, pushing
+    second.stop(); third.stop()
+    producer.put_many(2)
+    scheduler.stop()
+    assert not pushing[0].is_alive()
+    os._exit(0)
+producer.put_many(3); other.put_many(3)
+reap()
+second.stop()
+producer.put_many(3)
+""",
     "multiprocessing": """
 scheduler, producer = new(sys.argv[1:])
 producer.put_many(3)

@@ -293,21 +293,27 @@ def test_a_lifespan_stops_the_scheduler_with_the_app(make: Make, commits: Callab
     assert scheduler.status().state is State.STOPPED
 
 
-def test_a_newer_scheduler_for_the_same_folder_takes_over(
-    make: Make, commits: Callable[[], int], caplog: pytest.LogCaptureFixture
+def test_a_newer_scheduler_for_the_same_folder_shares_thread_lock_and_ledger(
+    make: Make, commits: Callable[[], int]
 ) -> None:
     old = make()
     old.last_future.result(SECONDS)
+    new = make(Held)
+    assert new.lock is old.lock
+    assert new.last_future is old.last_future
     write(old)
-    new = make()
-    assert old.status().state is State.STOPPED
-    assert old.trigger().cancelled()
-    new.flush(SECONDS)
-    write(old, "two\n")
-    assert new.flush(SECONDS) is not None
+    pushed = old.trigger()
+    new.wait_running()  # its override
+    new.go.release(9)
+    assert pushed.result(SECONDS) is None
+    new.stop()
+    assert old.flush(SECONDS) is not None
+    assert new.status().last_commit == old.status().last_commit is not None
+    assert commits() == 1
+    assert old.trigger().result(SECONDS) is None
     old.stop()
-    assert commits() == 2
-    assert new.trigger().result(SECONDS) is None
+    assert old.trigger().cancelled()
+    assert new.status().state is State.STOPPED
 
 
 def test_schedulers_of_other_folders_or_repos_go_on(make: Make, tmp_path: Path, hub_api: HfApi) -> None:

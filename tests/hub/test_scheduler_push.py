@@ -60,8 +60,10 @@ def test_patterns_choose_the_files(make: Make, files: Callable[[], list[str]]) -
     assert files() == ["a.txt", "logs/c.csv"]
 
 
-def test_a_state_folder_inside_the_folder_is_not_sent(make: Make, files: Callable[[], list[str]]) -> None:
-    scheduler = make(state_dir=make().folder_path / "state")
+def test_a_state_folder_inside_the_folder_is_not_sent(
+    make: Make, files: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    scheduler = make(state_dir=tmp_path / "folder" / "state")
     add(scheduler.folder_path / "a.txt", "x\n")
     scheduler.flush(SECONDS)
     assert (scheduler.folder_path / "state" / "ledger.sqlite3").exists()
@@ -418,10 +420,10 @@ def test_a_clock_that_is_hours_ahead_of_the_hub_counts_all_writers(make: Make, t
         add(scheduler.folder_path / f"{scheduler.folder_path.name}.txt", "first\n")
         scheduler.flush(SECONDS)
     last: Any = schedulers[-1]
-    last._pusher.context.clock = lambda: time.time() + 2 * 3600
+    last._worker.pusher.context.clock = lambda: time.time() + 2 * 3600
     add(last.folder_path / "three.txt", "second\n")
     last.flush(SECONDS)
-    assert last._pusher.result.writers == 3
+    assert last._worker.pusher.result.writers == 3
 
 
 class Eager(JsonlScheduler):

@@ -8,6 +8,7 @@ KILLERS = "tests/mutants/test_killers.py"
 LOSSES = "tests/losses/test_losses.py::test_hubspool_passes"
 REMOVED = "tests/durability/test_removed.py"
 UNIT = "tests/unit"
+AGAIN = "tests/datasets/test_made_again.py"
 INTENT_TEST = f"{KILLERS}::test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outcome_is_known"
 
 MUTANTS = [
@@ -220,9 +221,9 @@ MUTANTS = [
         "a fork's child has no pushing thread",
         (
             Edit(
-                "hubspool/scheduling/commit_scheduler.py",
-                "CommitScheduler._start",
-                "fork.register(self._fork_hook, has_thread=True)",
+                "hubspool/scheduling/worker.py",
+                "Worker.start",
+                "fork.register(self, has_thread=True)",
                 "",
             ),
         ),
@@ -252,6 +253,12 @@ MUTANTS = [
             ),
         ),
         (f"{KILLERS}::test_what_somebody_else_writes_during_the_push_is_not_overwritten",),
+    ),
+    Mutant(
+        "no_shared_worker",
+        "a scheduler that is made again in one process has a thread, a spool and a ledger of its own",
+        (Edit("hubspool/scheduling/worker.py", "join", "worker is None", "True"),),
+        (f"{AGAIN}::test_the_second_one_makes_no_request_and_shares_everything",),
     ),
     Mutant(
         "no_retry",

@@ -66,7 +66,7 @@ class Turns:
 
     def __init__(self, period: float, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
         self.budget = budget
-        self._period = period
+        self.period = period
         self._clock = clock
         self._committed_at: float | None = None
         self._tokens, self._counted_at = math.inf, clock()
@@ -87,10 +87,10 @@ class Turns:
         self._writers = writers or self._writers
         if self._committed_at is None or not writers:
             return 0.0
-        period = self.budget.period(self._period, writers, random.random())  # noqa: S311  jitter
+        period = self.budget.period(self.period, writers, random.random())  # noqa: S311  jitter
         left = max(period - (self._clock() - self._committed_at), 0.0)
         if not early:
-            return left if period > self._period else 0.0
+            return left if period > self.period else 0.0
         missing = 1 - self._count()
         fills = self.budget.tokens(math.inf, 0, writers) >= 1  # fifty writers have no token each
         return min(left, max(missing, 0.0) * self.budget.hour * writers / self.budget.commits) if fills else left

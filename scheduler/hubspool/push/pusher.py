@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,9 @@ from hubspool.spool.rescue import rescue_of
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
+
+#: Fields of a context that pushes change: what they have learned of the Hub.
+_LEARNED = frozenset({"foreign_changes", "has_lfs_rule", "was_used", "clock"})
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,20 @@ class Pusher:
         self.planner = Planner(context)
         #: Of the last push, also if it failed.
         self.result = PushResult()
+
+    @contextmanager
+    def options_of(self, context: PushContext) -> Iterator[None]:
+        """Push with the options of another context of the same folder and target; keep what earlier pushes learned.
+
+        The options are dropped afterwards: they hold a scheduler that the program may have dropped.
+        """
+        own = vars(self.context)
+        own.update({name: value for name, value in vars(context).items() if name not in _LEARNED})
+        try:
+            yield
+        finally:
+            for name in own.keys() - _LEARNED:
+                del own[name]
 
     def push(self, *, final: bool = False, lock_timeout: float = 0) -> PushResult | None:
         """Send everything that is new, once. Only single requests are repeated, never the push.

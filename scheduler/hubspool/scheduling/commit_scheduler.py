@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -12,15 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hubspool import fork
 from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError, SecondLookError
 from hubspool.scheduling.defaults import DEFAULTS
-from hubspool.scheduling.options import check_options, full_signature
+from hubspool.scheduling.options import check_options, full_signature, warn_of
 from hubspool.scheduling.push_loop import Urgency
-from hubspool.scheduling.push_runner import NoPushes, PushRunner, PushTask
-from hubspool.scheduling.squash import SquashPolicy
-from hubspool.scheduling.status_tracker import StatusTracker
-from hubspool.scheduling.writer_lock import WriterLock
+from hubspool.scheduling.worker import Key, Worker, join
 
 if TYPE_CHECKING:
     from hubspool.client.operations import CommitOperationAdd
@@ -28,15 +23,16 @@ if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
     from hubspool.client.target import Target
     from hubspool.push.budget import Budget
+    from hubspool.push.context import PushContext
     from hubspool.push.defaults import Rules
     from hubspool.push.encodings import Encoding
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
-    from hubspool.push.pusher import Pusher
     from hubspool.scheduling.status import SchedulerStatus
 
 logger = logging.getLogger(__name__)
 
 S = TypeVar("S", bound="CommitScheduler")
+T = TypeVar("T")
 
 _MINUTE = 60.0
 _OURS = ("hubspool", "hubspool_templates")
@@ -53,7 +49,12 @@ def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
         check_options(kind, kwargs)
         outermost = not self._building
         self._building = True
-        init(self, *args, **kwargs)
+        try:
+            init(self, *args, **kwargs)
+        except BaseException:
+            if "_worker" in vars(self):
+                self._worker.stop(self, flush=False, timeout=None)
+            raise
         if outermost:
             self._building = False
             self._start()
@@ -76,6 +77,12 @@ class CommitScheduler:
     What is written through a memory map (`mmap`, `numpy.memmap`) often leaves the file's times as they were, and no
     push notices it but those of `flush`, `stop` and the end of the process, which compare contents: of files below 64
     MiB, the newest first, up to 256 MiB in total. Pipes, sockets and devices in the folder are left out.
+
+    Made again in one process for the same repository, path and folder (a notebook cell, a script that Streamlit runs
+    again), it shares thread, ledger, status and lock with the objects before it. The options, callables and
+    `push_to_hub` of the newest one count from its next push on; `state_dir` cannot differ. `stop` flushes and detaches
+    one object, and ends the thread with the last; an object that the program has dropped does not count, except the
+    newest.
 
     The first push starts as soon as the object is built, subclasses included. An error of a push does not end the
     background thread: it is logged, kept in `status()` and raised by the future of `trigger()`, and the next period
@@ -122,7 +129,8 @@ class CommitScheduler:
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `retries_push` says whether a failed call is
     repeated within the period. A subclass that keeps `push_to_hub` may override `additional_operations`,
     `chosen_paths`, `encoding`, `pending_rows`, `recipe`, `left_in_folder` and the class attributes `keep_local`,
-    `budget`, `versions_rewritten` and `is_sending`; it may call `rows_on_hub`.
+    `budget`, `versions_rewritten` and `is_sending`; it may call `rows_on_hub`, and `shared` for what must exist once
+    for all objects of a folder.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
@@ -136,14 +144,13 @@ class CommitScheduler:
     encoding: Encoding | None = None
     #: False: this object creates no folder, thread or request. A subclass sets it before `super().__init__()`.
     is_sending = True
-    #: The newest commit that this object made; written by the pushing thread.
-    last_commit: CommitInfo | None = None
 
     #: The numbers of a push; None: `push.defaults.DEFAULTS`. Tests shorten its waits.
     _rules: Rules | None = None
     _building = False  # written by the thread that builds the object
-    _urgency = Urgency.PERIOD  # of the running push; written and read by the pushing thread
-    _is_refused = False  # whether that push was requested, and had to wait for other writers; the same thread
+    #: Option → value: what all objects of one folder must have in common; a subclass adds to it before `__init__`.
+    _fixed: Mapping[str, object] = {}
+    _worker: Worker
     __signature__: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -185,12 +192,11 @@ class CommitScheduler:
         # the lock of a module that the pushing thread is importing, and the child would wait for it for ever.
         from hubspool.client.validation import check_folder, check_path_in_repo
         from hubspool.files import state_folder
-        from hubspool.push.budget import BOUNDLESS, Budget, Turns
+        from hubspool.push.budget import Turns
         from hubspool.push.pusher import Pusher  # noqa: F401  used by the pushing thread
         from hubspool.push.rules import OnExisting
         from hubspool.scheduling.repo_setup import RepoSetup
         from hubspool.spool.rescue import rescue_of
-        from hubspool.spool.segment_name import new_writer_id
 
         if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= DEFAULTS.most_minutes:
             raise HFValidationError(f"every is {every!r}.", hint="Give a number of minutes from 0 to a year.")
@@ -202,12 +208,13 @@ class CommitScheduler:
             )
         self.folder_path = check_folder(folder_path) if self.is_sending else Path(folder_path)
         self.path_in_repo = check_path_in_repo(path_in_repo.strip("/")) if path_in_repo else ""
-        self._setup = RepoSetup(
+        self._private = True if private is None else private
+        self._setup = setup = RepoSetup(
             repo_id,
             repo_type=repo_type,
             revision=revision,
             path_in_repo=self.path_in_repo,
-            private=True if private is None else private,
+            private=self._private,
             api=hf_api,
             token=token,
             folder=self.folder_path,
@@ -215,7 +222,7 @@ class CommitScheduler:
             allow_own_space=allow_own_space,
             rescue=rescue_of(self.folder_path),
         )
-        self.api = self._setup.api
+        self.api = setup.api
         self.repo_type = repo_type
         self.revision = revision
         self.token = token
@@ -226,75 +233,62 @@ class CommitScheduler:
         self.on_existing = OnExisting(on_existing)
         self.versioned = versioned
         self.exit_budget = exit_budget
-        self.lock = WriterLock()
+        self._period = every * _MINUTE
         self._handle_signals = handle_signals
         self._commit_message = commit_message
         self._on_before_commit = on_before_commit
         self._allow_own_space = allow_own_space
-        self._tracker = StatusTracker(lambda: self.repo_id, on_commit, on_error)
-        self._setup.rescue.listeners.add(self._tracker)
-        self._writer_id = new_writer_id()
-        # Below: used by the pushing thread only.
-        self._squash = SquashPolicy(squash_history)
-        self._turns = Turns(every * _MINUTE, self.budget or (BOUNDLESS if self._setup.is_local else Budget()))
-        self._pusher: Pusher | None = None
-        self._runner: PushRunner | NoPushes
-        if not self.is_sending:
-            self._runner = NoPushes(self._tracker)
-            return
-        self._runner = PushRunner(self._push_task(), self._tracker)
-        self._fork_hook = _ForkHook(self)
-        self._warn_of(every)
-        self._prepare(restore=restore, strict=strict)
-
-    def _push_task(self) -> PushTask:
-        return PushTask(
-            push=self._push,
-            repeats=lambda: self.retries_push,
-            last_commit=lambda: self.last_commit,
-            closed=self._setup.close,
-            name=lambda: self.repo_id,
+        self._on_commit = on_commit
+        self._on_error = on_error
+        key = self._key()
+        fixed = {
+            "form": self.encoding.suffix if self.encoding else "",
+            "state_dir": str(setup.state_dir.resolve()),
+            **self._fixed,
+        }
+        make = functools.partial(
+            Worker,
+            key,
+            fixed,
+            setup=setup,
+            turns=Turns(self._period, self._shared_budget()),
+            period=self._period,
             place=str(self.folder_path),
-            period=self.every * _MINUTE,
-            exit_budget=lambda: self.exit_budget,
+            is_sending=self.is_sending,
         )
+        self._worker = worker = join(self, key, fixed, make) if self.is_sending else make()
+        self._setup, self._tracker, self._runner, self.lock = worker.setup, worker.tracker, worker.runner, worker.lock
+        if self.is_sending:
+            self._prepare(is_first=setup is worker.setup, restore=restore, strict=strict)
 
-    def _warn_of(self, every: float) -> None:
-        if every < DEFAULTS.few_minutes and not self._setup.is_local:
-            logger.warning(
-                "every=%s minutes means up to %d commits an hour; the Hub takes about 128 an hour and repository, from"
-                " all writers together",
-                every,
-                round(60 / every),
-            )
-        from hubspool.files import disk_of
-
-        disk = disk_of(self.folder_path)
-        if not disk.is_reliable:
-            logger.warning(
-                "%s is on a %s mount, where locks and fsync are not reliable; rows may be lost with the mount. Use a"
-                " local disk, or at least state_dir=... on one.",
-                self.folder_path,
-                disk.kind,
-            )
-
-    def _prepare(self, *, restore: bool, strict: bool) -> None:
+    def _prepare(self, *, is_first: bool, restore: bool, strict: bool) -> None:
         """Open the ledger and the repository, and download what the folder lacks.
+
+        Only the first object of a worker waits for the Hub, unless a later one is `strict` or restores the folder.
 
         Raises:
             HubspoolError, TimeoutError: with `strict`. Otherwise rows wait on the disk and the first push tries again.
         """
+        if is_first:
+            warn_of(self.every, self.folder_path, is_local=self._setup.is_local)
         try:
             self._setup.ledger.remember(self.recipe())
-            self._setup.open(patient=False)
+            if is_first or strict or restore:
+                self._setup.open(patient=False)
             if restore:
-                from hubspool.scheduling.restore import restore as download_missing
-
-                download_missing(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
+                self._restore()
         except (HubspoolError, TimeoutError) as error:
             if strict:
                 raise
             self._tracker.note_error(error, retry_in=0)
+
+    def _restore(self) -> None:
+        from hubspool.scheduling.restore import restore
+
+        with self._worker.restoring:
+            if not self._worker.restored:
+                restore(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
+                self._worker.restored = True
 
     @property
     def repo_id(self) -> str:
@@ -309,7 +303,16 @@ class CommitScheduler:
     @property
     def is_final_push(self) -> bool:
         """Whether the running push is that of `flush`, `stop` or the end of the process; for `push_to_hub`."""
-        return self._urgency is Urgency.FINAL
+        return self._worker.urgency is Urgency.FINAL
+
+    @property
+    def last_commit(self) -> CommitInfo | None:
+        """The newest commit; written by the pushing thread."""
+        return self._worker.last_commit
+
+    @last_commit.setter
+    def last_commit(self, commit: CommitInfo | None) -> None:
+        self._worker.last_commit = commit
 
     @property
     def retries_push(self) -> bool:
@@ -354,20 +357,17 @@ class CommitScheduler:
         return self._runner.flush(timeout)
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
-        """Send what is left, then end the thread; stopping twice does nothing.
+        """Send what is left, then end the thread, if no other object shares it; stopping twice does nothing.
 
         Args:
             flush: False leaves on the disk what is not sent yet.
             timeout: seconds for the flush; `exit_budget` by default.
 
         Raises:
-            FlushTimeout, HubspoolError: the flush failed. The thread has ended all the same.
+            FlushTimeout, HubspoolError: the flush failed. The object is stopped all the same.
         """
         self._refuse_under_lock("stop")
-        try:
-            self._runner.stop(flush=flush, timeout=timeout)
-        finally:
-            _started.pop(id(self), None)
+        self._worker.stop(self, flush=flush, timeout=timeout)
 
     def status(self) -> SchedulerStatus:
         """Return a snapshot of what is known, without a request or a look at the folder."""
@@ -421,7 +421,7 @@ class CommitScheduler:
             "repo_type": self.repo_type,
             "revision": self.revision,
             "path_in_repo": self.path_in_repo,
-            "private": self._setup.private,
+            "private": self._private,
             "every": self.every,
             "allow_patterns": self.allow_patterns,
             "ignore_patterns": self.ignore_patterns,
@@ -442,14 +442,19 @@ class CommitScheduler:
         """
         if not self.is_sending:
             return None
-        if self._pusher is None:
-            self._pusher = self._new_pusher()
+        from hubspool.push.pusher import Pusher
+
+        worker, context = self._worker, self._push_context()
+        pusher = worker.pusher = worker.pusher or Pusher(context)
+        turns, worker.squash.history = worker.turns, self.squash_history
+        turns.period, turns.budget = self._period, context.budget
         final = self.is_final_push
         patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
         try:
-            result = self._pusher.push(final=final, lock_timeout=self._runner.limited(patience))
+            with pusher.options_of(context):
+                result = pusher.push(final=final, lock_timeout=self._runner.limited(patience))
         finally:
-            self._tracker.note_result(self._pusher.result, self.left_in_folder())
+            self._tracker.note_result(pusher.result, self.left_in_folder())
         if result is None:
             if final:  # a flush must not say that our rows are on the Hub when another process may send them
                 raise PushLockBusyError(self.folder_path)
@@ -457,30 +462,30 @@ class CommitScheduler:
             return None
         self.last_commit = result.commit or self.last_commit
         if result.writers:
-            early = self._turns.seconds_until_next(result.writers, early=True)
+            early = turns.seconds_until_next(result.writers, early=True)
             self._runner.hold(early)
-            if (wait := early if self._is_refused else self._turns.seconds_until_next(result.writers)) > 0:
+            if (wait := early if worker.is_refused else turns.seconds_until_next(result.writers)) > 0:
                 self._runner.postpone(wait)
         if result.commit is not None and not result.in_doubt:
-            self._squash.after_commit(self.api, self.target, result.commit.oid)
+            worker.squash.after_commit(self.api, self.target, result.commit.oid)
         if final and result.waits_until:
             raise SecondLookError(self.repo_id, result.waits_until)
         return result.commit
 
-    def _push(self, urgency: Urgency) -> CommitInfo | None:
-        self._urgency = urgency
+    def _push(self) -> CommitInfo | None:
         self._setup.open(patient=True)
         return self.push_to_hub()
 
     def _note_commit(self, event: CommitEvent, commit: CommitInfo) -> None:
-        self._turns.note_commit()
+        self._worker.turns.note_commit()
         self._tracker.note_commit(event, commit)
 
     def _is_turn(self, writers: int) -> bool:
         """Whether to commit now. Fifty replicas that start together would use up the hour in its first minutes."""
-        early = self._urgency is Urgency.REQUESTED
-        wait = 0.0 if self.is_final_push else self._turns.seconds_until_next(writers, early=early)
-        self._is_refused = early and wait > 0
+        worker = self._worker
+        early = worker.urgency is Urgency.REQUESTED
+        wait = 0.0 if self.is_final_push else worker.turns.seconds_until_next(writers, early=early)
+        worker.is_refused = early and wait > 0
         if wait > 0:
             logger.info("%s: %d writers share it; this one may commit in %.0f s", self.repo_id, writers, wait)
         return wait <= 0
@@ -496,13 +501,17 @@ class CommitScheduler:
         """Return path → reason of what a subclass cannot take from the folder; `status` and `flush` tell it."""
         return {}
 
-    def _new_pusher(self) -> Pusher:
+    def _shared_budget(self) -> Budget:
+        from hubspool.push.budget import BOUNDLESS, Budget
+
+        return self.budget or (BOUNDLESS if self._setup.is_local else Budget())
+
+    def _push_context(self) -> PushContext:
         from hubspool.client.patterns import path_filter
         from hubspool.push.context import PushContext, PushHooks
         from hubspool.push.defaults import DEFAULTS as PUSH_DEFAULTS
-        from hubspool.push.pusher import Pusher
 
-        context = PushContext(
+        return PushContext(
             api=self.api,
             target=self.target,
             path_in_repo=self.path_in_repo,
@@ -510,13 +519,13 @@ class CommitScheduler:
             ledger=self._setup.ledger,
             is_chosen=self.chosen_paths(),
             lock=self.lock,
-            writer=self._writer_id,
+            writer=self._worker.writer_id,
             on_existing=self.on_existing,
             is_versioned=path_filter(self.versioned or []),
             versions_rewritten=self.versions_rewritten,
-            period_seconds=self.every * _MINUTE,
+            period_seconds=self._period,
             keep_local=self.keep_local,
-            budget=self._turns.budget,
+            budget=self._shared_budget(),
             encoding=self.encoding,
             rules=self._rules or PUSH_DEFAULTS,
             hooks=PushHooks(
@@ -528,7 +537,6 @@ class CommitScheduler:
                 committed=self._note_commit,
             ),
         )
-        return Pusher(context)
 
     def chosen_paths(self) -> Callable[[str], bool]:
         """Return the test of which paths in the folder are sent; a `state_dir` in the folder never is."""
@@ -551,33 +559,23 @@ class CommitScheduler:
 
     def _start(self) -> None:
         """Start to push; the outermost `__init__` calls it."""
-        if isinstance(self._runner, NoPushes):
-            return
-        for other in list(_started.values()):
-            if other is not self and other._key() == self._key() and isinstance(other._runner, PushRunner):
-                # A notebook cell that ran twice, or a reload: the newer object replaces the older. No flush: it sends
-                # what the older one left.
-                logger.info("%s: a newer scheduler for %s replaces this one", self.folder_path, self.repo_id)
-                _started.pop(id(other), None)
-                other._runner.hand_over()
-        _started[id(self)] = self
-        fork.register(self._fork_hook, has_thread=True)
-        self._runner.start(handle_signals=self._handle_signals)
-        logger.info("%s is pushed to %s every %g minutes", self.folder_path, self.repo_id, self.every)
+        if self.is_sending:
+            self._worker.start(self)
+            logger.info("%s is pushed to %s every %g minutes", self.folder_path, self.repo_id, self.every)
 
-    def _key(self) -> tuple[object, ...]:
-        """What two schedulers must not both push."""
-        return self.folder_path, self._setup.key
+    def _key(self) -> Key:
+        """Return what makes two objects of this process share a worker: the destination, and the folder's real path."""
+        return (*self._setup.key, getattr(self, "name", "")), str(self.folder_path.resolve())
 
-    def _restart_in_child(self) -> None:
-        """Continue in a forked child with a writer id, a thread and a pusher of its own."""
-        from hubspool.spool.segment_name import new_writer_id
+    def shared(self, name: str, make: Callable[[], T], close: Callable[[T], None] | None = None) -> T:
+        """Return what must exist once for all objects that share a thread (a `Spool`); for subclasses.
 
-        self._writer_id = new_writer_id()
-        self._pusher = None
-        self.lock.after_fork_in_child()
-        if isinstance(self._runner, PushRunner):
-            self._runner.restart_in_child()
+        Args:
+            name: of the thing; a subclass of one class uses each name for one thing.
+            make: makes it for the first object; must not wait, nor keep a reference to that object.
+            close: called with it before the flush of the last object that stops, and at its end.
+        """
+        return self._worker.part(name, make, close)
 
     def _refuse_under_lock(self, what: str) -> None:
         if self.lock.is_mine():
@@ -585,21 +583,6 @@ class CommitScheduler:
                 f"{what}() was called with the lock held, which the push needs to read the folder."
                 " Leave the `with scheduler.lock` block first."
             )
-
-
-class _ForkHook(fork.ForkAware):
-    """Restarts a scheduler in a forked child, for as long as the scheduler lives."""
-
-    def __init__(self, scheduler: CommitScheduler) -> None:
-        self._scheduler = weakref.ref(scheduler)
-
-    def after_fork_in_child(self) -> None:
-        if (scheduler := self._scheduler()) is not None:
-            scheduler._restart_in_child()
-
-
-#: Schedulers of this process whose thread was started, by `id`: a subclass need not be hashable.
-_started: weakref.WeakValueDictionary[int, CommitScheduler] = weakref.WeakValueDictionary()
 
 
 def _nothing(plan: CommitPlan) -> None:

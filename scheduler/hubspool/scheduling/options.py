@@ -7,13 +7,18 @@ A subclass takes ``**options: Unpack[SchedulerOptions]``: type checkers and edit
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from hubspool.scheduling.defaults import DEFAULTS
+
 if TYPE_CHECKING:
     from hubspool.client.patterns import Patterns
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
+
+logger = logging.getLogger(__name__)
 
 
 class CommonOptions(TypedDict, total=False):
@@ -90,6 +95,33 @@ def check_options(kind: type, given: Mapping[str, object]) -> None:
             near = difflib.get_close_matches(name, parameters, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(parameters)}."
             raise TypeError(f"{kind.__name__}() got an unexpected keyword argument {name!r}.{hint}")
+
+
+def warn_of(every: float, folder: Path, *, is_local: bool) -> None:
+    """Warn of values that work and probably do not do what the caller wants.
+
+    Args:
+        every: minutes between two pushes.
+        folder: the scheduler's.
+        is_local: whether the Hub is on this machine.
+    """
+    if every < DEFAULTS.few_minutes and not is_local:
+        logger.warning(
+            "every=%s minutes means up to %d commits an hour; the Hub takes about 128 an hour and repository, from"
+            " all writers together",
+            every,
+            round(60 / every),
+        )
+    from hubspool.files import disk_of
+
+    disk = disk_of(folder)
+    if not disk.is_reliable:
+        logger.warning(
+            "%s is on a %s mount, where locks and fsync are not reliable; rows may be lost with the mount. Use a"
+            " local disk, or at least state_dir=... on one.",
+            folder,
+            disk.kind,
+        )
 
 
 def _is_closed(rest: inspect.Parameter) -> bool:

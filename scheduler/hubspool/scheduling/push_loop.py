@@ -77,6 +77,13 @@ class PushLoop(Generic[T]):
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
+    def change_period(self, seconds: float) -> None:
+        """Make `seconds` the period; the next call is due after that time at the latest."""
+        with self._condition:
+            self.period = seconds
+            self._due = min(self._due, time.monotonic() + seconds)
+            self._condition.notify_all()
+
     def postpone(self, seconds: float) -> None:
         """Make the next call due so many seconds from now; a requested call still comes at once."""
         with self._condition:

@@ -48,7 +48,7 @@ class PushTask:
         closed: called once the pushing thread has ended for good.
         name: returns the name of the repository.
         place: the folder, for messages.
-        period: seconds between two pushes.
+        period: seconds between two pushes, until `PushRunner.change_period`.
         exit_budget: returns the seconds that the end of the process may take for the final push.
     """
 
@@ -84,6 +84,7 @@ class PushRunner:
     def __init__(self, task: PushTask, tracker: StatusTracker) -> None:
         self._task = task
         self._tracker = tracker
+        self._period = task.period
         self._policy = push_policy(task.period)
         #: Monotonic time when the push must be over, while the process or the scheduler ends; any thread writes it.
         self._deadline: float | None = None
@@ -105,7 +106,7 @@ class PushRunner:
         return self._loop.seconds_left
 
     def start(self, *, handle_signals: bool) -> None:
-        """Start the thread, with a push at once, and flush at the end of the process."""
+        """Start the thread, with a push at once, and flush at the end of the process; later calls add signals."""
         process_exit.register(self._hook, handle_signals=handle_signals)
         watchdog.watch(self._tracker)
         self._loop.start(at_once=True)
@@ -113,6 +114,12 @@ class PushRunner:
     def trigger(self) -> Future[CommitInfo | None]:
         """Request a push; returns its future."""
         return self._loop.trigger()
+
+    def change_period(self, seconds: float) -> None:
+        """Push every so many seconds from now on."""
+        if seconds != self._period:
+            self._period, self._policy = seconds, push_policy(seconds)
+            self._loop.change_period(seconds)
 
     def postpone(self, seconds: float) -> None:
         """Make the next push due so many seconds from now; a requested one still comes at once."""
@@ -149,8 +156,8 @@ class PushRunner:
         last = self._task.last_commit()
         return None if last is before else last
 
-    def stop(self, *, flush: bool, timeout: float | None) -> None:
-        """Flush, then end the thread; see `CommitScheduler.stop`."""
+    def stop(self, *, flush: bool, timeout: float | None, is_last: Callable[[], bool]) -> None:
+        """Flush, then end the thread if `is_last` says so; see `CommitScheduler.stop`."""
         self._loop.refuse_own_thread("stop")
         if self._loop.stopping.is_set():
             return
@@ -160,12 +167,11 @@ class PushRunner:
             if flush:
                 self.flush(budget)
         finally:
-            self._tracker.enter(State.STOPPING)
-            self._end(self.limited(budget))
-
-    def hand_over(self) -> None:
-        """End without a flush: a newer scheduler of the same folder sends what is left."""
-        self._end(timeout=1.0)
+            if is_last():
+                self._tracker.enter(State.STOPPING)
+                self._end(self.limited(budget))
+            else:
+                self._deadline = None
 
     def restart_in_child(self) -> None:
         """Continue in a forked child, with a thread of its own; a stopped runner stays stopped."""
@@ -187,7 +193,7 @@ class PushRunner:
         self._tracker.enter(State.STOPPED)
 
     def _new_loop(self) -> PushLoop[CommitInfo | None]:
-        return PushLoop(self._run, self._task.period, f"hubspool-push-{self._task.name()}")
+        return PushLoop(self._run, self._period, f"hubspool-push-{self._task.name()}")
 
     def _final_push(self, deadline: float, timeout: float | None) -> BaseException | None:
         """Request a final push and wait for it; returns its error.
@@ -307,7 +313,7 @@ class NoPushes:
         """Return None: there is nothing to wait for."""
         return None
 
-    def stop(self, *, flush: bool, timeout: float | None) -> None:
+    def stop(self, *, flush: bool, timeout: float | None, is_last: Callable[[], bool]) -> None:
         """Stop nothing."""
 
     def postpone(self, seconds: float) -> None:

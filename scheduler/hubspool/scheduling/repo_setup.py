@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable
 from copy import copy
 from pathlib import Path
 from typing import Any
 
+from hubspool import fork
 from hubspool.client.hf_api import HfApi
 from hubspool.client.retry import RetryPolicy
 from hubspool.client.target import Target
@@ -37,7 +39,8 @@ class RepoSetup:
         rescue: of the folder.
         allow_own_space: accept the Space that this process runs in.
 
-    Thread-safety: `open` is called by one thread at a time; the attributes may be read from any.
+    Thread-safety: `open` may be called by several threads at once, which then make the same requests; the attributes
+    may be read from any.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class RepoSetup:
         self.rescue = rescue
         self.repo_url: str | None = None
         self._ledger: Ledger | None = None
+        self._lock = threading.Lock()  # held while the ledger is opened
+        fork.renew(self, "_lock", threading.Lock)
         own_space = None if allow_own_space else Settings.from_env().space_id
         if self.repo_type == "space" and own_space is not None and repo_id in (own_space, own_space.split("/")[-1]):
             raise HFValidationError(
@@ -96,10 +101,11 @@ class RepoSetup:
     @property
     def ledger(self) -> Ledger:
         """The folder's ledger, opened at its first use."""
-        if self._ledger is None:
-            self._ledger = Ledger(self.state_dir, self.folder)
-            self.rescue.states.add(self._ledger)
-        return self._ledger
+        with self._lock:
+            if self._ledger is None:
+                self._ledger = Ledger(self.state_dir, self.folder)
+                self.rescue.states.add(self._ledger)
+            return self._ledger
 
     def open(self, *, patient: bool) -> None:
         """Find the repository or create it; does nothing once that has succeeded.

@@ -65,7 +65,8 @@ class ProcessExit(fork.ForkAware):
                 Python installs signal handlers in the main thread alone.
         """
         with self._lock:
-            self._hooks.append(hook)
+            if hook not in self._hooks:
+                self._hooks.append(hook)
             if not self._installed:
                 self._installed = True
                 atexit.register(self._at_exit)

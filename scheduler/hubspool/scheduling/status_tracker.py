@@ -119,7 +119,7 @@ class StatusTracker:
             self._last_commit, self._last_commit_at = event.oid, event.at
             self._commits += 1
             self._recent.append(event)
-        _call(self._on_commit, event)
+        call_hook(self._on_commit, event)
 
     def note_wait(self, error: BaseException) -> None:
         """Note that a request of the running push failed and is repeated soon; the push has not failed."""
@@ -151,7 +151,7 @@ class StatusTracker:
             error,
             exc_info=error if loud else None,
         )
-        _call(self._on_error, ErrorEvent(error, failures, retry_at))
+        call_hook(self._on_error, ErrorEvent(error, failures, retry_at))
 
     def status(self, *, pending_rows: int | None, seconds_left: float | None, repo_url: str | None) -> SchedulerStatus:
         """Return a snapshot."""
@@ -175,7 +175,8 @@ class StatusTracker:
             )
 
 
-def _call(hook: Callable[..., None] | None, event: object) -> None:
+def call_hook(hook: Callable[..., None] | None, event: object) -> None:
+    """Call a hook of the user, if there is one, and log what it raises."""
     if hook is None:
         return
     try:

@@ -9,6 +9,7 @@ import uuid
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -74,14 +75,13 @@ class ZipScheduler(RowScheduler):
         self.encoding: ZipEncoding = ZipEncoding()
         options.setdefault("commit_message", _message)
         super().__init__(repo_id, folder_path, **options)
-        self._encoder = RowEncoder(on_widened=self.spool.close)
-        self._inbox = Inbox(self.folder_path, self.name)
+        self._encoder = self.shared("encoder", lambda: RowEncoder(on_widened=self.spool.close))
+        folder = self.folder_path
+        self._inbox = Inbox(folder, self.name)
         chosen = path_filter(self.allow_patterns, self.ignore_patterns or [])
-        self._dropped = DroppedFiles(self.folder_path, chosen, self.every * 60)
-        self._archive_bytes = 0  # of claimed files in the current segment; written under _write_lock
-        # The two below are used by the pushing thread only.
-        self._orphans_written = False
-        self._left: dict[str, str] = {}  # why dropped files stay in the folder
+        self._dropped = self.shared("dropped", lambda: DroppedFiles(folder, chosen, self.every * 60))
+        self._dropped.chosen, self._dropped.rest_seconds = chosen, self.every * 60
+        self._archive = self.shared("archive", _SharedArchive)
 
     def add(self, file: object, name: str | None = None, **metadata: Any) -> None:
         """Store one file; when this returns it survives the end of the process.
@@ -148,7 +148,7 @@ class ZipScheduler(RowScheduler):
 
     def left_in_folder(self) -> Mapping[str, str]:
         """The dropped files that cannot be claimed: a bad name, no right, another mount."""
-        return self._left
+        return self._archive.left
 
     def _row(self, given: dict[str, Any]) -> dict[str, Any]:
         row = dict(given if self._redact is None else self._redact(given))
@@ -160,11 +160,11 @@ class ZipScheduler(RowScheduler):
         return {"name": name, "metadata": row}
 
     def _write(self, row: dict[str, Any], claimed_bytes: int = 0) -> None:
-        with self._write_lock:
-            self._archive_bytes += claimed_bytes
-            if self._archive_bytes > DEFAULTS.archive_bytes:
+        with self._rows.write_lock:
+            self._archive.size += claimed_bytes
+            if self._archive.size > DEFAULTS.archive_bytes:
                 self.spool.close()  # the end of a segment is the end of an archive
-                self._archive_bytes = claimed_bytes
+                self._archive.size = claimed_bytes
             self.spool.write(self.encode_row(row))
 
     def _write_claimed(self, row: dict[str, Any], path: Path) -> int:
@@ -188,26 +188,27 @@ class ZipScheduler(RowScheduler):
 
         The writers' lock is held for a few files at a time, and always taken before the inbox's lock.
         """
-        if not self._orphans_written:
+        archive = self._archive
+        if not archive.orphans_written:
             with self._inbox.locked():
                 for reference, name in self._inbox.orphans():
                     self._write({"name": name, "metadata": {}, "claim": reference})  # the name is redacted already
-            self._orphans_written = True
-        told, self._left = self._left, {}
+            archive.orphans_written = True
+        told, archive.left = archive.left, {}
         paths = self._dropped.files(self._leave_folder)
         batch = uuid.uuid4().hex
         for first in range(0, len(paths), DEFAULTS.claims_at_once):
             with self.lock, self._inbox.locked():
-                self._orphans_written = False  # until the lines of these files are written
+                archive.orphans_written = False  # until the lines of these files are written
                 for path in paths[first : first + DEFAULTS.claims_at_once]:
                     self._claim(path, batch, final=final)
-                self._orphans_written = True
-        for path, reason in self._left.items() - told.items():
+                archive.orphans_written = True
+        for path, reason in archive.left.items() - told.items():
             logger.warning("%s stays in the folder: %s", path, reason)
 
     def _leave_folder(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # removed during the walk
-            self._left[Path(error.filename).relative_to(self.folder_path).as_posix()] = str(error)
+            self._archive.left[Path(error.filename).relative_to(self.folder_path).as_posix()] = str(error)
 
     def _claim(self, path: str, batch: str, *, final: bool) -> None:
         try:
@@ -219,7 +220,7 @@ class ZipScheduler(RowScheduler):
         except FileNotFoundError:
             return  # another process claimed it first
         except (HFValidationError, OSError) as error:  # a bad name, or no right to move it
-            self._left[path] = _OTHER_MOUNT if getattr(error, "errno", 0) == errno.EXDEV else str(error)
+            self._archive.left[path] = _OTHER_MOUNT if getattr(error, "errno", 0) == errno.EXDEV else str(error)
             return
         self._write({**row, "claim": reference}, size)
 
@@ -228,6 +229,16 @@ class ZipScheduler(RowScheduler):
             return None
         path = Path(file).expanduser().resolve()
         return path if path.is_file() and path.is_relative_to(self.folder_path.resolve()) else None
+
+
+@dataclass
+class _SharedArchive:
+    """What the schedulers of one folder share of the next archive."""
+
+    size: int = 0  # of the claimed files in the current segment, bytes; written under the write lock
+    # Below: used by the pushing thread only.
+    orphans_written: bool = False
+    left: dict[str, str] = field(default_factory=dict)  # why dropped files stay in the folder
 
 
 def _name_of(file: object) -> str:

@@ -65,8 +65,9 @@ class ParquetScheduler(RowScheduler):
         self._declared = None if schema is None else schema_of(schema)
         self._encoder = MediaEncoder(self._declared)
         self.encoding: ParquetEncoding = ParquetEncoding(self._columns_in_card, self._declared)
+        self._fixed = {"schema": None if self._declared is None else self._declared.to_features()}
         super().__init__(repo_id, folder_path, **options)
-        self._write_lock = nullcontext()  # no thread waits while another one encodes its images
+        self._rows.write_lock = nullcontext()  # no thread waits while another one encodes its images
 
     def encode_row(self, row: Row) -> bytes:
         line = self._encoder.encode(row)

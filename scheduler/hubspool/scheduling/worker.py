@@ -1,0 +1,281 @@
+"""Worker: what the schedulers of one destination share in this process."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from hubspool import fork
+from hubspool.errors import HFValidationError
+from hubspool.scheduling.push_loop import Urgency
+from hubspool.scheduling.push_runner import NoPushes, PushRunner, PushTask
+from hubspool.scheduling.squash import SquashPolicy
+from hubspool.scheduling.status_tracker import StatusTracker, call_hook
+from hubspool.scheduling.writer_lock import WriterLock
+
+if TYPE_CHECKING:
+    from hubspool.client.hf_api import HfApi
+    from hubspool.client.repo_info import CommitInfo
+    from hubspool.push.budget import Turns
+    from hubspool.push.events import CommitEvent, ErrorEvent
+    from hubspool.push.pusher import Pusher
+    from hubspool.scheduling.repo_setup import RepoSetup
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: (destination, real path of the folder)
+Key = tuple[object, str]
+
+
+class Handle(Protocol):
+    """What a worker uses of a scheduler; `CommitScheduler` describes it."""
+
+    api: HfApi
+    exit_budget: float
+    _building: bool
+    _handle_signals: bool
+    _private: bool
+    _period: float
+    _on_commit: Callable[[CommitEvent], None] | None
+    _on_error: Callable[[ErrorEvent], None] | None
+
+    @property
+    def retries_push(self) -> bool: ...
+
+    def _push(self) -> CommitInfo | None: ...
+
+
+class Worker(fork.ForkAware):
+    """Holds what exists once for all schedulers of one destination in this process: thread, ledger, status, lock.
+
+    A program that makes its scheduler again (a notebook cell, a script that Streamlit runs again, Gradio's reload) gets
+    one more handle of the same worker. The options, callables and `push_to_hub` of the newest handle count from its
+    next push on. The worker keeps the newest handle alive, and the others only as long as the program does; the thread
+    ends when the last of them is stopped, or with the process.
+
+    Thread-safety: any thread may call the methods; one lock for all workers guards the handles and the parts.
+
+    Args:
+        key: what makes two schedulers share a worker.
+        fixed: option → value, for the options that cannot differ between handles.
+        setup: the repository and the ledger.
+        turns: of the pushing thread.
+        period: seconds between two pushes.
+        place: the folder, for messages.
+        is_sending: False makes a worker without a thread, for a scheduler that sends nothing.
+
+    Attributes:
+        restoring: held by the constructor that downloads what the folder lacks.
+        restored: whether that was done.
+        last_commit: the newest commit; written by the pushing thread, as are the three below.
+        urgency: of the running push.
+        is_refused: whether that push was requested, and had to wait for other writers.
+        pusher: made by the first push.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        fixed: Mapping[str, object],
+        *,
+        setup: RepoSetup,
+        turns: Turns,
+        period: float,
+        place: str,
+        is_sending: bool,
+    ) -> None:
+        from hubspool.spool.segment_name import new_writer_id
+
+        self.key = key
+        self.fixed = fixed
+        self.setup = setup
+        self.turns = turns
+        self.squash = SquashPolicy(False)
+        self.lock = WriterLock()
+        self.tracker = StatusTracker(lambda: setup.repo_id, self._on_commit, self._on_error)
+        setup.rescue.listeners.add(self.tracker)
+        self.restoring = threading.Lock()
+        fork.renew(self, "restoring", threading.Lock)
+        self.restored = False
+        self.writer_id = new_writer_id()
+        self.last_commit: CommitInfo | None = None
+        self.urgency = Urgency.PERIOD
+        self.is_refused = False
+        self.pusher: Pusher | None = None
+        self._pushing: Handle | None = None  # the handle whose options the running push uses
+        # Below: written under _process.lock.
+        self._newest: Handle | None = None
+        self._handles: weakref.WeakValueDictionary[int, Handle] = weakref.WeakValueDictionary()
+        self._parts: dict[str, Any] = {}
+        self._closing: list[Callable[[], None]] = []
+        self._ended = False
+        self.runner: PushRunner | NoPushes = (
+            PushRunner(self._task(period, place), self.tracker) if is_sending else NoPushes(self.tracker)
+        )
+
+    def _task(self, period: float, place: str) -> PushTask:
+        return PushTask(
+            push=self._push,
+            repeats=lambda: self._newest is not None and self._newest.retries_push,
+            last_commit=lambda: self.last_commit,
+            closed=self.setup.close,
+            name=lambda: self.setup.repo_id,
+            place=place,
+            period=period,
+            exit_budget=lambda: 0.0 if self._newest is None else self._newest.exit_budget,
+        )
+
+    def part(self, name: str, make: Callable[[], T], close: Callable[[T], None] | None) -> T:
+        """Return the part of that name, which the first caller makes; see `CommitScheduler.shared`."""
+        with _process.lock:
+            if name not in self._parts:
+                self._parts[name] = made = make()
+                if close is not None:
+                    self._closing.append(partial(close, made))
+            found: T = self._parts[name]
+            return found
+
+    def start(self, handle: Handle) -> None:
+        """Let a handle that is completely built be the newest; the first one starts the thread."""
+        with _process.lock:
+            if id(handle) not in self._handles:  # its own `__init__` has stopped it
+                return
+            refused = self.tracker.error is not None and self.setup.api.token != handle.api.token
+            is_first = self._newest is None
+            self._use(handle)
+            others = [other for other in _process.workers.values() if other is not self and other._parts]
+        if is_first and self._parts and any(other.key[0] == self.key[0] for other in others):
+            logger.warning(
+                "%s: rows for this repository are written to %s and also to another folder of this process; each folder"
+                " is sent by a thread of its own. Give the same folder_path, so that they share one.",
+                self.setup.repo_id,
+                self.key[1],
+            )
+        if isinstance(self.runner, PushRunner):
+            fork.register(self, has_thread=True)
+            self.runner.start(handle_signals=handle._handle_signals)
+            if refused:  # the new token may be right
+                self.runner.trigger()
+
+    def stop(self, handle: Handle, *, flush: bool, timeout: float | None) -> None:
+        """Flush and detach a handle, and end the thread if it is the last one; see `CommitScheduler.stop`."""
+        try:
+            if id(handle) in self._handles:
+                if len(self._handles) == 1:
+                    self._close_parts()  # before the flush, so that the final push may remove what it has sent
+                self.runner.stop(flush=flush, timeout=timeout, is_last=lambda: self.detach(handle))
+        finally:
+            if self._ended:
+                self._close_parts()
+                self._newest = None
+
+    def detach(self, handle: Handle) -> bool:
+        """Forget a handle; return True if it was the last one, whose worker no other scheduler gets any more."""
+        if self._newest is handle and len(self._handles) > 1:
+            # The other handles may be garbage that only the traceback of the last error, or a cycle, still holds.
+            if (error := self.tracker.error) is not None:
+                traceback.clear_frames(error.__traceback__)
+            gc.collect()
+        with _process.lock:
+            if self._handles.pop(id(handle), None) is None:
+                return False
+            others = list(self._handles.values())
+            if others:
+                built = [other for other in others if not other._building]
+                if self._newest is handle and built:
+                    self._use(built[-1])
+                return False
+            self._ended = True
+            if _process.workers.get(self.key) is self:
+                del _process.workers[self.key]
+            return True
+
+    def after_fork_in_child(self) -> None:
+        """Continue in a forked child with a writer id, a thread and a pusher of its own; the handles stay valid."""
+        from hubspool.spool.segment_name import new_writer_id
+
+        self.writer_id = new_writer_id()
+        self.pusher = self._pushing = None
+        self.lock.after_fork_in_child()
+        if isinstance(self.runner, PushRunner):
+            self.runner.restart_in_child()
+
+    def _use(self, handle: Handle) -> None:
+        self._newest = handle
+        self.setup.api, self.setup.private = handle.api, handle._private
+        if isinstance(self.runner, PushRunner):
+            self.runner.change_period(handle._period)
+
+    def _push(self, urgency: Urgency) -> CommitInfo | None:
+        handle = self._newest
+        if handle is None:  # stopped
+            return None
+        self.urgency, self._pushing = urgency, handle
+        try:
+            return handle._push()
+        finally:
+            self._pushing = None
+
+    def _close_parts(self) -> None:
+        for close in self._closing:
+            close()
+
+    def _on_commit(self, event: CommitEvent) -> None:
+        if (handle := self._current()) is not None:
+            call_hook(handle._on_commit, event)
+
+    def _on_error(self, event: ErrorEvent) -> None:
+        if (handle := self._current()) is not None:
+            call_hook(handle._on_error, event)
+
+    def _current(self) -> Handle | None:
+        """Return the handle that pushes, else the newest one, else one that is being built."""
+        with _process.lock:
+            return self._pushing or self._newest or next(iter(self._handles.values()), None)
+
+
+class _Process:
+    """The workers of this process, for as long as somebody uses them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # re-entrant: a signal handler may stop a scheduler inside `join`
+        fork.renew(self, "lock", threading.RLock)
+        self.workers: weakref.WeakValueDictionary[Key, Worker] = weakref.WeakValueDictionary()
+
+
+_process = _Process()
+
+
+def join(handle: Handle, key: Key, fixed: Mapping[str, object], make: Callable[[], Worker]) -> Worker:
+    """Return the worker of a key with `handle` among its handles; `make` makes it if there is none.
+
+    Args:
+        handle: a scheduler that is being built.
+        key: the destination, and the real path of the folder.
+        fixed: option → value, for the options that must be those of the worker.
+        make: called under the lock, and must not wait for anything.
+
+    Raises:
+        HFValidationError: one of `fixed` differs.
+    """
+    with _process.lock:
+        worker = _process.workers.get(key)
+        if worker is None:
+            worker = _process.workers[key] = make()
+        for name in {**worker.fixed, **fixed}:
+            if (value := fixed.get(name)) != (other := worker.fixed.get(name)):
+                raise HFValidationError(
+                    f"{name} is {value!r}, but {other!r} in the scheduler for {worker.setup.repo_id} and {key[1]} that"
+                    " runs in this process.",
+                    hint=f"Give both the same {name}, or call stop() of the other one first.",
+                )
+        worker._handles[id(handle)] = handle
+        return worker
