@@ -275,11 +275,12 @@ def test_the_rows_of_a_worker_that_was_killed_are_written_again_by_another(place
     place.hub.faults.add(Fault(drop=True, times=None))
     first.do("put 1")
     second.do("put 2")
-    (path,) = [path for path in segments(place) if path.read_bytes().count(b"\n") == 2]
+    of_both = segments(place)
+    assert sorted(path.read_bytes().count(b"\n") for path in of_both) == [1, 2]
     assert first.flush(1).startswith("FlushTimeout")
     second.process.kill()
     remove_folder(place)
-    wait_for(path.exists)
+    wait_for(lambda: segments(place) == of_both)
     first.process.kill()
     assert counts(place.judge()) == (4, 4)
 

@@ -99,6 +99,7 @@ def test_the_first_look_is_remembered_by_a_later_life(place: Place, start: Start
         here = open_here()
         here.scheduler.trigger().result(60)  # one push: the first look was made by the first life
         assert not here.scheduler.status().skipped
+        here.scheduler.stop()
     place.judge().check()
 
 
@@ -143,8 +144,10 @@ def test_rows_in_doubt_are_done_when_a_look_finds_them_and_kept_until_the_second
     assert segments(place) == [old]
     here.scheduler.stop()
     with second_look_after(0):
-        open_here().scheduler.flush(60)
+        here = open_here()
+        here.scheduler.flush(60)
     assert segments(place) == []
+    here.scheduler.stop()
     place.judge().check()
 
 

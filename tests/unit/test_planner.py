@@ -88,6 +88,7 @@ class Folder:
             rules=RULES,
             clock=lambda: self.now,
         )
+        context.read_ledger()
         self.planner = Planner(context)
 
     def plan(self, hub: Hub | None = None, *, final: bool = False) -> PushPlan:

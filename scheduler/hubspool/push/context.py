@@ -106,14 +106,16 @@ class PushContext:
             commits = self.encoding.part_commits  # the encoding's own number, also for a large part
             part_bytes = self.encoding.part_bytes
             self.rules = replace(self.rules, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
-        self.find_key()
         self.was_used = self.ledger.paths.folder_id.exists()
-        self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
         self.repo = RemoteRepo(self.api, self.target)
         self.foreign_changes = ForeignChanges(self.rules.foreign_seconds)
         self.has_lfs_rule = False
 
-    def find_key(self) -> None:
-        """Find the target's number: it changes if the ledger was removed and another process began a new one."""
+    def read_ledger(self) -> None:
+        """Set what depends on the ledger; called by each push, which first puts back a ledger that was removed.
+
+        Another process may have begun a new ledger meanwhile, where the target has another number.
+        """
         self.key = self.ledger.target(self.target, self.path_in_repo)
+        self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key))

@@ -107,7 +107,7 @@ class Pusher:
                     # The file that was locked may have been removed since: other processes would lock a new one.
                     if not self.rescue.check():
                         continue
-                    self.context.find_key()
+                    self.context.read_ledger()
                     result = self._push(final)
                 if not final or self.rescue.check():
                     return result
