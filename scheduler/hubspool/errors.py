@@ -16,6 +16,7 @@
     ├── NotStoredError (OSError)                  files that cannot be stored, with the reasons
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
     ├── FilesMissingError (OSError)               files of a running scheduler were moved or removed
+    ├── LockHeldError (TimeoutError)              the app holds scheduler.lock for too long
     ├── ChangedMeanwhileError                     a path on the Hub changed since the push was planned
     ├── StalledError (TimeoutError)               a push makes no progress
     ├── StateFileError (OSError)                     the ledger cannot be opened at the moment
@@ -220,14 +221,35 @@ class NotStoredError(HubspoolError, OSError):
 
 
 class PushLockBusyError(HubspoolError, OSError):
-    """Another process has been pushing the same folder for too long."""
+    """Another process has been pushing the same folder for too long.
+
+    Args:
+        folder: the folder.
+        holder: that process, or empty where it is not known.
+        seconds: since when this process waits.
+    """
 
     retryable = True
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, holder: str, seconds: float) -> None:
         super().__init__(
-            f"Another process is pushing {folder}.",
-            hint="The push is retried. If no such process runs, see which one locks push.lock in the state folder.",
+            f"{folder} is being pushed by {holder or 'another process'}; this one has waited {seconds:.0f} s for it.",
+            hint="The push is retried. If that process hangs or is stopped, end it: what it did not send is sent then.",
+            path=folder,
+        )
+
+
+class LockHeldError(HubspoolError, TimeoutError):
+    """A push could not take `scheduler.lock` in time; it sent what needs no lock.
+
+    Line files were sent up to their last newline; the other files that changed wait for the next push.
+    """
+
+    def __init__(self, folder: str | Path, seconds: float) -> None:
+        super().__init__(
+            f"scheduler.lock of {folder} was not free within {seconds:.1f} seconds; whole files wait for it.",
+            hint="Leave `with scheduler.lock` before a call of flush() or stop(), and never hold the lock around"
+            " super().push_to_hub() or a request.",
             path=folder,
         )
 

@@ -91,6 +91,7 @@ class StatePaths:
     Attributes:
         ledger: SQLite file of intents and acknowledgements.
         push_lock: lock file that a process holds during a push.
+        push_holder: text file that names the process which held it last.
         folder_id: text file with the folder's random id.
         large_upload: SQLite file of what `upload_large_folder` has done.
         claimed: folder of the files that an archive scheduler took out of its folder.
@@ -100,6 +101,7 @@ class StatePaths:
         self.folder = folder
         self.ledger = folder / "ledger.sqlite3"
         self.push_lock = folder / "push.lock"
+        self.push_holder = folder / "push.holder"
         self.folder_id = folder / "folder_id"
         self.large_upload = folder / "large_upload.sqlite3"
         self.claimed = folder / "claimed"

@@ -214,14 +214,21 @@ class TimedLock:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lock, name)
 
-    def __enter__(self) -> None:
-        self._lock.__enter__()
+    def acquire(self, *args: Any, **options: Any) -> bool:
+        taken: bool = self._lock.acquire(*args, **options)
         self._began = time.perf_counter()
+        return taken
 
-    def __exit__(self, *error: object) -> None:
+    def release(self) -> None:
         if threading.current_thread().name.startswith("hubspool-push"):
             self.held.append(time.perf_counter() - self._began)
-        self._lock.__exit__(*error)
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
 
 class Timed(CommitScheduler):

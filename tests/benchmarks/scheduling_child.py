@@ -119,13 +119,20 @@ class _Held:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lock, name)
 
-    def __enter__(self) -> None:
-        self._lock.__enter__()
+    def acquire(self, *args: Any, **options: Any) -> bool:
+        taken: bool = self._lock.acquire(*args, **options)
         self._began = time.perf_counter()
+        return taken
+
+    def release(self) -> None:
+        self.seconds += time.perf_counter() - self._began
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
 
     def __exit__(self, *error: object) -> None:
-        self.seconds += time.perf_counter() - self._began
-        self._lock.__exit__(*error)
+        self.release()
 
 
 def idle(side: str, directory: Path, number: int) -> dict[str, float]:

@@ -211,7 +211,7 @@ def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(
     is_complete, held = scheduler._dropped.is_complete, []
 
     def look(path: str, *, final: bool) -> bool:
-        held.append(scheduler.lock.is_mine())
+        held.append(scheduler.lock.locked())
         return is_complete(path, final=final)
 
     monkeypatch.setattr(scheduler._dropped, "is_complete", look)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 
 import pytest
 
@@ -115,7 +116,6 @@ def test_an_app_that_survives_ctrl_c_in_the_flush_still_flushes_at_its_end(
     place: Place, start: Start, then: str
 ) -> None:
     """Gradio without server-side rendering is one: its main thread catches KeyboardInterrupt and closes the app."""
-    import sys
 
     process = start([sys.executable, "-c", SURVIVOR, place.hub.endpoint, place.folder, place.records])
     process.wait_line("ready")
@@ -184,3 +184,46 @@ def test_a_process_that_was_killed_in_a_write_leaves_a_tail_that_no_part_reaches
         pytest.fail("no kill tore a row")
     verdict = place.judge().check()
     assert verdict.torn_tails
+
+
+#: Python 3.12 starts no thread once atexit handlers run, even without `no_thread`; a system at its limit never does.
+NO_THREADS = """
+import atexit, sys, threading
+from pathlib import Path
+from hubspool import HfApi
+from hubspool_templates import JsonlScheduler
+from tests.support.producer import Producer
+endpoint, folder, records, begins, leaves = sys.argv[1:]
+
+def no_thread(*_, **__):
+    raise RuntimeError("can't start new thread")
+
+def last():
+    threading._start_new_thread = threading._start_joinable_thread = no_thread
+    scheduler = earlier or new()
+    producer = Producer(scheduler.append, Path(records))
+    producer.put_many(5)
+    if leaves == "stop":
+        scheduler.stop()
+    elif leaves == "flush":
+        assert scheduler.flush(60) is not None
+
+def new():
+    return JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
+
+earlier = new() if begins == "before" else None
+atexit.register(last)
+"""
+
+
+@pytest.mark.parametrize("leaves", ["stop", "flush", "return"])
+@pytest.mark.parametrize("begins", ["before", "in the handler"])
+def test_rows_of_an_atexit_handler_where_no_thread_starts(place: Place, start: Start, begins: str, leaves: str) -> None:
+    arguments = [place.hub.endpoint, place.folder, place.records, begins, leaves]
+    process = start([sys.executable, "-c", NO_THREADS, *arguments])
+    assert process.wait() == 0, process.errors()
+    assert len(recorded(place.records, "acknowledged")) == 5, process.errors()
+    assert "Traceback" not in process.errors()
+    if leaves != "return":
+        assert on_hub_at_once(place) == 5
+    place.judge().check()

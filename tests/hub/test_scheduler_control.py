@@ -165,22 +165,6 @@ def test_a_flush_is_not_done_while_another_process_holds_the_folder(make: Make, 
     assert commits() == 1
 
 
-@pytest.mark.parametrize("method", ["flush", "stop"])
-def test_flush_and_stop_refuse_at_once_under_the_lock(method: str, make: Make, commits: Callable[[], int]) -> None:
-    scheduler = make()
-    scheduler.last_future.result(SECONDS)
-    with scheduler.lock, pytest.raises(RuntimeError, match="lock"):
-        getattr(scheduler, method)()
-    write(scheduler)
-    assert scheduler.flush(SECONDS) is not None
-    with scheduler.lock:
-        refused: list[object] = []
-        thread = threading.Thread(target=lambda: refused.append(scheduler._refuse_under_lock("flush")))
-        thread.start()
-        thread.join(SECONDS)
-        assert refused == [None]  # another thread only waits
-
-
 def test_stop_sends_what_is_left_ends_the_thread_and_may_be_called_twice(
     make: Make, commits: Callable[[], int]
 ) -> None:

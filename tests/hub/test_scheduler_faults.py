@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hubspool import CommitPlan, CommitScheduler, HfApi, State
-from hubspool.errors import HubspoolError
+from hubspool.errors import HubspoolError, NotStoredError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.planner import Planner
+from hubspool.spool import owners
+from hubspool.spool.segment_name import host_digits
 from hubspool.spool.spool import Spool
 from hubspool_templates import JsonlScheduler
 
@@ -296,3 +301,31 @@ def test_a_segment_that_grew_and_was_closed_after_the_look_is_not_removed(
     scheduler.flush(SECONDS)
     scheduler.flush(SECONDS)
     assert lines() == [row(1), row(2)]
+
+
+@pytest.mark.parametrize("ahead", [60, 366 * 24 * 3600])
+def test_a_segment_of_another_host_whose_time_is_in_the_future_is_sent_once_it_rests(
+    ahead: float, make: Make, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make(JsonlScheduler)
+    digits = "0000" if host_digits() != "0000" else "1111"
+    segment = scheduler.folder_path / f"train-20260102-{digits}12345678-00000.jsonl"
+    segment.write_bytes(row(1) + b"\n")
+    future = time.time() + ahead
+    os.utime(segment, (future, future))
+    if ahead > owners.DEFAULTS.foreign_rest_seconds:
+        with pytest.raises(NotStoredError, match="future"):
+            scheduler.flush(SECONDS)
+    else:  # its host may well run: nobody waits for it
+        scheduler.flush(SECONDS)
+    status = scheduler.status()
+    assert (status.pending_files, status.pending_bytes) == (1, len(row(1)) + 1)
+    assert segment.name in status.postponed
+    scheduler.stop(flush=False)
+    assert lines() == []
+    # 15 minutes later, in another life of the process: time passes by making them none.
+    monkeypatch.setattr(owners, "DEFAULTS", replace(owners.DEFAULTS, foreign_rest_seconds=0))
+    again = make(JsonlScheduler)
+    again.flush(SECONDS)
+    assert lines() == [row(1)]
+    assert again.status().pending_files == 0

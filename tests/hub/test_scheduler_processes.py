@@ -7,14 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
-from hubspool import HfApi
+from hubspool import CommitScheduler, HfApi
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.scheduling import commit_scheduler
+from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"
 SECONDS = 90
@@ -93,7 +98,7 @@ Run = Callable[..., Script]
 def run(local_hub: LocalHub, tmp_path: Path) -> Iterator[Run]:
     started: list[Script] = []
     environment = {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "HOME": str(tmp_path),
         "HF_ENDPOINT": local_hub.endpoint,
         "HF_TOKEN": local_hub.token,
@@ -190,18 +195,27 @@ def test_sigterm_is_left_alone_where_the_caller_asked_for_it(run: Run, rows: Cal
     assert rows() == [1]
 
 
-def test_sigterm_under_the_writers_lock_ends_within_the_budget(run: Run, rows: Callable[[], list[int]]) -> None:
+@pytest.mark.parametrize(("budget", "waits"), [(8, False), (8, True), (1, False)])
+def test_sigterm_under_the_writers_lock_sends_every_row(
+    budget: float, waits: bool, run: Run, rows: Callable[[], list[int]]
+) -> None:
+    """Also if a push waits for the lock already, for longer than the exit may take."""
     script = run(
-        "scheduler = make(CommitScheduler, exit_budget=0.5)\n"
+        f"scheduler = make(CommitScheduler, exit_budget={budget})\n"
         "write(scheduler, 1)\n"
-        "with scheduler.lock:\n"
+        "scheduler.flush(60)\n"
+        "with scheduler.lock, (FOLDER / 'rows.jsonl').open('a') as file:\n"
+        "    file.write(''.join(json.dumps({'n': n}) + '\\n' for n in (2, 3, 4, 5)) + '{')\n"
+        "    file.flush()\n"
+        f"    if {waits}:\n"
+        "        scheduler.trigger()\n"
+        "        while scheduler.status().state != 'scanning': time.sleep(0.01)\n"
         "    say('ready'); wait()"
     )
     script.heard()
     script.process.terminate()
     assert script.process.wait(SECONDS) == -signal.SIGTERM
-    assert run("make(CommitScheduler).flush(60)").end()[0] == 0
-    assert rows() == [1]
+    assert rows() == [1, 2, 3, 4, 5]
 
 
 def test_an_exit_ends_within_the_budget_although_the_hub_is_silent(
@@ -326,11 +340,13 @@ def test_a_fork_under_the_lock_and_during_a_push_does_not_hang_the_child(
         "scheduler = make(JsonlScheduler, exit_budget=60)\n"
         "say('ready'); wait()\n"
         "write(scheduler, 1); push = scheduler.trigger(); wait()\n"
-        "with scheduler.lock:\n"
-        "    child = os.fork()\n"
+        "scheduler.lock.acquire()  # as another thread of the app may have done, which the child does not have\n"
+        "lock, child = scheduler.lock, os.fork()\n"
         "if child == 0:\n"
-        "    write(scheduler, 2)\n"
+        "    assert scheduler.lock is lock\n"
+        "    with lock: write(scheduler, 2)\n"
         "    os._exit(0)\n"
+        "scheduler.lock.release()\n"
         "say(os.waitpid(child, 0)[1]); wait()\n"
     )
     script.heard()
@@ -360,3 +376,47 @@ def test_a_forked_child_that_exits_flushes_its_own_rows_once(run: Run, rows: Cal
     assert script.heard() == "0"
     assert script.end()[0] == 0
     assert rows() == [1, 2]
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, CommitScheduler])
+def test_a_process_that_waits_for_a_stopped_one_says_so_and_counts_its_rows(
+    kind: type[CommitScheduler],
+    run: Run,
+    make: Callable[..., Any],
+    rows: Callable[[], list[int]],
+    local_hub: LocalHub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Docker pause and SIGSTOP leave the lock of a push held for as long as they like."""
+    monkeypatch.setattr(commit_scheduler, "DEFAULTS", replace(commit_scheduler.DEFAULTS, lock_wait=0.2))
+    script = run(f"scheduler = make({kind.__name__})\nwrite(scheduler, 1)\nsay('ready'); wait()\nscheduler.flush(60)")
+    script.heard()
+    local_hub.faults.add(Fault(route="commit", delay=float("inf")))
+    assert script.process.stdin is not None
+    script.process.stdin.write("\n")
+    script.process.stdin.flush()
+    assert local_hub.faults.wait_for_hits()
+    script.process.send_signal(signal.SIGSTOP)
+    told = threading.Event()
+    waits = make(kind, every=0.01, settle=False, on_error=lambda event: told.set())
+    if isinstance(waits, JsonlScheduler):
+        waits.append({"n": 2})
+    else:
+        with waits.lock, (waits.folder_path / "more.jsonl").open("a") as file:
+            file.write('{"n":2}\n')
+    assert told.wait(SECONDS)
+    status = waits.status()
+    assert f"process {script.process.pid} " in (status.last_error or "")
+    assert status.pending_files == 2
+    assert status.pending_bytes > 0
+    assert all("pushes this folder" in reason for reason in status.postponed.values())
+    assert status.pending_rows == (1 if kind is JsonlScheduler else None)
+    while waits.status().is_healthy:
+        assert waits.status().last_error
+    local_hub.faults.clear()
+    script.process.send_signal(signal.SIGCONT)
+    assert script.end()[0] == 0
+    waits.flush(SECONDS)
+    assert rows() == [1, 2]
+    status = waits.status()
+    assert (status.last_error, status.pending_files, status.postponed, status.is_healthy) == (None, 0, {}, True)

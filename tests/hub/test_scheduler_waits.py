@@ -235,3 +235,30 @@ def test_the_waits_of_an_override_end_with_the_flush_too(make: Make, local_hub: 
     with pytest.raises(RateLimitedError):
         scheduler.flush(timeout=2)
     assert refused_commits(local_hub) == 1
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "1"}])
+def test_stop_under_429_pauses_between_the_commits_that_are_refused(
+    headers: dict[str, str], make: Make, local_hub: LocalHub
+) -> None:
+    scheduler = make(JsonlScheduler)
+    scheduler.append({"n": 1})
+    local_hub.faults.add(Fault(route="commit", status=429, times=None, headers=headers))
+    with pytest.raises((RateLimitedError, FlushTimeout)):
+        scheduler.stop(timeout=4)
+    assert 1 <= refused_commits(local_hub) <= 20  # without pauses they were 76 in 8 s
+
+
+def test_a_flush_with_nothing_to_send_does_not_wait_for_a_hub_that_has_refused(make: Make, local_hub: LocalHub) -> None:
+    scheduler = make()
+    write(scheduler)
+    local_hub.faults.add(Fault(route="commit", status=429, times=None, headers={"Retry-After": "3600"}))
+    with pytest.raises(RateLimitedError):
+        scheduler.flush(timeout=2)
+    (scheduler.folder_path / "a.txt").unlink()
+    assert scheduler.flush() is None
+    assert scheduler.status().last_error is None
+    write(scheduler)
+    with pytest.raises(RateLimitedError):
+        scheduler.flush(timeout=2)
+    assert refused_commits(local_hub) == 1  # it is not asked again before that time

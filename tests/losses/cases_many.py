@@ -14,12 +14,16 @@ class Timed:
         self.lock, self.held = lock, []
     def __getattr__(self, name):
         return getattr(self.lock, name)
-    def __enter__(self):
-        self.lock.__enter__()
+    def acquire(self, *args, **options):
+        taken = self.lock.acquire(*args, **options)
         self.began = time.perf_counter()
-    def __exit__(self, *error):
+        return taken
+    def release(self):
         self.held.append(time.perf_counter() - self.began)
-        self.lock.__exit__(*error)
+        self.lock.release()
+    __enter__ = acquire
+    def __exit__(self, *error):
+        self.release()
 class Own(CommitScheduler):
     def __init__(self, **options):
         super().__init__(**options)

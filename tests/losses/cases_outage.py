@@ -73,7 +73,9 @@ class Vanishing:
     def __enter__(self):
         return self.lock.__enter__()
     def __exit__(self, *error):
-        self.lock.__exit__(*error)
+        self.release()
+    def release(self):
+        self.lock.release()
         if threading.current_thread() is not threading.main_thread():
             (FOLDER / "1.jsonl").unlink(missing_ok=True)
 class Own(CommitScheduler):

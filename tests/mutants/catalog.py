@@ -99,7 +99,7 @@ MUTANTS = [
             Edit(
                 "hubspool/scheduling/commit_scheduler.py",
                 "CommitScheduler.push_to_hub",
-                "raise PushLockBusyError(self.folder_path)",
+                "raise PushLockBusyError(self.folder_path, self._pusher.holder(), waited)",
                 "",
             ),
         ),

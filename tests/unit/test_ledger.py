@@ -352,3 +352,14 @@ def test_the_ledger_of_an_earlier_version_is_not_taken_for_a_lost_one(tmp_path: 
     earlier.close()
     segment_in(folder)
     assert Ledger(state, folder).recovering(key) == {}
+
+
+def test_the_first_sighting_of_a_file_outlives_the_process_and_ends_with_a_change(ledger: Ledger) -> None:
+    stat = Stat(5, 10**19 // 4, 7, 8)
+    assert ledger.first_seen("a.jsonl", stat, 100) == 100
+    again = Ledger(ledger.paths.folder)
+    assert again.first_seen("a.jsonl", stat, 200) == 100
+    assert again.first_seen("a.jsonl", stat._replace(size=6), 300) == 300
+    assert again.first_seen("a.jsonl", stat, 400) == 400
+    again.forget("a.jsonl")
+    assert again.first_seen("a.jsonl", stat, 500) == 500

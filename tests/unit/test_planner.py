@@ -76,7 +76,7 @@ class Folder:
             ledger=Ledger(path / "state"),
             writer="0" * 12,
             is_chosen=lambda path: True,
-            lock=nullcontext(),
+            lock=nullcontext(True),
             on_existing=OnExisting.KEEP_BOTH,
             is_versioned=lambda path: False,
             versions_rewritten=False,

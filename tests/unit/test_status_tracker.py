@@ -11,6 +11,8 @@ import pytest
 
 from hubspool import CommitEvent, ErrorEvent, SchedulerStatus, State
 from hubspool.errors import HubspoolError
+from hubspool.push.pusher import PushResult
+from hubspool.scheduling import status_tracker
 from hubspool.scheduling.status_tracker import StatusTracker
 
 
@@ -102,3 +104,60 @@ def test_set_aside_files_are_copies() -> None:
     status(tracker).skipped["x"] = "y"
     tracker.skipped["x"] = "y"
     assert status(tracker).skipped == {}
+
+
+class Clock:
+    """A clock that a test sets, in place of the module `time`."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr(status_tracker, "time", Clock())
+    return status_tracker.time  # type: ignore[return-value]
+
+
+def test_a_scheduler_is_unhealthy_after_two_periods_without_success(clock: Clock) -> None:
+    tracker = StatusTracker(NAME, period=60)
+    clock.now += 120
+    assert status(tracker).is_healthy
+    clock.now += 1
+    assert not status(tracker).is_healthy
+    tracker.note_success()
+    assert status(tracker).is_healthy
+
+
+@pytest.mark.parametrize(
+    "left", [PushResult(is_busy=True), PushResult(stuck={"a.csv": 5}), PushResult(stuck={"b": -1})]
+)
+def test_a_push_that_sent_nothing_of_what_is_pending_is_no_success(left: PushResult, clock: Clock) -> None:
+    tracker = StatusTracker(NAME, period=60)
+    for _ in range(2):
+        tracker.note_result(left, {})
+        tracker.note_success()
+        assert status(tracker).is_healthy
+        clock.now += 60.1
+    assert not status(tracker).is_healthy
+    tracker.note_result(PushResult(), {})
+    tracker.note_success()
+    assert status(tracker).is_healthy
+
+
+def test_a_file_that_gets_on_and_an_upload_that_gets_on_are_healthy(clock: Clock) -> None:
+    tracker = StatusTracker(NAME, period=60)
+    for end in range(5):
+        tracker.note_result(PushResult(stuck={"a.csv": end}), {})
+        tracker.note_success()
+        clock.now += 60
+        assert status(tracker).is_healthy
+    tracker.note_result(PushResult(), {})
+    for _ in range(5):
+        tracker.enter(State.UPLOADING)
+        clock.now += 60
+        assert status(tracker).is_healthy
+    clock.now += 61
+    assert not status(tracker).is_healthy

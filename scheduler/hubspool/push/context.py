@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
     from hubspool.client.operations import CommitOperationAdd
     from hubspool.client.repo_info import CommitInfo
+    from hubspool.push.pusher import PushResult
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class PushHooks:
         before_commit: called after the transfer and before the commit; an exception stops the commit.
         additional_operations: returns files for the same commit.
         committed: called after each commit that landed.
+        planned: called with what is to be sent before the first request for it; an exception stops the push.
     """
 
     enter: Callable[[State], None]
@@ -44,6 +46,7 @@ class PushHooks:
     before_commit: Callable[[CommitPlan], None]
     additional_operations: Callable[[CommitPlan], Iterable[CommitOperationAdd]]
     committed: Callable[[CommitEvent, CommitInfo], None]
+    planned: Callable[[PushResult], None] = lambda result: None  # noqa: ARG005
 
 
 @dataclass
@@ -60,7 +63,7 @@ class PushContext:
         ledger: of the folder.
         writer: the writer id in the commit descriptions.
         is_chosen: returns True for a path in the folder that is to be sent.
-        lock: the writers' lock; held only while file lengths are taken.
+        lock: the writers' lock, whose value says whether it is held; held only while file lengths are taken.
         on_existing: what to do if a path has other content on the Hub.
         is_versioned: returns True for a path in the folder whose file is replaced as a whole, whatever its name says.
         versions_rewritten: line data that no longer begins with what was committed becomes a new version of its file.
@@ -89,7 +92,7 @@ class PushContext:
     ledger: Ledger
     writer: str
     is_chosen: Callable[[str], bool]
-    lock: AbstractContextManager[object]
+    lock: AbstractContextManager[bool]
     on_existing: OnExisting
     is_versioned: Callable[[str], bool]
     versions_rewritten: bool

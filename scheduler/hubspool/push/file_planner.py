@@ -19,6 +19,8 @@ from hubspool.push.rules import FileState, Upload
 from hubspool.push.tfrecord import begins_record
 
 logger = logging.getLogger(__name__)
+#: Why bytes after the last cut of a file are left.
+_UNFINISHED = "its last line is not complete"
 
 
 class FilePlanner:
@@ -39,13 +41,16 @@ class FilePlanner:
     def plan(self, file: ScannedFile, run: PlanRun) -> None:
         """Add the upload of one file to the plan, if it has one."""
         plan, stat, kind = run.plan, file.stat, self._kind(file)
+        if not run.is_locked and not kind.is_lines:
+            plan.postpone(file.source, 0, stat.size, "scheduler.lock is held: a program may be writing the file")
+            return
         parts = self._resolve(file, kind, run)
         if parts is None:
             plan.skipped[file.source] = f"{file.parts[-1].path} was changed or removed on the Hub by somebody else"
             return
         end, is_complete = self._cut(file, kind, parts, run)
         if not end and kind is not Kind.WHOLE:
-            plan.postponed_bytes += stat.size
+            plan.postpone(file.source, 0, stat.size, _UNFINISHED)
             return  # an empty data file has no rows and may keep the dataset from loading
         header = lines.header_end(file.path, kind, end)
         versions = self.context.versions_rewritten
@@ -58,7 +63,7 @@ class FilePlanner:
         if decision.refused:
             plan.skipped[file.source] = decision.refused
         elif upload is not None and kind is Kind.RECORDS and not self._is_due(upload, run):
-            plan.postponed_bytes += stat.size - upload.part.end
+            plan.postpone(file.source, upload.part.end, stat.size, "it gathers records first")
         else:
             if upload is not None:
                 plan.kinds[file.source] = kind
@@ -66,7 +71,7 @@ class FilePlanner:
                 if digest.identity[1] != stat.inode:
                     raise FileReplacedError(f"{file.path} was replaced by another file.", path=file.path)
                 plan.uploads[upload] = digest
-            plan.postponed_bytes += stat.size - end
+            plan.postpone(file.source, end, stat.size, _UNFINISHED)
             if is_complete and not stat.is_racy(run.taken_ns):
                 plan.settled[file.source] = stat
 
@@ -114,7 +119,8 @@ class FilePlanner:
         end = lines.cut(file.path, kind, start, size)
         if kind is Kind.TABLE and self._is_unbalanced(file, end, run):
             end = lines.cut(file.path, Kind.PLAIN_TABLE, end, size)
-        if end < size and (rests or run.final) and lines.tail_is_complete(file.path, kind, end, size):
+        is_due = rests or (run.final and run.is_locked)
+        if end < size and is_due and lines.tail_is_complete(file.path, kind, end, size):
             end = size
         end = max(end, start)
         return end, end == size or (rests and not run.final)

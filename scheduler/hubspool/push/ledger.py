@@ -45,6 +45,9 @@ create table if not exists recipe (id integer primary key, options text not null
 create table if not exists settled (
     target integer not null, path text not null, size integer not null, mtime_ns integer not null,
     ctime_ns integer not null, inode integer not null, primary key (target, path)) without rowid;
+create table if not exists sighting (
+    path text primary key, size integer not null, mtime_ns integer not null, ctime_ns integer not null,
+    inode integer not null, seen_ns integer not null) without rowid;
 create table if not exists part (
     target integer not null, source text not null, number integer not null, path text not null,
     "start" integer not null, "end" integer not null, rows integer not null, sha256 text, content_id text,
@@ -307,6 +310,22 @@ class Ledger:
             [(target, *astuple(part)) for part in parts],
         )
 
+    def first_seen(self, source: str, stat: Stat, now_ns: int) -> int:
+        """Return when this folder was first pushed with a file as it is now, in nanoseconds since the epoch.
+
+        Args:
+            source: the file.
+            stat: of the file, now.
+            now_ns: stored if the file was never seen so.
+        """
+        query = "select size, mtime_ns, ctime_ns, inode, seen_ns from sighting where path = ?"
+        rows = self._db.rows(query, (source,))
+        if rows and rows[0][:4] == tuple(stat):
+            return int(rows[0][4])
+        with self._db.write() as db:
+            db.execute("insert or replace into sighting values (?, ?, ?, ?, ?, ?)", (source, *stat, now_ns))
+        return now_ns
+
     def forget(self, source: str) -> None:
         """Delete the parts of a segment that was removed after all of it was on the Hub.
 
@@ -315,6 +334,7 @@ class Ledger:
         with self._db.write() as db:
             db.execute("delete from part where source = ?", (source,))
             db.execute("delete from recovery where source = ?", (source,))
+            db.execute("delete from sighting where path = ?", (source,))
 
     def touch(self, target: int, now: float) -> None:
         """Store that the folder is still pushed to `target`; written at most once an hour."""

@@ -26,7 +26,9 @@ class PushPlan:
         removable: segments that may be removed after the uploads → their size in bytes.
         skipped: path → reason, for files that are not sent.
         waiting: segments to recover → time of the second look, before which nothing of them is sent.
-        postponed_bytes: bytes that are left for a later push (an unfinished last line).
+        postponed: path → reason, for files of which something is left for a later push.
+        postponed_from: path → first byte that is left.
+        postponed_bytes: how much that is.
         final: a caller waits until everything is sent.
     """
 
@@ -37,8 +39,17 @@ class PushPlan:
     removable: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, float] = field(default_factory=dict)
+    postponed: dict[str, str] = field(default_factory=dict)
+    postponed_from: dict[str, int] = field(default_factory=dict)
     postponed_bytes: int = 0
     final: bool = False
+
+    def postpone(self, source: str, start: int, size: int, reason: str) -> None:
+        """Leave the bytes [start, size) of a file for a later push."""
+        if start < size:
+            self.postponed[source] = reason
+            self.postponed_from[source] = start
+            self.postponed_bytes += size - start
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,7 @@ class PlanRun:
         taken_ns: time of the snapshot, nanoseconds since the epoch.
         now: seconds since the epoch.
         recovering: segments to recover → time of the first look (None: not yet), bytes that it found.
+        is_locked: the lengths of the user's files were taken under the writers' lock.
     """
 
     plan: PushPlan
@@ -81,6 +93,7 @@ class PlanRun:
     taken_ns: int
     now: float
     recovering: Mapping[str, tuple[float | None, int]] = field(default_factory=dict)
+    is_locked: bool = True
     _found: dict[str, RemoteFile] | None = None
 
     def file_at(self, path: str) -> RemoteFile | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from hubspool.push.context import PushContext
 from hubspool.push.events import State
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
+from hubspool.push.scan import scan
 from hubspool.spool.defaults import DEFAULTS
 from hubspool.spool.owners import remove_segment
 from hubspool.spool.rescue import rescue_of
@@ -37,6 +41,9 @@ class PushResult:
         skipped: path → reason.
         notices: path → what a person should know: a segment that waits, a part that somebody changed on the Hub.
         waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
+        postponed: path → reason, for files of which something is sent later.
+        stuck: path → first byte that the next push may leave again, for files that a push cannot send whole.
+        is_busy: another process holds the push lock.
         in_doubt: the outcome of a commit is unknown.
     """
 
@@ -47,6 +54,9 @@ class PushResult:
     skipped: dict[str, str] = field(default_factory=dict)
     notices: dict[str, str] = field(default_factory=dict)
     waits_until: float = 0.0
+    postponed: dict[str, str] = field(default_factory=dict)
+    stuck: dict[str, int] = field(default_factory=dict)
+    is_busy: bool = False
     in_doubt: bool = False
 
 
@@ -68,6 +78,8 @@ class Pusher:
         self.rescue = rescue_of(context.folder)
         self.rescue.states.add(context.ledger)
         self.planner = Planner(context)
+        #: Monotonic time since when another process holds the lock at each push; None while none does.
+        self.busy_since: float | None = None
         #: Of the last push, also if it failed.
         self.result = PushResult()
 
@@ -100,6 +112,7 @@ class Pusher:
         """
         from filelock import Timeout
 
+        began = time.monotonic()
         for _ in range(DEFAULTS.restores):
             try:
                 self.rescue.check()
@@ -107,13 +120,48 @@ class Pusher:
                     # The file that was locked may have been removed since: other processes would lock a new one.
                     if not self.rescue.check():
                         continue
+                    self.busy_since = None
+                    with suppress(OSError):  # a full disk: the push itself may need no space
+                        holder = f"process {os.getpid()} on {socket.gethostname()}"
+                        self.context.ledger.paths.push_holder.write_text(holder, encoding="utf-8")
                     self.context.read_ledger()
                     result = self._push(final)
                 if not final or self.rescue.check():
                     return result
             except (Timeout, PushLockBusyError):
-                return None
+                break
+        self.busy_since = self.busy_since or began
+        self.result = self._result_without_a_push()
         return None
+
+    def holder(self) -> str:
+        """Return the process that held the push lock last, or an empty text if it is not known."""
+        with suppress(OSError):
+            return self.context.ledger.paths.push_holder.read_text(encoding="utf-8", errors="replace").strip()
+        return ""
+
+    def _result_without_a_push(self) -> PushResult:
+        """Count what is unsent as the ledger tells it, while another process pushes the folder."""
+        context = self.context
+        context.read_ledger()
+        snapshot = scan(context.folder, context.ledger.settled(context.key), context.is_chosen)
+        known = context.ledger.parts(context.key)
+        plan = PushPlan()
+        for source, stat in {**snapshot.segments, **snapshot.changed}.items():
+            parts = known.get(source)
+            plan.postpone(
+                source,
+                parts[-1].end if parts else 0,
+                stat.size,
+                f"{self.holder() or 'another process'} pushes this folder",
+            )
+        return PushResult(
+            pending_files=len(plan.postponed),
+            pending_bytes=plan.postponed_bytes,
+            postponed=plan.postponed,
+            stuck=plan.postponed_from,
+            is_busy=True,
+        )
 
     def _push(self, final: bool) -> PushResult:
         context = self.context
@@ -130,25 +178,34 @@ class Pusher:
         if plan.parts:
             ledger.save(key, plan.parts)
         committer = Committer(context, plan)
+        self.result = self._result(plan, committer)
         try:
+            if plan.uploads:
+                context.hooks.planned(self.result)  # a push may hang for long
             for batch in rules.batches(list(plan.uploads), context.rules):
                 committer.send(batch)
         finally:  # also a push that failed reports what it left
-            self.result = PushResult(
-                commit=committer.commit,
-                writers=committer.writers,
-                pending_files=len(committer.unsent_sources | plan.skipped.keys() | plan.waiting.keys()),
-                pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
-                skipped={**plan.skipped, **self.rescue.missing},
-                notices={
-                    **context.foreign_changes.closed,
-                    **{source: second_look_reason(at) for source, at in plan.waiting.items()},
-                },
-                waits_until=max(plan.waiting.values(), default=0.0),
-                in_doubt=any(upload.is_repeat for upload in committer.unsent),
-            )
+            self.result = self._result(plan, committer)
         self._finish(plan, committer)
         return self.result
+
+    def _result(self, plan: PushPlan, committer: Committer) -> PushResult:
+        unsent = committer.unsent_sources
+        return PushResult(
+            commit=committer.commit,
+            writers=committer.writers,
+            pending_files=len(unsent | plan.skipped.keys() | plan.waiting.keys() | plan.postponed.keys()),
+            pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
+            skipped={**plan.skipped, **self.rescue.missing},
+            notices={
+                **self.context.foreign_changes.closed,
+                **{source: second_look_reason(at) for source, at in plan.waiting.items()},
+            },
+            waits_until=max(plan.waiting.values(), default=0.0),
+            postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},
+            stuck={**plan.postponed_from, **dict.fromkeys(plan.skipped, -1)},
+            in_doubt=any(upload.is_repeat for upload in committer.unsent),
+        )
 
     def _finish(self, plan: PushPlan, committer: Committer) -> None:
         """Record the files whose whole content is on the Hub, and remove what is no longer needed on the disk."""

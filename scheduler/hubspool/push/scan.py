@@ -27,19 +27,21 @@ class Snapshot:
         changed: other files whose `Stat` is not the known one.
         taken_ns: when the lengths were taken (`time.time_ns`).
         unreadable: path → reason, for files and folders that cannot be read.
+        is_locked: the lock was held while the lengths of the user's files were taken.
     """
 
     segments: dict[str, Stat]
     changed: dict[str, Stat]
     taken_ns: int
     unreadable: dict[str, str] = field(default_factory=dict)
+    is_locked: bool = True
 
 
 def scan(
     folder: Path,
     known: Mapping[str, Stat],
     chosen: Callable[[str], bool],
-    lock: AbstractContextManager[object] | None = None,
+    lock: AbstractContextManager[bool] | None = None,
 ) -> Snapshot:
     """List the segments and the changed files of `folder`; hold `lock` only to take their lengths.
 
@@ -52,7 +54,8 @@ def scan(
         folder: the folder.
         known: files whose content is on the Hub, with their `Stat`.
         chosen: returns True for a path that is to be sent.
-        lock: the writers' lock; None if there are no writers.
+        lock: the writers' lock, whose value says whether it is held; None if there are no writers. Segments alone need
+            no lock.
 
     Returns:
         The snapshot, with relative paths, separated by ``/``. Links to files count as files, links to folders are not
@@ -60,14 +63,15 @@ def scan(
     """
     walk = _Walk(folder, known, chosen)
     walk.list_tree("")
-    with lock or nullcontext():
+    with (walk.changed and lock) or nullcontext(True) as is_locked:
         walk.take_lengths([*walk.segments, *walk.changed])
         taken_ns = time.time_ns()
     created = walk.list_again(before_ns=taken_ns + _TICK_NS)
     if created:
-        with lock or nullcontext():
+        with (walk.changed and lock) or nullcontext(True) as is_still_locked:
             walk.take_lengths(created)
-    return Snapshot(walk.segments, walk.changed, taken_ns, walk.unreadable)
+        is_locked = is_locked and is_still_locked
+    return Snapshot(walk.segments, walk.changed, taken_ns, walk.unreadable, is_locked)
 
 
 _GONE = (FileNotFoundError, NotADirectoryError)

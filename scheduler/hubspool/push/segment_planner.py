@@ -13,7 +13,7 @@ from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
 from hubspool.push.remote import RemoteFile
 from hubspool.push.rules import FoundRange
-from hubspool.spool.owners import Owner, is_removable, owner_of
+from hubspool.spool.owners import Owner, is_of_future, is_removable, owner_of
 from hubspool.spool.segment_name import SegmentName
 
 
@@ -28,10 +28,13 @@ class SegmentPlanner:
         name = SegmentName.of(segment.source)
         if name.suffix != self.context.payloads.suffix:
             return  # a scheduler with its encoding sends it
-        owner = owner_of(segment.path, segment.stat, run.taken_ns)
+        owner = owner_of(segment.path, segment.stat, run.taken_ns, self._first_seen(segment, name, run))
         if owner is Owner.ALIVE and not name.is_of_this_host:
-            run.plan.postponed_bytes += segment.stat.size - rules.position_of(segment.parts)
-            return  # its own host sends it
+            sent = rules.position_of(segment.parts)
+            run.plan.postpone(segment.source, sent, segment.stat.size, "the host that writes it sends it")
+            if is_of_future(segment.stat, run.taken_ns):  # that host's clock was wrong: it may be long gone
+                run.plan.skipped[segment.source] = "its time is in the future; sent once unchanged here for 15 minutes"
+            return
         parts: list[Part] | None = segment.parts
         if segment.source in run.recovering:
             parts = self._recovered(segment, run)
@@ -40,6 +43,11 @@ class SegmentPlanner:
             return
         if parts is not None:
             self._plan_lines(segment, owner, parts, run)
+
+    def _first_seen(self, segment: ScannedFile, name: SegmentName, run: PlanRun) -> int | None:
+        if name.is_of_this_host or segment.stat.mtime_ns <= run.taken_ns:
+            return None
+        return self.context.ledger.first_seen(segment.source, segment.stat, run.taken_ns)
 
     def _plan_lines(self, segment: ScannedFile, owner: Owner, parts: list[Part], run: PlanRun) -> None:
         context, plan, size = self.context, run.plan, segment.stat.size
@@ -54,7 +62,7 @@ class SegmentPlanner:
             else:
                 plan.uploads[upload] = digest
         if owner is Owner.ALIVE:
-            plan.postponed_bytes += size - end
+            plan.postpone(segment.source, end, size, "its last line is not complete")
         # A live segment whose lines are all sent is settled until it grows. After the last newline of a dead segment
         # there are only bytes that its writer never acknowledged.
         if owner is not Owner.ALIVE or end == size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -11,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hubspool.errors import HFValidationError, HubspoolError, PushLockBusyError, SecondLookError
+from hubspool.errors import HFValidationError, HubspoolError, LockHeldError, PushLockBusyError, SecondLookError
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.options import check_options, full_signature, warn_of
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.worker import Key, Worker, join
+from hubspool.scheduling.writer_lock import LimitedLock
 
 if TYPE_CHECKING:
     from hubspool.client.operations import CommitOperationAdd
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from hubspool.push.defaults import Rules
     from hubspool.push.encodings import Encoding
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
+    from hubspool.push.pusher import PushResult
     from hubspool.scheduling.status import SchedulerStatus
 
 logger = logging.getLogger(__name__)
@@ -119,14 +122,17 @@ class CommitScheduler:
     Raises:
         ValueError: a value is unusable; the message names it.
 
-    Thread-safety: all methods may be called from any thread, except that `flush` and `stop` must not be called with the
-    lock held.
+    Thread-safety: all methods may be called from any thread, except that a hook or an override of `push_to_hub` must
+    not wait for a push (`flush`, `stop`, the future of `trigger`). `lock` is a plain `threading.Lock` for files that
+    belong together. A push holds it to read lengths. It waits for it for 10 s, then sends line files without it and
+    fails with `LockHeldError`, as do `flush` and `stop`. Rows need no lock. In a forked child it is free.
 
     Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `pending_rows` and `lifespan`; `last_future` and
     `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer about the token.
 
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
-    `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `retries_push` says whether a failed call is
+    `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
+    lock no longer than a push does; `retries_push` says whether a failed call is
     repeated within the period. A subclass that keeps `push_to_hub` may override `additional_operations`,
     `chosen_paths`, `encoding`, `pending_rows`, `recipe`, `left_in_folder` and the class attributes `keep_local`,
     `budget`, `versions_rewritten` and `is_sending`; it may call `rows_on_hub`, and `shared` for what must exist once
@@ -234,6 +240,7 @@ class CommitScheduler:
         self.versioned = versioned
         self.exit_budget = exit_budget
         self._period = every * _MINUTE
+        self.limited_lock = LimitedLock(lambda: self.lock, lambda: self._runner.seconds_allowed)
         self._handle_signals = handle_signals
         self._commit_message = commit_message
         self._on_before_commit = on_before_commit
@@ -349,9 +356,9 @@ class CommitScheduler:
             RateLimitedError: the Hub asks for a longer wait than `timeout`.
             NotStoredError: some files cannot be stored; it names them.
             HubspoolError: the Hub refuses, and waiting does not help.
-            RuntimeError: the caller holds the lock, under which a push cannot read the folder; or it is stopped.
+            LockHeldError: somebody holds the lock, under which a push cannot read the folder.
+            RuntimeError: the caller is a hook or an override of `push_to_hub`; or the scheduler is stopped.
         """
-        self._refuse_under_lock("flush")
         if self._building:
             raise RuntimeError("flush() was called in the constructor; the first push starts after it.")
         return self._runner.flush(timeout)
@@ -366,7 +373,6 @@ class CommitScheduler:
         Raises:
             FlushTimeout, HubspoolError: the flush failed. The object is stopped all the same.
         """
-        self._refuse_under_lock("stop")
         self._worker.stop(self, flush=flush, timeout=timeout)
 
     def status(self) -> SchedulerStatus:
@@ -456,16 +462,21 @@ class CommitScheduler:
         finally:
             self._tracker.note_result(pusher.result, self.left_in_folder())
         if result is None:
-            if final:  # a flush must not say that our rows are on the Hub when another process may send them
-                raise PushLockBusyError(self.folder_path)
+            waited = time.monotonic() - (pusher.busy_since or 0.0)
+            # A flush must not say that our rows are on the Hub when another process may send them; and a process that
+            # is stopped sends nothing.
+            if final or waited > DEFAULTS.late_periods * self._period:
+                raise PushLockBusyError(self.folder_path, pusher.holder(), waited)
             logger.info("%s: another process is pushing this folder and sends these rows too", self.folder_path)
             return None
         self.last_commit = result.commit or self.last_commit
+        self._tracker.period = self._period
         if result.writers:
             early = turns.seconds_until_next(result.writers, early=True)
             self._runner.hold(early)
             if (wait := early if worker.is_refused else turns.seconds_until_next(result.writers)) > 0:
                 self._runner.postpone(wait)
+                self._tracker.period = max(wait, self._tracker.period)
         if result.commit is not None and not result.in_doubt:
             worker.squash.after_commit(self.api, self.target, result.commit.oid)
         if final and result.waits_until:
@@ -474,7 +485,11 @@ class CommitScheduler:
 
     def _push(self) -> CommitInfo | None:
         self._setup.open(patient=True)
-        return self.push_to_hub()
+        self.limited_lock.waited = None
+        commit = self.push_to_hub()
+        if self.limited_lock.waited is not None:
+            raise LockHeldError(self.folder_path, self.limited_lock.waited)
+        return commit
 
     def _note_commit(self, event: CommitEvent, commit: CommitInfo) -> None:
         self._worker.turns.note_commit()
@@ -489,6 +504,10 @@ class CommitScheduler:
         if wait > 0:
             logger.info("%s: %d writers share it; this one may commit in %.0f s", self.repo_id, writers, wait)
         return wait <= 0
+
+    def _note_planned(self, result: PushResult) -> None:
+        self._tracker.note_planned(result)
+        self._runner.check_refusal()
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:  # noqa: ARG002  for subclasses
         """Return files for the same commit as `plan` (a dataset card); for subclasses.
@@ -518,7 +537,7 @@ class CommitScheduler:
             folder=self.folder_path,
             ledger=self._setup.ledger,
             is_chosen=self.chosen_paths(),
-            lock=self.lock,
+            lock=self.limited_lock,
             writer=self._worker.writer_id,
             on_existing=self.on_existing,
             is_versioned=path_filter(self.versioned or []),
@@ -535,6 +554,7 @@ class CommitScheduler:
                 before_commit=self._on_before_commit or _nothing,
                 additional_operations=self.additional_operations,
                 committed=self._note_commit,
+                planned=self._note_planned,
             ),
         )
 
@@ -576,13 +596,6 @@ class CommitScheduler:
             close: called with it before the flush of the last object that stops, and at its end.
         """
         return self._worker.part(name, make, close)
-
-    def _refuse_under_lock(self, what: str) -> None:
-        if self.lock.is_mine():
-            raise RuntimeError(
-                f"{what}() was called with the lock held, which the push needs to read the folder."
-                " Leave the `with scheduler.lock` block first."
-            )
 
 
 def _nothing(plan: CommitPlan) -> None:

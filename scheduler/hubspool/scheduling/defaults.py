@@ -18,6 +18,10 @@ class SchedulingDefaults:
         same_exit: SIGTERM, an app's own `stop` and atexit that follow each other within this time share one budget.
         lock_wait: how long a push waits for another process that pushes the same folder; its push sends our rows too.
         final_lock_wait: the same for a final push.
+        writer_lock_wait: how long a push waits for `scheduler.lock`; then it sends only what needs no lock.
+        writer_lock_share: the same as a fraction of the time that a caller of flush or stop, or the exit, still has.
+        writer_lock_poll: how often a push that waits for `scheduler.lock` looks at those limits.
+        late_periods: a scheduler without a success for so many periods is unhealthy.
         setup_seconds: how long a starting app waits in the constructor for the Hub's answers, all together.
         restore: how long `restore=True` may hold the constructor up.
         watchdog_interval: how often the watchdog looks for a push without progress.
@@ -30,6 +34,10 @@ class SchedulingDefaults:
     same_exit: float = 60.0
     lock_wait: float = 5.0
     final_lock_wait: float = 60.0
+    writer_lock_wait: float = 10.0
+    writer_lock_share: float = 0.25
+    writer_lock_poll: float = 0.05
+    late_periods: float = 2.0
     setup_seconds: float = 10.0
     restore: float = 30.0
     watchdog_interval: float = 15.0

@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from enum import IntEnum
 from typing import Generic, TypeVar
 
+from hubspool.scheduling.watchdog import watchdog
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -24,6 +26,30 @@ class Urgency(IntEnum):
     """`trigger` was called, or the scheduler starts."""
     FINAL = 2
     """A caller waits until everything is sent: flush, stop, exit."""
+
+
+class PushFuture(Future[T]):
+    """The future of a push; waiting for it where it could never end is an error at once.
+
+    Args:
+        refuse_wait: raises RuntimeError in a thread that must not wait; gets the name of the method.
+    """
+
+    def __init__(self, refuse_wait: Callable[[str], None]) -> None:
+        super().__init__()
+        self._refuse_wait = refuse_wait
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the result; `timeout` in seconds."""
+        if not self.done():
+            self._refuse_wait("result")
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the exception, or None; `timeout` in seconds."""
+        if not self.done():
+            self._refuse_wait("exception")
+        return super().exception(timeout)
 
 
 class PushLoop(Generic[T]):
@@ -43,14 +69,19 @@ class PushLoop(Generic[T]):
         self.stopping = threading.Event()
         self._job = job
         self._name = name
-        self._condition = threading.Condition()
-        # All below is written under _condition.
+        self._builder = threading.current_thread()
+        # Entered by itself: Ctrl-C inside the `__enter__` of a Condition, which is no C code, leaves it held.
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
+        # All below is written under _lock.
         self._thread: threading.Thread | None = None
+        self._inline = threading.Lock()  # held by a caller that runs the job
+        self._has_no_thread = False  # none could be started: Python 3.12 starts none at exit, no system any number
         self._waiting: list[Future[T]] = []  # of the next call; one per caller, so that no caller cancels another's
         self._urgency = Urgency.PERIOD
         self._due = time.monotonic() + period
         self._requests_from = 0.0
-        self._last: Future[T] = Future()
+        self._last: Future[T] = PushFuture(self.refuse_wait)
         # Used by the thread alone.
         self._running: list[Future[T]] = []
         self._running_urgency = Urgency.PERIOD
@@ -58,24 +89,30 @@ class PushLoop(Generic[T]):
     @property
     def last_future(self) -> Future[T]:
         """The future of the latest call: done, running, or requested."""
-        with self._condition:
+        with self._lock:
             return self._last
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the next call is due; None once stopped."""
-        with self._condition:
+        with self._lock:
             return None if self.stopping.is_set() else max(self._due - time.monotonic(), 0.0)
 
     def start(self, *, at_once: bool) -> None:
         """Start the thread; a second call does nothing."""
-        with self._condition:
+        with self._lock:
             if self._thread is not None or self.stopping.is_set():
                 return
             if at_once:
                 self._request(Urgency.REQUESTED)
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                self._has_no_thread = True
+                logger.warning("%s: no thread can be started; only flush() and stop() push", self._name)
+            else:
+                self._thread = thread
 
     def change_period(self, seconds: float) -> None:
         """Make `seconds` the period; the next call is due after that time at the latest."""
@@ -86,24 +123,39 @@ class PushLoop(Generic[T]):
 
     def postpone(self, seconds: float) -> None:
         """Make the next call due so many seconds from now; a requested call still comes at once."""
-        with self._condition:
+        with self._lock:
             self._due = time.monotonic() + seconds
             self._condition.notify_all()
 
     def hold(self, seconds: float) -> None:
         """Begin no requested call, but a final one, in the next seconds, unless the period is over before."""
-        with self._condition:
+        with self._lock:
             self._requests_from = time.monotonic() + seconds
             self._condition.notify_all()
 
-    def refuse_own_thread(self, what: str) -> None:
-        """Refuse to wait for the pushing thread in that very thread.
+    def refuse_wait(self, what: str, *, needs_thread: bool = True) -> None:
+        """Refuse to wait for a push where it could never end, or would hold up what watches over it.
+
+        Args:
+            what: the caller's method.
+            needs_thread: it waits for a push, and so not only for the end of the thread.
 
         Raises:
-            RuntimeError: the caller runs in it (a hook, or an override of `push_to_hub`).
+            RuntimeError: the caller is a hook, an override of `push_to_hub`, or a constructor.
         """
-        if threading.current_thread() is self._thread:
-            raise RuntimeError(f"{what}() was called in the pushing thread, which it would wait for.")
+        current = threading.current_thread()
+        if current is self._thread or current is watchdog.thread:
+            raise RuntimeError(
+                f"{what}() was called in a hook, in the pushing thread, which it would wait for. Call trigger() there,"
+                " and wait in another thread."
+            )
+        if (
+            needs_thread
+            and not (self._thread or self._has_no_thread)
+            and current is self._builder
+            and not self.stopping.is_set()
+        ):
+            raise RuntimeError(f"{what}() was called in the constructor; the first push starts after it.")
 
     def pause(self, seconds: float) -> bool:
         """Wait inside a call, before it tries again.
@@ -116,7 +168,7 @@ class PushLoop(Generic[T]):
             overtaken = self._urgency is Urgency.FINAL and self._running_urgency is not Urgency.FINAL
             return self.stopping.is_set() or overtaken
 
-        with self._condition:
+        with self._lock:
             return self._condition.wait_for(must_end, min(seconds, threading.TIMEOUT_MAX))
 
     def trigger(self, *, final: bool = False) -> Future[T]:
@@ -126,11 +178,17 @@ class PushLoop(Generic[T]):
             The future of that call. While a call runs it is the next one's, because the running one may already have
             read the folder. Once stopped, a cancelled future.
         """
-        with self._condition:
+        with self._lock:
             if self.stopping.is_set():
-                future: Future[T] = Future()
-                return _cancelled(future)
-            return self._request(Urgency.FINAL if final else Urgency.REQUESTED)
+                return _cancelled(Future())
+            future = self._request(Urgency.FINAL if final else Urgency.REQUESTED)
+        if final and self._has_no_thread:
+            with self._inline:
+                self._thread = threading.current_thread()
+                if self._begin_call():
+                    self._call()
+                self._thread = None
+        return future
 
     def stop(self, timeout: float | None = None) -> bool:
         """End the thread after the running call; a requested call is cancelled.
@@ -141,7 +199,7 @@ class PushLoop(Generic[T]):
         Returns:
             Whether the thread has ended.
         """
-        with self._condition:
+        with self._lock:
             self.stopping.set()
             for future in self._waiting:
                 _cancelled(future)
@@ -154,7 +212,7 @@ class PushLoop(Generic[T]):
         return not thread.is_alive()
 
     def _request(self, urgency: Urgency) -> Future[T]:
-        future: Future[T] = Future()
+        future = PushFuture[T](self.refuse_wait)
         self._waiting.append(future)
         self._last = future
         self._urgency = max(self._urgency, urgency)
@@ -163,19 +221,22 @@ class PushLoop(Generic[T]):
 
     def _run(self) -> None:
         while self._begin_call():
-            try:
-                result = self._job(self._running_urgency)
-            except BaseException as error:  # noqa: BLE001  top of a thread: the futures carry it, the job has reported it
-                for future in self._running:
-                    future.set_exception(error)
-            else:
-                for future in self._running:
-                    future.set_result(result)
-            self._running = []
+            self._call()
+
+    def _call(self) -> None:
+        try:
+            result = self._job(self._running_urgency)
+        except BaseException as error:  # noqa: BLE001  top of a thread: the futures carry it, the job has reported it
+            for future in self._running:
+                future.set_exception(error)
+        else:
+            for future in self._running:
+                future.set_result(result)
+        self._running = []
 
     def _begin_call(self) -> bool:
         """Wait for the next call and take its futures; False once stopped."""
-        with self._condition:
+        with self._lock:
             while not self.stopping.is_set():
                 start = self._due
                 if self._waiting:

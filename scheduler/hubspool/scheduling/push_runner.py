@@ -22,7 +22,7 @@ from hubspool.client.retry import (
     decide_retry,
     push_policy,
 )
-from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, SecondLookError
+from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, RequestError, SecondLookError
 from hubspool.push.events import State
 from hubspool.scheduling.push_loop import PushLoop, Urgency
 from hubspool.scheduling.shutdown import ShutdownHook, process_exit
@@ -66,7 +66,7 @@ class PushTask:
 class _Refusal:
     """An error whose answer asked to wait until a monotonic time."""
 
-    error: HubspoolError
+    error: RequestError
     until: float
 
 
@@ -90,7 +90,7 @@ class PushRunner:
         self._deadline: float | None = None
         #: One entry for each call of `flush` that waits now.
         self._flush_deadlines: dict[object, float] = {}
-        #: The newest answer that asked to wait; written by the pushing thread.
+        #: The newest answer that asked to wait; written by the pushing thread, and by a flush that has waited.
         self._refusal: _Refusal | None = None
         self._hook = ShutdownHook(task.exit_budget, self._begin_final_push, self._end_final_push)
         self._loop = self._new_loop()
@@ -135,19 +135,36 @@ class PushRunner:
             return seconds
         return min(max(self._deadline - time.monotonic(), _SHORTEST_WAIT), seconds)
 
+    @property
+    def seconds_allowed(self) -> float:
+        """Seconds that the exit and the callers of flush and stop still have; inf where nobody waits."""
+        return min(self._exit_seconds_left(), self._flush_seconds_left())
+
+    def check_refusal(self) -> None:
+        """Raise the error of an answer that asked to wait until later, in the push of a flush that has data to send.
+
+        Raises:
+            HubspoolError: that error; its `retry_after` is what is left.
+        """
+        refusal, now = self._refusal, time.monotonic()
+        if refusal is not None and refusal.until > now and self._flush_deadlines:
+            refusal.error.retry_after = refusal.until - now
+            raise refusal.error
+
     def flush(self, timeout: float | None) -> CommitInfo | None:
         """Push until one push succeeds; see `CommitScheduler.flush`."""
-        self._loop.refuse_own_thread("flush")
+        self._loop.refuse_wait("flush")
         began = time.monotonic()
         deadline = math.inf if timeout is None or timeout > threading.TIMEOUT_MAX else began + timeout
         before, attempt = self._task.last_commit(), 0
         self._flush_deadlines[key := object()] = deadline
         try:
-            if (refusal := self._refusal) is not None and refusal.until > began:
+            if (refusal := self._refusal) is not None and not self._task.repeats():
                 self._wait_within(refusal.error, refusal.until - began, deadline)
             while (error := self._final_push(deadline, timeout)) is not None:
                 attempt += 1
                 self._wait_after(error, attempt, time.monotonic() - began, deadline)
+                self._refusal = None
         finally:
             del self._flush_deadlines[key]
         if self._tracker.skipped:
@@ -158,7 +175,7 @@ class PushRunner:
 
     def stop(self, *, flush: bool, timeout: float | None, is_last: Callable[[], bool]) -> None:
         """Flush, then end the thread if `is_last` says so; see `CommitScheduler.stop`."""
-        self._loop.refuse_own_thread("stop")
+        self._loop.refuse_wait("stop", needs_thread=flush)
         if self._loop.stopping.is_set():
             return
         budget = process_exit.budget_left(self._task.exit_budget()) if timeout is None else timeout
@@ -245,7 +262,8 @@ class PushRunner:
         except BaseException:
             self._tracker.enter(State.IDLE)
             raise
-        self._refusal = None
+        if result is not None or not self._task.repeats():  # without a commit nothing was asked again
+            self._refusal = None
         self._tracker.note_success()
         return result
 
@@ -274,7 +292,7 @@ class PushRunner:
             raise
 
     def _note_failure(self, error: HubspoolError, wait: float | None) -> None:
-        if (asked := asked_seconds(error)) is not None:
+        if isinstance(error, RequestError) and (asked := asked_seconds(error)) is not None:
             self._refusal = _Refusal(error, time.monotonic() + asked)
             if wait is None:
                 self._loop.postpone(max(asked, self._loop.seconds_left or 0.0))
@@ -299,6 +317,7 @@ class NoPushes:
 
     last_future: Future[CommitInfo | None]
     seconds_left: float | None = None
+    seconds_allowed: float = math.inf
 
     def __init__(self, tracker: StatusTracker) -> None:
         tracker.enter(State.STOPPED)
@@ -321,6 +340,9 @@ class NoPushes:
 
     def hold(self, seconds: float) -> None:
         """Hold nothing."""
+
+    def check_refusal(self) -> None:
+        """Check nothing."""
 
     def limited(self, seconds: float) -> float:
         """Return `seconds`."""

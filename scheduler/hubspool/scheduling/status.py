@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hubspool.push.events import CommitEvent, State
@@ -14,8 +14,7 @@ class SchedulerStatus:
 
     Args:
         state: what the thread is doing.
-        pending_files: files that have something to send or are skipped, as of the last scan; an unfinished last line
-            counts in `pending_bytes` alone.
+        pending_files: files that have something to send or are skipped, as of the last scan.
         pending_rows: rows of this process's own spool that are not known to be on the Hub; None without a spool.
         pending_bytes: bytes not known to be on the Hub, as of the last look.
         last_commit: commit id (40 hex digits) of the last commit that landed, or None.
@@ -28,6 +27,10 @@ class SchedulerStatus:
         commits_in_repo: commits that this scheduler made since it started.
         skipped: files that the Hub refused, that could not be read, that wait, or whose content somebody
             changed on the Hub, with the reason (path → reason).
+        skipped: files that the Hub refused or that could not be read, with the reason (path → reason).
+        postponed: files of which something is sent later, with the reason (path → reason): an unfinished last line.
+        is_healthy: False if for two periods no push succeeded or went on, or one of the pending files did not get on,
+            whatever the reason; the next success of that kind makes it True again.
         recent_commits: the last 30 commits of this scheduler since it started, oldest first.
     """
 
@@ -44,4 +47,6 @@ class SchedulerStatus:
     repo_url: str | None
     commits_in_repo: int
     skipped: dict[str, str]
+    postponed: dict[str, str] = field(default_factory=dict)
+    is_healthy: bool = True
     recent_commits: tuple[CommitEvent, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from hubspool import fork
 from hubspool.errors import StalledError
 from hubspool.push.events import CommitEvent, ErrorEvent, State
+from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.status import SchedulerStatus
 from hubspool.settings import Settings
 
@@ -32,6 +34,7 @@ class StatusTracker:
     Args:
         name: returns the name of the repository for log lines.
         on_commit, on_error: the caller's hooks, or None.
+        period: seconds between two pushes.
     """
 
     def __init__(
@@ -39,18 +42,23 @@ class StatusTracker:
         name: Callable[[], str],
         on_commit: Callable[[CommitEvent], None] | None = None,
         on_error: Callable[[ErrorEvent], None] | None = None,
+        period: float = math.inf,
     ) -> None:
+        self.period = period  # longer while other writers have their turn; written by the pushing thread
         self._name = name
         self._on_commit = on_commit
         self._on_error = on_error
         self._lock = threading.RLock()  # re-entrant: a signal handler may ask for the status
         fork.renew(self, "_lock", threading.RLock)
         self._state = State.IDLE
-        self._moved_at = time.monotonic()
+        self._moved_at = self._succeeded_at = time.monotonic()
+        self._is_busy = False  # another process pushes, which is no success of ours
+        self._stuck: dict[tuple[str, int], float] = {}  # path and first byte that is left → since when
         self._pending_files = 0
         self._pending_bytes = 0
         self._skipped: dict[str, str] = {}
         self._notices: dict[str, str] = {}
+        self._postponed: dict[str, str] = {}
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
         self._error: BaseException | None = None
@@ -96,18 +104,31 @@ class StatusTracker:
         if stuck > 2 * Settings.from_env().commit_timeout and not isinstance(self.error, StalledError):
             self.note_error(StalledError(self.state.value, stuck), retry_in=None)
 
+    def note_planned(self, result: PushResult) -> None:
+        """Note what a push that has begun is to send."""
+        with self._lock:
+            self._pending_files = result.pending_files
+            self._pending_bytes = result.pending_bytes
+            self._postponed = result.postponed
+
     def note_result(self, result: PushResult, left: Mapping[str, str]) -> None:
         """Note what a push left, and what the scheduler did not hand to it (path → reason)."""
         with self._lock:
-            self._pending_files = result.pending_files + len(left)
-            self._pending_bytes = result.pending_bytes
+            self.note_planned(result)
+            self._pending_files += len(left)
             self._skipped = {**result.skipped, **left}
             self._notices = result.notices
+            self._is_busy = result.is_busy
+            now = time.monotonic()
+            stuck = {**result.stuck, **dict.fromkeys(left, -1)}
+            self._stuck = {each: self._stuck.get(each, now) for each in stuck.items()}
 
     def note_success(self) -> None:
         """Note that a push ended without an error."""
         with self._lock:
             self._error, self._failures = None, 0
+            if not self._is_busy:
+                self._succeeded_at = time.monotonic()
         self.enter(State.IDLE)
 
     def note_commit(self, event: CommitEvent, commit: CommitInfo) -> None:
@@ -153,6 +174,14 @@ class StatusTracker:
         )
         call_hook(self._on_error, ErrorEvent(error, failures, retry_at))
 
+    def _is_healthy(self) -> bool:
+        if self._state is State.STOPPED:
+            return True
+        # A large upload may take many periods.
+        moved_at = self._moved_at if self._state is State.UPLOADING else self._succeeded_at
+        oldest = min([max(self._succeeded_at, moved_at), *self._stuck.values()])
+        return time.monotonic() - oldest <= DEFAULTS.late_periods * self.period
+
     def status(self, *, pending_rows: int | None, seconds_left: float | None, repo_url: str | None) -> SchedulerStatus:
         """Return a snapshot."""
         with self._lock:
@@ -171,6 +200,8 @@ class StatusTracker:
                 repo_url=repo_url,
                 commits_in_repo=self._commits,
                 skipped={**self._skipped, **self._notices},
+                postponed=dict(self._postponed),
+                is_healthy=self._is_healthy(),
                 recent_commits=tuple(self._recent),
             )
 

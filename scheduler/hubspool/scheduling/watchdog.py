@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from contextlib import suppress
 from typing import Protocol
 
 from hubspool import fork
@@ -35,14 +36,21 @@ class Watchdog(fork.ForkAware):
         self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
 
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The thread that looks; the hooks that it calls must not wait for a push."""
+        return self._thread
+
     def watch(self, watched: Watched) -> None:
         """Look at `watched` from now on; the first call starts the thread."""
         with self._lock:
             self._watched.add(watched)
             if self._thread is None or not self._thread.is_alive():
                 fork.register(self)
-                self._thread = threading.Thread(target=self._run, name="hubspool-watchdog", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="hubspool-watchdog", daemon=True)
+                with suppress(RuntimeError):  # Python 3.12 starts no thread at exit; the next scheduler tries again
+                    thread.start()
+                    self._thread = thread
 
     def unwatch(self, watched: Watched) -> None:
         """Stop looking at `watched`."""

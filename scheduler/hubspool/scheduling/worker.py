@@ -17,7 +17,6 @@ from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.push_runner import NoPushes, PushRunner, PushTask
 from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.status_tracker import StatusTracker, call_hook
-from hubspool.scheduling.writer_lock import WriterLock
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
@@ -99,8 +98,8 @@ class Worker(fork.ForkAware):
         self.setup = setup
         self.turns = turns
         self.squash = SquashPolicy(False)
-        self.lock = WriterLock()
-        self.tracker = StatusTracker(lambda: setup.repo_id, self._on_commit, self._on_error)
+        self.lock = threading.Lock()
+        self.tracker = StatusTracker(lambda: setup.repo_id, self._on_commit, self._on_error, period)
         setup.rescue.listeners.add(self.tracker)
         self.restoring = threading.Lock()
         fork.renew(self, "restoring", threading.Lock)
@@ -204,7 +203,8 @@ class Worker(fork.ForkAware):
 
         self.writer_id = new_writer_id()
         self.pusher = self._pushing = None
-        self.lock.after_fork_in_child()
+        # In place, since the app may keep a reference. Whoever held it may be a thread that the child does not have.
+        self.lock._at_fork_reinit()  # type: ignore[attr-defined]
         if isinstance(self.runner, PushRunner):
             self.runner.restart_in_child()
 

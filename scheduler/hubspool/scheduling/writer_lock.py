@@ -1,56 +1,51 @@
-"""The lock that writers hold around what must be committed together."""
+"""How a push takes the lock of the app's writers: with a limit."""
 
 from __future__ import annotations
 
-import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from hubspool.scheduling.defaults import DEFAULTS
 
 
-class WriterLock:
-    """A re-entrant thread lock that knows whether the calling thread holds it.
+class LimitedLock(AbstractContextManager[bool]):
+    """Holds `scheduler.lock` if it is free in time; a context manager whose value says whether it does.
 
-    Writers hold it around what must be committed together, and a push holds it to read lengths (`ZipScheduler` also to
-    claim dropped files): no hash, no walk of the tree and no request happens under it. It is no lock between processes;
-    those need none, since line files are cut at their last newline.
+    `scheduler.lock` itself is a plain `threading.Lock`. Rejected: a class of ours that knows its holder. Ctrl-C between
+    its `acquire` and the return of its `__enter__` left it held for ever, and only the thread that took it could give
+    it back. So nobody can tell who holds the lock, and a push must not wait for it without a limit.
+
+    Used by the pushing thread only.
+
+    Args:
+        lock: returns the lock, which a subclass may have replaced.
+        seconds_left: returns the time that those who wait for the push still have, inf where nobody waits.
+
+    Attributes:
+        waited: seconds after which this push went on without the lock; None while it did not.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._holder: int | None = None  # written by the thread that holds _lock
-        self._depth = 0
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock; `timeout` in seconds, -1 for no limit. Returns whether it was taken."""
-        taken = self._lock.acquire(blocking, timeout)
-        if taken:
-            self._holder = threading.get_ident()
-            self._depth += 1
-        return taken
-
-    def release(self) -> None:
-        """Give the lock back; only the thread that holds it may."""
-        if not self.is_mine():
-            raise RuntimeError("release of a lock that this thread does not hold")
-        self._depth -= 1
-        if self._depth == 0:
-            self._holder = None
-        self._lock.release()
-
-    def locked(self) -> bool:
-        """Whether any thread holds it."""
-        return self._holder is not None
-
-    def is_mine(self) -> bool:
-        """Whether the calling thread holds it."""
-        return self._holder == threading.get_ident()
-
-    def after_fork_in_child(self) -> None:
-        """Free it from a thread that the child does not have; where the forking thread held it, it still does."""
-        if not self.is_mine():
-            self._lock = threading.RLock()
-            self._holder, self._depth = None, 0
+    def __init__(self, lock: Callable[[], Any], seconds_left: Callable[[], float]) -> None:
+        self._lock = lock
+        self._seconds_left = seconds_left
+        self._held: Any = None
+        self.waited: float | None = None
 
     def __enter__(self) -> bool:
-        return self.acquire()
+        lock, began = self._lock(), time.monotonic()
+        while not lock.acquire(timeout=0 if self.waited is not None else DEFAULTS.writer_lock_poll):
+            waited = time.monotonic() - began
+            # Asked again and again: the process may begin to end while a push waits.
+            limit = min(DEFAULTS.writer_lock_wait, self._seconds_left() * DEFAULTS.writer_lock_share)
+            if self.waited is not None or waited >= limit:
+                self.waited = self.waited or waited  # a push that went on without the lock does not wait again
+                return False
+        self._held = lock
+        return True
 
     def __exit__(self, *exc_info: object) -> None:
-        self.release()
+        lock, self._held = self._held, None
+        if lock is not None:
+            lock.release()

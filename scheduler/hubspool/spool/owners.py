@@ -25,7 +25,12 @@ class Owner(Enum):
     """The lock was free: no process writes to the segment, now or later."""
 
 
-def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
+def is_of_future(stat: Stat, now_ns: int) -> bool:
+    """Return True if a segment's time is so far in the future that it tells nothing of when the segment changed."""
+    return stat.mtime_ns - now_ns > DEFAULTS.foreign_rest_seconds * 1_000_000_000
+
+
+def owner_of(path: Path, stat: Stat, now_ns: int, seen_ns: int | None = None) -> Owner:
     """Return the state of the writer of the segment at `path`.
 
     On this host the writer's flock shows it, at once and for certain. A segment of another host counts as alive until
@@ -36,8 +41,11 @@ def owner_of(path: Path, stat: Stat, now_ns: int) -> Owner:
         path: the segment.
         stat: of the segment, from the scan.
         now_ns: time of the scan, nanoseconds since the epoch.
+        seen_ns: when the segment was first seen with this `stat`; counts where its own time is later, since another
+            host's clock may be wrong.
     """
-    rested = now_ns - stat.mtime_ns > DEFAULTS.foreign_rest_seconds * 1_000_000_000
+    since_ns = stat.mtime_ns if seen_ns is None else min(stat.mtime_ns, seen_ns)
+    rested = now_ns - since_ns > DEFAULTS.foreign_rest_seconds * 1_000_000_000
     if fcntl is None or not SegmentName.of(path.name).is_of_this_host:
         if not rested:
             return Owner.ALIVE

@@ -79,7 +79,7 @@ class KeptLock(fork.ForkAware):
             fd = self._open()
             if not _try_lock(fd) or not is_in_place(self.path, fd):
                 os.close(fd)
-                raise PushLockBusyError(self.path.parent)
+                raise PushLockBusyError(self.path.parent, "", 0.0)
             self._new = fd
         return os.path.samestat(os.fstat(self._fd), os.fstat(self._new)) or _try_lock(self._fd)
 

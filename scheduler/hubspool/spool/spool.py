@@ -73,7 +73,7 @@ class Spool(fork.ForkAware):
         self.folder = Path(folder)
         self.max_bytes = max_bytes
         self.roll_bytes = roll_bytes
-        self._syncs_each = durability == "disk"
+        self._is_durable = self._syncs_each = durability == "disk"
         self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, suffix)
         if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
             raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
@@ -296,10 +296,16 @@ class Spool(fork.ForkAware):
         self._count = 0
         if self._sync_thread is None:
             self._stopped = threading.Event()
-            self._sync_thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._sync_loop, args=(self._stopped,), name=f"hubspool-sync-{self.writer}", daemon=True
             )
-            self._sync_thread.start()
+            self._syncs_each = self._is_durable
+            try:
+                thread.start()
+            except RuntimeError:  # Python 3.12 starts no thread at exit, and no system more than it allows
+                self._syncs_each = True  # by the thread that writes, until a later segment finds a thread
+            else:
+                self._sync_thread = thread
 
     def _end(self, *, sync_failed: bool = False) -> None:
         """End the segment. The sync thread syncs it, so that no writer waits until 64 MiB are on the disk."""

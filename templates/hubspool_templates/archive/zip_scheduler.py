@@ -186,7 +186,8 @@ class ZipScheduler(RowScheduler):
     def _claim_dropped(self, *, final: bool) -> None:
         """Move the dropped files that are complete out of the folder, and write a line for each.
 
-        The writers' lock is held for a few files at a time, and always taken before the inbox's lock.
+        The writers' lock is held for a few files at a time, and only while they are looked at and renamed: neither
+        `redact` nor a wait for another lock comes under it. Without it, after a limit, they stay for the next push.
         """
         archive = self._archive
         if not archive.orphans_written:
@@ -196,13 +197,12 @@ class ZipScheduler(RowScheduler):
             archive.orphans_written = True
         told, archive.left = archive.left, {}
         paths = self._dropped.files(self._leave_folder)
+        rows = {path: row for path in paths if (row := self._row_of_dropped(path)) is not None}
         batch = uuid.uuid4().hex
-        for first in range(0, len(paths), DEFAULTS.claims_at_once):
-            with self.lock, self._inbox.locked():
-                archive.orphans_written = False  # until the lines of these files are written
-                for path in paths[first : first + DEFAULTS.claims_at_once]:
-                    self._claim(path, batch, final=final)
-                archive.orphans_written = True
+        for first in range(0, len(rows), DEFAULTS.claims_at_once):
+            chunk = dict(list(rows.items())[first : first + DEFAULTS.claims_at_once])
+            if not self._claim_with_lock(chunk, batch, final=final):
+                break
         for path, reason in archive.left.items() - told.items():
             logger.warning("%s stays in the folder: %s", path, reason)
 
@@ -210,19 +210,50 @@ class ZipScheduler(RowScheduler):
         if not isinstance(error, FileNotFoundError):  # removed during the walk
             self._archive.left[Path(error.filename).relative_to(self.folder_path).as_posix()] = str(error)
 
-    def _claim(self, path: str, batch: str, *, final: bool) -> None:
+    def _row_of_dropped(self, path: str) -> dict[str, Any] | None:
+        try:
+            return self._row({"file_name": path})
+        except HFValidationError as error:
+            self._archive.left[path] = str(error)
+            return None
+
+    def _claim_with_lock(self, rows: dict[str, dict[str, Any]], batch: str, *, final: bool) -> bool:
+        """Claim the complete files of `rows`; returns whether the writers' lock was free in time."""
+        while not self._claim_unless_held(rows, batch, final=final):
+            with self.limited_lock as is_free:
+                if not is_free:
+                    return False
+        return True
+
+    def _claim_unless_held(self, rows: dict[str, dict[str, Any]], batch: str, *, final: bool) -> bool:
+        """Claim the complete files of `rows` if the writers' lock is free; returns whether it was.
+
+        It is not waited for under the inbox's lock, for which `add` may wait in a thread that holds the writers' lock.
+        """
+        with self._inbox.locked():
+            if not self.lock.acquire(blocking=False):
+                return False
+            self._archive.orphans_written = False  # until the lines of these files are written
+            try:
+                claimed = [self._claim(path, row, batch, final=final) for path, row in rows.items()]
+            finally:
+                self.lock.release()
+            for row, size in filter(None, claimed):
+                self._write(row, size)
+            self._archive.orphans_written = True
+            return True
+
+    def _claim(self, path: str, row: dict[str, Any], batch: str, *, final: bool) -> tuple[dict[str, Any], int] | None:
         try:
             if not self._dropped.is_complete(path, final=final):
-                return
-            row = self._row({"file_name": path})
+                return None
             size = (self.folder_path / path).stat().st_size
-            reference = self._inbox.claim(self.folder_path / path, row["name"], batch)
+            return {**row, "claim": self._inbox.claim(self.folder_path / path, row["name"], batch)}, size
         except FileNotFoundError:
-            return  # another process claimed it first
-        except (HFValidationError, OSError) as error:  # a bad name, or no right to move it
-            self._archive.left[path] = _OTHER_MOUNT if getattr(error, "errno", 0) == errno.EXDEV else str(error)
-            return
-        self._write({**row, "claim": reference}, size)
+            return None  # another process claimed it first
+        except OSError as error:  # no right to move it, or another disk
+            self._archive.left[path] = _OTHER_MOUNT if error.errno == errno.EXDEV else str(error)
+            return None
 
     def _path_in_folder(self, file: object) -> Path | None:
         if not isinstance(file, str | PurePath):

@@ -111,7 +111,7 @@ def _word(status: SchedulerStatus) -> str:
 def _mood(status: SchedulerStatus) -> str:
     if status.state is State.STOPPED:
         return "off"
-    if status.last_error or status.skipped:
+    if status.last_error or status.skipped or not status.is_healthy:
         return "fault"
     return "ok" if status.state is State.IDLE else "busy"
 
@@ -123,6 +123,8 @@ def _errors(status: SchedulerStatus) -> str:
         lines += [f"{times} failed. Nothing is lost: pending data stays on the disk.", status.last_error]
         lines += [status.last_error_hint] if status.last_error_hint else []
     lines += [f"Not sent: {path}: {reason}" for path, reason in status.skipped.items()]
+    if not status.is_healthy:
+        lines += [f"Still waiting: {path}: {reason}" for path, reason in status.postponed.items()]
     return f'<div class="error">{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>' if lines else ""
 
 
