@@ -497,4 +497,35 @@ MUTANTS = [
         (Edit("hubspool/push/file_planner.py", "FilePlanner.plan", "stat.is_racy(run.taken_ns)", "False"),),
         (f"{KILLERS}::test_a_file_that_may_change_in_the_same_tick_is_looked_at_again",),
     ),
+    Mutant(
+        "file_cut_without_the_lock",
+        "a file that a program writes under the lock is sent half-written",
+        (
+            Edit(
+                "hubspool/push/file_planner.py", "FilePlanner.plan", "not run.is_locked and not kind.is_lines", "False"
+            ),
+        ),
+        ("tests/hub/test_writers_lock.py::test_flush_and_stop_while_the_lock_stays_held_send_the_lines_and_say_so",),
+    ),
+    Mutant(
+        "future_never_rests",
+        "a segment of another host with a time in the future is never sent",
+        (Edit("hubspool/spool/owners.py", "owner_of", "min(stat.mtime_ns, seen_ns)", "stat.mtime_ns"),),
+        (
+            "tests/hub/test_scheduler_faults.py::test_a_segment_of_another_host_whose_time_is_in_the_future_is_sent_once_it_rests",
+        ),
+    ),
+    Mutant(
+        "stuck_file_is_healthy",
+        "a file that no push gets on with leaves the scheduler healthy",
+        (
+            Edit(
+                "hubspool/scheduling/status_tracker.py",
+                "StatusTracker._is_healthy",
+                "*self._stuck.values()",
+                "self._succeeded_at",
+            ),
+        ),
+        (f"{UNIT}/test_status_tracker.py::test_a_push_that_sent_nothing_of_what_is_pending_is_no_success",),
+    ),
 ]

@@ -463,8 +463,7 @@ class CommitScheduler:
             self._tracker.note_result(pusher.result, self.left_in_folder())
         if result is None:
             waited = time.monotonic() - (pusher.busy_since or 0.0)
-            # A flush must not say that our rows are on the Hub when another process may send them; and a process that
-            # is stopped sends nothing.
+            # A flush must not count on the other process, and a stopped one sends nothing.
             if final or waited > DEFAULTS.late_periods * self._period:
                 raise PushLockBusyError(self.folder_path, pusher.holder(), waited)
             logger.info("%s: another process is pushing this folder and sends these rows too", self.folder_path)
@@ -487,8 +486,8 @@ class CommitScheduler:
         self._setup.open(patient=True)
         self.limited_lock.waited = None
         commit = self.push_to_hub()
-        if self.limited_lock.waited is not None:
-            raise LockHeldError(self.folder_path, self.limited_lock.waited)
+        if (waited := self.limited_lock.waited) is not None:
+            raise LockHeldError(self.folder_path, waited)
         return commit
 
     def _note_commit(self, event: CommitEvent, commit: CommitInfo) -> None:
