@@ -326,6 +326,6 @@ def test_a_segment_of_another_host_whose_time_is_in_the_future_is_sent_once_it_r
     # 15 minutes later, in another life of the process: time passes by making them none.
     monkeypatch.setattr(owners, "DEFAULTS", replace(owners.DEFAULTS, foreign_rest_seconds=0))
     again = make(JsonlScheduler)
-    again.flush(SECONDS)
+    again.trigger().exception(SECONDS)
     assert lines() == [row(1)]
     assert again.status().pending_files == 0
