@@ -12,7 +12,7 @@ import gradio as gr
 
 from arena import Arena
 from bulk_images import BulkImages
-from destination import Destination
+from destination import TabDataset
 from hubspool import CommitScheduler
 from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
 from on_the_hub import OnTheHub
@@ -69,7 +69,7 @@ def start(environment: dict[str, str]) -> list[Tab[Any]]:
     every = float(environment.get("HUBSPOOL_EVERY", "5"))
 
     def tab(kind: type[Tab[Any]], scheduler: type[CommitScheduler], **options: Any) -> Tab[Any]:
-        destination = Destination.of(kind.name, environment, kind.noun)
+        destination = TabDataset.of(kind.name, environment, kind.noun)
         if destination.local_only:
             print(destination.missing_token, flush=True)
         repo_id = destination.repo_id

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
-from destination import Destination
+from destination import TabDataset
 
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
@@ -164,7 +164,7 @@ class Demo:
         raise DemoError(f"{child.name} did not answer within {START_SECONDS:.0f} s; see {child.log}")
 
     def _announce(self, address: str, environment: Mapping[str, str], reader: Mapping[str, str]) -> None:
-        dataset = Destination.of("votes", environment).repo_id
+        dataset = TabDataset.of("votes", environment).repo_id
         every = _minutes(environment)
         settings = "".join(f"{name}={shlex.quote(value)} " for name, value in reader.items())
         rows = f"load_dataset('{dataset}', split='train').to_pandas()"

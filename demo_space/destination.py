@@ -13,7 +13,7 @@ VOTE = "The text, both results and your choice become one row of the dataset"
 
 
 @dataclass(frozen=True)
-class Destination:
+class TabDataset:
     """One dataset on the Hub.
 
     Args:
@@ -27,7 +27,7 @@ class Destination:
     noun: str = "vote"
 
     @classmethod
-    def of(cls, tab: str, environment: Mapping[str, str], noun: str = "vote") -> Destination:
+    def of(cls, tab: str, environment: Mapping[str, str], noun: str = "vote") -> TabDataset:
         """The dataset of a tab: the prefix is HUBSPOOL_REPO, else the Space's own name."""
         prefix = environment.get("HUBSPOOL_REPO") or environment.get("SPACE_ID") or "romanisation-arena"
         # A duplicated Space starts without a token: the Hub does not copy secrets.

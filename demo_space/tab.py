@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import gradio as gr
 import pandas as pd
 
-from destination import Destination
+from destination import TabDataset
 from hubspool import CommitScheduler
 from saved import Saved
 
@@ -40,7 +40,7 @@ class Tab(ABC, Generic[S]):
     suffix: ClassVar[str]
     """The end of the names of its files on the Hub."""
 
-    def __init__(self, scheduler: S, destination: Destination) -> None:
+    def __init__(self, scheduler: S, destination: TabDataset) -> None:
         self.scheduler = scheduler
         self.destination = destination
         self.saved = Saved(scheduler, self.suffix, self.read)

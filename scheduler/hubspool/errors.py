@@ -21,6 +21,7 @@
     ├── StalledError (TimeoutError)               a push makes no progress
     ├── StateFileError (OSError)                     the ledger cannot be opened at the moment
     ├── RepoReplacedError (OSError)               the repository was deleted and created again
+    ├── OtherAccountError (PermissionError)       the rows belong to another account than the token's
     ├── EntryNotFoundError (FileNotFoundError)
     │   ├── LocalEntryNotFoundError
     │   └── RemoteEntryNotFoundError              (also HfHubHTTPError)
@@ -305,7 +306,26 @@ class RepoReplacedError(HubspoolError, OSError):
     def __init__(self, repo_id: str, folder: str | Path) -> None:
         super().__init__(
             f"{repo_id} is not the repository that {folder} was pushed to: it was deleted and created again.",
-            hint=f"To send everything in the folder to the new one, run `hubspool flush {folder} --to-new-repo`.",
+            hint="To send everything in the folder to the new one, run"
+            f" `hubspool flush {folder} --from {repo_id} --to {repo_id}`.",
+            path=folder,
+        )
+
+
+class OtherAccountError(HubspoolError, PermissionError):
+    """Rows for a repository without a namespace are bound to the account of the first token, and this is another's.
+
+    Args:
+        name: the repository's name, as the program gave it.
+        bound: the account that it is bound to.
+        account: the account of the token.
+        folder: the spool of the rows.
+    """
+
+    def __init__(self, name: str, bound: str | None, account: str, folder: str | Path) -> None:
+        super().__init__(
+            f"The rows in {folder} are for {bound}/{name}, and the token is of {account}: nothing is sent.",
+            hint=f"Use a token of {bound}, or write {account}/{name} for a repository of {account}.",
             path=folder,
         )
 

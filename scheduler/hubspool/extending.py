@@ -3,16 +3,18 @@
 Not promised: that a name outside `__all__` of this module and of `hubspool` stays where it is.
 
 To send files in another way, subclass `hubspool.CommitScheduler` and override `push_to_hub`. To store rows, let the
-subclass own a `Spool`, and give it an `Encoding` where the rows are stored as something else than JSON Lines. Get the
-`Spool` from `CommitScheduler.shared`, so that a program that makes its scheduler again has one spool. Where the files
-need others beside them in the same commit (a dataset card), override `additional_operations`.
+subclass set `spool_name` before it calls the constructor, and own a `Spool` of that name in `spool_folder`; give it an
+`Encoding` where the rows are stored as something else than JSON Lines. Get the `Spool` from `CommitScheduler.shared`:
+a program that makes its scheduler again has one spool. Where the files need others beside them in the same commit (a
+dataset card), override `additional_operations`.
 
 Rows on this disk:
 
 - `Spool`: the segments of one scheduler in its folder. `write` appends one line, `close` ends the current segment.
 - `Durability`: "process" (lines survive the end of the process) or "disk" (and of the machine).
 - `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file.
-- `state_folder`: where a folder keeps its ledger and other state; no client uploads it. `StatePaths`: the paths in it.
+- `StatePaths`: the paths of a spool's ledger and other state.
+- `is_spool_folder`: whether a name is that of a spool, which is no folder of the user's files.
 - `Stat`: size, times and inode of a file; differs after a change, unless two changes are within 50 ms.
 
 Rows in another form on the Hub:
@@ -26,7 +28,7 @@ Files in the folder:
 
 - `LineKind`, `kind_by_name`: whether a file grows by lines (`.txt`, `.csv`, `.jsonl` …), by TensorBoard records, or is
   replaced as a whole.
-- `Patterns`, `path_filter`: glob patterns as in `huggingface_hub`, and the function that applies them.
+- `Patterns`: glob patterns as in `huggingface_hub`.
 - `process_rank`: the number of this process in a distributed run; 0 elsewhere.
 
 Options:
@@ -53,10 +55,10 @@ from typing import TYPE_CHECKING
 
 from hubspool.client.file_range import FileRange
 from hubspool.client.front_matter import FrontMatter, broken_card
-from hubspool.client.patterns import Patterns, path_filter
+from hubspool.client.patterns import Patterns
 from hubspool.client.target import Target
 from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
-from hubspool.files import Stat, StatePaths, state_folder
+from hubspool.files import Stat, StatePaths, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.lines import Kind as LineKind
@@ -92,12 +94,11 @@ __all__ = [
     "broken_card",
     "count_lines",
     "is_object",
+    "is_spool_folder",
     "kind_by_name",
-    "path_filter",
     "process_rank",
     "read_text",
     "renew_after_fork",
-    "state_folder",
 ]
 
 DEFAULT_EVERY = _SCHEDULING.every

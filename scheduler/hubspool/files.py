@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import struct
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ _AT_FDCWD, _STATX_BTIME = -100, 0x800
 RACY_NS = 50_000_000
 #: Every client leaves this folder out of uploads.
 CLIENT_CACHE = ".cache/huggingface"
+_SPOOL_FOLDER = re.compile(r".+-[0-9a-f]{8}\.spool")
 #: Bytes that are read at a time.
 BLOCK_BYTES = 1024 * 1024
 #: NFS and FUSE rename a file that is removed while a process has it open.
@@ -82,6 +85,14 @@ def state_folder(folder: Path) -> Path:
     return folder / CLIENT_CACHE / "hubspool"
 
 
+def is_spool_folder(name: str) -> bool:
+    """Return True for the name of a spool: a folder of pending rows, which belong to one destination only.
+
+    No upload takes it for a folder of the user's files.
+    """
+    return _SPOOL_FOLDER.fullmatch(name) is not None
+
+
 class StatePaths:
     """The paths that schedulers use in a state folder. No other module spells them.
 
@@ -95,6 +106,7 @@ class StatePaths:
         folder_id: text file with the folder's random id.
         large_upload: SQLite file of what `upload_large_folder` has done.
         claimed: folder of the files that an archive scheduler took out of its folder.
+        destination: JSON file of a spool that says where its rows go.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,6 +117,7 @@ class StatePaths:
         self.folder_id = folder / "folder_id"
         self.large_upload = folder / "large_upload.sqlite3"
         self.claimed = folder / "claimed"
+        self.destination = folder / "destination.json"
 
     def staged(self, target: int) -> Path:
         """Return the folder of the encoded files for one target of the ledger."""
@@ -239,6 +252,19 @@ def publish(hidden: Path, final: Path) -> None:
         hidden.rename(final)
     else:
         hidden.unlink()
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file that holds its old or its new content, whole, whenever the process or the machine ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        hidden.write_bytes(content)
+        sync_file(hidden)
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

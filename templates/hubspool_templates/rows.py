@@ -65,15 +65,16 @@ class RowScheduler(CommitScheduler):
 
     Args:
         repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
-        folder_path: folder of the spool; ``hubspool_data/<repo>`` in the current folder by default. On a Space choose a
-            folder on persistent storage, if it has any.
+        folder_path: the spool is in a folder of its own below this one, so any number of schedulers may share it;
+            ``hubspool_data/<repo>`` in the current folder by default. On a Space choose a folder on persistent
+            storage, if it has any.
         every: minutes between pushes.
         repo_type, private: type and visibility of the repository, which is created if it is missing.
         name: the split, and the first part of the file names.
         path_in_repo: folder of the data in the repository.
         push_after_rows, push_after_bytes: push sooner, once that many rows or bytes were appended.
         max_spool_bytes: `append` raises `SpoolFull` when the spool would have more bytes.
-        keep_local: keep segments in the folder after all their rows are on the Hub.
+        keep_local: keep segments in the spool after all their rows are on the Hub.
         redact: called with each row before it is written to the disk; returns the row to store.
         durability: "process" (rows survive the end of the process) or "disk" (and of the machine; slower).
         options: the options of `CommitScheduler`.
@@ -111,7 +112,7 @@ class RowScheduler(CommitScheduler):
         **options: Unpack[CommonOptions],
     ) -> None:
         folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
-        self.name = name
+        self.name = self.spool_name = name
         self.keep_local = keep_local
         self._fixed = {**self._fixed, "durability": durability}
         super().__init__(
@@ -125,7 +126,7 @@ class RowScheduler(CommitScheduler):
             ignore_patterns=ignore_patterns,
             **options,
         )
-        folder, suffix = self.folder_path, self.encoding.suffix if self.encoding else ""
+        folder, suffix = self.spool_folder, self.encoding.suffix if self.encoding else ""
         self.spool = self.shared(
             "spool",
             lambda: Spool(folder, name=name, suffix=suffix, durability=durability, max_bytes=max_spool_bytes),
@@ -190,6 +191,10 @@ class RowScheduler(CommitScheduler):
         written = self.spool.rows_kept()
         return sum(written.values()) - self.rows_on_hub(written)
 
+    def chosen_paths(self) -> Callable[[str], bool]:
+        """Return a function that chooses segments only: other files in the folder are not rows."""
+        return lambda path: SegmentName.parse(path) is not None
+
     def recipe(self) -> dict[str, Any]:
         """Return the options that build this scheduler again, as JSON values."""
         return {**super().recipe(), "name": self.name, "keep_local": self.keep_local}
@@ -209,7 +214,7 @@ class RowScheduler(CommitScheduler):
         The columns are read from the rows of the commit, not noted in `append`: notes are lost after kill -9, and a
         push also sends segments of other processes.
         """
-        if self.repo_type != "dataset" or (not self.path_in_repo and (self.folder_path / "README.md").is_file()):
+        if self.repo_type != "dataset":
             return ()
         files = self._files_of(plan)
         if not files:
@@ -222,13 +227,11 @@ class RowScheduler(CommitScheduler):
         """Learn the columns of the plan's new rows; return the splits among them, each with the glob of its files."""
         files = {}
         for source, start, end in plan.new:
-            segment = SegmentName.parse(source)
-            if segment is None:
-                continue  # a user file, or a file in a subfolder
+            segment = SegmentName.of(source)
             glob = f"{segment.name}-{_PART_GLOB}.{self.encoding.suffix if self.encoding else 'jsonl'}"
             files[segment.name] = f"{self.path_in_repo}/{glob}" if self.path_in_repo else glob
             if self.encoding is None:
-                with (self.folder_path / source).open("rb") as lines:
+                with (self.spool.folder / source).open("rb") as lines:
                     lines.seek(start)
                     while lines.tell() < end:
                         self.learn(lines.readline())

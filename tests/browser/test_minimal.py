@@ -31,7 +31,7 @@ def wait_for_rows(folder: Path, count: int) -> None:
     """Until so many rows lie in a folder whose rows are not pushed yet; a click has no answer to wait for."""
     pause = threading.Event()
     for _ in range(300):
-        lines = sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
+        lines = sum(path.read_bytes().count(b"\n") for path in folder.rglob("*.jsonl"))
         if lines == count:
             return
         pause.wait(0.1)

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 
 from arena import TEXT_LIMIT, Arena
-from destination import Destination
+from destination import TabDataset
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
@@ -30,7 +30,7 @@ def hub(tmp_path: Path) -> Iterator[LocalHub]:
 def arena(hub: LocalHub, tmp_path: Path) -> Iterator[Arena]:
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     scheduler = JsonlScheduler(DATASET, folder_path=tmp_path / "votes", every=600, hf_api=api)
-    yield Arena(scheduler, Destination(DATASET))
+    yield Arena(scheduler, TabDataset(DATASET))
     scheduler.stop()
 
 

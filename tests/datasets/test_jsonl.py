@@ -45,7 +45,7 @@ def parts(api: HfApi) -> list[str]:
 
 
 def segments(scheduler: JsonlScheduler) -> list[str]:
-    return [path.name for path in scheduler.folder_path.iterdir() if SegmentName.parse(path.name)]
+    return [path.name for path in scheduler.spool_folder.iterdir() if SegmentName.parse(path.name)]
 
 
 def test_every_row_arrives_once_from_eight_threads_with_pushes_running(make: Make, hub_api: HfApi) -> None:
@@ -140,14 +140,6 @@ def test_a_persons_readme_keeps_its_text_and_fields(make: Make, hub_api: HfApi, 
     assert body == "# Mine\n\nWritten by hand.\n"
     assert (fields["license"], fields["pretty_name"]) == ("mit", "Stimmen")
     assert fields["configs"][0]["data_files"][0]["split"] == "train"
-
-
-def test_a_readme_in_the_folder_wins_over_the_card(make: Make, raw: Callable[[str], str]) -> None:
-    scheduler = make(path_in_repo="")
-    (scheduler.folder_path / "README.md").write_text("# From the folder\n")
-    scheduler.append({"n": 1})
-    scheduler.flush(SECONDS)
-    assert raw("README.md") == "# From the folder\n"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +255,7 @@ def test_redact_sees_every_row_before_the_disk_does(make: Make, hub_api: HfApi) 
     scheduler = make(redact=lambda row: {key: value for key, value in row.items() if key != "email"})
     scheduler.append({"n": 1, "email": "a@example.org"})
     scheduler.extend([{"n": 2, "email": "b@example.org"}])
-    on_disk = b"".join((scheduler.folder_path / name).read_bytes() for name in segments(scheduler))
+    on_disk = b"".join((scheduler.spool_folder / name).read_bytes() for name in segments(scheduler))
     assert b"example" not in on_disk
     scheduler.flush(SECONDS)
     assert list(read_rows(REPO, hub_api)) == [{"n": 1}, {"n": 2}]
@@ -343,7 +335,7 @@ def test_a_lost_ledger_neither_loses_nor_doubles(make: Make, hub_api: HfApi) -> 
         first.trigger().result(SECONDS)
     first.append({"n": 18})
     first.stop(flush=False)
-    for path in (first.folder_path / ".cache" / "huggingface" / "hubspool").glob("ledger*"):
+    for path in first.spool_folder.glob("ledger*"):
         path.unlink()
     with second_look_after(0):
         second = make(keep_local=True)
@@ -356,7 +348,7 @@ def test_a_damaged_line_is_kept_and_told_and_the_rows_around_it_arrive(make: Mak
     first = make()
     first.extend([{"n": n} for n in (1, 2, 3)])
     (name,) = segments(first)
-    path = first.folder_path / name
+    path = first.spool_folder / name
     first.stop(flush=False)
     path.write_bytes(path.read_bytes().replace(b'{"n":2}', b"\0" * 7) + b'{"n": 4')  # and a torn last line
     second = make()

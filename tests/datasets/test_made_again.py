@@ -32,6 +32,7 @@ Make = Callable[..., JsonlScheduler]
 #: Prints what 1,000 re-runs by 8 threads leave in the process.
 RERUNS = """
 import gc, json, os, sys, threading, time
+from pathlib import Path
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from hubspool import HfApi
@@ -56,7 +57,7 @@ with ThreadPoolExecutor(8) as pool:
     times = list(pool.map(run, range(8, 1000)))
     more, _ = kept()
 threads = [name for name in kept()[1] if name.startswith("hubspool")]
-segments = [name for name in os.listdir(sys.argv[1]) if name.endswith(".jsonl")]
+segments = [path.name for path in Path(sys.argv[1]).rglob("*.jsonl")]
 first.flush(60)
 print(json.dumps({"fds": more - fds, "threads": threads, "segments": segments, "median": median(times) * 1000}))
 """
@@ -220,7 +221,7 @@ def test_a_class_that_is_defined_again_goes_on_with_its_new_push_to_hub(
     cell["scheduler"].stop()
     assert pushing_threads() == []
     assert numbers(hub_api) == [1, 2, 3]
-    assert len(list(tmp_path.glob("*.jsonl"))) <= 1
+    assert len(list(tmp_path.rglob("*.jsonl"))) <= 1
 
 
 @pytest.mark.parametrize(
@@ -377,10 +378,10 @@ def test_the_exit_sends_the_rows_of_all_in_one_commit(local_hub: LocalHub, hub_a
     assert len(asked(local_hub, "commit")) == 1
 
 
-def test_another_class_with_files_of_its_own_form_is_refused(make: Make) -> None:
+def test_another_class_with_a_fixed_option_of_its_own_is_refused(make: Make) -> None:
     class Other(CommitScheduler):
-        _fixed = MappingProxyType({"form": "parquet"})
+        _fixed = MappingProxyType({"kind": "other"})
 
     make(CommitScheduler)
-    with pytest.raises(HFValidationError, match="form is 'parquet', but ''"):
+    with pytest.raises(HFValidationError, match="kind is 'other', but None"):
         make(Other)

@@ -68,7 +68,7 @@ def parts(hub_api: HfApi, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
 
 
 def sealed(scheduler: ParquetScheduler) -> list[str]:
-    folder = scheduler.folder_path / ".cache" / "huggingface" / "hubspool" / "sealed"
+    folder = scheduler.spool_folder / "sealed"
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
@@ -244,7 +244,7 @@ def test_what_was_sealed_is_removed_with_the_segments_once_it_is_on_the_hub(make
     assert len(sealed(scheduler)) == 2
     scheduler.stop()
     assert sealed(scheduler) == []
-    assert [path for path in scheduler.folder_path.iterdir() if SegmentName.parse(path.name)] == []
+    assert [path for path in scheduler.spool_folder.iterdir() if SegmentName.parse(path.name)] == []
 
 
 def test_optional_columns_of_two_restarts_and_two_replicas_load(make: Make, load_all: Load) -> None:

@@ -37,7 +37,7 @@ for seconds in map(int, jumps):
     jump[0] += seconds
     producer.put_many(2)
     scheduler.flush(60)
-print("dates", *sorted({path.name.split("-")[1] for path in Path(folder).glob("*.jsonl")}), flush=True)
+print("dates", *sorted({path.name.split("-")[1] for path in Path(folder).rglob("*.jsonl")}), flush=True)
 scheduler.stop(timeout=60)
 """
 DAY = 86_400

@@ -18,6 +18,7 @@ from hubspool_templates import ZipScheduler
 from tests.support.env import Place, Start
 from tests.support.oracle import judge
 from tests.support.processes import strace
+from tests.support.spools import spool_of
 
 WRITER = """
 import resource, signal, sys
@@ -67,9 +68,9 @@ def test_a_full_disk(place: Place, start: Start, mount: Callable[[str], Path], s
     _fill(ballast)
     process.signal(signal.SIGCONT)
     ballast.unlink()
-    for segment in folder.glob("*.jsonl"):
+    for segment in folder.rglob("*.jsonl"):
         assert segment.read_bytes()[-1:] in (b"", b"\n"), "a short write was left behind"
-    assert not list(folder.glob(".*.new"))
+    assert not list(folder.rglob(".*.new"))
     subprocess.run(["mount", "-o", "remount,size=30m", str(disk)], check=True)
     process.say()
     process.wait_line("again")
@@ -97,7 +98,7 @@ def test_an_app_starts_and_ends_on_a_full_disk(place: Place, start: Start, mount
     process.kill()
     ballast = disk / "ballast"
     _fill(ballast)
-    state = folder / ".cache" / "huggingface" / "hubspool"
+    state = spool_of(folder)
     ledgers = sorted(path.name for path in state.glob("ledger*kept*"))
     process = start(rows=0, leave="stop", no_flush=True, folder=folder)
     process.wait_line("ready")
@@ -115,7 +116,7 @@ def test_a_short_write_is_finished_or_taken_back(place: Place, start: Start, siz
         [sys.executable, "-c", WRITER, place.hub.endpoint, place.folder, place.records, str(size), str(limit)]
     )
     assert process.wait_line("refused").split()[1:], "the limit was never met"
-    for segment in place.folder.glob("*.jsonl"):
+    for segment in place.folder.rglob("*.jsonl"):
         assert segment.read_bytes()[-1:] in (b"", b"\n")
     process.say()
     process.wait_line("again")
@@ -159,7 +160,7 @@ def test_an_error_of_a_segments_own_calls(place: Place, start: Start, call: str)
     trace = place.root / "trace"
     process = start(rows=3, more=3, leave="read", no_flush=True)
     process.wait_line("ready")
-    segment = next(place.folder.glob("*.jsonl"))
+    segment = next(place.folder.rglob("*.jsonl"))
     tracer = start(
         [
             "strace",

@@ -130,7 +130,7 @@ def test_a_repo_that_is_made_again_gets_nothing_until_a_person_says_so(place: Pl
     with pytest.raises(HubspoolError):
         here.scheduler.flush(10)
     place.api.create_repo(REPO, repo_type="dataset")
-    with pytest.raises(HubspoolError, match="to-new-repo"):
+    with pytest.raises(HubspoolError, match="deleted and created again"):
         here.scheduler.flush(30)
     assert len(place.api.list_repo_commits(REPO, repo_type="dataset")) == 1
     assert here.scheduler.status().last_error

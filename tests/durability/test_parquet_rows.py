@@ -14,6 +14,7 @@ from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault
 from hubspool_templates import ParquetScheduler
 from tests.support.env import InProcess, Open, Place, Start
+from tests.support.spools import spool_of
 
 ANSWERS = {
     "500 after success": Fault(route="commit", status=500, applied=True),
@@ -36,7 +37,7 @@ def begin(open_here: Open) -> InProcess:
 
 
 def state_of(place: Place) -> Path:
-    return place.folder / ".cache" / "huggingface" / "hubspool"
+    return spool_of(place.folder)
 
 
 def check(place: Place) -> None:
@@ -111,7 +112,8 @@ def test_a_lost_ledger_is_made_anew_from_what_the_files_on_the_hub_say(
     here.producer.put_many(2)
     here.scheduler.stop(flush=False)
     for path in state_of(place).glob("ledger*" if lost == "ledger" else "*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.suffix != ".jsonl":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     check(place)
 
 

@@ -14,10 +14,11 @@ from hubspool.errors import HubspoolError
 from tests.support.env import Open, Place, Start
 from tests.support.oracle import REPO, judge, recorded
 from tests.support.processes import strace
+from tests.support.spools import spool_of
 
 
 def state(place: Place) -> Path:
-    return place.folder / ".cache" / "huggingface" / "hubspool"
+    return spool_of(place.folder)
 
 
 def a_crash(place: Place, start: Start, **options: object) -> Path:
@@ -25,7 +26,7 @@ def a_crash(place: Place, start: Start, **options: object) -> Path:
     process = start(**{"rows": 5, "more": 5, "leave": "wait", **options})
     process.wait_line("ready")
     process.kill()
-    return next(place.folder.glob("*.jsonl"))
+    return next(place.folder.rglob("*.jsonl"))
 
 
 def remove_ledger(place: Place) -> None:
@@ -62,15 +63,9 @@ def folder_ledger(place: Place) -> None:
 
 
 def remove_state(place: Place) -> None:
-    shutil.rmtree(place.folder / ".cache")
-
-
-def old_ledger(place: Place) -> None:
-    """The ledger is older than the Hub: a restored backup."""
-    backup = place.root / "backup"
-    for path in state(place).glob("ledger*"):
-        path.unlink()
-    shutil.copytree(backup, state(place), dirs_exist_ok=True)
+    for path in state(place).iterdir():
+        if path.suffix != ".jsonl":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.mark.parametrize(
@@ -88,11 +83,11 @@ def test_a_ledger_that_is_lost(place: Place, start: Start, damage: Callable[[Pla
 def test_a_ledger_that_is_older_than_the_hub(place: Place, start: Start) -> None:
     process = start(rows=3, rounds=1, more=1, leave="read")
     process.wait_line("ready")
-    shutil.copytree(state(place), place.root / "backup")
+    shutil.copytree(state(place), place.root / "backup", ignore=shutil.ignore_patterns("*.jsonl"))
     process.kill()
     place.judge().check()
-    shutil.rmtree(state(place))
-    shutil.copytree(place.root / "backup", state(place))
+    remove_state(place)
+    shutil.copytree(place.root / "backup", state(place), dirs_exist_ok=True)
     place.judge().check()
 
 
@@ -123,7 +118,7 @@ def test_damage_in_what_was_sent_does_not_reach_the_hub(place: Place, open_here:
     here = open_here()
     here.producer.put_many(5)
     here.scheduler.flush(60)
-    segment = next(place.folder.glob("*.jsonl"))
+    segment = next(place.folder.rglob("*.jsonl"))
     with segment.open("r+b") as file:
         file.write(b"\0")
     here.producer.put_many(5)

@@ -22,6 +22,7 @@ from hubspool.local_hub import Fault, LocalHub
 from tests.support.env import Place, Start
 from tests.support.oracle import REPO, Verdict
 from tests.support.processes import Process
+from tests.support.spools import default_spool
 
 #: Obeys lines on its stdin. `end` ends the segment; `fork N` makes a child that writes N rows, and flushes on SIGTERM.
 WORKER = """
@@ -113,11 +114,11 @@ class Worker:
 
 
 def state(place: Place) -> Path:
-    return place.folder / ".cache" / "huggingface" / "hubspool"
+    return default_spool(place.folder, place.hub.endpoint, REPO)
 
 
 def segments(place: Place) -> list[Path]:
-    return sorted(place.folder.glob("*.jsonl"))
+    return sorted(place.folder.rglob("*.jsonl"))
 
 
 def remove_folder(place: Place) -> None:
@@ -130,7 +131,9 @@ def remove_segments(place: Place) -> None:
 
 
 def remove_state(place: Place) -> None:
-    shutil.rmtree(place.folder / ".cache")
+    for path in state(place).iterdir():
+        if path.suffix != ".jsonl":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def remove_ledger(place: Place) -> None:

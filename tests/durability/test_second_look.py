@@ -17,17 +17,19 @@ from hubspool import CommitOperationAdd, CommitScheduler, HfApi
 from hubspool.cli.status import status as status_command
 from hubspool.client.target import Target
 from hubspool.errors import BadRequestError, FlushTimeout, HubspoolError, NotStoredError
+from hubspool.files import state_folder
 from hubspool.local_hub import Fault
 from hubspool.push.ledger import Ledger
 from hubspool.push.remote import ForeignChanges
 from tests.support.env import Open, Place, Start
 from tests.support.oracle import REPO, Verdict, judge, second_look_after
+from tests.support.spools import spool_of
 
 STALE = ("preupload", "paths-info", "commits", "tree", "resolve")
 
 
 def state(place: Place) -> Path:
-    return place.folder / ".cache" / "huggingface" / "hubspool"
+    return spool_of(place.folder)
 
 
 def remove_ledger(place: Place) -> None:
@@ -36,7 +38,7 @@ def remove_ledger(place: Place) -> None:
 
 
 def segments(place: Place) -> list[str]:
-    return sorted(path.name for path in place.folder.glob("*.jsonl"))
+    return sorted(path.name for path in place.folder.rglob("*.jsonl"))
 
 
 def read_now(place: Place) -> Verdict:
@@ -297,7 +299,8 @@ def test_rows_of_a_user_file_that_a_person_removed_are_not_sent_again_after_the_
     scheduler.stop()
     kept = ['{"n": 0}', '{"n": 2}', '{"n": 3}']
     assert lines_on_hub(place) == kept
-    remove_ledger(place)
+    for path in state_folder(place.folder).glob("ledger*"):
+        path.unlink()
     scheduler = user_files(place, place.folder)
     put(place.folder, '{"n": 4}\n')
     scheduler.flush(60)

@@ -94,7 +94,7 @@ def test_a_repo_that_was_made_again_gets_everything_once_a_person_says_so(
         scheduler.flush(60)
     scheduler.stop(flush=False)
     assert list(read_rows(REPO, hub_api)) == []
-    assert run("flush", folder, "--to-new-repo").returncode == 0
+    assert run("flush", folder, "--from", REPO, "--to", REPO).returncode == 0
     assert sorted(row["n"] for row in read_rows(REPO, hub_api)) == [1, 2]
 
 

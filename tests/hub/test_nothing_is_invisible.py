@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from hubspool import CommitScheduler, SchedulerStatus
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.scheduling import commit_scheduler, writer_lock
+from hubspool.scheduling import folder_push, writer_lock
 
 SECONDS = 60
 Make = Callable[..., Any]
@@ -83,7 +83,7 @@ def test_whatever_the_reason(
     reason: str, make: Make, local_hub: LocalHub, read: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_lock, "DEFAULTS", replace(writer_lock.DEFAULTS, writer_lock_wait=0.1))
-    monkeypatch.setattr(commit_scheduler, "DEFAULTS", replace(commit_scheduler.DEFAULTS, lock_wait=0.1))
+    monkeypatch.setattr(folder_push, "DEFAULTS", replace(folder_push.DEFAULTS, lock_wait=0.1))
     scheduler = make(every=0.005)
     with TROUBLES[reason](scheduler, local_hub):
         (scheduler.folder_path / "a.png").write_bytes(b"picture")

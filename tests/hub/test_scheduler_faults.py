@@ -286,7 +286,7 @@ def test_a_segment_that_grew_and_was_closed_after_the_look_is_not_removed(
     make: Make, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = make(JsonlScheduler)
-    other = Spool(scheduler.folder_path)
+    other = Spool(scheduler.spool_folder)
     scan = Planner.scan
 
     def scan_and_grow(planner: Planner, settled: dict[str, Any]) -> Any:
@@ -309,7 +309,7 @@ def test_a_segment_of_another_host_whose_time_is_in_the_future_is_sent_once_it_r
 ) -> None:
     scheduler = make(JsonlScheduler)
     digits = "0000" if host_digits() != "0000" else "1111"
-    segment = scheduler.folder_path / f"train-20260102-{digits}12345678-00000.jsonl"
+    segment = scheduler.spool_folder / f"train-20260102-{digits}12345678-00000.jsonl"
     segment.write_bytes(row(1) + b"\n")
     future = time.time() + ahead
     os.utime(segment, (future, future))

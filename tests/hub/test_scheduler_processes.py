@@ -18,7 +18,7 @@ import pytest
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.scheduling import commit_scheduler
+from hubspool.scheduling import folder_push
 from hubspool_templates import JsonlScheduler
 
 REPO = "local/kept"
@@ -388,7 +388,7 @@ def test_a_process_that_waits_for_a_stopped_one_says_so_and_counts_its_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Docker pause and SIGSTOP leave the lock of a push held for as long as they like."""
-    monkeypatch.setattr(commit_scheduler, "DEFAULTS", replace(commit_scheduler.DEFAULTS, lock_wait=0.2))
+    monkeypatch.setattr(folder_push, "DEFAULTS", replace(folder_push.DEFAULTS, lock_wait=0.2))
     script = run(f"scheduler = make({kind.__name__})\nwrite(scheduler, 1)\nsay('ready'); wait()\nscheduler.flush(60)")
     script.heard()
     local_hub.faults.add(Fault(route="commit", delay=float("inf")))

@@ -191,6 +191,7 @@ def test_redirects_share_the_time_of_the_constructor(tmp_path: Path, monkeypatch
             private=True,
             api=HfApi(server.endpoint, "hf_x"),
             token=None,
+            folder=tmp_path,
             state_dir=tmp_path,
         )
         with pytest.raises(HubTimeoutError):

@@ -59,7 +59,7 @@ for number in range(4):
 for child in children:
     os.waitpid(child, 0)
 say(pushes=[(FOLDER.parent / f"push-{number}").read_text() for number in range(4)],
-    size=sum(path.stat().st_size for path in FOLDER.glob("*.jsonl")))
+    size=sum(path.stat().st_size for path in FOLDER.rglob("*.jsonl")))
 """)
     kept, sent = trial.kept(100), trial.bytes_sent()
     refused = sum(record.status >= 400 for record in trial.requests("commit"))

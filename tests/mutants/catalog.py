@@ -9,7 +9,11 @@ LOSSES = "tests/losses/test_losses.py::test_hubspool_passes"
 REMOVED = "tests/durability/test_removed.py"
 UNIT = "tests/unit"
 AGAIN = "tests/datasets/test_made_again.py"
+DESTINATIONS = "tests/hub/test_destinations.py"
 INTENT_TEST = f"{KILLERS}::test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outcome_is_known"
+
+MARKED = "ledger.save(key, _marked(parts, moved, gaps, stat.size, with_doubtful=bool(doubtful)))"
+IS_FOR = "return destination in (self.destination, replace(self.destination, repo_id=self.given.lower()))"
 
 MUTANTS = [
     Mutant(
@@ -30,6 +34,12 @@ MUTANTS = [
         "the period does not grow with the number of writers",
         (Edit("hubspool/push/budget.py", "Budget.period", "fair > every", "fair < 0"),),
         (f"{KILLERS}::test_the_period_grows_with_the_writers",),
+    ),
+    Mutant(
+        "bound_name_ignored",
+        "rows for a name without a namespace are sent with another account's token",
+        (Edit("hubspool/scheduling/repo_setup.py", "RepoSetup._account", "bound not in (None, account)", "False"),),
+        (f"{DESTINATIONS}::test_a_name_is_bound_to_the_account_that_it_was_first_sent_with",),
     ),
     Mutant(
         "damage_sent_over_good_rows",
@@ -97,9 +107,9 @@ MUTANTS = [
         "flush takes a push that another process prevented for a success",
         (
             Edit(
-                "hubspool/scheduling/commit_scheduler.py",
-                "CommitScheduler.push_to_hub",
-                "raise PushLockBusyError(self.folder_path, self._pusher.holder(), waited)",
+                "hubspool/scheduling/folder_push.py",
+                "push_folder",
+                "raise PushLockBusyError(scheduler.spool_folder, holder, waited)",
                 "",
             ),
         ),
@@ -257,7 +267,7 @@ MUTANTS = [
     Mutant(
         "no_shared_worker",
         "a scheduler that is made again in one process has a thread, a spool and a ledger of its own",
-        (Edit("hubspool/scheduling/worker.py", "join", "worker is None", "True"),),
+        (Edit("hubspool/scheduling/worker.py", "join", "_process.workers.get(key)", "make()"),),
         (f"{AGAIN}::test_the_second_one_makes_no_request_and_shares_everything",),
     ),
     Mutant(
@@ -386,6 +396,8 @@ MUTANTS = [
             ),
         ),
         (f"{REMOVED}::test_a_segment_that_a_push_of_another_worker_removed_is_not_written_again",),
+    ),
+    Mutant(
         "second_look_at_once",
         "what a lost ledger's segment lacks on the Hub is sent after the first look",
         (Edit("hubspool/push/rules.py", "is_second_look", "now - first_look >= rules.second_look_seconds", "True"),),
@@ -470,7 +482,7 @@ MUTANTS = [
     Mutant(
         "turn_not_waited_for",
         "among other writers every period commits",
-        (Edit("hubspool/scheduling/commit_scheduler.py", "CommitScheduler._is_turn", "wait <= 0", "True"),),
+        (Edit("hubspool/scheduling/folder_push.py", "_is_turn", "wait <= 0", "True"),),
         (
             "tests/hub/test_scheduler_push.py::test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_does_not",
         ),
@@ -527,5 +539,23 @@ MUTANTS = [
             ),
         ),
         (f"{UNIT}/test_status_tracker.py::test_a_push_that_sent_nothing_of_what_is_pending_is_no_success",),
+    ),
+    Mutant(
+        "moved_rows_stay_too",
+        "rows that a person sent to another repository stay pending for the old one",
+        (Edit("hubspool/push/moves.py", "reroute", MARKED, ""),),
+        (f"{DESTINATIONS}::test_what_a_lost_repository_had_stays_and_rows_in_doubt_move_only_when_told_to",),
+    ),
+    Mutant(
+        "one_spool_for_all",
+        "schedulers of one folder share a spool, whatever their repositories are",
+        (Edit("hubspool/spool/destination.py", "SpoolFolder.is_for", IS_FOR, "return True"),),
+        (f"{UNIT}/test_spool_destination.py::test_a_name_alone_finds_its_spool_before_and_after_the_account_is_known",),
+    ),
+    Mutant(
+        "spool_uploaded",
+        "an upload of a folder takes pending rows for files of the user",
+        (Edit("hubspool/client/folder.py", "_walk", "not is_spool_folder(entry.name)", "True"),),
+        (f"{DESTINATIONS}::test_an_upload_of_the_folder_leaves_the_rows_out",),
     ),
 ]

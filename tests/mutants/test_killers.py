@@ -22,6 +22,7 @@ from hubspool.push.part import Part
 from hubspool.scheduling.defaults import SchedulingDefaults
 from hubspool.spool.owners import remove_segment
 from hubspool_templates import JsonlScheduler
+from tests.support.spools import spool_of
 
 REPO = "local/kept"
 SECONDS = 30
@@ -41,11 +42,11 @@ def rows(lines: Callable[[], list[bytes]]) -> Callable[[], list[int]]:
 
 
 def segments(folder: Path) -> list[Path]:
-    return sorted(folder.glob("train-*.jsonl"))
+    return sorted(folder.rglob("train-*.jsonl"))
 
 
 def parts(folder: Path) -> list[Part]:
-    ledger = Ledger(folder / ".cache" / "huggingface" / "hubspool")
+    ledger = Ledger(spool_of(folder))
     try:
         return [part for key in ledger.targets() for found in ledger.parts(key).values() for part in found]
     finally:
@@ -129,7 +130,7 @@ def test_a_repo_that_was_made_again_gets_nothing_unasked(make: Make, hub_api: Hf
     hub_api.delete_repo(REPO, repo_type="dataset")
     hub_api.create_repo(REPO, repo_type="dataset")
     scheduler.append({"id": 1})
-    with pytest.raises(HubspoolError, match="new-repo"):
+    with pytest.raises(HubspoolError, match="deleted and created again"):
         scheduler.flush(SECONDS)
     assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == 1
 
@@ -172,11 +173,11 @@ def test_what_the_hub_does_not_store_is_no_successful_flush(make: Make, hub_api:
 
 
 def test_a_push_by_another_process_is_no_successful_flush(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubspool.scheduling.commit_scheduler.DEFAULTS", SchedulingDefaults(final_lock_wait=0.05))
+    monkeypatch.setattr("hubspool.scheduling.folder_push.DEFAULTS", SchedulingDefaults(final_lock_wait=0.05))
     scheduler = make()
     scheduler.append({"id": 0})
     with (
-        FileLock(scheduler.folder_path / ".cache" / "huggingface" / "hubspool" / "push.lock"),
+        FileLock(scheduler.spool_folder / "push.lock"),
         pytest.raises(FlushTimeout),
     ):
         scheduler.flush(2)
@@ -252,7 +253,7 @@ if child == 0:
     finally:
         os._exit(0)
 os.waitpid(child, 0)
-print(len([name for name in os.listdir(sys.argv[2]) if name.endswith(".jsonl")]))
+print(len(list(scheduler.spool_folder.glob("*.jsonl"))))
 sys.stdout.flush()
 os._exit(0)
 """

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from destination import Destination
+from destination import TabDataset
 from hubspool.push.events import State
 from hubspool.scheduling.status import SchedulerStatus
 
@@ -30,7 +30,7 @@ QUIET = SchedulerStatus(
 WAITING = replace(QUIET, pending_rows=2)
 SENT = replace(QUIET, last_commit_at=NOW - timedelta(minutes=7))
 AWAY = replace(WAITING, consecutive_failures=3, last_error="refused <b>", last_error_hint="Check the network.")
-HERE = Destination("me/votes")
+HERE = TabDataset("me/votes")
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_the_notice_links_to_the_dataset_once_its_address_is_known() -> None:
     ],
 )
 def test_the_dataset_is_named_after_the_prefix(environment: dict[str, str], repo_id: str, local_only: bool) -> None:
-    assert Destination.of("votes", environment) == Destination(repo_id, local_only)
+    assert TabDataset.of("votes", environment) == TabDataset(repo_id, local_only)
 
 
 def test_without_a_token_the_line_says_what_to_add() -> None:
-    line = Destination("me/space-votes", local_only=True).progress(WAITING, NOW)
+    line = TabDataset("me/space-votes", local_only=True).progress(WAITING, NOW)
     assert "2 votes on this disk. Votes are kept on this disk only" in line
     assert "write access to the dataset me/space-votes" in line

@@ -47,12 +47,11 @@ OF_EXTENDING = {
     "broken_card",
     "count_lines",
     "is_object",
+    "is_spool_folder",
     "kind_by_name",
-    "path_filter",
     "process_rank",
     "read_text",
     "renew_after_fork",
-    "state_folder",
 }
 
 

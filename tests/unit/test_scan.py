@@ -127,16 +127,18 @@ def test_a_file_made_in_the_tick_in_which_its_folder_was_listed_is_found(tmp_pat
 
 def test_lengths_are_those_at_the_moment_of_the_lock(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", b"1\n")
-    segment = write(tmp_path / f"train-20260102-{new_writer_id()}-00000.jsonl", b"1\n")
 
     def meanwhile() -> None:
-        for each in (path, segment):
-            with each.open("ab") as file:
-                file.write(b"22\n")
+        with path.open("ab") as file:
+            file.write(b"22\n")
 
-    found = scan_folder(tmp_path, then=meanwhile)
-    assert found.changed["rows.jsonl"].size == 5
-    assert found.segments[segment.name].size == 5
+    assert scan_folder(tmp_path, then=meanwhile).changed["rows.jsonl"].size == 5
+
+
+def test_segments_need_no_lock(tmp_path: Path) -> None:
+    segment = write(tmp_path / f"train-20260102-{new_writer_id()}-00000.jsonl")
+    found = scan(tmp_path, {}, everything, Lock(pytest.fail), is_spool=True)
+    assert (list(found.segments), found.is_locked) == ([segment.name], True)
 
 
 def test_the_lock_is_not_held_during_the_walk_and_free_afterwards(tmp_path: Path) -> None:
@@ -185,7 +187,6 @@ def test_what_belongs_to_git_and_to_the_clients_is_left_out(tmp_path: Path) -> N
         "sub/.git/config",
         ".cache/huggingface/x",
         "sub/.cache/huggingface/x",
-        f".train-20260102-{new_writer_id()}-00000.jsonl.new",
     ):
         write(tmp_path / name)
     assert scan_folder(tmp_path).changed == {}
@@ -232,13 +233,25 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_found(tmp_path: Path, monk
     assert "Permission denied" in found.unreadable["closed"]
 
 
-def test_only_chosen_files_count_segments_too(tmp_path: Path) -> None:
+def test_only_chosen_files_count(tmp_path: Path) -> None:
     write(tmp_path / "a.txt")
-    segment = write(tmp_path / "sub" / f"train-20260102-{new_writer_id()}-00000.jsonl")
-    path = f"sub/{segment.name}"
+    write(tmp_path / "b.txt")
     assert list(scan(tmp_path, {}, lambda path: path == "a.txt").changed) == ["a.txt"]
-    assert list(scan(tmp_path, {}, lambda found: found == path).segments) == [path]
-    assert scan(tmp_path, {}, lambda path: False).segments == {}
+
+
+def test_a_spool_has_segments_and_no_other_folder_has(tmp_path: Path) -> None:
+    """Anywhere else a file of such a name is one of the user's, and a spool is nothing of the user's."""
+    spool = tmp_path / "votes-0123abcd.spool"
+    segment = write(spool / f"train-20260102-{new_writer_id()}-00000.jsonl")
+    for other in ("ledger.sqlite3", "destination.json", f".{segment.name}.new", f"claimed/{segment.name}"):
+        write(spool / other)
+    write(tmp_path / segment.name)
+    write(tmp_path / "sub" / spool.name / "rows.jsonl")
+    write(tmp_path / "reel.spool" / "film.txt")
+    found = scan(spool, {}, everything, is_spool=True)
+    assert (list(found.segments), list(found.changed)) == ([segment.name], [])
+    found = scan_folder(tmp_path)
+    assert (list(found.segments), sorted(found.changed)) == ([], ["reel.spool/film.txt", segment.name])
 
 
 def test_a_folder_that_is_missing_is_empty(tmp_path: Path) -> None:

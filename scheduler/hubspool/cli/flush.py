@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hubspool.cli.options import Command, folder_options, token_option
-from hubspool.cli.status import open_ledger
-from hubspool.errors import HFValidationError
+from hubspool.cli.output import counted, print_error
+from hubspool.cli.places import Place, opened_places, unnamed_spools
+from hubspool.errors import HFValidationError, HubspoolError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hubspool.scheduling.commit_scheduler import CommitScheduler
 
 #: The package of each scheduler that its recipe describes completely. Any other class may have code of its own, which
@@ -31,31 +34,123 @@ _PACKAGES = {
 @folder_options
 @click.option("--timeout", type=float, metavar="SECONDS", show_default="no limit", help="Give up after this time.")
 @token_option
-@click.option("--to-new-repo", is_flag=True, help="Upload everything again, to a repository that was created again.")
-def flush(folder: Path, state_dir: Path | None, timeout: float | None, token: str | None, to_new_repo: bool) -> None:
+@click.option("--from", "old", metavar="REPO", help="Send rows for this repository to the one of --to.")
+@click.option("--to", "new", metavar="REPO", help="The repository that gets them; the same as --from to send again.")
+@click.option("--include-doubtful", is_flag=True, help="With --from: also rows that may have reached the old one.")
+def flush(
+    folder: Path,
+    state_dir: Path | None,
+    timeout: float | None,
+    token: str | None,
+    old: str | None,
+    new: str | None,
+    include_doubtful: bool,
+) -> None:
     """Upload what is pending in a scheduler's folder.
 
-    Everything in FOLDER that is not on the Hub yet goes to the repositories that the scheduler pushed to. Prints the
-    address of each commit. A repository that was deleted and created again under the same name gets nothing until you
-    use --to-new-repo.
+    Everything in FOLDER that is not on the Hub yet goes to the repositories that its schedulers push to. Prints the
+    address of each commit. If one repository refuses, the others get theirs, and the exit code is 1.
+
+    With --from and --to, rows for a mistyped or lost repository go to another one; what the old one has stays there. A
+    repository that was deleted and created again gets nothing until you name it in both.
 
     Examples:
       hubspool flush ./votes
       hubspool flush ./votes --timeout 60
+      hubspool flush ./votes --from user/vots --to user/votes
     """
-    with closing(open_ledger(folder, state_dir)) as ledger:
-        recipes = ledger.recipes()
-        if to_new_repo:
-            for target in ledger.targets():
-                ledger.start_over(target)
+    if (old is None) is not (new is None) or (include_doubtful and old is None):
+        raise click.UsageError("--from and --to belong together, and --include-doubtful needs both.")
+    errors: list[HubspoolError | OSError] = [*unnamed_spools(folder)]
+    with opened_places(folder, state_dir) as places:
+        if old is None or new is None:
+            recipes = [place.recipe for place in places if not _is_done_with(place)]
+        else:
+            recipes = list(_redirected(folder, places, old, new, errors, include_doubtful=include_doubtful))
     for recipe in recipes:
-        scheduler = scheduler_from(recipe, folder, state_dir, token)
-        click.echo(f"{folder} -> {scheduler.repo_id}", err=True)
         try:
-            commit = scheduler.flush(timeout)
-        finally:
-            scheduler.stop(flush=False)
-        click.echo(commit.commit_url if commit else "nothing to send")
+            _flush(folder, state_dir, recipe, token, timeout)
+        except (HubspoolError, OSError) as error:  # another repository may take its rows
+            errors.append(error)
+    for each in errors:
+        print_error(str(each))
+    if errors:
+        raise click.exceptions.Exit(1)
+
+
+def _flush(
+    folder: Path, state_dir: Path | None, recipe: dict[str, Any], token: str | None, timeout: float | None
+) -> None:
+    scheduler = scheduler_from(recipe, folder, state_dir, token)
+    click.echo(f"{folder} -> {scheduler.repo_id}", err=True)
+    try:
+        commit = scheduler.flush(timeout)
+    finally:
+        scheduler.stop(flush=False)
+    click.echo(commit.commit_url if commit else "nothing to send")
+
+
+def _is_done_with(place: Place) -> bool:
+    """Return True if all rows of a spool were sent elsewhere; its repository may be mistyped, or gone."""
+    from hubspool.push.backlog import spool_backlog
+
+    if place.spool is None or place.spool.moved_to is None:
+        return False
+    left = spool_backlog(place.spool, place.ledger)
+    return not left.pending_files and not left.in_doubt
+
+
+def _redirected(
+    folder: Path,
+    places: list[Place],
+    old: str,
+    new: str,
+    errors: list[HubspoolError | OSError],
+    *,
+    include_doubtful: bool,
+) -> Iterator[dict[str, Any]]:
+    """Move the rows for `old` to spools for `new`, or forget what `old` has if both are the same; yield the recipes."""
+    from hubspool.client.validation import check_repo_id
+    from hubspool.push.moves import reroute
+    from hubspool.spool.destination import spool_for
+
+    check_repo_id(new)
+    is_same = old.lower() == new.lower()
+    found = [place for place in places if _is_for(place, old) and (place.spool is not None or is_same)]
+    if not found:
+        raise HFValidationError(
+            f"No rows in {folder} are for {old!r}.", hint=f"`hubspool status {folder}` names the repositories."
+        )
+    for place in found:
+        spool = place.spool
+        if is_same:
+            if place.target is not None:
+                place.ledger.start_over(place.target)
+            if spool is not None:
+                replace(spool, hub_id=None).save()
+            yield place.recipe
+        elif spool is not None:
+            state = Path(spool.state_dir) if spool.state_dir else None
+            into = spool_for(folder, replace(spool.destination, repo_id=new.lower()), new, state)
+            moved = reroute(spool, into, include_doubtful=include_doubtful)
+            click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}", err=True)
+            for rows in moved.in_doubt:
+                click.echo(f"may be in {old} already, and stay (--include-doubtful moves them): {rows}", err=True)
+            errors += [
+                HubspoolError(f"{spool.path / name} stays: its writer is running.", hint="Stop it, and repeat.")
+                for name in moved.live
+            ]
+            yield dict(into.recipe) or {**place.recipe, "repo_id": new}
+
+
+def _is_for(place: Place, repo_id: str) -> bool:
+    """Return whether a place belongs to a repository, named as the program gave it, or in full, or by its spool."""
+    known = {place.recipe.get("repo_id", "").lower()}
+    if place.spool is not None:
+        known |= {place.spool.given.lower(), place.spool.destination.repo_id, place.spool.path.name}
+    if place.target is not None:
+        known.add(place.ledger.targets()[place.target][0].repo_id.lower())
+    return repo_id.lower() in known
 
 
 def scheduler_from(recipe: dict[str, Any], folder: Path, state_dir: Path | None, token: str | None) -> CommitScheduler:
@@ -67,7 +162,7 @@ def scheduler_from(recipe: dict[str, Any], folder: Path, state_dir: Path | None,
     from hubspool.client.hf_api import HfApi
 
     options = dict(recipe)
-    class_name, endpoint = options.pop("class"), options.pop("endpoint")
+    class_name, endpoint = options.pop("class", "program"), options.pop("endpoint", None)
     if class_name not in _PACKAGES:
         raise HFValidationError(
             f"{folder} belongs to a {class_name}, a class of another program.",

@@ -13,6 +13,7 @@ from hubspool.client.operations import CommitOperationDelete
 from hubspool.client.patterns import Patterns, path_filter
 from hubspool.client.validation import FORBIDDEN_FOLDERS, check_path_in_repo
 from hubspool.errors import HFValidationError
+from hubspool.files import is_spool_folder
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ def find_files(
 ) -> dict[str, Path]:
     """Return the files of a folder that the patterns select: path in the folder with ``/`` → local path, sorted.
 
-    Files in folders named ``.git`` or ``.cache``, at any depth, are left out. A link to a file counts as that file;
-    links to folders are not followed.
+    Files in folders named ``.git`` or ``.cache``, at any depth, are left out, as are spools of rows. A link to a file
+    counts as that file; links to folders are not followed.
 
     Raises:
         HFValidationError: `folder_path` is not a folder.
@@ -53,7 +54,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
                 continue
             path = f"{prefix}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(folder / entry.name, f"{path}/")
+                if not is_spool_folder(entry.name):
+                    yield from _walk(folder / entry.name, f"{path}/")
             elif entry.is_file():
                 yield path, folder / entry.name
             elif entry.is_symlink() and not entry.is_dir():

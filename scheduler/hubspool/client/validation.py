@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from hubspool.errors import BadResponseError, HFValidationError
+from hubspool.files import is_spool_folder
 
 REPO_TYPES = ("model", "dataset", "space")
 #: Folders that the Hub's clients do not upload: git's own, and the one in which clients keep their state.
@@ -114,7 +115,7 @@ def local_path(folder: Path, path: str) -> Path:
     inside = check_path_in_repo((home.relative_to(folder.resolve()) / local.name).as_posix())
     for part in inside.split("/"):
         plain = part.rstrip(". ").lower()  # as Windows reads it
-        if plain in _OWNED or plain.endswith(".spool") or (os.name == "nt" and ":" in part):
+        if plain in _OWNED or is_spool_folder(plain) or (os.name == "nt" and ":" in part):
             raise _bad_path(path, f"{part} is not for downloads")
     return local
 

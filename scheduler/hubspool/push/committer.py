@@ -123,7 +123,8 @@ class Committer:
         if known is None:
             context.ledger.identify(context.key, found, last_oid)
         elif found != known:
-            raise RepoReplacedError(context.target.repo_id, context.folder)
+            folder = context.folder.parent if context.is_spool else context.folder
+            raise RepoReplacedError(context.target.repo_id, folder)
 
     def _is_our_turn(self, head: Head) -> bool:
         self.writers = len(head.writers_within(self.context.budget.hour) | {self.context.writer})

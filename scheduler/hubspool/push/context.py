@@ -51,7 +51,7 @@ class PushHooks:
 
 @dataclass
 class PushContext:
-    """One folder and its target, with all that the pushes of one scheduler need. Lives as long as the scheduler.
+    """One folder or spool and its target, with all that the pushes of a scheduler need. Lives as long as the scheduler.
 
     Used by the pushing thread only.
 
@@ -59,7 +59,8 @@ class PushContext:
         api: the client.
         target: the repository and revision.
         path_in_repo: the folder's path in the repository, or empty.
-        folder: the local folder.
+        folder: the local folder: a spool, or the user's.
+        is_spool: send the segments of a spool; otherwise the files of a user's folder.
         ledger: of the folder.
         writer: the writer id in the commit descriptions.
         is_chosen: returns True for a path in the folder that is to be sent.
@@ -72,6 +73,7 @@ class PushContext:
         hooks: of the scheduler.
         budget: the commits that all writers of the repository share.
         encoding: of the segments; None sends their lines as they are.
+        hub_id: the Hub's `_id` of the repository, if it is known.
         rules: the numbers of the push; the encoding replaces those for its parts.
         clock: returns seconds since the epoch.
 
@@ -101,6 +103,8 @@ class PushContext:
     hooks: PushHooks
     budget: Budget
     encoding: Encoding | None
+    is_spool: bool = False
+    hub_id: str | None = None
     rules: Rules = DEFAULTS
     clock: Callable[[], float] = time.time
 
@@ -119,6 +123,6 @@ class PushContext:
 
         Another process may have begun a new ledger meanwhile, where the target has another number.
         """
-        self.key = self.ledger.target(self.target, self.path_in_repo)
+        self.key = self.ledger.target(self.target, self.path_in_repo, self.hub_id)
         self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key))

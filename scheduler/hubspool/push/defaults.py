@@ -38,8 +38,7 @@ class Rules:
         compare_cost_bytes: and counts each file as at least so many bytes.
         json_probe_bytes: how much of a ``.json`` file is read to distinguish JSON Lines from a document.
         lock_poll_seconds: interval at which a push checks whether another process still holds the push lock.
-        touch_seconds: how often the ledger notes that a target is in use.
-        unused_seconds: after this time without a push a target no longer keeps segments on the disk.
+        kept_seconds: how long the ledger knows that a removed segment is on the Hub, for a process that has it open.
     """
 
     part_commits: int = 16
@@ -64,8 +63,7 @@ class Rules:
     compare_cost_bytes: int = 256 * 1024
     json_probe_bytes: int = 4 * 1024 * 1024
     lock_poll_seconds: float = 0.1
-    touch_seconds: float = 3600.0
-    unused_seconds: float = 3 * 24 * 3600.0
+    kept_seconds: float = 3 * 24 * 3600.0
 
 
 DEFAULTS = Rules()

@@ -35,7 +35,7 @@ SCHEMA_VERSION = 1
 _SCHEMA = """
 create table if not exists target (
     id integer primary key, endpoint text not null, repo_type text not null, repo_id text not null,
-    revision text not null, path_in_repo text not null, hub_id text, last_oid text, used_at real,
+    revision text not null, path_in_repo text not null, hub_id text, last_oid text,
     unique (endpoint, repo_type, repo_id, revision, path_in_repo));
 create table if not exists place (id integer primary key check (id = 1), text text not null);
 create table if not exists recovery (
@@ -211,26 +211,35 @@ class Ledger:
         sizes = self._db.rows("select size from settled where path = ?", (source,))
         return math.inf if (size,) in sizes or (sizes and not rows) else max((row[0] for row in rows), default=0)
 
-    def target(self, target: Target, path_in_repo: str) -> int:
+    def target(self, target: Target, path_in_repo: str, hub_id: str | None = None) -> int:
         """Return the number of a target and a path in its repository; assign one at their first use.
 
-        The ledger keeps parts and settled files separately for each number.
+        The ledger keeps parts and settled files separately for each number. A repository that was renamed, or whose Hub
+        has a new address, keeps its number, and gets both of its names in turn.
+
+        Args:
+            target: the repository and revision.
+            path_in_repo: the path, or empty.
+            hub_id: the Hub's `_id` of the repository, if it is known.
         """
-        key = (target.endpoint, target.repo_type, target.repo_id, target.revision, path_in_repo)
         for number, known in self.targets().items():
-            if known == (target, path_in_repo):
+            if known == (target, path_in_repo) and hub_id in (None, self.identity(number)[0]):
                 return number
+        place = (target.repo_type, target.revision, path_in_repo)
+        name = (target.endpoint, target.repo_id)
+        where = "where repo_type = ? and revision = ? and path_in_repo = ?"
         with self._db.write() as db:
-            db.execute(
-                "insert or ignore into target (endpoint, repo_type, repo_id, revision, path_in_repo)"
-                " values (?, ?, ?, ?, ?)",
-                key,
-            )
-            row = db.execute(
-                "select id from target where endpoint = ? and repo_type = ? and repo_id = ? and revision = ?"
-                " and path_in_repo = ?",
-                key,
-            ).fetchone()
+            row = db.execute(f"select id from target {where} and hub_id = ?", (*place, hub_id)).fetchone()  # noqa: S608
+            if row is None:
+                db.execute(
+                    "insert or ignore into target (repo_type, revision, path_in_repo, endpoint, repo_id, hub_id)"
+                    " values (?, ?, ?, ?, ?, ?)",
+                    (*place, *name, hub_id),
+                )
+                query = f"select id from target {where} and endpoint = ? and repo_id = ?"  # noqa: S608  our text
+                row = db.execute(query, (*place, *name)).fetchone()
+            else:
+                db.execute("update or ignore target set endpoint = ?, repo_id = ? where id = ?", (*name, row[0]))
             return int(row[0])
 
     def targets(self) -> dict[int, tuple[Target, str]]:
@@ -326,39 +335,24 @@ class Ledger:
             db.execute("insert or replace into sighting values (?, ?, ?, ?, ?, ?)", (source, *stat, now_ns))
         return now_ns
 
-    def forget(self, source: str) -> None:
+    def forget(self, source: str, now: float) -> None:
         """Delete the parts of a segment that was removed after all of it was on the Hub.
 
-        That it is settled stays known, so that a process which has it open does not write it again.
+        That it is settled stays known for three days, so that a process which has it open does not write it again.
+
+        Args:
+            source: the segment.
+            now: seconds since the epoch.
         """
         with self._db.write() as db:
             db.execute("delete from part where source = ?", (source,))
             db.execute("delete from recovery where source = ?", (source,))
             db.execute("delete from sighting where path = ?", (source,))
-
-    def touch(self, target: int, now: float) -> None:
-        """Store that the folder is still pushed to `target`; written at most once an hour."""
-        rows = self._db.rows("select used_at from target where id = ?", (target,))
-        if rows and (rows[0][0] is None or now - rows[0][0] > DEFAULTS.touch_seconds):
-            with self._db.write() as db:
-                db.execute("update target set used_at = ? where id = ?", (now, target))
-                db.execute(
-                    "delete from settled where path like '%.jsonl' and mtime_ns < ?"
-                    " and not exists (select 1 from part where part.target = settled.target and source = path)",
-                    ((now - DEFAULTS.unused_seconds) * 1e9,),
-                )
-
-    def is_everywhere(self, source: str, size: int, now: float) -> bool:
-        """Return True if every target of the last three days has all `size` bytes of a segment.
-
-        A target without a push for longer (a repository id that was mistyped once) does not keep the segment.
-        """
-        rows = self._db.rows(
-            'select max(p."end") from target t left join part p on p.target = t.id and p.source = ?'
-            " where t.used_at is not null and t.used_at > ? group by t.id",
-            (source, now - DEFAULTS.unused_seconds),
-        )
-        return all((row[0] or 0) >= size for row in rows)
+            db.execute(
+                "delete from settled where mtime_ns < ?"
+                " and not exists (select 1 from part where source = settled.path)",
+                ((now - DEFAULTS.kept_seconds) * 1e9,),
+            )
 
     def close(self) -> None:
         """Close the database; a later use opens it again."""

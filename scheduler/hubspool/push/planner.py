@@ -28,7 +28,8 @@ class Planner:
 
     def scan(self, settled: Mapping[str, Stat]) -> Snapshot:
         """Return the segments, and the files that are not in `settled`; the lock is held only to take their lengths."""
-        return scan(self.context.folder, settled, self.context.is_chosen, self.context.lock)
+        context = self.context
+        return scan(context.folder, settled, context.is_chosen, context.lock, is_spool=context.is_spool)
 
     def plan(
         self,

@@ -144,7 +144,8 @@ class Pusher:
         """Count what is unsent as the ledger tells it, while another process pushes the folder."""
         context = self.context
         context.read_ledger()
-        snapshot = scan(context.folder, context.ledger.settled(context.key), context.is_chosen)
+        settled = context.ledger.settled(context.key)
+        snapshot = scan(context.folder, settled, context.is_chosen, is_spool=context.is_spool)
         known = context.ledger.parts(context.key)
         plan = PushPlan()
         for source, stat in {**snapshot.segments, **snapshot.changed}.items():
@@ -167,7 +168,6 @@ class Pusher:
         context = self.context
         ledger, key = context.ledger, context.key
         context.hooks.enter(State.SCANNING)
-        ledger.touch(key, context.clock())
         settled = ledger.settled(key)
         snapshot = self.planner.scan(rules.unless_compared(settled, context.rules) if final else settled)
         known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
@@ -220,10 +220,9 @@ class Pusher:
             left |= {source for source, known in parts.items() if any(part.sent_at is not None for part in known)}
             for source, size in plan.removable.items():
                 path = context.folder / source
-                # Another target of the folder may lack the segment.
-                if source not in left and context.ledger.is_everywhere(source, size, context.clock()):
+                if source not in left:
                     context.payloads.release(path, size)
                     self.rescue.release(source)
                     if remove_segment(path, size):
-                        context.ledger.forget(source)
+                        context.ledger.forget(source, context.clock())
         context.payloads.clean_up(context.ledger.parts(context.key), context.folder)

@@ -23,7 +23,7 @@ class Snapshot:
     """The state of a folder, with all file lengths taken at one moment under the writers' lock.
 
     Args:
-        segments: every segment in the folder.
+        segments: every segment in a spool.
         changed: other files whose `Stat` is not the known one.
         taken_ns: when the lengths were taken (`time.time_ns`).
         unreadable: path → reason, for files and folders that cannot be read.
@@ -42,8 +42,10 @@ def scan(
     known: Mapping[str, Stat],
     chosen: Callable[[str], bool],
     lock: AbstractContextManager[bool] | None = None,
+    *,
+    is_spool: bool = False,
 ) -> Snapshot:
-    """List the segments and the changed files of `folder`; hold `lock` only to take their lengths.
+    """List the changed files of `folder`, or the segments of a spool; hold `lock` only to take their lengths.
 
     The walk runs without the lock: with 100,000 files it takes seconds, and every writer would wait for it. Files that
     were created during the walk, before the lock was taken, are found by listing again, without the lock, the folders
@@ -56,12 +58,14 @@ def scan(
         chosen: returns True for a path that is to be sent.
         lock: the writers' lock, whose value says whether it is held; None if there are no writers. Segments alone need
             no lock.
+        is_spool: look for segments, and for nothing else. In any other folder a file with the name of a segment is one
+            of the user's files.
 
     Returns:
         The snapshot, with relative paths, separated by ``/``. Links to files count as files, links to folders are not
-        followed; ``.git``, ``.cache/huggingface`` and hidden files of the spool are left out.
+        followed; ``.git``, ``.cache/huggingface`` and spools of rows are left out.
     """
-    walk = _Walk(folder, known, chosen)
+    walk = _Walk(folder, known, chosen, is_spool)
     walk.list_tree("")
     with (walk.changed and lock) or nullcontext(True) as is_locked:
         walk.take_lengths([*walk.segments, *walk.changed])
@@ -78,8 +82,9 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 
 
 class _Walk:
-    def __init__(self, folder: Path, known: Mapping[str, Stat], chosen: Callable[[str], bool]) -> None:
+    def __init__(self, folder: Path, known: Mapping[str, Stat], chosen: Callable[[str], bool], is_spool: bool) -> None:
         self._base = str(folder)
+        self._is_spool = is_spool
         self.known = known
         self.chosen = chosen
         self.segments: dict[str, Stat] = {}
@@ -141,7 +146,7 @@ class _Walk:
                         continue
                     if not entry.is_dir(follow_symlinks=False):
                         self._add(entry, path)
-                    elif not f"/{path}".endswith(f"/{files.CLIENT_CACHE}"):
+                    elif not self._is_spool and not _is_left_out(path):
                         folders.append(path)
         except _GONE:
             pass  # removed during the walk: nothing to send
@@ -151,6 +156,8 @@ class _Walk:
 
     def _add(self, entry: os.DirEntry[str], path: str) -> None:
         """Add a file unless it is unchanged; an idle push does nothing else, for each of 100,000 files."""
+        if self._is_spool and SegmentName.parse(entry.name) is None:
+            return
         try:
             entry.name.encode()
             stat = entry.stat()
@@ -164,12 +171,14 @@ class _Walk:
             self.unreadable[path] = str(error)
             return
         found = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-        is_segment = path.endswith(".jsonl") and SegmentName.parse(entry.name) is not None
-        if found == self.known.get(path) and not is_segment:
+        if found == self.known.get(path) and not self._is_spool:
             return
-        is_unborn = path.endswith(".jsonl.new") and entry.name.startswith(".")  # a segment that is being created
-        if S_ISREG(stat.st_mode) and not is_unborn and self.chosen(path):
-            (self.segments if is_segment else self.changed)[path] = Stat(*found)
+        if S_ISREG(stat.st_mode) and self.chosen(path):
+            (self.segments if self._is_spool else self.changed)[path] = Stat(*found)
+
+
+def _is_left_out(folder: str) -> bool:
+    return f"/{folder}".endswith(f"/{files.CLIENT_CACHE}") or files.is_spool_folder(folder.rpartition("/")[2])
 
 
 def _stat(path: str) -> Stat:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -12,11 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hubspool.errors import HFValidationError, HubspoolError, LockHeldError, PushLockBusyError, SecondLookError
+from hubspool.errors import HFValidationError, HubspoolError, LockHeldError
 from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.scheduling.folder_push import push_folder, shared_budget
 from hubspool.scheduling.options import check_options, full_signature, warn_of
 from hubspool.scheduling.push_loop import Urgency
-from hubspool.scheduling.worker import Key, Worker, join
+from hubspool.scheduling.worker import Worker, join
 from hubspool.scheduling.writer_lock import LimitedLock
 
 if TYPE_CHECKING:
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
     from hubspool.client.target import Target
     from hubspool.push.budget import Budget
-    from hubspool.push.context import PushContext
     from hubspool.push.defaults import Rules
     from hubspool.push.encodings import Encoding
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
-    from hubspool.push.pusher import PushResult
     from hubspool.scheduling.status import SchedulerStatus
 
 logger = logging.getLogger(__name__)
@@ -136,7 +134,7 @@ class CommitScheduler:
     repeated within the period. A subclass that keeps `push_to_hub` may override `additional_operations`,
     `chosen_paths`, `encoding`, `pending_rows`, `recipe`, `left_in_folder` and the class attributes `keep_local`,
     `budget`, `versions_rewritten` and `is_sending`; it may call `rows_on_hub`, and `shared` for what must exist once
-    for all objects of a folder.
+    for all objects of a folder. With `spool_name` set, it sends the rows that it writes to `spool_folder`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
@@ -146,6 +144,9 @@ class CommitScheduler:
     versions_rewritten = False
     #: The commits that all writers of the repository share; None: `Budget()`, or no limit on a local Hub.
     budget: Budget | None = None
+    #: The split of the rows that a subclass writes to a `Spool` in `spool_folder`; None sends the folder's files. A
+    #: subclass sets it, and `encoding`, before `super().__init__()`.
+    spool_name: str | None = None
     #: How rows of the spool are stored in another form; None stores them as they are.
     encoding: Encoding | None = None
     #: False: this object creates no folder, thread or request. A subclass sets it before `super().__init__()`.
@@ -197,12 +198,10 @@ class CommitScheduler:
         # The rooms below load with the first object, so that the import costs little; and in this thread: a fork copies
         # the lock of a module that the pushing thread is importing, and the child would wait for it for ever.
         from hubspool.client.validation import check_folder, check_path_in_repo
-        from hubspool.files import state_folder
         from hubspool.push.budget import Turns
         from hubspool.push.pusher import Pusher  # noqa: F401  used by the pushing thread
         from hubspool.push.rules import OnExisting
         from hubspool.scheduling.repo_setup import RepoSetup
-        from hubspool.spool.rescue import rescue_of
 
         if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= DEFAULTS.most_minutes:
             raise HFValidationError(f"every is {every!r}.", hint="Give a number of minutes from 0 to a year.")
@@ -224,9 +223,9 @@ class CommitScheduler:
             api=hf_api,
             token=token,
             folder=self.folder_path,
-            state_dir=Path(state_dir) if state_dir else state_folder(self.folder_path),
+            state_dir=Path(state_dir) if state_dir else None,
+            rows=(self.spool_name, self.encoding.suffix if self.encoding else "jsonl") if self.spool_name else None,
             allow_own_space=allow_own_space,
-            rescue=rescue_of(self.folder_path),
         )
         self.api = setup.api
         self.repo_type = repo_type
@@ -247,18 +246,15 @@ class CommitScheduler:
         self._allow_own_space = allow_own_space
         self._on_commit = on_commit
         self._on_error = on_error
-        key = self._key()
-        fixed = {
-            "form": self.encoding.suffix if self.encoding else "",
-            "state_dir": str(setup.state_dir.resolve()),
-            **self._fixed,
-        }
+        # As given: which spool the rows have is known after a request, and these objects share its answer.
+        key = setup.destination, str(self.folder_path.resolve())
+        fixed = {"state_dir": str(Path(state_dir).resolve()) if state_dir else None, **self._fixed}
         make = functools.partial(
             Worker,
             key,
             fixed,
             setup=setup,
-            turns=Turns(self._period, self._shared_budget()),
+            turns=Turns(self._period, shared_budget(self)),
             period=self._period,
             place=str(self.folder_path),
             is_sending=self.is_sending,
@@ -279,9 +275,11 @@ class CommitScheduler:
         if is_first:
             warn_of(self.every, self.folder_path, is_local=self._setup.is_local)
         try:
-            self._setup.ledger.remember(self.recipe())
-            if is_first or strict or restore:
-                self._setup.open(patient=False)
+            try:
+                if is_first or strict or restore:
+                    self._setup.open(patient=False)
+            finally:  # after the Hub has said which repository this is, and so which spool its rows have
+                self._setup.remember(self.recipe())
             if restore:
                 self._restore()
         except (HubspoolError, TimeoutError) as error:
@@ -306,6 +304,11 @@ class CommitScheduler:
     def target(self) -> Target:
         """The repository and branch that this object pushes to; for subclasses."""
         return self._setup.target
+
+    @property
+    def spool_folder(self) -> Path:
+        """The folder of this object's segments, for a subclass that sets `spool_name`; `folder_path` for any other."""
+        return self.folder_path if self._setup.spool is None else self._setup.spool.path
 
     @property
     def is_final_push(self) -> bool:
@@ -446,67 +449,16 @@ class CommitScheduler:
         Returns:
             The last commit, or None where there was nothing to commit.
         """
-        if not self.is_sending:
-            return None
-        from hubspool.push.pusher import Pusher
-
-        worker, context = self._worker, self._push_context()
-        pusher = worker.pusher = worker.pusher or Pusher(context)
-        turns, worker.squash.history = worker.turns, self.squash_history
-        turns.period, turns.budget = self._period, context.budget
-        final = self.is_final_push
-        patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
-        try:
-            with pusher.options_of(context):
-                result = pusher.push(final=final, lock_timeout=self._runner.limited(patience))
-        finally:
-            self._tracker.note_result(pusher.result, self.left_in_folder())
-        if result is None:
-            waited = time.monotonic() - (pusher.busy_since or 0.0)
-            # A flush must not count on the other process, and a stopped one sends nothing.
-            if final or waited > DEFAULTS.late_periods * self._period:
-                raise PushLockBusyError(self.folder_path, pusher.holder(), waited)
-            logger.info("%s: another process is pushing this folder and sends these rows too", self.folder_path)
-            return None
-        self.last_commit = result.commit or self.last_commit
-        self._tracker.period = self._period
-        if result.writers:
-            early = turns.seconds_until_next(result.writers, early=True)
-            self._runner.hold(early)
-            if (wait := early if worker.is_refused else turns.seconds_until_next(result.writers)) > 0:
-                self._runner.postpone(wait)
-                self._tracker.period = max(wait, self._tracker.period)
-        if result.commit is not None and not result.in_doubt:
-            worker.squash.after_commit(self.api, self.target, result.commit.oid)
-        if final and result.waits_until:
-            raise SecondLookError(self.repo_id, result.waits_until)
-        return result.commit
+        return push_folder(self) if self.is_sending else None
 
     def _push(self) -> CommitInfo | None:
         self._setup.open(patient=True)
+        self._setup.collect_rows()
         self.limited_lock.waited = None
         commit = self.push_to_hub()
         if (waited := self.limited_lock.waited) is not None:
             raise LockHeldError(self.folder_path, waited)
         return commit
-
-    def _note_commit(self, event: CommitEvent, commit: CommitInfo) -> None:
-        self._worker.turns.note_commit()
-        self._tracker.note_commit(event, commit)
-
-    def _is_turn(self, writers: int) -> bool:
-        """Whether to commit now. Fifty replicas that start together would use up the hour in its first minutes."""
-        worker = self._worker
-        early = worker.urgency is Urgency.REQUESTED
-        wait = 0.0 if self.is_final_push else worker.turns.seconds_until_next(writers, early=early)
-        worker.is_refused = early and wait > 0
-        if wait > 0:
-            logger.info("%s: %d writers share it; this one may commit in %.0f s", self.repo_id, writers, wait)
-        return wait <= 0
-
-    def _note_planned(self, result: PushResult) -> None:
-        self._tracker.note_planned(result)
-        self._runner.check_refusal()
 
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:  # noqa: ARG002  for subclasses
         """Return files for the same commit as `plan` (a dataset card); for subclasses.
@@ -519,44 +471,6 @@ class CommitScheduler:
         """Return path → reason of what a subclass cannot take from the folder; `status` and `flush` tell it."""
         return {}
 
-    def _shared_budget(self) -> Budget:
-        from hubspool.push.budget import BOUNDLESS, Budget
-
-        return self.budget or (BOUNDLESS if self._setup.is_local else Budget())
-
-    def _push_context(self) -> PushContext:
-        from hubspool.client.patterns import path_filter
-        from hubspool.push.context import PushContext, PushHooks
-        from hubspool.push.defaults import DEFAULTS as PUSH_DEFAULTS
-
-        return PushContext(
-            api=self.api,
-            target=self.target,
-            path_in_repo=self.path_in_repo,
-            folder=self.folder_path,
-            ledger=self._setup.ledger,
-            is_chosen=self.chosen_paths(),
-            lock=self.limited_lock,
-            writer=self._worker.writer_id,
-            on_existing=self.on_existing,
-            is_versioned=path_filter(self.versioned or []),
-            versions_rewritten=self.versions_rewritten,
-            period_seconds=self._period,
-            keep_local=self.keep_local,
-            budget=self._shared_budget(),
-            encoding=self.encoding,
-            rules=self._rules or PUSH_DEFAULTS,
-            hooks=PushHooks(
-                enter=self._tracker.enter,
-                is_turn=self._is_turn,
-                message=self._message,
-                before_commit=self._on_before_commit or _nothing,
-                additional_operations=self.additional_operations,
-                committed=self._note_commit,
-                planned=self._note_planned,
-            ),
-        )
-
     def chosen_paths(self) -> Callable[[str], bool]:
         """Return the test of which paths in the folder are sent; a `state_dir` in the folder never is."""
         from hubspool.client.patterns import path_filter
@@ -568,23 +482,11 @@ class CommitScheduler:
         own = f"{state.relative_to(folder).as_posix()}/"
         return lambda path: not path.startswith(own) and chosen(path)
 
-    def _message(self, plan: CommitPlan) -> str:
-        given = self._commit_message
-        if given is not None:
-            return given(plan) if callable(given) else given
-        if not plan.rows_new:
-            return "Scheduled commit"
-        return f"Add {plan.rows_new} row{'s' if plan.rows_new > 1 else ''}"
-
     def _start(self) -> None:
         """Start to push; the outermost `__init__` calls it."""
         if self.is_sending:
             self._worker.start(self)
             logger.info("%s is pushed to %s every %g minutes", self.folder_path, self.repo_id, self.every)
-
-    def _key(self) -> Key:
-        """Return what makes two objects of this process share a worker: the destination, and the folder's real path."""
-        return (*self._setup.key, getattr(self, "name", "")), str(self.folder_path.resolve())
 
     def shared(self, name: str, make: Callable[[], T], close: Callable[[T], None] | None = None) -> T:
         """Return what must exist once for all objects that share a thread (a `Spool`); for subclasses.
@@ -595,10 +497,6 @@ class CommitScheduler:
             close: called with it before the flush of the last object that stops, and at its end.
         """
         return self._worker.part(name, make, close)
-
-
-def _nothing(plan: CommitPlan) -> None:
-    """Stand for a hook that was not given."""
 
 
 CommitScheduler.__signature__ = full_signature(CommitScheduler)

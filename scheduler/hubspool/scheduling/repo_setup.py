@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,21 @@ from hubspool.client.hf_api import HfApi
 from hubspool.client.retry import RetryPolicy
 from hubspool.client.target import Target
 from hubspool.client.validation import check_repo_id, check_repo_type, check_revision
-from hubspool.errors import ForbiddenError, HFValidationError, HubspoolError, RepositoryNotFoundError
+from hubspool.errors import (
+    ForbiddenError,
+    HFValidationError,
+    HubspoolError,
+    OtherAccountError,
+    RepoReplacedError,
+    RepositoryNotFoundError,
+)
+from hubspool.files import StatePaths, state_folder
 from hubspool.push.ledger import Ledger
+from hubspool.push.moves import adopt, finish_moves
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.settings import Settings, is_loopback
-from hubspool.spool.rescue import Rescue
+from hubspool.spool.destination import Destination, SpoolFolder, spool_folders, spool_for
+from hubspool.spool.rescue import rescue_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +45,19 @@ class RepoSetup:
         private: visibility of a repository that is created.
         api: an `HfApi` of ours, one of huggingface_hub (its endpoint, token and headers are used), or None.
         token: for a new client.
-        folder: of the rows and files.
-        state_dir: folder of the ledger.
-        rescue: of the folder.
+        folder: the scheduler's folder.
+        state_dir: folder of the ledger, or None: the spool, or `state_folder`.
+        rows: split and form of the rows that the scheduler writes to a spool; None sends the folder's files.
         allow_own_space: accept the Space that this process runs in.
 
+    Attributes:
+        spool: the spool of the rows; None for a folder's files.
+        rescue: of the spool or the folder.
+        hub_id: the Hub's `_id` of the repository; known once open.
+        twins: other spools of the folder whose rows go to the same files; known once open.
+
     Thread-safety: `open` may be called by several threads at once, which then make the same requests; the attributes
-    may be read from any.
+    may be read from any. The first `open` decides on the spool, unless the first `remember` came before its answer.
     """
 
     def __init__(
@@ -54,19 +71,24 @@ class RepoSetup:
         api: Any | None,
         token: str | None,
         folder: Path,
-        state_dir: Path,
-        rescue: Rescue,
+        state_dir: Path | None,
+        rows: tuple[str, str] | None = None,
         allow_own_space: bool = False,
     ) -> None:
-        self.repo_id = check_repo_id(repo_id)
+        self.repo_id = self._given = check_repo_id(repo_id)
         self.repo_type = check_repo_type(repo_type)
         self.revision = check_revision(revision)
         self.path_in_repo = path_in_repo
         self.private = private
         self.api = _our_client(api, token)
         self.folder = folder
-        self.state_dir = state_dir
-        self.rescue = rescue
+        self._rows = rows or ("", "files")
+        self.spool = None if rows is None else spool_for(folder, self.destination, repo_id, state_dir)
+        self.rescue = rescue_of(self.push_folder)
+        self.twins: list[SpoolFolder] = []
+        self.hub_id: str | None = None
+        self._state_dir = state_dir
+        self._is_in_use = False  # rows may be in the spool
         self.repo_url: str | None = None
         self._ledger: Ledger | None = None
         self._lock = threading.Lock()  # held while the ledger is opened
@@ -89,9 +111,23 @@ class RepoSetup:
         return self.repo_url is not None
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """What identifies the repository and path among the schedulers of this process."""
-        return self.api.endpoint, self.repo_type, self.repo_id, self.revision, self.path_in_repo
+    def destination(self) -> Destination:
+        """Where the scheduler sends to; a name alone lacks its user until the account is known."""
+        return Destination.of(
+            self.api.endpoint, self.repo_id, self.repo_type, self.revision, self.path_in_repo, *self._rows
+        )
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder of the ledger and the push lock."""
+        if self.spool is not None:
+            return self.spool.state
+        return self._state_dir or state_folder(self.folder)
+
+    @property
+    def push_folder(self) -> Path:
+        """The folder whose content is sent: the spool, or the scheduler's own."""
+        return self.folder if self.spool is None else self.spool.path
 
     @property
     def target(self) -> Target:
@@ -103,9 +139,23 @@ class RepoSetup:
         """The folder's ledger, opened at its first use."""
         with self._lock:
             if self._ledger is None:
-                self._ledger = Ledger(self.state_dir, self.folder)
+                if self.spool is not None:
+                    self.spool.save()
+                self._ledger = Ledger(self.state_dir, self.spool.path if self.spool is not None else None)
                 self.rescue.states.add(self._ledger)
             return self._ledger
+
+    def remember(self, recipe: dict[str, Any]) -> None:
+        """Store the options of the scheduler, for ``hubspool flush``; call it before the first row is written."""
+        with self._lock:
+            self._is_in_use = True
+            if self.spool is not None:
+                self.spool = replace(self.spool, recipe=recipe, moved_to=None)
+                self.spool.save()
+        if self.spool is None:
+            self.ledger.remember(recipe)
+        else:
+            self.ledger  # noqa: B018  opened now: rows that are there before the ledger wait for a second look
 
     def open(self, *, patient: bool) -> None:
         """Find the repository or create it; does nothing once that has succeeded.
@@ -117,14 +167,51 @@ class RepoSetup:
 
         Raises:
             HubspoolError: the Hub cannot be reached, or refuses.
+            OtherAccountError: the name is bound to another account than the token's.
+            RepoReplacedError: the repository is not the one that the rows were appended for.
         """
         if self.is_open:
             return
         api = self.api if patient else self._impatient()
         if "/" not in self.repo_id:
-            self.repo_id = f"{api.whoami()['name']}/{self.repo_id}"
+            self.repo_id = f"{self._account(api)}/{self.repo_id}"
+        hub_id = self._find_or_create(api)
+        with self._lock:
+            self._bind(hub_id)
+        self.repo_url = self.target.web_url
+
+    def _account(self, api: HfApi) -> str:
+        """Return the account that a name without a namespace belongs to."""
+        account: str = api.whoami()["name"]
+        bound = self.spool.account if self.spool is not None else None
+        if bound not in (None, account):
+            assert self.spool is not None
+            raise OtherAccountError(self._given, bound, account, self.spool.path)
+        return account
+
+    def _bind(self, hub_id: str | None) -> None:
+        """Note which repository this is; use the spool that its rows have under an earlier id or address."""
+        if self.spool is not None:
+            spool = self.spool
+            known = [each for each in spool_folders(self.folder) if each.path != spool.path]
+            twins = [each for each in known if hub_id is not None and each.is_of(hub_id, self.destination)]
+            if twins and not self._is_in_use and not spool.path.exists():
+                spool = replace(twins[0], state_dir=spool.state_dir or twins[0].state_dir)
+                listeners, self.rescue = self.rescue.listeners, rescue_of(spool.path)
+                self.rescue.listeners |= listeners
+            hub_id = hub_id or spool.hub_id
+            if spool.hub_id not in (None, hub_id):
+                raise RepoReplacedError(self.repo_id, self.folder)
+            account = None if "/" in self._given else self.repo_id.partition("/")[0]
+            self.spool = replace(spool, destination=self.destination, given=self._given, account=account, hub_id=hub_id)
+            self.spool.save()
+            self.twins = [each for each in twins if each.path != spool.path]
+        self.hub_id = hub_id
+
+    def _find_or_create(self, api: HfApi) -> str | None:
+        """Return the Hub's `_id` of the repository."""
         try:
-            api.repo_info(self.repo_id, repo_type=self.repo_type)
+            return api.repo_info(self.repo_id, repo_type=self.repo_type).internal_id
         except RepositoryNotFoundError:
             if self.repo_type == "space":
                 raise HubspoolError(
@@ -140,7 +227,18 @@ class RepoSetup:
                 )
                 raise
             logger.info("created the %s repository %s", "private" if self.private else "public", self.repo_id)
-        self.repo_url = self.target.web_url
+        return api.repo_info(self.repo_id, repo_type=self.repo_type).internal_id
+
+    def collect_rows(self) -> None:
+        """Take the rows that another spool has for the same files on the Hub, and end what a killed move left."""
+        if self.spool is None:
+            return
+        if self.spool.path.exists() and not StatePaths(self.spool.path).destination.exists():
+            self.spool.save()  # somebody removed the spool, and its rows are written again
+        finish_moves(self.ledger, self.spool.path)
+        if self.twins:
+            key = self.ledger.target(self.target, self.path_in_repo, self.hub_id)
+            self.twins = [each for each in self.twins if not adopt(each, self.spool.path, self.ledger, key)]
 
     def rows_on_hub(self, sources: Iterable[str]) -> int:
         """Return how many lines of these files the ledger knows to be on the Hub."""
@@ -148,7 +246,7 @@ class RepoSetup:
             return 0
         ledger = self._ledger or Ledger(self.state_dir)  # after `close()` it is opened for this one query
         try:
-            known = ledger.parts(ledger.target(self.target, self.path_in_repo))
+            known = ledger.parts(ledger.target(self.target, self.path_in_repo, self.hub_id))
         finally:
             if ledger is not self._ledger:
                 ledger.close()

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: (destination, real path of the folder)
+#: (destination as the program gave it, real path of the folder)
 Key = tuple[object, str]
 
 
@@ -144,13 +144,19 @@ class Worker(fork.ForkAware):
 
     def start(self, handle: Handle) -> None:
         """Let a handle that is completely built be the newest; the first one starts the thread."""
+        from hubspool.push.backlog import warn_of_unsent
+
         with _process.lock:
             if id(handle) not in self._handles:  # its own `__init__` has stopped it
                 return
             refused = self.tracker.error is not None and self.setup.api.token != handle.api.token
             is_first = self._newest is None
             self._use(handle)
-            others = [other for other in _process.workers.values() if other is not self and other._parts]
+            workers = [*_process.workers.values()]
+        if is_first:
+            spools = (worker.setup.spool for worker in workers)
+            warn_of_unsent(self.setup.folder, {spool.path for spool in spools if spool is not None})
+        others = [worker for worker in workers if worker is not self and worker._parts]
         if is_first and self._parts and any(other.key[0] == self.key[0] for other in others):
             logger.warning(
                 "%s: rows for this repository are written to %s and also to another folder of this process; each folder"
@@ -268,8 +274,10 @@ def join(handle: Handle, key: Key, fixed: Mapping[str, object], make: Callable[[
     """
     with _process.lock:
         worker = _process.workers.get(key)
-        if worker is None:
-            worker = _process.workers[key] = make()
+        if worker is None:  # the name that another object gave may have lacked the namespace, which is known by now
+            others = list(_process.workers.values())
+            same = (each for each in others if (each.setup.destination, each.key[1]) == key)
+            worker = next(same, None) or _process.workers.setdefault(key, make())
         for name in {**worker.fixed, **fixed}:
             if (value := fixed.get(name)) != (other := worker.fixed.get(name)):
                 raise HFValidationError(

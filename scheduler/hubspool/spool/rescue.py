@@ -167,7 +167,7 @@ class Rescue(fork.ForkAware):
         #: Get each new error, in the thread that found it.
         self.listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
         self._held: dict[str, int] = {}
-        self._sent: set[str] = set()  # removed after all their rows were on the Hub
+        self._sent: set[str] = set()  # removed after all their rows were on the Hub, or moved to another spool
         self._untold: list[FilesMissingError] = []
         self._told = ""
         self._lock = threading.RLock()
@@ -259,7 +259,10 @@ class Rescue(fork.ForkAware):
                 return True
             fresh = write_again(fd, path)
         except FilesMissingError as error:
-            if not self._is_sent(source, fd):
+            if self._is_in_another_spool(source, fd):
+                self._sent.add(source)
+                self.release(source)
+            elif not self._is_sent(source, fd):
                 self._note(source, error.message)
             return True
         except OSError as error:  # a full disk: the next call tries again
@@ -288,6 +291,11 @@ class Rescue(fork.ForkAware):
         self._sent.add(source)
         self.release(source)
         return True
+
+    def _is_in_another_spool(self, source: str, fd: int) -> bool:
+        """Return True if one of us moved a segment to another spool of the folder, which sends it."""
+        paths = self.folder.parent.glob(f"*.spool/{source}")
+        return any(os.path.samestat(path.stat(), os.fstat(fd)) for path in paths)
 
     def _note_lost(self, written: dict[str, int]) -> None:
         for source, rows in written.items():

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import orjson
 
-from hubspool.extending import SegmentName, Stat, StatePaths, state_folder
+from hubspool.extending import Stat, StatePaths, is_spool_folder
 from hubspool_templates.defaults import DEFAULTS
 
 fcntl: ModuleType | None
@@ -30,23 +30,24 @@ _UNFINISHED = (".tmp", ".part")
 
 
 class Inbox:
-    """The claimed files of one folder and split, each to be stored exactly once.
+    """The claimed files of one spool, each to be stored exactly once.
 
-    Claiming a file renames it into the state folder, so only one process can claim it. The line that names the file is
+    Claiming a file renames it into the spool, so only one process can claim it. The line that names the file is
     written under the same lock. So a claimed file without a line belongs to a process that died between the two, and
     the next process writes its line (`orphans`). A claimed file is removed after its archive is acknowledged and before
-    its segment is removed: a crash between the two repeats the removal and sends nothing twice.
+    its segment is removed: a crash between the two repeats the removal and sends nothing twice. It stays in its spool
+    when its line moves to another one of the folder, so lines are read, and files are found, in all of them.
 
     Any thread and process may use it.
 
     Args:
-        folder: the scheduler's folder.
+        spool: the scheduler's spool.
         name: the split that the files go to.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        self.root = inbox_folder(folder) / name
+    def __init__(self, spool: Path, name: str) -> None:
+        self.spool = spool
+        self.root = inbox_folder(spool) / name
 
     def locked(self) -> AbstractContextManager[object]:
         """Keep other threads and processes from claiming files and from listing orphans."""
@@ -103,12 +104,7 @@ class Inbox:
 
         The lines are read before the files: a segment that is removed meanwhile has removed its files first.
         """
-        named = {
-            reference
-            for segment in self.folder.glob("*.zip.jsonl")
-            if SegmentName.parse(segment.name) is not None
-            for reference in claimed_files(segment)
-        }
+        named = _named(self.spool)
         for staged in self.root.glob(".*"):
             if time.time() - staged.stat().st_mtime > DEFAULTS.staged_seconds:  # its process ended inside `stage`
                 staged.unlink(missing_ok=True)
@@ -121,9 +117,16 @@ class Inbox:
         return found
 
 
-def inbox_folder(folder: Path) -> Path:
-    """Return the folder of the claimed files of a scheduler; never in `state_dir`, which may be on another disk."""
-    return StatePaths(state_folder(folder)).claimed
+def inbox_folder(spool: Path) -> Path:
+    """Return the folder of the claimed files of a spool; never in `state_dir`, which may be on another disk."""
+    return StatePaths(spool).claimed
+
+
+def claimed_path(spool: Path, reference: str) -> Path:
+    """Return the path of a claimed file that a line in `spool` names; it stays in the spool that the line came from."""
+    path = inbox_folder(spool) / reference
+    others = () if path.is_file() else _spools_beside(spool)
+    return next((other for each in others if (other := inbox_folder(each) / reference).is_file()), path)
 
 
 def claimed_files(segment: Path) -> Iterator[str]:
@@ -144,14 +147,33 @@ def _remove_empty(folder: Path, root: Path) -> None:
 
 
 def remove_claimed(segment: Path) -> None:
-    """Remove the claimed files of a segment whose every line is on the Hub."""
-    root = inbox_folder(segment.parent)
+    """Remove the claimed files of a segment whose every line is on the Hub, or was moved to another segment."""
     folders = set()
-    for reference in claimed_files(segment):
-        (root / reference).unlink(missing_ok=True)
-        folders.add((root / reference).parent)
-    for folder in folders:
+    for reference in {*claimed_files(segment)} - _named(segment.parent, but=segment):
+        path = claimed_path(segment.parent, reference)
+        path.unlink(missing_ok=True)
+        folders.add((path.parent, path.parents[len(Path(reference).parts) - 1]))
+    for folder, root in folders:
         _remove_empty(folder, root)
+
+
+def _named(spool: Path, but: Path | None = None) -> set[str]:
+    """Return the references in all segments of the spools of one folder, and in copies that are being moved."""
+    found: set[str] = set()
+    read: set[Path] = set()
+    while new := {path for each in (spool, *_spools_beside(spool)) for path in _archives(each)} - read - {but}:
+        for path in new:  # again: a segment that moved meanwhile has another path
+            found.update(claimed_files(path))
+        read |= new
+    return found
+
+
+def _archives(spool: Path) -> list[Path]:
+    return [*spool.glob("*.zip.jsonl"), *spool.glob(".*.zip.jsonl.moved")]
+
+
+def _spools_beside(spool: Path) -> list[Path]:
+    return [path for path in spool.parent.glob("*.spool") if is_spool_folder(path.name) and path != spool]
 
 
 class DroppedFiles:
@@ -181,11 +203,11 @@ class DroppedFiles:
         """Return the paths of the files to claim once they are complete; `on_error` gets why a folder is not listed."""
         found = []
         for base, folders, names in os.walk(self.folder, onerror=on_error):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = [name for name in folders if not name.startswith(".") and not is_spool_folder(name)]
             prefix = Path(base).relative_to(self.folder).as_posix()
             for name in names:
                 path = name if prefix == "." else f"{prefix}/{name}"
-                skipped = name.startswith(".") or name.endswith(_UNFINISHED) or SegmentName.parse(name) is not None
+                skipped = name.startswith(".") or name.endswith(_UNFINISHED)
                 if not skipped and self.chosen(path) and not (self.folder / path).is_symlink():
                     found.append(path)
         existing = set(found)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from hubspool.extending import Encoding, FileRange, HFValidationError, Span
-from hubspool_templates.archive.inbox import inbox_folder, remove_claimed
+from hubspool_templates.archive.inbox import claimed_path, remove_claimed
 from hubspool_templates.media_types import COMMON_SUFFIX, is_compressed, media_of
 from hubspool_templates.schema import FieldType, Learner, Schema
 
@@ -51,17 +51,17 @@ class ZipEncoding(Encoding):
             return False
         with lines.open() as file:
             rows: list[dict[str, Any]] = [orjson.loads(line) for line in file]
-        root = inbox_folder(lines.path.parent)
+        spool = lines.path.parent
         kept = []
         for row in rows:
-            if "claim" in row and not (root / row["claim"]).is_file():
-                logger.error("%s is lost: its file %s is gone from this disk", row["name"], root / row["claim"])
+            if "claim" in row and not (claimed := claimed_path(spool, row["claim"])).is_file():
+                logger.error("%s is lost: its file %s is gone from this disk", row["name"], claimed)
             else:
                 kept.append(row)
         members = sorted(zip(distinct([row["name"] for row in kept]), kept, strict=True), key=lambda pair: pair[0])
         with zipfile.ZipFile(out, "x") as archive:
             for name, row in members:
-                _write_member(archive, name, row, root)
+                _write_member(archive, name, row, spool)
             table = [{"file_name": name, **row["metadata"]} for name, row in members]
             archive.writestr(_info(METADATA, 0), b"".join(orjson.dumps(row) + b"\n" for row in table))
             if hint := _folder_hint([name for name, _ in members]):
@@ -143,11 +143,11 @@ def distinct(names: list[str]) -> list[str]:
     return found
 
 
-def _write_member(archive: zipfile.ZipFile, name: str, row: dict[str, Any], root: Path) -> None:
+def _write_member(archive: zipfile.ZipFile, name: str, row: dict[str, Any], spool: Path) -> None:
     if "claim" not in row:
         archive.writestr(_info(name, 0), b64decode(row["data"]))
         return
-    source = root / row["claim"]
+    source = claimed_path(spool, row["claim"])
     info = _info(name, source.stat().st_size)
     with source.open("rb") as content, archive.open(info, "w", force_zip64=info.file_size > _LARGE) as member:
         shutil.copyfileobj(content, member, 1024 * 1024)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
-from hubspool.extending import HFValidationError, SegmentName, path_filter
+from hubspool import CommitScheduler
+from hubspool.extending import HFValidationError
 from hubspool_templates.archive.inbox import DroppedFiles, Inbox
 from hubspool_templates.archive.zip_encoding import ZipEncoding, member_name
 from hubspool_templates.defaults import DEFAULTS
@@ -25,8 +26,6 @@ from hubspool_templates.schema import Schema
 from hubspool_templates.values import RowEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from typing_extensions import Unpack
 
     from hubspool import CommitInfo, CommitPlan
@@ -45,7 +44,7 @@ class ZipScheduler(RowScheduler):
     A file for which `add` returned reaches the Hub exactly once, as does a dropped file that is complete, through the
     end of the process, outages and several writers, as long as the local disk survives. Not promised: a dropped file
     that its writer closed half-written is sent as it is; a dropped file does not stay where it is: it is claimed (moved
-    into the state folder), and removed once its archive is on the Hub, unless `keep_local`. `add` copies a file from
+    into the spool), and removed once its archive is on the Hub, unless `keep_local`. `add` copies a file from
     outside the folder, and leaves it alone. A dropped file on another mount inside the folder stays there, which
     `status` and `flush` tell; `add` copies it, then removes it.
 
@@ -77,8 +76,8 @@ class ZipScheduler(RowScheduler):
         super().__init__(repo_id, folder_path, **options)
         self._encoder = self.shared("encoder", lambda: RowEncoder(on_widened=self.spool.close))
         folder = self.folder_path
-        self._inbox = Inbox(folder, self.name)
-        chosen = path_filter(self.allow_patterns, self.ignore_patterns or [])
+        self._inbox = Inbox(self.spool_folder, self.name)
+        chosen = CommitScheduler.chosen_paths(self)
         self._dropped = self.shared("dropped", lambda: DroppedFiles(folder, chosen, self.every * 60))
         self._dropped.chosen, self._dropped.rest_seconds = chosen, self.every * 60
         self._archive = self.shared("archive", _SharedArchive)
@@ -141,10 +140,6 @@ class ZipScheduler(RowScheduler):
     def retries_push(self) -> bool:
         """Whether a failed push is repeated within the period; a repeat loses no claimed file and claims none twice."""
         return True
-
-    def chosen_paths(self) -> Callable[[str], bool]:
-        """Return a function that chooses segments only: dropped files go into archives."""
-        return lambda path: SegmentName.parse(path) is not None
 
     def left_in_folder(self) -> Mapping[str, str]:
         """The dropped files that cannot be claimed: a bad name, no right, another mount."""

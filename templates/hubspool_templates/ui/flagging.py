@@ -78,6 +78,7 @@ class HubFlaggingCallback(FlaggingCallback):
         self._store_username = store_username
         self._options = options
         self._lock = threading.Lock()  # guards `scheduler`, `rows` and `_columns`
+        self._earlier: list[RowScheduler] = []
         self._columns: list[tuple[str, Component]] = []
 
     def setup(self, components: Sequence[Component], flagging_dir: str | Path) -> None:
@@ -88,7 +89,7 @@ class HubFlaggingCallback(FlaggingCallback):
             self._columns = list(zip(names, components, strict=True))
             if type(self.scheduler) is not kind:
                 if self.scheduler is not None:
-                    self.scheduler.stop(flush=False)  # the next one uses the same folder and sends its rows
+                    self._earlier.append(self.scheduler)  # its rows have another form, and it goes on sending them
                 folder = Path(flagging_dir) / self.repo_id.replace("/", "--")
                 self.scheduler = kind(self.repo_id, **{"folder_path": folder, **self._options})
 

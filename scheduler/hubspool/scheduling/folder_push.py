@@ -1,0 +1,147 @@
+"""Pushes what is new in a scheduler's folder or spool, as the scheduler's options say."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hubspool.errors import PushLockBusyError, SecondLookError
+from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.scheduling.push_loop import Urgency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hubspool.client.repo_info import CommitInfo
+    from hubspool.push.budget import Budget
+    from hubspool.push.context import PushContext
+    from hubspool.push.events import CommitEvent, CommitPlan
+    from hubspool.push.pusher import PushResult
+    from hubspool.scheduling.commit_scheduler import CommitScheduler
+
+logger = logging.getLogger(__name__)
+
+
+def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
+    """Send what is new, once; return the last commit, or None where there was nothing to commit.
+
+    Called by the pushing thread only.
+
+    Raises:
+        HubspoolError: a request failed, or another process has been pushing for too long.
+        SecondLookError: the push is that of a flush, and segments wait for a second look.
+    """
+    from hubspool.push.pusher import Pusher
+
+    worker, runner, tracker, period = scheduler._worker, scheduler._runner, scheduler._tracker, scheduler._period
+    context = _context_of(scheduler)
+    pusher = worker.pusher = worker.pusher or Pusher(context)
+    turns, worker.squash.history = worker.turns, scheduler.squash_history
+    turns.period, turns.budget = period, context.budget
+    final = scheduler.is_final_push
+    patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
+    try:
+        with pusher.options_of(context):
+            result = pusher.push(final=final, lock_timeout=runner.limited(patience))
+            holder = pusher.holder() if result is None else ""
+    finally:
+        tracker.note_result(pusher.result, scheduler.left_in_folder())
+    if result is None:
+        waited = time.monotonic() - (pusher.busy_since or 0.0)
+        # A flush must not count on the other process, and a stopped one sends nothing.
+        if final or waited > DEFAULTS.late_periods * period:
+            raise PushLockBusyError(scheduler.spool_folder, holder, waited)
+        logger.info("%s: another process is pushing this folder and sends these rows too", scheduler.spool_folder)
+        return None
+    scheduler.last_commit = result.commit or scheduler.last_commit
+    tracker.period = period
+    if result.writers:
+        early = turns.seconds_until_next(result.writers, early=True)
+        runner.hold(early)
+        if (wait := early if worker.is_refused else turns.seconds_until_next(result.writers)) > 0:
+            runner.postpone(wait)
+            tracker.period = max(wait, tracker.period)
+    if result.commit is not None and not result.in_doubt:
+        worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
+    if final and result.waits_until:
+        raise SecondLookError(scheduler.repo_id, result.waits_until)
+    return result.commit
+
+
+def shared_budget(scheduler: CommitScheduler) -> Budget:
+    """Return the commits that all writers of the scheduler's repository share."""
+    from hubspool.push.budget import BOUNDLESS, Budget
+
+    return scheduler.budget or (BOUNDLESS if scheduler._setup.is_local else Budget())
+
+
+def _context_of(scheduler: CommitScheduler) -> PushContext:
+    from hubspool.client.patterns import path_filter
+    from hubspool.push.context import PushContext, PushHooks
+    from hubspool.push.defaults import DEFAULTS as PUSH_DEFAULTS
+
+    setup = scheduler._setup
+    return PushContext(
+        api=scheduler.api,
+        target=scheduler.target,
+        path_in_repo=scheduler.path_in_repo,
+        folder=scheduler.spool_folder,
+        is_spool=setup.spool is not None,
+        hub_id=setup.hub_id,
+        ledger=setup.ledger,
+        is_chosen=scheduler.chosen_paths(),
+        lock=scheduler.limited_lock,
+        writer=scheduler._worker.writer_id,
+        on_existing=scheduler.on_existing,
+        is_versioned=path_filter(scheduler.versioned or []),
+        versions_rewritten=scheduler.versions_rewritten,
+        period_seconds=scheduler._period,
+        keep_local=scheduler.keep_local,
+        budget=shared_budget(scheduler),
+        encoding=scheduler.encoding,
+        rules=scheduler._rules or PUSH_DEFAULTS,
+        hooks=PushHooks(
+            enter=scheduler._tracker.enter,
+            is_turn=partial(_is_turn, scheduler),
+            message=partial(_message, scheduler._commit_message),
+            before_commit=scheduler._on_before_commit or _nothing,
+            additional_operations=scheduler.additional_operations,
+            committed=partial(_note_commit, scheduler),
+            planned=partial(_note_planned, scheduler),
+        ),
+    )
+
+
+def _note_commit(scheduler: CommitScheduler, event: CommitEvent, commit: CommitInfo) -> None:
+    scheduler._worker.turns.note_commit()
+    scheduler._tracker.note_commit(event, commit)
+
+
+def _is_turn(scheduler: CommitScheduler, writers: int) -> bool:
+    """Whether to commit now. Fifty replicas that start together would use up the hour in its first minutes."""
+    worker = scheduler._worker
+    early = worker.urgency is Urgency.REQUESTED
+    wait = 0.0 if scheduler.is_final_push else worker.turns.seconds_until_next(writers, early=early)
+    worker.is_refused = early and wait > 0
+    if wait > 0:
+        logger.info("%s: %d writers share it; this one may commit in %.0f s", scheduler.repo_id, writers, wait)
+    return wait <= 0
+
+
+def _note_planned(scheduler: CommitScheduler, result: PushResult) -> None:
+    scheduler._tracker.note_planned(result)
+    scheduler._runner.check_refusal()
+
+
+def _message(given: str | Callable[[CommitPlan], str] | None, plan: CommitPlan) -> str:
+    if given is not None:
+        return given(plan) if callable(given) else given
+    if not plan.rows_new:
+        return "Scheduled commit"
+    return f"Add {plan.rows_new} row{'s' if plan.rows_new > 1 else ''}"
+
+
+def _nothing(plan: CommitPlan) -> None:
+    """Stand for a hook that was not given."""

@@ -1,0 +1,509 @@
+"""Rows reach the repository, path, split and form that they were appended for, whoever else uses the folder."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import logging
+import os
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from hubspool import CommitScheduler, HfApi
+from hubspool.client.target import Target
+from hubspool.errors import HubspoolError
+from hubspool.extending import Spool
+from hubspool.local_hub import Fault, LocalHub
+from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
+from tests.support.request_log import asked, forget
+
+SECONDS = 60
+USERS = ["alice:hf_alice", "bob:hf_bob"]
+KINDS = {"jsonl": JsonlScheduler, "parquet": ParquetScheduler, "zip": ZipScheduler, "files": CommitScheduler}
+#: What two schedulers of one folder may differ in.
+OTHERS: dict[str, dict[str, Any]] = {
+    "another repository": {"repo_id": "alice/second"},
+    "another split": {"name": "test"},
+    "another path": {"path_in_repo": "elsewhere"},
+    "another branch": {"revision": "drafts"},
+}
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def hub(hub_environment: Path, tmp_path: Path) -> Iterator[LocalHub]:
+    """A Hub with two accounts, and a folder that another Hub can serve later."""
+    del hub_environment
+    with LocalHub(tmp_path / "hub", users=USERS) as hub:
+        yield hub
+
+
+@pytest.fixture
+def env(hub: LocalHub, tmp_path: Path) -> dict[str, str]:
+    """The environment of alice at a shell, for `run`."""
+    home = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUBSPOOL_"))}
+    return {**kept, **home, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_alice"}
+
+
+def client(hub: LocalHub, user: str = "alice") -> HfApi:
+    return HfApi(endpoint=hub.endpoint, token=f"hf_{user}")
+
+
+@pytest.fixture
+def make(hub: LocalHub, tmp_path: Path) -> Iterator[Make]:
+    """Build schedulers that share one folder; stop each without a flush when the test ends."""
+    made: list[CommitScheduler] = []
+
+    def build(kind: type[CommitScheduler], repo_id: str = "alice/first", **options: Any) -> Any:
+        given = {"folder_path": tmp_path / "folder", "repo_type": "dataset", "every": 600, "hf_api": client(hub)}
+        made.append(kind(**{"repo_id": repo_id, **given, **options}))
+        return made[-1]
+
+    yield build
+    for scheduler in made:
+        scheduler.stop(flush=False)
+
+
+def put(scheduler: CommitScheduler, *ids: str) -> None:
+    """Store one row, or one file, for each id."""
+    for each in ids:
+        if isinstance(scheduler, ZipScheduler):
+            scheduler.add(each.encode(), f"{each}.bin")
+        elif isinstance(scheduler, RowScheduler):
+            scheduler.append({"id": each})
+        else:
+            with scheduler.lock, (scheduler.folder_path / "user.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"id": each}) + "\n")
+
+
+def ids_on(hub: LocalHub, repo_id: str, path: str = "", revision: str = "main") -> list[str]:
+    """The ids of all rows, and of the files in archives, below a path of a dataset; sorted, with repetitions."""
+    api, found = client(hub), []
+    target = Target.of(hub.endpoint, repo_id, "dataset", revision)
+    names = api.list_repo_files(repo_id, repo_type="dataset", revision=revision)
+    for name in [name for name in names if name.startswith(path)]:
+        content = api.client().request("GET", target.file_url(name)).content
+        if name.endswith(".jsonl"):
+            found += [json.loads(line)["id"] for line in content.splitlines()]
+        elif name.endswith(".parquet"):
+            found += pyarrow.parquet.read_table(io.BytesIO(content)).column("id").to_pylist()
+        elif name.endswith(".zip"):
+            members = zipfile.ZipFile(io.BytesIO(content)).namelist()
+            found += [member.removesuffix(".bin") for member in members if member.endswith(".bin")]
+    return sorted(found)
+
+
+def numbered(prefix: str, count: int = 3) -> list[str]:
+    return [f"{prefix}{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(KINDS, 2)))
+def test_schedulers_of_two_forms_share_a_folder(one: str, other: str, make: Make, hub: LocalHub) -> None:
+    # A `ZipScheduler` takes every file that is put into the folder, also one that another scheduler would send.
+    patterns = {"ignore_patterns": "user.jsonl"} if one == "zip" else {}
+    first, second = make(KINDS[one], **patterns), make(KINDS[other], "alice/second")
+    put(first, *numbered(one))
+    put(second, *numbered(other))
+    first.flush(SECONDS)
+    second.flush(SECONDS)
+    assert ids_on(hub, "alice/first") == numbered(one)
+    assert ids_on(hub, "alice/second") == numbered(other)
+    assert {first.status().last_error, second.status().last_error} == {None}
+
+
+@pytest.mark.parametrize("difference", OTHERS)
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "zip"])
+def test_schedulers_of_one_form_share_a_folder(kind: str, difference: str, make: Make, hub: LocalHub) -> None:
+    options = OTHERS[difference]
+    if "revision" in options:
+        client(hub).create_repo("alice/first", repo_type="dataset")
+        client(hub).create_branch("alice/first", repo_type="dataset", branch=options["revision"])
+    first, second = make(KINDS[kind]), make(KINDS[kind], **options)
+    put(first, *numbered("one"))
+    put(second, *numbered("other"))
+    second.flush(SECONDS)
+    first.flush(SECONDS)
+    place = (second.repo_id, options.get("path_in_repo", "data"), options.get("revision", "main"))
+    found = ids_on(hub, *place)
+    if "name" not in options:
+        assert found == numbered("other")
+        found += ids_on(hub, "alice/first", "data")
+    assert sorted(found) == [*numbered("one"), *numbered("other")]
+
+
+def test_a_public_repository_gets_no_row_of_a_private_one(make: Make, hub: LocalHub) -> None:
+    hidden = make(JsonlScheduler, "alice/hidden", private=True)
+    shown = make(JsonlScheduler, "alice/shown", private=False)
+    put(hidden, *numbered("private"))
+    put(shown, *numbered("public"))
+    for _ in range(2):
+        shown.flush(SECONDS)
+        hidden.flush(SECONDS)
+    assert ids_on(hub, "alice/shown") == numbered("public")
+    assert ids_on(hub, "alice/hidden") == numbered("private")
+
+
+def test_a_folder_that_is_used_again_sends_its_old_rows_to_nobody_else(
+    make: Make, hub: LocalHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = make(JsonlScheduler, "alice/mistyped")
+    old.last_future.exception(SECONDS)
+    put(old, *numbered("old"))
+    old.stop(flush=False)
+    with caplog.at_level(logging.WARNING):
+        make(JsonlScheduler, "alice/right").stop()
+        new = make(JsonlScheduler, "alice/right")
+    put(new, *numbered("new"))
+    new.flush(SECONDS)
+    assert ids_on(hub, "alice/right") == numbered("new")
+    (warning,) = [each.getMessage() for each in caplog.records if "alice/mistyped" in each.getMessage()]
+    assert "hubspool flush" in warning
+    make(JsonlScheduler, "alice/mistyped").flush(SECONDS)
+    assert ids_on(hub, "alice/mistyped") == numbered("old")
+
+
+@pytest.mark.parametrize("upload", ["upload_folder", "upload_large_folder"])
+def test_an_upload_of_the_folder_leaves_the_rows_out(upload: str, make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    scheduler = make(JsonlScheduler)
+    scheduler.last_future.exception(SECONDS)
+    put(scheduler, *numbered("row"))
+    (tmp_path / "folder" / "notes.txt").write_text("mine\n")
+    client(hub).create_repo("alice/public", repo_type="dataset")
+    getattr(client(hub), upload)(repo_id="alice/public", folder_path=tmp_path / "folder", repo_type="dataset")
+    assert set(client(hub).list_repo_files("alice/public", repo_type="dataset")) - {".gitattributes"} == {"notes.txt"}
+
+
+def test_a_file_with_the_name_of_a_segment_is_one_of_the_users_files(make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    name = "train-20260102-0123456789ab-00000.jsonl"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / name).write_text('{"id": "mine"}\n')
+    make(JsonlScheduler, "alice/second").flush(SECONDS)
+    make(CommitScheduler).flush(SECONDS)
+    assert name in client(hub).list_repo_files("alice/first", repo_type="dataset")
+    assert ids_on(hub, "alice/second") == []
+    assert (tmp_path / "folder" / name).exists()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "zip"])
+def test_a_scheduler_with_the_new_name_of_a_renamed_repository_goes_on(
+    kind: str, make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    old = make(KINDS[kind], "alice/old")
+    put(old, "one")
+    old.flush(SECONDS)
+    put(old, "two")
+    old.stop(flush=False)
+    client(hub).client().request(
+        "POST",
+        f"{hub.endpoint}/api/repos/move",
+        json={"fromRepo": "alice/old", "toRepo": "alice/new", "type": "dataset"},
+    )
+    new = make(KINDS[kind], "alice/new")
+    new.last_future.result(SECONDS)
+    forget(hub)
+    again = make(KINDS[kind], "alice/new")  # its destination is in another spool now than when the first was made
+    assert (again.spool, again.spool_folder, len(asked(hub))) == (new.spool, old.spool_folder, 0)
+    put(new, "three")
+    new.flush(SECONDS)
+    assert ids_on(hub, "alice/new") == ["one", "three", "two"]
+    assert len(list((tmp_path / "folder").glob("*.spool"))) == 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "zip"])
+def test_rows_follow_a_hub_to_its_new_address(kind: str, make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    old = make(KINDS[kind], keep_local=True)
+    put(old, "one")
+    old.flush(SECONDS)
+    put(old, "two")
+    old.stop(flush=False)
+    hub.stop()
+    with LocalHub(tmp_path / "hub", users=USERS) as moved:
+        new = make(KINDS[kind], hf_api=client(moved), keep_local=True)
+        put(new, "three")
+        new.flush(SECONDS)
+        assert ids_on(moved, "alice/first") == ["one", "three", "two"]
+        assert len(list((tmp_path / "folder").glob("*.spool"))) == 1
+        new.stop()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "zip"])
+def test_rows_follow_a_hub_that_was_away_at_the_start_and_has_a_new_address(
+    kind: str, make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    """The rows are in two spools then, until the first contact tells that both are for one repository."""
+    old = make(KINDS[kind])
+    put(old, "one")
+    old.flush(SECONDS)
+    put(old, "two")
+    old.stop(flush=False)
+    hub.stop()
+    moved = LocalHub(tmp_path / "hub", users=USERS).start()
+    try:
+        api = client(moved)
+        moved.stop()
+        new = make(KINDS[kind], hf_api=api)
+        put(new, "three")
+        assert len(list((tmp_path / "folder").glob("*.spool"))) == 2
+        moved.start()
+        new.flush(SECONDS)
+        assert ids_on(moved, "alice/first") == ["one", "three", "two"]
+        new.stop()
+    finally:
+        moved.stop()
+
+
+def test_a_name_is_bound_to_the_account_that_it_was_first_sent_with(make: Make, hub: LocalHub) -> None:
+    first = make(JsonlScheduler, "votes")
+    put(first, "one")
+    first.flush(SECONDS)
+    put(first, "two")
+    first.stop(flush=False)
+    other = make(JsonlScheduler, "votes", hf_api=client(hub, "bob"))
+    put(other, "three")
+    with pytest.raises(HubspoolError, match="alice/votes") as failed:
+        other.flush(SECONDS)
+    said = f"{other.status().last_error} {other.status().last_error_hint}"
+    assert "bob" in str(failed.value)
+    assert "alice/votes" in said
+    assert "bob/votes" in said
+    assert not client(hub, "bob").repo_exists("bob/votes", repo_type="dataset")
+    other.stop(flush=False)
+    make(JsonlScheduler, "alice/votes").flush(SECONDS)
+    assert ids_on(hub, "alice/votes") == ["one", "three", "two"]
+
+
+def test_a_name_alone_and_the_full_name_share_a_spool_in_one_process(make: Make, hub: LocalHub) -> None:
+    alone = make(JsonlScheduler, "votes")
+    full = make(JsonlScheduler, "alice/votes")
+    assert full.spool is alone.spool
+    put(full, "one")
+    alone.stop()
+    assert ids_on(hub, "alice/votes") == ["one"]
+
+
+def test_a_name_that_was_never_resolved_belongs_to_the_first_account_that_sends_it(make: Make, hub: LocalHub) -> None:
+    hub.stop()
+    first = make(JsonlScheduler, "votes")
+    put(first, "one")
+    first.stop(flush=False)
+    hub.start()
+    make(JsonlScheduler, "votes").flush(SECONDS)
+    assert ids_on(hub, "alice/votes") == ["one"]
+
+
+def test_the_spelling_of_a_destination_makes_no_other_one(make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    first = make(JsonlScheduler, path_in_repo="data")
+    first.last_future.exception(SECONDS)
+    put(first, "one")
+    first.stop(flush=False)
+    second = make(JsonlScheduler, "Alice/First", path_in_repo="/data/", revision="main")
+    assert second.spool_folder == first.spool_folder
+    second.stop(flush=False)
+    make(JsonlScheduler).flush(SECONDS)
+    assert ids_on(hub, "alice/first") == ["one"]
+    assert len(list((tmp_path / "folder").glob("*.spool"))) == 1
+
+
+def test_the_ledger_is_in_the_state_dir_that_the_caller_gives(make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    schedulers = [
+        make(KINDS[kind], f"alice/{kind}", state_dir=tmp_path / "state") for kind in ("jsonl", "parquet", "zip")
+    ]
+    for scheduler in schedulers:
+        put(scheduler, *numbered("row"))
+        scheduler.flush(SECONDS)
+        assert ids_on(hub, scheduler.repo_id) == numbered("row")
+        assert not (scheduler.spool_folder / "ledger.sqlite3").exists()
+    assert (tmp_path / "state" / "ledger.sqlite3").exists()
+
+
+def test_a_scheduler_of_ones_own_with_a_spool_sends_its_rows(make: Make, hub: LocalHub) -> None:
+    """As `hubspool.extending` describes it."""
+
+    class Own(CommitScheduler):
+        def __init__(self, **options: Any) -> None:
+            self.spool_name = "train"
+            super().__init__(**options)
+            self.spool = Spool(self.spool_folder, name="train")
+
+    own = make(Own, path_in_repo="data")
+    own.spool.write(b'{"id": "one"}\n')
+    own.flush(SECONDS)
+    assert ids_on(hub, "alice/first") == ["one"]
+    own.spool.close()
+
+
+def test_status_tells_rows_that_no_hub_ever_took(run: Run, make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(Fault(status=401, times=None))
+    scheduler = make(JsonlScheduler)
+    put(scheduler, "one", "two")
+    scheduler.stop(flush=False)
+    done = run("status", tmp_path / "folder")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "alice/first" in done.stdout
+    assert "2 rows" in done.stdout
+    (line,) = run("status", tmp_path / "folder", "--json").stdout.splitlines()
+    assert json.loads(line)["pending_rows"] == 2
+    assert hub.faults.hits
+
+
+def test_status_tells_files_that_no_hub_ever_took(run: Run, make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(Fault(status=401, times=None))
+    scheduler = make(CommitScheduler)
+    put(scheduler, "one", "two")
+    scheduler.stop(flush=False)
+    (line,) = run("status", tmp_path / "folder", "--json").stdout.splitlines()
+    assert json.loads(line)["pending_files"] == 1
+    assert hub.faults.hits
+
+
+@pytest.mark.parametrize("command", ["status", "flush"])
+def test_a_folder_that_no_scheduler_used_is_an_error(command: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run(command, tmp_path / "empty")
+    assert done.returncode == 1
+    assert "is not a scheduler's folder" in done.stderr
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_flush_goes_on_after_a_repository_that_it_cannot_write_to(
+    run: Run, make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    client(hub, "bob").create_repo("bob/private", repo_type="dataset", private=True)
+    for kind, repo_id in (("jsonl", "alice/a"), ("parquet", "bob/private"), ("files", "alice/b"), ("zip", "alice/c")):
+        patterns = {"ignore_patterns": "user.jsonl"} if kind == "zip" else {}
+        scheduler = make(KINDS[kind], repo_id, **patterns)
+        scheduler.last_future.exception(SECONDS)
+        put(scheduler, *numbered(kind))
+        scheduler.stop(flush=False)
+    done = run("flush", tmp_path / "folder")
+    assert done.returncode == 1
+    assert "bob/private" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = {repo_id: ids_on(hub, repo_id) for repo_id in ("alice/a", "alice/b", "alice/c")}
+    assert found == {"alice/a": numbered("jsonl"), "alice/b": numbered("files"), "alice/c": numbered("zip")}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "zip"])
+def test_rows_of_a_mistyped_repository_go_where_a_person_says(
+    kind: str, run: Run, make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    mistyped = make(KINDS[kind], "nobody/votes")
+    mistyped.last_future.exception(SECONDS)
+    put(mistyped, *numbered("row"))
+    if kind == "zip":
+        mistyped.add(b"x" * 1_000_000, "large.bin")  # claimed: its line names a file of the spool
+    mistyped.stop(flush=False)
+    folder = tmp_path / "folder"
+    assert run("flush", folder).returncode == 1
+    done = run("flush", folder, "--from", "nobody/votes", "--to", "alice/votes")
+    assert done.returncode == 0, done.stderr
+    assert ids_on(hub, "alice/votes") == sorted([*numbered("row"), *(["large"] if kind == "zip" else [])])
+    again = run("flush", folder)
+    assert (again.returncode, again.stdout) == (0, "nothing to send\n")
+    first, second = map(json.loads, run("status", folder, "--json").stdout.splitlines())
+    assert {each["pending_rows"] for each in (first, second)} == {0}
+    assert {first["moved_to"], second["moved_to"]} == {None, "alice/votes"}
+
+
+def test_what_a_lost_repository_had_stays_and_rows_in_doubt_move_only_when_told_to(
+    run: Run, make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    lost = make(JsonlScheduler, "alice/lost")
+    put(lost, "sent")
+    lost.flush(SECONDS)
+    put(lost, "doubtful")
+    hub.faults.add(Fault(route="commit", status=500, times=None))
+    with pytest.raises(HubspoolError):
+        lost.flush(0.5)
+    lost.stop(flush=False)
+    put(lost, "pending")
+    lost.spool.close()
+    assert hub.faults.hits
+    hub.faults.clear()
+    client(hub).delete_repo("alice/lost", repo_type="dataset")
+    done = run("flush", folder, "--from", "alice/lost", "--to", "alice/found")
+    assert done.returncode == 0, done.stderr
+    assert "1 rows, bytes" in done.stderr, done.stderr
+    assert "1 row moved" in done.stderr, done.stderr
+    assert ids_on(hub, "alice/found") == ["pending"]
+    done = run("flush", folder, "--from", "alice/lost", "--to", "alice/found", "--include-doubtful")
+    assert done.returncode == 0, done.stderr
+    assert ids_on(hub, "alice/found") == ["doubtful", "pending"]
+    assert run("flush", folder).returncode == 0
+    assert ids_on(hub, "alice/found") == ["doubtful", "pending"]
+
+
+def test_rows_of_a_running_program_stay_with_it(run: Run, make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    running = make(JsonlScheduler, "nobody/votes")
+    running.last_future.exception(SECONDS)
+    put(running, "one")
+    done = run("flush", tmp_path / "folder", "--from", "nobody/votes", "--to", "alice/votes")
+    assert done.returncode == 1
+    assert "its writer is running" in done.stderr
+    assert ids_on(hub, "alice/votes") == []
+
+
+@pytest.mark.parametrize("options", [("--from", "a/b"), ("--to", "a/b"), ("--include-doubtful",)])
+def test_the_options_of_a_move_belong_together(options: tuple[str, ...], run: Run, tmp_path: Path) -> None:
+    done = run("flush", tmp_path, *options)
+    assert done.returncode == 2
+    assert "--from and --to belong together" in done.stderr
+
+
+def test_a_program_with_the_old_name_and_one_with_the_new_name_push_one_spool(
+    make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    """Both know what the other has sent, because the Hub's `_id` tells that it is one repository."""
+    old = make(JsonlScheduler, "alice/old")
+    put(old, "one")
+    old.flush(SECONDS)
+    client(hub).client().request(
+        "POST",
+        f"{hub.endpoint}/api/repos/move",
+        json={"fromRepo": "alice/old", "toRepo": "alice/new", "type": "dataset"},
+    )
+    new, second = make(JsonlScheduler, "alice/new"), make(JsonlScheduler, "alice/old")
+    assert {each.spool_folder for each in (old, new, second)} == {old.spool_folder}
+    put(new, "two")
+    for number, (each, other) in enumerate([(new, second), (second, new), (new, second)]):
+        put(each, f"x{number}")
+        each.flush(SECONDS)
+        other.flush(SECONDS)
+    assert ids_on(hub, "alice/new") == ["one", "two", "x0", "x1", "x2"]
+    assert {new.status().pending_rows, second.status().pending_rows} == {0}
+
+
+def test_rows_of_a_program_that_still_runs_under_the_old_address_follow_once_it_has_ended(
+    make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    old = make(JsonlScheduler)
+    put(old, "one")
+    old.flush(SECONDS)
+    put(old, "two")
+    hub.stop()
+    moved = LocalHub(tmp_path / "hub", users=USERS).start()
+    try:
+        api = client(moved)
+        moved.stop()
+        new = make(JsonlScheduler, hf_api=api)
+        put(new, "three")
+        moved.start()
+        new.flush(SECONDS)
+        assert ids_on(moved, "alice/first") == ["one", "three"]
+        old.stop(flush=False)
+        new.flush(SECONDS)
+        assert ids_on(moved, "alice/first") == ["one", "three", "two"]
+        new.stop()
+    finally:
+        moved.stop()
