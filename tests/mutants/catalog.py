@@ -484,7 +484,7 @@ MUTANTS = [
         "among other writers every period commits",
         (Edit("hubspool/scheduling/folder_push.py", "_is_turn", "wait <= 0", "True"),),
         (
-            "tests/hub/test_scheduler_push.py::test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_does_not",
+            "tests/hub/test_scheduler_push.py::test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_takes_a_token",
         ),
     ),
     Mutant(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.mutants.catalog import MUTANTS
@@ -40,6 +43,13 @@ def test_names_are_unique() -> None:
 
 def edit(old: str, new: str, function: str = "Sender.send") -> Edit:
     return Edit("hubspool/sender.py", function, old, new)
+
+
+def test_the_tests_that_must_fail_exist() -> None:
+    named = sorted({test for mutant in MUTANTS for test in mutant.killed_by})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", *named]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_expression_is_replaced_however_it_is_formatted() -> None:

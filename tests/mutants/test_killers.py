@@ -108,7 +108,7 @@ def test_a_refused_push_settles_nothing(
     with pytest.raises(HubspoolError):
         scheduler.flush(SECONDS)
     assert local_hub.faults.hits
-    assert scheduler.flush(SECONDS) is not None
+    assert scheduler.trigger().result(SECONDS) is not None  # a flush would also compare settled files
     assert read("a.bin") == b"one"
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from hubspool.local_hub.identifiers import CONTENT_HASH
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.routes import accounts, commits, files, git, lfs, page, pull_requests, refs, repos, xet
+from hubspool.local_hub.routes import accounts, commits, contents, git, lfs, page, pull_requests, refs, repos, xet
 from hubspool.local_hub.routes.request_context import RequestContext
 
 
@@ -88,10 +88,10 @@ ROUTES = (
     Route("discussion-create", "POST", rf"{API}/discussions", pull_requests.create),
     Route("discussion-info", "GET", rf"{API}/{PULL}", pull_requests.details),
     Route("discussion-merge", "POST", rf"{API}/{PULL}/merge", pull_requests.merge),
-    Route("tree", "GET", rf"{API}/tree/{REV}(?:/(?P<path>.*))?", files.tree),
-    Route("paths-info", "POST", rf"{API}/paths-info/{REV}", files.paths_info),
-    Route("resolve", "GET", rf"{PAGES}/resolve/{REV}/(?P<path>.+)", files.resolve),
-    Route("raw", "GET", rf"{PAGES}/raw/{REV}/(?P<path>.+)", files.raw),
+    Route("tree", "GET", rf"{API}/tree/{REV}(?:/(?P<path>.*))?", contents.tree),
+    Route("paths-info", "POST", rf"{API}/paths-info/{REV}", contents.paths_info),
+    Route("resolve", "GET", rf"{PAGES}/resolve/{REV}/(?P<path>.+)", contents.resolve),
+    Route("raw", "GET", rf"{PAGES}/raw/{REV}/(?P<path>.+)", contents.raw),
     Route("lfs-list", "GET", rf"{API}/lfs-files", lfs.listing),
     Route("lfs-delete", "POST", rf"{API}/lfs-files/batch", lfs.delete),
     Route("lfs-duplicate", "POST", rf"{API}/lfs-files/duplicate", lfs.duplicate),
