@@ -115,27 +115,33 @@ class Spool(fork.ForkAware):
 
     def rows_ended(self) -> dict[str, int]:
         """Return the rows of the segments that have ended and are synced: file name → number."""
-        with self._lock:
-            ending = {ended.path.name for ended in self._ended}
-            return {name: rows for name, rows in self._rows.items() if name not in ending}
+        rows = dict(self._rows)  # before `_ended`, which gets a segment first; no lock: see `leave_removed`
+        ending = {ended.path.name for ended in list(self._ended)}
+        return {name: count for name, count in rows.items() if name not in ending}
 
     def leave_removed(self) -> bool:
         """End the segment if its file was removed or moved, so that the next row goes to a new one.
 
+        Takes the lock only then: a push must not wait for a disk that holds up a write.
+
         Returns:
             True if it was in its place.
         """
-        in_place = True
-        with self._lock:
-            if self._fd is not None:
-                try:
-                    in_place = is_in_place(self.folder / str(self._name), self._fd)
-                except FilesMissingError:
-                    in_place = False
+        in_place = self._is_in_place()
+        if not in_place:
+            with self._lock:  # the segment may have ended since
+                in_place = self._is_in_place()
                 if not in_place:
                     self._end()
         self._finish_ended()
         return in_place
+
+    def _is_in_place(self) -> bool:
+        fd = self._fd
+        try:
+            return fd is None or is_in_place(self.folder / str(self._name), fd)
+        except (FilesMissingError, OSError):
+            return False
 
     def write(self, line: bytes) -> None:
         """Append one row; when this returns, the row survives the end of the process (with "disk", a power loss).
@@ -312,10 +318,10 @@ class Spool(fork.ForkAware):
         if self._fd is None:
             return
         ended = EndedSegment(self.folder / str(self._name), self._fd, sync_failed)
+        self._ended.append(ended)
         self._rows[str(self._name)] = self._count
         self._fd, self._limit = None, _NO_SEGMENT
         self._size = self._count = 0
-        self._ended.append(ended)
 
     def _sync_loop(self, stopped: threading.Event) -> None:
         """Sync new rows each second, and end the segment of the day before."""
