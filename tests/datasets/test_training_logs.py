@@ -283,7 +283,9 @@ def test_the_first_push_takes_the_default_kinds_only(make: Make, hub_api: HfApi,
     assert hub_api.list_repo_commits(REPO)[0].title == "Log a.log"
 
 
-def test_a_large_event_file_gathers_a_sixteenth_before_it_is_sent(make: Make, fetch: Fetch) -> None:
+def test_a_large_event_file_gathers_a_sixteenth_before_it_is_sent(
+    make: Make, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logs = make()
     events = logs.folder_path / "events.out.tfevents.1.host"
     records = RecordWriter(str(events))
@@ -305,8 +307,7 @@ def test_a_large_event_file_gathers_a_sixteenth_before_it_is_sent(make: Make, fe
     logs.trigger().result(SECONDS)
     assert on_hub() < held
     assert logs.status().pending_bytes >= 40_000
-    assert logs._worker.pusher is not None
-    logs._worker.pusher.context.clock = lambda: time.time() + 1801
+    monkeypatch.setattr(logs, "_clock", lambda: time.time() + 1801)
     logs.trigger().result(SECONDS)
     assert on_hub() == held
     write(40_000)

@@ -80,6 +80,9 @@ def test_what_cannot_be_fetched_is_told_and_nothing_on_the_hub_is_lost(
     (second.folder_path / "rows.jsonl").write_text('{"n": 2}\n')
     second.flush(60)
     assert text("data/rows.jsonl") == '{"n": 1}\n'
+    status = second.status()
+    assert (status.last_error, list(status.skipped)) == (None, ["data"])
+    assert "403" in status.skipped["data"], "a push that succeeds does not hide it"
 
 
 @pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])

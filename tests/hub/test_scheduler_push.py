@@ -420,7 +420,7 @@ def test_a_clock_that_is_hours_ahead_of_the_hub_counts_all_writers(make: Make, t
         add(scheduler.folder_path / f"{scheduler.folder_path.name}.txt", "first\n")
         scheduler.flush(SECONDS)
     last: Any = schedulers[-1]
-    last._worker.pusher.context.clock = lambda: time.time() + 2 * 3600
+    last._clock = lambda: time.time() + 2 * 3600
     add(last.folder_path / "three.txt", "second\n")
     last.flush(SECONDS)
     assert last._worker.pusher.result.writers == 3

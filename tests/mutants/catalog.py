@@ -346,7 +346,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher.push",
-                "self._lock.acquire(timeout=lock_timeout, poll_interval=self.context.rules.lock_poll_seconds)",
+                "self._lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds)",
                 '__import__("contextlib").nullcontext()',
             ),
         ),

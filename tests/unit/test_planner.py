@@ -20,13 +20,13 @@ from hubspool.errors import HubConnectionError, RemoteEntryNotFoundError
 from hubspool.files import Stat
 from hubspool.push import lines
 from hubspool.push.budget import BOUNDLESS
-from hubspool.push.context import PushContext, PushHooks
+from hubspool.push.context import PushContext, PushHooks, PushMemory
 from hubspool.push.defaults import DEFAULTS, Rules
 from hubspool.push.ledger import Ledger
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
-from hubspool.push.remote import RemoteFile
+from hubspool.push.remote import ForeignChanges, RemoteFile
 from hubspool.push.rules import OnExisting
 from hubspool.push.scan import Snapshot
 from hubspool.spool.segment_name import host_digits, new_writer_id
@@ -74,6 +74,7 @@ class Folder:
             path_in_repo="data",
             folder=self.path,
             ledger=Ledger(path / "state"),
+            memory=PushMemory(ForeignChanges(RULES.foreign_seconds), was_used=False),
             writer="0" * 12,
             is_chosen=lambda path: True,
             lock=nullcontext(True),
@@ -272,7 +273,8 @@ def test_a_recovered_segment_waits_for_an_hour_and_says_so(folder: Folder) -> No
     for later in (0, RULES.second_look_seconds - 1):
         found = folder.plan(hub)
         assert (sent(found), found.postponed_bytes) == ([], 8)
-        assert found.waiting == {path.name: 1_000_000 + RULES.second_look_seconds}
+        assert found.waits_until == 1_000_000 + RULES.second_look_seconds
+        assert "second look" in found.postponed[path.name]
         folder.now = 1_000_000 + later
     assert len(hub.asked) == 1, "the first look is remembered, also by a later life"
     assert found.removable == found.settled == {}
@@ -283,7 +285,7 @@ def test_a_recovered_segment_that_the_hub_has_whole_is_no_longer_pending(folder:
     hub = Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n{"n":2}\n'})
     folder.planner.context.ledger.recover([path.name])
     found = folder.plan(hub)
-    assert (found.waiting, found.postponed_bytes, found.removable) == ({}, 0, {})
+    assert (found.waits_until, found.postponed_bytes, found.removable) == (0, 0, {})
     assert list(folder.recovered(hub).removable) == [path.name], "its data is kept until the second look"
 
 

@@ -107,7 +107,7 @@ class Committer:
         wanted = self._wanted(uploads, operations)
         if wanted:
             self._commit(wanted, operations, extra, head.oid)
-            context.has_lfs_rule = context.has_lfs_rule or bool(attributes)
+            context.memory.has_lfs_rule = context.memory.has_lfs_rule or bool(attributes)
 
     def _check_identity(self, head: Head) -> None:
         """Check that this is the known repository, if our last commit is not among its newest.
@@ -151,12 +151,12 @@ class Committer:
         """Return a new ``.gitattributes`` if the uploads begin parts and the repository has no LFS rule for them."""
         context = self.context
         begins_part = any(upload.part.commits == 0 and not upload.guarded for upload in uploads)
-        if context.has_lfs_rule or not begins_part:
+        if context.memory.has_lfs_rule or not begins_part:
             return []
         text, rule = context.repo.text(".gitattributes") or "", part_rule(context.payloads.suffix)
-        context.has_lfs_rule = rule in text.splitlines()
+        context.memory.has_lfs_rule = rule in text.splitlines()
         with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
-        return [] if context.has_lfs_rule else [CommitOperationAdd(".gitattributes", with_rule.encode())]
+        return [] if context.memory.has_lfs_rule else [CommitOperationAdd(".gitattributes", with_rule.encode())]
 
     def _transfer(self, uploads: Sequence[Upload], operations: list[CommitOperationAdd]) -> None:
         context = self.context
@@ -201,7 +201,7 @@ class Committer:
             self._acknowledge([(upload, self._intent(upload, operation, ""))], looked=True)
         elif remote_id in _expected_ids(upload) or self.plan.kinds.get(upload.part.source) is Kind.WHOLE:
             # A new version of a whole file may replace any content; parentCommit keeps the versions in order.
-            self.context.foreign_changes.clear(upload.part.path)
+            self.context.memory.foreign_changes.clear(upload.part.path)
             return True
         else:
             return self._is_repeated(upload, file)
@@ -221,7 +221,7 @@ class Committer:
         if read is Read.STALE and self._was_reset:  # nobody took the later rows out on purpose
             if upload.guarded:
                 read = Read.REPEAT
-            elif context.foreign_changes.is_certain(part.path, context.clock()):
+            elif context.memory.foreign_changes.is_certain(part.path, context.clock()):
                 read = Read.OURS
         if file and end is not None and read in (Read.OURS, Read.NEWER):
             digest = digests(local, part.start, [end], part.head)[0]
@@ -245,14 +245,14 @@ class Committer:
         context, part = self.context, upload.part
         if upload.guarded and part.content_id is None:
             raise ChangedMeanwhileError(part.path)
-        is_certain = context.foreign_changes.is_certain(part.path, context.clock()) or self.plan.final
+        is_certain = context.memory.foreign_changes.is_certain(part.path, context.clock()) or self.plan.final
         if part.push_id in self._pushes:
             part = part.acknowledged(self.plan.uploads[upload].rows)  # it landed, and was changed since
         elif part.in_doubt:  # what is sent elsewhere must not land here
             is_certain = is_certain and rules.is_second_look(part.sent_at, context.clock(), context.rules)
         if is_certain:
             logger.warning("%s was changed or removed on the Hub by somebody else: not sent again", part.path)
-            context.foreign_changes.closed[part.path] = (
+            context.memory.foreign_changes.closed[part.path] = (
                 "somebody else changed or removed it on the Hub: not sent again, and later rows go to another path"
             )
             local, kind = context.folder / part.source, self.plan.kinds.get(part.source)

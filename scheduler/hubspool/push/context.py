@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubspool.client.target import Target
+from hubspool.files import Stat
 from hubspool.push.budget import Budget
 from hubspool.push.defaults import DEFAULTS, Rules
 from hubspool.push.encodings import Encoding
@@ -50,10 +51,33 @@ class PushHooks:
 
 
 @dataclass
-class PushContext:
-    """One folder or spool and its target, with all that the pushes of a scheduler need. Lives as long as the scheduler.
+class PushMemory:
+    """What the pushes of one folder have learned, for the next ones; a `Pusher` has it. Used by the pushing thread.
 
-    Used by the pushing thread only.
+    Args:
+        foreign_changes: paths of ours that had foreign content.
+        was_used: the folder had an id before this object: its files may have continuations that the ledger has lost.
+        has_lfs_rule: the repository is known to have the LFS rule for parts.
+        plain_tables: CSV files with a stray quote, which are cut at newlines.
+        open_quotes: CSV file → where its last balanced line ends, and since when.
+        unchanged_since: file → its `Stat`, and since when it is that.
+        record_pushes: record file → its acknowledged end, and since when it is that.
+        told_of_rewritten: the warning about a rewritten line file was given.
+    """
+
+    foreign_changes: ForeignChanges
+    was_used: bool
+    has_lfs_rule: bool = False
+    plain_tables: set[str] = field(default_factory=set)
+    open_quotes: dict[str, tuple[int, float]] = field(default_factory=dict)
+    unchanged_since: dict[str, tuple[Stat, float]] = field(default_factory=dict)
+    record_pushes: dict[str, tuple[int, float]] = field(default_factory=dict)
+    told_of_rewritten: bool = False
+
+
+@dataclass
+class PushContext:
+    """One folder or spool, its target, and the options of one push. Used by the pushing thread.
 
     Args:
         api: the client.
@@ -62,6 +86,7 @@ class PushContext:
         folder: the local folder: a spool, or the user's.
         is_spool: send the segments of a spool; otherwise the files of a user's folder.
         ledger: of the folder.
+        memory: of the pushes of this folder.
         writer: the writer id in the commit descriptions.
         is_chosen: returns True for a path in the folder that is to be sent.
         lock: the writers' lock, whose value says whether it is held; held only while file lengths are taken.
@@ -79,12 +104,9 @@ class PushContext:
 
     Attributes:
         key: the target's number in the ledger.
-        was_used: the folder had an id before this object: its files may have continuations that the ledger has lost.
         naming: names the paths in the repository.
         payloads: the content of the parts.
         repo: reads the target.
-        foreign_changes: paths of ours that had foreign content.
-        has_lfs_rule: the repository is known to have the LFS rule for parts.
     """
 
     api: HfApi
@@ -92,6 +114,7 @@ class PushContext:
     path_in_repo: str
     folder: Path
     ledger: Ledger
+    memory: PushMemory
     writer: str
     is_chosen: Callable[[str], bool]
     lock: AbstractContextManager[bool]
@@ -113,10 +136,7 @@ class PushContext:
             commits = self.encoding.part_commits  # the encoding's own number, also for a large part
             part_bytes = self.encoding.part_bytes
             self.rules = replace(self.rules, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
-        self.was_used = self.ledger.paths.folder_id.exists()
         self.repo = RemoteRepo(self.api, self.target)
-        self.foreign_changes = ForeignChanges(self.rules.foreign_seconds)
-        self.has_lfs_rule = False
 
     def read_ledger(self) -> None:
         """Set what depends on the ledger; called by each push, which first puts back a ledger that was removed.

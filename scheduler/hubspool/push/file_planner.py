@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hubspool.errors import FileReplacedError
-from hubspool.files import Stat, open_regular
+from hubspool.files import open_regular
 from hubspool.push import lines, rules
 from hubspool.push.compare import Relation, digests, relate
 from hubspool.push.context import PushContext
@@ -24,19 +24,11 @@ _UNFINISHED = "its last line is not complete"
 
 
 class FilePlanner:
-    """Plans the uploads of the user's files. Used by the pushing thread only.
-
-    It remembers between pushes since when a file has not changed, where the open quote of a table is, and when a record
-    file was last sent.
-    """
+    """Plans the uploads of the user's files in one push."""
 
     def __init__(self, context: PushContext) -> None:
         self.context = context
-        self._plain_tables: set[str] = set()
-        self._open_quotes: dict[str, tuple[int, float]] = {}  # where the last balanced line ends, and since when
-        self._told_of_rewritten = False
-        self._unchanged_since: dict[str, tuple[Stat, float]] = {}
-        self._record_pushes: dict[str, tuple[int, float]] = {}  # acknowledged end, and since when it is that
+        self.memory = context.memory
 
     def plan(self, file: ScannedFile, run: PlanRun) -> None:
         """Add the upload of one file to the plan, if it has one."""
@@ -91,10 +83,10 @@ class FilePlanner:
         if part is None and remote and found is not None and found >= last.end:  # less than that is a stale read
             part = _adopted(file.path, last, found, remote.content_id)
         if part is None:
-            if not self.context.foreign_changes.is_certain(last.path, run.now):
+            if not self.memory.foreign_changes.is_certain(last.path, run.now):
                 return None
             part = self.context.payloads.closed_by_others(file.path, last, kind, remote, run.reader)
-        self.context.foreign_changes.clear(last.path)
+        self.memory.foreign_changes.clear(last.path)
         run.plan.parts.append(part)
         return [*file.parts[:-1], part]
 
@@ -102,7 +94,7 @@ class FilePlanner:
         """Return the kind of a file; that of a ``.json`` is decided anew at each change, by its content."""
         if self.context.is_versioned(file.source):
             return Kind.WHOLE
-        kind = Kind.PLAIN_TABLE if file.source in self._plain_tables else lines.kind_by_name(file.source)
+        kind = Kind.PLAIN_TABLE if file.source in self.memory.plain_tables else lines.kind_by_name(file.source)
         if kind is Kind.UNDECIDED:
             kind = lines.kind_of_json(file.path, file.stat.size)
         if kind is Kind.ONE_LINE and any(part.rows > 1 for part in file.parts):
@@ -130,10 +122,10 @@ class FilePlanner:
         rest_seconds = self.context.rules.rest_seconds
         if run.taken_ns - max(file.stat.ctime_ns, file.stat.mtime_ns) >= rest_seconds * 1e9:
             return True
-        seen, since = self._unchanged_since.get(file.source, (None, run.now))
+        seen, since = self.memory.unchanged_since.get(file.source, (None, run.now))
         if seen != file.stat:
             since = run.now
-            self._unchanged_since[file.source] = (file.stat, since)
+            self.memory.unchanged_since[file.source] = (file.stat, since)
         return run.now - since >= rest_seconds
 
     def _is_unbalanced(self, file: ScannedFile, end: int, run: PlanRun) -> bool:
@@ -142,14 +134,14 @@ class FilePlanner:
         From then on it is cut at newlines: waiting for its other quote would hold up all rows.
         """
         newline = lines.cut(file.path, Kind.TEXT, end, file.stat.size)
-        seen, since = self._open_quotes.get(file.source, (end, run.now))
+        seen, since = self.memory.open_quotes.get(file.source, (end, run.now))
         if newline == end or seen != end:
             since = run.now
-        self._open_quotes[file.source] = (end, since)
+        self.memory.open_quotes[file.source] = (end, since)
         limits = self.context
         if newline - end <= limits.rules.quote_bytes and run.now - since < limits.period_seconds:
             return False
-        self._plain_tables.add(file.source)
+        self.memory.plain_tables.add(file.source)
         logger.warning(
             "%s: the quotes after byte %d do not balance; it is cut at line ends from now on, also within quotes",
             file.path,
@@ -159,8 +151,8 @@ class FilePlanner:
 
     def _tell_of_rewritten(self, parts: tuple[Part, ...]) -> None:
         for part in parts:
-            if part.closed is Closed.REWRITTEN and not self._told_of_rewritten:
-                self._told_of_rewritten = True
+            if part.closed is Closed.REWRITTEN and not self.memory.told_of_rewritten:
+                self.memory.told_of_rewritten = True
                 logger.warning(
                     "%s no longer begins with what was committed: %s stays on the Hub, and the new content goes to a"
                     " file beside it. To keep one name, pass versioned=[%r].",
@@ -182,7 +174,7 @@ class FilePlanner:
             # The next path may have what was sent before the ledger was lost: compare again.
             run.plan.parts.append(closed)
             state = replace(state, parts=[*state.parts[: tried.number], closed])
-        return state if file.parts or not self.context.was_used else self._last_continuation(file, state, run)
+        return state if file.parts or not self.memory.was_used else self._last_continuation(file, state, run)
 
     def _last_continuation(self, file: ScannedFile, state: FileState, run: PlanRun) -> FileState:
         """Find the last part of a file that the ledger does not know: a part that another one continues is closed."""
@@ -248,10 +240,10 @@ class FilePlanner:
         A file that this object has not seen before is sent at once: it may have waited in an earlier process.
         """
         part = upload.part
-        end, since = self._record_pushes.get(part.source, (-1, 0.0))
+        end, since = self.memory.record_pushes.get(part.source, (-1, 0.0))
         if end != part.end:
-            since = run.now if part.source in self._record_pushes else 0.0
-            self._record_pushes[part.source] = (part.end, since)
+            since = run.now if part.source in self.memory.record_pushes else 0.0
+            self.memory.record_pushes[part.source] = (part.end, since)
         return run.final or rules.is_due(part.end, upload.new_bytes, run.now - since, self.context.rules)
 
 

@@ -25,10 +25,10 @@ class PushPlan:
         settled: files of which nothing is left to send after the uploads, while they stay as they are.
         removable: segments that may be removed after the uploads → their size in bytes.
         skipped: path → reason, for files that are not sent.
-        waiting: segments to recover → time of the second look, before which nothing of them is sent.
         postponed: path → reason, for files of which something is left for a later push.
         postponed_from: path → first byte that is left.
         postponed_bytes: how much that is.
+        waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
         final: a caller waits until everything is sent.
     """
 
@@ -38,10 +38,10 @@ class PushPlan:
     settled: dict[str, Stat] = field(default_factory=dict)
     removable: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    waiting: dict[str, float] = field(default_factory=dict)
     postponed: dict[str, str] = field(default_factory=dict)
     postponed_from: dict[str, int] = field(default_factory=dict)
     postponed_bytes: int = 0
+    waits_until: float = 0.0
     final: bool = False
 
     def postpone(self, source: str, start: int, size: int, reason: str) -> None:

@@ -19,7 +19,7 @@ from hubspool.push.segment_planner import SegmentPlanner
 
 
 class Planner:
-    """Plans the pushes of one folder. Used by one thread at a time, the holder of the push lock."""
+    """Plans one push of a folder, for the holder of the push lock."""
 
     def __init__(self, context: PushContext) -> None:
         self.context = context
@@ -84,7 +84,7 @@ class Planner:
             candidate = rules.candidate_path(source, parts, self.context.naming)
             if candidate is not None:
                 paths.append(candidate)
-                if self.context.was_used and not parts and kind_by_name(source) is not Kind.WHOLE:
+                if self.context.memory.was_used and not parts and kind_by_name(source) is not Kind.WHOLE:
                     paths.append(self.context.naming.part(source, 1, 0, 0).path)
             elif parts[-1].in_doubt:
                 paths.append(parts[-1].path)

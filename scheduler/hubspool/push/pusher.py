@@ -5,28 +5,29 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hubspool.errors import PushLockBusyError, second_look_reason
+from hubspool.errors import PushLockBusyError
 from hubspool.push import rules
 from hubspool.push.committer import Committer
-from hubspool.push.context import PushContext
+from hubspool.push.context import PushContext, PushMemory
 from hubspool.push.events import State
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
+from hubspool.push.remote import ForeignChanges
 from hubspool.push.scan import scan
 from hubspool.spool.defaults import DEFAULTS
 from hubspool.spool.owners import remove_segment
 from hubspool.spool.rescue import rescue_of
 
 if TYPE_CHECKING:
-    from hubspool.client.repo_info import CommitInfo
+    from pathlib import Path
 
-#: Fields of a context that pushes change: what they have learned of the Hub.
-_LEARNED = frozenset({"foreign_changes", "has_lfs_rule", "was_used", "clock"})
+    from hubspool.client.repo_info import CommitInfo
+    from hubspool.push.defaults import Rules
+    from hubspool.push.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PushResult:
             the push did not ask.
         pending_files, pending_bytes: what was not sent: skipped files, foreign changes, unfinished lines.
         skipped: path → reason.
-        notices: path → what a person should know: a segment that waits, a part that somebody changed on the Hub.
+        notices: path → what was done about a part that somebody changed on the Hub.
         waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
         postponed: path → reason, for files of which something is sent later.
         stuck: path → first byte that the next push may leave again, for files that a push cannot send whole.
@@ -61,46 +62,36 @@ class PushResult:
 
 
 class Pusher:
-    """Pushes the new content of one folder to one target.
+    """Pushes the new content of one folder.
 
     Not thread-safe: one thread at a time calls `push`. The push lock in the state folder keeps the pushes of several
     processes apart; writers never take it.
 
     Args:
-        context: the folder, the target and the options.
+        folder: a spool, or the user's folder.
+        ledger: of the folder.
+        limits: the numbers of a push.
     """
 
-    def __init__(self, context: PushContext) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, limits: Rules) -> None:
         from filelock import FileLock
 
-        self.context = context
-        self._lock = FileLock(context.ledger.paths.push_lock, fallback_to_soft=False)
-        self.rescue = rescue_of(context.folder)
-        self.rescue.states.add(context.ledger)
-        self.planner = Planner(context)
+        self.folder = folder
+        self.ledger = ledger
+        self.memory = PushMemory(ForeignChanges(limits.foreign_seconds), was_used=ledger.paths.folder_id.exists())
+        self._lock = FileLock(ledger.paths.push_lock, fallback_to_soft=False)
+        self.rescue = rescue_of(folder)
+        self.rescue.states.add(ledger)
         #: Monotonic time since when another process holds the lock at each push; None while none does.
         self.busy_since: float | None = None
         #: Of the last push, also if it failed.
         self.result = PushResult()
 
-    @contextmanager
-    def options_of(self, context: PushContext) -> Iterator[None]:
-        """Push with the options of another context of the same folder and target; keep what earlier pushes learned.
-
-        The options are dropped afterwards: they hold a scheduler that the program may have dropped.
-        """
-        own = vars(self.context)
-        own.update({name: value for name, value in vars(context).items() if name not in _LEARNED})
-        try:
-            yield
-        finally:
-            for name in own.keys() - _LEARNED:
-                del own[name]
-
-    def push(self, *, final: bool = False, lock_timeout: float = 0) -> PushResult | None:
+    def push(self, context: PushContext, *, final: bool = False, lock_timeout: float = 0) -> PushResult | None:
         """Send everything that is new, once. Only single requests are repeated, never the push.
 
         Args:
+            context: the target and the options; its memory is that of this object.
             final: send an unfinished last line of a line file if it is a complete row.
             lock_timeout: seconds to wait for another process that pushes this folder.
 
@@ -116,33 +107,32 @@ class Pusher:
         for _ in range(DEFAULTS.restores):
             try:
                 self.rescue.check()
-                with self._lock.acquire(timeout=lock_timeout, poll_interval=self.context.rules.lock_poll_seconds):
+                with self._lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds):
                     # The file that was locked may have been removed since: other processes would lock a new one.
                     if not self.rescue.check():
                         continue
                     self.busy_since = None
                     with suppress(OSError):  # a full disk: the push itself may need no space
                         holder = f"process {os.getpid()} on {socket.gethostname()}"
-                        self.context.ledger.paths.push_holder.write_text(holder, encoding="utf-8")
-                    self.context.read_ledger()
-                    result = self._push(final)
+                        self.ledger.paths.push_holder.write_text(holder, encoding="utf-8")
+                    context.read_ledger()
+                    result = self._push(context, final)
                 if not final or self.rescue.check():
                     return result
             except (Timeout, PushLockBusyError):
                 break
         self.busy_since = self.busy_since or began
-        self.result = self._result_without_a_push()
+        self.result = self._result_without_a_push(context)
         return None
 
     def holder(self) -> str:
         """Return the process that held the push lock last, or an empty text if it is not known."""
         with suppress(OSError):
-            return self.context.ledger.paths.push_holder.read_text(encoding="utf-8", errors="replace").strip()
+            return self.ledger.paths.push_holder.read_text(encoding="utf-8", errors="replace").strip()
         return ""
 
-    def _result_without_a_push(self) -> PushResult:
+    def _result_without_a_push(self, context: PushContext) -> PushResult:
         """Count what is unsent as the ledger tells it, while another process pushes the folder."""
-        context = self.context
         context.read_ledger()
         settled = context.ledger.settled(context.key)
         snapshot = scan(context.folder, settled, context.is_chosen, is_spool=context.is_spool)
@@ -164,17 +154,16 @@ class Pusher:
             is_busy=True,
         )
 
-    def _push(self, final: bool) -> PushResult:
-        context = self.context
-        ledger, key = context.ledger, context.key
+    def _push(self, context: PushContext, final: bool) -> PushResult:
+        ledger, key, planner = context.ledger, context.key, Planner(context)
         context.hooks.enter(State.SCANNING)
         settled = ledger.settled(key)
-        snapshot = self.planner.scan(rules.unless_compared(settled, context.rules) if final else settled)
+        snapshot = planner.scan(rules.unless_compared(settled, context.rules) if final else settled)
         known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
         doubtful = {source for source, parts in known.items() if any(part.in_doubt for part in parts)}
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
-        plan = self.planner.plan(snapshot, settled, known, context.repo, final=final)
+        plan = planner.plan(snapshot, settled, known, context.repo, final=final)
         if plan.parts:
             ledger.save(key, plan.parts)
         committer = Committer(context, plan)
@@ -186,7 +175,7 @@ class Pusher:
                 committer.send(batch)
         finally:  # also a push that failed reports what it left
             self.result = self._result(plan, committer)
-        self._finish(plan, committer)
+        self._finish(context, plan, committer)
         return self.result
 
     def _result(self, plan: PushPlan, committer: Committer) -> PushResult:
@@ -194,22 +183,18 @@ class Pusher:
         return PushResult(
             commit=committer.commit,
             writers=committer.writers,
-            pending_files=len(unsent | plan.skipped.keys() | plan.waiting.keys() | plan.postponed.keys()),
+            pending_files=len(unsent | plan.skipped.keys() | plan.postponed.keys()),
             pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
             skipped={**plan.skipped, **self.rescue.missing},
-            notices={
-                **self.context.foreign_changes.closed,
-                **{source: second_look_reason(at) for source, at in plan.waiting.items()},
-            },
-            waits_until=max(plan.waiting.values(), default=0.0),
+            notices=dict(self.memory.foreign_changes.closed),
+            waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},
             stuck={**plan.postponed_from, **dict.fromkeys(plan.skipped, -1)},
             in_doubt=any(upload.is_repeat for upload in committer.unsent),
         )
 
-    def _finish(self, plan: PushPlan, committer: Committer) -> None:
+    def _finish(self, context: PushContext, plan: PushPlan, committer: Committer) -> None:
         """Record the files whose whole content is on the Hub, and remove what is no longer needed on the disk."""
-        context = self.context
         left = committer.unsent_sources | plan.skipped.keys()
         settled = {source: stat for source, stat in plan.settled.items() if source not in left}
         if settled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
+from hubspool.errors import second_look_reason
 from hubspool.push import lines, rules
 from hubspool.push.compare import digests
 from hubspool.push.context import PushContext
@@ -126,8 +127,9 @@ class SegmentPlanner:
             looked_at, found_bytes = run.now, end - missing
             context.ledger.look(context.key, source, looked_at, found_bytes)
         if end > found_bytes:
-            run.plan.waiting[source] = looked_at + context.rules.second_look_seconds
-            run.plan.postponed_bytes += end - found_bytes
+            until = looked_at + context.rules.second_look_seconds
+            run.plan.waits_until = max(run.plan.waits_until, until)
+            run.plan.postpone(source, found_bytes, end, second_look_reason(until))
         return None
 
     def _found_ranges(self, segment: ScannedFile, run: PlanRun) -> list[FoundRange]:

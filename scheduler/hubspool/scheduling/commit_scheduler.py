@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -154,6 +155,8 @@ class CommitScheduler:
 
     #: The numbers of a push; None: `push.defaults.DEFAULTS`. Tests shorten its waits.
     _rules: Rules | None = None
+    #: Seconds since the epoch. Tests move it.
+    _clock: Callable[[], float] = time.time
     _building = False  # written by the thread that builds the object
     #: Option → value: what all objects of one folder must have in common; a subclass adds to it before `__init__`.
     _fixed: Mapping[str, object] = {}
@@ -292,7 +295,15 @@ class CommitScheduler:
 
         with self._worker.restoring:
             if not self._worker.restored:
-                restore(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
+                tracker, path = self._tracker, self.path_in_repo or "."
+                try:
+                    restore(self.api, self.target, self.path_in_repo, self.folder_path, self.chosen_paths())
+                except (HubspoolError, TimeoutError) as error:
+                    # Kept: a push that succeeds in the next second must not hide it.
+                    reason = f"restore=True has not downloaded all of it, and on_existing decides: {error}"
+                    tracker.note_for_good({path: reason})
+                    raise
+                tracker.note_for_good({})
                 self._worker.restored = True
 
     @property

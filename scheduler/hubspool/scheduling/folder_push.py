@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from hubspool.client.repo_info import CommitInfo
     from hubspool.push.budget import Budget
-    from hubspool.push.context import PushContext
+    from hubspool.push.context import PushContext, PushMemory
+    from hubspool.push.defaults import Rules
     from hubspool.push.events import CommitEvent, CommitPlan
     from hubspool.push.pusher import PushResult
     from hubspool.scheduling.commit_scheduler import CommitScheduler
@@ -33,26 +34,26 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
         HubspoolError: a request failed, or another process has been pushing for too long.
         SecondLookError: the push is that of a flush, and segments wait for a second look.
     """
+    from hubspool.push.defaults import DEFAULTS as PUSH_DEFAULTS
     from hubspool.push.pusher import Pusher
 
     worker, runner, tracker, period = scheduler._worker, scheduler._runner, scheduler._tracker, scheduler._period
-    context = _context_of(scheduler)
-    pusher = worker.pusher = worker.pusher or Pusher(context)
+    limits = scheduler._rules or PUSH_DEFAULTS
+    pusher = worker.pusher = worker.pusher or Pusher(scheduler.spool_folder, scheduler._setup.ledger, limits)
+    context = _context_of(scheduler, pusher.memory, limits)
     turns, worker.squash.history = worker.turns, scheduler.squash_history
     turns.period, turns.budget = period, context.budget
     final = scheduler.is_final_push
     patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
     try:
-        with pusher.options_of(context):
-            result = pusher.push(final=final, lock_timeout=runner.limited(patience))
-            holder = pusher.holder() if result is None else ""
+        result = pusher.push(context, final=final, lock_timeout=runner.limited(patience))
     finally:
         tracker.note_result(pusher.result, scheduler.left_in_folder())
     if result is None:
         waited = time.monotonic() - (pusher.busy_since or 0.0)
         # A flush must not count on the other process, and a stopped one sends nothing.
         if final or waited > DEFAULTS.late_periods * period:
-            raise PushLockBusyError(scheduler.spool_folder, holder, waited)
+            raise PushLockBusyError(scheduler.spool_folder, pusher.holder(), waited)
         logger.info("%s: another process is pushing this folder and sends these rows too", scheduler.spool_folder)
         return None
     scheduler.last_commit = result.commit or scheduler.last_commit
@@ -77,10 +78,9 @@ def shared_budget(scheduler: CommitScheduler) -> Budget:
     return scheduler.budget or (BOUNDLESS if scheduler._setup.is_local else Budget())
 
 
-def _context_of(scheduler: CommitScheduler) -> PushContext:
+def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: Rules) -> PushContext:
     from hubspool.client.patterns import path_filter
     from hubspool.push.context import PushContext, PushHooks
-    from hubspool.push.defaults import DEFAULTS as PUSH_DEFAULTS
 
     setup = scheduler._setup
     return PushContext(
@@ -91,6 +91,7 @@ def _context_of(scheduler: CommitScheduler) -> PushContext:
         is_spool=setup.spool is not None,
         hub_id=setup.hub_id,
         ledger=setup.ledger,
+        memory=memory,
         is_chosen=scheduler.chosen_paths(),
         lock=scheduler.limited_lock,
         writer=scheduler._worker.writer_id,
@@ -101,7 +102,8 @@ def _context_of(scheduler: CommitScheduler) -> PushContext:
         keep_local=scheduler.keep_local,
         budget=shared_budget(scheduler),
         encoding=scheduler.encoding,
-        rules=scheduler._rules or PUSH_DEFAULTS,
+        rules=limits,
+        clock=scheduler._clock,
         hooks=PushHooks(
             enter=scheduler._tracker.enter,
             is_turn=partial(_is_turn, scheduler),

@@ -25,10 +25,10 @@ class SchedulerStatus:
         next_push_at: when the next push is due, UTC; None once stopped.
         repo_url: address of the repo as a person opens it, or None while it is not known.
         commits_in_repo: commits that this scheduler made since it started.
-        skipped: files that the Hub refused, that could not be read, that wait, or whose content somebody
-            changed on the Hub, with the reason (path → reason).
-        skipped: files that the Hub refused or that could not be read, with the reason (path → reason).
-        postponed: files of which something is sent later, with the reason (path → reason): an unfinished last line.
+        skipped: files that the Hub refused, that could not be read, or whose content somebody changed on the Hub, and
+            what `restore` could not download, with the reason (path → reason).
+        postponed: files of which something is sent later, with the reason (path → reason): an unfinished last line, a
+            segment that waits for its second look.
         is_healthy: False if for two periods no push succeeded or went on, or one of the pending files did not get on,
             whatever the reason; the next success of that kind makes it True again.
         recent_commits: the last 30 commits of this scheduler since it started, oldest first.

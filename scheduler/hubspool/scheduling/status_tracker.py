@@ -58,6 +58,7 @@ class StatusTracker:
         self._pending_bytes = 0
         self._skipped: dict[str, str] = {}
         self._notices: dict[str, str] = {}
+        self._for_good: Mapping[str, str] = {}
         self._postponed: dict[str, str] = {}
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
@@ -122,6 +123,11 @@ class StatusTracker:
             now = time.monotonic()
             stuck = {**result.stuck, **dict.fromkeys(left, -1)}
             self._stuck = {each: self._stuck.get(each, now) for each in stuck.items()}
+
+    def note_for_good(self, notices: Mapping[str, str]) -> None:
+        """Note what no push changes (path → reason); `status().skipped` has it."""
+        with self._lock:
+            self._for_good = notices
 
     def note_success(self) -> None:
         """Note that a push ended without an error."""
@@ -199,7 +205,7 @@ class StatusTracker:
                 next_push_at=None if seconds_left is None else _now() + timedelta(seconds=seconds_left),
                 repo_url=repo_url,
                 commits_in_repo=self._commits,
-                skipped={**self._skipped, **self._notices},
+                skipped={**self._for_good, **self._skipped, **self._notices},
                 postponed=dict(self._postponed),
                 is_healthy=self._is_healthy(),
                 recent_commits=tuple(self._recent),
