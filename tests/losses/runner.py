@@ -16,11 +16,12 @@ from pathlib import Path
 import huggingface_hub
 
 from hubspool.local_hub import LocalHub
-from tests.losses import cases_content, cases_leaving, cases_many, cases_outage
+from tests.losses import cases_content, cases_leaving, cases_many, cases_outage, cases_sharing
 from tests.support.loss_trial import Case, Outcome, Side, Trial
 
+MODULES = (cases_content, cases_leaving, cases_many, cases_outage, cases_sharing)
 CASES = sorted(
-    [*cases_content.case.all, *cases_leaving.case.all, *cases_many.case.all, *cases_outage.case.all],
+    [case for module in MODULES for case in module.case.all],
     key=lambda case: int(case.row.split()[0][1:]),
 )
 

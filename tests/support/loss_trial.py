@@ -86,7 +86,7 @@ class Case:
     """A row of the table.
 
     Args:
-        row: its number, L1 to L29.
+        row: its number, L1 to L33.
         does: what the script does, in one sentence.
         run: measures one side.
         cheap: also run by pytest.
