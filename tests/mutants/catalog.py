@@ -109,7 +109,7 @@ MUTANTS = [
             Edit(
                 "hubspool/scheduling/folder_push.py",
                 "push_folder",
-                "raise PushLockBusyError(scheduler.spool_folder, holder, waited)",
+                "raise PushLockBusyError(scheduler.spool_folder, pusher.holder(), waited)",
                 "",
             ),
         ),
