@@ -13,7 +13,7 @@ import pytest
 from hubspool.local_hub import Fault
 from tests.support.env import Place, Start
 from tests.support.oracle import judge
-from tests.support.processes import Process
+from tests.support.processes import Process, missing
 
 JUMPING = """
 import sys, time
@@ -48,6 +48,51 @@ def test_jumps_of_the_clock(place: Place, start: Start, jumps: tuple[int, ...]) 
     words = [sys.executable, "-c", JUMPING, place.hub.endpoint, place.folder, place.records, *map(str, jumps)]
     process = start(words)
     assert process.wait() == 0, process.errors()
+    place.judge().check()
+
+
+REAL_JUMPS = """
+import sys, time
+from pathlib import Path
+from hubspool import HfApi
+from hubspool_templates import JsonlScheduler
+from tests.support.producer import Producer
+endpoint, folder, records, clock, *jumps = sys.argv[1:]
+scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
+producer = Producer(scheduler.append, Path(records))
+seen = []
+for seconds in jumps:
+    producer.put_many(3)
+    scheduler.flush(60)
+    producer.put_many(2)
+    Path(clock).write_text(seconds)  # this process, also its compiled parts, reads the clock from here on
+    seen.append(round(time.time()))
+    producer.put_many(2)
+    scheduler.flush(60)
+print("seen", *seen, flush=True)
+scheduler.stop(timeout=60)
+"""
+
+
+@pytest.mark.parametrize("jumps", [("+7200", "-7200"), ("+400d", "+0"), ("-30d", "+1d")], ids=str)
+def test_real_jumps_of_the_wall_clock(place: Place, start: Start, tmp_path: Path, jumps: tuple[str, ...]) -> None:
+    """The C library's clock jumps, for hf_xet and SQLite too; the monotonic one does not."""
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not libraries:
+        missing("libfaketime is not installed (Debian: faketime)")
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    faked = {
+        "LD_PRELOAD": libraries[0],
+        "FAKETIME_TIMESTAMP_FILE": clock,
+        "FAKETIME_NO_CACHE": 1,
+        "FAKETIME_DONT_FAKE_MONOTONIC": 1,
+    }
+    words = [sys.executable, "-c", REAL_JUMPS, place.hub.endpoint, place.folder, place.records, clock, *jumps]
+    process = start(words, prefix=["env", *(f"{name}={value}" for name, value in faked.items())])
+    seen = process.wait_line("seen").split()[1:]
+    assert process.wait() == 0, process.errors()
+    assert all(abs(int(at) - time.time()) > 3600 for at, jump in zip(seen, jumps, strict=True) if jump != "+0")
     place.judge().check()
 
 

@@ -223,3 +223,44 @@ def test_a_file_on_a_mount_inside_the_folder_is_named_and_the_others_are_stored(
     stored = {name: file.read(name) for file in files for name in file.namelist() if name.endswith(".png")}
     assert stored == {"here.png": b"here", "there.png": b"x" * 300_000}
     assert not list(scheduler._inbox.root.rglob("*"))
+
+
+OWN_FILES_ONLY = """
+import sys
+from pathlib import Path
+from hubspool import HfApi
+from hubspool.errors import FlushTimeout
+from hubspool_templates import JsonlScheduler
+from tests.support.producer import Producer
+endpoint, folder, records = sys.argv[1:]
+scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
+producer, refused = Producer(scheduler.append, Path(records)), ""
+try:
+    producer.put_many(3)
+except PermissionError as error:
+    refused = error.filename
+try:
+    scheduler.flush(5)
+except FlushTimeout as error:
+    print("flush", str(error.__cause__).replace("\\n", " "), flush=True)
+print("refused", refused, flush=True)
+scheduler.stop(flush=False)
+"""
+
+
+@pytest.mark.parametrize("whose", ["ledger", "spool"])
+def test_files_of_another_user(place: Place, start: Start, whose: str) -> None:
+    """The second process may write its own user's files only: a row is refused, or it waits for a process that may."""
+    assert start(rows=3, leave="os-exit").wait() == 4
+    (spool,) = place.folder.glob("*.spool")
+    subprocess.run(["chown", "-R", "65534", *(spool.iterdir() if whose == "ledger" else [spool])], check=True)
+    unprivileged = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    words = [sys.executable, "-c", OWN_FILES_ONLY, place.hub.endpoint, place.folder, place.records]
+    process = start(words, prefix=unprivileged)
+    if whose == "ledger":
+        assert re.search(r"ledger\.sqlite3 cannot be opened or written", process.wait_line("flush"))
+        assert process.wait_line("refused").strip() == "refused"
+    else:
+        assert str(spool) in process.wait_line("refused")
+    assert process.wait() == 0, process.errors()
+    place.judge().check()

@@ -38,7 +38,8 @@ class Rules:
         compare_cost_bytes: and counts each file as at least so many bytes.
         json_probe_bytes: how much of a ``.json`` file is read to distinguish JSON Lines from a document.
         lock_poll_seconds: interval at which a push checks whether another process still holds the push lock.
-        kept_seconds: how long the ledger knows that a removed segment is on the Hub, for a process that has it open.
+        kept_segments: of how many removed segments the ledger knows that they are on the Hub, for processes that have
+            them open.
     """
 
     part_commits: int = 16
@@ -63,7 +64,7 @@ class Rules:
     compare_cost_bytes: int = 256 * 1024
     json_probe_bytes: int = 4 * 1024 * 1024
     lock_poll_seconds: float = 0.1
-    kept_seconds: float = 3 * 24 * 3600.0
+    kept_segments: int = 1000
 
 
 DEFAULTS = Rules()

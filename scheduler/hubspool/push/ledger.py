@@ -335,23 +335,20 @@ class Ledger:
             db.execute("insert or replace into sighting values (?, ?, ?, ?, ?, ?)", (source, *stat, now_ns))
         return now_ns
 
-    def forget(self, source: str, now: float) -> None:
+    def forget(self, source: str) -> None:
         """Delete the parts of a segment that was removed after all of it was on the Hub.
 
-        That it is settled stays known for three days, so that a process which has it open does not write it again.
-
-        Args:
-            source: the segment.
-            now: seconds since the epoch.
+        That it is settled stays known, for the newest such segments, so that a process which has it open does not write
+        it again. Their number counts and not their age, because the clock may jump.
         """
         with self._db.write() as db:
             db.execute("delete from part where source = ?", (source,))
             db.execute("delete from recovery where source = ?", (source,))
             db.execute("delete from sighting where path = ?", (source,))
+            removed = "select path from settled where not exists (select 1 from part where source = settled.path)"
             db.execute(
-                "delete from settled where mtime_ns < ?"
-                " and not exists (select 1 from part where source = settled.path)",
-                ((now - DEFAULTS.kept_seconds) * 1e9,),
+                f"delete from settled where path in ({removed} order by mtime_ns desc limit -1 offset ?)",  # noqa: S608
+                (DEFAULTS.kept_segments,),
             )
 
     def close(self) -> None:

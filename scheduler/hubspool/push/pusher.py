@@ -209,5 +209,5 @@ class Pusher:
                     context.payloads.release(path, size)
                     self.rescue.release(source)
                     if remove_segment(path, size):
-                        context.ledger.forget(source, context.clock())
+                        context.ledger.forget(source)
         context.payloads.clean_up(context.ledger.parts(context.key), context.folder)
