@@ -29,8 +29,9 @@ from hubspool.local_hub import LocalHub
 from hubspool.spool import segment_file
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.spool import Durability, Spool
-from tests.support.oracle import judge
+from tests.support.oracle import REPO, judge
 from tests.support.producer import is_intact, make_row
+from tests.support.spools import default_spool
 
 PAGE = 4096
 
@@ -171,10 +172,11 @@ def push_and_judge(disk: Disk, files: dict[str, bytes]) -> None:
     """Start a scheduler on such a disk and judge what reaches a Hub."""
     with tempfile.TemporaryDirectory() as name, LocalHub() as hub:
         folder, records = Path(name) / "folder", Path(name) / "records"
-        folder.mkdir()
+        spool = default_spool(folder, hub.endpoint, REPO)
+        spool.mkdir(parents=True)
         records.mkdir()
         for path, content in files.items():
-            (folder / path).write_bytes(content)
+            (spool / path).write_bytes(content)
         (records / "model.issued").write_text("".join(f"{row}\n" for row in readable(files)))
         (records / "model.acknowledged").write_text("".join(f"{row}\n" for row in disk.must))
         verdict = judge(hub, folder, records)

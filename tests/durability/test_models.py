@@ -44,7 +44,7 @@ def test_kill9_at_random_times(hub_environment: Path, size: int) -> None:
 
 def test_soak(place: Place) -> None:
     done = soak.soak(place.hub, place.root, seconds=20, seed=3)
-    assert done["faults that hit"] > 3
+    assert sum(count for what, count in done.items() if what.startswith("answers changed by")) > 3
     place.hub.faults.clear()
     place.hub.faults.release()
     judge(place.hub, place.folder, place.records).check()

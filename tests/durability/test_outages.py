@@ -17,7 +17,6 @@ from tests.support.producer import Producer
 ROUTES = [
     "repo-info",
     "repo-create",
-    "paths-info",
     "commits",
     "preupload",
     "xet-token",

@@ -142,7 +142,7 @@ def test_a_restart_between_a_commit_and_its_answer_leaves_every_row_exactly_once
     assert lines() == [row(1), row(2), row(3)]
 
 
-ROUTES = ["preupload", "commits", "paths-info", "repo-info", "xet-token", "xet-xorb"]
+ROUTES = ["preupload", "commits", "repo-info", "xet-token", "xet-xorb"]
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,7 @@ def test_any_other_request_may_fail_once(
     write(scheduler, 1)
     scheduler.flush(SECONDS)
     assert lines() == [row(1)]
-    if route not in ("paths-info",):
-        assert local_hub.faults.hits
+    assert local_hub.faults.hits
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
