@@ -131,7 +131,7 @@ MUTANTS = [
     Mutant(
         "full_part_grows",
         "a part that was committed 16 times goes on growing",
-        (Edit("hubspool/push/rules.py", "_is_full", "part.commits >= rules.part_commits", "False"),),
+        (Edit("hubspool/push/rules.py", "_is_full", "part.commits >= limits.part_commits", "False"),),
         (f"{UNIT}/test_plan.py::test_a_full_or_closed_part_never_grows_and_the_next_starts_where_it_ended",),
     ),
     Mutant(
@@ -196,7 +196,7 @@ MUTANTS = [
     Mutant(
         "mapping_missed",
         "a final push believes the times of files",
-        (Edit("hubspool/push/pusher.py", "Pusher._push", "rules.unless_compared(settled, context.rules)", "settled"),),
+        (Edit("hubspool/push/pusher.py", "Pusher._push", "rules.unless_compared(settled, context.limits)", "settled"),),
         (
             "tests/hub/test_scheduler_files.py::test_what_is_written_through_a_mapping_without_a_new_time_is_sent_by_a_final_push",
         ),
@@ -346,7 +346,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher.push",
-                "self._lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds)",
+                "self._lock.acquire(timeout=lock_timeout, poll_interval=context.limits.lock_poll_seconds)",
                 '__import__("contextlib").nullcontext()',
             ),
         ),
@@ -400,7 +400,7 @@ MUTANTS = [
     Mutant(
         "second_look_at_once",
         "what a lost ledger's segment lacks on the Hub is sent after the first look",
-        (Edit("hubspool/push/rules.py", "is_second_look", "now - first_look >= rules.second_look_seconds", "True"),),
+        (Edit("hubspool/push/rules.py", "is_second_look", "now - first_look >= limits.second_look_seconds", "True"),),
         (f"{UNIT}/test_planner.py::test_a_recovered_segment_waits_for_an_hour_and_says_so",),
     ),
     Mutant(
@@ -450,7 +450,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/file_planner.py",
                 "FilePlanner._is_unbalanced",
-                "newline - end <= limits.rules.quote_bytes",
+                "newline - end <= limits.limits.quote_bytes",
                 "True",
             ),
         ),

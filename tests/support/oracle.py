@@ -17,7 +17,7 @@ from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
-from hubspool.push.defaults import Rules
+from hubspool.push.defaults import PushLimits
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.rows import RowScheduler
@@ -86,11 +86,11 @@ def torn_tails(folder: Path) -> int:
 @contextlib.contextmanager
 def second_look_after(seconds: float) -> Iterator[None]:
     """Let the second look of the schedulers that push from now on come after so many seconds, in place of an hour."""
-    before, CommitScheduler._rules = CommitScheduler._rules, Rules(second_look_seconds=seconds)
+    before, CommitScheduler._limits = CommitScheduler._limits, PushLimits(second_look_seconds=seconds)
     try:
         yield
     finally:
-        CommitScheduler._rules = before
+        CommitScheduler._limits = before
 
 
 def judge(

@@ -20,7 +20,7 @@ from typing import Any
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.cli.signals import SignalWaiter
-from hubspool.push.defaults import Rules
+from hubspool.push.defaults import PushLimits
 from hubspool_templates import JsonlScheduler, ParquetScheduler
 from hubspool_templates.rows import RowScheduler
 
@@ -85,7 +85,7 @@ def write_to_file(scheduler: CommitScheduler) -> Callable[[dict[str, Any]], None
 
 def build(args: argparse.Namespace) -> tuple[CommitScheduler, Callable[[dict[str, Any]], None]]:
     """Return a scheduler as the command line wants it, and how rows are written through it."""
-    CommitScheduler._rules = Rules(second_look_seconds=args.second_look, foreign_seconds=args.foreign)
+    CommitScheduler._limits = PushLimits(second_look_seconds=args.second_look, foreign_seconds=args.foreign)
     api = HfApi(endpoint=args.endpoint, token=args.token)
     options: dict[str, Any] = {"every": args.every, "hf_api": api, "exit_budget": args.exit_budget}
     if args.mode == "files":

@@ -14,7 +14,7 @@ from itertools import permutations
 import pytest
 
 from hubspool.push import rules
-from hubspool.push.defaults import Rules
+from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Part
 from hubspool.push.rules import Naming, Upload
 
@@ -23,7 +23,7 @@ LOST = 2
 KILLS = 2
 SEGMENT = "train-20260102-0123456789ab-00000.jsonl"
 NAMING = Naming("", "0" * 32)
-RULES = Rules()
+LIMITS = PushLimits()
 
 
 class Variant(Enum):
@@ -73,11 +73,11 @@ class Client:
         if self.variant in (Variant.GROWS_AGAIN, Variant.PARENT) and parts and parts[-1].in_doubt:
             return [Upload(parts[-1], parts[-1].sending_end or 0)]
         position = rules.position_of(parts)
-        return rules.plan_segment(SEGMENT, parts, [(position, rows)] if rows > position else [], NAMING, 0, RULES)
+        return rules.plan_segment(SEGMENT, parts, [(position, rows)] if rows > position else [], NAMING, 0, LIMITS)
 
     def acknowledge(self, part: Part, was_in_doubt: bool) -> Part:
         closes = was_in_doubt and self.variant in (Variant.CLOSED_IN_MEMORY, Variant.PARTS)
-        return rules.landed(part, 0, 0, RULES, was_in_doubt=closes)
+        return rules.landed(part, 0, 0, LIMITS, was_in_doubt=closes)
 
     def read_hub(self, world: World, head: Content) -> tuple[World, list[Upload]]:
         """Resolve what a read of `head`, which may be stale, shows; return what is left to send."""

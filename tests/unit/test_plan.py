@@ -9,13 +9,13 @@ import pytest
 from hubspool.files import Stat
 from hubspool.push import rules
 from hubspool.push.compare import Relation
-from hubspool.push.defaults import Rules
+from hubspool.push.defaults import PushLimits
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.rules import FileDecision, FileState, FoundRange, Naming, OnExisting, Read, Upload
 
 NAMING = Naming("data/", "f0" * 16)
-RULES = Rules(part_commits=3, part_bytes=100, part_seconds=1000)
+LIMITS = PushLimits(part_commits=3, part_bytes=100, part_seconds=1000)
 SEGMENT = "train-20260102-0123456789ab-00000.jsonl"
 
 
@@ -25,7 +25,7 @@ def segment_part(number: int = 0, start: int = 0, end: int = 0, **fields: object
 
 
 def test_the_first_rows_of_a_segment_open_a_part() -> None:
-    uploads = rules.plan_segment(SEGMENT, [], [(0, 40)], NAMING, 0, RULES)
+    uploads = rules.plan_segment(SEGMENT, [], [(0, 40)], NAMING, 0, LIMITS)
     assert [(u.part.path, u.part.start, u.end) for u in uploads] == [
         ("data/train-20260102-0123456789ab-00000-p0000.jsonl", 0, 40)
     ]
@@ -33,11 +33,11 @@ def test_the_first_rows_of_a_segment_open_a_part() -> None:
 
 def test_an_open_part_grows_under_its_path() -> None:
     part = segment_part(end=40, commits=1)
-    assert rules.plan_segment(SEGMENT, [part], [(40, 60)], NAMING, 0, RULES) == [Upload(part, 60)]
+    assert rules.plan_segment(SEGMENT, [part], [(40, 60)], NAMING, 0, LIMITS) == [Upload(part, 60)]
 
 
 def test_a_large_part_is_committed_fewer_times_than_a_small_one() -> None:
-    numbers = Rules(large_commits=2, large_bytes=1000)
+    numbers = PushLimits(large_commits=2, large_bytes=1000)
     sizes = {999: 2, 1000: 1, 1001: 2}
     parts = {size: segment_part(end=size, commits=commits) for size, commits in sizes.items()}
     assert [size for size, part in parts.items() if rules.open_part([part], 0, numbers) is None] == [1001]
@@ -48,13 +48,13 @@ def test_a_large_part_is_committed_fewer_times_than_a_small_one() -> None:
 )
 def test_a_full_or_closed_part_never_grows_and_the_next_starts_where_it_ended(full: dict[str, object]) -> None:
     part = segment_part(**{"end": 40, "commits": 1, **full})
-    (upload,) = rules.plan_segment(SEGMENT, [part], [(part.end, part.end + 9)], NAMING, 0, RULES)
+    (upload,) = rules.plan_segment(SEGMENT, [part], [(part.end, part.end + 9)], NAMING, 0, LIMITS)
     assert (upload.part.number, upload.part.start, upload.end) == (1, part.end, part.end + 9)
 
 
 def test_a_part_in_doubt_is_sent_again_with_the_same_bytes_and_later_rows_go_to_the_next() -> None:
     part = segment_part(end=40, commits=1).sending(60, "sha", "id", "push", 0)
-    repeat, more = rules.plan_segment(SEGMENT, [part], [(60, 80)], NAMING, 0, RULES)
+    repeat, more = rules.plan_segment(SEGMENT, [part], [(60, 80)], NAMING, 0, LIMITS)
     assert repeat == Upload(part, 60)
     assert repeat.is_repeat
     assert (more.part.number, more.part.start, more.end) == (1, 60, 80)
@@ -62,13 +62,13 @@ def test_a_part_in_doubt_is_sent_again_with_the_same_bytes_and_later_rows_go_to_
 
 def test_a_part_whose_repeat_landed_stays_closed() -> None:
     part = segment_part(end=40, commits=1).sending(60, "sha", "id", "push", 0)
-    landed = rules.landed(part, 5, 0, RULES, was_in_doubt=True)
+    landed = rules.landed(part, 5, 0, LIMITS, was_in_doubt=True)
     assert (landed.end, landed.rows, landed.closed, landed.in_doubt) == (60, 5, Closed.UNKNOWN, False)
-    assert rules.open_part([landed], 0, RULES) is None
+    assert rules.open_part([landed], 0, LIMITS) is None
 
 
 def test_a_backlog_is_cut_into_parts_that_are_full_one_by_one() -> None:
-    uploads = rules.plan_segment(SEGMENT, [], [(0, 90), (90, 180), (180, 200)], NAMING, 0, RULES)
+    uploads = rules.plan_segment(SEGMENT, [], [(0, 90), (90, 180), (180, 200)], NAMING, 0, LIMITS)
     assert [(u.part.number, u.part.start, u.end) for u in uploads] == [(0, 0, 90), (1, 90, 180), (2, 180, 200)]
 
 
@@ -83,7 +83,7 @@ def test_recovered_parts_are_closed_and_what_is_missing_goes_into_new_ones() -> 
     assert rules.position_of(parts) == 60
     missing = rules.missing(parts, 70)
     assert missing == [(20, 50), (60, 70)]
-    uploads = rules.plan_segment(SEGMENT, parts, missing, NAMING, 0, RULES)
+    uploads = rules.plan_segment(SEGMENT, parts, missing, NAMING, 0, LIMITS)
     assert [(u.part.number, u.part.start, u.end) for u in uploads] == [(3, 20, 50), (4, 60, 70)]
 
 
@@ -108,15 +108,15 @@ def test_what_the_content_at_a_path_of_ours_means(end: int, read: Read) -> None:
 
 
 def test_damaged_lines_are_in_no_part() -> None:
-    first, second = rules.plan_segment(SEGMENT, [], [(0, 20), (30, 60)], NAMING, 0, RULES)
+    first, second = rules.plan_segment(SEGMENT, [], [(0, 20), (30, 60)], NAMING, 0, LIMITS)
     assert [(u.part.number, u.part.start, u.end) for u in (first, second)] == [(0, 0, 20), (1, 30, 60)]
 
 
 def test_batches_keep_to_files_and_bytes() -> None:
     uploads = [Upload(segment_part(number=n), 40) for n in range(5)]
-    assert [len(b) for b in rules.batches(uploads, replace(RULES, batch_files=2))] == [2, 2, 1]
-    assert [len(b) for b in rules.batches(uploads, replace(RULES, batch_bytes=100))] == [2, 2, 1]
-    assert [len(b) for b in rules.batches(uploads, replace(RULES, batch_bytes=1))] == [1] * 5
+    assert [len(b) for b in rules.batches(uploads, replace(LIMITS, batch_files=2))] == [2, 2, 1]
+    assert [len(b) for b in rules.batches(uploads, replace(LIMITS, batch_bytes=100))] == [2, 2, 1]
+    assert [len(b) for b in rules.batches(uploads, replace(LIMITS, batch_bytes=1))] == [1] * 5
 
 
 def decide(
@@ -243,7 +243,7 @@ def test_a_whole_file_that_was_line_data_gets_its_name_back() -> None:
 
 
 def test_a_final_push_compares_the_newest_small_files() -> None:
-    numbers = replace(RULES, compare_final_bytes=100, compare_file_bytes=50, compare_cost_bytes=10)
+    numbers = replace(LIMITS, compare_final_bytes=100, compare_file_bytes=50, compare_cost_bytes=10)
     settled = {
         "old": Stat(10, 1, 0, 1),
         "large": Stat(50, 9, 0, 2),

@@ -21,7 +21,7 @@ from hubspool.files import Stat
 from hubspool.push import lines
 from hubspool.push.budget import BOUNDLESS
 from hubspool.push.context import PushContext, PushHooks, PushMemory
-from hubspool.push.defaults import DEFAULTS, Rules
+from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.ledger import Ledger
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PushPlan
@@ -33,7 +33,7 @@ from hubspool.spool.segment_name import host_digits, new_writer_id
 
 TARGET = Target.of("http://127.0.0.1:1", "user/rows", "dataset", "main")
 REST = 300.0
-RULES = Rules(part_commits=3, part_bytes=30, part_seconds=1000, rest_seconds=REST)
+LIMITS = PushLimits(part_commits=3, part_bytes=30, part_seconds=1000, rest_seconds=REST)
 
 
 class Hub:
@@ -74,7 +74,7 @@ class Folder:
             path_in_repo="data",
             folder=self.path,
             ledger=Ledger(path / "state"),
-            memory=PushMemory(ForeignChanges(RULES.foreign_seconds), was_used=False),
+            memory=PushMemory(ForeignChanges(LIMITS.foreign_seconds), was_used=False),
             writer="0" * 12,
             is_chosen=lambda path: True,
             lock=nullcontext(True),
@@ -86,7 +86,7 @@ class Folder:
             hooks=PushHooks(ignore, lambda writers: True, str, ignore, lambda plan: (), ignore),
             budget=BOUNDLESS,
             encoding=None,
-            rules=RULES,
+            limits=LIMITS,
             clock=lambda: self.now,
         )
         context.read_ledger()
@@ -103,7 +103,7 @@ class Folder:
         """The plan of the second look, after the ledger was lost."""
         self.planner.context.ledger.recover([path.name for path in self.path.iterdir()])
         assert sent(self.plan(hub)) == []
-        self.now += RULES.second_look_seconds
+        self.now += LIMITS.second_look_seconds
         return self.plan(hub)
 
     def segment(self, content: bytes, *, ours: bool = True, seq: int = 0) -> Path:
@@ -270,10 +270,10 @@ def test_a_recovered_segment_waits_for_an_hour_and_says_so(folder: Folder) -> No
     path = folder.segment(b'{"n":1}\n{"n":2}\n')
     hub = Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n'})
     folder.planner.context.ledger.recover([path.name])
-    for later in (0, RULES.second_look_seconds - 1):
+    for later in (0, LIMITS.second_look_seconds - 1):
         found = folder.plan(hub)
         assert (sent(found), found.postponed_bytes) == ([], 8)
-        assert found.waits_until == 1_000_000 + RULES.second_look_seconds
+        assert found.waits_until == 1_000_000 + LIMITS.second_look_seconds
         assert "second look" in found.postponed[path.name]
         folder.now = 1_000_000 + later
     assert len(hub.asked) == 1, "the first look is remembered, also by a later life"
@@ -428,8 +428,8 @@ def test_a_stray_quote_holds_up_a_table_for_one_period_and_is_told_once(
 
 
 def test_a_stray_quote_holds_up_no_more_than_a_mebibyte(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
-    (folder.path / "a.csv").write_bytes(STRAY + b"3,4\n" * (RULES.quote_bytes // 4))
-    assert [end for _, _, end in sent(folder.plan())] == [len(STRAY) + RULES.quote_bytes]
+    (folder.path / "a.csv").write_bytes(STRAY + b"3,4\n" * (LIMITS.quote_bytes // 4))
+    assert [end for _, _, end in sent(folder.plan())] == [len(STRAY) + LIMITS.quote_bytes]
     assert caplog.text.count("do not balance") == 1
 
 

@@ -13,14 +13,14 @@ from enum import Enum
 import pytest
 
 from hubspool.push import rules
-from hubspool.push.defaults import Rules
+from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Part
 from hubspool.push.rules import FoundRange, Naming, Read, Upload
 
 ROWS = 3
 SEGMENT = "train-20260102-0123456789ab-00000.jsonl"
 NAMING = Naming("", "0" * 32)
-RULES = Rules()
+LIMITS = PushLimits()
 
 Content = tuple[tuple[str, tuple[int, int]], ...]  # path → rows, sorted
 
@@ -125,11 +125,11 @@ class Model:
         parts = {part.number: part for part in process.ledger}
         left, phase = [], Phase.KNOWN
         gaps = rules.missing(process.ledger, rows)
-        for upload in rules.plan_segment(SEGMENT, process.ledger, gaps, NAMING, 0, RULES):
+        for upload in rules.plan_segment(SEGMENT, process.ledger, gaps, NAMING, 0, LIMITS):
             part, here = upload.part, files.get(upload.part.path)
             if here == (part.start, upload.end):
                 sent = part.sending(upload.end, "", content_id(here), "", 0)
-                parts[part.number] = rules.landed(sent, 0, 0, RULES, was_in_doubt=upload.is_repeat)
+                parts[part.number] = rules.landed(sent, 0, 0, LIMITS, was_in_doubt=upload.is_repeat)
             elif here is None or here[0] != part.start:  # nothing, or foreign
                 if here is None and not part.content_id:
                     left.append(upload)
@@ -201,7 +201,7 @@ class Model:
             for upload in left:
                 sent = upload.part.sending(upload.end, "", content_id((upload.part.start, upload.end)), "", 0)
                 parts[upload.part.number] = sent
-                done[sent.number] = rules.landed(sent, 0, 0, RULES, was_in_doubt=upload.is_repeat)
+                done[sent.number] = rules.landed(sent, 0, 0, LIMITS, was_in_doubt=upload.is_repeat)
             waiting = self.with_process(world, index, replace(seen, ledger=tuple(parts[n] for n in sorted(parts))))
             applied = landed(world.hub, post)
             finished = replace(seen, ledger=tuple(done[n] for n in sorted(done)))
@@ -223,7 +223,7 @@ class Model:
                 done = {part.number: part for part in seen.ledger}
                 for upload in left:
                     sent = upload.part.sending(upload.end, "", content_id((upload.part.start, upload.end)), "", 0)
-                    done[sent.number] = rules.landed(sent, 0, 0, RULES, was_in_doubt=upload.is_repeat)
+                    done[sent.number] = rules.landed(sent, 0, 0, LIMITS, was_in_doubt=upload.is_repeat)
                 post = Post(tuple(sorted((u.part.path, (u.part.start, u.end)) for u in left)), world.life)
                 seen = replace(seen, ledger=tuple(done[n] for n in sorted(done)))
                 world = replace(self.with_process(world, index, seen), hub=landed(world.hub, post))

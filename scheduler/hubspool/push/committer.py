@@ -249,7 +249,7 @@ class Committer:
         if part.push_id in self._pushes:
             part = part.acknowledged(self.plan.uploads[upload].rows)  # it landed, and was changed since
         elif part.in_doubt:  # what is sent elsewhere must not land here
-            is_certain = is_certain and rules.is_second_look(part.sent_at, context.clock(), context.rules)
+            is_certain = is_certain and rules.is_second_look(part.sent_at, context.clock(), context.limits)
         if is_certain:
             logger.warning("%s was changed or removed on the Hub by somebody else: not sent again", part.path)
             context.memory.foreign_changes.closed[part.path] = (
@@ -311,7 +311,7 @@ class Committer:
             if upload.guarded:
                 parts.append(sent.acknowledged(rows))
             else:
-                part = rules.landed(sent, rows, context.clock(), context.rules, was_in_doubt=upload.is_repeat)
+                part = rules.landed(sent, rows, context.clock(), context.limits, was_in_doubt=upload.is_repeat)
                 parts.append(replace(part, sent_at=context.clock()) if looked else part)
             self.unsent.discard(upload)
         context.ledger.save(context.key, parts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hubspool.client.target import Target
 from hubspool.files import Stat
 from hubspool.push.budget import Budget
-from hubspool.push.defaults import DEFAULTS, Rules
+from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Encoding
 from hubspool.push.events import CommitEvent, CommitPlan, State
 from hubspool.push.ledger import Ledger
@@ -99,7 +99,7 @@ class PushContext:
         budget: the commits that all writers of the repository share.
         encoding: of the segments; None sends their lines as they are.
         hub_id: the Hub's `_id` of the repository, if it is known.
-        rules: the numbers of the push; the encoding replaces those for its parts.
+        limits: the numbers of the push; the encoding replaces those for its parts.
         clock: returns seconds since the epoch.
 
     Attributes:
@@ -128,14 +128,14 @@ class PushContext:
     encoding: Encoding | None
     is_spool: bool = False
     hub_id: str | None = None
-    rules: Rules = DEFAULTS
+    limits: PushLimits = DEFAULTS
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         if self.encoding is not None:
             commits = self.encoding.part_commits  # the encoding's own number, also for a large part
             part_bytes = self.encoding.part_bytes
-            self.rules = replace(self.rules, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
+            self.limits = replace(self.limits, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
         self.repo = RemoteRepo(self.api, self.target)
 
     def read_ledger(self) -> None:

@@ -8,7 +8,7 @@ from hubspool.client.defaults import DEFAULTS as CLIENT
 
 
 @dataclass(frozen=True)
-class Rules:
+class PushLimits:
     """The numbers that shape parts, commits and reads. Sizes in bytes, durations in seconds.
 
     Args:
@@ -67,4 +67,4 @@ class Rules:
     kept_segments: int = 1000
 
 
-DEFAULTS = Rules()
+DEFAULTS = PushLimits()

@@ -119,7 +119,7 @@ class FilePlanner:
 
     def _rests(self, file: ScannedFile, run: PlanRun) -> bool:
         """Return True if a file has not changed for `rest_seconds`, by its times (unless they are wrong) or as seen."""
-        rest_seconds = self.context.rules.rest_seconds
+        rest_seconds = self.context.limits.rest_seconds
         if run.taken_ns - max(file.stat.ctime_ns, file.stat.mtime_ns) >= rest_seconds * 1e9:
             return True
         seen, since = self.memory.unchanged_since.get(file.source, (None, run.now))
@@ -138,8 +138,8 @@ class FilePlanner:
         if newline == end or seen != end:
             since = run.now
         self.memory.open_quotes[file.source] = (end, since)
-        limits = self.context
-        if newline - end <= limits.rules.quote_bytes and run.now - since < limits.period_seconds:
+        context = self.context
+        if newline - end <= context.limits.quote_bytes and run.now - since < context.period_seconds:
             return False
         self.memory.plain_tables.add(file.source)
         logger.warning(
@@ -199,7 +199,7 @@ class FilePlanner:
         part = self._next_part(state, run)
         if part.number and state.kind.is_lines:
             return self._continued(part, file, state, remote, run)
-        limit = self.context.rules.compare_bytes
+        limit = self.context.limits.compare_bytes
         relation = relate(file.path, state.end, remote, lambda length: run.reader.read(candidate, 0, length), limit)
         state = replace(state, relation=relation, remote_id=remote.content_id)
         is_longer = relation is Relation.HUB_EXTENDS and state.kind.may_be_lines
@@ -244,7 +244,7 @@ class FilePlanner:
         if end != part.end:
             since = run.now if part.source in self.memory.record_pushes else 0.0
             self.memory.record_pushes[part.source] = (part.end, since)
-        return run.final or rules.is_due(part.end, upload.new_bytes, run.now - since, self.context.rules)
+        return run.final or rules.is_due(part.end, upload.new_bytes, run.now - since, self.context.limits)
 
 
 def _with_committed(file: ScannedFile, state: FileState) -> FileState:

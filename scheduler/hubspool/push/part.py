@@ -10,8 +10,8 @@ class Closed(str, Enum):
     """Why a part is closed: it takes no further bytes, permanently."""
 
     FULL = "full"
-    """It has reached a limit of `Rules` (its number of commits, its size or its age), or it was found on the Hub. Lines
-    are committed at most 16 times (3 times if large); an encoding has its own number (Parquet 8, zip 1)."""
+    """It has reached a limit of `PushLimits` (commits, size or age), or it was found on the Hub. Lines are committed at
+    most 16 times (3 times if large); an encoding has its own number (Parquet 8, zip 1)."""
     UNKNOWN = "unknown"
     """A commit with it had an unknown outcome. It may land late, so the path must hold those bytes and no others."""
     FOREIGN = "foreign"

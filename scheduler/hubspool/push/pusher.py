@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hubspool.client.repo_info import CommitInfo
-    from hubspool.push.defaults import Rules
+    from hubspool.push.defaults import PushLimits
     from hubspool.push.ledger import Ledger
 
 
@@ -73,7 +73,7 @@ class Pusher:
         limits: the numbers of a push.
     """
 
-    def __init__(self, folder: Path, ledger: Ledger, limits: Rules) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, limits: PushLimits) -> None:
         from filelock import FileLock
 
         self.folder = folder
@@ -107,7 +107,7 @@ class Pusher:
         for _ in range(DEFAULTS.restores):
             try:
                 self.rescue.check()
-                with self._lock.acquire(timeout=lock_timeout, poll_interval=context.rules.lock_poll_seconds):
+                with self._lock.acquire(timeout=lock_timeout, poll_interval=context.limits.lock_poll_seconds):
                     # The file that was locked may have been removed since: other processes would lock a new one.
                     if not self.rescue.check():
                         continue
@@ -158,7 +158,7 @@ class Pusher:
         ledger, key, planner = context.ledger, context.key, Planner(context)
         context.hooks.enter(State.SCANNING)
         settled = ledger.settled(key)
-        snapshot = planner.scan(rules.unless_compared(settled, context.rules) if final else settled)
+        snapshot = planner.scan(rules.unless_compared(settled, context.limits) if final else settled)
         known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
         doubtful = {source for source, parts in known.items() if any(part.in_doubt for part in parts)}
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
@@ -171,7 +171,7 @@ class Pusher:
         try:
             if plan.uploads:
                 context.hooks.planned(self.result)  # a push may hang for long
-            for batch in rules.batches(list(plan.uploads), context.rules):
+            for batch in rules.batches(list(plan.uploads), context.limits):
                 committer.send(batch)
         finally:  # also a push that failed reports what it left
             self.result = self._result(plan, committer)

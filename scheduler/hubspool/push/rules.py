@@ -13,7 +13,7 @@ from heapq import nlargest
 
 from hubspool.files import Stat
 from hubspool.push.compare import Relation
-from hubspool.push.defaults import Rules
+from hubspool.push.defaults import PushLimits
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.spool.segment_name import SegmentName, part_path, versioned_path
@@ -123,12 +123,12 @@ class Naming:
         return Part(source, number, self.prefix + part_path(source, number), start, start, opened_at=now)
 
 
-def open_part(parts: Sequence[Part], now: float, rules: Rules) -> Part | None:
+def open_part(parts: Sequence[Part], now: float, limits: PushLimits) -> Part | None:
     """Return the part of a segment that may still grow: the last one, unless it is closed, in doubt or full."""
     if not parts:
         return None
     last = parts[-1]
-    return None if last.closed or last.in_doubt or _is_full(last, now, rules) else last
+    return None if last.closed or last.in_doubt or _is_full(last, now, limits) else last
 
 
 def position_of(parts: Sequence[Part]) -> int:
@@ -146,14 +146,19 @@ def missing(parts: Sequence[Part], end: int) -> list[tuple[int, int]]:
     return [*gaps, (position, end)] if end > position else gaps
 
 
-def bytes_left(parts: Sequence[Part], now: float, rules: Rules) -> int:
+def bytes_left(parts: Sequence[Part], now: float, limits: PushLimits) -> int:
     """Return how many bytes the next upload of a segment can add to its part before the part is full."""
-    current = open_part(parts, now, rules)
-    return rules.part_bytes if current is None else rules.part_bytes - (current.end - current.start)
+    current = open_part(parts, now, limits)
+    return limits.part_bytes if current is None else limits.part_bytes - (current.end - current.start)
 
 
 def plan_segment(
-    source: str, parts: Sequence[Part], ranges: Sequence[tuple[int, int]], naming: Naming, now: float, rules: Rules
+    source: str,
+    parts: Sequence[Part],
+    ranges: Sequence[tuple[int, int]],
+    naming: Naming,
+    now: float,
+    limits: PushLimits,
 ) -> list[Upload]:
     """Return the uploads for a segment.
 
@@ -164,10 +169,10 @@ def plan_segment(
             open part, `part_bytes` for the others); between two of them there may be damaged lines.
         naming: names the paths in the repository.
         now: seconds since the epoch.
-        rules: the limits of parts.
+        limits: the limits of parts.
     """
     uploads = [Upload(part, part.sending_end) for part in parts if part.sending_end is not None]
-    current = open_part(parts, now, rules)
+    current = open_part(parts, now, limits)
     number = parts[-1].number + 1 if parts else 0
     for start, end in ranges:
         if current is None or current.end != start:
@@ -227,12 +232,12 @@ def candidate_path(source: str, parts: Sequence[Part], naming: Naming) -> str | 
     return last.path if last.content_id is None else None
 
 
-def is_due(size: int, new_bytes: int, seconds: float, rules: Rules) -> bool:
+def is_due(size: int, new_bytes: int, seconds: float, limits: PushLimits) -> bool:
     """Return True if the `new_bytes` of a record file are to be sent now; its first `size` were sent `seconds` ago."""
-    return size < rules.record_bytes or new_bytes >= size * rules.record_growth or seconds >= rules.record_seconds
+    return size < limits.record_bytes or new_bytes >= size * limits.record_growth or seconds >= limits.record_seconds
 
 
-def unless_compared(settled: Mapping[str, Stat], rules: Rules) -> dict[str, Stat]:
+def unless_compared(settled: Mapping[str, Stat], limits: PushLimits) -> dict[str, Stat]:
     """Return the settled files without those whose content a final push compares, although their times are the same.
 
     The kernel notes only the first change of a page that is mapped into memory. The newest files come first, because a
@@ -241,12 +246,12 @@ def unless_compared(settled: Mapping[str, Stat], rules: Rules) -> dict[str, Stat
     small = (
         (stat.mtime_ns, path, stat.size)
         for path, stat in settled.items()
-        if stat.size < rules.compare_file_bytes
+        if stat.size < limits.compare_file_bytes
         and not (path.endswith(".jsonl") and SegmentName.parse(path.rpartition("/")[2]))
     )
-    known, left = dict(settled), rules.compare_final_bytes
-    for _, path, size in nlargest(left // rules.compare_cost_bytes, small):
-        left -= max(size, rules.compare_cost_bytes)
+    known, left = dict(settled), limits.compare_final_bytes
+    for _, path, size in nlargest(left // limits.compare_cost_bytes, small):
+        left -= max(size, limits.compare_cost_bytes)
         if left < 0:
             break
         del known[path]
@@ -296,12 +301,12 @@ def resolved(part: Part, rows: int, remote_id: str | None) -> Part | None:
     return part.withdrawn() if remote_id == part.content_id else None
 
 
-def landed(part: Part, rows: int, now: float, rules: Rules, *, was_in_doubt: bool) -> Part:
+def landed(part: Part, rows: int, now: float, limits: PushLimits, *, was_in_doubt: bool) -> Part:
     """Return the part after its commit landed: closed if it was in doubt before, or if it is full now."""
     part = part.acknowledged(rows)
     if was_in_doubt:
         return replace(part, closed=Closed.UNKNOWN)
-    return replace(part, closed=Closed.FULL) if _is_full(part, now, rules) else part
+    return replace(part, closed=Closed.FULL) if _is_full(part, now, limits) else part
 
 
 class Read(Enum):
@@ -333,9 +338,9 @@ class FoundRange:
     content_id: str
 
 
-def is_second_look(first_look: float | None, now: float, rules: Rules) -> bool:
+def is_second_look(first_look: float | None, now: float, limits: PushLimits) -> bool:
     """Return True if a look at the parts of a recovered segment is the last: no commit of before can land any more."""
-    return first_look is not None and now - first_look >= rules.second_look_seconds
+    return first_look is not None and now - first_look >= limits.second_look_seconds
 
 
 def recovered_parts(
@@ -363,12 +368,12 @@ def recovered_parts(
     return [parts[number] for number in sorted(parts)]
 
 
-def batches(uploads: Sequence[Upload], rules: Rules) -> Iterator[list[Upload]]:
+def batches(uploads: Sequence[Upload], limits: PushLimits) -> Iterator[list[Upload]]:
     """Yield the uploads of each commit, in order: at most `batch_files` files and `batch_bytes` bytes."""
     batch: list[Upload] = []
     size = 0
     for upload in uploads:
-        if batch and (len(batch) >= rules.batch_files or size + upload.size > rules.batch_bytes):
+        if batch and (len(batch) >= limits.batch_files or size + upload.size > limits.batch_bytes):
             yield batch
             batch, size = [], 0
         batch.append(upload)
@@ -377,12 +382,12 @@ def batches(uploads: Sequence[Upload], rules: Rules) -> Iterator[list[Upload]]:
         yield batch
 
 
-def _is_full(part: Part, now: float, rules: Rules) -> bool:
+def _is_full(part: Part, now: float, limits: PushLimits) -> bool:
     return (
-        part.commits >= rules.part_commits
-        or (part.commits >= rules.large_commits and part.end - part.start >= rules.large_bytes)
-        or part.end - part.start >= rules.part_bytes
-        or now - part.opened_at >= rules.part_seconds
+        part.commits >= limits.part_commits
+        or (part.commits >= limits.large_commits and part.end - part.start >= limits.large_bytes)
+        or part.end - part.start >= limits.part_bytes
+        or now - part.opened_at >= limits.part_seconds
     )
 
 

@@ -56,7 +56,7 @@ class SegmentPlanner:
         end = lines.cut(segment.path, Kind.TEXT, rules.position_of(parts), size)
         ranges = self._new_ranges(segment, parts, end, run)
         parts = self._close_full_encoding(segment, parts, ranges, run)
-        for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, run.now, context.rules):
+        for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, run.now, context.limits):
             digest = digests(segment.path, upload.part.start, [upload.end])[0]
             if upload.is_repeat and digest.sha256 != upload.part.sending_sha256:
                 plan.skipped[segment.source] = "bytes that were sent with an unknown outcome are damaged on this disk"
@@ -72,7 +72,7 @@ class SegmentPlanner:
 
     def _new_ranges(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> list[tuple[int, int]]:
         """Return the ranges of the lines up to `end` that no part has: one for each part, without damaged lines."""
-        path, numbers = segment.path, self.context.rules
+        path, numbers = segment.path, self.context.limits
         new = rules.position_of(parts)
         missing = [(*gap, self.context.payloads.damaged(path, *gap)) for gap in rules.missing(parts, end)]
         damaged = [line for *_, lines_in in missing for line in lines_in if line[0] >= new]
@@ -91,7 +91,7 @@ class SegmentPlanner:
 
     def _close_rewritten(self, segment: ScannedFile, parts: list[Part], run: PlanRun) -> list[Part]:
         """Close the open part if its bytes on this disk differ from those on the Hub, which must stay."""
-        last, path = rules.open_part(parts, run.now, self.context.rules), segment.path
+        last, path = rules.open_part(parts, run.now, self.context.limits), segment.path
         if last is None or last.sha256 is None or digests(path, last.start, [last.end])[0].sha256 == last.sha256:
             return parts
         run.plan.skipped[f"{last.source}#damaged"] = (
@@ -103,7 +103,7 @@ class SegmentPlanner:
         self, segment: ScannedFile, parts: list[Part], ranges: list[tuple[int, int]], run: PlanRun
     ) -> list[Part]:
         """Close the open part if its encoded file cannot be extended by the next rows."""
-        last, path = rules.open_part(parts, run.now, self.context.rules), segment.path
+        last, path = rules.open_part(parts, run.now, self.context.limits), segment.path
         if last is None or last.content_id is None or not ranges or ranges[0][0] != last.end:
             return parts
         end = ranges[0][1]
@@ -116,7 +116,7 @@ class SegmentPlanner:
         context, source = self.context, segment.source
         looked_at, found_bytes = run.recovering[source]
         end = lines.cut(segment.path, Kind.TEXT, 0, segment.stat.size)
-        is_last = rules.is_second_look(looked_at, run.now, context.rules)
+        is_last = rules.is_second_look(looked_at, run.now, context.limits)
         if looked_at is None or is_last:
             found = self._found_ranges(segment, run)
             parts = rules.recovered_parts(source, segment.parts, found, context.naming, run.now)
@@ -127,7 +127,7 @@ class SegmentPlanner:
             looked_at, found_bytes = run.now, end - missing
             context.ledger.look(context.key, source, looked_at, found_bytes)
         if end > found_bytes:
-            until = looked_at + context.rules.second_look_seconds
+            until = looked_at + context.limits.second_look_seconds
             run.plan.waits_until = max(run.plan.waits_until, until)
             run.plan.postpone(source, found_bytes, end, second_look_reason(until))
         return None
@@ -157,8 +157,8 @@ class SegmentPlanner:
     def _part_files(self, source: str, run: PlanRun) -> dict[int, RemoteFile]:
         """Return the files at the part paths of a segment, by the number of the part."""
         found: dict[int, RemoteFile] = {}
-        step = self.context.rules.probe_paths
-        for first in range(0, self.context.rules.probe_limit, step):
+        step = self.context.limits.probe_paths
+        for first in range(0, self.context.limits.probe_limit, step):
             numbers = range(first, first + step)
             paths = {self.context.naming.segment_part(source, i, 0, run.now).path: i for i in numbers}
             files = run.reader.files([*paths])
@@ -177,7 +177,7 @@ class SegmentPlanner:
     def _is_certain(self, parts: list[Part], run: PlanRun) -> bool:
         """Return True if no part is on the Hub only by the word of one look; look a second time if that is due."""
         once = [part for part in parts if part.sent_at is not None and not part.in_doubt]
-        if any(not rules.is_second_look(part.sent_at, run.now, self.context.rules) for part in once):
+        if any(not rules.is_second_look(part.sent_at, run.now, self.context.limits) for part in once):
             return False
         files = run.reader.files([part.path for part in once]) if once else {}
         if any(part.path not in files or files[part.path].content_id != part.content_id for part in once):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
     from hubspool.client.target import Target
     from hubspool.push.budget import Budget
-    from hubspool.push.defaults import Rules
+    from hubspool.push.defaults import PushLimits
     from hubspool.push.encodings import Encoding
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
     from hubspool.scheduling.status import SchedulerStatus
@@ -154,7 +154,7 @@ class CommitScheduler:
     is_sending = True
 
     #: The numbers of a push; None: `push.defaults.DEFAULTS`. Tests shorten its waits.
-    _rules: Rules | None = None
+    _limits: PushLimits | None = None
     #: Seconds since the epoch. Tests move it.
     _clock: Callable[[], float] = time.time
     _building = False  # written by the thread that builds the object

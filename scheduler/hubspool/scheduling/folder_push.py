@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
     from hubspool.push.budget import Budget
     from hubspool.push.context import PushContext, PushMemory
-    from hubspool.push.defaults import Rules
+    from hubspool.push.defaults import PushLimits
     from hubspool.push.events import CommitEvent, CommitPlan
     from hubspool.push.pusher import PushResult
     from hubspool.scheduling.commit_scheduler import CommitScheduler
@@ -38,7 +38,7 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
     from hubspool.push.pusher import Pusher
 
     worker, runner, tracker, period = scheduler._worker, scheduler._runner, scheduler._tracker, scheduler._period
-    limits = scheduler._rules or PUSH_DEFAULTS
+    limits = scheduler._limits or PUSH_DEFAULTS
     pusher = worker.pusher = worker.pusher or Pusher(scheduler.spool_folder, scheduler._setup.ledger, limits)
     context = _context_of(scheduler, pusher.memory, limits)
     turns, worker.squash.history = worker.turns, scheduler.squash_history
@@ -78,7 +78,7 @@ def shared_budget(scheduler: CommitScheduler) -> Budget:
     return scheduler.budget or (BOUNDLESS if scheduler._setup.is_local else Budget())
 
 
-def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: Rules) -> PushContext:
+def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: PushLimits) -> PushContext:
     from hubspool.client.patterns import path_filter
     from hubspool.push.context import PushContext, PushHooks
 
@@ -102,7 +102,7 @@ def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: Rules) -
         keep_local=scheduler.keep_local,
         budget=shared_budget(scheduler),
         encoding=scheduler.encoding,
-        rules=limits,
+        limits=limits,
         clock=scheduler._clock,
         hooks=PushHooks(
             enter=scheduler._tracker.enter,
