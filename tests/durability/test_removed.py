@@ -18,8 +18,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
-from tests.support.env import Place, Start
+from hubspool.spool import segment_file
+from tests.support.env import Open, Place, Start
 from tests.support.oracle import REPO, Verdict
 from tests.support.processes import Process
 from tests.support.spools import default_spool
@@ -446,3 +448,30 @@ def test_a_kill_at_any_point_of_the_rescue_loses_nothing_that_is_back_and_double
         assert not verdict.doubled + verdict.vanished + verdict.unparsed + verdict.left, (point, verdict.faults)
     else:
         pytest.fail("the rescue did not end")
+
+
+def test_a_flush_waits_for_a_removed_segment_that_another_thread_still_syncs(
+    place: Place, open_here: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = open_here()
+    here.scheduler.last_future.result(60)
+    monkeypatch.setattr(here.scheduler.spool, "roll_bytes", 1)  # each row begins a segment
+    here.producer.put()
+    syncing, disk_answers = threading.Event(), threading.Event()
+    finish = segment_file.EndedSegment.finish
+
+    def slowly(ended: segment_file.EndedSegment) -> None:
+        syncing.set()
+        disk_answers.wait(60)
+        finish(ended)
+
+    monkeypatch.setattr(segment_file.EndedSegment, "finish", slowly)
+    here.producer.put()  # the sync thread finishes the first segment
+    assert syncing.wait(60)
+    remove_folder(place)
+    with pytest.raises(HubspoolError):
+        here.scheduler.flush(2)
+    disk_answers.set()
+    here.scheduler.flush(60)
+    here.scheduler.stop()
+    place.judge().check()

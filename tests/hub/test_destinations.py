@@ -10,6 +10,8 @@ import os
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.extending import Spool
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.push.ledger import Ledger
+from hubspool.push.moves import adopt, reroute
+from hubspool.spool.destination import SpoolFolder
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
 from tests.support.request_log import asked, forget
 
@@ -442,6 +447,30 @@ def test_what_a_lost_repository_had_stays_and_rows_in_doubt_move_only_when_told_
     assert ids_on(hub, "alice/found") == ["doubtful", "pending"]
     assert run("flush", folder).returncode == 0
     assert ids_on(hub, "alice/found") == ["doubtful", "pending"]
+
+
+@pytest.mark.parametrize("way", ["reroute", "adopt"])
+def test_a_program_that_has_a_moved_segment_open_does_not_bring_it_back(way: str, make: Make, tmp_path: Path) -> None:
+    """It keeps the segments of dead writers open, and looks at them once a second."""
+    dead = make(JsonlScheduler, "nobody/votes")
+    put(dead, "a", "b")
+    dead.stop(flush=False)
+    running = make(JsonlScheduler, "nobody/votes")
+    rescue = running.spool.rescue
+    (segment,) = running.spool_folder.glob("*.jsonl")
+    rescue.keep([segment.name], {segment.name: None})
+    old = SpoolFolder.read(running.spool_folder)
+    assert old is not None
+    (tmp_path / "new").mkdir()
+    with closing(Ledger(tmp_path / "new")) as ledger:
+        if way == "adopt":
+            assert adopt(old, tmp_path / "new", ledger, 1)
+        else:
+            new = replace(old, path=tmp_path / "new", given="alice/meant")
+            assert reroute(new=new, old=old, include_doubtful=False).rows == 2
+    (tmp_path / "new" / segment.name).unlink()  # all of it was sent meanwhile
+    assert rescue.check()
+    assert (list(running.spool_folder.glob("*.jsonl")), rescue.missing) == ([], {})
 
 
 def test_rows_of_a_running_program_stay_with_it(run: Run, make: Make, hub: LocalHub, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from hubspool.spool.owners import Owner, owner_of
 from hubspool.spool.segment_name import SegmentName
 
 _MOVED = ".moved"
+#: In the ledger's table of settled files, in place of a target: segments that another spool has.
+_MOVED_TARGET = 0
 
 
 @dataclass
@@ -60,7 +62,7 @@ def adopt(twin: SpoolFolder, into: Path, ledger: Ledger, target: int) -> bool:
             number = spool_target(theirs, twin)
             parts = {} if number is None else theirs.parts(number)
             waiting = theirs.recovering(number or 0)
-            for name, _, owner in _segments(twin.path):
+            for name, stat, owner in _segments(twin.path):
                 if owner is Owner.ALIVE:
                     left = True
                     continue
@@ -68,7 +70,7 @@ def adopt(twin: SpoolFolder, into: Path, ledger: Ledger, target: int) -> bool:
                 ledger.save(target, parts.get(name, []))
                 if name in waiting:
                     ledger.recover([name])
-                _rename(twin.path / name, into / name)
+                _move(theirs, twin.path / name, stat, into)
     except PushLockBusyError:
         return False
     return not left
@@ -115,7 +117,7 @@ def reroute(old: SpoolFolder, new: SpoolFolder, *, include_doubtful: bool) -> Mo
             ranges = [*doubtful, *gaps]
             if not parts:
                 found.rows += lines.count_lines(path, 0, end)
-                _rename(path, new.path / name)
+                _move(ledger, path, stat, new.path)
             elif ranges:
                 assert key is not None
                 found.rows += sum(lines.count_lines(path, *span) for span in ranges)
@@ -194,6 +196,12 @@ def _marked(
 
 def _hidden(path: Path) -> Path:
     return path.with_name(f".{path.name}{_MOVED}")
+
+
+def _move(ledger: Ledger, path: Path, stat: Stat, folder: Path) -> None:
+    """Move a segment to another spool; a process that has it open must not take it for one that somebody removed."""
+    ledger.settle(_MOVED_TARGET, [(path.name, stat)])
+    _rename(path, folder / path.name)
 
 
 def _rename(path: Path, to: Path) -> None:

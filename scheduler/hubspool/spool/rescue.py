@@ -259,10 +259,7 @@ class Rescue(fork.ForkAware):
                 return True
             fresh = write_again(fd, path)
         except FilesMissingError as error:
-            if self._is_in_another_spool(source, fd):
-                self._sent.add(source)
-                self.release(source)
-            elif not self._is_sent(source, fd):
+            if not self._is_sent(source, fd):
                 self._note(source, error.message)
             return True
         except OSError as error:  # a full disk: the next call tries again
@@ -291,11 +288,6 @@ class Rescue(fork.ForkAware):
         self._sent.add(source)
         self.release(source)
         return True
-
-    def _is_in_another_spool(self, source: str, fd: int) -> bool:
-        """Return True if one of us moved a segment to another spool of the folder, which sends it."""
-        paths = self.folder.parent.glob(f"*.spool/{source}")
-        return any(os.path.samestat(path.stat(), os.fstat(fd)) for path in paths)
 
     def _note_lost(self, written: dict[str, int]) -> None:
         for source, rows in written.items():

@@ -122,26 +122,21 @@ class Spool(fork.ForkAware):
     def leave_removed(self) -> bool:
         """End the segment if its file was removed or moved, so that the next row goes to a new one.
 
-        Takes the lock only then: a push must not wait for a disk that holds up a write.
+        Takes the lock only then: a push must not wait for a disk that holds up a write. Segments that have ended and
+        that another thread still syncs count too; one that was removed is waited for, so that `Rescue` gets it.
 
         Returns:
-            True if it was in its place.
+            True if all were in their places.
         """
-        in_place = self._is_in_place()
-        if not in_place:
+        ended = all(_is_there(each.path, each.fd) for each in list(self._ended))
+        current = _is_there(self.folder / str(self._name), self._fd)
+        if not current:
             with self._lock:  # the segment may have ended since
-                in_place = self._is_in_place()
-                if not in_place:
+                current = _is_there(self.folder / str(self._name), self._fd)
+                if not current:
                     self._end()
-        self._finish_ended()
-        return in_place
-
-    def _is_in_place(self) -> bool:
-        fd = self._fd
-        try:
-            return fd is None or is_in_place(self.folder / str(self._name), fd)
-        except (FilesMissingError, OSError):
-            return False
+        self._finish_ended(0 if ended and current else DEFAULTS.close_seconds)
+        return ended and current
 
     def write(self, line: bytes) -> None:
         """Append one row; when this returns, the row survives the end of the process (with "disk", a power loss).
@@ -372,6 +367,13 @@ class Spool(fork.ForkAware):
                     self._ended.remove(ended)
         finally:
             self._finishing.release()
+
+
+def _is_there(path: Path, fd: int | None) -> bool:
+    try:
+        return fd is None or is_in_place(path, fd)
+    except (FilesMissingError, OSError):
+        return False
 
 
 def _not_a_line(line: bytes) -> ValueError:
