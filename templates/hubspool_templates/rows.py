@@ -111,6 +111,9 @@ class RowScheduler(CommitScheduler):
         ignore_patterns: Patterns = None,
         **options: Unpack[CommonOptions],
     ) -> None:
+        self._push_after_rows = _limit("push_after_rows", push_after_rows)
+        self._push_after_bytes = _limit("push_after_bytes", push_after_bytes)
+        _limit("max_spool_bytes", max_spool_bytes)
         folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
         self.name = self.spool_name = name
         self.keep_local = keep_local
@@ -135,8 +138,6 @@ class RowScheduler(CommitScheduler):
         self.spool.max_bytes = max_spool_bytes
         self._rows = self.shared("rows", _SharedRows)
         self._redact = redact
-        self._push_after_rows = _limit("push_after_rows", push_after_rows)
-        self._push_after_bytes = _limit("push_after_bytes", push_after_bytes)
         self._card = self.shared(  # used by the pushing thread only
             "card",
             lambda: CardUpdater(

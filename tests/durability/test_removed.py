@@ -66,6 +66,11 @@ for line in sys.stdin:
             signal.pause()
     elif word == "trigger":
         scheduler.trigger()
+    elif word == "stop":
+        scheduler.stop(timeout=60)
+    elif word == "missing":
+        scheduler.spool.rescue.check()
+        print("missing", json.dumps(scheduler.spool.rescue.missing), flush=True)
     elif word == "status":
         status = scheduler.status()
         print("status", json.dumps([status.pending_rows, status.last_error, status.skipped]), flush=True)
@@ -273,6 +278,21 @@ def test_a_segment_that_a_push_of_another_worker_removed_is_not_written_again(pl
     assert not {*sent} & {*segments(place)}
     first.process.kill()
     assert counts(place.judge()) == (7, 7)
+
+
+def test_rows_after_stop_that_another_worker_sent_and_removed_are_not_missing(place: Place, start: Start) -> None:
+    first, second = Worker(place, start), Worker(place, start)
+    first.do("stop", "put 2", "end")
+    assert second.flush() == "ok"
+    assert not segments(place)
+    first.do("put 1")
+    assert first._ask("missing") == "{}"
+    first.do("end")
+    (last,) = segments(place)
+    assert last.read_bytes().count(b"\n") == 1
+    second.leave()
+    first.process.kill()
+    assert counts(place.judge()) == (4, 4)
 
 
 def test_the_rows_of_a_worker_that_was_killed_are_written_again_by_another(place: Place, start: Start) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -66,8 +68,21 @@ def test_a_hook_that_waits_for_a_push_gets_an_error_and_the_push_goes_on(
     scheduler.trigger().exception(SECONDS)
     assert scheduler.errors.keys() == WAITS.keys()
     assert all("pushing thread" in str(error) for error in scheduler.errors.values())
+    scheduler.append({"n": 2})
+    assert len([*scheduler.spool_folder.glob("*.jsonl")]) == 1, "a refused stop() closes nothing"
     scheduler.flush(SECONDS)
-    assert lines() == [b'{"n":1}']
+    assert lines() == [b'{"n":1}', b'{"n":2}']
+
+
+@pytest.mark.timeout(60)
+def test_the_deadline_of_the_exit_stays_when_one_of_two_objects_stops(make: Make) -> None:
+    first, second = make(JsonlScheduler), make(JsonlScheduler)
+    runner = first._runner
+    runner._begin_final_push(time.monotonic() + 5).result(SECONDS)
+    second.stop(flush=False)
+    assert runner.seconds_allowed <= 5
+    runner._end_final_push()
+    assert runner.seconds_allowed == math.inf
 
 
 @pytest.mark.timeout(60)

@@ -273,7 +273,7 @@ MUTANTS = [
     Mutant(
         "no_retry",
         "a passing error of the commit request waits for the next period",
-        (Edit("hubspool/scheduling/push_runner.py", "PushRunner._push", "self._task.repeats()", "False"),),
+        (Edit("hubspool/scheduling/push_runner.py", "PushRunner._push", "self._worker.repeats", "False"),),
         (f"{LOSSES}[passing_errors]",),
     ),
     Mutant(

@@ -297,6 +297,22 @@ def test_after_a_failed_sync_the_segment_is_written_anew_and_later_rows_go_to_an
     assert not list(each.folder.glob(".*"))
 
 
+def test_a_hook_may_close_the_spool_in_its_own_thread(make: Callable[..., Spool]) -> None:
+    """An error of the check for removed files is told in the sync thread."""
+    each, closed = make(), threading.Event()
+
+    def close_once() -> None:
+        if not closed.is_set():
+            each.close()
+            closed.set()
+
+    each.rescue.check_and_tell = close_once  # type: ignore[method-assign]
+    each.write(b"1\n")
+    assert closed.wait(30)
+    each.write(b"2\n")
+    assert content(each) == [b"1\n", b"2\n"]
+
+
 def test_the_segment_is_locked_while_it_is_written_and_free_after_close(make: Callable[..., Spool]) -> None:
     each = make()
     each.write(ROW)

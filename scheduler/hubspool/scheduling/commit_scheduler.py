@@ -260,12 +260,14 @@ class CommitScheduler:
             turns=Turns(self._period, shared_budget(self)),
             period=self._period,
             place=str(self.folder_path),
-            is_sending=self.is_sending,
         )
         self._worker = worker = join(self, key, fixed, make) if self.is_sending else make()
         self._setup, self._tracker, self._runner, self.lock = worker.setup, worker.tracker, worker.runner, worker.lock
         if self.is_sending:
             self._prepare(is_first=setup is worker.setup, restore=restore, strict=strict)
+        else:
+            self._runner.last_future.set_result(None)
+            self._runner.stop(flush=False, timeout=0, is_last=lambda: True)
 
     def _prepare(self, *, is_first: bool, restore: bool, strict: bool) -> None:
         """Open the ledger and the repository, and download what the folder lacks.
@@ -353,7 +355,7 @@ class CommitScheduler:
             have read the folder. A writer that has used its share of the Hub's commits waits for its period. Once
             stopped, a cancelled future.
         """
-        return self._runner.trigger()
+        return self._runner.trigger() if self.is_sending else self.last_future
 
     def flush(self, timeout: float | None = None) -> CommitInfo | None:
         """Wait until everything written so far is on the Hub.
@@ -375,7 +377,7 @@ class CommitScheduler:
         """
         if self._building:
             raise RuntimeError("flush() was called in the constructor; the first push starts after it.")
-        return self._runner.flush(timeout)
+        return self._runner.flush(timeout) if self.is_sending else None
 
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread, if no other object shares it; stopping twice does nothing.

@@ -26,40 +26,15 @@ from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, Request
 from hubspool.push.events import State
 from hubspool.scheduling.push_loop import PushLoop, Urgency
 from hubspool.scheduling.shutdown import ShutdownHook, process_exit
-from hubspool.scheduling.status_tracker import StatusTracker
 from hubspool.scheduling.watchdog import watchdog
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
+    from hubspool.scheduling.worker import Worker
 
 logger = logging.getLogger(__name__)
 
 _SHORTEST_WAIT = 0.1
-
-
-@dataclass(frozen=True)
-class PushTask:
-    """What a runner runs, and for whom.
-
-    Args:
-        push: sends what is new; called in the pushing thread, never twice at once.
-        repeats: whether a failed push may be repeated within the period.
-        last_commit: returns the newest commit that the scheduler made.
-        closed: called once the pushing thread has ended for good.
-        name: returns the name of the repository.
-        place: the folder, for messages.
-        period: seconds between two pushes, until `PushRunner.change_period`.
-        exit_budget: returns the seconds that the end of the process may take for the final push.
-    """
-
-    push: Callable[[Urgency], CommitInfo | None]
-    repeats: Callable[[], bool]
-    last_commit: Callable[[], CommitInfo | None]
-    closed: Callable[[], None]
-    name: Callable[[], str]
-    place: str
-    period: float
-    exit_budget: Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -71,28 +46,28 @@ class _Refusal:
 
 
 class PushRunner:
-    """Runs one scheduler's pushes: a thread, its retries, and the ways to wait for it.
+    """Runs the pushes of a worker: a thread, its retries, and the ways to wait for it.
 
     Thread-safety: all methods may be called from any thread, except that `flush` and `stop` wait for the pushing thread
     and so must not be called by it.
 
     Args:
-        task: what is run.
-        tracker: gets states and errors.
+        worker: says what a push does.
+        period: seconds between two pushes, until `change_period`.
     """
 
-    def __init__(self, task: PushTask, tracker: StatusTracker) -> None:
-        self._task = task
-        self._tracker = tracker
-        self._period = task.period
-        self._policy = push_policy(task.period)
-        #: Monotonic time when the push must be over, while the process or the scheduler ends; any thread writes it.
-        self._deadline: float | None = None
-        #: One entry for each call of `flush` that waits now.
-        self._flush_deadlines: dict[object, float] = {}
+    def __init__(self, worker: Worker, period: float) -> None:
+        self._worker = worker
+        self._tracker = worker.tracker
+        self._period = period
+        self._policy = push_policy(period)
+        #: Who waits now → monotonic time when its push must be over: the ends of the process and of schedulers, and
+        #: calls of `flush`. Any thread writes its own entry.
+        self._exits: dict[object, float] = {}
+        self._flushes: dict[object, float] = {}
         #: The newest answer that asked to wait; written by the pushing thread, and by a flush that has waited.
         self._refusal: _Refusal | None = None
-        self._hook = ShutdownHook(task.exit_budget, self._begin_final_push, self._end_final_push)
+        self._hook = ShutdownHook(worker.exit_budget, self._begin_final_push, self._end_final_push)
         self._loop = self._new_loop()
 
     @property
@@ -131,9 +106,8 @@ class PushRunner:
 
     def limited(self, seconds: float) -> float:
         """Return `seconds`, or what is left until the deadline of the exit where that is less."""
-        if self._deadline is None:
-            return seconds
-        return min(max(self._deadline - time.monotonic(), _SHORTEST_WAIT), seconds)
+        left = min([*self._exits.values()], default=math.inf) - time.monotonic()
+        return min(max(left, _SHORTEST_WAIT), seconds)
 
     @property
     def seconds_allowed(self) -> float:
@@ -147,39 +121,42 @@ class PushRunner:
             HubspoolError: that error; its `retry_after` is what is left.
         """
         refusal, now = self._refusal, time.monotonic()
-        if refusal is not None and refusal.until > now and self._flush_deadlines:
+        if refusal is not None and refusal.until > now and self._flushes:
             refusal.error.retry_after = refusal.until - now
             raise refusal.error
+
+    def refuse_stop(self, *, flush: bool) -> None:
+        """Refuse a `stop` that would wait for itself; see `PushLoop.refuse_wait`."""
+        self._loop.refuse_wait("stop", needs_thread=flush)
 
     def flush(self, timeout: float | None) -> CommitInfo | None:
         """Push until one push succeeds; see `CommitScheduler.flush`."""
         self._loop.refuse_wait("flush")
         began = time.monotonic()
         deadline = math.inf if timeout is None or timeout > threading.TIMEOUT_MAX else began + timeout
-        before, attempt = self._task.last_commit(), 0
-        self._flush_deadlines[key := object()] = deadline
+        before, attempt = self._worker.last_commit, 0
+        self._flushes[key := object()] = deadline
         try:
-            if (refusal := self._refusal) is not None and not self._task.repeats():
+            if (refusal := self._refusal) is not None and not self._worker.repeats:
                 self._wait_within(refusal.error, refusal.until - began, deadline)
             while (error := self._final_push(deadline, timeout)) is not None:
                 attempt += 1
                 self._wait_after(error, attempt, time.monotonic() - began, deadline)
                 self._refusal = None
         finally:
-            del self._flush_deadlines[key]
+            del self._flushes[key]
         if self._tracker.skipped:
             raise NotStoredError(self._tracker.skipped)
         # The push that ran when we were called may have sent everything: its commit counts too.
-        last = self._task.last_commit()
+        last = self._worker.last_commit
         return None if last is before else last
 
     def stop(self, *, flush: bool, timeout: float | None, is_last: Callable[[], bool]) -> None:
         """Flush, then end the thread if `is_last` says so; see `CommitScheduler.stop`."""
-        self._loop.refuse_wait("stop", needs_thread=flush)
         if self._loop.stopping.is_set():
             return
-        budget = process_exit.budget_left(self._task.exit_budget()) if timeout is None else timeout
-        self._deadline = time.monotonic() + budget
+        budget = process_exit.budget_left(self._worker.exit_budget()) if timeout is None else timeout
+        self._exits[key := object()] = time.monotonic() + budget
         try:
             if flush:
                 self.flush(budget)
@@ -188,12 +165,13 @@ class PushRunner:
                 self._tracker.enter(State.STOPPING)
                 self._end(self.limited(budget))
             else:
-                self._deadline = None
+                del self._exits[key]
 
     def restart_in_child(self) -> None:
         """Continue in a forked child, with a thread of its own; a stopped runner stays stopped."""
         stopped = self._loop.stopping.is_set()
-        self._deadline = None
+        self._exits.clear()
+        self._flushes.clear()
         self._loop = self._new_loop()
         if stopped:
             self._loop.stop()
@@ -206,11 +184,11 @@ class PushRunner:
         process_exit.unregister(self._hook)
         watchdog.unwatch(self._tracker)
         if self._loop.stop(timeout=timeout):
-            self._task.closed()
+            self._worker.setup.close()
         self._tracker.enter(State.STOPPED)
 
     def _new_loop(self) -> PushLoop[CommitInfo | None]:
-        return PushLoop(self._run, self._period, f"hubspool-push-{self._task.name()}")
+        return PushLoop(self._run, self._period, f"hubspool-push-{self._worker.setup.repo_id}")
 
     def _final_push(self, deadline: float, timeout: float | None) -> BaseException | None:
         """Request a final push and wait for it; returns its error.
@@ -224,11 +202,11 @@ class PushRunner:
         wait_for([future], timeout=None if math.isinf(left) else max(left, 0))
         if future.cancelled():
             raise RuntimeError(
-                f"The scheduler of {self._task.name()} is stopped; the next one sends what is left on the disk."
+                f"The scheduler of {self._worker.setup.repo_id} is stopped; the next one sends what is on the disk."
             )
         if not future.done():
             raise FlushTimeout(
-                f"{self._task.name()}: the flush of {self._task.place} did not end in {timeout} seconds.",
+                f"{self._worker.setup.repo_id}: the flush of {self._worker.place} did not end in {timeout} seconds.",
                 hint="What is pending stays on the disk and is sent later; status() shows state and last error.",
             ) from self._tracker.error
         return future.exception()
@@ -245,7 +223,7 @@ class PushRunner:
             return
         chance = random.random()  # noqa: S311  jitter
         decision = decide_retry(FLUSH, error, attempt=attempt, elapsed=elapsed, chance=chance)
-        if isinstance(decision, GiveUp) or not self._task.repeats():
+        if isinstance(decision, GiveUp) or not self._worker.repeats:
             raise error
         self._wait_within(error, decision.seconds, deadline)
 
@@ -262,15 +240,15 @@ class PushRunner:
         except BaseException:
             self._tracker.enter(State.IDLE)
             raise
-        if result is not None or not self._task.repeats():  # without a commit nothing was asked again
+        if result is not None or not self._worker.repeats:  # without a commit nothing was asked again
             self._refusal = None
         self._tracker.note_success()
         return result
 
     def _push(self, urgency: Urgency) -> CommitInfo | None:
         # The wait after a flush's push is the flush's: only its caller knows how long it may wait.
-        is_flush = urgency is Urgency.FINAL and self._deadline is None
-        once = is_flush or not self._task.repeats()
+        is_flush = urgency is Urgency.FINAL and not self._exits
+        once = is_flush or not self._worker.repeats
         policy = replace(self._policy, attempts=1) if once else self._policy
         seconds_left = self._flush_seconds_left if is_flush else self._exit_seconds_left
         caller = Caller(self._loop.pause, self._note_failure, seconds_left, self._note_inner_wait)
@@ -280,11 +258,11 @@ class PushRunner:
         return self.limited(math.inf)
 
     def _flush_seconds_left(self) -> float:
-        return min([*self._flush_deadlines.values()], default=math.inf) - time.monotonic()
+        return min([*self._flushes.values()], default=math.inf) - time.monotonic()
 
     def _push_or_note(self, urgency: Urgency) -> CommitInfo | None:
         try:
-            return self._task.push(urgency)
+            return self._worker.push(urgency)
         except HubspoolError:
             raise
         except BaseException as error:  # an override's (even SystemExit), or a bug: reported here, kept by the future
@@ -304,46 +282,9 @@ class PushRunner:
         self._tracker.note_wait(error)
 
     def _begin_final_push(self, deadline: float) -> Future[CommitInfo | None] | None:
-        self._deadline = deadline
+        self._exits[self._hook] = deadline
         future = self._loop.trigger(final=True)
         return None if future.cancelled() else future
 
     def _end_final_push(self) -> None:
-        self._deadline = None
-
-
-class NoPushes:
-    """The runner of a scheduler that sends nothing (a process of a distributed run that is not rank 0)."""
-
-    last_future: Future[CommitInfo | None]
-    seconds_left: float | None = None
-    seconds_allowed: float = math.inf
-
-    def __init__(self, tracker: StatusTracker) -> None:
-        tracker.enter(State.STOPPED)
-        self.last_future = Future()
-        self.last_future.set_result(None)
-
-    def trigger(self) -> Future[CommitInfo | None]:
-        """Return a future that is done."""
-        return self.last_future
-
-    def flush(self, timeout: float | None) -> CommitInfo | None:  # noqa: ARG002
-        """Return None: there is nothing to wait for."""
-        return None
-
-    def stop(self, *, flush: bool, timeout: float | None, is_last: Callable[[], bool]) -> None:
-        """Stop nothing."""
-
-    def postpone(self, seconds: float) -> None:
-        """Postpone nothing."""
-
-    def hold(self, seconds: float) -> None:
-        """Hold nothing."""
-
-    def check_refusal(self) -> None:
-        """Check nothing."""
-
-    def limited(self, seconds: float) -> float:
-        """Return `seconds`."""
-        return seconds
+        self._exits.pop(self._hook, None)

@@ -9,21 +9,21 @@ import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool import fork
 from hubspool.errors import HFValidationError
 from hubspool.scheduling.push_loop import Urgency
-from hubspool.scheduling.push_runner import NoPushes, PushRunner, PushTask
+from hubspool.scheduling.push_runner import PushRunner
 from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.status_tracker import StatusTracker, call_hook
 
 if TYPE_CHECKING:
-    from hubspool.client.hf_api import HfApi
     from hubspool.client.repo_info import CommitInfo
     from hubspool.push.budget import Turns
     from hubspool.push.events import CommitEvent, ErrorEvent
     from hubspool.push.pusher import Pusher
+    from hubspool.scheduling.commit_scheduler import CommitScheduler
     from hubspool.scheduling.repo_setup import RepoSetup
 
 logger = logging.getLogger(__name__)
@@ -32,24 +32,6 @@ T = TypeVar("T")
 
 #: (destination as the program gave it, real path of the folder)
 Key = tuple[object, str]
-
-
-class Handle(Protocol):
-    """What a worker uses of a scheduler; `CommitScheduler` describes it."""
-
-    api: HfApi
-    exit_budget: float
-    _building: bool
-    _handle_signals: bool
-    _private: bool
-    _period: float
-    _on_commit: Callable[[CommitEvent], None] | None
-    _on_error: Callable[[ErrorEvent], None] | None
-
-    @property
-    def retries_push(self) -> bool: ...
-
-    def _push(self) -> CommitInfo | None: ...
 
 
 class Worker(fork.ForkAware):
@@ -69,7 +51,6 @@ class Worker(fork.ForkAware):
         turns: of the pushing thread.
         period: seconds between two pushes.
         place: the folder, for messages.
-        is_sending: False makes a worker without a thread, for a scheduler that sends nothing.
 
     Attributes:
         restoring: held by the constructor that downloads what the folder lacks.
@@ -89,13 +70,13 @@ class Worker(fork.ForkAware):
         turns: Turns,
         period: float,
         place: str,
-        is_sending: bool,
     ) -> None:
         from hubspool.spool.segment_name import new_writer_id
 
         self.key = key
         self.fixed = fixed
         self.setup = setup
+        self.place = place
         self.turns = turns
         self.squash = SquashPolicy(False)
         self.lock = threading.Lock()
@@ -109,28 +90,23 @@ class Worker(fork.ForkAware):
         self.urgency = Urgency.PERIOD
         self.is_refused = False
         self.pusher: Pusher | None = None
-        self._pushing: Handle | None = None  # the handle whose options the running push uses
+        self._pushing: CommitScheduler | None = None  # the handle whose options the running push uses
         # Below: written under _process.lock.
-        self._newest: Handle | None = None
-        self._handles: weakref.WeakValueDictionary[int, Handle] = weakref.WeakValueDictionary()
+        self._newest: CommitScheduler | None = None
+        self._handles: weakref.WeakValueDictionary[int, CommitScheduler] = weakref.WeakValueDictionary()
         self._parts: dict[str, Any] = {}
         self._closing: list[Callable[[], None]] = []
         self._ended = False
-        self.runner: PushRunner | NoPushes = (
-            PushRunner(self._task(period, place), self.tracker) if is_sending else NoPushes(self.tracker)
-        )
+        self.runner = PushRunner(self, period)
 
-    def _task(self, period: float, place: str) -> PushTask:
-        return PushTask(
-            push=self._push,
-            repeats=lambda: self._newest is not None and self._newest.retries_push,
-            last_commit=lambda: self.last_commit,
-            closed=self.setup.close,
-            name=lambda: self.setup.repo_id,
-            place=place,
-            period=period,
-            exit_budget=lambda: 0.0 if self._newest is None else self._newest.exit_budget,
-        )
+    @property
+    def repeats(self) -> bool:
+        """Whether a failed push may be repeated within the period."""
+        return self._newest is not None and self._newest.retries_push
+
+    def exit_budget(self) -> float:
+        """Return the seconds that the end of the process may take for the final push."""
+        return 0.0 if self._newest is None else self._newest.exit_budget
 
     def part(self, name: str, make: Callable[[], T], close: Callable[[T], None] | None) -> T:
         """Return the part of that name, which the first caller makes; see `CommitScheduler.shared`."""
@@ -142,7 +118,7 @@ class Worker(fork.ForkAware):
             found: T = self._parts[name]
             return found
 
-    def start(self, handle: Handle) -> None:
+    def start(self, handle: CommitScheduler) -> None:
         """Let a handle that is completely built be the newest; the first one starts the thread."""
         from hubspool.push.backlog import warn_of_unsent
 
@@ -164,14 +140,14 @@ class Worker(fork.ForkAware):
                 self.setup.repo_id,
                 self.key[1],
             )
-        if isinstance(self.runner, PushRunner):
-            fork.register(self, has_thread=True)
-            self.runner.start(handle_signals=handle._handle_signals)
-            if refused:  # the new token may be right
-                self.runner.trigger()
+        fork.register(self, has_thread=True)
+        self.runner.start(handle_signals=handle._handle_signals)
+        if refused:  # the new token may be right
+            self.runner.trigger()
 
-    def stop(self, handle: Handle, *, flush: bool, timeout: float | None) -> None:
+    def stop(self, handle: CommitScheduler, *, flush: bool, timeout: float | None) -> None:
         """Flush and detach a handle, and end the thread if it is the last one; see `CommitScheduler.stop`."""
+        self.runner.refuse_stop(flush=flush)
         try:
             if id(handle) in self._handles:
                 if len(self._handles) == 1:
@@ -182,7 +158,7 @@ class Worker(fork.ForkAware):
                 self._close_parts()
                 self._newest = None
 
-    def detach(self, handle: Handle) -> bool:
+    def detach(self, handle: CommitScheduler) -> bool:
         """Forget a handle; return True if it was the last one, whose worker no other scheduler gets any more."""
         if self._newest is handle and len(self._handles) > 1:
             # The other handles may be garbage that only the traceback of the last error, or a cycle, still holds.
@@ -211,16 +187,15 @@ class Worker(fork.ForkAware):
         self.pusher = self._pushing = None
         # In place, since the app may keep a reference. Whoever held it may be a thread that the child does not have.
         self.lock._at_fork_reinit()  # type: ignore[attr-defined]
-        if isinstance(self.runner, PushRunner):
-            self.runner.restart_in_child()
+        self.runner.restart_in_child()
 
-    def _use(self, handle: Handle) -> None:
+    def _use(self, handle: CommitScheduler) -> None:
         self._newest = handle
         self.setup.api, self.setup.private = handle.api, handle._private
-        if isinstance(self.runner, PushRunner):
-            self.runner.change_period(handle._period)
+        self.runner.change_period(handle._period)
 
-    def _push(self, urgency: Urgency) -> CommitInfo | None:
+    def push(self, urgency: Urgency) -> CommitInfo | None:
+        """Send what is new, as the newest handle says; called in the pushing thread, never twice at once."""
         handle = self._newest
         if handle is None:  # stopped
             return None
@@ -242,7 +217,7 @@ class Worker(fork.ForkAware):
         if (handle := self._current()) is not None:
             call_hook(handle._on_error, event)
 
-    def _current(self) -> Handle | None:
+    def _current(self) -> CommitScheduler | None:
         """Return the handle that pushes, else the newest one, else one that is being built."""
         with _process.lock:
             return self._pushing or self._newest or next(iter(self._handles.values()), None)
@@ -260,7 +235,7 @@ class _Process:
 _process = _Process()
 
 
-def join(handle: Handle, key: Key, fixed: Mapping[str, object], make: Callable[[], Worker]) -> Worker:
+def join(handle: CommitScheduler, key: Key, fixed: Mapping[str, object], make: Callable[[], Worker]) -> Worker:
     """Return the worker of a key with `handle` among its handles; `make` makes it if there is none.
 
     Args:

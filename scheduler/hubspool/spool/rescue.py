@@ -183,7 +183,7 @@ class Rescue(fork.ForkAware):
             FilesMissingError: the ledger was moved.
             HubspoolError, OSError: the ledger cannot be written now. `missing` names the segments that cannot.
         """
-        if fcntl is None:
+        if fcntl is None or not self.states:  # without a ledger, of a stopped scheduler, all would look unsent
             return True
         with self._lock:
             found = [state.restore() for state in [*self.states]]

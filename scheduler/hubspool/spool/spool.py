@@ -187,7 +187,7 @@ class Spool(fork.ForkAware):
             self._end()
             sync_thread, self._sync_thread = self._sync_thread, None
             self._stopped.set()
-        if sync_thread is not None:
+        if sync_thread not in (None, threading.current_thread()):  # a hook may call it there
             sync_thread.join(timeout=DEFAULTS.close_seconds)
         self._finish_ended(DEFAULTS.close_seconds)
 
