@@ -72,7 +72,9 @@ def tree_of(api: HfApi, repo: str, folder: Path) -> Tree:
     return {name: Path(api.hf_hub_download(repo, name, local_dir=folder)).read_bytes() for name in names}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(history=st.lists(commits, min_size=1, max_size=4))
 def test_a_repository_holds_what_a_dictionary_would(hub: LocalHub, history: list[list[tuple[str, ...]]]) -> None:
     api = HfApi(hub.endpoint, hub.token)
@@ -97,7 +99,9 @@ def test_a_repository_holds_what_a_dictionary_would(hub: LocalHub, history: list
         api.delete_repo(repo)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(uploads=st.lists(folders, min_size=1, max_size=4))
 def test_folders_end_up_as_a_dictionary_would(
     hub: LocalHub, uploads: list[tuple[Tree, str, str | list[str] | None]]

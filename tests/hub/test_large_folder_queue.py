@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubspool.client.defaults import TaskLimits
@@ -57,7 +57,7 @@ def advance(task: Task) -> None:
             each.stage = Stage.COMMITTED
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=40),
     st.integers(1, 4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubspool.push.lines import (
@@ -91,6 +91,7 @@ def test_half_a_row_never_counts_as_complete(tmp_path: Path) -> None:
     assert tail_is_complete(written(tmp_path, b"log\nlast"), Kind.TEXT, 4, 8)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(st.integers(0, 60), max_size=40), tail=st.integers(0, 20), step=st.integers(1, 90))
 def test_cuts_are_line_ends_that_cover_all_complete_lines(
     tmp_path_factory: pytest.TempPathFactory, rows: list[int], tail: int, step: int
