@@ -14,7 +14,7 @@ Rows on this disk:
 - `Durability`: "process" (lines survive the end of the process) or "disk" (and of the machine).
 - `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file.
 - `StatePaths`: the paths of a spool's ledger and other state.
-- `is_spool_folder`: whether a name is that of a spool, which is no folder of the user's files.
+- `is_spool`, `is_spool_folder`: whether a folder, or a name, is that of a spool, which no upload takes for user files.
 - `Stat`: size, times and inode of a file; differs after a change, unless two changes are within 50 ms.
 
 Rows in another form on the Hub:
@@ -58,7 +58,7 @@ from hubspool.client.front_matter import FrontMatter, broken_card
 from hubspool.client.patterns import Patterns
 from hubspool.client.target import Target
 from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
-from hubspool.files import Stat, StatePaths, is_spool_folder
+from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.lines import Kind as LineKind
@@ -94,6 +94,7 @@ __all__ = [
     "broken_card",
     "count_lines",
     "is_object",
+    "is_spool",
     "is_spool_folder",
     "kind_by_name",
     "process_rank",

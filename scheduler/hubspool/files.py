@@ -93,6 +93,15 @@ def is_spool_folder(name: str) -> bool:
     return _SPOOL_FOLDER.fullmatch(name) is not None
 
 
+def is_spool(folder: Path) -> bool:
+    """Return True if a folder has a spool's name, or is a copy of a spool that a person made under another name."""
+    if is_spool_folder(folder.name):
+        return True
+    with suppress(OSError):
+        return b'"hub_id"' in StatePaths(folder).destination.read_bytes()
+    return False
+
+
 class StatePaths:
     """The paths that schedulers use in a state folder. No other module spells them.
 

@@ -188,9 +188,9 @@ class RowScheduler(CommitScheduler):
         self._count(len(given), size)
 
     def pending_rows(self) -> int | None:
-        """Return how many rows of this object are not known to be on the Hub."""
+        """Return how many rows of the spool, of any process, are not known to be on the Hub."""
         written = self.spool.rows_kept()
-        return sum(written.values()) - self.rows_on_hub(written)
+        return sum(written.values()) - self.rows_on_hub(written) + self.waiting_rows(written)
 
     def chosen_paths(self) -> Callable[[str], bool]:
         """Return a function that chooses segments only: other files in the folder are not rows."""

@@ -21,6 +21,7 @@ from hubspool.files import state_folder
 from hubspool.local_hub import Fault
 from hubspool.push.ledger import Ledger
 from hubspool.push.remote import ForeignChanges
+from hubspool_templates import read_rows
 from tests.support.env import Open, Place, Start
 from tests.support.oracle import REPO, Verdict, judge, second_look_after
 from tests.support.spools import spool_of
@@ -222,6 +223,34 @@ def test_an_older_ledger_with_a_commit_in_flight(place: Place, start: Start, ope
         here.scheduler.flush(60)
     here.scheduler.stop(flush=False)
     assert place.judge().check().on_hub == 6 + 11 + 1
+
+
+@pytest.mark.parametrize("way", ["written over", "new file", "recovered"])
+def test_new_rows_go_at_once_after_a_running_scheduler_got_an_older_ledger(
+    place: Place, open_here: Open, way: str
+) -> None:
+    """What the scheduler still knows itself is added to another file; a segment in recovery gets no new rows."""
+    here = open_here()
+    here.producer.put_many(3)
+    here.scheduler.flush(60)
+    copy = backup(place)
+    here.producer.put_many(3)
+    here.scheduler.flush(60)
+    here.producer.put_many(3)
+    if way == "recovered":
+        here.scheduler._setup.ledger.recover(segments(place))
+        with pytest.raises(FlushTimeout):
+            here.scheduler.flush(5)
+    else:
+        restore(place, copy, way == "written over")
+        here.scheduler.flush(60)
+    new = {here.producer.put() for _ in range(3)}
+    with contextlib.suppress(FlushTimeout):
+        here.scheduler.flush(5)
+    assert new <= {row["id"] for row in read_rows(REPO, place.api)}
+    assert here.scheduler.status().pending_rows == (3 if way == "recovered" else 0)
+    here.scheduler.stop(flush=False)
+    place.judge().check()
 
 
 def test_three_replicas_of_a_folder_that_was_baked_with_its_state(place: Place, start: Start) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
@@ -186,6 +187,41 @@ def test_an_upload_of_the_folder_leaves_the_rows_out(upload: str, make: Make, hu
     client(hub).create_repo("alice/public", repo_type="dataset")
     getattr(client(hub), upload)(repo_id="alice/public", folder_path=tmp_path / "folder", repo_type="dataset")
     assert set(client(hub).list_repo_files("alice/public", repo_type="dataset")) - {".gitattributes"} == {"notes.txt"}
+
+
+@pytest.mark.parametrize("name", ["backup", "votes.spool.bak", "votes (copy)"])
+@pytest.mark.parametrize("upload", ["scheduler", "zip", "upload_folder"])
+def test_a_copy_of_a_spool_is_not_sent_either(
+    upload: str, name: str, make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    rows = make(JsonlScheduler, "alice/private")
+    rows.flush(SECONDS)  # no push runs while the spool is copied
+    put(rows, "private")
+    folder = tmp_path / "folder"
+    shutil.copytree(rows.spool_folder, folder / name)
+    (folder / "notes.txt").write_text("mine\n")
+    if upload == "upload_folder":
+        client(hub).create_repo("alice/public", repo_type="dataset")
+        client(hub).upload_folder(repo_id="alice/public", repo_type="dataset", folder_path=folder)
+    else:
+        make({"scheduler": CommitScheduler, "zip": ZipScheduler}[upload], "alice/public").flush(SECONDS)
+    sent = [*client(hub).list_repo_files("alice/public", repo_type="dataset")]
+    assert ids_on(hub, "alice/public") == []
+    assert not [path for path in sent if "json" in path or "sqlite" in path]
+    assert (folder / name / "destination.json").exists()
+
+
+def test_after_a_restart_the_status_counts_the_rows_that_still_wait(make: Make, hub: LocalHub) -> None:
+    hub.faults.add(Fault(route="commit", status=503, times=None))
+    first = make(JsonlScheduler)
+    put(first, "a", "b")
+    first.stop(flush=False)
+    again = make(JsonlScheduler)
+    put(again, "c")
+    assert again.status().pending_rows == 3
+    hub.faults.clear()
+    again.flush(SECONDS)
+    assert again.status().pending_rows == 0
 
 
 def test_a_file_with_the_name_of_a_segment_is_one_of_the_users_files(make: Make, hub: LocalHub, tmp_path: Path) -> None:

@@ -555,7 +555,7 @@ MUTANTS = [
     Mutant(
         "spool_uploaded",
         "an upload of a folder takes pending rows for files of the user",
-        (Edit("hubspool/client/folder.py", "_walk", "not is_spool_folder(entry.name)", "True"),),
+        (Edit("hubspool/client/folder.py", "_walk", "not is_spool(folder / entry.name)", "True"),),
         (f"{DESTINATIONS}::test_an_upload_of_the_folder_leaves_the_rows_out",),
     ),
 ]

@@ -47,6 +47,7 @@ OF_EXTENDING = {
     "broken_card",
     "count_lines",
     "is_object",
+    "is_spool",
     "is_spool_folder",
     "kind_by_name",
     "process_rank",

@@ -13,7 +13,7 @@ from hubspool.client.operations import CommitOperationDelete
 from hubspool.client.patterns import Patterns, path_filter
 from hubspool.client.validation import FORBIDDEN_FOLDERS, check_path_in_repo
 from hubspool.errors import HFValidationError
-from hubspool.files import is_spool_folder
+from hubspool.files import is_spool
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
                 continue
             path = f"{prefix}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                if not is_spool_folder(entry.name):
+                if not is_spool(folder / entry.name):
                     yield from _walk(folder / entry.name, f"{path}/")
             elif entry.is_file():
                 yield path, folder / entry.name

@@ -19,6 +19,7 @@ import orjson
 
 from hubspool.client.target import Target
 from hubspool.files import Stat, StatePaths, place_of, publish, sync_file
+from hubspool.push import rules
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.part import Closed, Part
 from hubspool.spool.rescue import KeptLock
@@ -189,9 +190,11 @@ class Ledger:
         with closing(Ledger(self.paths.folder)) as other:
             for number, (target, path_in_repo) in self.targets().items():
                 key = other.target(target, path_in_repo)
-                known = {*other.parts(key), *other.settled(key)}
-                own = self.parts(number).items()
-                other.save(key, [part for source, parts in own if source not in known for part in parts])
+                theirs = other.parts(key)
+                known = {*theirs, *other.settled(key)}
+                for source, parts in self.parts(number).items():  # theirs may be an older copy
+                    if source not in known or rules.position_of(theirs.get(source, [])) < rules.position_of(parts):
+                        other.save(key, parts)
                 if other.identity(key) == (None, None):
                     other.identify(key, *self.identity(number))
                 # The new ledger lets all segments wait; what this one knows of them needs no second look.

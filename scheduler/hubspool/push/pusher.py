@@ -164,6 +164,8 @@ class Pusher:
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
         plan = planner.plan(snapshot, settled, known, context.repo, final=final)
+        if plan.waits_until:
+            self.rescue.leave(ledger.recovering(key))
         if plan.parts:
             ledger.save(key, plan.parts)
         committer = Committer(context, plan)

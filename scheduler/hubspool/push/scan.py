@@ -131,6 +131,9 @@ class _Walk:
                 if not isinstance(error, _GONE):
                     self.unreadable[path] = str(error)
 
+    def _is_left_out(self, folder: str) -> bool:
+        return f"/{folder}".endswith(f"/{files.CLIENT_CACHE}") or files.is_spool(Path(self._path(folder)))
+
     def _path(self, relative: str) -> str:
         return f"{self._base}/{relative}"
 
@@ -146,7 +149,7 @@ class _Walk:
                         continue
                     if not entry.is_dir(follow_symlinks=False):
                         self._add(entry, path)
-                    elif not self._is_spool and not _is_left_out(path):
+                    elif not self._is_spool and not self._is_left_out(path):
                         folders.append(path)
         except _GONE:
             pass  # removed during the walk: nothing to send
@@ -175,10 +178,6 @@ class _Walk:
             return
         if S_ISREG(stat.st_mode) and self.chosen(path):
             (self.segments if self._is_spool else self.changed)[path] = Stat(*found)
-
-
-def _is_left_out(folder: str) -> bool:
-    return f"/{folder}".endswith(f"/{files.CLIENT_CACHE}") or files.is_spool_folder(folder.rpartition("/")[2])
 
 
 def _stat(path: str) -> Stat:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -82,7 +82,8 @@ class CommitScheduler:
 
     Made again in one process for the same repository, path and folder (a notebook cell, a script that Streamlit runs
     again), it shares thread, ledger, status and lock with the objects before it. The options, callables and
-    `push_to_hub` of the newest one count from its next push on; `state_dir` cannot differ. `stop` flushes and detaches
+    `push_to_hub` of the newest one count from its next push on; `state_dir` cannot differ, nor can a row scheduler's
+    `durability` and schema. `stop` flushes and detaches
     one object, and ends the thread with the last; an object that the program has dropped does not count, except the
     newest.
 
@@ -131,11 +132,11 @@ class CommitScheduler:
 
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
-    lock no longer than a push does; `retries_push` says whether a failed call is
-    repeated within the period. A subclass that keeps `push_to_hub` may override `additional_operations`,
-    `chosen_paths`, `encoding`, `pending_rows`, `recipe`, `left_in_folder` and the class attributes `keep_local`,
-    `budget`, `versions_rewritten` and `is_sending`; it may call `rows_on_hub`, and `shared` for what must exist once
-    for all objects of a folder. With `spool_name` set, it sends the rows that it writes to `spool_folder`.
+    lock no longer than a push does; `retries_push` says whether a failed call is repeated within the period. A subclass
+    that keeps `push_to_hub` may override `additional_operations`, `chosen_paths`, `encoding`, `pending_rows`, `recipe`,
+    `left_in_folder` and the class attributes `keep_local`, `budget`, `versions_rewritten` and `is_sending`; it may call
+    `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for all objects of a folder. With
+    `spool_name` set, it sends the rows that it writes to `spool_folder`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
@@ -392,7 +393,7 @@ class CommitScheduler:
         self._worker.stop(self, flush=flush, timeout=timeout)
 
     def status(self) -> SchedulerStatus:
-        """Return a snapshot of what is known, without a request or a look at the folder."""
+        """Return a snapshot of what is known, without a request."""
         return self._tracker.status(
             pending_rows=self.pending_rows() if self.is_sending else None,
             seconds_left=self._runner.seconds_left,
@@ -400,12 +401,16 @@ class CommitScheduler:
         )
 
     def pending_rows(self) -> int | None:
-        """Return how many rows of this process are not known to be on the Hub; None without a spool of rows."""
+        """Return how many rows of the spool are not known to be on the Hub; None without a spool of rows."""
         return None
 
     def rows_on_hub(self, sources: Iterable[str]) -> int:
         """Return how many lines of these files in the folder are known to be on the Hub; no request is made."""
         return self._setup.rows_on_hub(sources)
+
+    def waiting_rows(self, known: Container[str]) -> int:
+        """Return the lines of the spool's segments, but for those in `known`, that are not known to be on the Hub."""
+        return self._setup.waiting_rows(known)
 
     def __enter__(self: S) -> S:
         return self

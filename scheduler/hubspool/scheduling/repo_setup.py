@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,21 @@ from hubspool.errors import (
     RepositoryNotFoundError,
 )
 from hubspool.files import StatePaths, state_folder
+from hubspool.push import rules
+from hubspool.push.backlog import spool_target
 from hubspool.push.ledger import Ledger
+from hubspool.push.lines import count_lines
 from hubspool.push.moves import adopt, finish_moves
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.settings import Settings, is_loopback
 from hubspool.spool.destination import Destination, SpoolFolder, spool_folders, spool_for
 from hubspool.spool.rescue import rescue_of
+from hubspool.spool.segment_name import segments_in
 
 logger = logging.getLogger(__name__)
+
+#: A segment is only appended to, so the lines in a range of it stay.
+_lines_in = lru_cache(maxsize=1024)(count_lines)
 
 
 class RepoSetup:
@@ -244,13 +253,38 @@ class RepoSetup:
         """Return how many lines of these files the ledger knows to be on the Hub."""
         if not self.is_open:
             return 0
-        ledger = self._ledger or Ledger(self.state_dir)  # after `close()` it is opened for this one query
-        try:
+        with self._query() as ledger:
             known = ledger.parts(ledger.target(self.target, self.path_in_repo, self.hub_id))
+        return sum(part.rows for source in sources for part in known.get(source, ()))
+
+    def waiting_rows(self, known: Container[str]) -> int:
+        """Return the lines of the spool's segments, but for those in `known`, that are not known to be on the Hub."""
+        if self.spool is None:
+            return 0
+        others = [source for source in segments_in(self.spool.path) if source not in known]
+        if not others:
+            return 0
+        with self._query() as ledger:
+            target = spool_target(ledger, self.spool)
+            parts = {} if target is None else ledger.parts(target)
+        rows = 0
+        for source in others:
+            path = self.spool.path / source
+            with suppress(FileNotFoundError):  # a push has removed it
+                known_parts = [part.withdrawn() for part in parts.get(source, ())]  # what is in doubt waits too
+                gaps = rules.missing(known_parts, path.stat().st_size)
+                rows += sum(_lines_in(path, *gap) for gap in gaps)
+        return rows
+
+    @contextmanager
+    def _query(self) -> Iterator[Ledger]:
+        """Give the ledger; after `close` it is open for this query only."""
+        ledger = self._ledger or Ledger(self.state_dir)
+        try:
+            yield ledger
         finally:
             if ledger is not self._ledger:
                 ledger.close()
-        return sum(part.rows for source in sources for part in known.get(source, ()))
 
     def close(self) -> None:
         """Close the ledger; a later use opens it again."""

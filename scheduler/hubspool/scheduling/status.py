@@ -15,7 +15,7 @@ class SchedulerStatus:
     Args:
         state: what the thread is doing.
         pending_files: files that have something to send or are skipped, as of the last scan.
-        pending_rows: rows of this process's own spool that are not known to be on the Hub; None without a spool.
+        pending_rows: rows of the spool, of any process, that are not known to be on the Hub; None without a spool.
         pending_bytes: bytes not known to be on the Hub, as of the last look.
         last_commit: commit id (40 hex digits) of the last commit that landed, or None.
         last_commit_at: its time, UTC.

@@ -258,7 +258,7 @@ def join(handle: CommitScheduler, key: Key, fixed: Mapping[str, object], make: C
                 raise HFValidationError(
                     f"{name} is {value!r}, but {other!r} in the scheduler for {worker.setup.repo_id} and {key[1]} that"
                     " runs in this process.",
-                    hint=f"Give both the same {name}, or call stop() of the other one first.",
+                    hint=f"Give both the same {name}, or call stop() of the other one before you make the new one.",
                 )
         worker._handles[id(handle)] = handle
         return worker

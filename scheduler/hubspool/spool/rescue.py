@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -129,6 +129,9 @@ class RestorableSpool(Protocol):
     def leave_removed(self) -> bool:
         """End the segment if its file was removed, and give it to `Rescue.hold`; return True if it was there."""
 
+    def leave(self, sources: Container[str]) -> None:
+        """End the segment if it is one of `sources`."""
+
     def rows_ended(self) -> dict[str, int]:
         """Return the rows of the segments that have ended: file name → number."""
 
@@ -221,6 +224,11 @@ class Rescue(fork.ForkAware):
                 elif source not in self._held and len(self._held) < DEFAULTS.held_segments:
                     with suppress(OSError):
                         self.hold(source, os.open(self.folder / source, os.O_RDONLY | os.O_CLOEXEC))
+
+    def leave(self, sources: Container[str]) -> None:
+        """Let new rows go to new segments, because these wait for a second look."""
+        for spool in [*self.spools]:
+            spool.leave(sources)
 
     def hold(self, source: str, fd: int) -> None:
         """Take over the descriptor of a segment."""

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -137,6 +137,13 @@ class Spool(fork.ForkAware):
                     self._end()
         self._finish_ended(0 if ended and current else DEFAULTS.close_seconds)
         return ended and current
+
+    def leave(self, sources: Container[str]) -> None:
+        """End the segment if it is one of `sources`, so that the next row goes to a new one."""
+        with self._lock:
+            if self._fd is not None and str(self._name) in sources:
+                self._end()
+        self._finish_ended()
 
     def write(self, line: bytes) -> None:
         """Append one row; when this returns, the row survives the end of the process (with "disk", a power loss).

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import orjson
 
-from hubspool.extending import Stat, StatePaths, is_spool_folder
+from hubspool.extending import Stat, StatePaths, is_spool, is_spool_folder
 from hubspool_templates.defaults import DEFAULTS
 
 fcntl: ModuleType | None
@@ -203,7 +203,7 @@ class DroppedFiles:
         """Return the paths of the files to claim once they are complete; `on_error` gets why a folder is not listed."""
         found = []
         for base, folders, names in os.walk(self.folder, onerror=on_error):
-            folders[:] = [name for name in folders if not name.startswith(".") and not is_spool_folder(name)]
+            folders[:] = [name for name in folders if not name.startswith(".") and not is_spool(Path(base, name))]
             prefix = Path(base).relative_to(self.folder).as_posix()
             for name in names:
                 path = name if prefix == "." else f"{prefix}/{name}"
