@@ -6,7 +6,9 @@ import io
 import itertools
 import json
 import logging
+import math
 import os
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import pytest
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.client.target import Target
-from hubspool.errors import HubspoolError
+from hubspool.errors import HubspoolError, SecondLookError
 from hubspool.extending import Spool
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
@@ -323,7 +325,8 @@ def test_the_ledger_is_in_the_state_dir_that_the_caller_gives(make: Make, hub: L
         scheduler.flush(SECONDS)
         assert ids_on(hub, scheduler.repo_id) == numbered("row")
         assert not (scheduler.spool_folder / "ledger.sqlite3").exists()
-    assert (tmp_path / "state" / "ledger.sqlite3").exists()
+    places = [tmp_path / "state" / scheduler.spool_folder.name for scheduler in schedulers]
+    assert [(place / "ledger.sqlite3").exists() for place in places] == [True] * 3
 
 
 def test_a_scheduler_of_ones_own_with_a_spool_sends_its_rows(make: Make, hub: LocalHub) -> None:
@@ -507,3 +510,24 @@ def test_rows_of_a_program_that_still_runs_under_the_old_address_follow_once_it_
         new.stop()
     finally:
         moved.stop()
+
+
+def test_schedulers_with_one_state_dir_share_neither_lock_nor_ledger(make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    repos = ["alice/first", "alice/second"]
+    both = [make(JsonlScheduler, repo, state_dir=tmp_path / "state") for repo in repos]
+    for scheduler in both:
+        scheduler.last_future.result(SECONDS)
+        put(scheduler, "one")
+    hub.faults.add(Fault(route="commit", delay=math.inf, times=1))
+    waiting = both[0].trigger()
+    assert hub.faults.wait_for_hits()
+    both[1].flush(10)
+    hub.faults.clear()
+    assert waiting.result(SECONDS) is not None
+    for scheduler in both:
+        put(scheduler, "two")
+        scheduler.stop(flush=False)
+    shutil.rmtree(tmp_path / "state")
+    for repo in repos:  # each waits with its own rows for commits of before that may still land
+        with pytest.raises(SecondLookError):
+            make(JsonlScheduler, repo, state_dir=tmp_path / "state").flush(10)

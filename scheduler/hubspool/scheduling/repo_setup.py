@@ -46,7 +46,7 @@ class RepoSetup:
         api: an `HfApi` of ours, one of huggingface_hub (its endpoint, token and headers are used), or None.
         token: for a new client.
         folder: the scheduler's folder.
-        state_dir: folder of the ledger, or None: the spool, or `state_folder`.
+        state_dir: folder of the ledger, or of a folder for the ledger of the spool; None: the spool, or `state_folder`.
         rows: split and form of the rows that the scheduler writes to a spool; None sends the folder's files.
         allow_own_space: accept the Space that this process runs in.
 
