@@ -17,12 +17,15 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from filelock import FileLock
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.client.target import Target
-from hubspool.errors import HubspoolError, SecondLookError
+from hubspool.errors import FilesMissingError, HubspoolError, SecondLookError
 from hubspool.extending import Spool
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.push.context import PushContext
+from hubspool.push.pusher import Pusher, PushResult
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
 from tests.support.request_log import asked, forget
 
@@ -531,3 +534,49 @@ def test_schedulers_with_one_state_dir_share_neither_lock_nor_ledger(make: Make,
     for repo in repos:  # each waits with its own rows for commits of before that may still land
         with pytest.raises(SecondLookError):
             make(JsonlScheduler, repo, state_dir=tmp_path / "state").flush(10)
+
+
+def test_a_spool_that_is_moved_during_a_push_is_told_with_its_place(
+    make: Make, hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make(JsonlScheduler)
+    put(scheduler, "one")
+    scheduler.flush(SECONDS)
+    put(scheduler, "two")
+    read, moved = PushContext.read_ledger, []
+
+    def move_and_read(context: PushContext) -> None:
+        moved.append(scheduler.spool_folder.rename(tmp_path / "moved"))
+        read(context)
+
+    monkeypatch.setattr(PushContext, "read_ledger", move_and_read)
+    with pytest.raises(FilesMissingError, match=str(tmp_path / "moved")):
+        scheduler.flush(SECONDS)
+    monkeypatch.undo()
+    moved[0].rename(scheduler.spool_folder)
+    scheduler.flush(SECONDS)
+    assert ids_on(hub, "alice/first") == ["one", "two"]
+
+
+def test_a_spool_that_is_moved_while_another_process_pushes_it_is_told_with_its_place(
+    make: Make, hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make(JsonlScheduler)
+    put(scheduler, "one")
+    scheduler.flush(SECONDS)
+    put(scheduler, "two")
+    spool, moved, count = scheduler.spool_folder, tmp_path / "moved", Pusher._result_without_a_push
+
+    def move_and_count(pusher: Pusher, context: PushContext) -> PushResult:
+        spool.rename(moved)
+        return count(pusher, context)
+
+    monkeypatch.setattr(Pusher, "_result_without_a_push", move_and_count)
+    with FileLock(spool / "push.lock"):
+        assert not isinstance(scheduler.trigger().exception(SECONDS), FileNotFoundError)
+    assert moved.exists()
+    with pytest.raises(FilesMissingError, match=str(moved)):
+        scheduler.flush(SECONDS)
+    moved.rename(spool)
+    scheduler.flush(SECONDS)
+    assert ids_on(hub, "alice/first") == ["one", "two"]
