@@ -24,6 +24,7 @@ from hubspool.client.target import Target
 from hubspool.errors import FilesMissingError, HubspoolError, SecondLookError
 from hubspool.extending import Spool
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.push import backlog
 from hubspool.push.context import PushContext
 from hubspool.push.pusher import Pusher, PushResult
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
@@ -580,3 +581,22 @@ def test_a_spool_that_is_moved_while_another_process_pushes_it_is_told_with_its_
     moved.rename(spool)
     scheduler.flush(SECONDS)
     assert ids_on(hub, "alice/first") == ["one", "two"]
+
+
+def test_a_program_with_two_schedulers_is_not_told_that_nobody_sends_the_rows_of_one(
+    make: Make, hub: LocalHub, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repos = ["alice/first", "alice/second"]
+    for repo in repos:
+        scheduler = make(JsonlScheduler, repo)
+        scheduler.last_future.result(SECONDS)
+        put(scheduler, "one")
+        scheduler.stop(flush=False)
+    monkeypatch.setattr(backlog, "count_lines", lambda *_: pytest.fail("another's rows were counted"))
+    with caplog.at_level(logging.WARNING):
+        first = make(JsonlScheduler, repos[0])
+        first.last_future.result(SECONDS)
+        for scheduler in (first, make(JsonlScheduler, repos[1])):
+            scheduler.flush(SECONDS)
+    assert caplog.messages == []
+    assert [ids_on(hub, repo) for repo in repos] == [["one"], ["one"]]
