@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from filelock import FileLock
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.client.target import Target
-from hubspool.errors import FilesMissingError, HubspoolError, SecondLookError
+from hubspool.errors import FilesMissingError, HubspoolError, OtherAccountError, RepoReplacedError, SecondLookError
 from hubspool.extending import Spool
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push import backlog
 from hubspool.push.context import PushContext
 from hubspool.push.pusher import Pusher, PushResult
+from hubspool.spool.destination import SpoolFolder
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
 from tests.support.request_log import asked, forget
 
@@ -600,3 +602,39 @@ def test_a_program_with_two_schedulers_is_not_told_that_nobody_sends_the_rows_of
             scheduler.flush(SECONDS)
     assert caplog.messages == []
     assert [ids_on(hub, repo) for repo in repos] == [["one"], ["one"]]
+
+
+def test_another_process_bound_the_name_while_this_one_waited(make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(Fault(status=503, times=None))
+    first = make(JsonlScheduler, "votes", hf_api=client(hub, "bob"))
+    put(first, "one")
+    (path,) = (tmp_path / "folder").glob("*.spool")
+    spool = SpoolFolder.read(path)
+    assert spool is not None
+    replace(spool, account="alice").save()
+    assert hub.faults.hits
+    hub.faults.clear()
+    with pytest.raises(OtherAccountError):
+        first.flush(SECONDS)
+    assert not client(hub, "bob").repo_exists("bob/votes", repo_type="dataset")
+
+
+def test_a_scheduler_that_met_a_replaced_repository_goes_on_once_a_person_has_decided(
+    run: Run, make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    old = make(JsonlScheduler)
+    put(old, "one")
+    old.flush(SECONDS)
+    old.stop()
+    client(hub).delete_repo("alice/first", repo_type="dataset")
+    client(hub).create_repo("alice/first", repo_type="dataset")
+    new = make(JsonlScheduler)
+    put(new, "two")
+    for _ in range(2):
+        with pytest.raises(RepoReplacedError):
+            new.flush(SECONDS)
+    done = run("flush", tmp_path / "folder", "--from", "alice/first", "--to", "alice/first")
+    assert done.returncode == 0, done.stderr
+    put(new, "three")
+    new.flush(SECONDS)
+    assert ids_on(hub, "alice/first") == ["three", "two"]
