@@ -36,15 +36,20 @@ class StateDb(fork.ForkAware):
         path: the file; its folder is created if missing.
         schema: SQL that creates the tables; it must be harmless to run again.
         version: of the schema; a file with a larger ``user_version`` is renamed.
+        opened: called with each new connection.
 
     Raises:
         StateFileError: the file cannot be opened now (disk full, too many open files, locked, a folder in its place).
     """
 
-    def __init__(self, path: Path, schema: str, version: int) -> None:
+    def __init__(
+        self, path: Path, schema: str, version: int, opened: Callable[[sqlite3.Connection], None] = lambda _: None
+    ) -> None:
         self.path = path
         self._schema = schema
         self._version = version
+        self._opened = opened
+        self._is_forking = False
         self._lock = threading.RLock()
         self._identities: list[tuple[int, int] | None] = []  # of the files of the connection
         self._db: sqlite3.Connection | None = self._open()  # None: closed, opened again at the next use
@@ -148,11 +153,20 @@ class StateDb(fork.ForkAware):
         SQLite keeps its locks per process and file: a child's copy would keep counting a transaction of its parent.
         """
         self._lock.acquire()
+        self._is_forking = self._db is not None
         self.close()
 
     def after_fork_in_parent(self) -> None:
-        """Release the lock; the next use opens a connection."""
-        self._lock.release()
+        """Open the file again: if it is removed before the next use, `put_back` needs the connection."""
+        import sqlite3
+
+        try:
+            if self._is_forking:
+                self._connection()
+        except (OSError, sqlite3.Error):
+            logger.debug("%s cannot be opened now; the next use reports it", self.path, exc_info=True)
+        finally:
+            self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Create a lock of the child's own; the next use opens a connection."""
@@ -201,6 +215,7 @@ class StateDb(fork.ForkAware):
             if db.execute("pragma quick_check").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("damaged")
             db.execute(f"pragma user_version = {self._version}")
+            self._opened(db)
             self._identities = self._found()
         except BaseException:
             db.close()

@@ -7,8 +7,9 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
@@ -90,6 +91,8 @@ class RowScheduler(CommitScheduler):
     widenable = JSON_DTYPES
     #: Whether the card's config has the columns too, as `datasets` needs it for archives.
     features_in_config = False
+    #: Makes what `append` holds from the encoding of a row to its write.
+    _make_write_lock: ClassVar[Callable[[], AbstractContextManager[object]]] = threading.Lock
 
     def __init__(
         self,
@@ -136,7 +139,7 @@ class RowScheduler(CommitScheduler):
             Spool.close,
         )
         self.spool.max_bytes = max_spool_bytes
-        self._rows = self.shared("rows", _SharedRows)
+        self._rows = self.shared("rows", partial(_SharedRows, type(self)._make_write_lock))
         self._redact = redact
         self._card = self.shared(  # used by the pushing thread only
             "card",
@@ -255,10 +258,10 @@ class RowScheduler(CommitScheduler):
 class _SharedRows:
     """What the schedulers of one spool share beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_lock: Callable[[], AbstractContextManager[object]]) -> None:
         # Lines are written to the disk in the order in which they were encoded.
-        self.write_lock: AbstractContextManager[object] = threading.Lock()
-        renew_after_fork(self, "write_lock", threading.Lock)  # a thread that the child does not have may hold it
+        self.write_lock = make_lock()
+        renew_after_fork(self, "write_lock", make_lock)  # a thread that the child does not have may hold it
         self.learner = Learner()  # used by the pushing thread only
         self.rows_since = self.bytes_since = 0  # approximate under threads: one trigger too many is harmless
         self.requested: Future[CommitInfo | None] | None = None  # by the last trigger

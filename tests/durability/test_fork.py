@@ -224,3 +224,34 @@ if __name__ == "__main__":
     assert process.wait(90) == 0, process.errors()
     assert len(recorded(place.records, "acknowledged")) == 10
     place.judge().check()
+
+
+def test_in_a_child_no_row_waits_for_the_image_of_another_row(place: Place, start: Start) -> None:
+    code = """
+from hubspool_templates import ParquetScheduler
+
+class Slow(ParquetScheduler):
+    def encode_row(self, row):
+        if row["n"] == 1:
+            begun.set()
+            assert go_on.wait(60)
+        return super().encode_row(row)
+
+begun, go_on = threading.Event(), threading.Event()
+scheduler = Slow("local/rows", sys.argv[2], every=600, hf_api=HfApi(endpoint=sys.argv[1], token="hf_local"))
+if os.fork() == 0:
+    slow, quick = (threading.Thread(target=scheduler.append, args=({"n": n},)) for n in (1, 2))
+    slow.start()
+    assert begun.wait(60)
+    quick.start()
+    quick.join(10)
+    print("quick waits" if quick.is_alive() else "quick is stored", flush=True)
+    go_on.set()
+    slow.join(60)
+    print("rows", scheduler.pending_rows(), flush=True)
+    os._exit(0)
+reap()
+"""
+    said = run(place, start, code)
+    assert "quick is stored" in said
+    assert "rows 2" in said

@@ -64,6 +64,10 @@ for line in sys.stdin:
             producer.put_many(number)
             print("child", os.getpid(), flush=True)
             signal.pause()
+    elif word == "fork_only":
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
     elif word == "trigger":
         scheduler.trigger()
     elif word == "stop":
@@ -495,3 +499,23 @@ def test_a_flush_waits_for_a_removed_segment_that_another_thread_still_syncs(
     here.scheduler.flush(60)
     here.scheduler.stop()
     place.judge().check()
+
+
+@pytest.mark.parametrize("remove", [remove_folder, remove_state, remove_ledger])
+def test_a_removal_right_after_a_fork_loses_no_ledger(
+    place: Place, start: Start, remove: Callable[[Place], None]
+) -> None:
+    worker = Worker(place, start)
+    worker.do("put 3")
+    assert worker.flush() == "ok"
+    known = parts(place)
+    place.hub.faults.add(Fault(drop=True, times=None))
+    worker.do("put 2", "fork_only")
+    remove(place)
+    wait_for((state(place) / "ledger.sqlite3").exists)
+    worker.wait_status(lambda pending, error, skipped: parts(place) == known)
+    place.hub.faults.clear()
+    worker.do("put 2")
+    assert worker.flush(20) == "ok", worker.process.errors()
+    worker.leave()
+    assert counts(place.judge()) == (8, 8)

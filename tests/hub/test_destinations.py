@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -18,14 +19,18 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from filelock import FileLock
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.client.target import Target
-from hubspool.errors import HubspoolError
+from hubspool.errors import FilesMissingError, HubspoolError, OtherAccountError, RepoReplacedError, SecondLookError
 from hubspool.extending import Spool
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.push import backlog
+from hubspool.push.context import PushContext
 from hubspool.push.ledger import Ledger
 from hubspool.push.moves import adopt, reroute
+from hubspool.push.pusher import Pusher, PushResult
 from hubspool.spool.destination import SpoolFolder
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
 from tests.support.request_log import asked, forget
@@ -364,7 +369,8 @@ def test_the_ledger_is_in_the_state_dir_that_the_caller_gives(make: Make, hub: L
         scheduler.flush(SECONDS)
         assert ids_on(hub, scheduler.repo_id) == numbered("row")
         assert not (scheduler.spool_folder / "ledger.sqlite3").exists()
-    assert (tmp_path / "state" / "ledger.sqlite3").exists()
+    places = [tmp_path / "state" / scheduler.spool_folder.name for scheduler in schedulers]
+    assert [(place / "ledger.sqlite3").exists() for place in places] == [True] * 3
 
 
 def test_a_scheduler_of_ones_own_with_a_spool_sends_its_rows(make: Make, hub: LocalHub) -> None:
@@ -572,3 +578,125 @@ def test_rows_of_a_program_that_still_runs_under_the_old_address_follow_once_it_
         new.stop()
     finally:
         moved.stop()
+
+
+def test_schedulers_with_one_state_dir_share_neither_lock_nor_ledger(make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    repos = ["alice/first", "alice/second"]
+    both = [make(JsonlScheduler, repo, state_dir=tmp_path / "state") for repo in repos]
+    for scheduler in both:
+        scheduler.last_future.result(SECONDS)
+        put(scheduler, "one")
+    hub.faults.add(Fault(route="commit", delay=math.inf, times=1))
+    waiting = both[0].trigger()
+    assert hub.faults.wait_for_hits()
+    both[1].flush(10)
+    hub.faults.clear()
+    assert waiting.result(SECONDS) is not None
+    for scheduler in both:
+        put(scheduler, "two")
+        scheduler.stop(flush=False)
+    shutil.rmtree(tmp_path / "state")
+    for repo in repos:  # each waits with its own rows for commits of before that may still land
+        with pytest.raises(SecondLookError):
+            make(JsonlScheduler, repo, state_dir=tmp_path / "state").flush(10)
+
+
+def test_a_spool_that_is_moved_during_a_push_is_told_with_its_place(
+    make: Make, hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make(JsonlScheduler)
+    put(scheduler, "one")
+    scheduler.flush(SECONDS)
+    put(scheduler, "two")
+    read, moved = PushContext.read_ledger, []
+
+    def move_and_read(context: PushContext) -> None:
+        moved.append(scheduler.spool_folder.rename(tmp_path / "moved"))
+        read(context)
+
+    monkeypatch.setattr(PushContext, "read_ledger", move_and_read)
+    with pytest.raises(FilesMissingError, match=str(tmp_path / "moved")):
+        scheduler.flush(SECONDS)
+    monkeypatch.undo()
+    moved[0].rename(scheduler.spool_folder)
+    scheduler.flush(SECONDS)
+    assert ids_on(hub, "alice/first") == ["one", "two"]
+
+
+def test_a_spool_that_is_moved_while_another_process_pushes_it_is_told_with_its_place(
+    make: Make, hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make(JsonlScheduler)
+    put(scheduler, "one")
+    scheduler.flush(SECONDS)
+    put(scheduler, "two")
+    spool, moved, count = scheduler.spool_folder, tmp_path / "moved", Pusher._result_without_a_push
+
+    def move_and_count(pusher: Pusher, context: PushContext) -> PushResult:
+        spool.rename(moved)
+        return count(pusher, context)
+
+    monkeypatch.setattr(Pusher, "_result_without_a_push", move_and_count)
+    with FileLock(spool / "push.lock"):
+        assert not isinstance(scheduler.trigger().exception(SECONDS), FileNotFoundError)
+    assert moved.exists()
+    with pytest.raises(FilesMissingError, match=str(moved)):
+        scheduler.flush(SECONDS)
+    moved.rename(spool)
+    scheduler.flush(SECONDS)
+    assert ids_on(hub, "alice/first") == ["one", "two"]
+
+
+def test_a_program_with_two_schedulers_is_not_told_that_nobody_sends_the_rows_of_one(
+    make: Make, hub: LocalHub, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repos = ["alice/first", "alice/second"]
+    for repo in repos:
+        scheduler = make(JsonlScheduler, repo)
+        scheduler.last_future.result(SECONDS)
+        put(scheduler, "one")
+        scheduler.stop(flush=False)
+    monkeypatch.setattr(backlog, "count_lines", lambda *_: pytest.fail("another's rows were counted"))
+    with caplog.at_level(logging.WARNING):
+        first = make(JsonlScheduler, repos[0])
+        first.last_future.result(SECONDS)
+        for scheduler in (first, make(JsonlScheduler, repos[1])):
+            scheduler.flush(SECONDS)
+    assert caplog.messages == []
+    assert [ids_on(hub, repo) for repo in repos] == [["one"], ["one"]]
+
+
+def test_another_process_bound_the_name_while_this_one_waited(make: Make, hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(Fault(status=503, times=None))
+    first = make(JsonlScheduler, "votes", hf_api=client(hub, "bob"))
+    put(first, "one")
+    (path,) = (tmp_path / "folder").glob("*.spool")
+    spool = SpoolFolder.read(path)
+    assert spool is not None
+    replace(spool, account="alice").save()
+    assert hub.faults.hits
+    hub.faults.clear()
+    with pytest.raises(OtherAccountError):
+        first.flush(SECONDS)
+    assert not client(hub, "bob").repo_exists("bob/votes", repo_type="dataset")
+
+
+def test_a_scheduler_that_met_a_replaced_repository_goes_on_once_a_person_has_decided(
+    run: Run, make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    old = make(JsonlScheduler)
+    put(old, "one")
+    old.flush(SECONDS)
+    old.stop()
+    client(hub).delete_repo("alice/first", repo_type="dataset")
+    client(hub).create_repo("alice/first", repo_type="dataset")
+    new = make(JsonlScheduler)
+    put(new, "two")
+    for _ in range(2):
+        with pytest.raises(RepoReplacedError):
+            new.flush(SECONDS)
+    done = run("flush", tmp_path / "folder", "--from", "alice/first", "--to", "alice/first")
+    assert done.returncode == 0, done.stderr
+    put(new, "three")
+    new.flush(SECONDS)
+    assert ids_on(hub, "alice/first") == ["three", "two"]

@@ -59,7 +59,7 @@ def _status_of(folder: Path, place: Place) -> dict[str, Any]:
         path_in_repo = given["path_in_repo"]
         target = Target.of(*(given[name] for name in ("endpoint", "repo_id", "repo_type", "revision")))
     if spool is not None:
-        found = spool_backlog(spool, ledger)
+        found = spool_backlog(spool, ledger, counts_rows=True)
     else:
         chosen = path_filter(recipe["allow_patterns"], recipe["ignore_patterns"] or [])
         found = backlog(folder, ledger, place.target, chosen, is_spool=False)

@@ -31,7 +31,7 @@ class Backlog:
     Args:
         rows, bytes: acknowledged lines and bytes of files that are still in the folder.
         pending_files, pending_bytes: files that are not wholly sent, and the bytes that are not.
-        pending_rows: the lines in these bytes; None for a user's files, which need not consist of lines.
+        pending_rows: the lines in these bytes; None if they were not counted. A user's files need not consist of lines.
         in_doubt: parts that were sent and whose outcome is unknown.
         writers: segments that a living process writes.
         second_look: seconds since the epoch until which segments wait whose ledger was lost; None if none does.
@@ -48,9 +48,18 @@ class Backlog:
 
 
 def backlog(
-    folder: Path, ledger: Ledger, target: int | None, chosen: Callable[[str], bool], *, is_spool: bool
+    folder: Path,
+    ledger: Ledger,
+    target: int | None,
+    chosen: Callable[[str], bool],
+    *,
+    is_spool: bool,
+    counts_rows: bool = False,
 ) -> Backlog:
-    """Return the backlog of a folder for one target of its ledger; None means that nothing was ever sent."""
+    """Return the backlog of a folder for one target of its ledger; None means that nothing was ever sent.
+
+    To count rows reads all pending bytes.
+    """
     snapshot = scan(folder, {} if target is None else ledger.settled(target), chosen, is_spool=is_spool)
     parts = {} if target is None else ledger.parts(target)
     files = {**snapshot.segments, **snapshot.changed}
@@ -68,13 +77,13 @@ def backlog(
     sent = [part for of_source in parts.values() for part in of_source]
     owners = [owner_of(folder / source, stat, snapshot.taken_ns) for source, stat in snapshot.segments.items()]
     looks = [recovering[source][0] or time.time() for source in names if source in recovering]
-    lines = sum(count_lines(folder / source, start, end) for source, start, end in pending if is_spool)
+    lines = sum(count_lines(folder / source, start, end) for source, start, end in pending if counts_rows)
     return Backlog(
         rows=sum(part.rows for part in sent),
         bytes=sum(part.end - part.start for part in sent),
         pending_files=len(names),
         pending_bytes=sum(end - start for _, start, end in pending),
-        pending_rows=lines if is_spool else None,
+        pending_rows=lines if counts_rows else None,
         in_doubt=sum(part.in_doubt for part in sent),
         writers=owners.count(Owner.ALIVE),
         second_look=max(looks) + DEFAULTS.second_look_seconds if looks else None,
@@ -88,9 +97,10 @@ def spool_target(ledger: Ledger, spool: SpoolFolder) -> int | None:
     return next(iter([*seen, *named]), None)
 
 
-def spool_backlog(spool: SpoolFolder, ledger: Ledger) -> Backlog:
+def spool_backlog(spool: SpoolFolder, ledger: Ledger, *, counts_rows: bool = False) -> Backlog:
     """Return the backlog of a spool."""
-    return backlog(spool.path, ledger, spool_target(ledger, spool), lambda _: True, is_spool=True)
+    target = spool_target(ledger, spool)
+    return backlog(spool.path, ledger, target, lambda _: True, is_spool=True, counts_rows=counts_rows)
 
 
 def warn_of_unsent(folder: Path, known: Collection[Path]) -> None:

@@ -138,11 +138,15 @@ class PushContext:
             self.limits = replace(self.limits, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
         self.repo = RemoteRepo(self.api, self.target)
 
+    def find_target(self) -> int:
+        """Return the target's number in the ledger."""
+        return self.ledger.target(self.target, self.path_in_repo, self.hub_id)
+
     def read_ledger(self) -> None:
         """Set what depends on the ledger; called by each push, which first puts back a ledger that was removed.
 
         Another process may have begun a new ledger meanwhile, where the target has another number.
         """
-        self.key = self.ledger.target(self.target, self.path_in_repo, self.hub_id)
+        self.key = self.find_target()
         self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key))

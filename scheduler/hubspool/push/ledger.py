@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import astuple, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,9 +87,8 @@ class Ledger:
         self._settled: dict[int, tuple[sqlite3.Connection, tuple[int, int], dict[str, Stat]]] = {}
         self._kept_lock = KeptLock(self.paths.push_lock)
         self._folder_id = ""
-        self._db = StateDb(self.paths.ledger, _SCHEMA, SCHEMA_VERSION)
-        if folder is not None:
-            self._note_place(folder)
+        note_place = (lambda _: None) if folder is None else partial(self._note_place, folder)
+        self._db = StateDb(self.paths.ledger, _SCHEMA, SCHEMA_VERSION, note_place)
 
     @property
     def folder_id(self) -> str:
@@ -115,14 +115,14 @@ class Ledger:
         fresh.unlink(missing_ok=True)
         return path.read_text().partition("\n")[0]
 
-    def _note_place(self, folder: Path) -> None:
+    def _note_place(self, folder: Path, db: sqlite3.Connection) -> None:
         """Store where the ledger is; if it is new, or was somewhere else, its segments are to be recovered.
 
         In one transaction: of two processes that start together, the later one finds the place stored, and both do this
         before they write a row.
         """
         place = place_of(self.paths.ledger)
-        with self._db.write() as db:
+        with db:
             is_new = db.execute("insert or ignore into place values (1, ?)", (place,)).rowcount == 1
             if is_new and db.execute("select 1 from target").fetchone():
                 return  # the ledger of an earlier version of this program

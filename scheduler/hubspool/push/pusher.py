@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hubspool.errors import PushLockBusyError
+from hubspool.errors import HubspoolError, PushLockBusyError
 from hubspool.push import rules
 from hubspool.push.committer import Committer
 from hubspool.push.context import PushContext, PushMemory
@@ -100,6 +100,7 @@ class Pusher:
 
         Raises:
             HubspoolError: a request failed. What landed before is acknowledged; the rest is unchanged.
+            FilesMissingError: the folder was moved.
         """
         from filelock import Timeout
 
@@ -121,6 +122,9 @@ class Pusher:
                     return result
             except (Timeout, PushLockBusyError):
                 break
+            except FileNotFoundError as error:  # of the folder itself: it was moved, which `check` raises, or removed
+                if isinstance(error, HubspoolError) or self.rescue.check():
+                    raise
         self.busy_since = self.busy_since or began
         self.result = self._result_without_a_push(context)
         return None
@@ -133,10 +137,10 @@ class Pusher:
 
     def _result_without_a_push(self, context: PushContext) -> PushResult:
         """Count what is unsent as the ledger tells it, while another process pushes the folder."""
-        context.read_ledger()
-        settled = context.ledger.settled(context.key)
+        key = context.find_target()
+        settled = context.ledger.settled(key)
         snapshot = scan(context.folder, settled, context.is_chosen, is_spool=context.is_spool)
-        known = context.ledger.parts(context.key)
+        known = context.ledger.parts(key)
         plan = PushPlan()
         for source, stat in {**snapshot.segments, **snapshot.changed}.items():
             parts = known.get(source)

@@ -114,7 +114,8 @@ class CommitScheduler:
         strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows wait on the disk.
         handle_signals: flush on SIGTERM too (from the main thread only).
         exit_budget: seconds that the end of the process may take for the final push.
-        state_dir: folder of the ledger and the push lock; ``.cache/huggingface/hubspool`` in the folder by default.
+        state_dir: folder of the ledger and the push lock, for rows of a folder with the name of their spool;
+            ``.cache/huggingface/hubspool`` in the folder, or the spool, by default.
         allow_own_space: push to the Space that this process runs in, although each commit restarts it.
         commit_message: text, or a function of the `CommitPlan`.
         on_before_commit, on_commit, on_error: called in the background thread, without the lock.

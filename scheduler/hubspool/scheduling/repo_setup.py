@@ -55,7 +55,7 @@ class RepoSetup:
         api: an `HfApi` of ours, one of huggingface_hub (its endpoint, token and headers are used), or None.
         token: for a new client.
         folder: the scheduler's folder.
-        state_dir: folder of the ledger, or None: the spool, or `state_folder`.
+        state_dir: folder of the ledger, or of a folder for the ledger of the spool; None: the spool, or `state_folder`.
         rows: split and form of the rows that the scheduler writes to a spool; None sends the folder's files.
         allow_own_space: accept the Space that this process runs in.
 
@@ -182,12 +182,19 @@ class RepoSetup:
         if self.is_open:
             return
         api = self.api if patient else self._impatient()
+        self._read_spool()
         if "/" not in self.repo_id:
             self.repo_id = f"{self._account(api)}/{self.repo_id}"
         hub_id = self._find_or_create(api)
         with self._lock:
             self._bind(hub_id)
         self.repo_url = self.target.web_url
+
+    def _read_spool(self) -> None:
+        """Take over the account and the repository that another process, or a person, has given the rows since."""
+        with self._lock:
+            if self.spool is not None and (found := SpoolFolder.read(self.spool.path)) is not None:
+                self.spool = replace(self.spool, account=found.account, hub_id=found.hub_id)
 
     def _account(self, api: HfApi) -> str:
         """Return the account that a name without a namespace belongs to."""

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: The push after which spools are told that nobody sends: by the first, the program has not made all its schedulers.
+_WARNING_PUSH = 2
+
 #: (destination as the program gave it, real path of the folder)
 Key = tuple[object, str]
 
@@ -91,6 +94,7 @@ class Worker(fork.ForkAware):
         self.is_refused = False
         self.pusher: Pusher | None = None
         self._pushing: CommitScheduler | None = None  # the handle whose options the running push uses
+        self._pushes = 0  # that succeeded
         # Below: written under _process.lock.
         self._newest: CommitScheduler | None = None
         self._handles: weakref.WeakValueDictionary[int, CommitScheduler] = weakref.WeakValueDictionary()
@@ -120,8 +124,6 @@ class Worker(fork.ForkAware):
 
     def start(self, handle: CommitScheduler) -> None:
         """Let a handle that is completely built be the newest; the first one starts the thread."""
-        from hubspool.push.backlog import warn_of_unsent
-
         with _process.lock:
             if id(handle) not in self._handles:  # its own `__init__` has stopped it
                 return
@@ -129,9 +131,6 @@ class Worker(fork.ForkAware):
             is_first = self._newest is None
             self._use(handle)
             workers = [*_process.workers.values()]
-        if is_first:
-            spools = (worker.setup.spool for worker in workers)
-            warn_of_unsent(self.setup.folder, {spool.path for spool in spools if spool is not None})
         others = [worker for worker in workers if worker is not self and worker._parts]
         if is_first and self._parts and any(other.key[0] == self.key[0] for other in others):
             logger.warning(
@@ -201,9 +200,20 @@ class Worker(fork.ForkAware):
             return None
         self.urgency, self._pushing = urgency, handle
         try:
-            return handle._push()
+            commit = handle._push()
         finally:
             self._pushing = None
+        self._pushes += 1
+        if self._pushes == _WARNING_PUSH:
+            self._warn_of_unsent()
+        return commit
+
+    def _warn_of_unsent(self) -> None:
+        from hubspool.push.backlog import warn_of_unsent
+
+        with _process.lock:
+            spools = [worker.setup.spool for worker in _process.workers.values()]
+        warn_of_unsent(self.setup.folder, {spool.path for spool in spools if spool is not None})
 
     def _close_parts(self) -> None:
         for close in self._closing:

@@ -107,7 +107,7 @@ class SpoolFolder:
         given: the repository's id as the program gave it, perhaps without a namespace.
         account: the account that such a name was bound to; its rows are sent with a token of that account only.
         hub_id: the Hub's `_id` of the repository, once seen.
-        state_dir: folder of the ledger, if it is not the spool.
+        state_dir: folder that has a folder for the ledger of each spool, if the ledger is not in the spool.
         recipe: the options that make the scheduler again.
         moved_to: the repository that a person sent the pending rows to.
     """
@@ -132,7 +132,7 @@ class SpoolFolder:
     @property
     def state(self) -> Path:
         """The folder of the ledger and the push lock."""
-        return Path(self.state_dir) if self.state_dir else self.path
+        return Path(self.state_dir) / self.path.name if self.state_dir else self.path
 
     def is_for(self, destination: Destination) -> bool:
         """Return True if a program that names `destination` means this spool."""
@@ -172,7 +172,7 @@ def spool_for(folder: Path, destination: Destination, given: str, state_dir: Pat
         folder: the scheduler's folder.
         destination: where the rows go.
         given: the repository's id as the program gave it.
-        state_dir: folder of the ledger, if the program gave one.
+        state_dir: as the program gave it, if it did.
     """
     known = [spool for spool in spool_folders(folder) if spool.is_for(destination)]
     # The first is the one of the full name, if a name without a namespace has another spool.

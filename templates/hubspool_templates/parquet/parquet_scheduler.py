@@ -49,6 +49,7 @@ class ParquetScheduler(RowScheduler):
 
     card_sentence = "Rows of this dataset were appended one by one, as they came up, with `ParquetScheduler`."
     widenable = PARQUET_DTYPES
+    _make_write_lock = nullcontext  # no thread waits while another one encodes its images
 
     def __init__(
         self,
@@ -67,7 +68,6 @@ class ParquetScheduler(RowScheduler):
         self.encoding: ParquetEncoding = ParquetEncoding(self._columns_in_card, self._declared)
         self._fixed = {"schema": None if self._declared is None else self._declared.to_features()}
         super().__init__(repo_id, folder_path, **options)
-        self._rows.write_lock = nullcontext()  # no thread waits while another one encodes its images
 
     def encode_row(self, row: Row) -> bytes:
         line = self._encoder.encode(row)
