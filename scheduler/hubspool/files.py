@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from stat import S_ISREG
 from types import ModuleType
@@ -80,9 +81,17 @@ class Disk:
         return self.kind in _LOCAL_FUSE or not self.kind.startswith(_REMOTE)
 
 
-def state_folder(folder: Path) -> Path:
-    """Return the default state folder of `folder`; every client leaves it out of uploads."""
-    return folder / CLIENT_CACHE / "hubspool"
+def state_folder(folder: Path, state_dir: Path | None = None) -> Path:
+    """Return the state folder of a folder of files; every client leaves the default one out of uploads.
+
+    Args:
+        folder: what is sent.
+        state_dir: has a folder for each of the folders that share it: their ledgers name files by relative paths.
+    """
+    if state_dir is None:
+        return folder / CLIENT_CACHE / "hubspool"
+    real = folder.resolve()
+    return state_dir / f"{real.name}-{sha256(os.fsencode(real)).hexdigest()[:8]}"
 
 
 def is_spool_folder(name: str) -> bool:

@@ -66,8 +66,22 @@ def test_a_state_folder_inside_the_folder_is_not_sent(
     scheduler = make(state_dir=tmp_path / "folder" / "state")
     add(scheduler.folder_path / "a.txt", "x\n")
     scheduler.flush(SECONDS)
-    assert (scheduler.folder_path / "state" / "ledger.sqlite3").exists()
+    assert [*(scheduler.folder_path / "state").glob("*/ledger.sqlite3")]
     assert files() == ["a.txt"]
+
+
+def test_folders_that_share_a_state_dir_have_a_ledger_each(
+    make: Make, files: Callable[[], list[str]], read: Read, tmp_path: Path
+) -> None:
+    """Their files have the same paths; one ledger took each for a rewritten version of the other, with every push."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    both = [make(folder_path=folder, state_dir=tmp_path / "state") for folder in folders]
+    for number in range(3):
+        for scheduler in both:
+            add(scheduler.folder_path / "x.jsonl", f'{{"from": "{scheduler.folder_path.name}", "n": {number}}}\n')
+            scheduler.flush(SECONDS)
+    rows = [row for path in files() for row in read(path).splitlines()]
+    assert len(rows) == len({*rows}) == 6
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "log", "bin"])

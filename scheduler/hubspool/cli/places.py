@@ -45,7 +45,7 @@ def opened_places(folder: Path, state_dir: Path | None) -> Iterator[list[Place]]
     from hubspool.push.moves import finish_moves
     from hubspool.spool.destination import spool_folders
 
-    state = state_dir or state_folder(folder)
+    state = state_folder(folder, state_dir)
     with ExitStack() as stack:
         found = []
         for spool in spool_folders(folder):

@@ -114,8 +114,8 @@ class CommitScheduler:
         strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows wait on the disk.
         handle_signals: flush on SIGTERM too (from the main thread only).
         exit_budget: seconds that the end of the process may take for the final push.
-        state_dir: folder of the ledger and the push lock, for rows of a folder with the name of their spool;
-            ``.cache/huggingface/hubspool`` in the folder, or the spool, by default.
+        state_dir: gets a folder with the ledger and the push lock for each folder or spool that has this `state_dir`;
+            by default they are in ``.cache/huggingface/hubspool`` in the folder, or in the spool.
         allow_own_space: push to the Space that this process runs in, although each commit restarts it.
         commit_message: text, or a function of the `CommitPlan`.
         on_before_commit, on_commit, on_error: called in the background thread, without the lock.
@@ -254,6 +254,7 @@ class CommitScheduler:
         # As given: which spool the rows have is known after a request, and these objects share its answer.
         key = setup.destination, str(self.folder_path.resolve())
         fixed = {"state_dir": str(Path(state_dir).resolve()) if state_dir else None, **self._fixed}
+        self._state_root = Path(state_dir) if state_dir else setup.state_dir
         make = functools.partial(
             Worker,
             key,
@@ -495,7 +496,7 @@ class CommitScheduler:
         from hubspool.client.patterns import path_filter
 
         chosen = path_filter(self.allow_patterns, self.ignore_patterns or [])
-        folder, state = self.folder_path.resolve(), self._setup.state_dir.resolve()
+        folder, state = self.folder_path.resolve(), self._state_root.resolve()
         if not state.is_relative_to(folder) or state == folder:
             return chosen
         own = f"{state.relative_to(folder).as_posix()}/"

@@ -55,7 +55,7 @@ class RepoSetup:
         api: an `HfApi` of ours, one of huggingface_hub (its endpoint, token and headers are used), or None.
         token: for a new client.
         folder: the scheduler's folder.
-        state_dir: folder of the ledger, or of a folder for the ledger of the spool; None: the spool, or `state_folder`.
+        state_dir: has a folder for the ledger; None: the spool, or `state_folder`.
         rows: split and form of the rows that the scheduler writes to a spool; None sends the folder's files.
         allow_own_space: accept the Space that this process runs in.
 
@@ -131,7 +131,7 @@ class RepoSetup:
         """The folder of the ledger and the push lock."""
         if self.spool is not None:
             return self.spool.state
-        return self._state_dir or state_folder(self.folder)
+        return state_folder(self.folder, self._state_dir)
 
     @property
     def push_folder(self) -> Path:
