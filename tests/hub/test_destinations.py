@@ -314,18 +314,12 @@ def test_a_name_is_bound_to_the_account_that_it_was_first_sent_with(make: Make, 
     first.flush(SECONDS)
     put(first, "two")
     first.stop(flush=False)
-    other = make(JsonlScheduler, "votes", hf_api=client(hub, "bob"))
-    put(other, "three")
-    with pytest.raises(HubspoolError, match="alice/votes") as failed:
-        other.flush(SECONDS)
-    said = f"{other.status().last_error} {other.status().last_error_hint}"
-    assert "bob" in str(failed.value)
-    assert "alice/votes" in said
-    assert "bob/votes" in said
+    with pytest.raises(OtherAccountError, match="alice/votes") as failed:
+        make(JsonlScheduler, "votes", hf_api=client(hub, "bob"))
+    assert "bob/votes" in failed.value.hint
     assert not client(hub, "bob").repo_exists("bob/votes", repo_type="dataset")
-    other.stop(flush=False)
     make(JsonlScheduler, "alice/votes").flush(SECONDS)
-    assert ids_on(hub, "alice/votes") == ["one", "three", "two"]
+    assert ids_on(hub, "alice/votes") == ["one", "two"]
 
 
 def test_a_name_alone_and_the_full_name_share_a_spool_in_one_process(make: Make, hub: LocalHub) -> None:
@@ -700,3 +694,88 @@ def test_a_scheduler_that_met_a_replaced_repository_goes_on_once_a_person_has_de
     put(new, "three")
     new.flush(SECONDS)
     assert ids_on(hub, "alice/first") == ["three", "two"]
+
+
+@pytest.mark.parametrize("order", [("alice/votes", "votes"), ("votes", "alice/votes")])
+def test_a_name_and_its_full_name_share_everything_in_either_order(
+    order: tuple[str, str], make: Make, hub: LocalHub, tmp_path: Path
+) -> None:
+    first, second = (make(JsonlScheduler, name) for name in order)
+    assert second.spool is first.spool
+    assert second._worker is first._worker
+    put(first, "one")
+    put(second, "two")
+    first.stop()
+    put(second, "three")
+    second.flush(SECONDS)
+    assert ids_on(hub, "alice/votes") == ["one", "three", "two"]
+    assert len(list((tmp_path / "folder").glob("*.spool"))) == 1
+
+
+def test_the_old_and_the_new_name_of_a_repository_share_everything(make: Make, hub: LocalHub) -> None:
+    old = make(JsonlScheduler, "alice/old")
+    put(old, "one")
+    old.flush(SECONDS)
+    rename(hub, "alice/old", "alice/new")
+    new = make(JsonlScheduler, "alice/new")
+    assert new.spool is old.spool
+    put(new, "two")
+    put(old, "three")
+    old.stop()
+    put(new, "four")
+    new.flush(SECONDS)
+    assert ids_on(hub, "alice/new") == ["four", "one", "three", "two"]
+
+
+def rename(hub: LocalHub, old: str, new: str) -> None:
+    body = {"fromRepo": old, "toRepo": new, "type": "dataset"}
+    client(hub).client().request("POST", f"{hub.endpoint}/api/repos/move", json=body)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "zip"])
+def test_a_token_of_another_account_does_not_join(kind: str, make: Make, hub: LocalHub) -> None:
+    first = make(KINDS[kind], "votes")
+    put(first, "one")
+    with pytest.raises(OtherAccountError, match="alice/votes"):
+        make(KINDS[kind], "votes", hf_api=client(hub, "bob"))
+    put(first, "two")
+    first.flush(SECONDS)
+    assert ids_on(hub, "alice/votes") == ["one", "two"]
+    assert not client(hub, "bob").repo_exists("bob/votes", repo_type="dataset")
+
+
+def test_files_of_a_name_alone_go_to_the_account_of_each_token(make: Make, hub: LocalHub) -> None:
+    first = make(CommitScheduler, "votes")
+    second = make(CommitScheduler, "votes", hf_api=client(hub, "bob"))
+    put(first, "one")
+    assert (first.repo_id, second.repo_id) == ("alice/votes", "bob/votes")
+    assert second._worker is not first._worker
+    first.flush(SECONDS)
+    assert ids_on(hub, "alice/votes") == ["one"]
+
+
+def test_another_account_does_not_join_while_the_first_has_not_reached_the_hub(make: Make, hub: LocalHub) -> None:
+    hub.faults.add(Fault(status=503, times=None))
+    first = make(JsonlScheduler, "votes")
+    put(first, "one")
+    with pytest.raises(HubspoolError, match="503"):
+        make(JsonlScheduler, "votes", hf_api=client(hub, "bob"))
+    assert hub.faults.hits
+    hub.faults.clear()
+    with pytest.raises(OtherAccountError):
+        make(JsonlScheduler, "votes", hf_api=client(hub, "bob"))
+    first.flush(SECONDS)
+    assert ids_on(hub, "alice/votes") == ["one"]
+
+
+def test_the_right_token_after_one_that_may_not_create_the_repository(make: Make, hub: LocalHub) -> None:
+    client(hub).create_repo("alice/votes", repo_type="dataset")
+    hub.faults.add(Fault(route="repo-create", status=403, times=None))
+    wrong = make(JsonlScheduler, "votes", hf_api=client(hub, "bob"))
+    assert wrong.last_future.exception(SECONDS) is not None
+    assert hub.faults.hits
+    right = make(JsonlScheduler, "votes")
+    put(right, "one")
+    right.flush(SECONDS)
+    assert right.repo_id == "alice/votes"
+    assert ids_on(hub, "alice/votes") == ["one"]

@@ -267,7 +267,7 @@ MUTANTS = [
     Mutant(
         "no_shared_worker",
         "a scheduler that is made again in one process has a thread, a spool and a ledger of its own",
-        (Edit("hubspool/scheduling/worker.py", "join", "_process.workers.get(key)", "make()"),),
+        (Edit("hubspool/scheduling/worker.py", "join", "next(iter(_process.like(setup)), None)", "None"),),
         (f"{AGAIN}::test_the_second_one_makes_no_request_and_shares_everything",),
     ),
     Mutant(

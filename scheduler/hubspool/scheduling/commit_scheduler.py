@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hubspool.errors import HFValidationError, HubspoolError, LockHeldError
+from hubspool.errors import HFValidationError, HubspoolError, LockHeldError, OtherAccountError
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.folder_push import push_folder, shared_budget
 from hubspool.scheduling.options import check_options, full_signature, warn_of
 from hubspool.scheduling.push_loop import Urgency
-from hubspool.scheduling.worker import Worker, join
+from hubspool.scheduling.worker import Worker, join, open_unless_known
 from hubspool.scheduling.writer_lock import LimitedLock
 
 if TYPE_CHECKING:
@@ -251,39 +251,40 @@ class CommitScheduler:
         self._allow_own_space = allow_own_space
         self._on_commit = on_commit
         self._on_error = on_error
-        # As given: which spool the rows have is known after a request, and these objects share its answer.
-        key = setup.destination, str(self.folder_path.resolve())
         fixed = {"state_dir": str(Path(state_dir).resolve()) if state_dir else None, **self._fixed}
         self._state_root = Path(state_dir) if state_dir else setup.state_dir
         make = functools.partial(
             Worker,
-            key,
             fixed,
             setup=setup,
             turns=Turns(self._period, shared_budget(self)),
             period=self._period,
             place=str(self.folder_path),
         )
-        self._worker = worker = join(self, key, fixed, make) if self.is_sending else make()
+        error = open_unless_known(setup) if self.is_sending else None
+        self._worker = worker = join(self, setup, error, fixed, make) if self.is_sending else make()
         self._setup, self._tracker, self._runner, self.lock = worker.setup, worker.tracker, worker.runner, worker.lock
         if self.is_sending:
-            self._prepare(is_first=setup is worker.setup, restore=restore, strict=strict)
+            self._prepare(error, is_first=setup is worker.setup, restore=restore, strict=strict)
         else:
             self._runner.last_future.set_result(None)
             self._runner.stop(flush=False, timeout=0, is_last=lambda: True)
 
-    def _prepare(self, *, is_first: bool, restore: bool, strict: bool) -> None:
+    def _prepare(self, failed: Exception | None, *, is_first: bool, restore: bool, strict: bool) -> None:
         """Open the ledger and the repository, and download what the folder lacks.
 
         Only the first object of a worker waits for the Hub, unless a later one is `strict` or restores the folder.
 
         Raises:
             HubspoolError, TimeoutError: with `strict`. Otherwise rows wait on the disk and the first push tries again.
+            OtherAccountError: always, because rows of this token's account must not wait among those of another.
         """
         if is_first:
             warn_of(self.every, self.folder_path, is_local=self._setup.is_local)
         try:
             try:
+                if is_first and failed is not None:
+                    raise failed
                 if is_first or strict or restore:
                     self._setup.open(patient=False)
             finally:  # after the Hub has said which repository this is, and so which spool its rows have
@@ -291,7 +292,7 @@ class CommitScheduler:
             if restore:
                 self._restore()
         except (HubspoolError, TimeoutError) as error:
-            if strict:
+            if strict or isinstance(error, OtherAccountError):
                 raise
             self._tracker.note_error(error, retry_in=0)
 

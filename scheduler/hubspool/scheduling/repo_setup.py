@@ -154,6 +154,17 @@ class RepoSetup:
                 self.rescue.states.add(self._ledger)
             return self._ledger
 
+    def is_same(self, other: RepoSetup) -> bool:
+        """Return True if both send from one spool, or one folder's files to one destination."""
+        if self.spool is not None and self.push_folder == other.push_folder:
+            return True
+        there = other.destination
+        return self.folder == other.folder and self.destination in (there, replace(there, repo_id=other._given.lower()))
+
+    def shares_account(self, other: RepoSetup) -> bool:
+        """Return True if the repository of an equal setup is known to be this one's: two tokens may be two accounts."""
+        return "/" in self._given or self.is_open or self.api.token == other.api.token
+
     def remember(self, recipe: dict[str, Any]) -> None:
         """Store the options of the scheduler, for ``hubspool flush``; call it before the first row is written."""
         with self._lock:
@@ -183,8 +194,8 @@ class RepoSetup:
             return
         api = self.api if patient else self._impatient()
         self._read_spool()
-        if "/" not in self.repo_id:
-            self.repo_id = f"{self._account(api)}/{self.repo_id}"
+        if "/" not in self._given:  # each time: what an earlier token named may have failed
+            self.repo_id = f"{self._account(api)}/{self._given}"
         hub_id = self._find_or_create(api)
         with self._lock:
             self._bind(hub_id)

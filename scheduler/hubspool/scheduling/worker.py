@@ -8,11 +8,12 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool import fork
-from hubspool.errors import HFValidationError
+from hubspool.errors import HFValidationError, HubspoolError
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.push_runner import PushRunner
 from hubspool.scheduling.squash import SquashPolicy
@@ -33,9 +34,6 @@ T = TypeVar("T")
 #: The push after which spools are told that nobody sends: by the first, the program has not made all its schedulers.
 _WARNING_PUSH = 2
 
-#: (destination as the program gave it, real path of the folder)
-Key = tuple[object, str]
-
 
 class Worker(fork.ForkAware):
     """Holds what exists once for all schedulers of one destination in this process: thread, ledger, status, lock.
@@ -48,7 +46,6 @@ class Worker(fork.ForkAware):
     Thread-safety: any thread may call the methods; one lock for all workers guards the handles and the parts.
 
     Args:
-        key: what makes two schedulers share a worker.
         fixed: option → value, for the options that cannot differ between handles.
         setup: the repository and the ledger.
         turns: of the pushing thread.
@@ -66,7 +63,6 @@ class Worker(fork.ForkAware):
 
     def __init__(
         self,
-        key: Key,
         fixed: Mapping[str, object],
         *,
         setup: RepoSetup,
@@ -76,7 +72,6 @@ class Worker(fork.ForkAware):
     ) -> None:
         from hubspool.spool.segment_name import new_writer_id
 
-        self.key = key
         self.fixed = fixed
         self.setup = setup
         self.place = place
@@ -130,14 +125,14 @@ class Worker(fork.ForkAware):
             refused = self.tracker.error is not None and self.setup.api.token != handle.api.token
             is_first = self._newest is None
             self._use(handle)
-            workers = [*_process.workers.values()]
+            workers = [*_process.workers]
         others = [worker for worker in workers if worker is not self and worker._parts]
-        if is_first and self._parts and any(other.key[0] == self.key[0] for other in others):
+        if is_first and self._parts and any(other.setup.destination == self.setup.destination for other in others):
             logger.warning(
                 "%s: rows for this repository are written to %s and also to another folder of this process; each folder"
                 " is sent by a thread of its own. Give the same folder_path, so that they share one.",
                 self.setup.repo_id,
-                self.key[1],
+                self.setup.folder,
             )
         fork.register(self, has_thread=True)
         self.runner.start(handle_signals=handle._handle_signals)
@@ -174,8 +169,7 @@ class Worker(fork.ForkAware):
                     self._use(built[-1])
                 return False
             self._ended = True
-            if _process.workers.get(self.key) is self:
-                del _process.workers[self.key]
+            _process.workers.discard(self)
             return True
 
     def after_fork_in_child(self) -> None:
@@ -212,7 +206,7 @@ class Worker(fork.ForkAware):
         from hubspool.push.backlog import warn_of_unsent
 
         with _process.lock:
-            spools = [worker.setup.spool for worker in _process.workers.values()]
+            spools = [worker.setup.spool for worker in _process.workers]
         warn_of_unsent(self.setup.folder, {spool.path for spool in spools if spool is not None})
 
     def _close_parts(self) -> None:
@@ -239,35 +233,65 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # re-entrant: a signal handler may stop a scheduler inside `join`
         fork.renew(self, "lock", threading.RLock)
-        self.workers: weakref.WeakValueDictionary[Key, Worker] = weakref.WeakValueDictionary()
+        self.workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+    def like(self, setup: RepoSetup) -> list[Worker]:
+        """Return the workers that have a spool, or folder and destination, of a setup."""
+        with self.lock:
+            return [worker for worker in self.workers if setup.is_same(worker.setup)]
 
 
 _process = _Process()
 
 
-def join(handle: CommitScheduler, key: Key, fixed: Mapping[str, object], make: Callable[[], Worker]) -> Worker:
-    """Return the worker of a key with `handle` among its handles; `make` makes it if there is none.
+def open_unless_known(setup: RepoSetup) -> Exception | None:
+    """Open a setup, but not if `join` will find its worker without; return the error.
+
+    Only then it is known which spool the rows have: a name may lack its namespace, or a repository be renamed.
+    """
+    for worker in _process.like(setup):
+        if setup.shares_account(worker.setup):
+            return None
+        with suppress(HubspoolError, TimeoutError):
+            worker.setup.open(patient=False)  # its rows were first, so that its token names the account
+    try:
+        setup.open(patient=False)
+    except (HubspoolError, TimeoutError) as error:
+        return error
+    return None
+
+
+def join(
+    handle: CommitScheduler,
+    setup: RepoSetup,
+    error: Exception | None,
+    fixed: Mapping[str, object],
+    make: Callable[[], Worker],
+) -> Worker:
+    """Return the worker of a setup with `handle` among its handles; `make` makes it if there is none.
 
     Args:
         handle: a scheduler that is being built.
-        key: the destination, and the real path of the folder.
+        setup: its own, which another worker may have an equal of.
+        error: why `setup` could not be opened.
         fixed: option → value, for the options that must be those of the worker.
         make: called under the lock, and must not wait for anything.
 
     Raises:
         HFValidationError: one of `fixed` differs.
+        Exception: `error`, if the account of its token may be another than the worker's.
     """
     with _process.lock:
-        worker = _process.workers.get(key)
-        if worker is None:  # the name that another object gave may have lacked the namespace, which is known by now
-            others = list(_process.workers.values())
-            same = (each for each in others if (each.setup.destination, each.key[1]) == key)
-            worker = next(same, None) or _process.workers.setdefault(key, make())
+        worker = next(iter(_process.like(setup)), None)
+        if worker is None:
+            _process.workers.add(worker := make())
+        elif error is not None and not setup.shares_account(worker.setup):
+            raise error
         for name in {**worker.fixed, **fixed}:
             if (value := fixed.get(name)) != (other := worker.fixed.get(name)):
                 raise HFValidationError(
-                    f"{name} is {value!r}, but {other!r} in the scheduler for {worker.setup.repo_id} and {key[1]} that"
-                    " runs in this process.",
+                    f"{name} is {value!r}, but {other!r} in the scheduler for {worker.setup.repo_id} and"
+                    f" {worker.setup.folder} that runs in this process.",
                     hint=f"Give both the same {name}, or call stop() of the other one before you make the new one.",
                 )
         worker._handles[id(handle)] = handle

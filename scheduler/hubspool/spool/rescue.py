@@ -339,4 +339,4 @@ fork.renew(sys.modules[__name__], "_rescues_lock", threading.Lock)
 def rescue_of(folder: Path) -> Rescue:
     """Return the `Rescue` of a folder; all callers in the process share it while one of them keeps it."""
     with _rescues_lock:
-        return _rescues.setdefault(os.path.abspath(folder), Rescue(folder))  # noqa: PTH100  resolve() reads the disk
+        return _rescues.setdefault(str(folder.resolve()), Rescue(folder))
