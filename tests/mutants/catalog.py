@@ -450,7 +450,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/file_planner.py",
                 "FilePlanner._is_unbalanced",
-                "newline - end <= limits.limits.quote_bytes",
+                "newline - end <= context.limits.quote_bytes",
                 "True",
             ),
         ),
