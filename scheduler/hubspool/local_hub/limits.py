@@ -71,8 +71,7 @@ class HubLimits:
         loose_objects: objects of one commit with a file each; the other ones share a pack. 5,000 files took 2.6 s of
             the 3 s of a commit.
         cached_objects: trees, commits and small blobs in memory, for each repository.
-        cached_folders: folders whose large files are remembered, and Xet uploads without a commit.
-        cached_layouts: xorbs whose chunk positions are remembered.
+        cached_layouts: xorbs whose chunks are remembered, with positions and hashes.
         cached_digests: files whose SHA-256 can be continued when they grow.
         digest_back: chunks before a file's end at which its SHA-256 state is kept: the last chunks change with growth.
         sync_threads: threads that wait for the disk at the same time.
@@ -132,7 +131,6 @@ class HubLimits:
     compression: int = 1
     loose_objects: int = 64
     cached_objects: int = 4096
-    cached_folders: int = 512
     cached_layouts: int = 512
     cached_digests: int = 256
     digest_back: int = 3

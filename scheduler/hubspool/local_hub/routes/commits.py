@@ -31,7 +31,7 @@ def preupload(context: RequestContext) -> Response:
 def commit(context: RequestContext) -> Response:
     repo, rev = context.repo_to_commit(), context.args["rev"]
     with context.services.files.gather(), context.upload.open("rb") as lines:
-        parsed = commit_writer.parse(lines, repo.git, context.services.contents)
+        parsed = commit_writer.parse(lines, repo, context.services.contents)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
     address = f"{context.endpoint}/{repo.url_path}"
     if context.flag("create_pr"):

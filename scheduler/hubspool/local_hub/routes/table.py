@@ -58,6 +58,7 @@ LFS = rf"{GIT}/info/lfs"
 REV = r"(?P<rev>refs/(?:pr/\d+|convert/[^/]+)|[^/]+)"  # the JavaScript client does not encode the slashes of these
 PULL = r"discussions/(?P<num>\d{1,9})"
 OBJECT = rf"(?P<oid>{CONTENT_HASH})"
+UPLOADER = r"(?P<repo>(?:(?:datasets|spaces)/)?[^/]+/[^/]+)/(?P<who>[^/]+)"  # in addresses that the batch API signed
 STORE = r"/xet/(?P<store>[0-9a-f]+)"
 CAS = rf"{STORE}(?:/v\d)?"  # the version, and the plural of the next word, depend on the client's version
 HASH = rf"(?P<hash>{CONTENT_HASH})"
@@ -97,11 +98,16 @@ ROUTES = (
     Route("lfs-duplicate", "POST", rf"{API}/lfs-files/duplicate", lfs.duplicate),
     Route("lfs-batch", "POST", rf"{LFS}/objects/batch", lfs.batch),
     Route("lfs-verify", "POST", rf"{LFS}/verify", lfs.verify),
-    Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}", lfs.put, "disk", LIMITS.lfs_object),
+    Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}/{UPLOADER}", lfs.put, "disk", LIMITS.lfs_object),
     Route(
-        "lfs-part", "PUT", rf"/lfs/parts/{OBJECT}/(?P<number>[1-9]\d{{0,4}})", lfs.put_part, "disk", LIMITS.lfs_object
+        "lfs-part",
+        "PUT",
+        rf"/lfs/parts/{OBJECT}/{UPLOADER}/(?P<number>[1-9]\d{{0,4}})",
+        lfs.put_part,
+        "disk",
+        LIMITS.lfs_object,
     ),
-    Route("lfs-complete", "POST", rf"/lfs/complete/{OBJECT}", lfs.complete),
+    Route("lfs-complete", "POST", rf"/lfs/complete/{OBJECT}/{UPLOADER}", lfs.complete),
     Route("lfs-get", "GET", rf"/lfs/objects/{OBJECT}", lfs.get),
     Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/{REV}", xet.token),
     Route("xet-chunk", "GET", rf"{CAS}/chunks?/[^/]+/{HASH}", xet.chunk),
@@ -109,7 +115,7 @@ ROUTES = (
     Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb),
     Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, limit=LIMITS.shard),
     Route("xet-reconstruction", "GET", rf"{CAS}/reconstructions?/{HASH}", xet.reconstruction),
-    Route("xet-data", "GET", rf"{STORE}/data/{HASH}", xet.xorb_data),
+    Route("xet-data", "GET", rf"{STORE}/data/{HASH}/(?P<first>\d{{1,10}})-(?P<last>\d{{1,10}})", xet.xorb_data),
     Route("git-refs", "GET", rf"{GIT}/info/refs", git.advertise),
     Route("git-upload-pack", "POST", rf"{GIT}/git-upload-pack", git.upload_pack),
     Route("git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, "disk", LIMITS.git_push),

@@ -76,7 +76,7 @@ def apply(repo: Repository, contents: ContentStore, updates: Sequence[RefUpdate]
     refused: dict[str, str] = {}
     if pack is not None:
         try:
-            pushed = _PushedObjects(repo.git, contents)
+            pushed = _PushedObjects(repo, contents)
             for each in _objects(pack, repo.git):
                 pushed.check(each)
             pushed.check_links()
@@ -122,7 +122,7 @@ class _PushedObjects:
         paths: of blobs, the last part of a path.
     """
 
-    git: GitStore
+    repo: Repository
     contents: ContentStore
     oids: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
@@ -149,7 +149,9 @@ class _PushedObjects:
         content = blob.as_raw_string()
         if len(content) > LIMITS.regular_file:
             self.too_large.add(blob.id.decode())
-        elif (pointer := LfsPointer.parse(content)) is not None and self.contents.size(pointer.sha256) != pointer.size:
+            return
+        pointer = LfsPointer.parse(content)
+        if pointer and not (pointer.sha256 in self.repo.held and self.contents.size(pointer.sha256) == pointer.size):
             raise ApiError(400, f"the LFS object {pointer.sha256} was not uploaded: git lfs push comes first")
 
     def _check_tree(self, tree: Tree) -> None:
@@ -169,7 +171,7 @@ class _PushedObjects:
         if self.too_large:
             names = ", ".join(sorted(self.paths.get(oid, oid) for oid in self.too_large))
             raise ApiError(400, f"it contains files larger than 10 MiB, use git-lfs or Xet. Offending files: {names}")
-        if missing := sorted(oid for oid in self.named - self.oids if not self.git.has(oid)):
+        if missing := sorted(oid for oid in self.named - self.oids if not self.repo.git.has(oid)):
             raise ApiError(400, f"the object {missing[0]} is missing")
 
 

@@ -23,12 +23,15 @@ from hubspool.local_hub.services.api_errors import (
     revision_not_found,
 )
 from hubspool.local_hub.services.attributes import default_attributes
+from hubspool.local_hub.services.content import LfsPointer
+from hubspool.local_hub.services.held_content import HeldContent
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.git_store import GitStore
 from hubspool.local_hub.storage.tree_edit import TreeEdit
 
 _SETTINGS = "hubspool.json"  # beside git's files, so that one rename creates or removes a whole repository
+_HELD = "hubspool-content.txt"
 _RENAMED = ".moved"  # suffix of a file that holds the new name of a renamed repository
 Right = Literal["read", "contribute", "write"]
 
@@ -63,6 +66,7 @@ class Repository:
         id: `namespace/name`.
         path: its folder.
         git: its content.
+        held: the large content that it holds.
     """
 
     def __init__(self, files: DurableFiles, path: Path, repo_type: RepoType, repo_id: str) -> None:
@@ -72,6 +76,7 @@ class Repository:
         self._files = files
         self.settings = RepositorySettings(**json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
         self.git = GitStore(files, path)
+        self.held = HeldContent(files, path / _HELD, self.git)
         self._lock = threading.Lock()
 
     @property
@@ -82,6 +87,11 @@ class Repository:
     def url_path(self) -> str:
         """Its path in the addresses of pages."""
         return url_path(self.type, self.id)
+
+    def pointer(self, blob: bytes) -> LfsPointer | None:
+        """Return the pointer in a blob; None for another file, and for a pointer to content that is not held here."""
+        pointer = LfsPointer.parse(blob)
+        return pointer if pointer is not None and pointer.sha256 in self.held else None
 
     def change_settings(self, settings: RepositorySettings) -> None:
         """Replace the metadata, on the disk first."""
@@ -217,6 +227,7 @@ class Repositories:
             GitStore.init(temporary)
             settings = RepositorySettings(secrets.token_hex(12), private, iso(time.time()), sdk)
             (temporary / _SETTINGS).write_text(json.dumps(asdict(settings)), encoding="utf-8")
+            (temporary / _HELD).touch()
             git = GitStore(self._files, temporary)
             _first_commit(git, repo_type, name, namespace, sdk)
             git.close()

@@ -9,7 +9,6 @@ from pathspec import GitIgnoreSpec
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.attributes import GitAttributes
-from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository
 
 
@@ -19,7 +18,7 @@ class UploadModeRules:
     def __init__(
         self, repo: Repository, commit: str, *, gitignore: str | None = None, gitattributes: str | None = None
     ) -> None:
-        self._git = repo.git
+        self._repo, self._git = repo, repo.git
         self._root = repo.git.commit(commit).root
         ignore = gitignore if gitignore is not None else self._git.text(self._root, ".gitignore")
         rules = gitattributes if gitattributes is not None else self._git.text(self._root, ".gitattributes")
@@ -50,7 +49,7 @@ class UploadModeRules:
         entry = self._git.entry(self._root, path)
         if entry is None or entry.is_folder:
             return None
-        pointer = LfsPointer.parse(self._git.blob(entry.oid))
+        pointer = self._repo.pointer(self._git.blob(entry.oid))
         if lfs:
             return pointer.sha256 if pointer else None
         return entry.oid if pointer is None else None

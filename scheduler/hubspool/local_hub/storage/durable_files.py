@@ -115,6 +115,12 @@ class DurableFiles:
             temporary.write_bytes(data)
             self.adopt(temporary, path)
 
+    def append(self, path: Path, data: bytes) -> None:
+        """Append to a file and wait for the disk. A killed process can leave a part of `data` at the end."""
+        with path.open("ab") as file:
+            file.write(data)
+        self._sync([path])
+
     @contextmanager
     def gather(self) -> Iterator[None]:
         """Collect the files that this thread writes, and move them to their places at the end: one wait for the disk.
