@@ -30,7 +30,8 @@ class HubLimits:
         body: a request's body, unless its route says otherwise.
         commit_body: a commit: 1 GB of regular content in base64, and the lines around it.
         git_request: what a git client says that it has and wants, unpacked.
-        git_push: a pack that `git push` sends.
+        git_push: a pack that `git push` sends, and what it unpacks to.
+        git_object: an object of such a pack; deltas build on it in memory.
         lfs_part: LFS uploads of more bytes go in parts of this size, unless `LocalHub(lfs_part_size=)` says otherwise.
         lfs_object: a whole LFS object, or a part of one.
         xorb: a xorb with its headers: 64 MiB of chunks, and room for what older clients append.
@@ -46,11 +47,15 @@ class HubLimits:
         preupload_files: files of one preupload request; clients send at most 256.
         paths: paths of one paths-info request. The Hub answers too many with 413, too, but does not publish its limit.
         lfs_batch: objects of one LFS batch; git-lfs asks for 100, huggingface_hub for 256.
+        pattern_characters: of the patterns of .gitattributes and .gitignore, counted again for each name of a path that
+            is compared: takes some seconds.
         path_depth: folders on the way to a file.
         tree_page: entries of one answer to a tree request.
         expanded_tree_page: the same, with the last commit of each entry.
         commits_page: commits of one answer, and of one page of the website.
         repos_page: repositories of one answer.
+        newest_commit: Unix time of the end of the year 9999, the last that dates can show.
+        card: bytes of the metadata of a card.
         card_values: values in the metadata of a card. Aliases of aliases make billions of a few lines.
 
         newest_commits: commits that a repository's page lists.
@@ -71,6 +76,7 @@ class HubLimits:
         loose_objects: objects of one commit with a file each; the other ones share a pack. 5,000 files took 2.6 s of
             the 3 s of a commit.
         cached_objects: trees, commits and small blobs in memory, for each repository.
+        cached_cards: cards that are remembered, by blob.
         cached_layouts: xorbs whose chunks are remembered, with positions and hashes.
         cached_digests: files whose SHA-256 can be continued when they grow.
         digest_back: chunks before a file's end at which its SHA-256 state is kept: the last chunks change with growth.
@@ -93,6 +99,7 @@ class HubLimits:
     commit_body: int = 1536 * _MIB
     git_request: int = 64 * _MIB
     git_push: int = 1024 * _MIB
+    git_object: int = 64 * _MIB
     lfs_part: int = 64 * _MIB
     lfs_object: int = 1 << 40
     xorb: int = 72 * _MIB
@@ -108,10 +115,13 @@ class HubLimits:
     paths: int = 1000
     lfs_batch: int = 1000
     path_depth: int = 100
+    pattern_characters: int = 8_000_000
     tree_page: int = 1000
     expanded_tree_page: int = 50
     commits_page: int = 50
     repos_page: int = 1000
+    newest_commit: int = 253_402_300_799
+    card: int = 256 << 10
     card_values: int = 100_000
 
     newest_commits: int = 5
@@ -131,6 +141,7 @@ class HubLimits:
     compression: int = 1
     loose_objects: int = 64
     cached_objects: int = 4096
+    cached_cards: int = 1024
     cached_layouts: int = 512
     cached_digests: int = 256
     digest_back: int = 3

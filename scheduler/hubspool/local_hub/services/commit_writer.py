@@ -15,6 +15,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, revision_not_found
 from hubspool.local_hub.services.attributes import GitAttributes, lfs_rule
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
+from hubspool.local_hub.services.patterns import MatchBudget
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
@@ -202,7 +203,8 @@ def _cover_by_rules(git: GitStore, edit: TreeEdit, paths: list[str]) -> None:
     blob = edit.blob(".gitattributes")
     text = git.blob(blob).decode("utf-8", "replace") if blob is not None else ""
     attributes = GitAttributes(text)
-    missing = [lfs_rule(path) for path in paths if edit.blob(path) is not None and not attributes.is_lfs(path)]
+    budget = MatchBudget()
+    missing = [lfs_rule(path) for path in paths if edit.blob(path) is not None and not attributes.is_lfs(path, budget)]
     if missing:
         start = text if text.endswith("\n") or not text else text + "\n"
         edit.set(".gitattributes", git.add_blob((start + "\n".join(dict.fromkeys(missing)) + "\n").encode()))

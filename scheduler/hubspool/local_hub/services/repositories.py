@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from hubspool.local_hub.identifiers import MAIN, RepoType, is_repo_id, is_repo_name, plural, split_url_path, url_path
 from hubspool.local_hub.limits import LIMITS
@@ -33,6 +34,9 @@ from hubspool.local_hub.storage.tree_edit import TreeEdit
 _SETTINGS = "hubspool.json"  # beside git's files, so that one rename creates or removes a whole repository
 _HELD = "hubspool-content.txt"
 _RENAMED = ".moved"  # suffix of a file that holds the new name of a renamed repository
+_log = logging.getLogger("hubspool.local_hub")
+T = TypeVar("T")
+K = TypeVar("K", "Repository", Path)
 Right = Literal["read", "contribute", "write"]
 
 
@@ -135,6 +139,7 @@ class Repositories:
     def __init__(self, files: DurableFiles) -> None:
         self._files = files
         self._open: dict[Path, Repository] = {}
+        self._damaged: set[Path] = set()  # those that the log has named
         self._lock = threading.Lock()
 
     def _path(self, repo_type: RepoType, repo_id: str) -> Path:
@@ -199,11 +204,24 @@ class Repositories:
     def visible(self, user: User | None, repo_type: RepoType) -> list[Repository]:
         """Return the repositories of a type that `user` may read."""
         base = self._files.root / "repos" / plural(repo_type)
+
+        def load(path: Path) -> Repository | None:
+            return self._load(repo_type, f"{path.parent.name}/{path.name.removesuffix('.git')}")
+
+        found = self.whole(sorted(base.glob("*/*.git")), load)
+        return [repo for repo in found if repo is not None and may_read(user, repo)]
+
+    def whole(self, repos: Iterable[K], read: Callable[[K], T]) -> list[T]:
+        """Return what `read` returns for each repository, or its folder, without damaged ones, which the log names."""
         found = []
-        for path in sorted(base.glob("*/*.git")):
-            repo = self._load(repo_type, f"{path.parent.name}/{path.name.removesuffix('.git')}")
-            if repo is not None and may_read(user, repo):
-                found.append(repo)
+        for repo in repos:
+            try:
+                found.append(read(repo))
+            except Exception:  # noqa: BLE001 - a damaged repository fails in many ways, and must not fail the others
+                path = repo.path if isinstance(repo, Repository) else repo
+                if path not in self._damaged:
+                    self._damaged.add(path)
+                    _log.exception("The repository in %s is damaged: listings leave it out", path)
         return found
 
     def create(
