@@ -315,7 +315,7 @@ def test_half_sent_requests_do_not_block_the_others(tmp_path: Path, sent: bytes)
             for connection in connections:
                 connection.close()
             process.terminate()
-            process.wait(TIMEOUT)
+            process.communicate(timeout=TIMEOUT)
     assert (tmp_path / "log").stat().st_size < 20_000
 
 

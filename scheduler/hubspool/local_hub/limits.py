@@ -19,6 +19,12 @@ class HubLimits:
         stop_seconds: how long `LocalHub.stop` waits for the server's thread.
         keep_alive_seconds: how long an idle connection stays open.
         graceful_stop_seconds: how long running requests may take after `stop`.
+        header_seconds: how long a client may take for the headers of a request.
+        body_seconds: how long a client may take for the next `slow_body` bytes of a body.
+        slow_body: see `body_seconds`.
+        connections: open connections; a new one ends the one that has waited longest for its client. Fewer if the
+            process may open few files.
+        accepted_at_once: connections that are accepted before the first of them is served.
         listen_backlog: connections that wait to be accepted.
         lock_seconds: how long a change of a repository waits for the change before it.
         token_seconds: life of a Xet token. hf_xet asks for a new one 30 s before the end.
@@ -28,6 +34,9 @@ class HubLimits:
         requests_logged: requests that `LocalHub.requests` remembers.
 
         body: a request's body, unless its route says otherwise.
+        anonymous_body: the same, without a token.
+        dropped_body: what is read of the body of a refused request, and not kept.
+        commit_line: one file of a commit, as its line.
         commit_body: a commit: 1 GB of regular content in base64, and the lines around it.
         git_request: what a git client says that it has and wants, unpacked.
         git_push: a pack that `git push` sends, and what it unpacks to.
@@ -87,6 +96,11 @@ class HubLimits:
     stop_seconds: float = 30
     keep_alive_seconds: int = 75
     graceful_stop_seconds: int = 2
+    header_seconds: float = 15
+    body_seconds: float = 30
+    slow_body: int = 32 << 10
+    connections: int = 2000
+    accepted_at_once: int = 16
     listen_backlog: int = 2048
     lock_seconds: float = 30
     token_seconds: int = 3600
@@ -96,6 +110,9 @@ class HubLimits:
     requests_logged: int = 100_000
 
     body: int = 16 * _MIB
+    anonymous_body: int = _MIB
+    dropped_body: int = 128 * _MIB
+    commit_line: int = 64 * _MIB
     commit_body: int = 1536 * _MIB
     git_request: int = 64 * _MIB
     git_push: int = 1024 * _MIB
@@ -103,7 +120,7 @@ class HubLimits:
     lfs_part: int = 64 * _MIB
     lfs_object: int = 1 << 40
     xorb: int = 72 * _MIB
-    shard: int = 128 * _MIB
+    shard: int = 64 * _MIB
     regular_file: int = 10 * _MIB
     binary_file: int = _MIB
     sample: int = 512

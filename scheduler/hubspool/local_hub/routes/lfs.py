@@ -83,13 +83,14 @@ def _signed(context: RequestContext, repo: Repository, kind: str, oid: str, *num
     return context.signed_url("/lfs/" + "/".join(claim), *claim)
 
 
-def _uploaded_to(context: RequestContext, kind: str) -> Repository:
+def uploaded_to(context: RequestContext) -> Repository:
     """Check the signature of an address that `_signed` made; return its repository.
 
     Raises:
         ApiError: 403, or 404 if the repository was deleted.
     """
     args = context.args
+    kind = context.request.scope["raw_path"].decode().split("/")[2]
     context.check_signature(kind, args["oid"], args["repo"], args["who"], *filter(None, [args.get("number")]))
     return context.services.repositories.at(args["repo"])
 
@@ -102,7 +103,7 @@ def _download(context: RequestContext, repo: Repository, oid: str, size: int) ->
 
 
 def put(context: RequestContext) -> Response:
-    oid, repo = context.args["oid"], _uploaded_to(context, "objects")
+    oid, repo = context.args["oid"], uploaded_to(context)
     if not context.services.contents.lfs.add(oid, context.upload):
         raise ApiError(400, f"The content that was sent does not have the sha256 {oid}")
     repo.held.add([oid])
@@ -115,13 +116,13 @@ def _upload_key(context: RequestContext, repo: Repository) -> str:
 
 
 def put_part(context: RequestContext) -> Response:
-    key, number = _upload_key(context, _uploaded_to(context, "parts")), int(context.args["number"])
+    key, number = _upload_key(context, uploaded_to(context)), int(context.args["number"])
     etag = context.services.contents.lfs.add_part(key, number, context.upload)
     return ok(headers={"ETag": f'"{etag}"'})
 
 
 def complete(context: RequestContext) -> Response:
-    oid, repo = context.args["oid"], _uploaded_to(context, "complete")
+    oid, repo = context.args["oid"], uploaded_to(context)
     numbers = [member(part, "partNumber", int, 0) for part in member(context.json(), "parts", list, [])]
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
         raise ApiError(400, f"The parts must be numbered from 1 without a gap, not {numbers}")

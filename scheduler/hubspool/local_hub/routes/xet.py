@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import Literal
 
@@ -15,6 +16,7 @@ from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.lfs_store import read_range
 from hubspool.local_hub.storage.xet_store import ChunkRange
 
+_one_shard = threading.Lock()  # a shard takes many times its size in memory
 Scope = Literal["read", "write"]
 
 
@@ -66,6 +68,15 @@ def _check(context: RequestContext, needed: Scope) -> Repository:
     return repo
 
 
+def writable(context: RequestContext) -> Repository:
+    """Return the repository that a request to the store writes to.
+
+    Raises:
+        ApiError: 401, 403 or 404.
+    """
+    return _check(context, "write")
+
+
 def _check_store(context: RequestContext) -> None:
     if context.args["store"] != context.services.store_id:
         raise ApiError(404, "This store does not exist any more")
@@ -80,7 +91,7 @@ def chunk(context: RequestContext) -> Response:
 
 
 def put_xorb(context: RequestContext) -> Response:
-    _check(context, "write")
+    writable(context)
     try:
         inserted = context.services.contents.xet.add_xorb(context.args["hash"], context.upload)
     except ValueError as error:
@@ -89,9 +100,10 @@ def put_xorb(context: RequestContext) -> Response:
 
 
 def put_shard(context: RequestContext) -> Response:
-    repo = _check(context, "write")
+    repo = writable(context)
     try:
-        repo.held.add(context.services.contents.xet.add_shard(context.body))
+        with _one_shard:
+            repo.held.add(context.services.contents.xet.add_shard(context.upload.read_bytes()))
     except ValueError as error:
         raise ApiError(400, f"This shard was refused: {error}") from None
     if context.request.scope["raw_path"].endswith(b"/v2/shards"):
