@@ -76,6 +76,8 @@ class HubLimits:
         preview_cell: characters of a cell that a page shows.
         preview_text: bytes of a text file that a page shows, or reads for a table.
         preview_parquet: largest Parquet file with a preview: pyarrow takes a row group into memory.
+        preview_memory: address space of the process that reads a Parquet file.
+        preview_seconds: how long that process may take.
 
         memory_block: bytes that are read, sent or written at a time.
         upload_block: bytes of a body that are collected before a thread writes them.
@@ -150,6 +152,8 @@ class HubLimits:
     preview_cell: int = 200
     preview_text: int = 256 << 10
     preview_parquet: int = 64 * _MIB
+    preview_memory: int = 1024 * _MIB
+    preview_seconds: float = 20
 
     memory_block: int = 4 * _MIB
     upload_block: int = _MIB
