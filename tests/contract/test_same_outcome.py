@@ -384,6 +384,7 @@ def bad_values_are_refused(client: Client) -> None:
             call()
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's use of its HTTP library
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_both_clients_come_to_the_same(case: Case, run_both: Callable[[Case], tuple[object, object]]) -> None:
     ours, stock = run_both(case)

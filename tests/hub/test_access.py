@@ -94,8 +94,9 @@ def test_signed_links_and_xet_tokens_cannot_be_forged(hub: LocalHub) -> None:
     xorb = f"{token['casUrl']}/v1/xorbs/default/{'0' * 64}"
     for access, status in ((token["accessToken"], 403), ("write" + token["accessToken"][4:], 401), ("", 401)):
         assert requests.post(xorb, data=b"x", headers=_headers(access), timeout=10).status_code == status
-    for path in (f"lfs/objects/{'0' * 64}", f"lfs/objects/{'0' * 64}?sig=9999999999.{'0' * 64}"):
-        assert requests.put(f"{hub.endpoint}/{path}", data=b"x", timeout=10).status_code == 403
+    address = f"{hub.endpoint}/lfs/objects/{'0' * 64}/ada/open/ada"
+    for signature in ("", f"?sig=9999999999.{'0' * 64}"):
+        assert requests.put(address + signature, data=b"x", timeout=10).status_code == 403
 
 
 def test_a_permission_ends() -> None:

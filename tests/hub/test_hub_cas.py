@@ -68,7 +68,8 @@ def test_a_token_of_one_repository_does_not_read_anothers_files(hub: LocalHub) -
         assert ask(token(hub, "ada/open", "read", "hf_bob"), path).status_code == 200
 
 
-def test_a_file_of_an_older_commit_is_read_with_a_token_for_that_commit(hub: LocalHub) -> None:
+@pytest.mark.parametrize("kept", [True, False], ids=["", "of a version that kept no list of held content"])
+def test_a_file_of_an_older_commit_is_readable_after_a_restart(hub: LocalHub, kept: bool) -> None:
     with hub:
         api = HfApi(endpoint=hub.endpoint, token="hf_ada")
         api.create_repo("ada/one")
@@ -76,11 +77,15 @@ def test_a_file_of_an_older_commit_is_read_with_a_token_for_that_commit(hub: Loc
         (file,) = api.get_paths_info("ada/one", "big.bin")
         old = api.repo_info("ada/one").sha
         api.delete_file("big.bin", "ada/one")
-    with hub:  # nothing is remembered of the upload
+        held = hub.root / "repos" / "models" / "ada" / "one.git" / "hubspool-content.txt"
+    assert held.exists()
+    if not kept:
+        held.unlink()
+    with hub:
         api = HfApi(endpoint=hub.endpoint, token="hf_ada")
         assert Path(api.hf_hub_download("ada/one", "big.bin", revision=old)).read_bytes() == NOISE
         path = f"/v1/reconstructions/{file.xet_hash}"
-        assert ask(token(hub, "ada/one", "read"), path).status_code == 404
+        assert ask(token(hub, "ada/one", "read"), path).status_code == 200
 
 
 def test_the_address_of_the_store_is_its_own(hub: LocalHub, tmp_path: Path) -> None:

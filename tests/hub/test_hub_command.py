@@ -170,7 +170,7 @@ def _commits(session: requests.Session, address: str) -> list[str]:
     return commits
 
 
-@pytest.mark.parametrize("missing", ["dulwich", "pathspec", "starlette", "uvicorn"])
+@pytest.mark.parametrize("missing", ["dulwich", "blake3", "starlette", "uvicorn"])
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(missing: str, tmp_path: Path) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from hubspool.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(

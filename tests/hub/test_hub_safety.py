@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import logging
 import re
@@ -15,14 +16,18 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from huggingface_hub import HfApi
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubspool.local_hub import LocalHub
-from hubspool.local_hub.routes.table import REV, ROUTES
+from hubspool.local_hub.routes.table import OBJECT, REV, ROUTES
 
 TIMEOUT = 30
 TOKEN = "hf_a_token_that_nobody_should_see"
+STRANGER = "hf_a_stranger"
+SECRET = b"what only the first account may read " * 100
+SECRET_HASH = hashlib.sha256(SECRET).hexdigest()
 _REVS = [
     "main",
     "v1",
@@ -51,7 +56,24 @@ _VALUES = st.one_of(
     st.floats(),
     st.text(max_size=20),
     st.sampled_from(
-        ["main", "local/rows", "dataset", "a/b", "../x", "upload", "header", "file", "lfsFile", "base64", "basic"]
+        [
+            "main",
+            "local/rows",
+            "local/secret",
+            "stranger/rows",
+            "dataset",
+            "a/b",
+            "../x",
+            "upload",
+            "download",
+            "header",
+            "file",
+            "lfsFile",
+            "base64",
+            "basic",
+            SECRET_HASH,
+            len(SECRET),
+        ]
     ),
 )
 _JSON = st.recursive(
@@ -83,7 +105,7 @@ def busy_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHu
     session = requests.Session()
     session.trust_env = False
     session.headers["Authorization"] = f"Bearer {TOKEN}"
-    with LocalHub(tmp_path_factory.mktemp("busy") / "root", users=[f"local:{TOKEN}"]) as hub:
+    with LocalHub(tmp_path_factory.mktemp("busy") / "root", users=[f"local:{TOKEN}", f"stranger:{STRANGER}"]) as hub:
         for kind in ("model", "dataset", "space"):
             body = {"name": "rows", "type": kind, "sdk": "gradio"}
             session.post(f"{hub.endpoint}/api/repos/create", json=body, timeout=TIMEOUT)
@@ -92,15 +114,21 @@ def busy_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHu
             json={"title": "One pull", "pullRequest": True},
             timeout=TIMEOUT,
         )
+        api = HfApi(endpoint=hub.endpoint, token=TOKEN)
+        HfApi(endpoint=hub.endpoint, token=STRANGER).create_repo("stranger/rows")
+        api.create_repo("local/secret", private=True)
+        for path in ("big.bin", "notes.txt"):
+            api.upload_file(path_or_fileobj=SECRET, path_in_repo=path, repo_id="local/secret")
         yield hub, session
 
 
 def _paths(pattern: str) -> st.SearchStrategy[str]:
     """Addresses of a route: mostly of things that are there, and of what an attacker would try."""
-    pattern = re.sub(r"\(\?P<repo>\[\^/\]\+/\[\^/\]\+\??\)", "local/rows", pattern)
+    pattern = re.sub(r"\(\?P<repo>\[\^/\]\+/\[\^/\]\+\??\)", "(?:local/rows|local/secret|stranger/rows)", pattern)
     revs = "|".join(re.escape(quote(rev, safe="")) for rev in _REVS)
     pattern = pattern.replace(REV, "(?P<rev>[^/]+)")
     pattern = re.sub(r"\(\?P<(rev|branch|tag|old|new)>\[\^/\]\+\??\)", f"(?:{revs})", pattern)
+    pattern = pattern.replace(OBJECT, f"(?:{SECRET_HASH}|[0-9a-f]{{64}})")
     pattern = re.sub(r"\(\?P<path>\.[*+]\)", "(?:" + "|".join(re.escape(quote(path)) for path in _PATHS) + ")", pattern)
     return st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii", exclude_characters="\n\r ?#"))
 
@@ -109,7 +137,9 @@ _ROUTES = [route for route in ROUTES if route.name not in ("repo-delete", "repo-
 
 
 @pytest.mark.timeout(180)
-def test_no_request_makes_an_accident(busy_hub: tuple[LocalHub, requests.Session]) -> None:
+def test_no_request_makes_an_accident_or_tells_a_stranger_the_secret(
+    busy_hub: tuple[LocalHub, requests.Session],
+) -> None:
     hub, session = busy_hub
 
     @settings(max_examples=700, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -125,9 +155,13 @@ def test_no_request_makes_an_accident(busy_hub: tuple[LocalHub, requests.Session
         prepared = session.prepare_request(
             requests.Request(method, hub.endpoint, headers=headers, data=body, params=query)
         )
+        tells = route.name in ("repo-settings", "lfs-duplicate")  # with which the owner could publish the secret
+        token = data.draw(st.sampled_from([STRANGER if tells else TOKEN, STRANGER, ""]), label="token")
+        prepared.headers["Authorization"] = f"Bearer {token}"
         prepared.url = f"{hub.endpoint}{quote(path, safe='/%:=')}?{(prepared.url or '').partition('?')[2]}"
         with session.send(prepared, timeout=TIMEOUT, allow_redirects=False) as answer:
             assert answer.status_code < 500, answer.text
+            assert token == TOKEN or SECRET[:30] not in answer.content
 
     ask()
     assert len({record.route for record in hub.requests}) > 30  # it got behind the doors
@@ -140,7 +174,6 @@ def test_no_request_makes_an_accident(busy_hub: tuple[LocalHub, requests.Session
         ("/api/validate-yaml", {"content": "---\na: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
             f"{chr(98 + n)}: &{chr(98 + n)} [{','.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)) + "---\n"}),
         ("/api/validate-yaml", {"content": "---\na: " + "[" * 5000 + "\n---\n"}),
-        ("/api/validate-yaml", {"content": "---\na: 2024-13-45\n---\n"}),
     ],
 )  # fmt: skip
 def test_a_card_that_explodes_is_refused(busy_hub: tuple[LocalHub, requests.Session], path: str, body: object) -> None:

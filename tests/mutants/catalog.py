@@ -6,6 +6,8 @@ from tests.support.mutation import Edit, Mutant
 
 KILLERS = "tests/mutants/test_killers.py"
 LOSSES = "tests/losses/test_losses.py::test_hubspool_passes"
+ACCOUNTS = "tests/hub/test_hub_two_accounts.py"
+BROWSER = "tests/hub/test_hub_browser_safety.py"
 REMOVED = "tests/durability/test_removed.py"
 UNIT = "tests/unit"
 AGAIN = "tests/datasets/test_made_again.py"
@@ -557,5 +559,63 @@ MUTANTS = [
         "an upload of a folder takes pending rows for files of the user",
         (Edit("hubspool/client/folder.py", "_walk", "not is_spool(folder / entry.name)", "True"),),
         (f"{DESTINATIONS}::test_an_upload_of_the_folder_leaves_the_rows_out",),
+    ),
+    Mutant(
+        "hub_xorb_unchecked",
+        "a damaged xorb takes the place of the true one",
+        (
+            Edit(
+                "hubspool/local_hub/storage/xet_store.py",
+                "XetStore.add_xorb",
+                "hash_to_text(xet_hash.xorb_hash(nodes)) != xorb",
+                "False",
+            ),
+        ),
+        (f"{ACCOUNTS}::test_a_damaged_xorb_does_not_take_the_place_of_the_true_one",),
+    ),
+    Mutant(
+        "hub_proof_unchecked",
+        "a shard names chunks that its uploader does not have",
+        (Edit("hubspool/local_hub/storage/xet_store.py", "XetStore._check", "xet_hash.proof(part) != proof", "False"),),
+        (f"{ACCOUNTS}::test_a_chunk_does_not_open_the_xorb_that_holds_it",),
+    ),
+    Mutant(
+        "hub_file_hash_unchecked",
+        "a shard gives other chunks under the name of a file",
+        (
+            Edit(
+                "hubspool/local_hub/storage/xet_store.py",
+                "XetStore._check",
+                "xet_hash.file_hash(chunks) != entry.hash",
+                "False",
+            ),
+        ),
+        (f"{ACCOUNTS}::test_nobody_replaces_the_content_of_a_known_file",),
+    ),
+    Mutant(
+        "hub_pointer_believed",
+        "a committed pointer gives the right to its content",
+        (
+            Edit(
+                "hubspool/local_hub/services/repositories.py",
+                "Repository.pointer",
+                "pointer.sha256 in self.held",
+                "True",
+            ),
+        ),
+        (f"{ACCOUNTS}::test_a_pointer_gives_no_right_to_its_content",),
+    ),
+    Mutant(
+        "hub_password_for_every_page",
+        "a page on another port writes with the password of the browser",
+        (
+            Edit(
+                "hubspool/local_hub/routes/request_context.py",
+                "RequestContext.user",
+                "self._is_from_another_page()",
+                "False",
+            ),
+        ),
+        (f"{BROWSER}::test_a_page_of_another_origin_writes_nothing_with_the_users_password",),
     ),
 ]

@@ -24,7 +24,7 @@ def run(package: str, code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("package", ["starlette", "uvicorn", "dulwich", "pathspec"])
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "dulwich", "blake3"])
 def test_the_local_hub_names_its_extra(package: str) -> None:
     done = run(package, "import hubspool.local_hub")
     last_line = done.stderr.splitlines()[-1]

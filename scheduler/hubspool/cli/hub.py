@@ -23,10 +23,18 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
     "--user",
     "users",
     multiple=True,
+    envvar="HUBSPOOL_HUB_USERS",
     metavar="NAME:TOKEN[:read|write|none|fineGrained=REPO,...]",
     show_default="local:hf_local",
     help="A user, and what the token permits: write everything in NAME's namespace (the default), read it, read what "
-    "is public (none), or write the named repositories only (fineGrained); may be repeated.",
+    "is public (none), or write the named repositories only (fineGrained); may be repeated. Other users of the machine "
+    "see the options of a process: HUBSPOOL_HUB_USERS, with spaces between users, or --users-file hides the tokens.",
+)
+@click.option(
+    "--users-file",
+    type=LocalPath(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="File with further users, one a line, written as for --user; lines that begin with # do not count.",
 )
 @click.option(
     "--org",
@@ -36,7 +44,15 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
     help="An organization and its members, who may use its namespace like their own; may be repeated.",
 )
 @click.option("--faults", is_flag=True, help="For tests: let clients make this Hub fail.")
-def hub(root: Path, host: str, port: int, users: tuple[str, ...], organizations: tuple[str, ...], faults: bool) -> None:
+def hub(
+    root: Path,
+    host: str,
+    port: int,
+    users: tuple[str, ...],
+    users_file: Path | None,
+    organizations: tuple[str, ...],
+    faults: bool,
+) -> None:
     """Serve a Hub from a folder of this machine.
 
     The Hub runs until SIGTERM or Ctrl-C. The first line of stdout is its address: set HF_ENDPOINT to it.
@@ -47,19 +63,21 @@ def hub(root: Path, host: str, port: int, users: tuple[str, ...], organizations:
     Examples:
       hubspool hub --root ./hub
       hubspool hub --root ./hub --user ada:hf_ada --user bob:hf_bob:read --org lab:ada,bob
+      hubspool hub --root ./hub --users-file ./users
       hubspool hub --root ./hub --user ci:hf_ci:fineGrained=datasets/ada/rows,ada/model
     """
     if not 0 <= port <= 65535:
         raise HFValidationError(f"--port {port} is not a port.", hint="Use 0 to 65535.")
     try:
         from hubspool.local_hub import LocalHub, User
-        from hubspool.local_hub.storage.accounts import with_organizations
+        from hubspool.local_hub.storage.accounts import read_users, with_organizations
     except ImportError as error:
         raise HubspoolError(str(error)) from None
     try:
-        accounts = with_organizations(map(User.parse, users), organizations)
+        named = [*map(User.parse, users), *(read_users(users_file) if users_file else ())]
+        accounts = with_organizations(named, organizations)
     except ValueError as error:
-        raise HFValidationError(f"--user or --org: {error}") from None
+        raise HFValidationError(f"--user, --users-file or --org: {error}") from None
     waiter = SignalWaiter()
     for number in _SIGNALS:
         signal.signal(number, lambda *_: None)

@@ -8,7 +8,6 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
@@ -20,7 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hubspool.local_hub import control
 from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, FaultHit, Faults
-from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.identifiers import host_name, is_loopback
+from hubspool.local_hub.request_body import receive_body
 from hubspool.local_hub.request_log import RequestLog, RequestRecord
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.routes.table import ROUTES, Route
@@ -36,21 +36,43 @@ class _ConnectionDropped(Exception):  # noqa: N818 - a fault asks for it
 
 
 class HubApp:
-    """The ASGI application. Handlers run in worker threads; the event loop reads bodies and waits."""
+    """The ASGI application. Handlers run in worker threads; the event loop reads bodies and waits.
+
+    Args:
+        services: what the handlers use.
+        endpoint: address of the Hub, for clients that send no header Host.
+        faults: the faults of this Hub.
+        requests: the requests so far.
+        fault_routes: whether clients may set faults.
+        only_host: requests must be for this name or a loopback name; None for any. A page can give its own name the
+            address 127.0.0.1 after it was loaded; its requests then have no foreign origin.
+    """
 
     def __init__(
-        self, services: ServiceContainer, endpoint: str, faults: Faults, requests: RequestLog, *, fault_routes: bool
+        self,
+        services: ServiceContainer,
+        endpoint: str,
+        faults: Faults,
+        requests: RequestLog,
+        *,
+        fault_routes: bool,
+        only_host: str | None,
     ) -> None:
         self._services = services
         self._endpoint = endpoint
         self._faults = faults
         self._requests = requests
+        self._only_host = only_host
         self._control = control.routes(faults) if fault_routes else []
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send, self._requests)
-        route, args = self._find(exchange.method, exchange.path)
+        host = host_name(Request(scope).headers.get("host", ""))
+        if self._only_host is None or host in ("", self._only_host) or is_loopback(host):
+            route, args = self._find(exchange.method, exchange.path)
+        else:
+            route, args = _refusal(ApiError(421, f"Misdirected Request: this Hub is not called {host!r}")), {}
         exchange.route = route.name
         self._requests.begin()
         try:
@@ -80,7 +102,7 @@ class HubApp:
                     return route, args
                 path_exists = True
         refusal = ApiError(405, f"{method} is not for {path}") if path_exists else ApiError(404, f"Not found: {path}")
-        return Route("", "", "", partial(_refuse, refusal)), {}
+        return _refusal(refusal), {}
 
     def _context(self, args: dict[str, str], exchange: _Exchange) -> RequestContext:
         request = Request(exchange.scope, exchange.receive)
@@ -127,7 +149,7 @@ class HubApp:
     async def _apply(self, route: Route, context: RequestContext) -> Response:
         try:
             with self._services.files.temporary_file() as context.upload:
-                await _read_body(route, context)  # also before an error: unread bytes would end the client's connection
+                await receive_body(route, context)
                 return await run_in_threadpool(route.handler, context)
         except ApiError as error:
             return _error_answer(error)
@@ -147,7 +169,7 @@ class HubApp:
         async def later() -> None:
             try:
                 with self._services.files.temporary_file() as context.upload:
-                    await _read_body(route, context)
+                    await receive_body(route, context)
                     read.set()
                     if await self._wait_outside(self._faults.wait_late, ticket, seconds):
                         await run_in_threadpool(route.handler, context)
@@ -163,36 +185,13 @@ class HubApp:
         await read.wait()
 
 
-def _refuse(refusal: ApiError, _context: RequestContext) -> Response:
-    raise refusal
+def _refusal(error: ApiError) -> Route:
+    """Return a route that answers with an error, before the body."""
 
+    def refuse(_context: RequestContext) -> Response:
+        raise error
 
-async def _read_body(route: Route, context: RequestContext) -> None:
-    """Read the body into memory, or block by block to the disk.
-
-    Raises:
-        ApiError: 413.
-    """
-    blocks, size = [], 0
-    file = context.upload.open("wb") if route.body == "disk" else None
-    pending = 0
-    try:
-        async for piece in context.request.stream():
-            size += len(piece)
-            pending += len(piece)
-            if size > route.limit:
-                raise ApiError(413, f"Payload Too Large: more than {route.limit} bytes")
-            blocks.append(piece)
-            if file is not None and pending >= LIMITS.upload_block:
-                await run_in_threadpool(file.write, b"".join(blocks))
-                blocks, pending = [], 0
-        if file is not None:
-            await run_in_threadpool(file.write, b"".join(blocks))
-        else:
-            context.body = b"".join(blocks)
-    finally:
-        if file is not None:
-            file.close()
+    return Route("", "", "", refuse, admit=refuse)
 
 
 def _error_answer(error: ApiError) -> Response:

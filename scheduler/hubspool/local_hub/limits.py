@@ -19,6 +19,12 @@ class HubLimits:
         stop_seconds: how long `LocalHub.stop` waits for the server's thread.
         keep_alive_seconds: how long an idle connection stays open.
         graceful_stop_seconds: how long running requests may take after `stop`.
+        header_seconds: how long a client may take for the headers of a request.
+        body_seconds: how long a client may take for the next `slow_body` bytes of a body.
+        slow_body: see `body_seconds`.
+        connections: open connections; a new one ends the one that has waited longest for its client. Fewer if the
+            process may open few files.
+        accepted_at_once: connections that are accepted before the first of them is served.
         listen_backlog: connections that wait to be accepted.
         lock_seconds: how long a change of a repository waits for the change before it.
         token_seconds: life of a Xet token. hf_xet asks for a new one 30 s before the end.
@@ -28,9 +34,13 @@ class HubLimits:
         requests_logged: requests that `LocalHub.requests` remembers.
 
         body: a request's body, unless its route says otherwise.
+        anonymous_body: the same, without a token.
+        dropped_body: what is read of the body of a refused request, and not kept.
+        commit_line: one file of a commit, as its line.
         commit_body: a commit: 1 GB of regular content in base64, and the lines around it.
         git_request: what a git client says that it has and wants, unpacked.
-        git_push: a pack that `git push` sends.
+        git_push: a pack that `git push` sends, and what it unpacks to.
+        git_object: an object of such a pack; deltas build on it in memory.
         lfs_part: LFS uploads of more bytes go in parts of this size, unless `LocalHub(lfs_part_size=)` says otherwise.
         lfs_object: a whole LFS object, or a part of one.
         xorb: a xorb with its headers: 64 MiB of chunks, and room for what older clients append.
@@ -46,11 +56,15 @@ class HubLimits:
         preupload_files: files of one preupload request; clients send at most 256.
         paths: paths of one paths-info request. The Hub answers too many with 413, too, but does not publish its limit.
         lfs_batch: objects of one LFS batch; git-lfs asks for 100, huggingface_hub for 256.
+        pattern_characters: of the patterns of .gitattributes and .gitignore, counted again for each name of a path that
+            is compared: takes some seconds.
         path_depth: folders on the way to a file.
         tree_page: entries of one answer to a tree request.
         expanded_tree_page: the same, with the last commit of each entry.
         commits_page: commits of one answer, and of one page of the website.
         repos_page: repositories of one answer.
+        newest_commit: Unix time of the end of the year 9999, the last that dates can show.
+        card: bytes of the metadata of a card.
         card_values: values in the metadata of a card. Aliases of aliases make billions of a few lines.
 
         newest_commits: commits that a repository's page lists.
@@ -62,6 +76,8 @@ class HubLimits:
         preview_cell: characters of a cell that a page shows.
         preview_text: bytes of a text file that a page shows, or reads for a table.
         preview_parquet: largest Parquet file with a preview: pyarrow takes a row group into memory.
+        preview_memory: address space of the process that reads a Parquet file.
+        preview_seconds: how long that process may take.
 
         memory_block: bytes that are read, sent or written at a time.
         upload_block: bytes of a body that are collected before a thread writes them.
@@ -71,8 +87,8 @@ class HubLimits:
         loose_objects: objects of one commit with a file each; the other ones share a pack. 5,000 files took 2.6 s of
             the 3 s of a commit.
         cached_objects: trees, commits and small blobs in memory, for each repository.
-        cached_folders: folders whose large files are remembered, and Xet uploads without a commit.
-        cached_layouts: xorbs whose chunk positions are remembered.
+        cached_cards: cards that are remembered, by blob.
+        cached_layouts: xorbs whose chunks are remembered, with positions and hashes.
         cached_digests: files whose SHA-256 can be continued when they grow.
         digest_back: chunks before a file's end at which its SHA-256 state is kept: the last chunks change with growth.
         sync_threads: threads that wait for the disk at the same time.
@@ -82,6 +98,11 @@ class HubLimits:
     stop_seconds: float = 30
     keep_alive_seconds: int = 75
     graceful_stop_seconds: int = 2
+    header_seconds: float = 15
+    body_seconds: float = 30
+    slow_body: int = 32 << 10
+    connections: int = 2000
+    accepted_at_once: int = 16
     listen_backlog: int = 2048
     lock_seconds: float = 30
     token_seconds: int = 3600
@@ -91,13 +112,17 @@ class HubLimits:
     requests_logged: int = 100_000
 
     body: int = 16 * _MIB
+    anonymous_body: int = _MIB
+    dropped_body: int = 128 * _MIB
+    commit_line: int = 64 * _MIB
     commit_body: int = 1536 * _MIB
     git_request: int = 64 * _MIB
     git_push: int = 1024 * _MIB
+    git_object: int = 64 * _MIB
     lfs_part: int = 64 * _MIB
     lfs_object: int = 1 << 40
     xorb: int = 72 * _MIB
-    shard: int = 128 * _MIB
+    shard: int = 64 * _MIB
     regular_file: int = 10 * _MIB
     binary_file: int = _MIB
     sample: int = 512
@@ -109,10 +134,13 @@ class HubLimits:
     paths: int = 1000
     lfs_batch: int = 1000
     path_depth: int = 100
+    pattern_characters: int = 8_000_000
     tree_page: int = 1000
     expanded_tree_page: int = 50
     commits_page: int = 50
     repos_page: int = 1000
+    newest_commit: int = 253_402_300_799
+    card: int = 256 << 10
     card_values: int = 100_000
 
     newest_commits: int = 5
@@ -124,6 +152,8 @@ class HubLimits:
     preview_cell: int = 200
     preview_text: int = 256 << 10
     preview_parquet: int = 64 * _MIB
+    preview_memory: int = 1024 * _MIB
+    preview_seconds: float = 20
 
     memory_block: int = 4 * _MIB
     upload_block: int = _MIB
@@ -132,7 +162,7 @@ class HubLimits:
     compression: int = 1
     loose_objects: int = 64
     cached_objects: int = 4096
-    cached_folders: int = 512
+    cached_cards: int = 1024
     cached_layouts: int = 512
     cached_digests: int = 256
     digest_back: int = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
+import logging
 import os
 import shutil
 import socket
@@ -15,18 +15,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hubspool.local_hub.app import HubApp
 from hubspool.local_hub.faults import Faults
+from hubspool.local_hub.identifiers import is_loopback
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.request_log import RequestLog
 from hubspool.local_hub.routes.table import ROUTES
 from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.storage.accounts import DEFAULT_USER, Accounts, User
 from hubspool.local_hub.storage.durable_files import DurableFiles
+
+_log = logging.getLogger("hubspool.local_hub")
 
 
 class PortInUseError(OSError):
@@ -82,7 +86,7 @@ class LocalHub:
         lfs_part_size: int = LIMITS.lfs_part,
         fault_routes: bool = False,
     ) -> None:
-        if users is None and not _is_loopback(host):
+        if users is None and not is_loopback(host):
             raise ValueError(
                 f"{host} can be reached from other machines, and the default token is known to everybody. "
                 "Name the users (--user NAME:TOKEN), or listen on 127.0.0.1."
@@ -146,7 +150,17 @@ class LocalHub:
             raise
         host, port = listener.getsockname()[:2]
         self._endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        server = _Server(HubApp(services, self._endpoint, self.faults, self.requests, fault_routes=self._fault_routes))
+        only_host = self._host.lower() if is_loopback(self._host) else None
+        server = _Server(
+            HubApp(
+                services,
+                self._endpoint,
+                self.faults,
+                self.requests,
+                fault_routes=self._fault_routes,
+                only_host=only_host,
+            )
+        )
         thread = threading.Thread(target=server.run, args=([listener],), name="hubspool-local-hub", daemon=True)
         self._port = port  # a second start uses the same port
         self._running = _Running(files, services, server, thread)
@@ -194,11 +208,62 @@ class _Running:
 
 
 class _Protocol(H11Protocol):
-    """Lets the application reach its connection, to end it without an answer."""
+    """Ends connections of clients that do not send their headers, or that hold more connections than there are.
+
+    Lets the application reach its connection, to end it without an answer.
+    """
+
+    _headers_due: asyncio.TimerHandle | None = None
+    _last_data = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
+        self._expect_headers()
+        if len(self.connections) > _most_connections():
+            waiting = [each for each in self.connections if isinstance(each, _Protocol) and each is not self]
+            longest = min(waiting, key=lambda each: (each._is_busy(), each._last_data))
+            self.connections.discard(longest)  # not again by the next one, before the loop has ended it
+            longest.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_headers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect_headers()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.trailing_data[0]:  # the beginning of the next request
+            self._expect_headers()
+
+    def _is_busy(self) -> bool:
+        """Whether the Hub has work for this client, and does not wait for more bytes of it."""
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+
+    def _expect_headers(self) -> None:
+        self._last_data = self.loop.time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget_headers()
+        elif self._headers_due is None:
+            self._headers_due = self.loop.call_later(LIMITS.header_seconds, self.transport.close)
+
+    def _forget_headers(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+
+
+def _most_connections() -> int:
+    """Return how many connections may be open: half of what the process may open, since answers need files."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return LIMITS.connections
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return LIMITS.connections if soft == resource.RLIM_INFINITY else min(LIMITS.connections, soft // 2)
 
 
 class _Server(uvicorn.Server):
@@ -212,20 +277,34 @@ class _Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="warning",
+                log_level="error",  # its warnings repeat what any client sends
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                backlog=LIMITS.accepted_at_once,
                 timeout_keep_alive=LIMITS.keep_alive_seconds,
                 timeout_graceful_shutdown=LIMITS.graceful_stop_seconds,
             )
         )
         self.answering = threading.Event()
+        self._out_of_files = False
         self._ticks: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._report)
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(LIMITS.listen_backlog)  # asyncio used its other meaning: connections accepted at once
         self.answering.set()
+
+    def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an error of the event loop; that there are no more descriptors only once, since it repeats."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+            loop.default_exception_handler(context)
+        elif not self._out_of_files:
+            self._out_of_files = True
+            _log.error("No more files can be opened (ulimit -n): new connections wait until others end")
 
     async def main_loop(self) -> None:
         self._ticks = asyncio.create_task(super().main_loop())
@@ -248,15 +327,6 @@ class _Server(uvicorn.Server):
             return
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(host: str, port: int) -> socket.socket:

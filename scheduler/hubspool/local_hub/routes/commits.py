@@ -30,8 +30,9 @@ def preupload(context: RequestContext) -> Response:
 
 def commit(context: RequestContext) -> Response:
     repo, rev = context.repo_to_commit(), context.args["rev"]
-    with context.services.files.gather(), context.upload.open("rb") as lines:
-        parsed = commit_writer.parse(lines, repo.git, context.services.contents)
+    with context.services.files.gather(), context.upload.open("rb") as file:
+        lines = iter(lambda: file.readline(LIMITS.commit_line), b"")  # a longer line is not JSON, then
+        parsed = commit_writer.parse(lines, repo, context.services.contents)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
     address = f"{context.endpoint}/{repo.url_path}"
     if context.flag("create_pr"):

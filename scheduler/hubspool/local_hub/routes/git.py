@@ -69,8 +69,17 @@ def _advertise_for_push(repo: Repository) -> Response:
     return Response(body, 200, _NO_CACHE, "application/x-git-receive-pack-advertisement")
 
 
+def pushable(context: RequestContext) -> Repository:
+    """Return the repository that a push changes.
+
+    Raises:
+        ApiError: as `RequestContext.repo_for_git`.
+    """
+    return context.repo_for_git("write")
+
+
 def receive_pack(context: RequestContext) -> Response:
-    repo = context.repo_for_git("write")
+    repo = pushable(context)
     with context.upload.open("rb") as file:
         updates = _read_updates(file)
         pack = context.upload.with_name(f"{context.upload.name}.pack")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import secrets
 from typing import Any
@@ -34,7 +35,7 @@ def batch(context: RequestContext) -> Response:
         transfer = _transfer(context, member(body, "transfers", list, []), max((size for _, size in wanted), default=0))
         answer = [_upload(context, repo, oid, size, transfer) for oid, size in wanted]
     else:
-        answer = [_download(context, oid, size) for oid, size in wanted]
+        answer = [_download(context, repo, oid, size) for oid, size in wanted]
     return JSONResponse({"transfer": transfer, "hash_algo": "sha256", "objects": answer}, media_type=_MEDIA_TYPE)
 
 
@@ -54,7 +55,7 @@ def _object(item: object) -> tuple[str, int]:
 
 def _upload(context: RequestContext, repo: Repository, oid: str, size: int, transfer: str) -> dict[str, Any]:
     described: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
-    if context.services.contents.size(oid) == size:
+    if oid in repo.held and context.services.contents.size(oid) == size:
         return described  # without actions: the object is stored
     if transfer == "xet":  # actions, too: for the JavaScript client an object without actions is stored
         href = f"{context.endpoint}/api/{repo.type}s/{repo.id}/xet-write-token/main"
@@ -64,10 +65,10 @@ def _upload(context: RequestContext, repo: Repository, oid: str, size: int, tran
         count = math.ceil(size / context.services.lfs_part_size)
         header = {"chunk_size": str(context.services.lfs_part_size)}
         for number in range(1, count + 1):
-            header[f"{number:05d}"] = context.signed_url(f"/lfs/parts/{oid}/{number}", "part", oid, str(number))
-        upload = {"href": context.signed_url(f"/lfs/complete/{oid}", "complete", oid), "header": header}
+            header[f"{number:05d}"] = _signed(context, repo, "parts", oid, str(number))
+        upload = {"href": _signed(context, repo, "complete", oid), "header": header}
     else:
-        upload = {"href": context.signed_url(f"/lfs/objects/{oid}", "put", oid)}
+        upload = {"href": _signed(context, repo, "objects", oid)}
     verify = f"{context.endpoint}{context.request.scope['raw_path'].decode().removesuffix('objects/batch')}verify"
     verified: dict[str, Any] = {"href": verify}
     given = context.request.headers.get("authorization", "")
@@ -76,43 +77,65 @@ def _upload(context: RequestContext, repo: Repository, oid: str, size: int, tran
     return {**described, "actions": {"upload": upload, "verify": verified}}
 
 
-def _download(context: RequestContext, oid: str, size: int) -> dict[str, Any]:
-    if context.services.contents.size(oid) != size:
+def _signed(context: RequestContext, repo: Repository, kind: str, oid: str, *number: str) -> str:
+    """Return an address that takes an upload of this user for this repository."""
+    claim = (kind, oid, repo.url_path, context.author, *number)
+    return context.signed_url("/lfs/" + "/".join(claim), *claim)
+
+
+def uploaded_to(context: RequestContext) -> Repository:
+    """Check the signature of an address that `_signed` made; return its repository.
+
+    Raises:
+        ApiError: 403, or 404 if the repository was deleted.
+    """
+    args = context.args
+    kind = context.request.scope["raw_path"].decode().split("/")[2]
+    context.check_signature(kind, args["oid"], args["repo"], args["who"], *filter(None, [args.get("number")]))
+    return context.services.repositories.at(args["repo"])
+
+
+def _download(context: RequestContext, repo: Repository, oid: str, size: int) -> dict[str, Any]:
+    if oid not in repo.held or context.services.contents.size(oid) != size:
         return {"oid": oid, "size": size, "error": {"code": 404, "message": "Object does not exist"}}
     href = context.signed_url(f"/lfs/objects/{oid}", "get", oid)
     return {"oid": oid, "size": size, "authenticated": True, "actions": {"download": {"href": href}}}
 
 
 def put(context: RequestContext) -> Response:
-    oid = context.args["oid"]
-    context.check_signature("put", oid)
+    oid, repo = context.args["oid"], uploaded_to(context)
     if not context.services.contents.lfs.add(oid, context.upload):
         raise ApiError(400, f"The content that was sent does not have the sha256 {oid}")
+    repo.held.add([oid])
     return ok()
 
 
+def _upload_key(context: RequestContext, repo: Repository) -> str:
+    """Return the name under which parts are kept: nobody else's parts get into an upload."""
+    return hashlib.sha256("\n".join((repo.settings.id, context.args["who"], context.args["oid"])).encode()).hexdigest()
+
+
 def put_part(context: RequestContext) -> Response:
-    oid, number = context.args["oid"], context.args["number"]
-    context.check_signature("part", oid, number)
-    etag = context.services.contents.lfs.add_part(oid, int(number), context.upload)
+    key, number = _upload_key(context, uploaded_to(context)), int(context.args["number"])
+    etag = context.services.contents.lfs.add_part(key, number, context.upload)
     return ok(headers={"ETag": f'"{etag}"'})
 
 
 def complete(context: RequestContext) -> Response:
-    oid = context.args["oid"]
-    context.check_signature("complete", oid)
+    oid, repo = context.args["oid"], uploaded_to(context)
     numbers = [member(part, "partNumber", int, 0) for part in member(context.json(), "parts", list, [])]
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
         raise ApiError(400, f"The parts must be numbered from 1 without a gap, not {numbers}")
-    if not context.services.contents.lfs.join_parts(oid, numbers):
+    if not context.services.contents.lfs.join_parts(_upload_key(context, repo), oid, numbers):
         raise ApiError(400, f"The parts that were sent do not make up the object {oid}")
+    repo.held.add([oid])
     return ok()
 
 
 def verify(context: RequestContext) -> Response:
-    context.repo_for_git("contribute")
+    repo = context.repo_for_git("contribute")
     oid, size = _object(context.json())
-    if context.services.contents.size(oid) != size:
+    if oid not in repo.held or context.services.contents.size(oid) != size:
         raise ApiError(404, f"The object {oid} of {size} bytes was not uploaded")
     return JSONResponse({}, media_type=_MEDIA_TYPE)
 
@@ -160,11 +183,8 @@ def duplicate(context: RequestContext) -> Response:
     repo, body = context.repo(), context.json()
     target = member(body, "target", dict, {})
     name = member(target, "name", str, "")
-    context.services.repositories.find(context.user, repo_type(target), name, "contribute")
-    reachable = context.services.reachable.of_repository(repo)
-    failed = [
-        {"sha256": sha256, "error": f"{repo.id} has no such file"}
-        for file in member(body, "files", list, [])
-        if (sha256 := member(file, "sha256", str, "")) not in reachable
-    ]
-    return ok({"failed": failed})
+    other = context.services.repositories.find(context.user, repo_type(target), name, "contribute")
+    wanted = [member(file, "sha256", str, "") for file in member(body, "files", list, [])]
+    other.held.add(sha256 for sha256 in wanted if sha256 in repo.held)
+    failed = [sha256 for sha256 in wanted if sha256 not in repo.held]
+    return ok({"failed": [{"sha256": sha256, "error": f"{repo.id} has no such file"} for sha256 in failed]})

@@ -84,10 +84,11 @@ def login(context: RequestContext) -> Response:
 def index(context: RequestContext) -> Response:
     groups = []
     for kind in REPO_TYPES:
-        repos = context.services.repositories.visible(context.user, kind)
-        if repos:
-            heads = [repo.git.commit(context.commit_of(repo, "main")) for repo in repos]
-            groups.append((plural(kind).capitalize(), list(zip(repos, heads, strict=True))))
+        repositories = context.services.repositories
+        repos = repositories.visible(context.user, kind)
+        shown = repositories.whole(repos, lambda repo: (repo, repo.git.commit(context.commit_of(repo, "main"))))
+        if shown:
+            groups.append((plural(kind).capitalize(), shown))
     return _render(context, "index.html", "Local Hub", {"groups": groups, "endpoint": context.endpoint})
 
 

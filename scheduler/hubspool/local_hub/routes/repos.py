@@ -151,7 +151,8 @@ def _summary(repo: Repository) -> dict[str, object]:
 
 def listing(context: RequestContext) -> Response:
     query = context.request.query_params
-    shown = [_describe(context, repo, context.expand or ["cardData"]) for repo in _searched(context)]
+    fields = context.expand or ["cardData"]
+    shown = context.services.repositories.whole(_searched(context), lambda repo: _describe(context, repo, fields))
     for tag in query.getlist("filter"):
         shown = [described for described in shown if tag in cast("list[str]", described["tags"])]
     if (order := query.get("sort")) in ("createdAt", "lastModified"):

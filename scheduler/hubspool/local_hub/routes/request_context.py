@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hubspool.local_hub.identifiers import PULLS, RepoType, type_of_plural
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.services.api_errors import ApiError, RepositoryRenamedError, bad_token
+from hubspool.local_hub.services.api_errors import ApiError, RepositoryRenamedError, bad_token, login_needed
 from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.services.pull_requests import PullRequests
 from hubspool.local_hub.services.repositories import Repository, Right, check_writer
@@ -55,12 +55,10 @@ class RequestContext:
         Raises:
             ApiError: 401 for an unknown token.
         """
-        if (
-            self.request.headers.get("sec-fetch-site") == "cross-site"
-        ):  # a browser sends the password for a page of another site
-            return None
         scheme, _, credentials = self.request.headers.get("authorization", "").partition(" ")
         token = credentials.strip()
+        if scheme.lower() != "bearer" and self._is_from_another_page():  # the browser added the password by itself
+            return None
         if scheme.lower() == "basic":  # git and browsers: any name, the token as the password
             try:
                 token = base64.b64decode(token).decode().partition(":")[2]
@@ -72,6 +70,28 @@ class RequestContext:
         if user is None:
             raise bad_token()
         return user
+
+    def _is_from_another_page(self) -> bool:
+        """Whether a page of another origin sent this request; a page on another port of this machine is one, too.
+
+        A link to a page of this Hub is not, if it stands on a page of the same site.
+        """
+        headers = self.request.headers
+        site = headers.get("sec-fetch-site", "same-origin")
+        if self.request.method in ("GET", "HEAD"):
+            is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+            return site == "cross-site" or (site == "same-site" and not is_link)
+        return site in ("cross-site", "same-site") or headers.get("origin", self.endpoint) != self.endpoint
+
+    def logged_in(self) -> User:
+        """Return the user.
+
+        Raises:
+            ApiError: 401.
+        """
+        if self.user is None:
+            raise login_needed()
+        return self.user
 
     @property
     def author(self) -> str:

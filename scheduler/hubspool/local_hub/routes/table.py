@@ -31,7 +31,9 @@ class Route:
         handler: runs in a worker thread, so it may block.
         body: where the body is before the handler runs: in `RequestContext.body`, or in the temporary file
             `RequestContext.upload`, which the handler may move away.
-        limit: bytes of the body; a larger one is answered with 413.
+        limit: bytes of the body; a larger one is answered with 413. Without a token it is
+            `HubLimits.anonymous_body` at most, unless there is `admit`.
+        admit: checks the rights for a request with a body, in a worker thread, before the body is read.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Route:
     handler: Callable[[RequestContext], Response]
     body: Literal["memory", "disk"] = "memory"
     limit: int = LIMITS.body
+    admit: Callable[[RequestContext], object] | None = None
 
     def match(self, raw_path: str) -> dict[str, str] | None:
         """Return the decoded groups of a path, or None if it is not this route's."""
@@ -58,6 +61,7 @@ LFS = rf"{GIT}/info/lfs"
 REV = r"(?P<rev>refs/(?:pr/\d+|convert/[^/]+)|[^/]+)"  # the JavaScript client does not encode the slashes of these
 PULL = r"discussions/(?P<num>\d{1,9})"
 OBJECT = rf"(?P<oid>{CONTENT_HASH})"
+UPLOADER = r"(?P<repo>(?:(?:datasets|spaces)/)?[^/]+/[^/]+)/(?P<who>[^/]+)"  # in addresses that the batch API signed
 STORE = r"/xet/(?P<store>[0-9a-f]+)"
 CAS = rf"{STORE}(?:/v\d)?"  # the version, and the plural of the next word, depend on the client's version
 HASH = rf"(?P<hash>{CONTENT_HASH})"
@@ -69,14 +73,22 @@ ROUTES = (
         "organization", "GET", r"/api/organizations/(?P<name>[^/]+)/(?P<what>overview|members)", accounts.organization
     ),
     Route("validate-yaml", "POST", r"/api/validate-yaml", repos.validate_yaml),
-    Route("repo-create", "POST", r"/api/repos/create", repos.create),
-    Route("repo-delete", "DELETE", r"/api/repos/delete", repos.delete),
-    Route("repo-move", "POST", r"/api/repos/move", repos.move),
+    Route("repo-create", "POST", r"/api/repos/create", repos.create, admit=RequestContext.logged_in),
+    Route("repo-delete", "DELETE", r"/api/repos/delete", repos.delete, admit=RequestContext.logged_in),
+    Route("repo-move", "POST", r"/api/repos/move", repos.move, admit=RequestContext.logged_in),
     Route("repo-list", "GET", REPOS, repos.listing),
     Route("repo-info", "GET", rf"{API}(?:/revision/{REV})?", repos.info),
-    Route("repo-settings", "PUT", rf"{API}/settings", repos.settings),
-    Route("preupload", "POST", rf"{API}/preupload/{REV}", commits.preupload),
-    Route("commit", "POST", rf"{API}/commit/{REV}", commits.commit, "disk", LIMITS.commit_body),
+    Route("repo-settings", "PUT", rf"{API}/settings", repos.settings, admit=RequestContext.logged_in),
+    Route("preupload", "POST", rf"{API}/preupload/{REV}", commits.preupload, admit=RequestContext.repo_to_commit),
+    Route(
+        "commit",
+        "POST",
+        rf"{API}/commit/{REV}",
+        commits.commit,
+        "disk",
+        LIMITS.commit_body,
+        RequestContext.repo_to_commit,
+    ),
     Route("commits", "GET", rf"{API}/commits/{REV}", commits.history),
     Route("compare", "GET", rf"{API}/compare/(?P<old>[^/]+?)\.\.\.?(?P<new>[^/]+)", commits.compare),
     Route("refs", "GET", rf"{API}/refs", refs.listing),
@@ -97,22 +109,30 @@ ROUTES = (
     Route("lfs-duplicate", "POST", rf"{API}/lfs-files/duplicate", lfs.duplicate),
     Route("lfs-batch", "POST", rf"{LFS}/objects/batch", lfs.batch),
     Route("lfs-verify", "POST", rf"{LFS}/verify", lfs.verify),
-    Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}", lfs.put, "disk", LIMITS.lfs_object),
+    Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}/{UPLOADER}", lfs.put, "disk", LIMITS.lfs_object, lfs.uploaded_to),
     Route(
-        "lfs-part", "PUT", rf"/lfs/parts/{OBJECT}/(?P<number>[1-9]\d{{0,4}})", lfs.put_part, "disk", LIMITS.lfs_object
+        "lfs-part",
+        "PUT",
+        rf"/lfs/parts/{OBJECT}/{UPLOADER}/(?P<number>[1-9]\d{{0,4}})",
+        lfs.put_part,
+        "disk",
+        LIMITS.lfs_object,
+        lfs.uploaded_to,
     ),
-    Route("lfs-complete", "POST", rf"/lfs/complete/{OBJECT}", lfs.complete),
+    Route("lfs-complete", "POST", rf"/lfs/complete/{OBJECT}/{UPLOADER}", lfs.complete, admit=lfs.uploaded_to),
     Route("lfs-get", "GET", rf"/lfs/objects/{OBJECT}", lfs.get),
     Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/{REV}", xet.token),
     Route("xet-chunk", "GET", rf"{CAS}/chunks?/[^/]+/{HASH}", xet.chunk),
     # Newer clients ask for /v1/xorb-grants first, and come here after a 404.
-    Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb),
-    Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, limit=LIMITS.shard),
+    Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb, xet.writable),
+    Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, "disk", LIMITS.shard, xet.writable),
     Route("xet-reconstruction", "GET", rf"{CAS}/reconstructions?/{HASH}", xet.reconstruction),
-    Route("xet-data", "GET", rf"{STORE}/data/{HASH}", xet.xorb_data),
+    Route("xet-data", "GET", rf"{STORE}/data/{HASH}/(?P<first>\d{{1,10}})-(?P<last>\d{{1,10}})", xet.xorb_data),
     Route("git-refs", "GET", rf"{GIT}/info/refs", git.advertise),
     Route("git-upload-pack", "POST", rf"{GIT}/git-upload-pack", git.upload_pack),
-    Route("git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, "disk", LIMITS.git_push),
+    Route(
+        "git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, "disk", LIMITS.git_push, git.pushable
+    ),
     Route("page", "GET", "/", page.index),
     Route("page", "GET", "/login", page.login),
     Route("page", "GET", rf"{PAGES}/tree/{REV}(?:/(?P<path>.*))?", page.folder),

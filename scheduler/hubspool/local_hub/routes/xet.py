@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import Literal
 
@@ -10,11 +11,12 @@ from starlette.responses import Response
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
-from hubspool.local_hub.services.api_errors import ApiError
+from hubspool.local_hub.services.api_errors import ApiError, repo_not_found
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.lfs_store import read_range
 from hubspool.local_hub.storage.xet_store import ChunkRange
 
+_one_shard = threading.Lock()  # a shard takes many times its size in memory
 Scope = Literal["read", "write"]
 
 
@@ -35,8 +37,13 @@ def cas_url(context: RequestContext) -> str:
 
 
 def token_headers(context: RequestContext, repo: Repository, scope: Scope, rev: str) -> dict[str, str]:
-    """Return a token to write, or to read what a repository holds at this revision and in its newest commits."""
-    claim = ("xet", scope, repo.url_path, context.commit_of(repo, rev))
+    """Return a token to write, or to read what a repository holds.
+
+    Raises:
+        ApiError: 404 for an unknown revision.
+    """
+    repo.revision(rev)
+    claim = ("xet", scope, repo.url_path, repo.settings.id)
     permission = context.services.signer.sign(*claim, context.services.store_id, seconds=LIMITS.token_seconds)
     return {
         "X-Xet-Access-Token": ":".join((*claim, permission)),
@@ -45,27 +52,29 @@ def token_headers(context: RequestContext, repo: Repository, scope: Scope, rev: 
     }
 
 
-def _check(context: RequestContext, needed: Scope) -> tuple[str, str]:
-    """Check the token of a request; return the repository path and the commit that the token names."""
+def _check(context: RequestContext, needed: Scope) -> Repository:
+    """Check the token of a request; return the repository that the token names."""
     bearer = context.request.headers.get("authorization", "").partition(" ")[2]
     *claim, permission = bearer.split(":")
     if len(claim) != 4 or not context.services.signer.valid(permission, *claim, context.args["store"]):
         raise ApiError(401, "This Xet token is invalid or has expired")
-    _, scope, repo, commit = claim
+    _, scope, path, repo_id = claim
     if needed == "write" and scope != "write":
         raise ApiError(403, "This Xet token may only read")
     _check_store(context)
-    return repo, commit
+    repo = context.services.repositories.at(path)
+    if repo.settings.id != repo_id:  # the token is of a deleted repository of this name
+        raise repo_not_found()
+    return repo
 
 
-def _check_readable(context: RequestContext, repo_path: str, commit: str, file: str) -> None:
-    """Check that a file is in the repository of the token."""
-    reachable = context.services.reachable
-    if reachable.was_uploaded(repo_path, file):
-        return
-    sha256, repo = context.services.contents.xet.sha256_of_file(file), context.services.repositories.at(repo_path)
-    if sha256 is None or not (sha256 in reachable.of_commit(repo, commit) or sha256 in reachable.of_repository(repo)):
-        raise ApiError(404, "No such file in the repository of this Xet token")
+def writable(context: RequestContext) -> Repository:
+    """Return the repository that a request to the store writes to.
+
+    Raises:
+        ApiError: 401, 403 or 404.
+    """
+    return _check(context, "write")
 
 
 def _check_store(context: RequestContext) -> None:
@@ -82,7 +91,7 @@ def chunk(context: RequestContext) -> Response:
 
 
 def put_xorb(context: RequestContext) -> Response:
-    _check(context, "write")
+    writable(context)
     try:
         inserted = context.services.contents.xet.add_xorb(context.args["hash"], context.upload)
     except ValueError as error:
@@ -91,10 +100,10 @@ def put_xorb(context: RequestContext) -> Response:
 
 
 def put_shard(context: RequestContext) -> Response:
-    repo, _ = _check(context, "write")
+    repo = writable(context)
     try:
-        for file in context.services.contents.xet.add_shard(context.body):
-            context.services.reachable.add_upload(repo, file)
+        with _one_shard:
+            repo.held.add(context.services.contents.xet.add_shard(context.upload.read_bytes()))
     except ValueError as error:
         raise ApiError(400, f"This shard was refused: {error}") from None
     if context.request.scope["raw_path"].endswith(b"/v2/shards"):
@@ -103,12 +112,11 @@ def put_shard(context: RequestContext) -> Response:
 
 
 def reconstruction(context: RequestContext) -> Response:
-    token_of = _check(context, "read")
+    repo = _check(context, "read")
     xet, file = context.services.contents.xet, context.args["hash"]
-    size = xet.file_size(file)
-    if size is None:
-        raise ApiError(404, "No such file")
-    _check_readable(context, *token_of, file)
+    size, sha256 = xet.file_size(file), xet.sha256_of_file(file)
+    if size is None or sha256 is None or sha256 not in repo.held:
+        raise ApiError(404, "No such file in the repository of this Xet token")
     pieces = xet.chunk_ranges(file, *(context.byte_range(size) or (0, size)))
     answer: dict[str, object] = {
         "offset_into_first_range": pieces[0].skip if pieces else 0,
@@ -133,9 +141,10 @@ def _fetches(context: RequestContext, pieces: list[ChunkRange], *, newest: bool)
     fetches: dict[str, list[dict[str, object]]] = {}
     for xorb, runs in wanted.items():
         offsets = context.services.contents.xet.layout(xorb).offsets
-        url = context.signed_url(f"/xet/{context.services.store_id}/data/{xorb}", "xorb", xorb)
         for first, last in runs:
             chunks, span = {"start": first, "end": last}, {"start": offsets[first], "end": offsets[last] - 1}
+            address = f"/xet/{context.services.store_id}/data/{xorb}/{span['start']}-{span['end']}"
+            url = context.signed_url(address, "xorb", xorb, str(span["start"]), str(span["end"]))
             if newest:
                 fetch: dict[str, object] = {"url": url, "ranges": [{"chunks": chunks, "bytes": span}]}
             else:
@@ -145,12 +154,16 @@ def _fetches(context: RequestContext, pieces: list[ChunkRange], *, newest: bool)
 
 
 def xorb_data(context: RequestContext) -> Response:
-    context.check_signature("xorb", context.args["hash"])
+    first, last = context.args["first"], context.args["last"]
+    context.check_signature("xorb", context.args["hash"], first, last)
     _check_store(context)
     path = context.services.contents.xet.xorb_path(context.args["hash"])
     if not path.exists():
         raise ApiError(404, "No such xorb")
     size = path.stat().st_size
+    start, end = context.byte_range(size) or (0, size)
+    if start < int(first) or end - 1 > int(last):  # other chunks of the xorb may belong to others
+        raise ApiError(403, f"This link is for the bytes {first}-{last}: send them as the header Range")
     return content_answer(
         context, size, lambda start, end: read_range(path, start, end), {}, "application/octet-stream"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dulwich.attrs import Pattern
+from hubspool.local_hub.services.patterns import MatchBudget, PathPattern
 
 LFS = "filter=lfs diff=lfs merge=lfs -text"
 _COMMON = (
@@ -48,7 +48,7 @@ class GitAttributes:
 
     def __init__(self, text: str) -> None:
         self._literals: dict[str, tuple[int, bool]] = {}  # a name, or a path that begins with a slash
-        self._globs: list[tuple[int, bool, Pattern]] = []
+        self._globs: list[tuple[int, bool, PathPattern]] = []
         for order, line in enumerate(text.splitlines()):
             pattern, *attributes = line.split() or ("#",)
             lfs = _lfs_value(attributes)
@@ -58,17 +58,21 @@ class GitAttributes:
             if literal is not None:
                 self._literals["/" + literal.lstrip("/") if "/" in literal else literal] = (order, lfs)
             else:
-                self._globs.append((order, lfs, Pattern(pattern.replace("[[:space:]]", "[ \t]").encode())))
+                self._globs.append((order, lfs, PathPattern(pattern)))
 
-    def is_lfs(self, path: str) -> bool:
-        """Whether `filter=lfs` applies to a path."""
+    def is_lfs(self, path: str, budget: MatchBudget) -> bool:
+        """Whether `filter=lfs` applies to a path.
+
+        Raises:
+            ApiError: as `MatchBudget.spend`.
+        """
         no_rule = (-1, False)
         name = path.rpartition("/")[2]
         order, lfs = max(self._literals.get(key, no_rule) for key in (f"/{path}", name))
         for glob_order, glob_lfs, pattern in reversed(self._globs):
             if glob_order < order:
                 break
-            if pattern.match(path.encode()):
+            if not pattern.folders_only and pattern.match(path, budget):
                 return glob_lfs
         return lfs
 

@@ -15,6 +15,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, revision_not_found
 from hubspool.local_hub.services.attributes import GitAttributes, lfs_rule
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
+from hubspool.local_hub.services.patterns import MatchBudget
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
@@ -89,17 +90,17 @@ class ParsedCommit:
         return f"{self.summary}\n\n{self.description}" if self.description else self.summary
 
 
-def parse(lines: Iterable[bytes], git: GitStore, contents: ContentStore) -> ParsedCommit:
+def parse(lines: Iterable[bytes], repo: Repository, contents: ContentStore) -> ParsedCommit:
     """Read the lines of a commit, and store each file as it is read: memory holds one file at a time.
 
     Raises:
         ApiError: 400 or 422 for a line that cannot be applied; then nothing is stored.
     """
     commit = ParsedCommit()
-    with git.gather():
+    with repo.git.gather():
         for number, line in enumerate(lines, 1):
             if line.strip():
-                _read_line(commit, number, line, git, contents)
+                _read_line(commit, number, line, repo, contents)
         if not commit.summary:
             raise ApiError(400, "A commit needs a header with a summary")
         if commit.too_large:
@@ -111,7 +112,7 @@ def parse(lines: Iterable[bytes], git: GitStore, contents: ContentStore) -> Pars
     return commit
 
 
-def _read_line(commit: ParsedCommit, number: int, line: bytes, git: GitStore, contents: ContentStore) -> None:
+def _read_line(commit: ParsedCommit, number: int, line: bytes, repo: Repository, contents: ContentStore) -> None:
     try:
         item = orjson.loads(line)  # orjson limits the depth of nesting
         key, value = item["key"], item["value"]
@@ -129,10 +130,10 @@ def _read_line(commit: ParsedCommit, number: int, line: bytes, git: GitStore, co
         if len(content) > LIMITS.regular_file:
             commit.too_large.append(path)
         else:
-            commit.changes.append(FileChange(path, git.add_blob(content)))
+            commit.changes.append(FileChange(path, repo.git.add_blob(content)))
     elif key == "lfsFile":
-        pointer = _pointer(path, value, contents)
-        commit.changes.append(FileChange(path, git.add_blob(pointer.encode())))
+        pointer = _pointer(path, value, repo, contents)
+        commit.changes.append(FileChange(path, repo.git.add_blob(pointer.encode())))
         commit.lfs_paths.append(path)
     elif key in ("deletedFile", "deletedFolder"):
         commit.changes.append(FileChange(path, is_folder=key == "deletedFolder"))
@@ -152,10 +153,10 @@ def _content(path: str, value: dict[str, Any]) -> bytes:
     raise ApiError(400, f"The content of {path!r} is not {encoding}")
 
 
-def _pointer(path: str, value: dict[str, Any], contents: ContentStore) -> LfsPointer:
+def _pointer(path: str, value: dict[str, Any], repo: Repository, contents: ContentStore) -> LfsPointer:
     oid = member(value, "oid", str, "")
     is_hash = member(value, "algo", str, "sha256") == "sha256" and is_content_hash(oid)
-    size = contents.size(oid) if is_hash else None
+    size = contents.size(oid) if is_hash and oid in repo.held else None
     if size is None:
         raise ApiError(400, f"The LFS object {oid} of {path!r} was not uploaded. Upload it before the commit.")
     if value.get("size") is not None and value["size"] != size:
@@ -202,7 +203,8 @@ def _cover_by_rules(git: GitStore, edit: TreeEdit, paths: list[str]) -> None:
     blob = edit.blob(".gitattributes")
     text = git.blob(blob).decode("utf-8", "replace") if blob is not None else ""
     attributes = GitAttributes(text)
-    missing = [lfs_rule(path) for path in paths if edit.blob(path) is not None and not attributes.is_lfs(path)]
+    budget = MatchBudget()
+    missing = [lfs_rule(path) for path in paths if edit.blob(path) is not None and not attributes.is_lfs(path, budget)]
     if missing:
         start = text if text.endswith("\n") or not text else text + "\n"
         edit.set(".gitattributes", git.add_blob((start + "\n".join(dict.fromkeys(missing)) + "\n").encode()))

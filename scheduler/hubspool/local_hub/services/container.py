@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hubspool.local_hub.services.content import ContentStore
-from hubspool.local_hub.services.reachable import ReachableContent
 from hubspool.local_hub.services.repositories import Repositories
 from hubspool.local_hub.storage.accounts import Accounts
 from hubspool.local_hub.storage.durable_files import DurableFiles
@@ -34,4 +33,3 @@ class ServiceContainer:
         self.store_id = files.random_bytes("store-id", 8).hex()
         self.repositories = Repositories(files)
         self.contents = ContentStore(LfsStore(files), XetStore(files), uses_xet=xet)
-        self.reachable = ReachableContent()

@@ -45,7 +45,7 @@ def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
 def load_file(repo: Repository, entry: TreeEntry) -> RepositoryFile:
     """Return the file of an entry."""
     blob = repo.git.blob(entry.oid)
-    pointer = LfsPointer.parse(blob)
+    pointer = repo.pointer(blob)
     return RepositoryFile(entry.path, entry.oid, pointer.size if pointer else len(blob), pointer, blob)
 
 

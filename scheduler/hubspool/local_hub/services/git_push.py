@@ -26,6 +26,7 @@ from hubspool.local_hub.services.commit_writer import check_path
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
+from hubspool.local_hub.storage.pack_sizes import PackTooLargeError, check_sizes
 
 NO_OBJECT = "0" * 40  # git's id of a ref that does not exist
 _SUBMODULE = 0o160000  # git's file mode
@@ -76,12 +77,17 @@ def apply(repo: Repository, contents: ContentStore, updates: Sequence[RefUpdate]
     refused: dict[str, str] = {}
     if pack is not None:
         try:
-            pushed = _PushedObjects(repo.git, contents)
+            check_sizes(pack)
+            pushed = _PushedObjects(repo, contents)
             for each in _objects(pack, repo.git):
                 pushed.check(each)
             pushed.check_links()
         except ApiError as error:
             return {update.ref: error.message for update in updates}
+        except PackTooLargeError as error:
+            raise PushRefusedError(str(error)) from None
+        except _BROKEN as error:
+            raise PushRefusedError(f"the pack is broken: {type(error).__name__}") from None
         with repo.git.gather():
             for each in _objects(pack, repo.git):
                 repo.git.add(each)
@@ -122,7 +128,7 @@ class _PushedObjects:
         paths: of blobs, the last part of a path.
     """
 
-    git: GitStore
+    repo: Repository
     contents: ContentStore
     oids: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
@@ -136,11 +142,17 @@ class _PushedObjects:
             ApiError: A commit through the API could not have created it.
         """
         self.oids.add(pushed.id.decode())
+        try:
+            pushed.check()
+        except ObjectFormatException as error:
+            raise ApiError(400, f"the {pushed.type_name.decode()} {pushed.id.decode()} is damaged: {error}") from None
         if isinstance(pushed, Blob):
             self._check_blob(pushed)
         elif isinstance(pushed, Tree):
             self._check_tree(pushed)
         elif isinstance(pushed, Commit):
+            if not all(0 <= moment <= LIMITS.newest_commit for moment in (pushed.author_time, pushed.commit_time)):
+                raise ApiError(400, f"the commit {pushed.id.decode()} has no date between the years 1970 and 9999")
             self.named.update(oid.decode() for oid in (pushed.tree, *pushed.parents))
         elif isinstance(pushed, Tag):
             self.named.add(pushed.object[1].decode())
@@ -149,7 +161,9 @@ class _PushedObjects:
         content = blob.as_raw_string()
         if len(content) > LIMITS.regular_file:
             self.too_large.add(blob.id.decode())
-        elif (pointer := LfsPointer.parse(content)) is not None and self.contents.size(pointer.sha256) != pointer.size:
+            return
+        pointer = LfsPointer.parse(content)
+        if pointer and not (pointer.sha256 in self.repo.held and self.contents.size(pointer.sha256) == pointer.size):
             raise ApiError(400, f"the LFS object {pointer.sha256} was not uploaded: git lfs push comes first")
 
     def _check_tree(self, tree: Tree) -> None:
@@ -169,7 +183,7 @@ class _PushedObjects:
         if self.too_large:
             names = ", ".join(sorted(self.paths.get(oid, oid) for oid in self.too_large))
             raise ApiError(400, f"it contains files larger than 10 MiB, use git-lfs or Xet. Offending files: {names}")
-        if missing := sorted(oid for oid in self.named - self.oids if not self.git.has(oid)):
+        if missing := sorted(oid for oid in self.named - self.oids if not self.repo.git.has(oid)):
             raise ApiError(400, f"the object {missing[0]} is missing")
 
 

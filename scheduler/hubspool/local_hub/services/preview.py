@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.services import parquet_head
 from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.file_access import RepositoryFile, read
 
@@ -64,13 +65,14 @@ def _csv_table(file: RepositoryFile, contents: ContentStore, delimiter: str) -> 
 
 
 def _parquet_table(file: RepositoryFile, contents: ContentStore) -> TablePreview | None:
-    import pyarrow.parquet
-
-    content = io.BytesIO(b"".join(read(file, contents, 0, file.size)))
-    with pyarrow.parquet.ParquetFile(content) as parquet:
-        names = parquet.schema_arrow.names[: LIMITS.preview_columns]
-        batch = next(parquet.iter_batches(batch_size=LIMITS.preview_rows, columns=names), None)
-        return _table(batch.to_pylist() if batch is not None else [])
+    rows, _ = parquet_head.first_rows(
+        b"".join(read(file, contents, 0, file.size)),
+        rows=LIMITS.preview_rows,
+        columns=LIMITS.preview_columns,
+        memory=LIMITS.preview_memory,
+        seconds=LIMITS.preview_seconds,
+    )
+    return _table(rows)
 
 
 def _table(records: list[dict[str, Any]]) -> TablePreview | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from hubspool.local_hub.identifiers import MAIN, RepoType, is_repo_id, is_repo_name, plural, split_url_path, url_path
 from hubspool.local_hub.limits import LIMITS
@@ -23,13 +24,19 @@ from hubspool.local_hub.services.api_errors import (
     revision_not_found,
 )
 from hubspool.local_hub.services.attributes import default_attributes
+from hubspool.local_hub.services.content import LfsPointer
+from hubspool.local_hub.services.held_content import HeldContent
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.git_store import GitStore
 from hubspool.local_hub.storage.tree_edit import TreeEdit
 
 _SETTINGS = "hubspool.json"  # beside git's files, so that one rename creates or removes a whole repository
+_HELD = "hubspool-content.txt"
 _RENAMED = ".moved"  # suffix of a file that holds the new name of a renamed repository
+_log = logging.getLogger("hubspool.local_hub")
+T = TypeVar("T")
+K = TypeVar("K", "Repository", Path)
 Right = Literal["read", "contribute", "write"]
 
 
@@ -63,6 +70,7 @@ class Repository:
         id: `namespace/name`.
         path: its folder.
         git: its content.
+        held: the large content that it holds.
     """
 
     def __init__(self, files: DurableFiles, path: Path, repo_type: RepoType, repo_id: str) -> None:
@@ -72,6 +80,7 @@ class Repository:
         self._files = files
         self.settings = RepositorySettings(**json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
         self.git = GitStore(files, path)
+        self.held = HeldContent(files, path / _HELD, self.git)
         self._lock = threading.Lock()
 
     @property
@@ -82,6 +91,11 @@ class Repository:
     def url_path(self) -> str:
         """Its path in the addresses of pages."""
         return url_path(self.type, self.id)
+
+    def pointer(self, blob: bytes) -> LfsPointer | None:
+        """Return the pointer in a blob; None for another file, and for a pointer to content that is not held here."""
+        pointer = LfsPointer.parse(blob)
+        return pointer if pointer is not None and pointer.sha256 in self.held else None
 
     def change_settings(self, settings: RepositorySettings) -> None:
         """Replace the metadata, on the disk first."""
@@ -125,6 +139,7 @@ class Repositories:
     def __init__(self, files: DurableFiles) -> None:
         self._files = files
         self._open: dict[Path, Repository] = {}
+        self._damaged: set[Path] = set()  # those that the log has named
         self._lock = threading.Lock()
 
     def _path(self, repo_type: RepoType, repo_id: str) -> Path:
@@ -189,11 +204,24 @@ class Repositories:
     def visible(self, user: User | None, repo_type: RepoType) -> list[Repository]:
         """Return the repositories of a type that `user` may read."""
         base = self._files.root / "repos" / plural(repo_type)
+
+        def load(path: Path) -> Repository | None:
+            return self._load(repo_type, f"{path.parent.name}/{path.name.removesuffix('.git')}")
+
+        found = self.whole(sorted(base.glob("*/*.git")), load)
+        return [repo for repo in found if repo is not None and may_read(user, repo)]
+
+    def whole(self, repos: Iterable[K], read: Callable[[K], T]) -> list[T]:
+        """Return what `read` returns for each repository, or its folder, without damaged ones, which the log names."""
         found = []
-        for path in sorted(base.glob("*/*.git")):
-            repo = self._load(repo_type, f"{path.parent.name}/{path.name.removesuffix('.git')}")
-            if repo is not None and may_read(user, repo):
-                found.append(repo)
+        for repo in repos:
+            try:
+                found.append(read(repo))
+            except Exception:  # noqa: BLE001 - a damaged repository fails in many ways, and must not fail the others
+                path = repo.path if isinstance(repo, Repository) else repo
+                if path not in self._damaged:
+                    self._damaged.add(path)
+                    _log.exception("The repository in %s is damaged: listings leave it out", path)
         return found
 
     def create(
@@ -217,6 +245,7 @@ class Repositories:
             GitStore.init(temporary)
             settings = RepositorySettings(secrets.token_hex(12), private, iso(time.time()), sdk)
             (temporary / _SETTINGS).write_text(json.dumps(asdict(settings)), encoding="utf-8")
+            (temporary / _HELD).touch()
             git = GitStore(self._files, temporary)
             _first_commit(git, repo_type, name, namespace, sdk)
             git.close()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import codecs
 
-from pathspec import GitIgnoreSpec
-
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.attributes import GitAttributes
-from hubspool.local_hub.services.content import LfsPointer
+from hubspool.local_hub.services.patterns import IgnoreRules, MatchBudget
 from hubspool.local_hub.services.repositories import Repository
 
 
@@ -19,12 +17,13 @@ class UploadModeRules:
     def __init__(
         self, repo: Repository, commit: str, *, gitignore: str | None = None, gitattributes: str | None = None
     ) -> None:
-        self._git = repo.git
+        self._repo, self._git = repo, repo.git
         self._root = repo.git.commit(commit).root
         ignore = gitignore if gitignore is not None else self._git.text(self._root, ".gitignore")
         rules = gitattributes if gitattributes is not None else self._git.text(self._root, ".gitattributes")
-        self._ignore = GitIgnoreSpec.from_lines((ignore or "").splitlines())
+        self._ignore = IgnoreRules((ignore or "").splitlines())
         self._attributes = GitAttributes(rules or "")
+        self._budget = MatchBudget()
 
     def decide(self, path: str, size: int, sample: bytes) -> dict[str, object]:
         """Return how a file is uploaded, in the form of the answer to a preupload request.
@@ -35,13 +34,16 @@ class UploadModeRules:
             path: path of the file in the repository.
             size: bytes of the file.
             sample: its first bytes.
+
+        Raises:
+            ApiError: as `MatchBudget.spend`.
         """
         is_binary = size > LIMITS.binary_file and not is_text(sample)
-        lfs = size > 0 and (self._attributes.is_lfs(path) or size > LIMITS.regular_file or is_binary)
+        lfs = size > 0 and (self._attributes.is_lfs(path, self._budget) or size > LIMITS.regular_file or is_binary)
         return {
             "path": path,
             "uploadMode": "lfs" if lfs else "regular",
-            "shouldIgnore": self._ignore.match_file(path),
+            "shouldIgnore": self._ignore.ignores(path, self._budget),
             "oid": self._oid(path, lfs=lfs),
         }
 
@@ -50,7 +52,7 @@ class UploadModeRules:
         entry = self._git.entry(self._root, path)
         if entry is None or entry.is_folder:
             return None
-        pointer = LfsPointer.parse(self._git.blob(entry.oid))
+        pointer = self._repo.pointer(self._git.blob(entry.oid))
         if lfs:
             return pointer.sha256 if pointer else None
         return entry.oid if pointer is None else None

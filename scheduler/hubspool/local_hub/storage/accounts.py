@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from hubspool.local_hub.identifiers import is_repo_id, split_url_path
@@ -81,6 +82,23 @@ class User:
     def may_write(self, repo: str) -> bool:
         """Whether this token changes a repository, written as in `repos`."""
         return self.role in ("write", "fineGrained") and self.may_read(repo)
+
+
+def read_users(path: Path) -> list[User]:
+    """Read a file with one user a line, written as `SYNTAX`; empty lines and lines that begin with `#` do not count.
+
+    Raises:
+        ValueError: A line has another form; the message has its number.
+        OSError: The file cannot be read.
+    """
+    users = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            try:
+                users.append(User.parse(line.strip()))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from None
+    return users
 
 
 DEFAULT_USER = User("local", "hf_local")

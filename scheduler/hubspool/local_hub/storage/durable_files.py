@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from hubspool.local_hub.limits import LIMITS
 
+_log = logging.getLogger("hubspool.local_hub")
 _gathered: ContextVar[dict[Path, Path] | None] = ContextVar("_gathered", default=None)  # final path: temporary path
 _files_left: ContextVar[list[int] | None] = ContextVar("_files_left", default=None)  # until the disk is full: a fault
 
@@ -28,6 +30,12 @@ def full_disk_after(files: int | None) -> Iterator[None]:
         yield
     finally:
         _files_left.reset(before)
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Write a new file that nobody else can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
 
 
 def _fsync(path: Path) -> None:
@@ -60,7 +68,7 @@ class DurableFiles:
 
     A second server on the same folder would corrupt it: call `lock()` first. With `durable=False` a power failure may
     lose what was written (a temporary folder does not outlive the process and needs no fsync); a killed process loses
-    nothing in either mode.
+    nothing in either mode. Other users of the machine cannot enter the folder.
 
     Thread-safety: every method may be called from any thread.
     """
@@ -78,7 +86,12 @@ class DurableFiles:
         Raises:
             RootInUseError: Another process, or another Hub of this process, has the lock.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.root.stat().st_mode & 0o077:
+            try:
+                self.root.chmod(0o700)
+            except PermissionError:
+                _log.warning("%s belongs to another user: others can read what this Hub keeps in it", self.root)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -109,11 +122,17 @@ class DurableFiles:
         if (gathered := _gathered.get()) is not None:
             temporary = self.temporary_path()
             gathered[path] = temporary
-            temporary.write_bytes(data)
+            _create(temporary, data)
             return
         with self.temporary_file() as temporary:
-            temporary.write_bytes(data)
+            _create(temporary, data)
             self.adopt(temporary, path)
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Append to a file and wait for the disk. A killed process can leave a part of `data` at the end."""
+        with path.open("ab") as file:
+            file.write(data)
+        self._sync([path])
 
     @contextmanager
     def gather(self) -> Iterator[None]:
@@ -166,9 +185,16 @@ class DurableFiles:
         shutil.rmtree(temporary, ignore_errors=True)
 
     def random_bytes(self, name: str, size: int) -> bytes:
-        """Return `size` random bytes, made at the first call and kept in the file `name` from then on."""
+        """Return `size` random bytes, made at the first call and kept in the file `name` from then on.
+
+        A damaged file counts as none: with an empty key everybody could sign.
+        """
         path = self.root / name
-        if not path.exists():
-            self.write(path, secrets.token_hex(size).encode())
-            path.chmod(0o600)
-        return bytes.fromhex(path.read_text())
+        try:
+            kept = bytes.fromhex(path.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            kept = b""
+        if len(kept) != size:
+            kept = secrets.token_bytes(size)
+            self.write(path, kept.hex().encode())
+        return kept

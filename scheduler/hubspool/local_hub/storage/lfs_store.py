@@ -41,8 +41,8 @@ class LfsStore:
     def path(self, oid: str) -> Path:
         return self._files.root / "lfs" / oid[:2] / oid[2:4] / oid
 
-    def _part(self, oid: str, number: int) -> Path:
-        return self._files.root / "lfs-parts" / oid / str(number)
+    def _part(self, upload: str, number: int) -> Path:
+        return self._files.root / "lfs-parts" / upload / str(number)
 
     def size(self, oid: str) -> int | None:
         """Return the size of an object in bytes, or None if it is not stored."""
@@ -58,15 +58,15 @@ class LfsStore:
         self._files.adopt(temporary, self.path(oid))
         return True
 
-    def add_part(self, oid: str, number: int, temporary: Path) -> str:
-        """Move one uploaded part to its place; return its ETag."""
+    def add_part(self, upload: str, number: int, temporary: Path) -> str:
+        """Move one part of an upload to its place; return its ETag."""
         etag = sha256_of(temporary)[:32]
-        self._files.adopt(temporary, self._part(oid, number))
+        self._files.adopt(temporary, self._part(upload, number))
         return etag
 
-    def join_parts(self, oid: str, numbers: list[int]) -> bool:
+    def join_parts(self, upload: str, oid: str, numbers: list[int]) -> bool:
         """Join parts to an object; return False if one is missing, or if the SHA-256 of the whole is not `oid`."""
-        parts = [self._part(oid, number) for number in numbers]
+        parts = [self._part(upload, number) for number in numbers]
         with self._files.temporary_file() as whole:
             try:
                 with whole.open("wb") as out:

@@ -16,11 +16,13 @@ import lz4.frame
 
 from hubspool.local_hub.identifiers import hash_to_text
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.storage import xet_hash
+from hubspool.local_hub.storage.xet_hash import Node
 
 _CHUNK_HEADER = 8
 _RECORD = 48
 _BOOKEND = b"\xff" * 32 + bytes(16)
-_MAGIC = b"HFRepoMetaData\x00\x55\x69\x67\x45\x6a\x7b\x81\x57\x83\xa5\xbd\xd9\x5c\xcd\xd1\x4a\xa9"
+MAGIC = b"HFRepoMetaData\x00\x55\x69\x67\x45\x6a\x7b\x81\x57\x83\xa5\xbd\xd9\x5c\xcd\xd1\x4a\xa9"
 _HAS_VERIFICATION, _HAS_METADATA = 1 << 31, 1 << 30
 _IS_DEDUP_CHUNK = 1 << 31
 
@@ -70,6 +72,16 @@ def read_chunks(file: BinaryIO, layout: XorbLayout, first: int, last: int) -> It
         yield _unpack(data[4], data[_CHUNK_HEADER:], layout.starts[index + 1] - layout.starts[index])
 
 
+def unpacked_nodes(file: BinaryIO) -> list[Node]:
+    """Return the hash and size of each chunk of a xorb, computed from its content.
+
+    Raises:
+        ValueError: The file is not a xorb.
+    """
+    layout = scan_xorb(file)
+    return [(xet_hash.chunk_hash(chunk), len(chunk)) for chunk in read_chunks(file, layout, 0, len(layout.starts) - 1)]
+
+
 def chunk_at(layout: XorbLayout, unpacked_offset: int) -> int:
     """Return the index of the chunk that holds this position of the unpacked xorb."""
     return bisect_right(layout.starts, unpacked_offset) - 1
@@ -113,10 +125,16 @@ class Term:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file of a shard; `sha256` is the uploader's claim, or None."""
+    """One file of a shard.
+
+    Attributes:
+        proofs: one for each term, see `xet_hash.proof`.
+        sha256: the uploader's claim, or None.
+    """
 
     hash: bytes
     terms: tuple[Term, ...]
+    proofs: tuple[bytes, ...]
     sha256: str | None
 
 
@@ -130,10 +148,19 @@ class XorbEntry:
 
     def deduplicated_chunks(self, first_of_files: frozenset[int]) -> Iterator[bytes]:
         """Yield the chunks that clients ask for: flagged ones, one in 1024 by hash, and the first of each file."""
-        for index in range(len(self.section) // _RECORD - 1):
-            chunk, _start, _size, flags = struct.unpack_from("<32sIII", self.section, _RECORD * (index + 1))
+        for index, (chunk, _start, _size, flags) in enumerate(_records(self.section)):
             if flags & _IS_DEDUP_CHUNK or index in first_of_files or int.from_bytes(chunk[24:], "little") % 1024 == 0:
                 yield chunk
+
+
+def section_nodes(section: bytes) -> list[Node]:
+    """Return the hash and size of each chunk that a xorb's section lists."""
+    return [(chunk, size) for chunk, _start, size, _flags in _records(section)]
+
+
+def _records(section: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    for position in range(_RECORD, len(section), _RECORD):
+        yield struct.unpack_from("<32sIII", section, position)
 
 
 @dataclass(frozen=True)
@@ -150,7 +177,7 @@ def parse_shard(data: bytes) -> Shard:
     Raises:
         ValueError: The bytes are not a shard of version 2.
     """
-    if data[:32] != _MAGIC or data[32:40] != struct.pack("<Q", 2):
+    if data[:32] != MAGIC or data[32:40] != struct.pack("<Q", 2):
         raise ValueError("not a shard of version 2")
     try:
         files, position = _parse_files(data, _RECORD)
@@ -169,14 +196,16 @@ def _parse_files(data: bytes, position: int) -> tuple[list[FileEntry], int]:
             xorb, _flags, length, first, last = struct.unpack_from("<32sIIII", data, position)
             terms.append(Term(xorb, length, first, last))
             position += _RECORD
-        if flags & _HAS_VERIFICATION:
-            position += _RECORD * count
+        proofs = []
+        for _ in range(count if flags & _HAS_VERIFICATION else 0):
+            proofs.append(struct.unpack_from("<32s16x", data, position)[0])
+            position += _RECORD
         sha256 = None
         if flags & _HAS_METADATA:
             (raw,) = struct.unpack_from("<32s", data, position)
             sha256 = hash_to_text(raw)
             position += _RECORD
-        files.append(FileEntry(file_hash, tuple(terms), sha256))
+        files.append(FileEntry(file_hash, tuple(terms), tuple(proofs), sha256))
     return files, position + _RECORD
 
 
@@ -190,12 +219,19 @@ def _parse_xorbs(data: bytes, position: int) -> Iterator[XorbEntry]:
         position = end
 
 
-def dedup_shard(section: bytes) -> bytes:
-    """Return a shard without files that lists the chunks of one stored xorb. Clients refuse it without the footer."""
+def dedup_shard(section: bytes, key: bytes) -> bytes:
+    """Return a shard without files that lists the chunks of one stored xorb. Clients refuse it without the footer.
+
+    The hashes of the chunks are keyed: a client finds the chunks that it has, and learns nothing about the others.
+    """
     footer_size = 200
-    body = struct.pack("<32sQQ", _MAGIC, 2, footer_size) + _BOOKEND + section + _BOOKEND
+    listed = bytearray(section)
+    for position in range(_RECORD, len(section), _RECORD):
+        listed[position : position + 32] = xet_hash.keyed(section[position : position + 32], key)
+    section = bytes(listed)
+    body = struct.pack("<32sQQ", MAGIC, 2, footer_size) + _BOOKEND + section + _BOOKEND
     now, offset = int(time.time()), len(body)
     footer = struct.pack("<QQQ", 1, _RECORD, 2 * _RECORD)  # version, file section, xorb section
-    footer += struct.pack("<QQ", offset, 0) * 3 + bytes(32)  # three empty lookup tables; no key
+    footer += struct.pack("<QQ", offset, 0) * 3 + key  # three empty lookup tables
     footer += struct.pack("<QQ", now, now + LIMITS.dedup_seconds) + bytes(48 + 24) + struct.pack("<Q", offset)
     return body + footer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 from hubspool.local_hub.identifiers import hash_from_text, hash_to_text
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.storage import xet_hash
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.xet_format import (
@@ -26,7 +28,10 @@ from hubspool.local_hub.storage.xet_format import (
     parse_shard,
     read_chunks,
     scan_xorb,
+    section_nodes,
+    unpacked_nodes,
 )
+from hubspool.local_hub.storage.xet_hash import Node
 
 _log = logging.getLogger("hubspool.local_hub")
 
@@ -59,8 +64,9 @@ class ChunkRange:
 class XetStore:
     """Keeps xorbs and shards on the disk, and indexes of them in memory, which are read from the shards at start.
 
-    Does not check that a xorb's name is the hash of its content: a false name harms the deduplication of this Hub,
-    and the SHA-256 check refuses the files that use the xorb. Nothing is ever removed.
+    Names are hashes of content, which are computed when the content arrives; nothing that is stored is replaced. A
+    shard names only chunks that its uploader has, see `xet_hash.proof`. Does not know who may read a file, and never
+    removes anything.
 
     Thread-safety: every method may be called from any thread; `_lock` guards the indexes.
     """
@@ -74,6 +80,8 @@ class XetStore:
         self._sections: dict[bytes, ShardSection] = {}
         self._chunks: dict[bytes, bytes] = {}  # chunk that clients ask for: xorb
         self._digests = _PrefixDigests()
+        self._key = secrets.token_bytes(32)  # of the deduplication answers
+        self._known_nodes: LruCache[str, list[Node]] = LruCache(LIMITS.cached_layouts)
         self.layout = functools.lru_cache(maxsize=LIMITS.cached_layouts)(self._scan)
         for path in sorted((files.root / "xet" / "shards").glob("*")):
             try:
@@ -93,14 +101,38 @@ class XetStore:
         """Move an uploaded xorb to its place; return False if it is stored already.
 
         Raises:
-            ValueError: The file is not a xorb.
+            ValueError: The file is not a xorb of this name.
         """
-        with temporary.open("rb") as file:
-            scan_xorb(file)
-        if self.has_xorb(xorb):
-            return False
+        nodes = _nodes_of(temporary)
+        if hash_to_text(xet_hash.xorb_hash(nodes)) != xorb:
+            raise ValueError(f"its content does not have the hash {xorb}")
+        try:
+            if self.has_xorb(xorb) and _nodes_of(self.xorb_path(xorb)) == nodes:
+                return False
+        except ValueError:
+            pass  # the disk has damaged it
         self._files.adopt(temporary, self.xorb_path(xorb))
+        self._known_nodes.put(xorb, nodes)
+        self.layout.cache_clear()
         return True
+
+    def _nodes(self, xorb: str) -> list[Node]:
+        """Return the hash and size of each chunk of a stored xorb, from a shard if one describes it: that is faster."""
+        nodes = self._known_nodes.get(xorb)
+        if nodes is None:
+            section = self._section(hash_from_text(xorb))
+            nodes = section_nodes(section) if section is not None else _nodes_of(self.xorb_path(xorb))
+            self._known_nodes.put(xorb, nodes)
+        return nodes
+
+    def _section(self, xorb: bytes) -> bytes | None:
+        with self._lock:
+            found = self._sections.get(xorb)
+        if found is None:
+            return None
+        with found.shard.open("rb") as file:
+            file.seek(found.offset)
+            return file.read(found.length)
 
     def _scan(self, xorb: str) -> XorbLayout:
         with self.xorb_path(xorb).open("rb") as file:
@@ -109,27 +141,40 @@ class XetStore:
     # -- shards
 
     def add_shard(self, data: bytes) -> list[str]:
-        """Check a shard against the stored xorbs, keep it, and make its files readable; return their hashes.
+        """Check a shard against the stored xorbs, keep it, and index its files; return the SHA-256 that it names.
 
         Raises:
-            ValueError: The shard names chunks that are not stored, or a SHA-256 that its content does not have.
+            ValueError: The shard names chunks that are not stored or that its uploader does not have, or a hash that
+                its content does not have.
         """
         shard = parse_shard(data)
+        for xorb in shard.xorbs:
+            name = hash_to_text(xorb.hash)
+            if not self.has_xorb(name) or section_nodes(xorb.section) != self._nodes(name):
+                raise ValueError(f"xorb {name} is not stored, or has other chunks")
         for entry in shard.files:
             self._check(entry)
         path = self._files.root / "xet" / "shards" / hashlib.sha256(data).hexdigest()
         self._files.write(path, data)
         self._index(shard, path)
-        return [hash_to_text(entry.hash) for entry in shard.files]
+        return [entry.sha256 for entry in shard.files if entry.sha256 is not None]
 
     def _check(self, entry: FileEntry) -> None:
-        for term in entry.terms:
+        chunks: list[Node] = []
+        if len(entry.proofs) != len(entry.terms):
+            raise ValueError(f"file {hash_to_text(entry.hash)} has no verification of its chunks")
+        for term, proof in zip(entry.terms, entry.proofs, strict=True):
             name = hash_to_text(term.xorb)
             if not self.has_xorb(name):
                 raise ValueError(f"xorb {name} is not stored")
-            starts = self.layout(name).starts
-            if not term.first < term.last < len(starts) or starts[term.last] - starts[term.first] != term.length:
+            part = self._nodes(name)[term.first : term.last]
+            if len(part) != term.last - term.first or not part or sum(size for _, size in part) != term.length:
                 raise ValueError(f"xorb {name} has no chunks {term.first} to {term.last} of {term.length} bytes")
+            if xet_hash.proof(part) != proof:
+                raise ValueError(f"the verification of chunks {term.first} to {term.last} of xorb {name} is wrong")
+            chunks += part
+        if xet_hash.file_hash(chunks) != entry.hash:
+            raise ValueError(f"the chunks of file {hash_to_text(entry.hash)} make up another file")
         if entry.sha256 is not None and self._digests.sha256(self, entry.terms) != entry.sha256:
             raise ValueError(f"the content of file {hash_to_text(entry.hash)} does not have the sha256 {entry.sha256}")
 
@@ -140,25 +185,21 @@ class XetStore:
                 firsts[entry.terms[0].xorb].add(entry.terms[0].first)
         with self._lock:
             for entry in shard.files:
-                self._terms[entry.hash] = entry.terms
+                self._terms.setdefault(entry.hash, entry.terms)
                 if entry.sha256 is not None:
-                    self._by_sha256[entry.sha256] = entry.hash
-                    self._sha256[entry.hash] = entry.sha256
+                    self._by_sha256.setdefault(entry.sha256, entry.hash)
+                    self._sha256.setdefault(entry.hash, entry.sha256)
             for xorb in shard.xorbs:
-                self._sections[xorb.hash] = ShardSection(path, xorb.offset, len(xorb.section))
+                self._sections.setdefault(xorb.hash, ShardSection(path, xorb.offset, len(xorb.section)))
                 for chunk in xorb.deduplicated_chunks(frozenset(firsts[xorb.hash])):
-                    self._chunks[chunk] = xorb.hash
+                    self._chunks.setdefault(chunk, xorb.hash)
 
     def dedup_answer(self, chunk: str) -> bytes | None:
         """Return a shard that describes the xorb of a chunk; None for a chunk that is not indexed."""
         with self._lock:
             xorb = self._chunks.get(hash_from_text(chunk))
-            section = self._sections.get(xorb) if xorb is not None else None
-        if section is None:
-            return None
-        with section.shard.open("rb") as file:
-            file.seek(section.offset)
-            return dedup_shard(file.read(section.length))
+        section = self._section(xorb) if xorb is not None else None
+        return dedup_shard(section, self._key) if section is not None else None
 
     # -- files
 
@@ -208,6 +249,11 @@ class XetStore:
         """Yield the unpacked chunks [first, last) of a stored xorb."""
         with self.xorb_path(xorb).open("rb") as opened:
             yield from read_chunks(opened, self.layout(xorb), first, last)
+
+
+def _nodes_of(path: Path) -> list[Node]:
+    with path.open("rb") as file:
+        return unpacked_nodes(file)
 
 
 class _PrefixDigests:

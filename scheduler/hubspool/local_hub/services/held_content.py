@@ -1,0 +1,73 @@
+"""Which large content a repository holds: what was uploaded or copied to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS, is_content_hash
+from hubspool.local_hub.services.content import LfsPointer
+from hubspool.local_hub.storage.durable_files import DurableFiles
+from hubspool.local_hub.storage.git_store import GitStore, TreeEntry
+
+
+class HeldContent:
+    """The SHA-256 of the large content that one repository holds, in a file beside its git content.
+
+    All repositories share one store of content. Only content in this list may be committed to the repository, and read
+    through it; a pointer in git alone gives no right to the content that it names. The list keeps what later commits
+    remove, because the history still names it.
+
+    Thread-safety: every method may be called from any thread.
+    """
+
+    def __init__(self, files: DurableFiles, path: Path, git: GitStore) -> None:
+        self._files = files
+        self._path = path
+        self._git = git
+        self._lock = threading.Lock()
+        self._known: set[str] | None = None
+
+    def __contains__(self, sha256: str) -> bool:
+        with self._lock:
+            return sha256 in self._load()
+
+    def add(self, found: Iterable[str]) -> None:
+        """Remember content, which must be stored already; it is on the disk when this method returns."""
+        with self._lock:
+            known = self._load()
+            if new := sorted({*found} - known):
+                # a newline first: a line that a killed process left unfinished spoils itself only
+                self._files.append(self._path, "".join(f"\n{sha256}" for sha256 in new).encode())
+                known.update(new)
+
+    def _load(self) -> set[str]:
+        if self._known is None:
+            try:
+                self._known = {*filter(is_content_hash, self._path.read_text(encoding="ascii").split())}
+            except FileNotFoundError:  # the repository is of a version before this file
+                self._known = _pointers(self._git)
+                self._files.write(self._path, "\n".join(sorted(self._known)).encode())
+        return self._known
+
+
+def _pointers(git: GitStore) -> set[str]:
+    """Return what the pointers in the whole history name."""
+    commits = [head for prefix in (BRANCHES, TAGS, PULLS) for head in git.refs(prefix).values()]
+    seen, found = set(commits), set()
+    while commits:
+        record = git.commit(commits.pop())
+        commits += {*record.parents} - seen
+        seen.update(record.parents)
+        trees = [TreeEntry("", record.root, is_folder=True)]
+        while trees:
+            for entry in git.walk(trees.pop(), recursive=False):
+                if entry.oid in seen:
+                    continue
+                seen.add(entry.oid)
+                if entry.is_folder:
+                    trees.append(entry)
+                elif (pointer := LfsPointer.parse(git.blob(entry.oid))) is not None:
+                    found.add(pointer.sha256)
+    return found
