@@ -24,6 +24,7 @@ class HubLimits:
         token_seconds: life of a Xet token. hf_xet asks for a new one 30 s before the end.
         link_seconds: life of a signed address.
         dedup_seconds: how long a client may cache which chunks are stored.
+        git_seconds: how long the git program may take for one fetch.
         wait_seconds: time-out of the methods with which tests wait for requests and faults.
         requests_logged: requests that `LocalHub.requests` remembers.
 
@@ -87,6 +88,7 @@ class HubLimits:
     token_seconds: int = 3600
     link_seconds: int = 3600
     dedup_seconds: int = 7 * 24 * 3600
+    git_seconds: float = 600
     wait_seconds: float = 30
     requests_logged: int = 100_000
 

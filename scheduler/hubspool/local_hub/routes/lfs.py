@@ -83,6 +83,16 @@ def _download(context: RequestContext, oid: str, size: int) -> dict[str, Any]:
     return {"oid": oid, "size": size, "authenticated": True, "actions": {"download": {"href": href}}}
 
 
+def locks(context: RequestContext) -> Response:
+    """Answer that nobody has locked a file: this Hub keeps no locks."""
+    context.repo_for_git()
+    if "verify" in context.args:
+        return JSONResponse({"ours": [], "theirs": []}, media_type=_MEDIA_TYPE)
+    if context.request.method == "POST":
+        raise ApiError(501, "This local Hub keeps no locks of files")
+    return JSONResponse({"locks": []}, media_type=_MEDIA_TYPE)
+
+
 def put(context: RequestContext) -> Response:
     oid = context.args["oid"]
     context.check_signature("put", oid)

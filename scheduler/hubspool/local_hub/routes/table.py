@@ -50,8 +50,9 @@ class Route:
 
 
 REPOS = r"/api/(?P<type>models|datasets|spaces)"
-API = rf"{REPOS}/(?P<repo>[^/]+/[^/]+)"
-PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+/[^/]+?)"
+# An id without a namespace matches too, and then names a repository that does not exist: clients ask for `gpt2`.
+API = rf"{REPOS}/(?P<repo>[^/]+(?:/[^/]+)?)"
+PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+?(?:/[^/]+?)?)"
 OVERVIEW = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>(?!api/)[^/]+/[^/]+)"
 GIT = rf"{PAGES}(?:\.git)?"
 LFS = rf"{GIT}/info/lfs"
@@ -97,6 +98,7 @@ ROUTES = (
     Route("lfs-duplicate", "POST", rf"{API}/lfs-files/duplicate", lfs.duplicate),
     Route("lfs-batch", "POST", rf"{LFS}/objects/batch", lfs.batch),
     Route("lfs-verify", "POST", rf"{LFS}/verify", lfs.verify),
+    Route("lfs-locks", "GET POST", rf"{LFS}/locks(?P<verify>/verify)?", lfs.locks),
     Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}", lfs.put, "disk", LIMITS.lfs_object),
     Route(
         "lfs-part", "PUT", rf"/lfs/parts/{OBJECT}/(?P<number>[1-9]\d{{0,4}})", lfs.put_part, "disk", LIMITS.lfs_object
@@ -109,6 +111,7 @@ ROUTES = (
     Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb),
     Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, limit=LIMITS.shard),
     Route("xet-reconstruction", "GET", rf"{CAS}/reconstructions?/{HASH}", xet.reconstruction),
+    Route("xet-telemetry", "POST", rf"{CAS}/telemetry", xet.telemetry),
     Route("xet-data", "GET", rf"{STORE}/data/{HASH}", xet.xorb_data),
     Route("git-refs", "GET", rf"{GIT}/info/refs", git.advertise),
     Route("git-upload-pack", "POST", rf"{GIT}/git-upload-pack", git.upload_pack),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from hubspool.local_hub.services.api_errors import ApiError, entry_not_found
+from hubspool.local_hub.services.api_errors import entry_not_found
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.repositories import Repository, iso
 from hubspool.local_hub.storage.git_store import TreeEntry
@@ -96,19 +96,18 @@ def list_folder(
     """Return one page of a folder's entries.
 
     Raises:
-        ApiError: 404 EntryNotFound if `path` is not a folder, 400 for an invalid cursor.
+        ApiError: 404 EntryNotFound if `path` is not a folder.
     """
     folder = repo.git.entry(repo.git.commit(commit).root, path)
     if folder is None or not folder.is_folder:
         raise entry_not_found(commit)
-    if cursor is not None and not cursor.isdecimal():
-        raise ApiError(400, f"Invalid cursor {cursor!r}")
-    start = int(cursor or 0)
-    found = list(islice(repo.git.walk(folder, recursive=recursive), start, start + limit + 1))
+    walk = repo.git.walk(folder, recursive=recursive, after=cursor or "")
+    found = list(islice(walk, limit + 1))
     entries = [describe(repo, entry, contents) for entry in found[:limit]]
     if expand:
         add_last_commits(repo, commit, entries)
-    return FolderPage(entries, str(start + limit) if len(found) > limit else None)
+    following = found[limit - 1].cursor[len(path) + 1 if path else 0 :] if len(found) > limit else None
+    return FolderPage(entries, following)
 
 
 def describe_paths(

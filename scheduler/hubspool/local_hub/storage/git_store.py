@@ -26,7 +26,7 @@ from dulwich.patch import write_tree_diff
 from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
-from hubspool.local_hub.identifiers import BRANCHES, TAGS
+from hubspool.local_hub.identifiers import BRANCHES, MAIN, TAGS
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.lru import LruCache
@@ -42,6 +42,11 @@ class TreeEntry:
     path: str
     oid: str
     is_folder: bool
+
+    @property
+    def cursor(self) -> str:
+        """Its place in a listing, for `GitStore.walk`."""
+        return f"{self.path}/" if self.is_folder else self.path
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class GitStore:
         self._files = files
         self.repo = Repo(str(path))
         self._objects: LruCache[str, ShaFile] = LruCache(LIMITS.cached_objects)
+        self._counts: LruCache[str, int] = LruCache(LIMITS.cached_folders)
 
     @classmethod
     def init(cls, path: Path) -> None:
@@ -225,6 +231,16 @@ class GitStore:
         records = list(islice(self.history(oid), count + 1))
         return records[:count], records[count].oid if len(records) > count else None
 
+    def count_commits(self, oid: str) -> int:
+        """Return the number of commits of `history`; linear in those since the last count."""
+        known, count = 0, 0
+        for record in self.history(oid):
+            if known := self._counts.get(record.oid) or 0:
+                break
+            count += 1
+        self._counts.put(oid, known + count)
+        return known + count
+
     # -- refs
 
     def refs(self, prefix: str) -> dict[str, str]:
@@ -275,7 +291,8 @@ class GitStore:
         self.repo.refs.remove_if_equals(Ref(name.encode()), None)
 
     def find_commit(self, rev: str) -> str | None:
-        """Return the commit of a branch, tag, full ref name or (abbreviated) commit id, or None."""
+        """Return the commit of HEAD, a branch, tag, full ref name or (abbreviated) commit id, or None."""
+        rev = MAIN if rev == "HEAD" else rev
         for name in (f"{BRANCHES}{rev}", f"{TAGS}{rev}", rev if rev.startswith("refs/") else None):
             if name is not None and (oid := self.ref(name)) is not None:
                 return oid
@@ -329,11 +346,24 @@ class GitStore:
         entries = self.walk(TreeEntry("", root, is_folder=True), recursive=True)
         return (entry for entry in entries if not entry.is_folder)
 
-    def walk(self, folder: TreeEntry, *, recursive: bool) -> Iterator[TreeEntry]:
-        """Yield the entries of a folder; with `recursive`, each folder comes before its entries."""
+    def walk(self, folder: TreeEntry, *, recursive: bool, after: str = "") -> Iterator[TreeEntry]:
+        """Yield the entries of a folder; with `recursive`, each folder comes before its entries.
+
+        Args:
+            folder: where to begin.
+            recursive: also yield what its folders hold.
+            after: the `TreeEntry.cursor` of the last entry that is left out, without the path of `folder`.
+        """
+        first, slash, rest = after.partition("/")
+        last = (first + slash).encode()  # git sorts the name of a folder as if a slash followed it
         for name, mode, oid in self.tree(folder.oid).iteritems():
+            is_folder = stat.S_ISDIR(mode)
+            key = name + b"/" if is_folder else name
+            if key < last:
+                continue
             path = f"{folder.path}/{name.decode()}" if folder.path else name.decode()
-            entry = TreeEntry(path, oid.decode(), stat.S_ISDIR(mode))
-            yield entry
-            if recursive and entry.is_folder:
-                yield from self.walk(entry, recursive=True)
+            entry = TreeEntry(path, oid.decode(), is_folder)
+            if key != last:
+                yield entry
+            if recursive and is_folder:
+                yield from self.walk(entry, recursive=True, after=rest if key == last else "")
