@@ -199,7 +199,7 @@ def test_there_are_no_lfs_locks(
     base = f"{local_hub.endpoint}/datasets/{dataset}.git/info/lfs/locks"
     assert http.get(base).json() == {"locks": []}
     assert http.post(f"{base}/verify", json={}).json() == {"ours": [], "theirs": []}
-    assert http.post(base, json={"path": "a"}).status_code == 501
+    assert http.post(base, json={"path": "a"}).status_code == 404
     address = local_hub.endpoint.replace("//", f"//local:{local_hub.token}@")
     clone = str(tmp_path / "clone")
     git("clone", f"{address}/datasets/{dataset}", clone)

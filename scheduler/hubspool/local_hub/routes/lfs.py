@@ -89,7 +89,7 @@ def locks(context: RequestContext) -> Response:
     if "verify" in context.args:
         return JSONResponse({"ours": [], "theirs": []}, media_type=_MEDIA_TYPE)
     if context.request.method == "POST":
-        raise ApiError(501, "This local Hub keeps no locks of files")
+        raise ApiError(404, "This local Hub keeps no locks of files")
     return JSONResponse({"locks": []}, media_type=_MEDIA_TYPE)
 
 

@@ -13,6 +13,7 @@ from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
 
 from hubspool.local_hub.identifiers import is_content_hash
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.services import cards
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, revision_not_found
 from hubspool.local_hub.services.attributes import GitAttributes, lfs_rule
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
@@ -129,6 +130,8 @@ def _read_line(commit: ParsedCommit, number: int, line: bytes, git: GitStore, co
     path = check_path(path.rstrip("/") if key == "deletedFolder" else path)
     if key == "file":
         content = _content(path, value)
+        if path == "README.md":
+            _check_card(content)
         if len(content) > LIMITS.regular_file:
             commit.too_large.append(path)
         else:
@@ -141,6 +144,13 @@ def _read_line(commit: ParsedCommit, number: int, line: bytes, git: GitStore, co
         commit.changes.append(FileChange(path, is_folder=key == "deletedFolder"))
     else:
         raise ApiError(400, f"Unknown operation {key!r} for {path!r}")
+
+
+def _check_card(content: bytes) -> None:
+    try:
+        cards.parse(content.decode("utf-8", "replace"))
+    except ValueError as error:
+        raise ApiError(400, f"Invalid metadata in README.md: {error}") from None
 
 
 def _content(path: str, value: dict[str, Any]) -> bytes:
