@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from hubspool.local_hub import LocalHub
+from hubspool.local_hub.storage import git_store
 from hubspool.local_hub.storage.accounts import User
+from hubspool.local_hub.storage.git_store import GitStore
 from tests.support.git_runner import Git
 
 REPO = {"repo_type": "dataset"}
@@ -204,3 +207,67 @@ def test_there_are_no_lfs_locks(
     clone = str(tmp_path / "clone")
     git("clone", f"{address}/datasets/{dataset}", clone)
     assert git("-C", clone, "lfs", "locks") == ""
+
+
+def test_a_listing_goes_on_behind_its_last_path(
+    local_hub: LocalHub, stock_api: HfApi, dataset: str, http: requests.Session
+) -> None:
+    paths = ["a.txt", "a/1", "a/b/2", "a/b/3", "a/c", "a0", "z"]
+    add = [CommitOperationAdd(path, path.encode()) for path in paths]
+    stock_api.create_commit(dataset, add, commit_message="add", **REPO)
+    first = f"{local_hub.endpoint}/api/datasets/{dataset}/tree/main"
+    everything = [entry["path"] for entry in http.get(f"{first}?recursive=true").json()]
+    for folder, query in (("", "recursive=true"), ("/a", "recursive=true"), ("/a", ""), ("", "")):
+        whole = [entry["path"] for entry in http.get(f"{first}{folder}?{query}").json()]
+        url, found = f"{first}{folder}?{query}&limit=1", []
+        while url:
+            page = http.get(url)
+            found += [entry["path"] for entry in page.json()]
+            url = page.links.get("next", {}).get("url")
+        assert found == whole
+    page = http.get(f"{first}?recursive=true&limit=4")
+    new = [CommitOperationAdd("a!", b"1"), CommitOperationAdd("b", b"2")]
+    stock_api.create_commit(dataset, new, commit_message="meanwhile", **REPO)
+    stock_api.delete_file("a.txt", dataset, **REPO)
+    rest = []
+    while "next" in page.links:
+        page = http.get(page.links["next"]["url"])
+        rest += [entry["path"] for entry in page.json()]
+    assert rest == [*everything[4:-1], "b", "z"]
+
+
+def test_a_blob_is_read_once_for_its_size(
+    local_hub: LocalHub, stock_api: HfApi, dataset: str, http: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = [CommitOperationAdd(f"{number}.txt", b"%d" % number * 1000) for number in range(30)]
+    stock_api.create_commit(dataset, add, commit_message="add", **REPO)
+    reads = []
+    read = GitStore.blob
+    monkeypatch.setattr(GitStore, "blob", lambda store, oid: reads.append(oid) or read(store, oid))
+    for _ in range(3):
+        url = f"{local_hub.endpoint}/api/datasets/{dataset}/tree/main?limit=10"
+        while url:
+            page = http.get(url)
+            url = page.links.get("next", {}).get("url")
+    assert http.get(f"{local_hub.endpoint}/api/datasets/{dataset}?blobs=true").json()["siblings"][1]["size"] == 1000
+    assert len(reads) == len(set(reads)) == 31
+
+
+def test_objects_are_packed_and_stay_readable(
+    local_hub: LocalHub, stock_api: HfApi, dataset: str, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_store, "LIMITS", replace(git_store.LIMITS, object_files=20))
+    stock_api.create_branch(dataset, branch="gone", **REPO)
+    gone = stock_api.upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id=dataset, revision="gone", **REPO).oid
+    stock_api.delete_branch(dataset, branch="gone", **REPO)
+    commits = []
+    for number in range(30):
+        operation = [CommitOperationAdd(f"{number}", b"%d" % number)]
+        commits.append(stock_api.create_commit(dataset, operation, commit_message="a", **REPO).oid)
+    objects = local_hub.root / "repos" / "datasets" / f"{dataset}.git" / "objects"
+    assert len([path for path in objects.glob("*/*") if path.is_file()]) < 40  # of more than 90 objects
+    for number, commit in enumerate(commits):
+        assert len(stock_api.list_repo_files(dataset, revision=commit, **REPO)) == number + 2
+    assert stock_api.list_repo_files(dataset, revision=gone, **REPO) == [".gitattributes", "x"]
+    git("clone", f"{local_hub.endpoint}/datasets/{dataset}", str(tmp_path / "clone"))
+    git("fsck", "--strict", "--full", cwd=objects.parent)

@@ -123,7 +123,7 @@ def _siblings(repo: Repository, root: str, *, blobs: bool) -> list[dict[str, obj
             file = load_file(repo, entry)
             sibling.update(size=file.size, blobId=file.oid)
             if (pointer := file.pointer) is not None:
-                sibling["lfs"] = {"sha256": pointer.sha256, "size": pointer.size, "pointerSize": len(file.blob)}
+                sibling["lfs"] = {"sha256": pointer.sha256, "size": pointer.size, "pointerSize": file.size_in_git}
         siblings.append(sibling)
     return siblings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import TreeEntry
 from hubspool.local_hub.storage.lru import LruCache
@@ -36,7 +35,7 @@ class ReachableContent:
         for entry in repo.git.walk(TreeEntry("", oid, is_folder=True), recursive=False):
             if entry.is_folder:
                 found |= self._of_folder(repo, entry.oid)
-            elif (pointer := LfsPointer.parse(repo.git.blob(entry.oid))) is not None:
+            elif (pointer := repo.describe_blob(entry.oid)[1]) is not None:
                 found.add(pointer.sha256)
         self._folders.put(oid, frozenset(found))
         return frozenset(found)

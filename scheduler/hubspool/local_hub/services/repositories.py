@@ -23,9 +23,11 @@ from hubspool.local_hub.services.api_errors import (
     revision_not_found,
 )
 from hubspool.local_hub.services.attributes import default_attributes
+from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.git_store import GitStore
+from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.tree_edit import TreeEdit
 
 _SETTINGS = "hubspool.json"  # beside git's files, so that one rename creates or removes a whole repository
@@ -72,6 +74,7 @@ class Repository:
         self._files = files
         self.settings = RepositorySettings(**json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
         self.git = GitStore(files, path)
+        self._blobs: LruCache[str, tuple[int, LfsPointer | None]] = LruCache(LIMITS.cached_sizes)
         self._lock = threading.Lock()
 
     @property
@@ -87,6 +90,15 @@ class Repository:
         """Replace the metadata, on the disk first."""
         self._files.write(self.path / _SETTINGS, json.dumps(asdict(settings)).encode())
         self.settings = settings
+
+    def describe_blob(self, oid: str) -> tuple[int, LfsPointer | None]:
+        """Return the bytes of a blob, and the pointer that it is, from memory if it was asked for before."""
+        known = self._blobs.get(oid)
+        if known is None:
+            blob = self.git.blob(oid)
+            known = len(blob), LfsPointer.parse(blob)
+            self._blobs.put(oid, known)
+        return known
 
     def revision(self, rev: str, *, commits_back: int = 0) -> str:
         """Return the commit of a revision, or the one `commits_back` before it (for stale answers).

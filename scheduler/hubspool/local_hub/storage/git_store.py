@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import stat
 import time
 import zlib
@@ -21,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 
 from dulwich.diff_tree import tree_changes
+from dulwich.errors import GitProtocolError
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
 from dulwich.patch import write_tree_diff
 from dulwich.refs import Ref, check_ref_format
@@ -28,10 +30,12 @@ from dulwich.repo import Repo
 
 from hubspool.local_hub.identifiers import BRANCHES, MAIN, TAGS
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.storage import git_program
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.pack_writer import PackWriter
 
+_log = logging.getLogger("hubspool.local_hub")
 FILE_MODE = stat.S_IFREG | 0o644
 
 
@@ -99,6 +103,7 @@ class GitStore:
         self.repo = Repo(str(path))
         self._objects: LruCache[str, ShaFile] = LruCache(LIMITS.cached_objects)
         self._counts: LruCache[str, int] = LruCache(LIMITS.cached_folders)
+        self._files_added = -1  # below `objects` since the last time they were packed; -1: not counted yet
 
     @classmethod
     def init(cls, path: Path) -> None:
@@ -133,6 +138,7 @@ class GitStore:
                     # git looks for the index, so the pack is moved first; a branch points to them later
                     self._files.adopt(batch.pack.path, folder / f"{name}.pack")
                     self._files.adopt(index, folder / f"{name}.idx")
+                    self._files_added += LIMITS.pack_weight if self._files_added >= 0 else 0
         finally:
             if batch.pack is not None:
                 batch.pack.discard()
@@ -149,6 +155,7 @@ class GitStore:
             pass
         elif batch is None or len(batch.loose) < LIMITS.loose_objects:
             self._files.write(path, zlib.compress(content, LIMITS.compression))
+            self._files_added += 1 if self._files_added >= 0 else 0
             if batch is not None:
                 batch.loose.add(oid)
         else:
@@ -286,6 +293,22 @@ class GitStore:
     def set_ref(self, name: str, oid: str) -> None:
         """Point a ref to a commit. A commit takes effect here."""
         self._files.write(self.path / name, oid.encode() + b"\n")
+        self._pack_when_due()
+
+    def _pack_when_due(self) -> None:
+        """Let git join object files: loose ones, and packs that are small beside the next larger one.
+
+        Readers may go on: git removes a file when its objects are in another one. Objects that no ref leads to stay.
+        """
+        if self._files_added < 0:
+            self._files_added = sum(1 for _ in (self.path / "objects").glob("*/*"))
+        if self._files_added < LIMITS.object_files or not git_program.exists():
+            return
+        self._files_added = 0
+        try:
+            git_program.run(self.path, "repack", "--geometric=2", "-d", "-q")
+        except GitProtocolError as error:
+            _log.warning("%s: the objects were not packed, which costs speed only: %s", self.path, error)
 
     def delete_ref(self, name: str) -> None:
         self.repo.refs.remove_if_equals(Ref(name.encode()), None)
