@@ -92,7 +92,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def listings(root: Path, files: int) -> tuple[float, float, float]:
-    """Seconds of the Hub's processor for a first listing of all files, for their sizes, and for the repository's info."""
+    """Seconds of the Hub's processor for a first listing of all files, their sizes, and the repository's info."""
     with serving(root) as (address, _, _), requests.Session() as session:
         session.headers.update(TOKEN)
         session.post(f"{address}/api/repos/create", json={"name": "many"}, timeout=TIMEOUT).raise_for_status()

@@ -62,6 +62,11 @@ class HubLimits:
         preview_columns: columns of a table that a page shows.
         preview_cell: characters of a cell that a page shows.
         preview_text: bytes of a text file that a page shows, or reads for a table.
+        preview_image: bytes of an image in a cell.
+        preview_archive: bytes of an archive that a preview reads: the list of its members, and small images.
+        preview_events: bytes of an event file that its charts show.
+        preview_charts: charts of a page.
+        preview_points: points of a chart.
         preview_parquet: largest Parquet file with a preview: pyarrow takes a row group into memory.
 
         memory_block: bytes that are read, sent or written at a time.
@@ -129,6 +134,11 @@ class HubLimits:
     preview_columns: int = 30
     preview_cell: int = 200
     preview_text: int = 256 << 10
+    preview_image: int = 128 << 10
+    preview_archive: int = 8 * _MIB
+    preview_events: int = 8 * _MIB
+    preview_charts: int = 20
+    preview_points: int = 500
     preview_parquet: int = 64 * _MIB
 
     memory_block: int = 4 * _MIB

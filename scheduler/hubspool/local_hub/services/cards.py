@@ -30,6 +30,11 @@ def parse(text: str) -> dict[str, object]:
     return card
 
 
+def body(text: str) -> str:
+    """Return a card without its metadata."""
+    return _FRONT_MATTER.sub("", text, count=1)
+
+
 def _load_yaml(text: str) -> object:
     try:
         return _as_json(YAML(typ="safe", pure=True).load(text), [LIMITS.card_values])

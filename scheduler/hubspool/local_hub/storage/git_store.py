@@ -14,7 +14,7 @@ import logging
 import stat
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from pathlib import Path
 from dulwich.diff_tree import tree_changes
 from dulwich.errors import GitProtocolError
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
-from dulwich.patch import write_tree_diff
+from dulwich.patch import write_object_diff
 from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
@@ -348,10 +348,13 @@ class GitStore:
         entry = self.entry(root, path)
         return None if entry is None or entry.is_folder else self.blob(entry.oid).decode("utf-8", "replace")
 
-    def diff(self, old_root: str, new_root: str) -> str:
-        """Return the difference of two trees in the format of `git diff`."""
-        out = io.BytesIO()
-        write_tree_diff(out, self.repo.object_store, ObjectID(old_root.encode()), ObjectID(new_root.encode()))
+    def diff(self, old_root: str, new_root: str, without: Container[str] = ()) -> str:
+        """Return the difference of two trees in the format of `git diff`, without these paths."""
+        out, store = io.BytesIO(), self.repo.object_store
+        for paths, modes, oids in store.tree_changes(ObjectID(old_root.encode()), ObjectID(new_root.encode())):
+            if not any(path is not None and path.decode() in without for path in paths):
+                old, new = zip(paths, modes, oids, strict=True)
+                write_object_diff(out, store, old, new)
         return out.getvalue().decode("utf-8", "replace")
 
     def changes(self, old_root: str, new_root: str) -> dict[str, str | None]:
