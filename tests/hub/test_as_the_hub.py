@@ -223,6 +223,7 @@ def test_a_listing_goes_on_behind_its_last_path(
         while url:
             page = http.get(url)
             found += [entry["path"] for entry in page.json()]
+            assert found == whole[: len(found)]
             url = page.links.get("next", {}).get("url")
         assert found == whole
     page = http.get(f"{first}?recursive=true&limit=4")
