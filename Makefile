@@ -107,7 +107,7 @@ bench-quick: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.benchmarks.jsonl 20:1000000 60:100000 60:2000
 	$(BIN)/python -m tests.benchmarks.training_logs --pushes 40 --last 10 scalars
 	$(BIN)/python -m tests.benchmarks.uploads --rounds 1 "1,000 files of 200 kB"
-	$(BIN)/python -m tests.benchmarks.local_hub --mib 128 --repeat 1
+	$(BIN)/python -m tests.benchmarks.local_hub --mib 128 --files 20000 --history 600 --repeat 1
 
 .PHONY: load
 LOAD_MINUTES ?= 1

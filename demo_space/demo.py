@@ -172,7 +172,8 @@ class Demo:
         print(
             f"Space    {address}\n"
             f"Hub      {environment.get('HF_ENDPOINT', 'https://huggingface.co')}\n"
-            f"Dataset  {dataset} (private)\n\n"
+            f"Dataset  {dataset} (private)\n"
+            f"{_log_in(reader)}\n"
             f"New votes are committed every {every * 60:g} seconds. This reads them:\n\n"
             f'{settings}{shlex.quote(sys.executable)} -c "{code}"\n\n'
             f"Data and logs are in {self.folder}. Ctrl-C ends the demo.",
@@ -191,6 +192,14 @@ class Demo:
             for child in self.children:
                 child.process.kill()
         self.leaving = True
+
+
+def _log_in(reader: Mapping[str, str]) -> str:
+    """How to see private repositories in a browser; a Hub that is not on this machine has its own way."""
+    if "HF_TOKEN" not in reader:
+        return ""
+    where = f"{reader['HF_ENDPOINT']}/login"
+    return f"Log in   {where} (any name, and {reader['HF_TOKEN']} as the password) shows it in a browser\n"
 
 
 def _answers(address: str) -> bool:

@@ -51,8 +51,10 @@ address (signed addresses are secrets).
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -338,6 +340,29 @@ class LocalEntryNotFoundError(EntryNotFoundError):
     """The file is not on the disk, and the caller wanted no request to the Hub."""
 
 
+@dataclass(frozen=True)
+class ErrorResponse:
+    """The Hub's answer to a request that failed, with the names that the response of an HTTP library has.
+
+    Attributes:
+        status_code: HTTP status.
+        headers: found in either case, without those that may hold a signed address or a cookie.
+        text: the beginning of the body, without the token.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    text: str
+
+    def json(self) -> Any:
+        """Return the body as JSON values.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        return json.loads(self.text)
+
+
 class RequestError(HubspoolError, OSError):
     """A request to the Hub failed.
 
@@ -349,6 +374,7 @@ class RequestError(HubspoolError, OSError):
         server_message: the Hub's message.
         retry_after: seconds that the Hub asks to wait; None if it does not say.
         details: the JSON object of a 409, which names what exists already.
+        response: the answer; None without one.
     """
 
     def __init__(
@@ -364,6 +390,7 @@ class RequestError(HubspoolError, OSError):
         server_message: str | None = None,
         retry_after: float | None = None,
         details: Mapping[str, Any] | None = None,
+        response: ErrorResponse | None = None,
         retryable: bool | None = None,
         outcome: Outcome | None = None,
     ) -> None:
@@ -375,6 +402,7 @@ class RequestError(HubspoolError, OSError):
         self.server_message = server_message
         self.retry_after = retry_after
         self.details = details
+        self.response = response
         if retryable is not None:
             self.retryable = retryable
         if outcome is not None:

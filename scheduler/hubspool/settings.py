@@ -37,6 +37,7 @@ class Settings:
         endpoint: address of the Hub, without a trailing slash (HF_ENDPOINT).
         hf_home: folder of tokens and caches (HF_HOME).
         env_token: the token in HF_TOKEN, not shown by repr.
+        hub_cache: folder of downloaded files (HF_HUB_CACHE).
         token_path: file with the token of `hubspool login` (HF_TOKEN_PATH).
         offline: allow requests only to a Hub on this machine (HF_HUB_OFFLINE).
         xet: allow uploads through hf_xet (HF_HUB_DISABLE_XET).
@@ -52,6 +53,7 @@ class Settings:
 
     endpoint: str
     hf_home: Path
+    hub_cache: Path
     env_token: str | None = field(repr=False)
     token_path: Path
     offline: bool
@@ -84,6 +86,7 @@ class Settings:
         return cls(
             endpoint=check_endpoint(env.get("HF_ENDPOINT", "").strip() or DEFAULT_ENDPOINT, "HF_ENDPOINT"),
             hf_home=home,
+            hub_cache=_path(env, "HF_HUB_CACHE") or _path(env, "HUGGINGFACE_HUB_CACHE") or home / "hub",
             env_token=_clean_token(env.get("HF_TOKEN"), "HF_TOKEN"),
             token_path=_path(env, "HF_TOKEN_PATH") or home / "token",
             offline=_flag(env, "HF_HUB_OFFLINE"),

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import requests
@@ -84,6 +85,52 @@ def commits(root: Path) -> tuple[float, float]:
     return statistics.median(times), sorted(times)[189]
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process, and of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def listings(root: Path, files: int) -> tuple[float, float, float]:
+    """Seconds of the Hub's processor for a first listing of all files, their sizes, and the repository's info."""
+    with serving(root) as (address, _, _), requests.Session() as session:
+        session.headers.update(TOKEN)
+        session.post(f"{address}/api/repos/create", json={"name": "many"}, timeout=TIMEOUT).raise_for_status()
+        for first in range(0, files, 1000):
+            names = [f"{first // 1000}/{number}.txt" for number in range(first, min(first + 1000, files))]
+            commit(session, f"{address}/api/models/local/many", names, "c")
+    with serving(root) as (address, _, pid), requests.Session() as session:
+        session.headers.update(TOKEN)
+        api = f"{address}/api/models/local/many"
+        times = [processor_seconds(pid)]
+        url = f"{api}/tree/main?recursive=true"
+        while url:
+            page = session.get(url, timeout=TIMEOUT)
+            page.raise_for_status()
+            url = page.links.get("next", {}).get("url", "")
+        times.append(processor_seconds(pid))
+        for query in ("?blobs=true", ""):
+            assert len(session.get(f"{api}{query}", timeout=TIMEOUT).json()["siblings"]) == files + 1
+            times.append(processor_seconds(pid))
+    listed, sized, described = (after - before for before, after in pairwise(times))
+    return listed, sized, described
+
+
+def pull(root: Path, history: int) -> float:
+    """Seconds of the Hub's processor for a `git pull` of one new commit after `history` others."""
+    with serving(root) as (address, _, pid), requests.Session() as session:
+        session.headers.update(TOKEN)
+        session.post(f"{address}/api/repos/create", json={"name": "long"}, timeout=TIMEOUT).raise_for_status()
+        for number in range(history):
+            commit(session, f"{address}/api/models/local/long", [f"{number % 100}.txt"], f"c{number}")
+        subprocess.run(["git", "clone", "-q", f"{address}/local/long", root / "clone"], check=True)
+        commit(session, f"{address}/api/models/local/long", ["new.txt"], "new")
+        before = processor_seconds(pid)
+        subprocess.run(["git", "-C", root / "clone", "pull", "-q", "--ff-only"], check=True)
+        assert (root / "clone" / "new.txt").exists()
+        return processor_seconds(pid) - before
+
+
 def xet(root: Path, size: int) -> tuple[float, float]:
     """Bytes per second up and down, through hf_xet with a fresh cache each."""
     source, copy = root / "source", root / "copy"
@@ -128,6 +175,8 @@ def at_rest(root: Path) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=1024, help="size of the Xet file")
+    parser.add_argument("--files", type=int, default=100_000, help="files of the repository that is listed")
+    parser.add_argument("--history", type=int, default=3000, help="commits before a pull")
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
     print(f"{'':44}{'best of ' + str(args.repeat):>12}{'wanted':>12}")
@@ -142,6 +191,13 @@ def main() -> None:
         p50, p95 = min(commits(place()) for _ in range(args.repeat))
         print(f"{'200 commits of 10 files beside 2,000: p50':44}{p50:>9.1f} ms{'<= 20 ms':>12}")
         print(f"{'  p95':44}{p95:>9.1f} ms")
+        listed, sized, described = min(listings(place(), args.files) for _ in range(args.repeat))
+        print(f"{f'{args.files:,} files listed: processor time':44}{listed:>10.2f} s{'<= 15 s':>12}")
+        print(f"{'  then with ?blobs=true':44}{sized:>10.2f} s")
+        print(f"{'  info of the repository':44}{described:>10.2f} s{'<= 1 s':>12}")
+        for history in (args.history // 30, args.history):
+            seconds = min(pull(place(), history) for _ in range(args.repeat))
+            print(f"{f'git pull after {history:,} commits: processor time':44}{seconds:>10.2f} s{'flat':>12}")
         rates = [xet(place(), args.mib << 20) for _ in range(args.repeat)]
         up, down = (max(rate[side] for rate in rates) / 1e6 for side in (0, 1))
         print(f"{f'{args.mib} MiB of random bytes through hf_xet: up':44}{up:>7.0f} MB/s{'>= 150 MB/s':>12}")

@@ -185,7 +185,7 @@ def test_the_uploads_do_what_they_say(reader: Reader) -> None:
     assert {"papers.csv", "data/a.csv"} <= {*files}
     assert "data/b.tmp" not in files
     details = [reader.api.get_discussion_details("local/papers", num, repo_type="dataset") for num in (1, 2)]
-    assert {pull.title for pull in details} == {"Tidy up", "Upload a.csv with hubspool"}
+    assert {pull.title for pull in details} == {"Tidy up", "Upload a.csv with huggingface_hub"}
     assert [path for path in reader.files("shards", "model") if path.endswith(".bin")] == [
         f"shard-{number}.bin" for number in range(3)
     ]

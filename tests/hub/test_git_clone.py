@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hubspool.local_hub import LocalHub
+from hubspool.local_hub.storage import git_program
 from tests.support.git_runner import NOISE, needs_git_lfs
 
 
@@ -40,19 +41,28 @@ def test_git_clones_the_repository_with_its_history(
     git("fsck", "--strict", "--full", cwd=local_hub.root / "repos" / "datasets" / f"{filled}.git")
 
 
-def test_git_fetches_what_is_new(git, filled: str, local_hub: LocalHub, stock_api: HfApi, tmp_path: Path) -> None:
-    url = f"{local_hub.endpoint}/datasets/{filled}"
-    git("clone", url, "clone")
-    git("clone", "--depth", "1", url, "shallow")
+@pytest.mark.parametrize("has_git", [True, False], ids=["git serves", "dulwich serves"])
+def test_git_fetches_what_is_new(
+    git, filled: str, local_hub: LocalHub, stock_api: HfApi, tmp_path: Path, monkeypatch, has_git: bool
+) -> None:
+    monkeypatch.setattr(git_program, "exists", lambda: has_git)
+    git("clone", f"{local_hub.endpoint}/datasets/{filled}", "clone")
     for number in range(2):
         new = f"{number}.txt"
         stock_api.upload_file(path_or_fileobj=b"new\n", path_in_repo=new, repo_id=filled, repo_type="dataset")
         git("pull", "--ff-only", cwd=tmp_path / "clone")
         assert (tmp_path / "clone" / new).read_bytes() == b"new\n"
-    assert "--unshallow" in git("pull", "--ff-only", cwd=tmp_path / "shallow", ok=False)
-    git("fetch", "--unshallow", cwd=tmp_path / "shallow")
-    git("merge", "--ff-only", "origin/main", cwd=tmp_path / "shallow")
-    assert (tmp_path / "shallow" / "1.txt").read_bytes() == b"new\n"
+
+
+def test_without_git_a_shallow_clone_is_refused_before_anything_is_written(
+    git, filled: str, local_hub: LocalHub, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(git_program, "exists", lambda: False)
+    url = f"{local_hub.endpoint}/datasets/{filled}"
+    assert "does not support shallow" in git("clone", "--depth=1", url, "shallow", ok=False)
+    assert not (tmp_path / "shallow").exists()
+    git("clone", "--filter=blob:none", url, "partial")
+    assert (tmp_path / "partial" / "a.txt").read_bytes() == b"1\n"
 
 
 @needs_git_lfs

@@ -77,9 +77,7 @@ def test_content_is_served_in_ranges(
     assert head.headers["ETag"] == f'"{etag}"'
 
 
-@pytest.mark.parametrize(
-    "path", ["../x", "/x", "a//b", "a/../b", "a/./b", ".git/config", "a/.GIT/b", "a\\b", "a\nb", "", "a/"]
-)
+@pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a/../b", "a/./b", ".git/config", "a/.GIT/b", "a\nb", "", "a/"])
 def test_a_path_that_leaves_the_repository_is_refused(path: str, commit: Commit) -> None:
     answer = commit(file("good.txt"), file(path))
     assert answer.status_code == 422

@@ -67,6 +67,7 @@ def test_clients_are_told_who_belongs_to_what(hub: LocalHub) -> None:
         ("lab:zoe", "who is no user"),
         ("api:ada", "not a name"),
         ("ada:bob", "cannot be a user and an organization"),
+        ("ADA:bob", "differ in case only"),
     ],
 )
 def test_an_organization_that_cannot_be_is_named(text: str, said: str, tmp_path: Path) -> None:

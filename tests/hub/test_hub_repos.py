@@ -23,7 +23,8 @@ def test_a_moved_repository_answers_under_both_names(
     assert stock_api.repo_info(dataset, **REPO).id == "local/better"
     old = http.get(f"{local_hub.endpoint}/api/datasets/{dataset}/revision/main?blobs=True", allow_redirects=False)
     assert old.status_code == 307
-    assert old.headers["Location"] == f"{local_hub.endpoint}/api/datasets/local/better/revision/main?blobs=True"
+    # huggingface_hub 1.28 follows a redirect only within its origin
+    assert old.headers["Location"] == "/api/datasets/local/better/revision/main?blobs=True"
     stock_api.upload_file(path_or_fileobj=b"1", path_in_repo="a.txt", repo_id=dataset, **REPO)
     assert "a.txt" in stock_api.list_repo_files("local/better", **REPO)
     assert [found.id for found in stock_api.list_datasets()] == ["local/better"]

@@ -124,7 +124,7 @@ def busy_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHu
 
 def _paths(pattern: str) -> st.SearchStrategy[str]:
     """Addresses of a route: mostly of things that are there, and of what an attacker would try."""
-    pattern = re.sub(r"\(\?P<repo>\[\^/\]\+/\[\^/\]\+\??\)", "(?:local/rows|local/secret|stranger/rows)", pattern)
+    pattern = re.sub(r"\(\?P<repo>[^()]*(?:\([^()]*\)[^()]*)*\)", "(?:local/rows|local/secret|stranger/rows)", pattern)
     revs = "|".join(re.escape(quote(rev, safe="")) for rev in _REVS)
     pattern = pattern.replace(REV, "(?P<rev>[^/]+)")
     pattern = re.sub(r"\(\?P<(rev|branch|tag|old|new)>\[\^/\]\+\??\)", f"(?:{revs})", pattern)

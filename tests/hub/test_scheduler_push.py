@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboardX import SummaryWriter
 
 from hubspool import CommitEvent, CommitPlan, CommitScheduler, HfApi
 from hubspool.client.retry import RetryPolicy
@@ -195,6 +196,18 @@ def test_a_local_deletion_changes_nothing_on_the_hub(make: Make, read: Read, com
     (scheduler.folder_path / "a.txt").unlink()
     assert scheduler.flush(SECONDS) is None
     assert read("a.txt") == b"one\n"
+
+
+def test_newlines_in_images_and_event_files_are_not_rows(make: Make) -> None:
+    events: list[CommitEvent] = []
+    scheduler = make(on_commit=events.append)
+    add(scheduler.folder_path / "a.txt", "one\ntwo\n")
+    (scheduler.folder_path / "a.png").write_bytes(b"\n" * 100)
+    with SummaryWriter(str(scheduler.folder_path)) as writer:
+        writer.add_text("notes", "\n" * 100)
+    scheduler.flush(SECONDS)
+    assert sum(len(event.paths) for event in events) == 3
+    assert sum(event.rows_new for event in events) == 2
 
 
 def test_hooks_are_told_what_was_committed_and_may_choose_the_message(make: Make, hub_api: HfApi) -> None:

@@ -187,6 +187,12 @@ MUTANTS = [
         (f"{UNIT}/test_ledger.py::test_writes_are_synced_before_they_return",),
     ),
     Mutant(
+        "listing_repeats_files",
+        "the next page of a listing of the local Hub begins again from the start",
+        (Edit("hubspool/local_hub/storage/git_store.py", "GitStore.walk", "key < last", "False"),),
+        ("tests/hub/test_as_the_hub.py::test_a_listing_goes_on_behind_its_last_path",),
+    ),
+    Mutant(
         "live_segment_removed",
         "a segment is removed although its writer lives",
         (
@@ -221,6 +227,12 @@ MUTANTS = [
         "a repository that was deleted and created again is taken for the one that holds our rows",
         (Edit("hubspool/push/committer.py", "Committer._check_identity", "found != known", "found == known"),),
         (f"{KILLERS}::test_a_repo_that_was_made_again_gets_nothing_unasked",),
+    ),
+    Mutant(
+        "newlines_of_images_counted",
+        "a commit of an image says that it has rows",
+        (Edit("hubspool/push/lines.py", "Kind.has_rows", "self.may_be_lines and self is not Kind.RECORDS", "True"),),
+        ("tests/hub/test_scheduler_push.py::test_newlines_in_images_and_event_files_are_not_rows",),
     ),
     Mutant(
         "no_final_push_at_exit",
@@ -504,6 +516,19 @@ MUTANTS = [
             ),
         ),
         ("tests/hub/test_scheduler_files.py::test_a_file_that_becomes_versioned_later_gets_its_own_name_back",),
+    ),
+    Mutant(
+        "windows_names_taken",
+        "the local Hub takes a path that git checks out on no Windows",
+        (
+            Edit(
+                "hubspool/local_hub/services/commit_writer.py",
+                "check_path",
+                'path.encode().replace(b"\\\\", b"/").split(b"/")',
+                "()",
+            ),
+        ),
+        ("tests/hub/test_as_the_hub.py::test_a_path_that_git_refuses_on_some_machine_is_refused",),
     ),
     Mutant(
         "young_file_settled",

@@ -88,6 +88,10 @@ def hub(
             raise HubspoolError(f"--root {root} cannot be used: {error.strerror}.") from None
         raise HubspoolError(str(error)) from None
     click.echo(server.endpoint)
+    token = "the token of a user" if users else f"the token {server.token}"
+    click.echo(
+        f"To log in with a browser, open {server.endpoint}/login: any name, and {token} as the password.", err=True
+    )
     while waiter.wait() not in _SIGNALS:
         pass
     server.stop()

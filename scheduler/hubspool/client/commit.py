@@ -95,7 +95,7 @@ def check_readme(client: HubClient, target: Target, additions: Sequence[CommitOp
         HFValidationError: the Hub would refuse it; the message says why.
     """
     content = next((a.text() for a in additions if a.path_in_repo == "README.md"), None)
-    if content is None or not content.lstrip().startswith("---"):
+    if content is None:
         return
     try:
         answer = client.json(

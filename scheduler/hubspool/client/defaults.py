@@ -44,6 +44,7 @@ class ClientDefaults:
         progress_least_bytes: a transfer or a download goes on as long as so many bytes arrive within each time-out.
         pool_hosts, pool_connections: hosts that keep connections open, and connections to each of them.
         message_characters: characters of the Hub's message that an error repeats.
+        body_characters: characters of the Hub's answer that an error keeps.
         block_bytes: bytes that are read from a content at a time. A multiple of 3, so that each block can be encoded in
             base64 by itself. hf_xet took a stream in blocks of a sixth of this size a fifth slower.
         body_block_bytes: bytes of a commit's body that are sent at a time. One block for each of 25,000 lines would be
@@ -96,6 +97,7 @@ class ClientDefaults:
     pool_hosts: int = 8
     pool_connections: int = 32
     message_characters: int = 1000
+    body_characters: int = 100_000
 
     block_bytes: int = 3 * 384 * 1024
     body_block_bytes: int = 128 * 1024

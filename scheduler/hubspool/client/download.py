@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,7 +16,14 @@ from hubspool.client.http import HubClient
 from hubspool.client.http_errors import public_url
 from hubspool.client.operations import new_blob_hash
 from hubspool.client.retry import SAFE
-from hubspool.errors import BadResponseError, HubConnectionError, LocalEntryNotFoundError
+from hubspool.client.target import Target
+from hubspool.errors import (
+    BadResponseError,
+    HubConnectionError,
+    HubTimeoutError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -36,19 +47,93 @@ def download(client: HubClient, url: str, destination: Path, *, force: bool, loc
         if not destination.is_file():
             raise LocalEntryNotFoundError(f"{destination} does not exist.", path=destination)
         return str(destination)
-    client.session.retrying(lambda: _fetch(client, url, destination, force=force), SAFE)
+    client.session.retrying(lambda: _fetch(client, url, lambda *_: destination, force=force), SAFE)
     return str(destination)
 
 
-def _fetch(client: HubClient, url: str, destination: Path, *, force: bool) -> None:
+def download_to_cache(
+    client: HubClient, target: Target, path: str, cache: Path, *, force: bool, local_only: bool
+) -> str:
+    """Download `path` of a repository to the cache that huggingface_hub has too, and return its path there.
+
+    The content is in ``blobs/<ETag>``, a link in ``snapshots/<commit>`` leads there (where links cannot be made, it is
+    a second copy), and ``refs/<revision>`` names the commit. The Hub is not asked again for a file of a
+    commit id; without a connection the file of the last known commit is returned.
+
+    Raises:
+        LocalEntryNotFoundError: with `local_only`, the file is not in the cache.
+        RequestError: the download failed; the cache is unchanged.
+    """
+    folder = cache / "--".join((f"{target.repo_type}s", *target.repo_id.split("/")))
+    is_commit = re.fullmatch(r"[0-9a-f]{40}", target.revision) is not None
+    reference = folder / "refs" / target.revision
+
+    def cached() -> Path | None:
+        try:
+            commit = target.revision if is_commit else reference.read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+        found = folder / "snapshots" / commit / path
+        return found if found.is_file() else None
+
+    found = cached()
+    if local_only and found is None:
+        raise LocalEntryNotFoundError(f"{path} of {target.repo_id} is not in {cache}.", path=path)
+    if found is not None and (local_only or (is_commit and not force)):
+        return str(found)
+    url, pointer = target.file_url(path), Path()
+
+    def blob(response: requests.Response, etag: str) -> Path:
+        nonlocal pointer
+        commits = [a.headers["X-Repo-Commit"] for a in (*response.history, response) if "X-Repo-Commit" in a.headers]
+        if not commits or not re.fullmatch(r"[0-9a-f]{40}", commits[0]) or not re.fullmatch(r"[0-9a-f]{40,64}", etag):
+            raise BadResponseError(f"{public_url(url)} does not name its commit and content.", url=public_url(url))
+        pointer = folder / "snapshots" / commits[0] / path
+        return folder / "blobs" / etag
+
+    try:
+        stored = client.session.retrying(lambda: _fetch(client, url, blob, force=force), SAFE)
+    except (HubConnectionError, HubTimeoutError, OfflineModeIsEnabled):
+        if found is None or force:
+            raise
+        return str(found)
+    _link(pointer, stored)
+    if not is_commit:
+        _replace(reference, lambda part: part.write_text(pointer.relative_to(folder).parts[1], encoding="utf-8"))
+    return str(pointer)
+
+
+def _link(pointer: Path, stored: Path) -> None:
+    if pointer.is_file() and pointer.samefile(stored):
+        return
+    try:
+        _replace(pointer, lambda part: part.symlink_to(os.path.relpath(stored, pointer.parent)))
+    except OSError:  # Windows without the right to make links
+        _replace(pointer, lambda part: shutil.copyfile(stored, part))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file, and move it to `path`: another process sees the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _fetch(client: HubClient, url: str, choose: Callable[[requests.Response, str], Path], *, force: bool) -> Path:
+    """Download to the path that `choose` returns for an answer and its ETag, unless the content is there."""
     from tempfile import mkstemp
 
     # identity: the length of a compressed answer is not the length of the content.
     response = client.send("GET", url, headers={"Accept-Encoding": "identity"}, stream=True)
     with response:
         etag = _etag_of(response)
-        if not force and destination.is_file() and _content_id(destination, etag) == etag:
-            return
+        destination = choose(response, etag)
+        if not force and destination.is_file() and etag in (destination.name, _content_id(destination, etag)):
+            return destination
         destination.parent.mkdir(parents=True, exist_ok=True)
         handle, name = mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
         part = Path(name)
@@ -64,6 +149,7 @@ def _fetch(client: HubClient, url: str, destination: Path, *, force: bool) -> No
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+    return destination
 
 
 def _write(response: requests.Response, file: BinaryIO) -> None:

@@ -15,7 +15,6 @@ from hubspool.client.refs import RefCalls
 from hubspool.client.repos import RepoCalls
 from hubspool.client.uploads import CommitCalls
 from hubspool.client.validation import check_path_in_repo
-from hubspool.errors import HFValidationError
 from hubspool.settings import Settings, check_endpoint
 
 if TYPE_CHECKING:
@@ -138,14 +137,15 @@ class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
         token: str | bool | None = None,
         local_files_only: bool = False,
     ) -> str:
-        """Download one file into a local folder and return its path.
+        """Download one file and return its path: in a local folder, or in the cache that huggingface_hub uses too.
 
         The file appears complete or not at all. A local file that has the Hub's content is not downloaded again.
 
         Args:
             filename: path in the repository.
             subfolder: folder in the repository that `filename` is relative to.
-            local_dir: folder to download into; required.
+            cache_dir: the cache, by default HF_HUB_CACHE; do not change files in it.
+            local_dir: folder to download into, in place of the cache.
             force_download: download even if the local file has the Hub's content.
             local_files_only: do not ask the Hub: return the local file, or raise.
 
@@ -153,16 +153,15 @@ class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
             LocalEntryNotFoundError: with `local_files_only`, there is no such file.
             RemoteEntryNotFoundError: the repository has no such file.
         """
-        from hubspool.client.download import download
+        from hubspool.client.download import download, download_to_cache
 
-        if local_dir is None or cache_dir is not None:
-            raise HFValidationError(
-                "hubspool keeps no download cache.", hint="Pass local_dir=..., the folder to download into."
-            )
         path = check_path_in_repo(f"{subfolder.strip('/')}/{filename}" if subfolder else filename)
+        client, target = self.client(token), self.target(repo_id, repo_type, revision)
+        if local_dir is None:
+            cache = Path(cache_dir or Settings.from_env().hub_cache).expanduser()
+            return download_to_cache(client, target, path, cache, force=force_download, local_only=local_files_only)
         destination = Path(local_dir).expanduser() / path
-        url = self.target(repo_id, repo_type, revision).file_url(path)
-        return download(self.client(token), url, destination, force=force_download, local_only=local_files_only)
+        return download(client, target.file_url(path), destination, force=force_download, local_only=local_files_only)
 
 
 def default_api() -> HfApi:

@@ -71,6 +71,7 @@ def error_of(response: requests.Response, token: Token | None) -> errors.Request
         "request_id": _request_id(response.headers),
         "server_message": server_message or None,
         "retry_after": retry_after(response.headers) if status in (429, 503) else None,
+        "response": _answer(response, token),
     }
     what = f"{fields['method']} {fields['url']} answered {status}"
     message = f"{what}: {server_message}" if server_message else f"{what} {response.reason or ''}".rstrip() + "."
@@ -123,6 +124,22 @@ def _token_hint(token: Token | None) -> str:
     )
 
 
+def _answer(response: requests.Response, token: Token | None) -> errors.ErrorResponse:
+    headers = response.headers.copy()
+    for name in ("Location", "Link", "Set-Cookie"):
+        headers.pop(name, None)
+    try:
+        text = response.text[: DEFAULTS.body_characters]
+    except (OSError, ValueError):  # an incomplete body: the status decides
+        text = ""
+    return errors.ErrorResponse(response.status_code, headers, _without_token(text, token))
+
+
+def _without_token(text: str, token: Token | None) -> str:
+    """Return a text of the server, which may repeat the request's headers, and so the token."""
+    return text.replace(token.value, "hf_***") if token is not None else text
+
+
 def _request_id(headers: Mapping[str, str]) -> str | None:
     for name in ("X-Request-Id", "X-Amzn-Trace-Id", "X-Amz-Cf-Id"):
         if value := headers.get(name):
@@ -142,9 +159,7 @@ def _server_message(response: requests.Response, token: Token | None) -> str:
         for entry in body.get("errors") or []:
             parts.append(str(entry.get("message", "")) if isinstance(entry, dict) else str(entry))
     unique = dict.fromkeys(part.strip() for part in parts if part.strip())
-    message = " ".join(unique)[: DEFAULTS.message_characters]
-    # A server or a proxy may repeat the request's headers, and so the token, in its answer.
-    return message.replace(token.value, "hf_***") if token is not None else message
+    return _without_token(" ".join(unique)[: DEFAULTS.message_characters], token)
 
 
 def _json_object(response: requests.Response) -> Mapping[str, Any] | None:

@@ -118,5 +118,5 @@ class RefCalls(ApiContext):
     ) -> None:
         """Replace a branch's history by one commit; this cannot be undone."""
         target = self.target(repo_id, repo_type, branch)
-        body = {"message": commit_message or f"Squash the history of {target.revision}"}
+        body = {"message": commit_message or f"Super-squash branch '{target.revision}' using huggingface_hub"}
         self.client(token).request("POST", target.route("super-squash"), policy=UNLESS_APPLIED, json=body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -40,8 +41,14 @@ if TYPE_CHECKING:
     from hubspool.client.transfer.uploader import Uploader
 
 
+logger = logging.getLogger(__name__)
+
+
 class CommitCalls(ApiContext):
-    """Calls that commit; users make a `hubspool.client.hf_api.HfApi`, which has them."""
+    """Calls that commit; users make a `hubspool.client.hf_api.HfApi`, which has them.
+
+    The default messages are huggingface_hub's, since programs look for them.
+    """
 
     @cached_property
     def _uploader(self) -> Uploader:
@@ -115,6 +122,7 @@ class CommitCalls(ApiContext):
             preupload(client, target, additions, rules, self._uploader, options, one_commit=True)
         changes = select_changes(resolve_copies(client, target, operations))
         if not changes:
+            logger.warning("No files have been modified since last commit. Skipping to prevent empty commit.")
             return commit_info(target, request, fetch_head(client, target) or "", is_noop=True)
         opens_pr = request.create_pr and target.revision == "main" and request.parent_commit is None
         post = _commit_to_new_pr if opens_pr else post_commit
@@ -185,7 +193,7 @@ class CommitCalls(ApiContext):
     ) -> CommitInfo:
         """Commit one file: a local path, `bytes` or a binary file object; other arguments as in `create_commit`."""
         addition = CommitOperationAdd(path_in_repo, path_or_fileobj)
-        message = commit_message or f"Upload {addition.path_in_repo} with hubspool"
+        message = commit_message or f"Upload {addition.path_in_repo} with huggingface_hub"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)
         return self._commit(self.client(token), self.target(repo_id, repo_type, revision), [addition], request)
 
@@ -231,7 +239,7 @@ class CommitCalls(ApiContext):
         files = find_files(folder_path, allow_patterns, ignore_patterns)
         additions = [CommitOperationAdd(in_folder(path_in_repo, path), local) for path, local in files.items()]
         client, target = self.client(token), self.target(repo_id, repo_type, revision)
-        message = commit_message or "Upload folder with hubspool"
+        message = commit_message or "Upload folder using huggingface_hub"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)
         deletions = []
         if delete_patterns is not None:
@@ -254,7 +262,7 @@ class CommitCalls(ApiContext):
         parent_commit: str | None = None,
     ) -> CommitInfo:
         """Delete a file in a commit of its own."""
-        message = commit_message or f"Delete {path_in_repo} with hubspool"
+        message = commit_message or f"Delete {path_in_repo} with huggingface_hub"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)
         client, target = self.client(token), self.target(repo_id, repo_type, revision)
         return self._commit(client, target, [CommitOperationDelete(path_in_repo)], request)
@@ -273,7 +281,7 @@ class CommitCalls(ApiContext):
         parent_commit: str | None = None,
     ) -> CommitInfo:
         """Delete the files that match any of the globs (``folder/`` means all below it), in one commit."""
-        message = commit_message or f"Delete files {' '.join(delete_patterns)} with hubspool"
+        message = commit_message or f"Delete files {' '.join(delete_patterns)} with huggingface_hub"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)
         client, target = self.client(token), self.target(repo_id, repo_type, revision)
         deletions = folder_deletions(fetch_files(client, target), None, delete_patterns)
@@ -293,7 +301,7 @@ class CommitCalls(ApiContext):
         parent_commit: str | None = None,
     ) -> CommitInfo:
         """Delete a folder with everything in it, in a commit of its own."""
-        message = commit_message or f"Delete folder {path_in_repo} with hubspool"
+        message = commit_message or f"Delete folder {path_in_repo} with huggingface_hub"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)
         client, target = self.client(token), self.target(repo_id, repo_type, revision)
         return self._commit(client, target, [CommitOperationDelete(path_in_repo, is_folder=True)], request)
@@ -327,7 +335,7 @@ class CommitCalls(ApiContext):
             HFValidationError: a value exists and differs, or the front matter is not a YAML mapping.
         """
         client, target = self.client(token), self.target(repo_id, repo_type, revision)
-        message = commit_message or "Update metadata with hubspool"
+        message = commit_message or "Update metadata with huggingface_hub"
         request = CommitRequest(message, commit_description, parent_commit, create_pr)
 
         def update() -> CommitInfo:

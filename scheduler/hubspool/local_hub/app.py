@@ -22,6 +22,7 @@ from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, FaultHit, 
 from hubspool.local_hub.identifiers import host_name, is_loopback
 from hubspool.local_hub.request_body import receive_body
 from hubspool.local_hub.request_log import RequestLog, RequestRecord
+from hubspool.local_hub.routes import page
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.routes.table import ROUTES, Route
 from hubspool.local_hub.services.api_errors import ApiError
@@ -152,15 +153,15 @@ class HubApp:
                 await receive_body(route, context)
                 return await run_in_threadpool(route.handler, context)
         except ApiError as error:
-            return _error_answer(error)
+            return _error_answer(error, context)
         except (ClientDisconnect, _ConnectionDropped):
             raise
         except Exception as error:  # noqa: BLE001 - the top of the handler's thread: the client gets 500, the log gets the traceback
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 _log.error("The disk is full: %s %s", context.request.method, context.request.scope["path"])
-                return _error_answer(ApiError(507, "Insufficient Storage: the disk of the local Hub is full"))
+                return _error_answer(ApiError(507, "Insufficient Storage: the disk of the local Hub is full"), context)
             _log.exception("%s %s failed", context.request.method, context.request.scope["path"])
-            return _error_answer(ApiError(500, "Internal Error: see the log of the local Hub"))
+            return _error_answer(ApiError(500, "Internal Error: see the log of the local Hub"), context)
 
     async def _apply_late(self, route: Route, context: RequestContext, seconds: float) -> None:
         ticket = self._faults.begin_late()
@@ -194,11 +195,13 @@ def _refusal(error: ApiError) -> Route:
     return Route("", "", "", refuse, admit=refuse)
 
 
-def _error_answer(error: ApiError) -> Response:
+def _error_answer(error: ApiError, context: RequestContext) -> Response:
     message = "".join(c if c.isascii() and c.isprintable() else "?" for c in error.message)
     headers = {**error.headers, "X-Error-Message": message.strip()}
     if error.code is not None:
         headers["X-Error-Code"] = error.code
+    if context.request.method == "GET" and "text/html" in context.request.headers.get("accept", ""):
+        return page.error(context, error, headers)
     return ok({"error": error.message, **error.fields}, status=error.status, headers=headers)
 
 

@@ -30,6 +30,7 @@ class HubLimits:
         token_seconds: life of a Xet token. hf_xet asks for a new one 30 s before the end.
         link_seconds: life of a signed address.
         dedup_seconds: how long a client may cache which chunks are stored.
+        git_seconds: how long the git program may take for one fetch.
         wait_seconds: time-out of the methods with which tests wait for requests and faults.
         requests_logged: requests that `LocalHub.requests` remembers.
 
@@ -75,6 +76,11 @@ class HubLimits:
         preview_columns: columns of a table that a page shows.
         preview_cell: characters of a cell that a page shows.
         preview_text: bytes of a text file that a page shows, or reads for a table.
+        preview_image: bytes of an image in a cell.
+        preview_archive: bytes of an archive that a preview reads: the list of its members, and small images.
+        preview_events: bytes of an event file that its charts show.
+        preview_charts: charts of a page.
+        preview_points: points of a chart.
         preview_parquet: largest Parquet file with a preview: pyarrow takes a row group into memory.
         preview_memory: address space of the process that reads a Parquet file.
         preview_seconds: how long that process may take.
@@ -86,9 +92,14 @@ class HubLimits:
         compression: zlib level of git objects: the fastest one, since the disk is local.
         loose_objects: objects of one commit with a file each; the other ones share a pack. 5,000 files took 2.6 s of
             the 3 s of a commit.
+        object_files: files of git objects after which they are packed, if the machine has git. A pull took 5 s of
+            processor time after 3,000 commits.
+        pack_weight: loose objects that a pack counts as: every look-up of an object asks each pack.
         cached_objects: trees, commits and small blobs in memory, for each repository.
         cached_cards: cards that are remembered, by blob.
         cached_layouts: xorbs whose chunks are remembered, with positions and hashes.
+        cached_sizes: sizes of files in memory, for each repository: about 300 bytes each.
+        cached_counts: commits whose number of ancestors is remembered, for each repository.
         cached_digests: files whose SHA-256 can be continued when they grow.
         digest_back: chunks before a file's end at which its SHA-256 state is kept: the last chunks change with growth.
         sync_threads: threads that wait for the disk at the same time.
@@ -108,6 +119,7 @@ class HubLimits:
     token_seconds: int = 3600
     link_seconds: int = 3600
     dedup_seconds: int = 7 * 24 * 3600
+    git_seconds: float = 600
     wait_seconds: float = 30
     requests_logged: int = 100_000
 
@@ -151,6 +163,11 @@ class HubLimits:
     preview_columns: int = 30
     preview_cell: int = 200
     preview_text: int = 256 << 10
+    preview_image: int = 128 << 10
+    preview_archive: int = 8 * _MIB
+    preview_events: int = 8 * _MIB
+    preview_charts: int = 20
+    preview_points: int = 500
     preview_parquet: int = 64 * _MIB
     preview_memory: int = 1024 * _MIB
     preview_seconds: float = 20
@@ -161,8 +178,12 @@ class HubLimits:
     cached_blob: int = 1024
     compression: int = 1
     loose_objects: int = 64
+    object_files: int = 2048
+    pack_weight: int = 64
     cached_objects: int = 4096
     cached_cards: int = 1024
+    cached_sizes: int = 200_000
+    cached_counts: int = 512
     cached_layouts: int = 512
     cached_digests: int = 256
     digest_back: int = 3

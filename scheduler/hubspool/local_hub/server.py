@@ -53,8 +53,8 @@ class LocalHub:
     """A Hub on this machine, served by a thread of this process.
 
     Not guaranteed: it is not a copy of the Hub. It runs no Space and keeps no settings of one, keeps no
-    discussions but pull requests, does not enforce the gates of gated repositories, cannot fetch into a shallow clone,
-    and has a small part of the website.
+    discussions but pull requests, does not enforce the gates of gated repositories, and has a small part of the
+    website. Shallow and partial clones need a git program on this machine.
     Everybody who can reach the address can read public repositories.
 
     Args:

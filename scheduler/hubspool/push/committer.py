@@ -325,7 +325,11 @@ class Committer:
             paths=tuple(upload.part.path for upload in uploads),
             bytes_total=sum(upload.size for upload in uploads),
             bytes_new=sum(upload.new_bytes for upload in uploads),
-            rows_new=sum(self.plan.uploads[upload].rows - upload.part.rows for upload in uploads),
+            rows_new=sum(
+                self.plan.uploads[upload].rows - upload.part.rows
+                for upload in uploads
+                if self.plan.kinds.get(upload.part.source, Kind.JSON_LINES).has_rows
+            ),
             new=tuple((upload.part.source, upload.part.end, upload.end) for upload in uploads),
             parent=parent,
         )

@@ -34,7 +34,7 @@ class CommitPlan:
         paths: in the repository.
         bytes_total: size of the content at those paths.
         bytes_new: of it, bytes that no acknowledged commit contains.
-        rows_new: lines among the new bytes.
+        rows_new: lines among the new bytes; none in images, event files and other binary content.
         new: the new ranges: path in the folder, start and end in bytes.
         parent: the commit whose content the paths that are not parts of a spool replace; None if it is not known.
     """

@@ -51,6 +51,11 @@ class Kind(str, Enum):
         """Return True if the file has rows, as far as its content tells."""
         return self.is_lines or self is Kind.ONE_LINE
 
+    @property
+    def has_rows(self) -> bool:
+        """Return True if newlines end rows in the file: in images and event files they are bytes like any other."""
+        return self.may_be_lines and self is not Kind.RECORDS
+
 
 def kind_by_name(path: str) -> Kind:
     """Return the kind of a file by its name; UNDECIDED for ``.json``, whose content decides (`kind_of_json`)."""

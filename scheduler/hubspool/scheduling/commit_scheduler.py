@@ -507,7 +507,8 @@ class CommitScheduler:
         """Start to push; the outermost `__init__` calls it."""
         if self.is_sending:
             self._worker.start(self)
-            logger.info("%s is pushed to %s every %g minutes", self.folder_path, self.repo_id, self.every)
+            where = (self.folder_path, self.repo_id, self.every)
+            logger.info("Scheduled job to push '%s' to '%s' every %g minutes.", *where)
 
     def shared(self, name: str, make: Callable[[], T], close: Callable[[T], None] | None = None) -> T:
         """Return what must exist once for all objects that share a thread (a `Spool`); for subclasses.

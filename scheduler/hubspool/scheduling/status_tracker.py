@@ -171,11 +171,11 @@ class StatusTracker:
         loud = failures in (1, 10) or failures % 100 == 0
         logger.log(
             logging.ERROR if loud else logging.INFO,
-            "%s: push failed (%d in a row), next try %s: %s",
+            "Error while pushing to Hub: %s (%s, %d in a row, next try %s)",
+            error,
             self._name(),
             failures,
             "with the next period" if retry_in is None else f"in {retry_in:.0f} s",
-            error,
             exc_info=error if loud else None,
         )
         call_hook(self._on_error, ErrorEvent(error, failures, retry_at))

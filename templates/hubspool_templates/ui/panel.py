@@ -132,15 +132,22 @@ def _plot(scheduler: CommitScheduler) -> str:
     commits = scheduler.status().recent_commits
     if not commits:
         return '<p class="empty">Rows and bytes of each commit will appear here.</p>'
+    has_rows = any(commit.rows_new for commit in commits)
+    noun = "rows" if has_rows else "files"  # of images and runs
+
+    def count(commit: CommitEvent) -> int:
+        return commit.rows_new if has_rows else len(commit.paths)
+
     rows = "".join(
-        f"<tr><td>{commit.at:%d %b %H:%M:%S}</td><td>{commit.rows_new:,}</td><td>{_size(commit.bytes_new)}</td></tr>"
+        f"<tr><td>{commit.at:%d %b %H:%M:%S}</td><td>{count(commit):,}</td><td>{_size(commit.bytes_new)}</td></tr>"
         for commit in reversed(commits)
     )
     return (
-        f'<div class="charts">{_bars("rows", commits, lambda commit: commit.rows_new, "{:,}".format)}'
+        f'<div class="charts">{_bars(noun, commits, count, "{:,}".format)}'
         f"{_bars('bytes', commits, lambda commit: commit.bytes_new, _size)}</div>"
-        f"<details><summary>Show as a table</summary><table><thead><tr><th scope='col'>Time (UTC)"
-        f"</th><th scope='col'>Rows</th><th scope='col'>Bytes</th></tr></thead><tbody>{rows}</tbody></table></details>"
+        "<details><summary>Show as a table</summary><table><thead><tr><th scope='col'>Time (UTC)</th>"
+        f"<th scope='col'>{noun.capitalize()}</th><th scope='col'>Bytes</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></details>"
     )
 
 
@@ -157,7 +164,8 @@ def _bars(
     label = f"{what.capitalize()} of the {commits_text}: from {show(min(values))} to {show(most)}"
     return (
         f'<figure class="{what}"><figcaption>{what.capitalize()} per commit, at most {show(most)}</figcaption>'
-        f'<div style="max-width: max(9rem, {len(values) * 1.7:.1f}rem)">'
+        f'<div class="plot" style="max-width: max(11rem, {len(values) * 1.7:.1f}rem)">'
+        f'<div class="axis" aria-hidden="true"><span>{show(most)}</span><span>0</span></div>'
         f'<div class="bars" role="img" aria-label="{label}">{bars}</div>'
         f'<div class="ends"><span>{commits[0].at:%H:%M:%S}</span><span>{commits[-1].at:%H:%M:%S} UTC</span></div>'
         "</div></figure>"

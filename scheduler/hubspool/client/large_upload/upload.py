@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubspool.client.commit import CommitRequest, post_commit
+from hubspool.client.commit import CommitRequest, check_readme, post_commit
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
 from hubspool.client.folder import find_files
@@ -103,6 +103,9 @@ def upload_large_folder(
         exist_ok=True,
         space_sdk="gradio" if repo_type == "space" else None,
     )
+    if any(file.path == "README.md" for file in files):
+        card = CommitOperationAdd("README.md", folder / "README.md")
+        check_readme(api.client(), api.target(url.repo_id, repo_type), [card])
     show(f"Repo created: {url}")
     show(f"Found {len(files)} candidate files to upload")
     info = api.repo_info(url.repo_id, repo_type=repo_type, revision=revision)

@@ -50,7 +50,8 @@ def history(context: RequestContext) -> Response:
     records, following = repo.git.history_page(repo.revision(start), context.limit(LIMITS.commits_page))
     formatted = "formatted" in context.expand
     described = [_describe(record, formatted=formatted) for record in records]
-    return ok(described, headers=context.next_link(following))
+    count = str(repo.git.count_commits(context.commit_of(repo)))
+    return ok(described, headers={**context.next_link(following), "X-Total-Count": count})
 
 
 def _describe(record: CommitRecord, *, formatted: bool) -> dict[str, object]:

@@ -97,4 +97,4 @@ def raw(context: RequestContext) -> Response:
     commit = context.commit_of(repo)
     file = file_access.open_file(repo, commit, context.args["path"])
     headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"', **_UNTRUSTED}
-    return content_answer(context, len(file.blob), partial(file_access.read_blob, file), headers, "text/plain")
+    return content_answer(context, file.size_in_git, partial(file_access.read_blob, file), headers, "text/plain")

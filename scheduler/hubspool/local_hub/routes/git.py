@@ -6,12 +6,12 @@ import io
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from dulwich.errors import GitProtocolError
-from dulwich.protocol import Protocol, ReceivableProtocol, pkt_line, pkt_seq
+from dulwich.protocol import CAPABILITY_FILTER, CAPABILITY_SHALLOW, Protocol, ReceivableProtocol, pkt_line, pkt_seq
 from dulwich.server import DictBackend, UploadPackHandler
 from starlette.responses import Response, StreamingResponse
 
@@ -21,10 +21,9 @@ from hubspool.local_hub.routes.request_context import RequestContext
 from hubspool.local_hub.services import git_push
 from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.repositories import Repository
+from hubspool.local_hub.storage import git_program
 
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
-# dulwich's server makes shallow clones, but cannot fetch into one
-_SHALLOW = "This local Hub cannot fetch into a shallow clone: run git fetch --unshallow first"
 # without side-band, since the report is then the whole answer; without atomic, since refs move one by one
 _PUSH_CAPABILITIES = b"report-status delete-refs ofs-delta agent=hubspool"
 
@@ -36,12 +35,11 @@ def advertise(context: RequestContext) -> Response:
     if service != "git-upload-pack":
         raise ApiError(403, "This Hub knows git's smart HTTP protocol only: use git 1.6.6 or newer")
     repo = context.repo_for_git()
-    out = io.BytesIO()
-    handler = _handler(repo, io.BytesIO(), out, advertise_refs=True)
-    handler.proto.write_pkt_line(b"# service=git-upload-pack\n")
-    handler.proto.write_pkt_line(None)
-    handler.handle()
-    return Response(out.getvalue(), 200, _NO_CACHE, "application/x-git-upload-pack-advertisement")
+    with tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack) as out:
+        _serve(context, repo, b"", out, advertise_refs=True)
+        out.seek(0)
+        body = pkt_seq(b"# service=git-upload-pack\n") + out.read()
+    return Response(body, 200, _NO_CACHE, "application/x-git-upload-pack-advertisement")
 
 
 def upload_pack(context: RequestContext) -> Response:
@@ -51,10 +49,10 @@ def upload_pack(context: RequestContext) -> Response:
         body = _unzip(body)
     out = tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack)  # noqa: SIM115 - _drain closes it
     try:
-        _handler(repo, io.BytesIO(body), out, advertise_refs=False).handle()
+        _serve(context, repo, body, out, advertise_refs=False)
     except GitProtocolError as error:
         out.close()
-        return _refusal(f"{error}. {_SHALLOW}" if b"shallow " in body else str(error))
+        return _refusal(str(error))
     except BaseException:
         out.close()
         raise
@@ -138,10 +136,27 @@ def _refusal(message: str) -> Response:
     return Response(pkt_line(f"ERR {message}\n".encode()), 200, _NO_CACHE, "application/x-git-upload-pack-result")
 
 
-def _handler(repo: Repository, source: IO[bytes], out: IO[bytes], *, advertise_refs: bool) -> UploadPackHandler:
-    protocol = ReceivableProtocol(source.read, out.write)
+class _WholeFetches(UploadPackHandler):
+    """dulwich's server without what it does only for a first clone: then git refuses before it writes anything."""
+
+    def capabilities(self) -> list[bytes]:
+        return [name for name in super().capabilities() if name not in (CAPABILITY_SHALLOW, CAPABILITY_FILTER)]
+
+    def set_client_capabilities(self, caps: Iterable[bytes]) -> None:
+        # git says that it ignores its filter, and names it nevertheless
+        super().set_client_capabilities([name for name in caps if not name.startswith(CAPABILITY_FILTER)])
+
+
+def _serve(context: RequestContext, repo: Repository, body: bytes, out: IO[bytes], *, advertise_refs: bool) -> None:
+    """Write the answer to a fetch. git's own server knows shallow and partial clones; dulwich's runs without git."""
+    if git_program.exists():
+        command = ("upload-pack", "--stateless-rpc", *(("--advertise-refs",) if advertise_refs else ()), ".")
+        version = context.request.headers.get("git-protocol", "")
+        git_program.run(repo.path, *command, stdin=body, out=out, protocol=version)
+        return
+    protocol = ReceivableProtocol(io.BytesIO(body).read, out.write)
     backend = DictBackend({repo.id: repo.git.repo})  # type: ignore[arg-type]  # a Repo has all that upload-pack calls
-    return UploadPackHandler(backend, [repo.id], protocol, stateless_rpc=True, advertise_refs=advertise_refs)
+    _WholeFetches(backend, [repo.id], protocol, stateless_rpc=True, advertise_refs=advertise_refs).handle()
 
 
 def _drain(file: IO[bytes]) -> Iterator[bytes]:

@@ -102,6 +102,16 @@ def _download(context: RequestContext, repo: Repository, oid: str, size: int) ->
     return {"oid": oid, "size": size, "authenticated": True, "actions": {"download": {"href": href}}}
 
 
+def locks(context: RequestContext) -> Response:
+    """Answer that nobody has locked a file: this Hub keeps no locks."""
+    context.repo_for_git()
+    if "verify" in context.args:
+        return JSONResponse({"ours": [], "theirs": []}, media_type=_MEDIA_TYPE)
+    if context.request.method == "POST":
+        raise ApiError(404, "This local Hub keeps no locks of files")
+    return JSONResponse({"locks": []}, media_type=_MEDIA_TYPE)
+
+
 def put(context: RequestContext) -> Response:
     oid, repo = context.args["oid"], uploaded_to(context)
     if not context.services.contents.lfs.add(oid, context.upload):

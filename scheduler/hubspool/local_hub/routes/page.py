@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,15 +21,17 @@ from starlette.responses import Response
 from hubspool.local_hub.identifiers import BRANCHES, PULLS, REPO_TYPES, TAGS, plural
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext
-from hubspool.local_hub.services import file_access, preview
+from hubspool.local_hub.services import file_access, markdown, preview
 from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.repositories import Repository, iso
+from hubspool.local_hub.storage.accounts import User
+from hubspool.local_hub.storage.git_store import TreeEntry
 
 _FOLDER = Path(__file__).parent.parent / "pages"
 _STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; "
     f"style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -60,7 +63,7 @@ def _render(
     rev: str = "main",
 ) -> Response:
     """Return a page; with `repo` it has that repository's heading and links."""
-    shown = {**values, "title": title, "user": context.user, "repo": repo, "rev": rev}
+    shown = {**values, "title": title, "user": _user(context), "repo": repo, "rev": rev}
     if repo is not None:
         names = [name for name in (*repo.git.refs(BRANCHES), *repo.git.refs(TAGS)) if name != "main"]
         shown["revisions"] = names[: LIMITS.linked_refs]
@@ -69,16 +72,37 @@ def _render(
     return Response(html, headers=_HEADERS, media_type="text/html")
 
 
-def login(context: RequestContext) -> Response:
-    """Make the browser ask for a name and a token, which it sends with every later request."""
+def _user(context: RequestContext) -> User | None:
     try:
-        is_known = context.user is not None
-    except ApiError:
-        is_known = False
-    if not is_known:
+        return context.user
+    except ApiError:  # a wrong token
+        return None
+
+
+def login(context: RequestContext) -> Response:
+    """Make the browser ask for a name and a token, which it sends with every later request.
+
+    A cookie was rejected: browsers send it to every port of this machine, so to other programs, too.
+    """
+    if _user(context) is None:
         headers = {"WWW-Authenticate": 'Basic realm="Local Hub", charset="UTF-8"'}
         raise ApiError(401, "Log in with any name, and a token as the password", headers=headers)
-    return Response(status_code=303, headers={"Location": "/"})
+    wanted = context.request.query_params.get("next", "/")
+    is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return Response(status_code=303, headers={"Location": quote(wanted, safe="/?&=%+") if is_own else "/"})
+
+
+def error(context: RequestContext, refusal: ApiError, headers: dict[str, str]) -> Response:
+    """Return an error as a page, for a person's browser."""
+    request = context.request
+    wanted = (
+        request.scope["raw_path"].decode() if request.url.path != "/login" else request.query_params.get("next", "/")
+    )
+    shown = {"refusal": refusal, "wanted": wanted, "phrase": HTTPStatus(refusal.status).phrase}
+    answer = _render(context, "error.html", f"{refusal.status} {shown['phrase']}", shown)
+    answer.status_code = refusal.status
+    answer.headers.update(headers)
+    return answer
 
 
 def index(context: RequestContext) -> Response:
@@ -96,12 +120,16 @@ def overview(context: RequestContext) -> Response:
     repo = context.repo()
     commit = context.commit_of(repo)
     records, _ = repo.git.history_page(commit, LIMITS.newest_commits)
-    try:
-        card = preview.head(file_access.open_file(repo, commit, "README.md"), context.services.contents)
-    except ApiError:
-        card = None
-    shown = {"listing": _listing(context, repo, ""), "records": records, "card": card}
+    shown = {"listing": _listing(context, repo, ""), "records": records, "card": _card(context, repo, "main")}
     return _render(context, "overview.html", repo.id, shown, repo)
+
+
+def _card(context: RequestContext, repo: Repository, rev: str) -> markdown.RenderedCard | None:
+    try:
+        opened = file_access.open_file(repo, context.commit_of(repo), "README.md")
+    except ApiError:
+        return None
+    return markdown.render(preview.head(opened, context.services.contents), f"/{repo.url_path}", rev)
 
 
 def _listing(context: RequestContext, repo: Repository, path: str) -> file_access.FolderPage:
@@ -119,12 +147,15 @@ def file(context: RequestContext) -> Response:
     repo, contents = context.repo(), context.services.contents
     opened = file_access.open_file(repo, context.commit_of(repo), context.args["path"])
     table = preview.table(opened, contents)
+    charts = preview.charts(opened, contents)
     is_image = preview.is_image(opened.path)
-    text = None if table or is_image else preview.head(opened, contents)
+    card = _card(context, repo, context.args["rev"]) if opened.path == "README.md" else None
+    text = None if table or charts or is_image or card else preview.head(opened, contents)
     is_cut = text is not None and len(text.encode()) < opened.size
     if text is not None and "\0" in text:
         text = None
-    shown = {"file": opened, "table": table, "is_image": is_image, "text": text, "is_cut": is_cut}
+    shown: dict[str, Any] = {"file": opened, "table": table, "charts": charts, "is_image": is_image, "card": card}
+    shown |= {"text": text, "is_cut": is_cut}
     return _render(context, "file.html", opened.path, shown, repo, context.args["rev"])
 
 
@@ -139,10 +170,20 @@ def commits(context: RequestContext) -> Response:
 def commit(context: RequestContext) -> Response:
     repo = context.repo()
     record = repo.git.commit(context.commit_of(repo))
-    diff = "The first commit of its branch."
+    diff = ""
+    tables: dict[str, preview.TablePreview] = {}
     if record.parents:
-        diff = repo.git.diff(repo.git.commit(record.parents[0]).root, record.root)[: LIMITS.diff_characters]
-    return _render(context, "commit.html", record.title, {"record": record, "diff": diff}, repo)
+        old = repo.git.commit(record.parents[0]).root
+        for path, blob in repo.git.changes(old, record.root).items():
+            if blob is not None and len(tables) < LIMITS.linked_refs:
+                new = file_access.load_file(repo, TreeEntry(path, blob, is_folder=False))
+                before = repo.git.entry(old, path)
+                start = file_access.load_file(repo, before).size if before is not None else 0
+                if table := preview.table(new, context.services.contents, start=min(start, new.size)):
+                    tables[path] = table
+        diff = repo.git.diff(old, record.root, without=tables)[: LIMITS.diff_characters]
+    shown = {"record": record, "diff": diff, "tables": tables}
+    return _render(context, "commit.html", record.title, shown, repo)
 
 
 def pull_request(context: RequestContext) -> Response:

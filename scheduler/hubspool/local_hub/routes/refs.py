@@ -32,7 +32,11 @@ def _refs(context: RequestContext, repo: Repository, prefix: str) -> list[dict[s
 
 
 def create_branch(context: RequestContext) -> Response:
-    refs.create_branch(context.repo("write"), context.args["branch"], member(context.json(), "startingPoint", str, ""))
+    repo, body = context.repo("write"), context.json()
+    start = repo.revision(member(body, "startingPoint", str, "") or "main")
+    if member(body, "emptyBranch", bool, False):
+        start = refs.empty_commit(repo, context.author)
+    refs.create_branch(repo, context.args["branch"], start, overwrite=member(body, "overwrite", bool, False))
     return ok()
 
 

@@ -123,7 +123,7 @@ def _siblings(repo: Repository, root: str, *, blobs: bool) -> list[dict[str, obj
             file = load_file(repo, entry)
             sibling.update(size=file.size, blobId=file.oid)
             if (pointer := file.pointer) is not None:
-                sibling["lfs"] = {"sha256": pointer.sha256, "size": pointer.size, "pointerSize": len(file.blob)}
+                sibling["lfs"] = {"sha256": pointer.sha256, "size": pointer.size, "pointerSize": file.size_in_git}
         siblings.append(sibling)
     return siblings
 
@@ -157,8 +157,7 @@ def listing(context: RequestContext) -> Response:
         shown = [described for described in shown if tag in cast("list[str]", described["tags"])]
     if (order := query.get("sort")) in ("createdAt", "lastModified"):
         shown.sort(key=lambda described: str(described[order]), reverse=query.get("direction", "-1") == "-1")
-    limit, cursor = context.limit(LIMITS.repos_page), query.get("cursor", "0")
-    start = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
+    limit, start = context.limit(LIMITS.repos_page), context.number("cursor")
     following = str(start + limit) if start + limit < len(shown) else None
     page = [_chosen(context, described) for described in shown[start : start + limit]]
     return ok(page, headers=context.next_link(following))
@@ -168,7 +167,7 @@ def _searched(context: RequestContext) -> list[Repository]:
     query = context.request.query_params
     repos = context.services.repositories.visible(context.user, context.repo_type)
     if author := query.get("author"):
-        repos = [repo for repo in repos if repo.namespace == author]
+        repos = [repo for repo in repos if repo.namespace.lower() == author.lower()]
     for search in query.getlist("search"):
         repos = [repo for repo in repos if search.lower() in repo.id.lower()]
     return repos

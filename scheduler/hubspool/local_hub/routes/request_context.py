@@ -24,6 +24,7 @@ from hubspool.local_hub.services.repositories import Repository, Right, check_wr
 from hubspool.local_hub.storage.accounts import User
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_DIGITS = 18  # of a number: Python refuses more than 4,300 of them with an error of its own
 
 
 @dataclass
@@ -113,7 +114,7 @@ class RequestContext:
         except RepositoryRenamedError as renamed:
             path = self.request.scope["raw_path"].decode().replace(self.args["repo"], renamed.new_id, 1)
             query = self.request.url.query
-            renamed.headers["Location"] = f"{self.endpoint}{path}{'?' if query else ''}{query}"
+            renamed.headers["Location"] = f"{path}{'?' if query else ''}{query}"  # clients follow only relative ones
             raise
 
     def repo_for_git(self, right: Right = "read") -> Repository:
@@ -179,8 +180,15 @@ class RequestContext:
 
     def limit(self, default: int) -> int:
         """Return the query parameter `limit`, at most `default`."""
-        text = self.request.query_params.get("limit", "")
-        return min(int(text), default) if text.isdecimal() and int(text) > 0 else default
+        return min(self.number("limit") or default, default)
+
+    def number(self, name: str) -> int:
+        """Return a query parameter that is a whole number; 0 without one.
+
+        Raises:
+            ApiError: 400 for another text.
+        """
+        return _number(self.request.query_params.get(name, "0"))
 
     def byte_range(self, size: int) -> tuple[int, int] | None:
         """Return the bytes [start, end) that a Range header asks for, of content of `size` bytes; None without one.
@@ -193,8 +201,8 @@ class RequestContext:
         if wanted is None or not any(wanted.groups()):
             return None
         first, last = wanted.groups()
-        start = int(first) if first else max(size - int(last), 0)
-        end = min(int(last) + 1, size) if first and last else size
+        start = _number(first) if first else max(size - _number(last), 0)
+        end = min(_number(last) + 1, size) if first and last else size
         if start >= end:
             raise ApiError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
         return start, end
@@ -219,6 +227,12 @@ class RequestContext:
         """
         if not self.services.signer.valid(self.request.query_params.get("sig", ""), *claim):
             raise ApiError(403, "This link is invalid or has expired")
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or len(text) > _DIGITS:
+        raise ApiError(400, f"{text[:40]!r} is not a whole number of at most {_DIGITS} digits")
+    return int(text)
 
 
 def ok(content: object = None, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

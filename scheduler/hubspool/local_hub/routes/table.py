@@ -53,8 +53,9 @@ class Route:
 
 
 REPOS = r"/api/(?P<type>models|datasets|spaces)"
-API = rf"{REPOS}/(?P<repo>[^/]+/[^/]+)"
-PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+/[^/]+?)"
+# An id without a namespace matches too, and then names a repository that does not exist: clients ask for `gpt2`.
+API = rf"{REPOS}/(?P<repo>[^/]+(?:/[^/]+)?)"
+PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+?(?:/[^/]+?)?)"
 OVERVIEW = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>(?!api/)[^/]+/[^/]+)"
 GIT = rf"{PAGES}(?:\.git)?"
 LFS = rf"{GIT}/info/lfs"
@@ -109,6 +110,7 @@ ROUTES = (
     Route("lfs-duplicate", "POST", rf"{API}/lfs-files/duplicate", lfs.duplicate),
     Route("lfs-batch", "POST", rf"{LFS}/objects/batch", lfs.batch),
     Route("lfs-verify", "POST", rf"{LFS}/verify", lfs.verify),
+    Route("lfs-locks", "GET POST", rf"{LFS}/locks(?P<verify>/verify)?", lfs.locks),
     Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}/{UPLOADER}", lfs.put, "disk", LIMITS.lfs_object, lfs.uploaded_to),
     Route(
         "lfs-part",
@@ -127,6 +129,7 @@ ROUTES = (
     Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb, xet.writable),
     Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, "disk", LIMITS.shard, xet.writable),
     Route("xet-reconstruction", "GET", rf"{CAS}/reconstructions?/{HASH}", xet.reconstruction),
+    Route("xet-telemetry", "POST", rf"{CAS}/telemetry", xet.telemetry),
     Route("xet-data", "GET", rf"{STORE}/data/{HASH}/(?P<first>\d{{1,10}})-(?P<last>\d{{1,10}})", xet.xorb_data),
     Route("git-refs", "GET", rf"{GIT}/info/refs", git.advertise),
     Route("git-upload-pack", "POST", rf"{GIT}/git-upload-pack", git.upload_pack),

@@ -99,6 +99,11 @@ def put_xorb(context: RequestContext) -> Response:
     return ok({"was_inserted": inserted})
 
 
+def telemetry(_context: RequestContext) -> Response:
+    """Take what hf_xet reports after each transfer, and keep nothing of it."""
+    return Response(status_code=204)
+
+
 def put_shard(context: RequestContext) -> Response:
     repo = writable(context)
     try:

@@ -60,6 +60,11 @@ def parse(text: str) -> dict[str, object]:
     return card
 
 
+def body(text: str) -> str:
+    """Return a card without its metadata."""
+    return _FRONT_MATTER.sub("", text, count=1)
+
+
 def _load_yaml(text: str) -> object:
     if len(text.encode("utf-8", "replace")) > LIMITS.card:
         raise ValueError(f"The metadata of the card has more than {LIMITS.card} bytes")

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
 
 from hubspool.local_hub.identifiers import is_content_hash
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.services import cards
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, revision_not_found
 from hubspool.local_hub.services.attributes import GitAttributes, lfs_rule
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
@@ -21,7 +23,7 @@ from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
 from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
 
-_FORBIDDEN = re.compile(r"[\\\x00-\x1f\x7f]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
 _STALE = "The branch was updated since you opened this page. Please refresh and try again."
 
 
@@ -32,16 +34,19 @@ def check_path(path: str) -> str:
         ApiError: 422 if a repository cannot hold it.
     """
     parts = path.split("/")
-    if len(parts) > LIMITS.path_depth or any(len(part) > LIMITS.path_name for part in parts):
-        raise ApiError(422, f"Invalid path {path[:100]!r}…: more than 100 folders, or a name of more than 255 letters")
-    if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-        raise ApiError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
-    if _FORBIDDEN.search(path):
-        raise ApiError(422, f"Invalid path {path!r}: no backslash or control character")
     try:
-        path.encode()
+        names = [part.encode() for part in parts]
     except UnicodeEncodeError:
         raise ApiError(422, f"Invalid path {path!r}: not UTF-8") from None
+    if len(names) > LIMITS.path_depth or any(len(name) > LIMITS.path_name for name in names):
+        raise ApiError(422, f"Invalid path {path[:100]!r}…: more than 100 folders, or a name of more than 255 bytes")
+    # as Windows and macOS read the names, where git refuses to check them out; a backslash separates them there
+    if not all(map(validate_path_element_ntfs, path.encode().replace(b"\\", b"/").split(b"/"))) or not all(
+        map(validate_path_element_hfs, names)
+    ):
+        raise ApiError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
+    if _FORBIDDEN.search(path):
+        raise ApiError(422, f"Invalid path {path!r}: no control character")
     return path
 
 
@@ -62,8 +67,7 @@ class FileChange:
         if self.blob is not None:
             edit.set(self.path, self.blob)
             return
-        exists = self.is_folder or edit.blob(self.path) is not None
-        if not exists or not edit.remove(self.path):
+        if not edit.remove(self.path):  # a `deletedFile` of the JavaScript client may be a folder
             kind = "folder" if self.is_folder else "file"
             raise entry_not_found(message=f"A {kind} with this name doesn't exist")
 
@@ -127,6 +131,8 @@ def _read_line(commit: ParsedCommit, number: int, line: bytes, repo: Repository,
     path = check_path(path.rstrip("/") if key == "deletedFolder" else path)
     if key == "file":
         content = _content(path, value)
+        if path == "README.md":
+            _check_card(content)
         if len(content) > LIMITS.regular_file:
             commit.too_large.append(path)
         else:
@@ -139,6 +145,13 @@ def _read_line(commit: ParsedCommit, number: int, line: bytes, repo: Repository,
         commit.changes.append(FileChange(path, is_folder=key == "deletedFolder"))
     else:
         raise ApiError(400, f"Unknown operation {key!r} for {path!r}")
+
+
+def _check_card(content: bytes) -> None:
+    try:
+        cards.parse(content.decode("utf-8", "replace"))
+    except ValueError as error:
+        raise ApiError(400, f"Invalid metadata in README.md: {error}") from None
 
 
 def _content(path: str, value: dict[str, Any]) -> bytes:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from hubspool.local_hub.services.api_errors import ApiError, entry_not_found
+from hubspool.local_hub.services.api_errors import entry_not_found
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import TreeEntry
+from hubspool.local_hub.storage.git_store import GitStore, TreeEntry
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,21 @@ class RepositoryFile:
         oid: id of its blob.
         size: bytes of its content.
         pointer: set if git holds only a pointer to the content.
-        blob: what git holds: the content or the pointer.
+        size_in_git: bytes of what git holds: the content or the pointer.
+        git: where that is.
     """
 
     path: str
     oid: str
     size: int
     pointer: LfsPointer | None
-    blob: bytes
+    size_in_git: int
+    git: GitStore
+
+    @property
+    def blob(self) -> bytes:
+        """What git holds."""
+        return self.git.blob(self.oid)
 
 
 def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
@@ -44,9 +51,10 @@ def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
 
 def load_file(repo: Repository, entry: TreeEntry) -> RepositoryFile:
     """Return the file of an entry."""
-    blob = repo.git.blob(entry.oid)
-    pointer = repo.pointer(blob)
-    return RepositoryFile(entry.path, entry.oid, pointer.size if pointer else len(blob), pointer, blob)
+    size_in_git, pointer = repo.describe_blob(entry.oid)
+    return RepositoryFile(
+        entry.path, entry.oid, pointer.size if pointer else size_in_git, pointer, size_in_git, repo.git
+    )
 
 
 def read(file: RepositoryFile, contents: ContentStore, start: int, end: int) -> Iterator[bytes]:
@@ -68,7 +76,7 @@ def describe(repo: Repository, entry: TreeEntry, contents: ContentStore) -> dict
     file = load_file(repo, entry)
     described: dict[str, object] = {"type": "file", "path": file.path, "size": file.size, "oid": file.oid}
     if (pointer := file.pointer) is not None:
-        described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": len(file.blob)}
+        described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": file.size_in_git}
         if (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
             described["xetHash"] = xet_hash
     return described
@@ -96,19 +104,18 @@ def list_folder(
     """Return one page of a folder's entries.
 
     Raises:
-        ApiError: 404 EntryNotFound if `path` is not a folder, 400 for an invalid cursor.
+        ApiError: 404 EntryNotFound if `path` is not a folder.
     """
     folder = repo.git.entry(repo.git.commit(commit).root, path)
     if folder is None or not folder.is_folder:
         raise entry_not_found(commit)
-    if cursor is not None and not cursor.isdecimal():
-        raise ApiError(400, f"Invalid cursor {cursor!r}")
-    start = int(cursor or 0)
-    found = list(islice(repo.git.walk(folder, recursive=recursive), start, start + limit + 1))
+    walk = repo.git.walk(folder, recursive=recursive, after=cursor or "")
+    found = list(islice(walk, limit + 1))
     entries = [describe(repo, entry, contents) for entry in found[:limit]]
     if expand:
         add_last_commits(repo, commit, entries)
-    return FolderPage(entries, str(start + limit) if len(found) > limit else None)
+    following = found[limit - 1].cursor[len(path) + 1 if path else 0 :] if len(found) > limit else None
+    return FolderPage(entries, following)
 
 
 def describe_paths(

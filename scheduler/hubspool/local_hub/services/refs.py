@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from dulwich.refs import check_ref_format
 
-from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS, is_commit_id
+from hubspool.local_hub.identifiers import BRANCHES, MAIN, PULLS, TAGS, is_commit_id
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError, revision_not_found
 from hubspool.local_hub.services.repositories import Repository
+from hubspool.local_hub.storage.tree_edit import TreeEdit
 
 
-def create_branch(repo: Repository, branch: str, starting_point: str) -> None:
-    """Create a branch at a revision; "" means main.
+def create_branch(repo: Repository, branch: str, commit: str, *, overwrite: bool = False) -> None:
+    """Create a branch at a commit; with `overwrite`, move one that exists.
 
     Raises:
-        ApiError: 400 for an invalid name, 404 for an unknown revision, 409 if the branch exists.
+        ApiError: 400 for an invalid name, 409 if the branch exists.
     """
-    _create(repo, BRANCHES, branch, repo.revision(starting_point or "main"))
+    if overwrite and branch == "main":
+        raise ApiError(400, f"Cannot overwrite {MAIN}: commit to it, or squash it")
+    _create(repo, BRANCHES, branch, commit, overwrite=overwrite)
+
+
+def empty_commit(repo: Repository, author: str) -> str:
+    """Store a commit without files and parents, for a branch that starts empty; return its id."""
+    return repo.git.add_commit(TreeEdit(repo.git, None).write(), [], author, "initial commit")
 
 
 def create_tag(repo: Repository, tag: str, rev: str, message: str, author: str) -> None:
@@ -29,15 +37,17 @@ def create_tag(repo: Repository, tag: str, rev: str, message: str, author: str) 
     _create(repo, TAGS, tag, repo.git.add_tag(tag, commit, author, message) if message else commit)
 
 
-def _create(repo: Repository, prefix: str, name: str, oid: str) -> None:
+def _create(repo: Repository, prefix: str, name: str, oid: str, *, overwrite: bool = False) -> None:
     ref = prefix + name
     kind = "branch" if prefix == BRANCHES else "tag"
-    if len(ref.encode()) > LIMITS.ref_name or not check_ref_format(ref.encode()) or is_commit_id(name):  # type: ignore[arg-type]  # it takes any bytes
+    is_taken = is_commit_id(name) or name == "HEAD"  # as a revision it means another commit
+    if is_taken or len(ref.encode()) > LIMITS.ref_name or not check_ref_format(ref.encode()):  # type: ignore[arg-type]  # it takes any bytes
         raise ApiError(400, f"Invalid reference for a {kind}: {name}")
     with repo.changing():
-        if repo.git.ref(ref) is not None:
+        exists = repo.git.ref(ref) is not None
+        if exists and not overwrite:
             raise ApiError(409, f"Reference {ref} already exists")
-        if repo.git.has_ref_within(ref):
+        if not exists and repo.git.has_ref_within(ref):
             raise ApiError(409, f"Reference {ref} cannot exist beside one that contains it")
         repo.git.set_ref(ref, oid)
 

@@ -29,6 +29,7 @@ from hubspool.local_hub.services.held_content import HeldContent
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.git_store import GitStore
+from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.tree_edit import TreeEdit
 
 _SETTINGS = "hubspool.json"  # beside git's files, so that one rename creates or removes a whole repository
@@ -81,6 +82,7 @@ class Repository:
         self.settings = RepositorySettings(**json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
         self.git = GitStore(files, path)
         self.held = HeldContent(files, path / _HELD, self.git)
+        self._blobs: LruCache[str, tuple[int, LfsPointer | None]] = LruCache(LIMITS.cached_sizes)
         self._lock = threading.Lock()
 
     @property
@@ -94,13 +96,25 @@ class Repository:
 
     def pointer(self, blob: bytes) -> LfsPointer | None:
         """Return the pointer in a blob; None for another file, and for a pointer to content that is not held here."""
-        pointer = LfsPointer.parse(blob)
-        return pointer if pointer is not None and pointer.sha256 in self.held else None
+        return self._if_held(LfsPointer.parse(blob))
 
     def change_settings(self, settings: RepositorySettings) -> None:
         """Replace the metadata, on the disk first."""
         self._files.write(self.path / _SETTINGS, json.dumps(asdict(settings)).encode())
         self.settings = settings
+
+    def describe_blob(self, oid: str) -> tuple[int, LfsPointer | None]:
+        """Return the bytes of a blob, and the pointer as in `pointer`, from memory if it was asked for before."""
+        known = self._blobs.get(oid)
+        if known is None:
+            blob = self.git.blob(oid)
+            known = len(blob), LfsPointer.parse(blob)
+            self._blobs.put(oid, known)
+        size, pointer = known
+        return size, self._if_held(pointer)
+
+    def _if_held(self, pointer: LfsPointer | None) -> LfsPointer | None:
+        return pointer if pointer is not None and pointer.sha256 in self.held else None
 
     def revision(self, rev: str, *, commits_back: int = 0) -> str:
         """Return the commit of a revision, or the one `commits_back` before it (for stale answers).
@@ -142,13 +156,20 @@ class Repositories:
         self._damaged: set[Path] = set()  # those that the log has named
         self._lock = threading.Lock()
 
-    def _path(self, repo_type: RepoType, repo_id: str) -> Path:
-        return self._files.root / "repos" / plural(repo_type) / f"{repo_id}.git"
+    def _path(self, repo_type: RepoType, repo_id: str, suffix: str = ".git") -> Path:
+        """Return the path of a repository, which may exist under a name that differs in case, or has yet to exist."""
+        path = self._files.root / "repos" / plural(repo_type)
+        for name in f"{repo_id}{suffix}".split("/"):
+            is_new = path.is_dir() and not (path / name).exists()
+            same = (found.name for found in path.iterdir() if found.name.lower() == name.lower()) if is_new else ()
+            path /= next(iter(same), name)
+        return path
 
     def _load(self, repo_type: RepoType, repo_id: str) -> Repository | None:
         if not is_repo_id(repo_id):
             return None
         path = self._path(repo_type, repo_id)
+        repo_id = f"{path.parent.name}/{path.name.removesuffix('.git')}"
         with self._lock:
             if path not in self._open:
                 if not (path / _SETTINGS).is_file():
@@ -194,7 +215,7 @@ class Repositories:
         """Return the newest name of a renamed repository, or None; it may have been renamed several times."""
         seen: set[str] = set()
         while is_repo_id(repo_id):
-            renamed = self._path(repo_type, repo_id).with_suffix(_RENAMED)
+            renamed = self._path(repo_type, repo_id, _RENAMED)
             if repo_id in seen or not renamed.is_file():
                 break
             seen.add(repo_id)
@@ -234,11 +255,11 @@ class Repositories:
         """
         namespace, _, name = repo_id.partition("/")
         _check_name(name)
-        check_owner(user, namespace)
+        namespace = check_owner(user, namespace)
         if repo_type == "space" and sdk not in ("gradio", "docker", "static", "streamlit"):
             raise ApiError(400, f"A Space needs an sdk: gradio, docker, static or streamlit, not {sdk!r}.")
-        path = self._path(repo_type, repo_id)
         with self._lock:
+            path = self._path(repo_type, f"{namespace}/{name}")
             if (path / _SETTINGS).is_file():
                 raise ApiError(409, f"You already created this {repo_type} repo")
             temporary = self._files.temporary_path()
@@ -275,11 +296,13 @@ class Repositories:
         """
         namespace, _, name = new_id.partition("/")
         _check_name(name)
-        for owner in (repo.namespace, namespace):
-            check_owner(user, owner)
-        path = self._path(repo.type, new_id)
+        check_owner(user, repo.namespace)
+        namespace = check_owner(user, namespace)
         with repo.changing(), self._lock:
-            if (path / _SETTINGS).is_file():
+            path = self._path(repo.type, f"{namespace}/{name}")
+            if path == repo.path and name != repo.id.partition("/")[2]:
+                path = path.with_name(f"{name}.git")  # the new name differs in case only
+            elif (path / _SETTINGS).is_file():
                 raise ApiError(409, f"The name {new_id!r} is taken")
             if not repo.path.exists():
                 raise repo_not_found()
@@ -316,16 +339,18 @@ def check_writer(user: User | None, repo: str) -> None:
         raise _no_right(user, repo)
 
 
-def check_owner(user: User | None, namespace: str) -> None:
-    """Check that `user` may create, rename and remove repositories in a namespace.
+def check_owner(user: User | None, namespace: str) -> str:
+    """Return a namespace as it is spelled, if `user` may create, rename and remove repositories in it.
 
     Raises:
         ApiError: 401 without a token, 403 without the right.
     """
     if user is None:
         raise login_needed()
-    if user.role != "write" or namespace not in user.namespaces:
+    own = next((name for name in user.namespaces if name.lower() == namespace.lower()), None)
+    if user.role != "write" or own is None:
         raise _no_right(user, namespace)
+    return own
 
 
 def _no_right(user: User, what: str) -> ApiError:

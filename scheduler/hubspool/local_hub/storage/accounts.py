@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
-from hubspool.local_hub.identifiers import is_repo_id, split_url_path
+from hubspool.local_hub.identifiers import is_repo_id, is_repo_name, split_url_path
 
 Role = Literal["read", "write", "none", "fineGrained"]
-NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 SYNTAX = "NAME:TOKEN[:read|write|none|fineGrained=REPO,...]"
 _RESERVED = frozenset({"api", "models", "datasets", "spaces", "lfs", "xet"})  # first parts of addresses
 
@@ -40,7 +39,7 @@ class User:
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.organizations):
-            if not NAME.fullmatch(name) or name in _RESERVED:
+            if not is_repo_name(name) or name in _RESERVED:
                 raise ValueError(
                     f"{name!r} is not a name for a user or an organization: use letters, digits, '.', '_' and '-', "
                     f"and none of {', '.join(sorted(_RESERVED))}."
@@ -76,7 +75,7 @@ class User:
     def may_read(self, repo: str) -> bool:
         """Whether this token reads a private repository, written as in `repos`."""
         if self.role == "fineGrained":
-            return repo in self.repos
+            return repo.lower() in map(str.lower, self.repos)
         return self.role != "none" and repo.split("/")[-2] in self.namespaces
 
     def may_write(self, repo: str) -> bool:
@@ -134,6 +133,9 @@ class Accounts:
         names = {user.name for user in self.users}
         if both := sorted(names & {name for user in self.users for name in user.organizations}):
             raise ValueError(f"{both[0]!r} cannot be a user and an organization.")
+        every = sorted({name for user in self.users for name in user.namespaces}, key=str.lower)
+        if same := [pair for pair in pairwise(every) if pair[0].lower() == pair[1].lower()]:
+            raise ValueError("{!r} and {!r} differ in case only, which the Hub does not tell apart.".format(*same[0]))
 
     def members(self, organization: str) -> list[str]:
         """Return the names of an organization's members, sorted; empty if there is no such organization."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import stat
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,17 +22,20 @@ from itertools import islice
 from pathlib import Path
 
 from dulwich.diff_tree import tree_changes
+from dulwich.errors import GitProtocolError
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
-from dulwich.patch import write_tree_diff
+from dulwich.patch import write_object_diff
 from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
-from hubspool.local_hub.identifiers import BRANCHES, TAGS
+from hubspool.local_hub.identifiers import BRANCHES, MAIN, TAGS
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.storage import git_program
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.pack_writer import PackWriter
 
+_log = logging.getLogger("hubspool.local_hub")
 FILE_MODE = stat.S_IFREG | 0o644
 
 
@@ -42,6 +46,11 @@ class TreeEntry:
     path: str
     oid: str
     is_folder: bool
+
+    @property
+    def cursor(self) -> str:
+        """Its place in a listing, for `GitStore.walk`."""
+        return f"{self.path}/" if self.is_folder else self.path
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,8 @@ class GitStore:
         self._files = files
         self.repo = Repo(str(path))
         self._objects: LruCache[str, ShaFile] = LruCache(LIMITS.cached_objects)
+        self._counts: LruCache[str, int] = LruCache(LIMITS.cached_counts)
+        self._files_added = -1  # below `objects` since the last time they were packed; -1: not counted yet
 
     @classmethod
     def init(cls, path: Path) -> None:
@@ -127,6 +138,7 @@ class GitStore:
                     # git looks for the index, so the pack is moved first; a branch points to them later
                     self._files.adopt(batch.pack.path, folder / f"{name}.pack")
                     self._files.adopt(index, folder / f"{name}.idx")
+                    self._files_added += LIMITS.pack_weight if self._files_added >= 0 else 0
         finally:
             if batch.pack is not None:
                 batch.pack.discard()
@@ -143,6 +155,7 @@ class GitStore:
             pass
         elif batch is None or len(batch.loose) < LIMITS.loose_objects:
             self._files.write(path, zlib.compress(content, LIMITS.compression))
+            self._files_added += 1 if self._files_added >= 0 else 0
             if batch is not None:
                 batch.loose.add(oid)
         else:
@@ -225,6 +238,16 @@ class GitStore:
         records = list(islice(self.history(oid), count + 1))
         return records[:count], records[count].oid if len(records) > count else None
 
+    def count_commits(self, oid: str) -> int:
+        """Return the number of commits of `history`; linear in those since the last count."""
+        known, count = 0, 0
+        for record in self.history(oid):
+            if known := self._counts.get(record.oid) or 0:
+                break
+            count += 1
+        self._counts.put(oid, known + count)
+        return known + count
+
     # -- refs
 
     def refs(self, prefix: str) -> dict[str, str]:
@@ -270,12 +293,29 @@ class GitStore:
     def set_ref(self, name: str, oid: str) -> None:
         """Point a ref to a commit. A commit takes effect here."""
         self._files.write(self.path / name, oid.encode() + b"\n")
+        self._pack_when_due()
+
+    def _pack_when_due(self) -> None:
+        """Let git join object files: loose ones, and packs that are small beside the next larger one.
+
+        Readers may go on: git removes a file when its objects are in another one. Objects that no ref leads to stay.
+        """
+        if self._files_added < 0:
+            self._files_added = sum(1 for _ in (self.path / "objects").glob("*/*"))
+        if self._files_added < LIMITS.object_files or not git_program.exists():
+            return
+        self._files_added = 0
+        try:
+            git_program.run(self.path, "repack", "--geometric=2", "-d", "-q")
+        except GitProtocolError as error:
+            _log.warning("%s: the objects were not packed, which costs speed only: %s", self.path, error)
 
     def delete_ref(self, name: str) -> None:
         self.repo.refs.remove_if_equals(Ref(name.encode()), None)
 
     def find_commit(self, rev: str) -> str | None:
-        """Return the commit of a branch, tag, full ref name or (abbreviated) commit id, or None."""
+        """Return the commit of HEAD, a branch, tag, full ref name or (abbreviated) commit id, or None."""
+        rev = MAIN if rev == "HEAD" else rev
         for name in (f"{BRANCHES}{rev}", f"{TAGS}{rev}", rev if rev.startswith("refs/") else None):
             if name is not None and (oid := self.ref(name)) is not None:
                 return oid
@@ -308,10 +348,13 @@ class GitStore:
         entry = self.entry(root, path)
         return None if entry is None or entry.is_folder else self.blob(entry.oid).decode("utf-8", "replace")
 
-    def diff(self, old_root: str, new_root: str) -> str:
-        """Return the difference of two trees in the format of `git diff`."""
-        out = io.BytesIO()
-        write_tree_diff(out, self.repo.object_store, ObjectID(old_root.encode()), ObjectID(new_root.encode()))
+    def diff(self, old_root: str, new_root: str, without: Container[str] = ()) -> str:
+        """Return the difference of two trees in the format of `git diff`, without these paths."""
+        out, store = io.BytesIO(), self.repo.object_store
+        for paths, modes, oids in store.tree_changes(ObjectID(old_root.encode()), ObjectID(new_root.encode())):
+            if not any(path is not None and path.decode() in without for path in paths):
+                old, new = zip(paths, modes, oids, strict=True)
+                write_object_diff(out, store, old, new)
         return out.getvalue().decode("utf-8", "replace")
 
     def changes(self, old_root: str, new_root: str) -> dict[str, str | None]:
@@ -329,11 +372,24 @@ class GitStore:
         entries = self.walk(TreeEntry("", root, is_folder=True), recursive=True)
         return (entry for entry in entries if not entry.is_folder)
 
-    def walk(self, folder: TreeEntry, *, recursive: bool) -> Iterator[TreeEntry]:
-        """Yield the entries of a folder; with `recursive`, each folder comes before its entries."""
+    def walk(self, folder: TreeEntry, *, recursive: bool, after: str = "") -> Iterator[TreeEntry]:
+        """Yield the entries of a folder; with `recursive`, each folder comes before its entries.
+
+        Args:
+            folder: where to begin.
+            recursive: also yield what its folders hold.
+            after: the `TreeEntry.cursor` of the last entry that is left out, without the path of `folder`.
+        """
+        first, slash, rest = after.partition("/")
+        last = (first + slash).encode()  # git sorts the name of a folder as if a slash followed it
         for name, mode, oid in self.tree(folder.oid).iteritems():
+            is_folder = stat.S_ISDIR(mode)
+            key = name + b"/" if is_folder else name
+            if key < last:
+                continue
             path = f"{folder.path}/{name.decode()}" if folder.path else name.decode()
-            entry = TreeEntry(path, oid.decode(), stat.S_ISDIR(mode))
-            yield entry
-            if recursive and entry.is_folder:
-                yield from self.walk(entry, recursive=True)
+            entry = TreeEntry(path, oid.decode(), is_folder)
+            if key != last:
+                yield entry
+            if recursive and is_folder:
+                yield from self.walk(entry, recursive=True, after=rest if key == last else "")
