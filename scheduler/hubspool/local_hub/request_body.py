@@ -29,7 +29,7 @@ async def receive_body(route: Route, context: RequestContext) -> None:
         if route.body == "disk":
             context.upload.touch()
         return
-    body = _Body(context)
+    body = _IncomingBody(context)
     try:
         limit = await run_in_threadpool(_limit_after_check, route, context)
         await _keep(route, context, body, limit)
@@ -49,7 +49,7 @@ def _limit_after_check(route: Route, context: RequestContext) -> int:
     return route.limit
 
 
-async def _keep(route: Route, context: RequestContext, body: _Body, limit: int) -> None:
+async def _keep(route: Route, context: RequestContext, body: _IncomingBody, limit: int) -> None:
     blocks, pending, size = [], 0, 0
     file = context.upload.open("wb") if route.body == "disk" else None
     try:
@@ -71,7 +71,7 @@ async def _keep(route: Route, context: RequestContext, body: _Body, limit: int) 
             file.close()
 
 
-class _Body:
+class _IncomingBody:
     """The body on its way; `has_ended` when all of it was received."""
 
     def __init__(self, context: RequestContext) -> None:
