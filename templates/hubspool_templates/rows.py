@@ -62,8 +62,7 @@ class RowScheduler(CommitScheduler):
     A subclass defines the line of a row: `encode_row`, and `encode_rows` for many rows. If a line is no JSON object, it
     also overrides `learn`, which finds the columns of one line. A subclass that stores rows in another file format sets
     `encoding` before it calls the constructor, and overrides `columns`: the encoding learns them as it encodes the
-    rows. `card_sentence`, `widenable`, `typed_files` and `features_in_config` change the card. `spool` holds the rows on
-    the disk.
+    rows. `card_sentence`, `widenable`, `typed_files` and `features_in_config` change the card. `spool` holds the rows.
 
     Args:
         repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.

@@ -232,7 +232,7 @@ def _type_of(value: Any, other: Callable[[Any], FieldType] | None) -> FieldType:
     if isinstance(value, list | tuple):
         item: FieldType = "null"
         for each in value:
-            item = _merge(item, _type_of(each, other), [], JSON_DTYPES)
+            item = _merge(item, _type_of(each, other), [], PARQUET_DTYPES)
         return ListOf(item)
     if other is None:
         raise TypeError(f"a {type(value).__name__} has no column type")

@@ -215,7 +215,7 @@ def _stored_scalar(value: Any, kind: str) -> Any:
     if kind == "json":
         return _json(value)
     if kind == "string":
-        return as_text(value, kind, _json) if isinstance(value, (bool, int, float)) else _text(value)
+        return as_text(value, kind, _text_of_number) if isinstance(value, (bool, int, float)) else _text(value)
     return value
 
 
@@ -255,6 +255,10 @@ def _expected(kind: type, value: Any) -> Any:
 
 def _text(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _text_of_number(value: float) -> str:
+    return _json(value).strip('"')  # JSON has NaN as text only
 
 
 def _json(value: Any) -> str:
