@@ -140,6 +140,7 @@ def test_files_of_any_rows_are_read_with_the_columns_of_the_card(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60 + 6 * EXAMPLES)
 def test_what_any_replicas_append_is_what_load_dataset_gives(
     local_hub: LocalHub, reader: Callable[..., str], make: Callable[..., Any]
 ) -> None:
