@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, TypeAlias
 
 from hubspool_templates.defaults import DEFAULTS
@@ -69,7 +69,8 @@ class Schema:
     - A list or struct and anything else make json: `datasets` casts no list to string, nor a struct inside a struct, so
       one list on the Hub keeps a dataset with a string column from loading. The json feature takes any mix.
     - Structs merge key by key: a key that the card lacks fails, a key that a file lacks is null. A column with more
-      than `DEFAULTS.dict_keys` keys becomes json: its keys are data, and the card would hold all of them.
+      than `DEFAULTS.dict_keys` keys becomes json: its keys are data, and the card would hold all of them. So does one
+      that is nested too deeply to be written into a card.
     - Media and bytes become no other type, and no other type becomes one of them: the first one stays.
 
     Not promised: `datasets` reads a text column as timestamps if all rows of a file look like dates (``2026-01-02``),
@@ -260,17 +261,21 @@ def _merge(a: FieldType, b: FieldType, widened: list[str], widenable: frozenset[
 @cache
 def _warn_of_keys(column: str) -> None:
     logger.warning(
-        "%s: its dicts have more than %d keys, so the column is stored as JSON from now on; for keys that are data"
-        " store a list of pairs: [{'key': …, 'value': …}]",
+        "%s: its dicts have more than %d keys, or more than %d are inside each other, so the column is stored as JSON"
+        " from now on; for keys that are data store a list of pairs: [{'key': …, 'value': …}]",
         column,
         DEFAULTS.dict_keys,
+        DEFAULTS.column_depth,
     )
 
 
-def _count_keys(kind: FieldType) -> int:
+def _count_keys(kind: FieldType, depth: int = 0) -> float:
+    """Return the number of keys in a column, those inside its dicts too; inf if it is nested too deeply for a card."""
+    if depth > DEFAULTS.column_depth:
+        return inf
     if isinstance(kind, Schema):
-        return sum(1 + _count_keys(inner) for inner in kind.fields.values())
-    return _count_keys(kind.item) if isinstance(kind, ListOf) else 0
+        return sum(1 + _count_keys(inner, depth + 1) for inner in kind.fields.values())
+    return _count_keys(kind.item, depth + 1) if isinstance(kind, ListOf) else 0
 
 
 def _has_no_columns(kind: FieldType) -> bool:

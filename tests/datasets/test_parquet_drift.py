@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from hubspool import HfApi
-from hubspool_templates import ParquetScheduler
+from hubspool_templates import JsonlScheduler, ParquetScheduler
+from hubspool_templates import schema as schema_module
 from hubspool_templates.parquet.media import Media
 
 SECONDS = 60
@@ -169,19 +170,33 @@ def test_a_declared_shape_is_checked_in_append(
     assert first["v"] == fits
 
 
-def test_a_dict_whose_keys_are_data_is_json_beyond_a_number_of_keys(
-    make: Make, load_all: Load, hub_api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def nested(depth: int) -> Any:
+    return 1 if depth == 0 else [nested(depth - 1)] if depth % 2 else {"a": nested(depth - 1)}
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])
+def test_columns_whose_keys_are_data_or_that_are_deep_are_json_and_load(
+    kind: type[Any],
+    make: Make,
+    load_all: Load,
+    hub_api: HfApi,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    scheduler = make(kind=ParquetScheduler)
+    schema_module._warn_of_keys.cache_clear()
+    scheduler = make(kind=kind)
     rows = [{"n": n, "scores": {f"user-{n}": n}, "by_day": {f"day-{n % 20}": {f"user-{n}": 1}}} for n in range(250)]
-    for start in (0, 100, 150):
-        scheduler.extend(rows[start : {0: 100, 100: 150, 150: 250}[start]])
+    for commit in (rows[:100], rows[100:150], [*rows[150:], {"n": 250, "deep": nested(200)}]):
+        scheduler.extend(commit)
         scheduler.flush(SECONDS)
     scheduler.stop(timeout=SECONDS)
     card = hub_api.hf_hub_download("local/votes", "README.md", repo_type="dataset", local_dir=tmp_path / "card")
     assert "user-" not in Path(card).read_text(encoding="utf-8")
     assert "scores: its dicts have more than 200 keys" in caplog.text
     assert "list of pairs" in caplog.text
-    (found,) = load_all("local/votes")
-    for row, given in zip(sorted(found, key=lambda row: row["n"]), rows, strict=True):
+    (stored,) = load_all("local/votes")
+    found = sorted(stored, key=lambda row: row["n"])
+    for row, given in zip(found, rows, strict=False):
         assert {key: value for key, value in row["scores"].items() if value is not None} == given["scores"]
+    assert len(found) == 251
+    assert found[250]["deep"] == nested(200)
