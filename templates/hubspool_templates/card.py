@@ -12,12 +12,12 @@ This module owns the card's `features`. They come from the rows of each commit, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hubspool import CommitOperationAdd, CommitPlan, HfApi, HubspoolError
 from hubspool.extending import FrontMatter, RemoteEntryNotFoundError, Target, broken_card, read_text
-from hubspool_templates.schema import Schema
+from hubspool_templates.schema import FieldType, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 
 _BODY = """
@@ -57,7 +57,8 @@ class CardUpdater:
         api: the client.
         card_sentence: a sentence for a new card: where the data comes from.
         widenable: dtypes in the card that new rows may widen.
-        typed_files: files have types of their own, so the card's types must fit all files.
+        is_storable: whether files can have a column of a type, where each file keeps its types: the card's types must
+            then fit all files.
         features_in_config: also write the columns into the config, the only place where `datasets` looks for the
             columns of a folder of images.
     """
@@ -68,13 +69,13 @@ class CardUpdater:
         card_sentence: str,
         widenable: frozenset[str] = JSON_DTYPES,
         *,
-        typed_files: bool = False,
+        is_storable: Callable[[FieldType], bool] | None = None,
         features_in_config: bool = False,
     ) -> None:
         self.api = api
         self.card_sentence = card_sentence
         self.widenable = widenable
-        self.typed_files = typed_files
+        self.is_storable = is_storable
         self.features_in_config = features_in_config
         self._in_card: object = None  # what the card on the Hub has, while every commit since is ours
         self._rows: int | None = None  # on the Hub
@@ -108,9 +109,13 @@ class CardUpdater:
         configs = {card.add_files(re.sub(r"\W", "_", split), glob) for split, glob in files.items()}
         for config in configs:
             known = _schema(card.features(config))
-            merged = known.extend(schema) if self.typed_files else known.merge(schema, widenable=self.widenable)
-            if self.typed_files and not merged.can_read(schema):
-                raise OtherColumnsError(merged)
+            if self.is_storable is None:
+                merged = known.merge(schema, widenable=self.widenable)
+            else:
+                merged = known.extend(schema)
+                fits = Schema({n: kind for n, kind in known.fields.items() if self.is_storable(kind)}).extend(schema)
+                if not fits.can_read(schema):
+                    raise OtherColumnsError(fits)
             if merged != known:
                 card.set_features(config, merged.to_features(), in_config=self.features_in_config)
         card.set_size(size)

@@ -52,7 +52,7 @@ class ParquetScheduler(RowScheduler):
     card_sentence = "Rows of this dataset were appended one by one, as they came up, with `ParquetScheduler`."
     widenable = PARQUET_DTYPES
     _make_write_lock = nullcontext  # no thread waits while another one encodes its images
-    typed_files = True
+    is_storable = staticmethod(is_storable)
 
     def __init__(
         self,
