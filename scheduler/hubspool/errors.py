@@ -14,6 +14,7 @@
     ├── FlushTimeout (TimeoutError)               a flush did not end within its time-out
     │   └── SecondLookError                       a lost ledger: rows may be on the Hub, or arrive there late
     ├── NotStoredError (OSError)                  files that cannot be stored, with the reasons
+    ├── UnfitRowsError (ValueError)               rows that could not be stored as they are, and are kept as text
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
     ├── FilesMissingError (OSError)               files of a running scheduler were moved or removed
     ├── LockHeldError (TimeoutError)              the app holds scheduler.lock for too long
@@ -221,6 +222,23 @@ class NotStoredError(HubspoolError, OSError):
             hint="Every push checks again those that are on the disk; see status().skipped.",
         )
         self.reasons = dict(reasons)
+
+
+class UnfitRowsError(HubspoolError, ValueError):
+    """Rows could not be stored in the columns of a file; they are on the Hub as JSON text, and all others as they are.
+
+    Args:
+        rows: how many, since the scheduler started.
+        reason: the error for the last one.
+    """
+
+    def __init__(self, rows: int, reason: str) -> None:
+        super().__init__(
+            f"{rows} {'row' if rows == 1 else 'rows'} could not be stored; the column '_unfit' has the text: {reason}",
+            hint="json.loads reads the text. Change the values, so that later rows can be stored.",
+        )
+        self.rows = rows
+        self.reason = reason
 
 
 class PushLockBusyError(HubspoolError, OSError):

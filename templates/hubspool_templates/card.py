@@ -12,12 +12,12 @@ This module owns the card's `features`. They come from the rows of each commit, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from hubspool import CommitOperationAdd, CommitPlan, HfApi
+from hubspool import CommitOperationAdd, CommitPlan, HfApi, HubspoolError
 from hubspool.extending import FrontMatter, RemoteEntryNotFoundError, Target, broken_card, read_text
-from hubspool_templates.schema import Schema
+from hubspool_templates.schema import FieldType, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 
 _BODY = """
@@ -30,6 +30,16 @@ _SIZES = [
     "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B",
     "100B<n<1T", "n>1T",
 ]  # fmt: skip
+
+
+class OtherColumnsError(HubspoolError):
+    """Another writer committed a column of another type meanwhile; `schema` has the columns to encode the rows with."""
+
+    retryable = True
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__("README.md changed meanwhile.", hint="The rows are encoded again at the next attempt.")
+        self.schema = schema
 
 
 class CardUpdater:
@@ -47,6 +57,8 @@ class CardUpdater:
         api: the client.
         card_sentence: a sentence for a new card: where the data comes from.
         widenable: dtypes in the card that new rows may widen.
+        is_storable: whether files can have a column of a type, where each file keeps its types: the card's types must
+            then fit all files.
         features_in_config: also write the columns into the config, the only place where `datasets` looks for the
             columns of a folder of images.
     """
@@ -57,11 +69,13 @@ class CardUpdater:
         card_sentence: str,
         widenable: frozenset[str] = JSON_DTYPES,
         *,
+        is_storable: Callable[[FieldType], bool] | None = None,
         features_in_config: bool = False,
     ) -> None:
         self.api = api
         self.card_sentence = card_sentence
         self.widenable = widenable
+        self.is_storable = is_storable
         self.features_in_config = features_in_config
         self._in_card: object = None  # what the card on the Hub has, while every commit since is ours
         self._rows: int | None = None  # on the Hub
@@ -78,6 +92,9 @@ class CardUpdater:
             files: split → glob of its files in the repository.
             schema: the columns of all rows so far, those of `plan` included.
             own: the last commit of this scheduler; if it is `plan.parent`, nobody else changed the card.
+
+        Raises:
+            OtherColumnsError: the files of `plan` have columns that no card can have beside the files on the Hub.
         """
         if own != self._last[0]:
             self._rows = (self._rows or 0) + self._last[1]
@@ -92,7 +109,13 @@ class CardUpdater:
         configs = {card.add_files(re.sub(r"\W", "_", split), glob) for split, glob in files.items()}
         for config in configs:
             known = _schema(card.features(config))
-            merged = known.merge(schema, widenable=self.widenable)
+            if self.is_storable is None:
+                merged = known.merge(schema, widenable=self.widenable)
+            else:
+                merged = known.extend(schema)
+                fits = Schema({n: kind for n, kind in known.fields.items() if self.is_storable(kind)}).extend(schema)
+                if not fits.can_read(schema):
+                    raise OtherColumnsError(fits)
             if merged != known:
                 card.set_features(config, merged.to_features(), in_config=self.features_in_config)
         card.set_size(size)

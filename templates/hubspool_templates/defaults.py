@@ -16,6 +16,8 @@ class TemplateDefaults:
         max_spool_bytes: `append` raises `SpoolFull` beyond this, before the disk of a Space (50 GB) is full.
         remembered_shapes: row shapes that are remembered per scheduler; rows whose keys are data (a user's id) must not
             fill the memory.
+        dict_keys: a column of dicts with more keys, those inside them counted too, is stored as JSON.
+        column_depth: so is a column with more dicts and lists inside each other.
         inline_bytes: a file up to this size is stored inside its line of the spool; a larger one, which would take a
             third more there, is stored beside the spool.
         archive_bytes: a new archive begins when the files of one hold more than this; one archive is sent whole.
@@ -33,6 +35,8 @@ class TemplateDefaults:
     every_minutes: float = DEFAULT_EVERY
     max_spool_bytes: int = 10 * 1024**3
     remembered_shapes: int = 4096
+    dict_keys: int = 200
+    column_depth: int = 20
     inline_bytes: int = 256 * 1024
     archive_bytes: int = 256 * 1024 * 1024
     claims_at_once: int = 64

@@ -26,7 +26,7 @@ from hubspool.extending import (
 )
 from hubspool_templates.card import CardUpdater
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.schema import Learner, Schema
+from hubspool_templates.schema import FieldType, Learner, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RowScheduler(CommitScheduler):
     A subclass defines the line of a row: `encode_row`, and `encode_rows` for many rows. If a line is no JSON object, it
     also overrides `learn`, which finds the columns of one line. A subclass that stores rows in another file format sets
     `encoding` before it calls the constructor, and overrides `columns`: the encoding learns them as it encodes the
-    rows. `card_sentence`, `widenable` and `features_in_config` change the card. `spool` holds the rows on the disk.
+    rows. `card_sentence`, `widenable`, `is_storable` and `features_in_config` change the card. `spool` holds the rows.
 
     Args:
         repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
@@ -89,6 +89,8 @@ class RowScheduler(CommitScheduler):
     card_sentence = "Rows of this dataset were appended one by one, as they came up."
     #: Dtypes in the card that new rows may widen; any other dtype is a person's decision.
     widenable = JSON_DTYPES
+    #: Whether a file can have a column of a type, where each file keeps types, which `datasets` casts to the card's.
+    is_storable: Callable[[FieldType], bool] | None = None
     #: Whether the card's config has the columns too, as `datasets` needs it for archives.
     features_in_config = False
     #: Makes what `append` holds from the encoding of a row to its write.
@@ -144,7 +146,11 @@ class RowScheduler(CommitScheduler):
         self._card = self.shared(  # used by the pushing thread only
             "card",
             lambda: CardUpdater(
-                self.api, self.card_sentence, self.widenable, features_in_config=self.features_in_config
+                self.api,
+                self.card_sentence,
+                self.widenable,
+                is_storable=self.is_storable,
+                features_in_config=self.features_in_config,
             ),
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from functools import cache
+from math import inf, isfinite
 from typing import Any, TypeAlias
 
 from hubspool_templates.defaults import DEFAULTS
@@ -13,6 +15,8 @@ from hubspool_templates.value_kinds import (
     DTYPES,
     EXACT_INT,
     JSON_DTYPES,
+    PARQUET_DTYPES,
+    TIME,
     WIDE_INT,
     WIDE_INT_ID,
     dtype_of_int,
@@ -22,6 +26,17 @@ from hubspool_templates.value_kinds import (
 #: A type: a dtype by its name in the card ("int64", "image", …), or one of the three classes below.
 FieldType: TypeAlias = "str | ListOf | Schema | Given"
 
+logger = logging.getLogger(__name__)
+
+#: Column type in a file → types in the card as which `datasets` reads it.
+_READABLE_AS = {
+    "bool": ("string",),
+    "int64": ("float64", WIDE_INT, "string"),
+    "float64": ("string",),
+    WIDE_INT: ("string",),
+    TIME: ("string",),
+}
+_EXACT_IN_JSON = frozenset({"null", "bool", "int64", WIDE_INT, "string"})
 _WIDER_NUMBER = {frozenset({"int64", "float64"}): "float64", frozenset({"int64", WIDE_INT}): WIDE_INT}
 
 
@@ -53,7 +68,10 @@ class Schema:
       4.7 it could not load the file. So the writer stores such values as text, in a new file.
     - A list or struct and anything else make json: `datasets` casts no list to string, nor a struct inside a struct, so
       one list on the Hub keeps a dataset with a string column from loading. The json feature takes any mix.
-    - Structs merge key by key: a key that the card lacks fails, a key that a file lacks is null.
+    - Structs merge key by key: a key that the card lacks fails, a key that a file lacks is null. A column with more
+      than `DEFAULTS.dict_keys` keys becomes json: its keys are data, and the card would hold all of them. So does one
+      that is nested too deeply to be written into a card.
+    - Media and bytes become no other type, and no other type becomes one of them: the first one stays.
 
     Not promised: `datasets` reads a text column as timestamps if all rows of a file look like dates (``2026-01-02``),
     and returns ``2026-01-02 00:00:00``, whatever the card says. The file keeps the text.
@@ -86,8 +104,8 @@ class Schema:
     def merge(self, new: Schema, widened: list[str] | None = None, widenable: frozenset[str] = JSON_DTYPES) -> Schema:
         """Return the schema that holds rows of both; columns of this schema come first.
 
-        The order of merges changes only the order of the columns, except that of two different decisions of people
-        the first one stays.
+        The order of merges changes only the order of the columns, except that the first one stays of two types of
+        which a person has decided on one, or one is media.
 
         Args:
             new: the schema to add.
@@ -99,9 +117,29 @@ class Schema:
             mine = merged.get(name, "null")
             changes: list[str] = []
             merged[name] = _merge(mine, kind, changes, widenable)
+            if merged[name] != mine and _count_keys(merged[name]) > DEFAULTS.dict_keys:
+                merged[name] = "json"
+                _warn_of_keys(name)
             if changes and widened is not None:
                 widened.append(name)
         return Schema(merged)
+
+    def extend(self, new: Schema, widenable: frozenset[str] = PARQUET_DTYPES) -> Schema:
+        """Return the merged schema where files of this one can be read with it; elsewhere this schema's types stay.
+
+        For files that have types of their own (Parquet), which `datasets` casts to those of the card. If json would be
+        inside a column, the whole column is json: `datasets` cannot add a column with json inside to an earlier file.
+        So is one with an empty struct, which Parquet lacks.
+        """
+        fields: dict[str, FieldType] = {}
+        for name, kind in self.merge(new, widenable=widenable).fields.items():
+            mine, whole = self.fields.get(name, "null"), "json" if _has_no_columns(kind) else kind
+            fields[name] = whole if _can_read(mine, whole) else mine
+        return Schema(fields)
+
+    def can_read(self, other: Schema) -> bool:
+        """Whether `datasets` reads files with the columns of `other` as columns of this schema, without a change."""
+        return all(_can_read(kind, self.fields.get(name, "null")) for name, kind in other.fields.items())
 
 
 class Learner:
@@ -195,7 +233,7 @@ def _type_of(value: Any, other: Callable[[Any], FieldType] | None) -> FieldType:
     if isinstance(value, list | tuple):
         item: FieldType = "null"
         for each in value:
-            item = _merge(item, _type_of(each, other), [], JSON_DTYPES)
+            item = _merge(item, _type_of(each, other), [], PARQUET_DTYPES)
         return ListOf(item)
     if other is None:
         raise TypeError(f"a {type(value).__name__} has no column type")
@@ -205,9 +243,9 @@ def _type_of(value: Any, other: Callable[[Any], FieldType] | None) -> FieldType:
 def _merge(a: FieldType, b: FieldType, widened: list[str], widenable: frozenset[str]) -> FieldType:
     if "null" in (a, b) or a == b:
         return b if a == "null" else a
-    for decided in (a, b):
-        if isinstance(decided, Given) or (isinstance(decided, str) and decided not in widenable | {WIDE_INT}):
-            return decided
+    for each in (a, b):
+        if isinstance(each, Given) or (isinstance(each, str) and each not in widenable | {WIDE_INT}):
+            return a  # decided by a person, or media
     if isinstance(a, ListOf) and isinstance(b, ListOf):
         return ListOf(_merge(a.item, b.item, widened, widenable))
     if isinstance(a, Schema) and isinstance(b, Schema):
@@ -218,6 +256,54 @@ def _merge(a: FieldType, b: FieldType, widened: list[str], widenable: frozenset[
             widened.append(a)
         return wider
     return "json"
+
+
+@cache
+def _warn_of_keys(column: str) -> None:
+    logger.warning(
+        "%s: its dicts have more than %d keys, or more than %d are inside each other, so the column is stored as JSON"
+        " from now on; for keys that are data store a list of pairs: [{'key': …, 'value': …}]",
+        column,
+        DEFAULTS.dict_keys,
+        DEFAULTS.column_depth,
+    )
+
+
+def _count_keys(kind: FieldType, depth: int = 0) -> float:
+    """Return the number of keys in a column, those inside its dicts too; inf if it is nested too deeply for a card."""
+    if depth > DEFAULTS.column_depth:
+        return inf
+    if isinstance(kind, Schema):
+        return sum(1 + _count_keys(inner, depth + 1) for inner in kind.fields.values())
+    return _count_keys(kind.item, depth + 1) if isinstance(kind, ListOf) else 0
+
+
+def _has_no_columns(kind: FieldType) -> bool:
+    """Whether a column is json or an empty struct, or has one inside."""
+    if isinstance(kind, Schema):
+        return not kind.fields or any(map(_has_no_columns, kind.fields.values()))
+    return _has_no_columns(kind.item) if isinstance(kind, ListOf) else kind == "json"
+
+
+def _can_read(a: FieldType, b: FieldType) -> bool:
+    """Whether `datasets` reads a file's column of type `a` as `b`, without a change of values."""
+    if a in (b, "null"):
+        return True
+    if b == "json":  # text would be read as JSON, and floats lose digits
+        return a != "string" and _is_exact_in_json(a)
+    if isinstance(a, ListOf) and isinstance(b, ListOf):
+        return _can_read(a.item, b.item)
+    if isinstance(a, Schema) and isinstance(b, Schema):
+        return b.can_read(a)
+    return isinstance(a, str) and b in _READABLE_AS.get(a, ())
+
+
+def _is_exact_in_json(kind: FieldType) -> bool:
+    if isinstance(kind, Schema):
+        return all(map(_is_exact_in_json, kind.fields.values()))
+    if isinstance(kind, ListOf):
+        return _is_exact_in_json(kind.item)
+    return isinstance(kind, str) and kind in _EXACT_IN_JSON
 
 
 def feature_of(kind: FieldType) -> dict[str, Any]:

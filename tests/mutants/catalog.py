@@ -643,4 +643,30 @@ MUTANTS = [
         ),
         (f"{BROWSER}::test_a_page_of_another_origin_writes_nothing_with_the_users_password",),
     ),
+    Mutant(
+        "unfit_row_takes_its_neighbours",
+        "all rows of a part become text where one of them cannot be stored",
+        (
+            Edit(
+                "hubspool/push/encode_all.py",
+                "encode_all",
+                "failing(0, len(rows), reason)",
+                "dict.fromkeys(range(len(rows)), reason)",
+            ),
+        ),
+        (f"{UNIT}/test_encodings.py::test_lines_that_cannot_be_encoded_are_found_in_few_attempts_and_kept_as_text",),
+    ),
+    Mutant(
+        "later_rows_override_files",
+        "an image makes a column of images of one that holds text on the Hub",
+        (
+            Edit(
+                "hubspool_templates/schema.py",
+                "Schema.extend",
+                "whole if _can_read(mine, whole) else mine",
+                "whole",
+            ),
+        ),
+        (f"{UNIT}/test_schema.py::test_types_of_files_on_the_hub_become_only_what_datasets_reads_them_as",),
+    ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -185,15 +186,86 @@ def test_an_error_of_a_library_is_the_files_own_and_leaves_nothing(segment: OneS
     assert segment.kept() == []
 
 
-def test_an_error_while_lines_are_checked_is_the_files_own(
+def test_an_error_while_lines_are_checked_leaves_the_check_to_json(
     segment: OneSegment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(lines: FileRange) -> tuple[tuple[int, int], ...]:
         raise ValueError("a library did not like it")
 
     monkeypatch.setattr(segment.encoding, "damaged", fail)
-    with pytest.raises(LocalFileError, match=r"cannot be read as shout.*did not like it"):
-        Payloads(segment.encoding, segment.staged).damaged(segment.path, 0, len(LINES))
+    segment.path.write_bytes(LINES + b"broken\n")
+    end = len(LINES) + len(b"broken\n")
+    assert Payloads(segment.encoding, segment.staged).damaged(segment.path, 0, end) == ((len(LINES), end),)
+
+
+class Picky(Shout):
+    """Fails for lines in which `fails` finds something."""
+
+    def __init__(self, fails: Callable[[bytes], bool]) -> None:
+        super().__init__()
+        self.fails = fails
+
+    def encode(self, span: Span, lines: FileRange, grown: Path | None, out: Path) -> bool:
+        with lines.open() as file:
+            if self.fails(file.read(lines.size)):
+                self.calls.append((-1, False))
+                raise ZeroDivisionError("no such codec")
+        return super().encode(span, lines, grown, out)
+
+
+ROWS = [json.dumps({"n": n}).encode() + b"\n" for n in range(1000)]
+
+
+def unfit_rows(segment: OneSegment, part: Part, fails: Callable[[bytes], bool]) -> tuple[list[bytes], list[int]]:
+    """Return the encoded rows, and which of them are kept as text."""
+    segment.path.write_bytes(b"".join(ROWS))
+    segment.encoding = Picky(fails)
+    segment.payloads = Payloads(segment.encoding, segment.staged)
+    rows = read(segment.payload(part, segment.path.stat().st_size)).splitlines()[1:]
+    starts = list(accumulate(map(len, ROWS), initial=0))
+    return rows, [starts.index(start) for start in segment.payloads.unfit.get(SOURCE, {})]
+
+
+def test_lines_that_cannot_be_encoded_are_found_in_few_attempts_and_kept_as_text(
+    segment: OneSegment, part: Part
+) -> None:
+    wrong = {0, 500, 501, 999}
+    rows, unfit = unfit_rows(segment, part, lambda data: any(b'{"n": %d}\n' % n in data for n in wrong))
+    assert sorted(unfit) == sorted(wrong)
+    assert rows == [
+        json.dumps({"_unfit": f'{{"n": {n}}}'}, separators=(",", ":")).upper().encode()
+        if n in wrong
+        else ROWS[n][:-1].upper()
+        for n in range(1000)
+    ]
+    assert len(segment.encoding.calls) < 90
+    assert segment.payloads.unfit[SOURCE][0] == "ZeroDivisionError('no such codec')"
+
+
+def test_lines_that_cannot_be_encoded_together_are_all_kept_as_text(segment: OneSegment, part: Part) -> None:
+    rows, unfit = unfit_rows(segment, part, lambda data: data.count(b'{"n"') > 700)
+    assert len(unfit) == len(rows) == 1000
+    assert json.loads(rows[7]) == {"_UNFIT": '{"N": 7}'}
+
+
+def test_a_line_that_an_open_part_cannot_take_begins_the_next_part(segment: OneSegment, part: Part) -> None:
+    segment.encoding = Picky(lambda data: b"2" in data and b"unfit" not in data)
+    segment.payloads = Payloads(segment.encoding, segment.staged)
+    part = segment.acknowledged(part, 8)
+    assert not segment.payloads.can_extend(segment.path, part, 16, segment.digest(part, 16))
+    after = replace(NAMING.segment_part(SOURCE, 1, 8, 0.0))
+    assert read(segment.payload(after, 16)).splitlines()[1:] == [b'{"_UNFIT":"{\\"N\\":2}"}']
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), MemoryError(), LocalFileError("gone")], ids=repr)
+def test_an_error_that_no_row_is_to_blame_for_turns_no_row_into_text(
+    error: Exception, segment: OneSegment, part: Part
+) -> None:
+    segment.encoding.error = error
+    with pytest.raises((type(error), LocalFileError)):
+        segment.payload(part, 16)
+    assert len(segment.encoding.calls) == 1
+    assert segment.payloads.unfit == {}
 
 
 def test_an_outage_keeps_one_file_for_each_part(segment: OneSegment, part: Part) -> None:

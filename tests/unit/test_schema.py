@@ -193,5 +193,44 @@ def test_a_widened_column_is_named_once_and_only_where_numbers_were() -> None:
     assert widened == ["a", "c"]
 
 
+@UNHURRIED
+@given(ROWS, ROWS)
+def test_an_extended_schema_reads_the_files_of_the_first_and_is_extended_once(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    base = Schema().extend(Schema.of_row(first))
+    found = base.extend(Schema.of_row(second))
+    assert found.can_read(base)
+    assert found.extend(Schema.of_row(second)) == found == base.extend(found)
+    assert list(found.fields)[: len(base.fields)] == list(base.fields)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("string", "image", "string"),
+        ("image", "audio", "image"),
+        ("int64", "binary", "int64"),
+        ("int64", "float32", "int64"),
+        (ListOf("null"), "image", ListOf("null")),
+        (ListOf("null"), ListOf("image"), ListOf("image")),
+        ("string", ListOf("int64"), "string"),
+        ("float64", ListOf("int64"), "float64"),
+        (ListOf("float64"), Schema({"a": "int64"}), ListOf("float64")),
+        (ListOf("string"), Schema({"a": "int64"}), "json"),
+        ("null", Schema({"a": "json"}), "json"),
+        ("null", Schema({"a": Schema({})}), "json"),
+        (Schema({"a": "int64"}), Schema({"a": ListOf("int64")}), "json"),
+        (Schema({"i": "image", "x": "int64"}), Schema({"x": ListOf("int64")}), Schema({"i": "image", "x": "int64"})),
+        (Schema({"a": "int64"}), Schema({"a": "string", "b": "image"}), Schema({"a": "string", "b": "image"})),
+    ],
+    ids=str,
+)
+def test_types_of_files_on_the_hub_become_only_what_datasets_reads_them_as(
+    first: Any, second: Any, expected: Any
+) -> None:
+    assert Schema({"v": first}).extend(Schema({"v": second})).fields["v"] == expected
+
+
 def test_given_keeps_its_form() -> None:
     assert Schema.of_features([LABELS]).fields["v"] == Given({"dtype": LABELS["dtype"]})

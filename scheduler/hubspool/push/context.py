@@ -63,6 +63,7 @@ class PushMemory:
         unchanged_since: file → its `Stat`, and since when it is that.
         record_pushes: record file → its acknowledged end, and since when it is that.
         told_of_rewritten: the warning about a rewritten line file was given.
+        unfit: lines that the encoding could not store: name of the segment → position of the line → error.
     """
 
     foreign_changes: ForeignChanges
@@ -73,6 +74,7 @@ class PushMemory:
     unchanged_since: dict[str, tuple[Stat, float]] = field(default_factory=dict)
     record_pushes: dict[str, tuple[int, float]] = field(default_factory=dict)
     told_of_rewritten: bool = False
+    unfit: dict[str, dict[int, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -149,4 +151,4 @@ class PushContext:
         """
         self.key = self.find_target()
         self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
-        self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key))
+        self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key), self.memory.unfit)

@@ -7,9 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from hubspool.client.file_range import FileRange
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.lines import damaged_lines
+
+#: The column of rows that could not be stored, each as JSON text.
+UNFIT = "_unfit"
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,14 @@ class Encoding(ABC):
         the result.
         """
         return damaged_lines(lines.path, lines.start, lines.end)
+
+    def in_place_of(self, line: bytes) -> bytes:
+        """Return the line to encode in place of one that `encode` raises an error for: it holds that line as text."""
+        return orjson.dumps({UNFIT: line.decode("utf-8", "replace").rstrip("\n")}, None, orjson.OPT_APPEND_NEWLINE)
+
+    def is_current(self, path: Path) -> bool:  # noqa: ARG002
+        """Whether a file that was encoded before, and was never sent, may be sent; if not, it is encoded again."""
+        return True
 
     def reuse(self, path: Path) -> None:  # noqa: B027  optional
         """Called for a file that an earlier push, perhaps of another process, has encoded and that is sent now."""

@@ -68,7 +68,9 @@ class CommitEvent:
 
 @dataclass(frozen=True)
 class ErrorEvent:
-    """A push that failed. `on_error` receives it in the scheduler's thread, without the lock held.
+    """A push that failed, or rows that it could store only as text (`UnfitRowsError`).
+
+    `on_error` receives it in the scheduler's thread, without the lock held.
 
     Args:
         error: the reason.

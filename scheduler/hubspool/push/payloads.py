@@ -12,6 +12,7 @@ from hubspool.errors import HubspoolError, LocalFileError
 from hubspool.files import open_regular
 from hubspool.push.compare import Digest, common_lines, digests, find_content, has_content
 from hubspool.push.defaults import DEFAULTS
+from hubspool.push.encode_all import encode_all, refusal
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.lines import Kind, damaged_lines
 from hubspool.push.part import Part
@@ -40,9 +41,11 @@ class Payloads:
     Args:
         encoding: of the segments with its suffix; None if there is none.
         folder: the staging folder of the target.
+        unfit: receives the lines that the encoding could not store: name of the segment → position of the line → error.
     """
 
-    def __init__(self, encoding: Encoding | None, folder: Path) -> None:
+    def __init__(self, encoding: Encoding | None, folder: Path, unfit: dict[str, dict[int, str]] | None = None) -> None:
+        self.unfit = {} if unfit is None else unfit
         self.encoding = encoding
         #: Suffix of the segments that are sent here; the scheduler that wrote the others sends them.
         self.suffix = encoding.suffix if encoding else ""
@@ -83,8 +86,8 @@ class Payloads:
             return self.encoding.damaged(FileRange(path, start, end))
         except (OSError, HubspoolError):
             raise
-        except Exception as error:  # as in `_stage`: the lines of one segment must not hold up the others
-            raise LocalFileError(f"{path} cannot be read as {self.suffix}: {error!r}", path=path) from error
+        except Exception:  # noqa: BLE001  of a library: `encode` meets it again, and then asks which lines they are
+            return damaged_lines(path, start, end)
 
     def verified_end(self, path: Path, part: Part, file: RemoteFile, reader: RepoReader) -> int | None:
         """Return the end of the range that `file`, at the part's path on the Hub, holds; None if it is not ours.
@@ -181,13 +184,14 @@ class Payloads:
         """Return the staged file for [part.start, `end`), encoded now if there is none; None if `base` cannot grow."""
         out = self._staging.path_of(part.path, end)
         found = self._staging.find(out)
-        if found is not None and (found.start, found.lines) == (part.start, digest.sha256):
+        is_known = found is not None and (found.start, found.lines) == (part.start, digest.sha256)
+        if is_known and (part.in_doubt or encoding.is_current(out)):
             encoding.reuse(out)
             return found
         hidden = self._staging.new_file()
         lines = FileRange(path, part.end if base else part.start, end)
         try:
-            if not encoding.encode(Span(path.name, part.start, end), lines, base, hidden):
+            if not self._encode(encoding, Span(path.name, part.start, end), lines, base, hidden):
                 return None
             staged = self._staging.add(hidden, StagedFile(part.source, part.start, end, part.path, digest.sha256))
         except (OSError, HubspoolError):
@@ -198,6 +202,15 @@ class Payloads:
             hidden.unlink(missing_ok=True)
         self._staging.remove_superseded(part.path, [*_ends(part), end])
         return staged
+
+    def _encode(self, encoding: Encoding, span: Span, lines: FileRange, base: Path | None, out: Path) -> bool:
+        """Encode lines; keep those that the encoding cannot store as text. Return False if `base` cannot grow."""
+        if base is not None:
+            return refusal(encoding, span, lines, base, out) is None
+        found = encode_all(encoding, span, lines, out)
+        if found:
+            self.unfit.setdefault(span.segment, {}).update(found)
+        return True
 
     def _base(self, part: Part) -> Path | None:
         """Return the staged file with the content that the Hub has of a part, to extend it."""

@@ -41,6 +41,7 @@ class PushResult:
         pending_files, pending_bytes: what was not sent: skipped files, foreign changes, unfinished lines.
         skipped: path → reason.
         notices: path → what was done about a part that somebody changed on the Hub.
+        unfit: rows that could not be stored, and are kept as text: name of the segment → position → error.
         waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
         postponed: path → reason, for files of which something is sent later.
         stuck: path → first byte that the next push may leave again, for files that a push cannot send whole.
@@ -54,6 +55,7 @@ class PushResult:
     pending_bytes: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     notices: dict[str, str] = field(default_factory=dict)
+    unfit: dict[str, dict[int, str]] = field(default_factory=dict)
     waits_until: float = 0.0
     postponed: dict[str, str] = field(default_factory=dict)
     stuck: dict[str, int] = field(default_factory=dict)
@@ -193,6 +195,7 @@ class Pusher:
             pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
             skipped={**plan.skipped, **self.rescue.missing},
             notices=dict(self.memory.foreign_changes.closed),
+            unfit={segment: dict(lines) for segment, lines in self.memory.unfit.items()},
             waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},
             stuck={**plan.postponed_from, **dict.fromkeys(plan.skipped, -1)},

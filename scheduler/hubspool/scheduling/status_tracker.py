@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from hubspool import fork
-from hubspool.errors import StalledError
+from hubspool.errors import StalledError, UnfitRowsError
 from hubspool.push.events import CommitEvent, ErrorEvent, State
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.status import SchedulerStatus
@@ -59,6 +59,7 @@ class StatusTracker:
         self._skipped: dict[str, str] = {}
         self._notices: dict[str, str] = {}
         self._for_good: Mapping[str, str] = {}
+        self._unfit = 0  # rows that are kept as text
         self._postponed: dict[str, str] = {}
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
@@ -118,11 +119,17 @@ class StatusTracker:
             self.note_planned(result)
             self._pending_files += len(left)
             self._skipped = {**result.skipped, **left}
-            self._notices = result.notices
+            rows = [reason for lines in result.unfit.values() for reason in lines.values()]
+            unfit = UnfitRowsError(len(rows), rows[-1]) if rows else None
+            self._notices = {**result.notices, **({"#unfit": str(unfit)} if unfit else {})}
+            is_new, self._unfit = len(rows) > self._unfit, len(rows)
             self._is_busy = result.is_busy
             now = time.monotonic()
             stuck = {**result.stuck, **dict.fromkeys(left, -1)}
             self._stuck = {each: self._stuck.get(each, now) for each in stuck.items()}
+        if unfit and is_new:
+            logger.error("%s: %s", self._name(), unfit)
+            call_hook(self._on_error, ErrorEvent(unfit, self._failures, None))
 
     def note_for_good(self, notices: Mapping[str, str]) -> None:
         """Note what no push changes (path → reason); `status().skipped` has it."""

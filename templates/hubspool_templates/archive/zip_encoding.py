@@ -10,6 +10,7 @@ import zipfile
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -69,6 +70,14 @@ class ZipEncoding(Encoding):
             archive.comment = orjson.dumps(asdict(span))
         self._learn(table)
         return True
+
+    def in_place_of(self, line: bytes) -> bytes:
+        row = orjson.loads(line)
+        content = {key: row.pop(key) for key in ("claim", "data") if key in row}
+        text = orjson.dumps(row).decode()
+        suffix = re.sub(r"[^.\w]", "", PurePosixPath(str(row.get("name"))).suffix, flags=re.ASCII)
+        name = f"unfit-{sha256(line).hexdigest()[:12]}{suffix}"
+        return orjson.dumps({"name": name, "metadata": {"_unfit": text}, **content}, None, orjson.OPT_APPEND_NEWLINE)
 
     def reuse(self, path: Path) -> None:
         """Learn the columns of an archive that was written before."""

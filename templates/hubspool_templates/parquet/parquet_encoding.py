@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,12 @@ from hubspool_templates.parquet.tables import (
     BLOCK,
     COLUMNS,
     ReadAhead,
-    added,
     arrow_schema,
     arrow_table,
     fast_table,
     learned,
 )
 from hubspool_templates.schema import FieldType, ListOf, Schema
-from hubspool_templates.value_kinds import PARQUET_DTYPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,6 +73,7 @@ class ParquetEncoding(Encoding):
         if grown is None:
             schema, table = self._table(lines)
             _write(table, schema, lines.size, span, out)
+            self.schema = schema  # not before: what a row that cannot be stored would change is not kept
             self._free_read_ahead(lines)
             return True
         try:
@@ -106,8 +105,12 @@ class ParquetEncoding(Encoding):
         except (pa.ArrowException, ValueError):
             return None
 
+    def is_current(self, path: Path) -> bool:
+        columns = _columns(path)
+        return self.schema.extend(columns).can_read(columns)
+
     def reuse(self, path: Path) -> None:
-        self.schema = self.schema.merge(_columns(path), widenable=PARQUET_DTYPES)
+        self.schema = self.schema.extend(_columns(path))
 
     def _read_ahead(self, lines: FileRange) -> ReadAhead | None:
         if not 0 < lines.size <= DEFAULTS.read_ahead_bytes:
@@ -117,50 +120,47 @@ class ParquetEncoding(Encoding):
         # Arrow's reader knows no media; and nothing may be learned from damaged lines.
         if is_tagged(data[:BLOCK]) or not all(map(is_object, sample)):
             return None
-        self._learn(sample)
-        table = fast_table(data, self.schema)
-        return None if table is None else ReadAhead(lines, self.schema, table)
+        schema = self._learned(map(read_line, sample))
+        table = fast_table(data, schema)
+        return None if table is None else ReadAhead(lines, schema, table)
 
     def _free_read_ahead(self, lines: FileRange) -> None:
         """Free the table that was read ahead once all its lines are encoded."""
         if self._ahead is not None and self._ahead.lines.path == lines.path and self._ahead.lines.end <= lines.end:
             self._ahead = None
 
-    def _learn(self, lines: list[bytes]) -> None:
+    def _learned(self, rows: Iterable[dict[str, Any]]) -> Schema:
         if self._known is not None:
-            self.schema = self._known().merge(self.schema, widenable=PARQUET_DTYPES)
+            self.schema = self._known().extend(self.schema)
             self._known = None
-        self.schema = learned(map(read_line, lines), self.schema)
+        return learned(rows, self.schema)
 
     def _table(self, lines: FileRange) -> tuple[Schema, pa.Table]:
         """Return the rows of these lines, in columns that hold all rows so far."""
-        if self._ahead is not None and (table := self._ahead.rows(lines, self.schema)) is not None:
-            return self.schema, table
+        if self._ahead is not None:
+            schema = self.schema.extend(self._ahead.schema)
+            if (table := self._ahead.rows(lines, schema)) is not None:
+                return schema, table
         data = _read(lines)
-        self._learn(_sample(data))
-        table = fast_table(data, self.schema)
-        if table is None:
-            rows = [read_line(line) for line in data.splitlines()]
-            self.schema = learned(rows, self.schema)
-            table = arrow_table(rows, self.schema)
-            if more := added(table, self.schema):
-                self.schema = Schema({**self.schema.fields, **dict.fromkeys(more, "json")})
-        return self.schema, table
+        schema = self._learned(map(read_line, _sample(data)))
+        if (table := fast_table(data, schema)) is not None:
+            return schema, table
+        rows = [read_line(line) for line in data.splitlines()]
+        table, schema = arrow_table(rows, self._learned(rows))
+        return schema, table
 
     def _rows(self, lines: FileRange, schema: Schema) -> pa.Table | None:
-        """Return the rows of these lines in the given columns; None if they need other columns, which are learned."""
+        """Return the rows of these lines in the given columns; None if they need other columns."""
         if self._ahead is not None and (table := self._ahead.rows(lines, schema)) is not None:
             return table
         data = _read(lines)
         if (table := fast_table(data, schema)) is not None:
             return table
         rows = [read_line(line) for line in data.splitlines()]
-        needed = learned(rows, schema)
-        if needed != schema:
-            self.schema = self.schema.merge(needed, widenable=PARQUET_DTYPES)
+        if learned(rows, schema) != schema:
             return None
-        table = arrow_table(rows, schema)
-        return None if added(table, schema) else table
+        table, columns = arrow_table(rows, schema)
+        return table if columns == schema else None
 
 
 def _sample(data: bytes) -> list[bytes]:
@@ -206,7 +206,7 @@ def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, gr
                 left -= len(old.read(sink.tell()))  # the first four bytes, which the writer has written already
                 while left > 0 and (block := old.read(min(left, BLOCK))):
                     left -= sink.write(block)
-        writer.write_table(table.cast(arrow), row_group_size=rows)
+        writer.write_table(pa.Table.from_arrays(table.columns, schema=arrow), row_group_size=rows)
         writer.add_key_value_metadata({_RANGE: _range_text(span)})
     if grown is not None:
         _join_footers(grown, out, span)

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubspool.extending import HFValidationError, read_text
-from hubspool_templates.card import Card
-from hubspool_templates.parquet.arrow_types import arrow_type, is_storable, schema_of
+from hubspool_templates.card import Card, OtherColumnsError
+from hubspool_templates.parquet.arrow_types import is_storable, schema_of
 from hubspool_templates.parquet.media import MediaEncoder
 from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
 from hubspool_templates.parquet.tables import misfits
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
-from hubspool_templates.schema import Schema
+from hubspool_templates.schema import Schema, feature_of
 from hubspool_templates.value_kinds import PARQUET_DTYPES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from hubspool import CommitOperationAdd, CommitPlan
 
 
 class ParquetScheduler(RowScheduler):
@@ -50,6 +52,7 @@ class ParquetScheduler(RowScheduler):
     card_sentence = "Rows of this dataset were appended one by one, as they came up, with `ParquetScheduler`."
     widenable = PARQUET_DTYPES
     _make_write_lock = nullcontext  # no thread waits while another one encodes its images
+    is_storable = staticmethod(is_storable)
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class ParquetScheduler(RowScheduler):
         if self._declared is not None and (wrong := misfits(line, self._declared)):
             raise HFValidationError(
                 f"Cannot store {row[wrong[0]]!r} in {wrong[0]!r}: the schema says"
-                f" {arrow_type(self._declared.fields[wrong[0]])}.",
+                f" {feature_of(self._declared.fields[wrong[0]])}.",
                 hint="Convert it first, or change schema=…",
             )
         return line
@@ -86,6 +89,13 @@ class ParquetScheduler(RowScheduler):
         """Return the options that build this scheduler again, as JSON values."""
         declared = None if self._declared is None else self._declared.to_features()
         return {**super().recipe(), "schema": declared}
+
+    def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:
+        try:
+            return super().additional_operations(plan)
+        except OtherColumnsError as error:
+            self.encoding.schema = error.schema  # the next attempt encodes the rows again
+            raise
 
     @property
     def columns(self) -> Schema:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from hubspool.extending import FileRange, count_lines
 from hubspool_templates.parquet.arrow_types import arrow_type, datasets_features
 from hubspool_templates.parquet.media import TAG, Media, dtype_of, media_of_column, read_line
-from hubspool_templates.schema import FieldType, Learner, ListOf, Schema, as_text
+from hubspool_templates.schema import FieldType, Given, Learner, ListOf, Schema, as_text, type_of_feature
 from hubspool_templates.value_kinds import EXACT_INT, PARQUET_DTYPES, PLAIN_DTYPES
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = b"hubspool.columns"
 #: Bytes that are read or copied at once.
 BLOCK = 1024 * 1024
-_UNFIT = "_unfit"
+_UNFIT = "unfit"
 
 
 @dataclass
@@ -59,15 +60,16 @@ class ReadAhead:
 
 def misfits(line: bytes, schema: Schema) -> list[str]:
     """Return the columns that cannot hold the line's values."""
-    return [name.removesuffix(_UNFIT) for name in added(arrow_table([read_line(line)], schema), schema)]
+    row = read_line(line)
+    return [name for name, kind in schema.fields.items() if _array([row], name, kind) is None]
 
 
 def learned(rows: Iterable[dict[str, Any]], schema: Schema) -> Schema:
-    """Return `schema`, widened until it holds these rows."""
-    learner = Learner(schema, dtype_of, PARQUET_DTYPES)
+    """Return `schema`, extended for these rows."""
+    learner = Learner(None, dtype_of, PARQUET_DTYPES)
     for row in rows:
         learner.add(row)
-    return learner.schema
+    return schema.extend(learner.schema)
 
 
 def fast_table(data: bytes, schema: Schema) -> pa.Table | None:
@@ -120,6 +122,11 @@ def _is_plain(kind: FieldType) -> bool:
     return isinstance(kind, str) and kind in PLAIN_DTYPES
 
 
+def _is_number(kind: FieldType) -> bool:
+    """Whether Arrow accepts only numbers, or bools, in lists or not: it takes bytes as text, and text as bytes."""
+    return _is_number(kind.item) if isinstance(kind, ListOf) else kind in ("bool", "int64", "float64")
+
+
 def arrow_schema(schema: Schema) -> pa.Schema:
     """Return the columns as an Arrow schema, with the metadata that `datasets` and this package read."""
     import pyarrow as pa
@@ -131,32 +138,51 @@ def arrow_schema(schema: Schema) -> pa.Schema:
     return pa.schema([(name, arrow_type(kind)) for name, kind in schema.fields.items()], metadata)
 
 
-def arrow_table(rows: list[dict[str, Any]], schema: Schema) -> pa.Table:
-    """Return the rows as a table. A value that does not fit its column goes to another column, ``<name>_unfit``."""
+def arrow_table(rows: list[dict[str, Any]], schema: Schema) -> tuple[pa.Table, Schema]:
+    """Return the rows as a table, and its columns.
+
+    A value that does not fit its column goes to another one: media and bytes to ``<name>_image``, ``<name>_binary``, …,
+    all else as JSON to ``<name>_unfit``. Where a row has a column of that name, the name gets a number.
+    """
     import pyarrow as pa
 
-    columns: dict[str, pa.Array] = {}
-    unfit: dict[str, list[str | None]] = {}
+    rows, fields = list(rows), dict(schema.fields)
+    arrays: dict[str, pa.Array | None] = {}
     for name, kind in schema.fields.items():
-        wanted, values = arrow_type(kind), [row.get(name) for row in rows]
-        try:
-            columns[name] = pa.array(values if _is_plain(kind) else [_stored(v, kind) for v in values], wanted)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            fitting = []
-            for number, value in enumerate(values):
-                try:
-                    fitting.append(pa.scalar(_stored(value, kind), wanted).as_py())
-                except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                    fitting.append(None)
-                    unfit.setdefault(f"{name}{_UNFIT}", [None] * len(rows))[number] = _json(value)
-            columns[name] = pa.array(fitting, wanted)
-    columns.update({name: pa.array(values, pa.string()) for name, values in unfit.items()})
-    return pa.table(columns)
+        arrays[name] = _array(rows, name, kind)
+        if arrays[name] is None:
+            places: dict[str, str] = {}
+            for number, row in enumerate(rows):
+                if _array([row], name, kind) is None:
+                    own = _own_kind(row[name])
+                    if own not in places:
+                        places[own] = _free_name(name, own, rows, fields)
+                        fields[places[own]] = own
+                    rows[number] = {**row, name: None, places[own]: row[name]}
+            arrays.update({each: _array(rows, each, fields[each]) for each in (name, *places.values())})
+    return pa.table({name: arrays[name] for name in fields}), Schema(fields)
 
 
-def added(table: pa.Table, schema: Schema) -> list[str]:
-    """Return the columns that `arrow_table` added for values that do not fit."""
-    return [name for name in table.column_names if name not in schema.fields]
+def _array(rows: list[dict[str, Any]], name: str, kind: FieldType) -> pa.Array | None:
+    """Return a column of the rows; None if a value does not fit."""
+    import pyarrow as pa
+
+    values = [row.get(name) for row in rows]
+    try:
+        return pa.array(values if _is_number(kind) else [_stored(value, kind) for value in values], arrow_type(kind))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _own_kind(value: Any) -> str:
+    return value.media if isinstance(value, Media) else "binary" if isinstance(value, bytes) else "json"
+
+
+def _free_name(name: str, kind: str, rows: list[dict[str, Any]], fields: Mapping[str, FieldType]) -> str:
+    """Return the name of the column for values of this kind that do not fit into the column `name`."""
+    base = f"{name}_{_UNFIT if kind == 'json' else kind}"
+    names = chain([base], (f"{base}_{number}" for number in count(2)))
+    return next(each for each in names if fields.get(each, kind) == kind and all(row.get(each) is None for row in rows))
 
 
 def _stored(value: Any, kind: FieldType) -> Any:  # noqa: PLR0911  one kind of column after the other
@@ -170,18 +196,55 @@ def _stored(value: Any, kind: FieldType) -> Any:  # noqa: PLR0911  one kind of c
     if isinstance(kind, ListOf):
         return [_stored(item, kind.item) for item in _expected(list, value)]
     if isinstance(kind, Schema):
-        return {name: _stored(item, kind.fields.get(name, "null")) for name, item in _expected(dict, value).items()}
+        columns = kind.fields
+        return {name: _stored(item, columns.get(name, "null")) for name, item in _expected(dict, value).items()}
+    if media := media_of_column(kind):
+        if not isinstance(value, Media) or value.media != media:
+            raise TypeError(f"a {type(value).__name__} is no {media}")
+        return {"bytes": value.bytes, "path": value.path}
+    if isinstance(kind, Given):
+        return _shaped(value, kind.feature)
+    if kind == "binary":
+        return value.bytes if isinstance(value, Media) else _expected(bytes, value)
+    return _stored_scalar(value, kind)
+
+
+def _stored_scalar(value: Any, kind: str) -> Any:
+    if isinstance(value, (Media, bytes)) or kind == "null":
+        raise TypeError(f"a {type(value).__name__} does not fit")
     if kind == "json":
         return _json(value)
     if kind == "string":
-        return as_text(value, kind, _json) if isinstance(value, (bool, int, float)) else _text(value)
-    if media_of_column(kind):
-        return (
-            {"bytes": value.bytes, "path": value.path}
-            if isinstance(value, Media)
-            else {"bytes": _expected(bytes, value), "path": None}
-        )
-    return value.bytes if isinstance(value, Media) else value
+        return as_text(value, kind, _text_of_number) if isinstance(value, (bool, int, float)) else _text(value)
+    return value
+
+
+def _shaped(value: Any, feature: Mapping[str, Any]) -> Any:
+    """Return a value of a column with options, if it has their shape: `datasets` reads no file with another one."""
+    if "list" in feature:
+        items = _stored(value, type_of_feature({"list": feature["list"]}))
+        return _of_length(items, feature.get("length"))
+    dtype = feature.get("dtype")
+    if not isinstance(dtype, Mapping):
+        return _stored(value, dtype) if isinstance(dtype, str) else value
+    (options,) = dtype.values()
+    names = options.get("names")
+    if names and isinstance(value, int) and value >= len(names):
+        raise TypeError(f"there is no label {value}")
+    _check_shape(value, options.get("shape") or ())
+    return value
+
+
+def _check_shape(value: Any, shape: Sequence[int | None]) -> None:
+    if shape:
+        for item in _of_length(_expected(list, value), shape[0]):
+            _check_shape(item, shape[1:])
+
+
+def _of_length(items: list[Any], length: int | None) -> list[Any]:
+    if length is not None and length >= 0 and len(items) != length:
+        raise TypeError(f"a list of {len(items)} does not fit")
+    return items
 
 
 def _expected(kind: type, value: Any) -> Any:
@@ -192,6 +255,10 @@ def _expected(kind: type, value: Any) -> Any:
 
 def _text(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _text_of_number(value: float) -> str:
+    return _json(value).strip('"')  # JSON has NaN as text only
 
 
 def _json(value: Any) -> str:

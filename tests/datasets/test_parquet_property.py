@@ -1,0 +1,180 @@
+"""Rows of any values, whatever came before them: `datasets` loads the files, and every value is there."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from math import isclose, isnan
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hubspool.client.file_range import FileRange
+from hubspool.local_hub import LocalHub
+from hubspool.push.encodings import Span
+from hubspool_templates import ParquetScheduler
+from hubspool_templates.parquet.media import Media, MediaEncoder
+from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
+from hubspool_templates.schema import Schema
+from tests.datasets.test_parquet_drift import LOAD
+
+#: Raised by hand: ``EXAMPLES=3000 pytest tests/datasets/test_parquet_property.py`` runs for minutes.
+EXAMPLES = int(os.environ.get("EXAMPLES", "60"))
+UNHURRIED = {"deadline": None, "suppress_health_check": [*HealthCheck], "derandomize": "EXAMPLES" not in os.environ}
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MEDIA = [
+    Media("image", b"\x89PNG 1", "a.png"),
+    Media("image", b"\x89PNG 2"),
+    Media("audio", b"RIFF", "b.wav"),
+    Media("video", b"\0\0\0\x18ftypmp42", "c.mp4"),
+]
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from([0.5, -0.0, 0.1234567890123, 1e300]) | st.floats(),
+    st.sampled_from(["", "x", "12", "null", "NaN", "[1]", '{"a": 1}', "gone.png", "2026-01-02"])
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
+    st.integers(-(10**16), 10**16).map(lambda n: EPOCH + timedelta(microseconds=n)),
+    st.sampled_from([b"", b"\xff", b"text"]),
+    st.sampled_from(MEDIA),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
+    max_leaves=5,
+)
+ROWS = st.dictionaries(st.sampled_from(["a", "b", "a_unfit", "b_image"]), VALUES, max_size=3)
+COMMITS = st.lists(st.lists(ROWS, min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+def is_same(given: Any, found: Any, *, json: bool = False) -> bool:
+    """Whether a value is what was appended, or what it becomes beside values of other types: text, or JSON."""
+    if isinstance(given, (bool, int, float)) and isinstance(found, str):
+        return found == (str(given) if given - given != 0 else orjson.dumps(given).decode())
+    if isinstance(given, float) and isinstance(found, float | None) and (isnan(given) or json):
+        if given - given != 0 or found is None:
+            return found is None or isnan(found)
+        return isclose(given, found, rel_tol=1e-14)  # the reader of JSON is not exact
+    if isinstance(given, datetime) and isinstance(found, str):
+        return found in (given.isoformat(), f"{given:%Y-%m-%d %H:%M:%S.%f}Z")
+    if isinstance(given, bytes) and json:
+        return found == base64.b64encode(given).decode()
+    if isinstance(given, Media):
+        content = base64.b64encode(given.bytes).decode() if json else given.bytes
+        return isinstance(found, dict) and (found["bytes"], found["path"]) == (content, given.path)
+    if isinstance(given, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(given)
+            and all(is_same(a, b, json=json) for a, b in zip(given, found, strict=True))
+        )
+    if isinstance(given, dict):
+        return isinstance(found, dict) and all(
+            is_same(given.get(name), found.get(name), json=json) for name in {*given, *found}
+        )
+    return bool(found == given) and isinstance(found, bool) == isinstance(given, bool)
+
+
+def check(given: dict[str, Any], found: dict[str, Any], features: dict[str, str]) -> None:
+    """Check that each value of a row is in its column, or in one of those for values that do not fit there."""
+    left = {name: value for name, value in found.items() if value is not None}
+    for name, value in given.items():
+        places = [each for each in left if each == name or each.startswith(f"{name}_")]
+        fitting = [each for each in places if is_same(value, left[each], json=features[each] == "Json")]
+        if isinstance(value, float) and isnan(value) and not fitting:
+            continue  # null in a column of JSON
+        assert value is None or fitting, (name, value, found)
+        if value is not None:
+            left.pop(min(fitting, key=len))
+    assert not left, (given, found)
+
+
+def undecoded(datasets: Any, feature: Any) -> Any:
+    if isinstance(feature, (datasets.Image, datasets.Audio, datasets.Video)):
+        return type(feature)(decode=False)
+    if isinstance(feature, dict):
+        return {name: undecoded(datasets, each) for name, each in feature.items()}
+    return datasets.List(undecoded(datasets, feature.feature)) if isinstance(feature, datasets.List) else feature
+
+
+@settings(max_examples=EXAMPLES, **UNHURRIED)
+@given(commits=COMMITS, restarts=st.booleans())
+def test_files_of_any_rows_are_read_with_the_columns_of_the_card(
+    commits: list[list[dict[str, Any]]], restarts: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    import datasets
+    from datasets.table import table_cast
+
+    folder, card, encoder = tmp_path_factory.mktemp("files"), Schema(), MediaEncoder()
+    encoding = ParquetEncoding(Schema)
+    files, rows = [], []
+    for number, commit in enumerate(commits):
+        rows += [{"n": len(rows) + at, **row} for at, row in enumerate(commit)]
+        lines = folder / f"{number}.jsonl"
+        lines.write_bytes(b"".join(map(encoder.encode, rows[-len(commit) :])))
+        files.append(str(folder / f"{number}.parquet"))
+        if restarts:
+            encoding = ParquetEncoding(partial(Schema, card.fields))
+        content = FileRange(lines, 0, lines.stat().st_size)
+        encoding.damaged(content)
+        assert encoding.encode(Span(lines.name, 0, content.end), content, None, Path(files[-1]))
+        card = card.extend(encoding.schema)
+        assert card.can_read(encoding.schema)
+        assert card.extend(encoding.schema) == card
+    features = datasets.Features._from_yaml_list(card.to_features())
+    raw = datasets.Features(undecoded(datasets, features))
+    tables = [table_cast(pq.read_table(file), raw.arrow_schema) for file in files]  # as `load_dataset` does
+    loaded = [row for table in tables for row in datasets.Dataset(table)]
+    for row, found in zip(rows, loaded, strict=True):
+        check(row, found, {name: type(feature).__name__ for name, feature in raw.items()})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 6 * EXAMPLES)
+def test_what_any_replicas_append_is_what_load_dataset_gives(
+    local_hub: LocalHub, reader: Callable[..., str], make: Callable[..., Any]
+) -> None:
+    number = 0
+
+    @settings(max_examples=max(EXAMPLES // 5, 1), **UNHURRIED)
+    @given(commits=COMMITS, data=st.data())
+    def run(commits: list[list[dict[str, Any]]], data: st.DataObject) -> None:
+        nonlocal number
+        number += 1
+        repo = f"local/any-{number}"
+        both = [make(kind=ParquetScheduler, repo_id=repo, folder=f"any-{number}-{each}") for each in range(2)]
+        rows: list[dict[str, Any]] = []
+        for commit in commits:
+            at = data.draw(st.integers(0, 1), label="replica")
+            for row in commit:
+                rows.append({"n": len(rows), **row})
+                both[at].append(rows[-1])
+            step = data.draw(st.sampled_from(["go on", "flush", "restart"]), label="step")
+            if step == "flush":
+                both[at].flush(60)
+            elif step == "restart":
+                both[at].stop(timeout=60)
+                both[at] = make(kind=ParquetScheduler, repo_id=repo, folder=f"any-{number}-{at}")
+        for scheduler in both:
+            scheduler.stop(timeout=60)
+        found, features = pickle.loads(base64.b64decode(reader(LOAD_WITH_FEATURES, repo)))
+        for row, each in zip(rows, sorted(found, key=lambda row: row["n"]), strict=True):
+            check(row, each, features)
+
+    run()
+
+
+LOAD_WITH_FEATURES = LOAD.replace(
+    "found.append([dict(row) for row in rows])",
+    "found += [[dict(row) for row in rows], {name: type(each).__name__ for name, each in rows.features.items()}]",
+)
