@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from hubspool import HfApi
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
-from hubspool_templates.values import RowEncoder
+from hubspool_templates.values import RowEncoder, appended
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -48,7 +46,9 @@ class JsonlScheduler(RowScheduler):
         """Return rows as lines of JSON, all with the widest types."""
         widenings = self._encoder.widenings
         lines = list(super().encode_rows(rows))
-        return lines if self._encoder.widenings == widenings else list(super().encode_rows(rows))
+        if self._encoder.widenings == widenings:
+            return lines
+        return [self._encoder.encode(appended(line)) for line in lines]  # not `rows`: their iterators are read
 
 
 def read_rows(
@@ -75,5 +75,5 @@ def read_rows(
             local = Path(api.hf_hub_download(repo_id, path, repo_type=repo_type, revision=revision, local_dir=folder))
             with local.open("rb") as lines:
                 for line in lines:
-                    yield orjson.loads(line)
+                    yield appended(line)
             local.unlink()

@@ -348,7 +348,7 @@ def test_no_empty_data_file_is_sent(make: Make, hub_api: HfApi) -> None:
     with make() as scheduler:
         scheduler.flush(SECONDS)
         with pytest.raises(ValueError, match="'v'"):
-            scheduler.append({"v": {1}})
+            scheduler.append({"v": object()})
         scheduler.extend([])
     assert not [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if "data" in path]
     assert not list(scheduler.spool_folder.glob("*.jsonl"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -17,13 +16,13 @@ import orjson
 from hubspool.extending import HFValidationError
 from hubspool_templates.media_types import MEDIA, media_of_path
 from hubspool_templates.schema import FieldType, Given, ListOf, Schema
-from hubspool_templates.value_kinds import BYTES, DTYPES, TIME, are_plain, is_numpy, is_pil_image
-from hubspool_templates.values import CONVERT_HINT, RowEncoder, bad_key, cannot_store, check_int
+from hubspool_templates.value_kinds import BYTES, TIME, are_plain, is_pil_image
+from hubspool_templates.values import RowEncoder, cannot_store
 
 #: The first key of a line with tagged values, and the first key of each tagged value.
 TAG = "$hubspool"
 _TAG = f'{{"{TAG}"'.encode()
-_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATETIME
+_OPTIONS = orjson.OPT_APPEND_NEWLINE
 #: Modes of an image that PNG holds without loss; images of other modes are stored as TIFF.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
@@ -70,42 +69,21 @@ class MediaEncoder(RowEncoder):
                 pass  # a key that is no str; the error comes from `_refusal` below
         if not isinstance(row, Mapping) or not row or TAG in row:
             raise cannot_store("row", row, "it must be a dict with at least one column", "Pass {'column': value, …}.")
-        given = dict(row)
+        given: Mapping[str, Any] = row
         if self.declared is not None:
-            given = {name: _declared_column(value, self.declared, name) for name, value in given.items()}
+            given = {name: _declared_column(value, self.declared, name) for name, value in row.items()}
+        tagged = self.plain(given)
         try:
-            tagged = {name: self._tag(value, str(name)) for name, value in given.items()}
             return orjson.dumps({TAG: True, **tagged}, None, _OPTIONS)
         except (TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, HFValidationError):
-                raise
             raise self._refusal(given, error) from None
 
-    def _tag(self, value: Any, key: str) -> Any:
-        """Return a value as JSON, with tags where JSON lacks it."""
-        if type(value) is int:
-            check_int(key, value)
-        elif type(value) is float and not math.isfinite(value):
-            return {TAG: "float", "is": repr(value)}
-        if type(value) in DTYPES or isinstance(value, str):
-            return value
-        if isinstance(value, Mapping):
-            return self._tag_mapping(value, key)
-        if isinstance(value, (list, tuple)):
-            return [self._tag(inner, f"{key}[{index}]") for index, inner in enumerate(value)]
-        if isinstance(value, datetime):
-            return {TAG: "time", "at": self._convert(value)}
-        return self._tag_object(value, key)
-
-    def _tag_mapping(self, value: Mapping[Any, Any], key: str) -> dict[str, Any]:
-        if error := bad_key(key, value):
-            raise error
+    def _plain_mapping(self, value: Mapping[Any, Any], key: str) -> dict[str, Any]:
         if TAG in value:
             raise cannot_store(key, value, f"hubspool reserves the key {TAG!r}", "Use another key.")
-        return {name: self._tag(inner, f"{key}.{name}") for name, inner in value.items()}
+        return super()._plain_mapping(value, key)
 
-    def _tag_object(self, value: Any, key: str) -> Any:
-        """Return media, bytes, an array, or another object that orjson or `RowEncoder` converts."""
+    def _plain_object(self, value: Any, key: str) -> Any:
         if isinstance(value, Path) and (media := media_of_path(value)) and value.is_file():
             value = Media(media, value.read_bytes(), value.name)
         elif is_pil_image(value):
@@ -114,12 +92,13 @@ class MediaEncoder(RowEncoder):
             return {TAG: value.media, "bytes": b64encode(value.bytes).decode(), "path": value.path}
         if isinstance(value, BYTES):
             return {TAG: "binary", "bytes": b64encode(value).decode()}
-        if is_numpy(value):
-            return self._tag(value.tolist(), key)
-        try:
-            return orjson.loads(orjson.dumps(value, self._convert, _OPTIONS | orjson.OPT_PASSTHROUGH_DATACLASS))
-        except TypeError as error:
-            raise cannot_store(key, value, str(error), CONVERT_HINT) from None
+        return super()._plain_object(value, key)
+
+    def _odd_float(self, value: float, key: str) -> Any:  # noqa: ARG002  one tag for all keys
+        return {TAG: "float", "is": repr(value)}
+
+    def _time(self, value: datetime, key: str) -> Any:
+        return {TAG: "time", "at": super()._time(value, key)}
 
 
 def read_line(line: bytes) -> dict[str, Any]:
