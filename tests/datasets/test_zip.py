@@ -455,3 +455,18 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_stored(
     assert [name for name, _ in contents(archives())] == ["open/a.png"]
     scheduler.flush(SECONDS)
     assert scheduler.status().skipped == {}
+
+
+def test_files_have_a_time_and_an_id_where_they_are_asked_for(
+    make: Make, archives: Callable[[], dict[str, zipfile.ZipFile]]
+) -> None:
+    with make(timestamp=True, id=True) as scheduler:
+        (scheduler.folder_path / "dropped.txt").write_bytes(b"1")
+        scheduler.add(b"2", "added.txt", label="x")
+        scheduler.add(b"3", "with its own.txt", id="mine")
+    rows = [row for archive in archives().values() for row in table(archive)]
+    by_name = {row["file_name"]: row for row in rows}
+    assert by_name["with its own.txt"]["id"] == "mine"
+    assert len({row["id"] for row in rows}) == 3
+    assert all(row["timestamp"].endswith("+00:00") for row in rows)
+    assert by_name["added.txt"]["label"] == "x"

@@ -146,7 +146,7 @@ class ZipScheduler(RowScheduler):
         return self._archive.left
 
     def _row(self, given: dict[str, Any]) -> dict[str, Any]:
-        row = dict(given if self._redact is None else self._redact(given))
+        row = dict(self._completed(given))
         name = member_name(str(row.pop("file_name", given["file_name"])))
         if taken := _FILE_COLUMNS & row.keys():
             raise HFValidationError(
