@@ -27,6 +27,28 @@ _ORIENTATION = b"\x01\x12"
 _TRUNCATED = "the file is truncated"
 
 
+def prepared(content: bytes, media: str, key: str, name: str | None, *, check: bool, strip: bool) -> bytes:
+    """Return the content of a media file as it is stored.
+
+    Args:
+        content: the file.
+        media: "image", "audio" or "video".
+        key: where the row has it, for the error.
+        name: the name of the file, if it has one.
+        check: refuse a file that is not whole.
+        strip: remove the metadata of an image.
+
+    Raises:
+        HFValidationError: the file is not whole, or its metadata cannot be removed.
+    """
+    if check and (problem := problem_of(content, media, name)):
+        raise HFValidationError(
+            f"Cannot store {name or 'the bytes'!r} in {key!r}: {problem}.",
+            hint="Pass another file, or use check_media=False.",
+        )
+    return without_exif(content, key) if strip and media == "image" else content
+
+
 def problem_of(content: bytes, media: str, name: str | None = None) -> str | None:
     """Return why readers would fail at a media file: it is empty, truncated, or something else; None if it looks whole.
 
@@ -108,10 +130,11 @@ _TIFF_MODES = frozenset({"PA", "CMYK", "LAB", "I", "F", "I;16B", "I;16L"})
 _CONVERTED = {"YCbCr": "RGB", "HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
 
 
-def image_bytes(image: Any, key: str) -> bytes:
+def image_bytes(image: Any, key: str, kind: str | None = None) -> bytes:
     """Return an image of PIL's as a file: all its frames, its pixels without loss, and its EXIF orientation.
 
-    Modes that no file format has (YCbCr, HSV, premultiplied alpha) are converted to RGB, RGBA or LA.
+    Modes that no file format has (YCbCr, HSV, premultiplied alpha) are converted to RGB, RGBA or LA. `kind` is the
+    format as PIL names it; without it, and with "PNG", the image is written without loss, as TIFF if PNG lacks it.
 
     Raises:
         HFValidationError: PIL cannot write the image.
@@ -130,7 +153,7 @@ def image_bytes(image: Any, key: str) -> bytes:
         options = {"exif": exif.tobytes() if orientation else b""}
         if many:
             image.seek(position)
-            kind = image.format if image.format in ("TIFF", "WEBP") else "PNG"
+            kind = kind or (image.format if image.format in ("TIFF", "WEBP") else "PNG")
             if kind != "TIFF":
                 frames = [frame.convert("RGBA") for frame in frames]  # PIL cannot save frames whose palettes differ
             frames[0].save(out, kind, save_all=True, append_images=frames[1:], lossless=True, exact=True, **options)
@@ -138,6 +161,9 @@ def image_bytes(image: Any, key: str) -> bytes:
         (frame,) = frames
         if frame.mode in _CONVERTED:
             frame = frame.convert(_CONVERTED[frame.mode])
+        if kind not in (None, "PNG"):
+            frame.save(out, kind, **options)
+            return out.getvalue()
         if frame.mode not in _PNG_MODES | _TIFF_MODES:
             raise ValueError(f"no file format has the mode {frame.mode}")
         frame.save(out, "PNG" if frame.mode in _PNG_MODES else "TIFF", **options)

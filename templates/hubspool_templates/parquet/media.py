@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from hubspool.extending import HFValidationError
-from hubspool_templates.media_files import image_bytes, problem_of, without_exif
+from hubspool_templates.media_files import image_bytes, prepared
 from hubspool_templates.media_types import MEDIA, media_of
 from hubspool_templates.schema import FieldType, Given, ListOf, Schema
 from hubspool_templates.value_kinds import BYTES, TIME, are_plain, is_pil_image, simpler
@@ -129,16 +129,8 @@ class MediaEncoder(RowEncoder):
         return super()._plain_object(value, key)
 
     def _checked(self, value: Media, key: str) -> Media:
-        """Return a media file as it is stored.
-
-        Raises:
-            HFValidationError: `check_media`, and the file is not whole; `strip_exif`, and it cannot be removed.
-        """
-        if self._check_media and (problem := problem_of(value.bytes, value.media, value.path)):
-            raise cannot_store(key, value.path or "bytes", problem, "Pass another file, or check_media=False.")
-        if self._strip_exif and value.media == "image":
-            return Media("image", without_exif(value.bytes, key), value.path)
-        return value
+        content = prepared(value.bytes, value.media, key, value.path, check=self._check_media, strip=self._strip_exif)
+        return Media(value.media, content, value.path)
 
     def _odd_float(self, value: float, key: str) -> Any:  # noqa: ARG002  one tag for all keys
         return {TAG: "float", "is": repr(value)}
