@@ -63,6 +63,7 @@ class CardUpdater:
         self.card_sentence = card_sentence
         self.widenable = widenable
         self.features_in_config = features_in_config
+        self.columns = Schema()  # all columns of the dataset, as the card had them at the last call
         self._in_card: object = None  # what the card on the Hub has, while every commit since is ours
         self._rows: int | None = None  # on the Hub
         self._last: tuple[str | None, int] = (None, 0)  # our last commit at the last call, and the rows of that call
@@ -92,7 +93,7 @@ class CardUpdater:
         configs = {card.add_files(re.sub(r"\W", "_", split), glob) for split, glob in files.items()}
         for config in configs:
             known = _schema(card.features(config))
-            merged = known.merge(schema, widenable=self.widenable)
+            merged = self.columns = known.merge(schema, widenable=self.widenable)
             if merged != known:
                 card.set_features(config, merged.to_features(), in_config=self.features_in_config)
         card.set_size(size)

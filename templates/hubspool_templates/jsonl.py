@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubspool import HfApi
+import orjson
+
+from hubspool import CommitOperationAdd, CommitPlan, HfApi
+from hubspool.extending import StatePaths
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
+from hubspool_templates.schema import Schema
 from hubspool_templates.values import RowEncoder, appended
 
 if TYPE_CHECKING:
@@ -22,7 +27,9 @@ class JsonlScheduler(RowScheduler):
     writers, as long as the local disk survives. Not promised: rows since the last push when the disk is wiped before
     the final push ended (a Space restart); any order of rows across writers.
 
-    Once a column had text and also numbers or bools, it is stored as text; see `schema.Schema`.
+    Once a column had text and also numbers or bools, it is stored as text; once it had text and also lists or dicts,
+    its text is stored as JSON; see `schema.Schema`. `read_rows` gives every row as it was appended; docs/values.md says
+    what `datasets` changes.
 
     Usage::
 
@@ -37,6 +44,25 @@ class JsonlScheduler(RowScheduler):
     def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Unpack[RowOptions]) -> None:
         super().__init__(repo_id, folder_path, **options)
         self._encoder = self.shared("encoder", lambda: RowEncoder(on_widened=self.spool.close))
+
+        # Without the file, or if it is damaged, the card tells the columns at the next commit.
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError), self._rows.write_lock:
+            self._encoder.know(Schema.of_features(orjson.loads(self._columns_path.read_bytes())))
+
+    @property
+    def _columns_path(self) -> Path:
+        return StatePaths(self.spool_folder).columns
+
+    def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:
+        """Add the dataset card where it is needed; from now on rows are written as its columns need it."""
+        operations = super().additional_operations(plan)
+        with self._rows.write_lock:
+            known = self._encoder.schema
+            self._encoder.know(self._card.columns)
+        if self._encoder.schema != known or not self._columns_path.exists():
+            with suppress(OSError):  # the card tells it again; a torn file is not read
+                self._columns_path.write_bytes(orjson.dumps(self._encoder.schema.to_features()))
+        return operations
 
     def encode_row(self, row: Row) -> bytes:
         """Return a row as a line of JSON; once a column became text, later lines go to a new file."""

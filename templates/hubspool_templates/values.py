@@ -99,19 +99,28 @@ class RowEncoder:
         except RecursionError as error:
             raise _nested(error) from None
 
+    def know(self, columns: Schema) -> None:
+        """Add the columns of rows that were appended elsewhere, or before the start."""
+        if self._add(columns):
+            self._has_text.clear()
+
     def _learn(self, shape: object, row: dict[str, Any]) -> bool:
         """Merge a row of a new shape into the schema; return whether a text column of the row holds numbers."""
+        if self._add(Schema.of_row(row)) or len(self._has_text) >= DEFAULTS.remembered_shapes:
+            self._has_text.clear()
+        self._has_text[shape] = as_text(row, self.schema, _text) != row
+        return self._has_text[shape]
+
+    def _add(self, columns: Schema) -> bool:
+        """Merge columns into the schema; return whether one was no text and is text, or JSON, from now on."""
         widened: list[str] = []
-        self.schema = self.schema.merge(Schema.of_row(row), widened)
+        before, self.schema = self.schema, self.schema.merge(columns, widened)
         if widened:
             self.widenings += 1
             if self._on_widened is not None:
                 self._on_widened()
             logger.warning("%s: the column has numbers and text; it is stored as text from now on", ", ".join(widened))
-        if widened or len(self._has_text) >= DEFAULTS.remembered_shapes:
-            self._has_text.clear()
-        self._has_text[shape] = as_text(row, self.schema, _text) != row
-        return self._has_text[shape]
+        return self.schema != before
 
     def _plain(self, value: Any, key: str) -> Any:  # noqa: PLR0911  one kind of value after the other
         """Return a value as one that JSON holds, and all values in it."""
