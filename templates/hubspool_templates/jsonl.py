@@ -46,8 +46,9 @@ class JsonlScheduler(RowScheduler):
         self._encoder = self.shared("encoder", lambda: RowEncoder(on_widened=self.spool.close))
 
         # Without the file, or if it is damaged, the card tells the columns at the next commit.
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError), self._rows.write_lock:
-            self._encoder.know(Schema.of_features(orjson.loads(self._columns_path.read_bytes())))
+        self._known = Schema()  # used by the pushing thread only
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            self._encoder.told = Schema.of_features(orjson.loads(self._columns_path.read_bytes()))
 
     @property
     def _columns_path(self) -> Path:
@@ -56,12 +57,11 @@ class JsonlScheduler(RowScheduler):
     def additional_operations(self, plan: CommitPlan) -> Iterable[CommitOperationAdd]:
         """Add the dataset card where it is needed; from now on rows are written as its columns need it."""
         operations = super().additional_operations(plan)
-        with self._rows.write_lock:
-            known = self._encoder.schema
-            self._encoder.know(self._card.columns)
-        if self._encoder.schema != known or not self._columns_path.exists():
+        columns = self._card.columns
+        if columns != self._known:
+            self._known = self._encoder.told = columns  # not under the lock: a push waits for no write
             with suppress(OSError):  # the card tells it again; a torn file is not read
-                self._columns_path.write_bytes(orjson.dumps(self._encoder.schema.to_features()))
+                self._columns_path.write_bytes(orjson.dumps(columns.to_features()))
         return operations
 
     def encode_row(self, row: Row) -> bytes:

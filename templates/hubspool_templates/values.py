@@ -54,11 +54,13 @@ class RowEncoder:
     Attributes:
         schema: the columns of all rows so far.
         widenings: how often a column changed to text.
+        told: columns of rows of other writers, or from before the start; set by any thread, merged before the next row.
     """
 
     def __init__(self, on_widened: Callable[[], None] | None = None) -> None:
         self.schema = Schema()
         self.widenings = 0
+        self.told: Schema | None = None
         self._on_widened = on_widened
         self._warned: set[str] = set()
         self._has_text: dict[object, bool] = {}  # shape → whether such a row needs `as_text`
@@ -69,6 +71,10 @@ class RowEncoder:
         Raises:
             HFValidationError: JSON cannot hold a value; the message names its key. Also a ValueError.
         """
+        if self.told is not None:
+            columns, self.told = self.told, None
+            if self._add(columns):
+                self._has_text.clear()
         try:
             plain = row if type(row) is dict else self.plain(row)
             shape = shape_of(plain)
@@ -98,11 +104,6 @@ class RowEncoder:
             return self._plain_mapping(row, "")
         except RecursionError as error:
             raise _nested(error) from None
-
-    def know(self, columns: Schema) -> None:
-        """Add the columns of rows that were appended elsewhere, or before the start."""
-        if self._add(columns):
-            self._has_text.clear()
 
     def _learn(self, shape: object, row: dict[str, Any]) -> bool:
         """Merge a row of a new shape into the schema; return whether a text column of the row holds numbers."""
