@@ -125,6 +125,7 @@ class StatePaths:
         large_upload: SQLite file of what `upload_large_folder` has done.
         claimed: folder of the files that an archive scheduler took out of its folder.
         destination: JSON file of a spool that says where its rows go.
+        columns: JSON file of a spool: the columns that its dataset had when it was last written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -136,6 +137,7 @@ class StatePaths:
         self.large_upload = folder / "large_upload.sqlite3"
         self.claimed = folder / "claimed"
         self.destination = folder / "destination.json"
+        self.columns = folder / "columns.json"
 
     def staged(self, target: int) -> Path:
         """Return the folder of the encoded files for one target of the ledger."""

@@ -77,6 +77,7 @@ class CardUpdater:
         self.widenable = widenable
         self.is_storable = is_storable
         self.features_in_config = features_in_config
+        self.columns = Schema()  # all columns of the dataset, as the card had them at the last call
         self._in_card: object = None  # what the card on the Hub has, while every commit since is ours
         self._rows: int | None = None  # on the Hub
         self._last: tuple[str | None, int] = (None, 0)  # our last commit at the last call, and the rows of that call
@@ -116,6 +117,7 @@ class CardUpdater:
                 fits = Schema({n: kind for n, kind in known.fields.items() if self.is_storable(kind)}).extend(schema)
                 if not fits.can_read(schema):
                     raise OtherColumnsError(fits)
+            self.columns = merged
             if merged != known:
                 card.set_features(config, merged.to_features(), in_config=self.features_in_config)
         card.set_size(size)

@@ -20,6 +20,7 @@ class TemplateDefaults:
         column_depth: so is a column with more dicts and lists inside each other.
         inline_bytes: a file up to this size is stored inside its line of the spool; a larger one, which would take a
             third more there, is stored beside the spool.
+        checked_bytes: a media file up to this size is checked before it goes into an archive, in memory.
         archive_bytes: a new archive begins when the files of one hold more than this; one archive is sent whole.
         claims_at_once: dropped files that are taken while the writers' lock is held once; more would block writers.
         staged_seconds: a staged file older than this belongs to a process that ended while it was writing.
@@ -38,6 +39,7 @@ class TemplateDefaults:
     dict_keys: int = 200
     column_depth: int = 20
     inline_bytes: int = 256 * 1024
+    checked_bytes: int = 64 * 1024 * 1024
     archive_bytes: int = 256 * 1024 * 1024
     claims_at_once: int = 64
     staged_seconds: float = 24 * 3600.0

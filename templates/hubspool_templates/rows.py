@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import secrets
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -51,6 +54,8 @@ class RowOptions(SchedulerOptions, total=False):
     keep_local: bool
     redact: Callable[[Row], Row] | None
     durability: Durability
+    timestamp: bool
+    id: bool
 
 
 class RowScheduler(CommitScheduler):
@@ -77,6 +82,9 @@ class RowScheduler(CommitScheduler):
         max_spool_bytes: `append` raises `SpoolFull` when the spool would have more bytes.
         keep_local: keep segments in the spool after all their rows are on the Hub.
         redact: called with each row before it is written to the disk; returns the row to store.
+        timestamp: give each row a column ``timestamp``, the time of `append` (UTC, microseconds), unless it has one.
+        id: give each row a column ``id``, unless it has one: text that no other row has, and that sorts in the order of
+            `append` (of one process, and of several as far as their clocks agree).
         durability: "process" (rows survive the end of the process) or "disk" (and of the machine; slower).
         options: the options of `CommitScheduler`.
 
@@ -112,6 +120,8 @@ class RowScheduler(CommitScheduler):
         keep_local: bool = False,
         redact: Callable[[Row], Row] | None = None,
         durability: Durability = "process",
+        timestamp: bool = False,
+        id: bool = False,  # noqa: A002  the name of the column
         allow_patterns: Patterns = None,
         ignore_patterns: Patterns = None,
         **options: Unpack[CommonOptions],
@@ -143,6 +153,7 @@ class RowScheduler(CommitScheduler):
         self.spool.max_bytes = max_spool_bytes
         self._rows = self.shared("rows", partial(_SharedRows, type(self)._make_write_lock))
         self._redact = redact
+        self._timestamp, self._id = timestamp, id
         self._card = self.shared(  # used by the pushing thread only
             "card",
             lambda: CardUpdater(
@@ -177,8 +188,7 @@ class RowScheduler(CommitScheduler):
             ValueError: a value cannot be stored; the message names its key.
             SpoolFull: the disk, or `max_spool_bytes`, is full.
         """
-        if self._redact is not None:
-            row = self._redact(row)
+        row = self._completed(row)
         with self._rows.write_lock:
             line = self.encode_row(row)
             self.spool.write(line)
@@ -191,10 +201,19 @@ class RowScheduler(CommitScheduler):
             ValueError: a value cannot be stored; the message names its key.
             SpoolFull: as in `append`; its `stored` says how many of the first rows were stored.
         """
-        given = [row if self._redact is None else self._redact(row) for row in rows]
+        given = list(map(self._completed, rows))
         with self._rows.write_lock:
             size = self.spool.write_many(self.encode_rows(given))
         self._count(len(given), size)
+
+    def _completed(self, row: Row) -> Row:
+        """Return a row as it is stored: after `redact`, and with its time and id."""
+        if self._redact is not None:
+            row = self._redact(row)
+        if (self._timestamp or self._id) and isinstance(row, Mapping):  # the error of another row comes later
+            new: dict[str, Any] = {"timestamp": datetime.now(timezone.utc)} if self._timestamp else {}
+            row = {**new, **({"id": self._rows.next_id()} if self._id else {}), **row}
+        return row
 
     def pending_rows(self) -> int | None:
         """Return how many rows of the spool, of any process, are not known to be on the Hub."""
@@ -271,6 +290,13 @@ class _SharedRows:
         self.learner = Learner()  # used by the pushing thread only
         self.rows_since = self.bytes_since = 0  # approximate under threads: one trigger too many is harmless
         self.requested: Future[CommitInfo | None] | None = None  # by the last trigger
+        self._last_id = 0
+
+    def next_id(self) -> str:
+        """Return an id: the time in nanoseconds, later than that of the last id if the clock went back; and chance."""
+        # Without a lock: rows that threads append at once have no order, and chance tells them apart.
+        self._last_id = max(self._last_id + 1, time.time_ns())
+        return f"{self._last_id:016x}{secrets.token_hex(8)}"
 
 
 def _limit(name: str, given: int | None) -> float:

@@ -210,11 +210,13 @@ def _shape_of_items(values: list[Any]) -> frozenset[object] | None:
     return None if shape is None else frozenset(shape[len(values) :])
 
 
-def as_text(value: Any, kind: FieldType, text: Callable[[Any], str]) -> Any:
-    """Return a JSON value in which every number and bool of a string column is text; `text` converts one value.
+def as_text(value: Any, kind: FieldType, text: Callable[[Any], Any]) -> Any:
+    """Return a JSON value in which numbers and bools of string columns are text, and text of json columns is JSON.
 
-    This includes lists of two kinds within one row, such as ``[1, "x"]``.
+    `text` converts one value. This includes lists of two kinds within one row, such as ``[1, "x"]``.
     """
+    if kind == "json":
+        return text(value) if isinstance(value, str) else value
     if kind == "string":
         return value if value is None or isinstance(value, str) else text(value)
     if isinstance(kind, ListOf) and isinstance(value, list):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, time, timezone
-from decimal import Decimal
-from pathlib import PurePath
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 import orjson
@@ -16,33 +14,37 @@ import orjson
 from hubspool.extending import HFValidationError
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.schema import Schema, as_text, shape_of
-from hubspool_templates.value_kinds import BYTES, fits_int64, is_numpy, is_pil_image
+from hubspool_templates.value_kinds import BYTES, fits_int64, is_missing, is_pil_image, simpler
 
 logger = logging.getLogger(__name__)
 
-_OPTIONS = (
-    orjson.OPT_APPEND_NEWLINE
-    | orjson.OPT_SERIALIZE_NUMPY
-    | orjson.OPT_PASSTHROUGH_DATETIME
-    | orjson.OPT_PASSTHROUGH_DATACLASS
-)
+_OPTIONS = orjson.OPT_APPEND_NEWLINE
 _MEDIA_HINT = (
     "Use ParquetScheduler, which stores bytes, images, audio and video in rows; or write a file into the folder of a"
     " CommitScheduler, and store its name here."
 )
-CONVERT_HINT = "Convert it to a str, number, list or dict first."
+_CONVERT_HINT = "Convert it to a str, number, list or dict first."
+_SURROGATE_HINT = (
+    "Half of an emoji, for example, is no character; text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
+    " joins halves and replaces the rest."
+)
 _INDEX = re.compile(r"\[\d+\]")
+#: A string whose first character is escaped although it is one that JSON of a number, a bool or text begins with.
+_STORED_AS_TEXT = re.compile(rb'"\\u00(?:22|2d|3[0-9]|66|74)(?:[^"\\]|\\.)*"')
 
 
 class RowEncoder:
     """Converts rows to JSON lines in which no column holds both text and numbers.
 
     Once a column had both, its numbers and bools are stored as text (see `Schema`). Lines before this change and lines
-    after it must go to different files.
+    after it must go to different files. Once a column had text and also lists or dicts, its text is stored as JSON,
+    ``"12"`` with its quotes: `datasets` reads all text of such a column as JSON. `appended` reads both back.
 
-    None stays null; bool, 64-bit int, float, str, dict and list stay what they are; tuple → list; NaN and ±inf → null,
-    with one warning per key; datetime → ISO 8601 (naive: read as UTC, with one warning); Decimal, UUID, Path → str;
-    Enum → its value; numpy scalar → Python value, array → list. Any other value is an error.
+    None stays null; bool, 64-bit int, float, str, dict and list stay what they are; NaN and ±inf → null, with one
+    warning per key; datetime → ISO 8601 (naive: read as UTC, with one warning); ``pandas.NA`` and ``NaT`` → null; other
+    classes as `value_kinds.simpler` says: dataclass, named tuple and pydantic model → dict; tuple, set, range, deque,
+    iterator, array, tensor and Series → list; timedelta → seconds; Decimal, UUID, Path → str; Enum → its value. Any
+    other value is an error, and so is text that is not Unicode.
 
     Thread-safety: one thread at a time.
 
@@ -52,11 +54,13 @@ class RowEncoder:
     Attributes:
         schema: the columns of all rows so far.
         widenings: how often a column changed to text.
+        told: columns of rows of other writers, or from before the start; set by any thread, merged before the next row.
     """
 
     def __init__(self, on_widened: Callable[[], None] | None = None) -> None:
         self.schema = Schema()
         self.widenings = 0
+        self.told: Schema | None = None
         self._on_widened = on_widened
         self._warned: set[str] = set()
         self._has_text: dict[object, bool] = {}  # shape → whether such a row needs `as_text`
@@ -67,85 +71,118 @@ class RowEncoder:
         Raises:
             HFValidationError: JSON cannot hold a value; the message names its key. Also a ValueError.
         """
-        if not isinstance(row, dict):
-            if not isinstance(row, Mapping):
-                raise HFValidationError(
-                    f"A row is a dict of columns, not a {type(row).__name__}: {_short(row)}.",
-                    hint="Pass {'column': value, …}.",
-                )
-            row = dict(row)
+        if self.told is not None:
+            columns, self.told = self.told, None
+            if self._add(columns):
+                self._has_text.clear()
         try:
-            line = orjson.dumps(row, self._convert, _OPTIONS)
+            plain = row if type(row) is dict else self.plain(row)
+            shape = shape_of(plain)
+            if shape is None:
+                plain = self.plain(row)
+                shape = shape_of(plain)
+            line = orjson.dumps(plain, None, _OPTIONS)
         except (TypeError, ValueError, RecursionError) as error:
             raise self._refusal(row, error) from None
-        shape = shape_of(row)
-        if shape is None:
-            self._check_numbers(row)
-            shape = shape_of(orjson.loads(line))
         needs_text = self._has_text.get(shape)
         if needs_text is None:
-            needs_text = self._learn(shape, orjson.loads(line))
-        return orjson.dumps(as_text(orjson.loads(line), self.schema, _text), None, _OPTIONS) if needs_text else line
+            needs_text = self._learn(shape, plain)
+        return orjson.dumps(as_text(plain, self.schema, _text), None, _OPTIONS) if needs_text else line
+
+    def plain(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `row` with values that JSON holds; iterators in it are read to their end.
+
+        Raises:
+            HFValidationError: a value cannot be stored; the message names its key.
+        """
+        if not isinstance(row, Mapping):
+            raise HFValidationError(
+                f"A row is a dict of columns, not a {type(row).__name__}: {_short(row)}.",
+                hint="Pass {'column': value, …}.",
+            )
+        try:
+            return self._plain_mapping(row, "")
+        except RecursionError as error:
+            raise _nested(error) from None
 
     def _learn(self, shape: object, row: dict[str, Any]) -> bool:
         """Merge a row of a new shape into the schema; return whether a text column of the row holds numbers."""
+        if self._add(Schema.of_row(row)) or len(self._has_text) >= DEFAULTS.remembered_shapes:
+            self._has_text.clear()
+        self._has_text[shape] = as_text(row, self.schema, _text) != row
+        return self._has_text[shape]
+
+    def _add(self, columns: Schema) -> bool:
+        """Merge columns into the schema; return whether one was no text and is text, or JSON, from now on."""
         widened: list[str] = []
-        self.schema = self.schema.merge(Schema.of_row(row), widened)
+        before, self.schema = self.schema, self.schema.merge(columns, widened)
         if widened:
             self.widenings += 1
             if self._on_widened is not None:
                 self._on_widened()
             logger.warning("%s: the column has numbers and text; it is stored as text from now on", ", ".join(widened))
-        if widened or len(self._has_text) >= DEFAULTS.remembered_shapes:
-            self._has_text.clear()
-        self._has_text[shape] = as_text(row, self.schema, _text) != row
-        return self._has_text[shape]
+        return self.schema != before
 
-    def _convert(self, value: Any) -> object:
-        """Convert a value that orjson does not know; orjson calls this method."""
-        if isinstance(value, datetime):
-            if value.tzinfo is None:
-                self._warn("naive", "a datetime without a time zone is stored as UTC; pass an aware one")
-                value = value.replace(tzinfo=timezone.utc)
-            # Always with the fraction: readers turn text that is a date in whole seconds into timestamps.
-            return value.isoformat(timespec="microseconds")
-        if isinstance(value, (date, time)):
-            return value.isoformat()
-        if isinstance(value, Decimal | PurePath):
-            return str(value)
+    def _plain(self, value: Any, key: str) -> Any:  # noqa: PLR0911  one kind of value after the other
+        """Return a value as one that JSON holds, and all values in it."""
+        kind = type(value)
+        if kind is str:
+            return _checked_text(value, key)
+        if kind is bool or value is None or is_missing(value):
+            return None if kind is not bool else value
+        if kind is int:
+            return _checked_int(value, key)
+        if kind is float:
+            return value if math.isfinite(value) else self._odd_float(value, key)
         if isinstance(value, Mapping):
-            return dict(value)
-        if is_numpy(value):  # an array whose memory layout orjson does not support
-            converted: object = value.tolist()
-            if type(converted) is not type(value):
-                return converted
-        raise TypeError(type(value).__name__)
+            return self._plain_mapping(value, key)
+        if kind is list:
+            return [self._plain(inner, f"{key}[{index}]") for index, inner in enumerate(value)]
+        if isinstance(value, datetime):
+            return self._time(value, key)
+        return self._plain_object(value, key)
 
-    def _check_numbers(self, row: Mapping[str, Any]) -> None:
-        """Warn of numbers that became null; refuse integers that no 64-bit column holds."""
-        for key, value in _walk(row):
-            if isinstance(value, float) and not math.isfinite(value):
-                self._warn(key, f"{value} in {key!r} is stored as null: JSON has no such number")
-            elif isinstance(value, int):
-                check_int(key, value)
+    def _plain_mapping(self, value: Mapping[Any, Any], key: str) -> dict[str, Any]:
+        for name in value:
+            if not isinstance(name, str):
+                raise cannot_store(key or "row", name, f"as a key it is a {type(name).__name__}", "Use str keys.")
+            _checked_text(name, key or "row")
+        return {
+            str.__str__(name): self._plain(inner, f"{key}.{name}" if key else name) for name, inner in value.items()
+        }
 
-    def _refusal(self, row: Mapping[str, Any], cause: Exception) -> HFValidationError:
+    def _plain_object(self, value: Any, key: str) -> Any:
+        if isinstance(value, BYTES) or is_pil_image(value):
+            raise cannot_store(key, value, f"JSON has no {type(value).__name__}", _MEDIA_HINT)
+        try:
+            inner = simpler(value)
+        except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+            raise cannot_store(key, value, str(error), _CONVERT_HINT) from None
+        return self._plain(inner, key)
+
+    def _odd_float(self, value: float, key: str) -> Any:
+        self._warn(key, f"{value} in {key!r} is stored as null: JSON has no such number")
+
+    def _time(self, value: datetime, key: str) -> Any:
+        if value.tzinfo is None:
+            self._warn("naive", "a datetime without a time zone is stored as UTC; pass an aware one")
+            value = value.replace(tzinfo=timezone.utc)
+        try:
+            value.astimezone(timezone.utc)
+        except (OverflowError, ValueError):
+            raise cannot_store(key, value, "in UTC its year is none of 1 to 9999", "Store it as a str.") from None
+        # Always with the fraction: readers turn text that is a date in whole seconds into timestamps.
+        return value.isoformat(timespec="microseconds")
+
+    def _refusal(self, row: Any, cause: Exception) -> HFValidationError:
         """Return the error that names the value which JSON cannot hold."""
-        for key, value in _walk(row):
-            if isinstance(value, Mapping) and (error := bad_key(key, value)):
-                return error
-            if isinstance(value, BYTES) or is_pil_image(value):
-                return cannot_store(key, value, f"JSON has no {type(value).__name__}", _MEDIA_HINT)
-            if isinstance(value, (dict, list, tuple)):
-                continue
-            try:
-                orjson.dumps(value, self._convert, _OPTIONS)
-            except (TypeError, ValueError) as reason:
-                what = "it does not fit in 64 bits" if isinstance(value, int) else str(reason)
-                return cannot_store(key, value, what, CONVERT_HINT)
-        return HFValidationError(
-            f"The row cannot be written as JSON: {cause}.", hint="It may contain itself, or nest too deeply."
-        )
+        if isinstance(cause, HFValidationError):
+            return cause
+        try:
+            self.plain(row)
+        except HFValidationError as error:
+            return error
+        return _nested(cause)
 
     def _warn(self, key: str, message: str) -> None:
         key = _INDEX.sub("[]", key)
@@ -154,42 +191,43 @@ class RowEncoder:
             logger.warning("%s", message)
 
 
-def _text(value: Any) -> str:
-    return orjson.dumps(value).decode()
+def _nested(cause: Exception) -> HFValidationError:
+    return HFValidationError(
+        f"The row cannot be written as JSON: {cause}.", hint="It may contain itself, or nest too deeply."
+    )
 
 
-def _walk(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield every value in a row with the key that leads to it, such as ``meta.tags[3]``."""
-    yield key or "row", value
-    if depth > 100:
-        return
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _walk(inner, f"{key}.{name}" if key else str(name), depth + 1)
-    elif is_numpy(value):
-        yield from _walk(value.tolist(), key, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            yield from _walk(inner, f"{key}[{index}]", depth + 1)
+def _text(value: Any) -> orjson.Fragment:
+    """Return a value as text that is its JSON, written so that `appended` can tell it from text that was appended.
+
+    The first character is escaped, which every reader of JSON understands and orjson never does.
+    """
+    source = orjson.dumps(value)
+    return orjson.Fragment(b'"\\u%04x' % source[0] + orjson.dumps(source[1:].decode())[1:])
+
+
+def appended(line: bytes) -> Any:
+    """Return the row of a line as it was appended: numbers that are stored as text, and text as JSON, are read back."""
+    return orjson.loads(_STORED_AS_TEXT.sub(lambda found: orjson.loads(found[0]).encode(), line))
 
 
 def cannot_store(key: str, value: object, problem: str, hint: str) -> HFValidationError:
     """Return the error for a value that cannot be stored."""
-    return HFValidationError(f"Cannot store {_short(value)} in {key!r}: {problem}.", hint=hint)
+    return HFValidationError(f"Cannot store {_short(value)} in {_short(key)}: {problem}.", hint=hint)
 
 
-def check_int(key: str, value: int) -> None:
-    """Refuse an integer that no 64-bit column holds."""
+def _checked_int(value: int, key: str) -> int:
     if not fits_int64(value):
         raise cannot_store(key, value, "it does not fit in 64 bits", "Store it as a str.")
+    return value
 
 
-def bad_key(key: str, value: Mapping[Any, Any]) -> HFValidationError | None:
-    """Return the error for the first key of a mapping that is no str, or None."""
-    wrong = [name for name in value if not isinstance(name, str)]
-    if not wrong:
-        return None
-    return cannot_store(key, wrong[0], f"as a key it is a {type(wrong[0]).__name__}", "Use str keys.")
+def _checked_text(value: str, key: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise cannot_store(key, value, f"it has the lone surrogate {value[error.start]!a}", _SURROGATE_HINT) from None
+    return str.__str__(value)
 
 
 def _short(value: object) -> str:

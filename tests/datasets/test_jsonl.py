@@ -206,7 +206,7 @@ def test_two_folders_in_one_repo_are_both_read(
 def test_extend_is_all_or_nothing(make: Make, hub_api: HfApi) -> None:
     scheduler = make()
     with pytest.raises(ValueError, match="'bad'"):
-        scheduler.extend([{"n": 1}, {"n": 2, "bad": {1}}])
+        scheduler.extend([{"n": 1}, {"n": 2, "bad": object()}])
     scheduler.extend({"n": n} for n in (3, 4))
     scheduler.extend([])
     scheduler.flush(SECONDS)

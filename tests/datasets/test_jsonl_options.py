@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timezone
 
 import pytest
 
@@ -31,6 +33,8 @@ DEFAULTS = {
     "keep_local": False,
     "redact": None,
     "durability": "process",
+    "timestamp": False,
+    "id": False,
     "allow_patterns": None,
     "ignore_patterns": None,
 }
@@ -112,3 +116,32 @@ def test_a_redact_that_returns_no_row_is_told(make: Make) -> None:
     scheduler = make(redact=lambda row: None)
     with pytest.raises(ValueError, match="dict of columns"):
         scheduler.append({"n": 1})
+
+
+def test_rows_have_a_time_and_an_id_where_they_are_asked_for(make: Make, hub_api: HfApi) -> None:
+    before = datetime.now(timezone.utc)
+    with make(timestamp=True, id=True, redact=lambda row: {"n": row["n"]}) as scheduler:
+        scheduler.append({"n": 0})
+        scheduler.extend([{"n": 1}, {"n": 2}])
+    with make(timestamp=True, id=True) as scheduler:
+        scheduler.append({"n": 3})
+        scheduler.append({"n": 4, "id": "mine", "timestamp": None})
+    rows = sorted(read_rows(REPO, hub_api), key=lambda row: int(row["n"]))
+    assert list(rows[0]) == ["timestamp", "id", "n"]
+    assert {len(row["timestamp"]) for row in rows[:4]} == {len("2026-01-02T03:04:05.678901+00:00")}
+    times = [before, *(datetime.fromisoformat(row["timestamp"]) for row in rows[:4]), datetime.now(timezone.utc)]
+    assert times == sorted(times)
+    ids = [row["id"] for row in rows[:4]]
+    assert ids == sorted(set(ids))
+    assert rows[4] == {"n": 4, "id": "mine", "timestamp": None}
+
+
+def test_ids_sort_even_when_the_clock_goes_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = make(id=True)
+    ids = []
+    for clock in (2_000, 1_000, 1_000, 3_000):
+        monkeypatch.setattr(time, "time_ns", lambda clock=clock: clock)
+        ids.append(scheduler._completed({})["id"])
+    monkeypatch.undo()
+    assert ids == sorted(set(ids))
+    assert int(ids[3][:16], 16) == 3_000

@@ -237,15 +237,67 @@ def test_writers_in_threads_never_mix_numbers_and_text_in_one_file(make: Make, h
         assert all(len(kind) == 1 for kind in kinds.values()), path
 
 
-def test_text_that_looks_like_a_date_keeps_its_text_in_the_file(make: Make, hub_api: HfApi, load: Load) -> None:
-    """What `datasets` makes of it is not ours to mend (see `Schema`); a datetime is stored so that it stays."""
+TEXTS = ["12", "-", "NaN", "null", '{"k": 1}', '"x"', "[1", "2026-11-28", "x", "", "1e5", "Ζεύς 🐈"]
+
+
+def test_text_beside_lists_and_dicts_stays_text(make: Make, hub_api: HfApi, load: Load) -> None:
+    """`datasets` reads all text of such a column as JSON, so it is stored as JSON."""
+    rows = [{"n": 0, "a": [1], "b": ["x", {"c": 1}]}, {"n": 1, "a": {"k": "12"}, "b": None}]
+    rows += [{"n": n, "a": text, "b": [text, None, [text]]} for n, text in enumerate(TEXTS, 2)]
+    rows += [{"n": len(rows), "a": 5, "b": []}, {"n": len(rows) + 1, "a": True, "b": [2]}]
+    push(make(), *rows)
+    assert load()["train"] == rows
+    assert list(read_rows(REPO, hub_api)) == rows
+
+
+def test_text_beside_lists_stays_text_after_a_restart_and_in_another_replica(
+    make: Make, hub_api: HfApi, load: Load
+) -> None:
+    rows = [{"n": n, "a": text} for n, text in enumerate(["", *TEXTS, *TEXTS])]
+    rows[0]["a"] = [1]
+    with make() as scheduler:
+        scheduler.append(rows[0])
+    with make(settle=False) as again:
+        again.extend(rows[1 : len(TEXTS) + 1])
+    with make(folder="replica") as replica:
+        replica.append({"n": -1, "a": None})
+        replica.flush(SECONDS)  # learns the columns of the card
+        replica.extend(rows[len(TEXTS) + 1 :])
+    assert sorted(load()["train"], key=lambda row: row["n"])[1:] == rows
+    assert sorted(read_rows(REPO, hub_api), key=lambda row: row["n"])[1:] == rows
+
+
+def test_numbers_are_text_at_once_after_a_restart_of_a_text_column(make: Make, hub_api: HfApi, load: Load) -> None:
+    with make() as scheduler:
+        scheduler.append({"a": "x"})
+    with make(settle=False) as again:
+        again.extend([{"a": 1}, {"a": "y"}])
+    assert sorted(row["a"] for row in load()["train"]) == ["1", "x", "y"]
+    assert sorted((row["a"] for row in read_rows(REPO, hub_api)), key=str) == [1, "x", "y"]
+    assert len([path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if ".jsonl" in path]) == 2
+
+
+def test_what_datasets_changes_although_the_files_are_right(make: Make, hub_api: HfApi, load: Load) -> None:
+    """Each limit of docs/values.md; `read_rows` gives what was appended."""
     from datetime import datetime, timezone
 
-    rows = [{"day": "2026-01-02", "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)}]
-    push(make(), *rows)
-    (row,) = read_rows(REPO, hub_api)
-    assert row["day"] == "2026-01-02"
-    assert load()["train"] == [{"day": "2026-01-02 00:00:00", "at": "2026-01-02T03:04:05.000000+00:00"}]
+    with pytest.raises(AssertionError, match="int64 vs double"):  # pyarrow reads a null before another item wrongly
+        push(make(repo_id="local/nulls"), {"x": 1, "list": [None, 1]}, {"x": 1.5, "list": None})
+        load("local/nulls")
+    assert list(read_rows("local/nulls", hub_api)) == [{"x": 1, "list": [None, 1]}, {"x": 1.5, "list": None}]
+    before = [{"n": 0, "day": "2026-01-02", "late": "12", "x": 0.12345678901234567}]
+    push(make(), *before)
+    assert load()["train"] == [{**before[0], "day": "2026-01-02 00:00:00"}]  # all texts of the file are dates
+    push(make(), {"n": 1, "day": "today", "late": [1], "x": 0.12345678901234567})
+    push(make(), {"n": 2, "day": "2026-01-02", "late": "12", "x": 0.12345678901234567})
+    found = sorted(load()["train"], key=lambda row: row["n"])
+    assert [row["late"] for row in found] == [12, [1], "12"]  # stored before the column had a list
+    assert [row["x"] for row in found] == [0.123456789] * 3  # ten digits, once any column is json
+    assert [row["late"] for row in read_rows(REPO, hub_api)] == ["12", [1], "12"]
+    assert {row["x"] for row in read_rows(REPO, hub_api)} == {0.12345678901234567}
+    assert next(iter(read_rows(REPO, hub_api)))["day"] == "2026-01-02"
+    push(make(folder="times"), {"n": 3, "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)})
+    assert load()["train"][-1]["at"] == "2026-01-02T03:04:05.000000+00:00"  # a datetime stays
 
 
 def test_a_persons_edits_of_the_card_win_and_new_columns_join_them(
@@ -348,7 +400,7 @@ def test_no_empty_data_file_is_sent(make: Make, hub_api: HfApi) -> None:
     with make() as scheduler:
         scheduler.flush(SECONDS)
         with pytest.raises(ValueError, match="'v'"):
-            scheduler.append({"v": {1}})
+            scheduler.append({"v": object()})
         scheduler.extend([])
     assert not [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if "data" in path]
     assert not list(scheduler.spool_folder.glob("*.jsonl"))

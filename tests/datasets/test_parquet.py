@@ -136,13 +136,15 @@ def test_photographs_and_digits_keep_their_pixels_and_files_their_bytes(
 
 
 def test_declared_media_are_taken_in_every_form(make: Make, load_all: Load, tmp_path: Path) -> None:
-    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x10ftypmp42\0\0\0\0")
     schema = {"image": "image", "sound": {"_type": "Audio"}, "clip": "video", "pages": ["image"]}
     pixels = np.zeros((4, 4, 3), np.uint8)
     samples = np.array([0, 1, -32768, 32767], np.int16)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    picture = (tmp_path / "picture.png").read_bytes()
     scheduler = make(kind=ParquetScheduler, schema=schema)
     scheduler.append({"image": pixels, "sound": (8000, samples), "clip": str(tmp_path / "clip.mp4"), "pages": [pixels]})
-    scheduler.append({"image": b"raw", "sound": {"bytes": b"OggS", "path": "a.ogg"}, "clip": None})
+    scheduler.append({"image": picture, "sound": {"bytes": b"OggS", "path": "a.ogg"}, "clip": None})
     with pytest.raises(ValueError, match=r"'image'.*no such file"):
         scheduler.append({"image": "nowhere.png"})
     scheduler.stop()
@@ -151,9 +153,9 @@ def test_declared_media_are_taken_in_every_form(make: Make, load_all: Load, tmp_
     with wave.open(io.BytesIO(first["sound"]["bytes"])) as sound:
         assert (sound.getframerate(), sound.getnchannels()) == (8000, 1)
         assert np.array_equal(np.frombuffer(sound.readframes(4), np.int16), samples)
-    assert first["clip"] == {"bytes": b"\0\0\0\x18ftypmp42", "path": "clip.mp4"}
+    assert first["clip"] == {"bytes": b"\0\0\0\x10ftypmp42\0\0\0\0", "path": "clip.mp4"}
     assert second["sound"] == {"bytes": b"OggS", "path": "a.ogg"}
-    assert second["image"]["bytes"] == b"raw"
+    assert second["image"]["bytes"] == picture
 
 
 @pytest.mark.parametrize("form", ["pyarrow", "features", "mapping"])
@@ -185,8 +187,8 @@ def test_a_given_schema_decides_the_types_and_refuses_the_rest(form: str, make: 
 
 @pytest.mark.parametrize(
     ("row", "name"),
-    [({"a": {1, 2}}, "a"), ({"a": 2**63}, "a"), ({"a": [object()]}, "a"), ({}, "row"), ({"a": {1: 2}}, "a")],
-    ids=["set", "large int", "object", "no column", "key"],
+    [({"a": 1 + 2j}, "a"), ({"a": 2**63}, "a"), ({"a": [object()]}, "a"), ({}, "row"), ({"a": {1: 2}}, "a")],
+    ids=["complex", "large int", "object", "no column", "key"],
 )
 def test_what_cannot_be_stored_is_refused_with_the_name_of_its_key(row: Any, name: str, make: Make) -> None:
     scheduler = make(kind=ParquetScheduler)
@@ -280,7 +282,7 @@ def test_optional_columns_of_two_restarts_and_two_replicas_load(make: Make, load
 
 def test_values_that_a_decided_column_cannot_hold_are_kept_beside_it(make: Make, load_all: Load) -> None:
     with make(kind=ParquetScheduler, schema={"n": "int8", "image": "image"}) as scheduler:
-        scheduler.append({"n": 1, "image": b"x"})
+        scheduler.append({"n": 1, "image": Image.new("1", (1, 1))})
     with make(kind=ParquetScheduler, folder="another") as scheduler:  # knows the card's columns, not who decided them
         scheduler.extend([{"n": 1000}, {"n": 2, "image": [1, 2]}])
     features, rows = load_all()
@@ -393,3 +395,34 @@ def test_without_pyarrow_the_scheduler_names_the_extra(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("ImportError")
     assert 'pip install "hubspool[parquet]"' in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_have_a_time_and_an_id_where_they_are_asked_for(make: Make, load_all: Load) -> None:
+    before = datetime.now(timezone.utc)
+    with make(kind=ParquetScheduler, timestamp=True, id=True) as scheduler:
+        scheduler.extend([{"n": 0}, {"n": 1}])
+    features, rows = load_all()
+    assert features["timestamp"] == "Value('timestamp[us, tz=UTC]')"
+    times = [before, *(row["timestamp"] for row in rows), datetime.now(timezone.utc)]
+    assert times == sorted(times)
+    assert [row["n"] for row in sorted(rows, key=lambda row: row["id"])] == [0, 1]
+
+
+def test_pictures_sounds_and_values_of_other_classes_load_as_they_were(
+    make: Make, load_all: Load, tmp_path: Path
+) -> None:
+    """What kept the other rows of a file off the Hub, or was stored as the path of a file that dies with the disk."""
+    import pandas as pd
+
+    Image.new("RGB", (4, 2), "red").save(tmp_path / "a.jfif", "jpeg")
+    with make(kind=ParquetScheduler) as scheduler:
+        scheduler.append({"id": 1, "at": pd.NaT, "picture": str(tmp_path / "a.jfif"), "tags": {"a", "b"}})
+        scheduler.append({"id": 2, "at": pd.Timestamp("2026-01-02", tz="UTC"), "picture": tmp_path / "a.jfif"})
+        scheduler.append({"id": 3, "picture": Image.new("YCbCr", (4, 2)), "tags": (tag for tag in "c")})
+    features, rows = load_all()
+    assert features["picture"].startswith("Image(")
+    assert [row["at"] for row in rows] == [None, datetime(2026, 1, 2, tzinfo=timezone.utc), None]
+    assert [row["tags"] for row in rows] == [["a", "b"], None, ["c"]]
+    content = (tmp_path / "a.jfif").read_bytes()
+    assert [row["picture"]["bytes"] for row in rows[:2]] == [content, content]
+    assert Image.open(io.BytesIO(rows[2]["picture"]["bytes"])).mode == "RGB"

@@ -185,7 +185,7 @@ def test_two_thousand_dropped_files_arrive_once_and_leave_the_folder(make: Make,
 
 
 def test_only_complete_files_are_taken(make: Make, archives: Any) -> None:
-    scheduler = make()
+    scheduler = make(check_media=False)
     folder = scheduler.folder_path
     for name in (".hidden.png", "a.tmp", "b.part", ".git/x"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -207,7 +207,7 @@ def test_only_complete_files_are_taken(make: Make, archives: Any) -> None:
 def test_a_file_that_is_written_under_the_lock_is_never_taken_in_between(
     make: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scheduler = make()
+    scheduler = make(check_media=False)
     is_complete, held = scheduler._dropped.is_complete, []
 
     def look(path: str, *, final: bool) -> bool:
@@ -231,7 +231,7 @@ def test_where_nobody_tells_who_writes_a_file_rests_first(
     make: Make, archives: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hubspool_templates.archive.inbox._has_writer", lambda path: None)
-    scheduler = make()
+    scheduler = make(check_media=False)
     (scheduler.folder_path / "a.png").write_bytes(b"half")
     for _ in range(2):
         scheduler.trigger().result(SECONDS)
@@ -326,7 +326,7 @@ def test_names_that_escape_are_refused(name: str, make: Make) -> None:
 
 
 def test_a_dropped_name_that_escapes_stays_and_holds_nothing_up(make: Make, archives: Any) -> None:
-    scheduler = make()
+    scheduler = make(check_media=False)
     for name in ("..\\evil.png", "good.png"):
         (scheduler.folder_path / name).write_bytes(b"1")
     scheduler.flush(SECONDS)
@@ -348,7 +348,7 @@ def test_files_of_one_name_get_names_of_their_own(make: Make, archives: Any) -> 
 
 def test_metadata_that_is_no_json_or_takes_the_files_column_is_refused(make: Make) -> None:
     scheduler = make()
-    for metadata in ({"x": b"1"}, {"image": 1}, {"x": {1}}):
+    for metadata in ({"x": b"1"}, {"image": 1}, {"x": object()}):
         with pytest.raises(ValueError, match=r"'x'|'image'"):
             scheduler.add(b"1", "a", **metadata)
     for file in (3, io.BytesIO(b"1")):
@@ -455,3 +455,63 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_stored(
     assert [name for name, _ in contents(archives())] == ["open/a.png"]
     scheduler.flush(SECONDS)
     assert scheduler.status().skipped == {}
+
+
+def test_files_have_a_time_and_an_id_where_they_are_asked_for(
+    make: Make, archives: Callable[[], dict[str, zipfile.ZipFile]]
+) -> None:
+    with make(timestamp=True, id=True) as scheduler:
+        (scheduler.folder_path / "dropped.txt").write_bytes(b"1")
+        scheduler.add(b"2", "added.txt", label="x")
+        scheduler.add(b"3", "with its own.txt", id="mine")
+    rows = [row for archive in archives().values() for row in table(archive)]
+    by_name = {row["file_name"]: row for row in rows}
+    assert by_name["with its own.txt"]["id"] == "mine"
+    assert len({row["id"] for row in rows}) == 3
+    assert all(row["timestamp"].endswith("+00:00") for row in rows)
+    assert by_name["added.txt"]["label"] == "x"
+
+
+def test_media_that_no_reader_opens_are_refused_and_dropped_ones_stay(
+    make: Make, archives: Callable[[], dict[str, zipfile.ZipFile]]
+) -> None:
+    scheduler = make()
+    for content in (b"", b"<html>", picture(1)[:-8]):
+        with pytest.raises(ValueError, match=r"'bad\.png'.*check_media=False"):
+            scheduler.add(content, "bad.png")
+    for name, content in (("empty.png", b""), ("cut.png", picture(2)[:-8]), ("good.png", picture(3)), ("x.txt", b"")):
+        (scheduler.folder_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"'cut\.png'.*truncated"):
+        scheduler.add(scheduler.folder_path / "cut.png")
+    with pytest.raises(NotStoredError, match=r"cut\.png.*truncated"):
+        scheduler.flush(SECONDS)
+    assert sorted(scheduler.left_in_folder()) == ["cut.png", "empty.png"]
+    assert [name for name, _ in contents(archives())] == ["good.png", "x.txt"]
+    assert (scheduler.folder_path / "cut.png").exists()
+
+
+def test_pictures_in_archives_name_no_place_and_no_camera(
+    make: Make, archives: Callable[[], dict[str, zipfile.ZipFile]], tmp_path: Path
+) -> None:
+    image = Image.linear_gradient("L")
+    exif = image.getexif()
+    exif[0x0112], exif[0x010F] = 6, "CameraMaker"
+    image.save(tmp_path / "photo.jpg", exif=exif)
+    with make(strip_exif=True) as scheduler:
+        scheduler.add(tmp_path / "photo.jpg", "added.jpg")
+        for name in ("moved.jpg", "dropped.jpg"):
+            (scheduler.folder_path / name).write_bytes((tmp_path / "photo.jpg").read_bytes())
+        scheduler.add(scheduler.folder_path / "moved.jpg")
+        scheduler.add(Image.open(tmp_path / "photo.jpg"), "object.jpg")
+        scheduler.add(Image.new("HSV", (2, 2)), "hsv.png")
+        with pytest.raises(ValueError, match=r"'alpha\.jpg'.*RGB"):
+            scheduler.add(Image.new("RGBA", (2, 2)), "alpha.jpg")
+    assert b"CameraMaker" in (tmp_path / "photo.jpg").read_bytes()
+    assert not list(scheduler.folder_path.glob("*.jpg"))
+    found = dict(contents(archives()))
+    assert sorted(found) == ["added.jpg", "dropped.jpg", "hsv.png", "moved.jpg", "object.jpg"]
+    for name, content in found.items():
+        assert b"CameraMaker" not in content
+        stored = Image.open(io.BytesIO(content))
+        assert stored.getexif().get(0x0112) == (None if name == "hsv.png" else 6)
+        assert name in ("hsv.png", "object.jpg") or stored.tobytes() == Image.open(tmp_path / "photo.jpg").tobytes()

@@ -623,7 +623,7 @@ MUTANTS = [
         (
             Edit(
                 "hubspool/local_hub/services/repositories.py",
-                "Repository.pointer",
+                "Repository._if_held",
                 "pointer.sha256 in self.held",
                 "True",
             ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
+import stat
 import uuid
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
@@ -20,7 +22,8 @@ from hubspool.extending import HFValidationError
 from hubspool_templates.archive.inbox import DroppedFiles, Inbox
 from hubspool_templates.archive.zip_encoding import ZipEncoding, member_name
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.media_types import MEDIA
+from hubspool_templates.media_files import image_bytes, prepared
+from hubspool_templates.media_types import MEDIA, media_of
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Schema
 from hubspool_templates.values import RowEncoder
@@ -61,7 +64,11 @@ class ZipScheduler(RowScheduler):
         scheduler = ZipScheduler("user/drawings")
         scheduler.add(image, "cat.png", label="cat")
 
-    The arguments are those of `RowScheduler`; `allow_patterns` and `ignore_patterns` choose among dropped files,
+    `check_media` refuses image, audio and video files that are empty, truncated or something else, and leaves such
+    dropped files in the folder; a file of more than 64 MiB is not checked. `strip_exif` removes metadata (place,
+    camera, comments) from images; their orientation stays.
+
+    The other arguments are those of `RowScheduler`; `allow_patterns` and `ignore_patterns` choose among dropped files,
     `redact` receives ``{"file_name": …, **metadata}``, and `max_spool_bytes` counts only files up to 256 KiB.
 
     Thread-safety: as in `RowScheduler`.
@@ -70,7 +77,16 @@ class ZipScheduler(RowScheduler):
     card_sentence = "The files of this dataset were added one by one, as they came up, with `ZipScheduler`."
     features_in_config = True
 
-    def __init__(self, repo_id: str, folder_path: str | Path | None = None, **options: Unpack[RowOptions]) -> None:
+    def __init__(
+        self,
+        repo_id: str,
+        folder_path: str | Path | None = None,
+        *,
+        check_media: bool = True,
+        strip_exif: bool = False,
+        **options: Unpack[RowOptions],
+    ) -> None:
+        self._check_media, self._strip_exif = check_media, strip_exif
         self.encoding: ZipEncoding = ZipEncoding()
         options.setdefault("commit_message", _message)
         super().__init__(repo_id, folder_path, **options)
@@ -97,19 +113,37 @@ class ZipScheduler(RowScheduler):
         """
         row = self._row({"file_name": member_name(name or _name_of(file)), **metadata})
         dropped = self._path_in_folder(file)
-        size = None if dropped is None else self._write_moved(row, dropped)
-        if size is None:
-            with _opened(file, row["name"]) as content:
-                beginning = content.read(DEFAULTS.inline_bytes + 1)
+        with _opened(file, row["name"]) as content:
+            beginning, is_changed = self._beginning(content, row["name"])
+            size = None if dropped is None or is_changed else self._write_moved(row, dropped)
+            if size is None:
                 size = len(beginning)
                 if size <= DEFAULTS.inline_bytes:
                     self._write({**row, "data": b64encode(beginning).decode()})
                 else:
                     size = self._write_claimed(row, self._inbox.stage(beginning, content))
-            if dropped is not None:
-                with suppress(OSError):  # a mount that cannot be written to
-                    dropped.unlink()
+                if dropped is not None:
+                    with suppress(OSError):  # a mount that cannot be written to
+                        dropped.unlink()
         self._count(1, size)
+
+    def _beginning(self, content: BinaryIO, name: str) -> tuple[bytes, bool]:
+        """Return the first bytes of a file, and whether they are others than the file has; of a media file all bytes.
+
+        Raises:
+            HFValidationError: the media file is not whole, or its metadata cannot be removed.
+        """
+        media = media_of(name) if self._check_media or self._strip_exif else None
+        if media is None:
+            return content.read(DEFAULTS.inline_bytes + 1), False
+        whole = content.read(DEFAULTS.checked_bytes + 1)
+        is_large = len(whole) > DEFAULTS.checked_bytes
+        if is_large and not (self._strip_exif and media == "image"):
+            return whole, False
+        if is_large:
+            raise HFValidationError(f"{name} is too large to remove its metadata.", hint="Pass a smaller image.")
+        new = prepared(whole, media, name, name, check=self._check_media, strip=self._strip_exif)
+        return new, new != whole
 
     def append(self, row: Row) -> None:
         """Store one file: as `add`, with its arguments in a mapping."""
@@ -146,7 +180,7 @@ class ZipScheduler(RowScheduler):
         return self._archive.left
 
     def _row(self, given: dict[str, Any]) -> dict[str, Any]:
-        row = dict(given if self._redact is None else self._redact(given))
+        row = dict(self._completed(given))
         name = member_name(str(row.pop("file_name", given["file_name"])))
         if taken := _FILE_COLUMNS & row.keys():
             raise HFValidationError(
@@ -242,10 +276,19 @@ class ZipScheduler(RowScheduler):
         try:
             if not self._dropped.is_complete(path, final=final):
                 return None
+            if media_of(row["name"]):
+                # A pipe that replaced the file must not block; `claim` refuses it.
+                with os.fdopen(_regular_file(self.folder_path / path), "rb") as content:
+                    new, is_changed = self._beginning(content, row["name"])
+                if is_changed:
+                    self._inbox.stage(new, io.BytesIO()).replace(self.folder_path / path)
             size = (self.folder_path / path).stat().st_size
             return {**row, "claim": self._inbox.claim(self.folder_path / path, row["name"], batch)}, size
         except FileNotFoundError:
             return None  # another process claimed it first
+        except HFValidationError as error:
+            self._archive.left[path] = str(error)
+            return None
         except OSError as error:  # no right to move it, or another disk
             self._archive.left[path] = _OTHER_MOUNT if error.errno == errno.EXDEV else str(error)
             return None
@@ -283,6 +326,14 @@ def _name_of(file: object) -> str:
     raise HFValidationError(f"A {type(file).__name__} has no name.", hint="Pass one: add(file, 'name.png').")
 
 
+def _regular_file(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return descriptor
+
+
 def _opened(file: Any, name: str) -> AbstractContextManager[BinaryIO]:
     """Open the argument of `add` for reading; a file object of the caller is never closed."""
     if isinstance(file, str | PurePath):
@@ -292,10 +343,7 @@ def _opened(file: Any, name: str) -> AbstractContextManager[BinaryIO]:
     if hasattr(file, "save"):
         from PIL import Image
 
-        content = io.BytesIO()
-        file.save(content, Image.registered_extensions().get(PurePath(name).suffix.lower(), "PNG"))
-        content.seek(0)
-        return content
+        return io.BytesIO(image_bytes(file, name, Image.registered_extensions().get(PurePath(name).suffix.lower())))
     if hasattr(file, "read"):
         return nullcontext(file)
     raise HFValidationError(

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import math
+import os
+import re
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
 import orjson
 
 from hubspool.extending import HFValidationError
-from hubspool_templates.media_types import MEDIA, media_of_path
+from hubspool_templates.media_files import image_bytes, prepared
+from hubspool_templates.media_types import MEDIA, media_of
 from hubspool_templates.schema import FieldType, Given, ListOf, Schema
-from hubspool_templates.value_kinds import BYTES, DTYPES, TIME, are_plain, is_numpy, is_pil_image
-from hubspool_templates.values import CONVERT_HINT, RowEncoder, bad_key, cannot_store, check_int
+from hubspool_templates.value_kinds import BYTES, TIME, are_plain, is_pil_image, simpler
+from hubspool_templates.values import RowEncoder, cannot_store
 
 #: The first key of a line with tagged values, and the first key of each tagged value.
 TAG = "$hubspool"
 _TAG = f'{{"{TAG}"'.encode()
-_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATETIME
-#: Modes of an image that PNG holds without loss; images of other modes are stored as TIFF.
-_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_OPTIONS = orjson.OPT_APPEND_NEWLINE
+_MOST_CHANNELS = 32
+#: A text in a line that may be the name of a media file.
+_NAME = re.compile(rb'\.[0-9A-Za-z]{2,4}"')
 
 
 @dataclass(frozen=True)
@@ -42,20 +46,36 @@ class MediaEncoder(RowEncoder):
 
     Not promised: that an image object keeps the bytes of the file that it was opened from; pass the path for that.
 
-    Beside the values of `RowEncoder` it stores bytes; PIL images (without loss); a `Path` of an image, audio or video
-    file; NaN and ±inf; datetimes (naive: read as UTC, with one warning). A column that is declared as media also takes
-    a path as text, a file's bytes, an array of pixels, and ``(rate, samples)`` for audio. A file is read while the row
-    is appended, and stored with its name, without its folder.
+    Beside the values of `RowEncoder` it stores bytes; PIL images (without loss); an image, audio or video file by its
+    path; NaN and ±inf; datetimes (naive: read as UTC, with one warning). A column that is declared as media also takes
+    a file's bytes, an array of pixels, and ``(rate, samples)`` for audio. A file is read while the row is appended, and
+    stored with its name, without its folder.
 
     Thread-safety: may be used by several threads; a warning may then appear twice.
 
     Args:
         declared: the columns, if the caller gave a schema.
+        check_media: refuse media files that are empty, truncated or something else.
+        strip_exif: remove metadata from pictures, as `media_files.without_exif` does.
+        paths: "media" stores the file that a text or a `Path` names, unless the schema says that the column is text;
+            "text" stores the name.
     """
 
-    def __init__(self, declared: Schema | None = None) -> None:
+    def __init__(
+        self,
+        declared: Schema | None = None,
+        *,
+        check_media: bool = True,
+        strip_exif: bool = False,
+        paths: Literal["media", "text"] = "media",
+    ) -> None:
         super().__init__()
+        if paths not in ("media", "text"):
+            raise HFValidationError(f"paths is {paths!r}.", hint="Use 'media' or 'text'.")
         self.declared = declared
+        self._check_media = check_media
+        self._strip_exif = strip_exif
+        self._reads_paths = paths == "media" and declared is None
 
     def encode(self, row: Mapping[str, Any]) -> bytes:
         """Return `row` as one line.
@@ -65,61 +85,58 @@ class MediaEncoder(RowEncoder):
         """
         if self.declared is None and type(row) is dict and row and TAG not in row and are_plain(row.values()):
             try:
-                return orjson.dumps(row, None, _OPTIONS)
+                line = orjson.dumps(row, None, _OPTIONS)
             except TypeError:
-                pass  # a key that is no str; the error comes from `_refusal` below
+                pass  # a key that is no str; the error comes from `plain` below
+            else:
+                if not self._reads_paths or not _NAME.search(line):
+                    return line
         if not isinstance(row, Mapping) or not row or TAG in row:
             raise cannot_store("row", row, "it must be a dict with at least one column", "Pass {'column': value, …}.")
-        given = dict(row)
+        given: Mapping[str, Any] = row
         if self.declared is not None:
-            given = {name: _declared_column(value, self.declared, name) for name, value in given.items()}
+            given = {name: _declared_column(value, self.declared, name) for name, value in row.items()}
+        tagged = self.plain(given)
         try:
-            tagged = {name: self._tag(value, str(name)) for name, value in given.items()}
-            return orjson.dumps({TAG: True, **tagged}, None, _OPTIONS)
+            line = orjson.dumps(tagged, None, _OPTIONS)
+            return _TAG + b":true," + line[1:] if TAG.encode() in line else line
         except (TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, HFValidationError):
-                raise
             raise self._refusal(given, error) from None
 
-    def _tag(self, value: Any, key: str) -> Any:
-        """Return a value as JSON, with tags where JSON lacks it."""
-        if type(value) is int:
-            check_int(key, value)
-        elif type(value) is float and not math.isfinite(value):
-            return {TAG: "float", "is": repr(value)}
-        if type(value) in DTYPES or isinstance(value, str):
-            return value
-        if isinstance(value, Mapping):
-            return self._tag_mapping(value, key)
-        if isinstance(value, (list, tuple)):
-            return [self._tag(inner, f"{key}[{index}]") for index, inner in enumerate(value)]
-        if isinstance(value, datetime):
-            return {TAG: "time", "at": self._convert(value)}
-        return self._tag_object(value, key)
-
-    def _tag_mapping(self, value: Mapping[Any, Any], key: str) -> dict[str, Any]:
-        if error := bad_key(key, value):
-            raise error
+    def _plain_mapping(self, value: Mapping[Any, Any], key: str) -> dict[str, Any]:
         if TAG in value:
             raise cannot_store(key, value, f"hubspool reserves the key {TAG!r}", "Use another key.")
-        return {name: self._tag(inner, f"{key}.{name}") for name, inner in value.items()}
+        return super()._plain_mapping(value, key)
 
-    def _tag_object(self, value: Any, key: str) -> Any:
-        """Return media, bytes, an array, or another object that orjson or `RowEncoder` converts."""
-        if isinstance(value, Path) and (media := media_of_path(value)) and value.is_file():
-            value = Media(media, value.read_bytes(), value.name)
+    def _plain(self, value: Any, key: str) -> Any:
+        if (
+            self._reads_paths and type(value) is str and media_of(value) and os.path.isfile(value)  # noqa: PTH113  Path.is_file raises for a long text
+        ):
+            return self._plain_object(Path(value), key)
+        return super()._plain(value, key)
+
+    def _plain_object(self, value: Any, key: str) -> Any:
+        if isinstance(value, PurePath) and self._reads_paths and (media := media_of(value.name)):
+            value = self._checked(_file(Path(value), media, key), key)
         elif is_pil_image(value):
-            value = _image(value)
+            value = Media("image", image_bytes(value, key))
+        elif isinstance(value, Media):
+            value = self._checked(value, key)
         if isinstance(value, Media):
             return {TAG: value.media, "bytes": b64encode(value.bytes).decode(), "path": value.path}
         if isinstance(value, BYTES):
             return {TAG: "binary", "bytes": b64encode(value).decode()}
-        if is_numpy(value):
-            return self._tag(value.tolist(), key)
-        try:
-            return orjson.loads(orjson.dumps(value, self._convert, _OPTIONS | orjson.OPT_PASSTHROUGH_DATACLASS))
-        except TypeError as error:
-            raise cannot_store(key, value, str(error), CONVERT_HINT) from None
+        return super()._plain_object(value, key)
+
+    def _checked(self, value: Media, key: str) -> Media:
+        content = prepared(value.bytes, value.media, key, value.path, check=self._check_media, strip=self._strip_exif)
+        return Media(value.media, content, value.path)
+
+    def _odd_float(self, value: float, key: str) -> Any:  # noqa: ARG002  one tag for all keys
+        return {TAG: "float", "is": repr(value)}
+
+    def _time(self, value: datetime, key: str) -> Any:
+        return {TAG: "time", "at": super()._time(value, key)}
 
 
 def read_line(line: bytes) -> dict[str, Any]:
@@ -173,9 +190,12 @@ def _declared_column(value: Any, declared: Schema, name: Any) -> Any:
 
 def _declared(value: Any, kind: FieldType, key: str) -> Any:
     """Return a value in which the media of declared columns are read from their files, bytes or arrays."""
-    if isinstance(kind, ListOf) and isinstance(value, (list, tuple)):
+    if isinstance(kind, ListOf | Schema) and not isinstance(value, (str, list, dict, *BYTES)):
+        with suppress(TypeError):  # the error comes from `plain`
+            value = None if value is None else simpler(value)
+    if isinstance(kind, ListOf) and isinstance(value, list):
         return [_declared(inner, kind.item, key) for inner in value]
-    if isinstance(kind, Schema) and isinstance(value, Mapping):
+    if isinstance(kind, Schema) and isinstance(value, dict):
         return {name: _declared(inner, kind.fields.get(name, "null"), f"{key}.{name}") for name, inner in value.items()}
     media = media_of_column(kind)
     if media is None or value is None or isinstance(value, Media):
@@ -183,45 +203,56 @@ def _declared(value: Any, kind: FieldType, key: str) -> Any:
     return _read_media(value, media, key)
 
 
-def _read_media(value: Any, media: str, key: str) -> Media:
-    if isinstance(value, (str, Path)):
-        path = Path(value)
-        if not path.is_file():
-            raise cannot_store(key, value, f"the column holds {media}, and no such file exists", "Pass a file's path.")
-        return Media(media, path.read_bytes(), path.name)
+def _read_media(value: Any, media: str, key: str) -> Any:
+    if isinstance(value, (str, PurePath)):
+        return _file(Path(value), media, key)
     if isinstance(value, BYTES):
         return Media(media, bytes(value))
     if isinstance(value, Mapping) and isinstance(value.get("bytes"), bytes):
         return Media(media, value["bytes"], value.get("path"))
     if media == "image" and is_pil_image(value):
-        return _image(value)
+        return value
     if media == "image" and hasattr(value, "__array_interface__"):
         from PIL import Image
 
-        return _image(Image.fromarray(value))
+        try:
+            return Image.fromarray(value)
+        except (TypeError, ValueError) as error:
+            raise cannot_store(key, value, f"PIL makes no image of it ({error})", "Pass uint8 pixels.") from None
     if media == "audio" and isinstance(value, tuple) and len(value) == 2:
-        return _wave(*value)
+        return _wave(*value, key)
     raise cannot_store(key, value, f"the column holds {media}", "Pass a path, or the bytes of a file.")
 
 
-def _image(image: Any) -> Media:
-    out = io.BytesIO()
-    image.save(out, format="PNG" if image.mode in _PNG_MODES else "TIFF")
-    return Media("image", out.getvalue())
+def _file(path: Path, media: str, key: str) -> Media:
+    try:
+        return Media(media, path.read_bytes(), path.name)
+    except OSError as error:
+        hint = "Pass the path of a file; text that is no path as str, in a column that is not media."
+        raise cannot_store(key, str(path), f"no such file can be read ({error.strerror})", hint) from None
 
 
-def _wave(rate: int, samples: Any) -> Media:
-    """Return samples as a WAV file of their own dtype; `samples` has the shape (frames,) or (frames, channels)."""
+def _wave(rate: Any, samples: Any, key: str) -> Media:
+    """Return samples as a WAV file of their own dtype.
+
+    `samples` has the shape (frames,) or (frames, channels), or (channels, frames) as torch has it: a file has at most
+    32 channels.
+    """
     import numpy as np
 
     array = np.asarray(samples)
     if array.dtype.name not in ("uint8", "int16", "int32", "float32", "float64") or array.ndim not in (1, 2):
-        raise HFValidationError(
-            f"Cannot store audio samples of {array.dtype} and shape {array.shape}.", hint="Pass int16 or float32."
-        )
+        problem = f"audio samples of {array.dtype} and shape {array.shape}"
+        raise cannot_store(key, samples, problem, "Pass int16 or float32, of the shape (frames, channels).")
+    if array.ndim == 2 and array.shape[1] > _MOST_CHANNELS >= array.shape[0]:
+        array = array.T
     channels, width = array.shape[1] if array.ndim == 2 else 1, array.dtype.itemsize
+    hertz = int(rate) if isinstance(rate, (int, float, np.number)) and math.isfinite(rate) else 0
+    if hertz != rate or not 0 < hertz < 2**31 or not 0 < channels <= _MOST_CHANNELS:
+        problem = f"the rate is {rate!r} and the shape {array.shape}"
+        raise cannot_store(key, samples, problem, "Pass (samples per second, samples), with at most 32 channels.")
     data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     code = 3 if array.dtype.kind == "f" else 1
-    frame = struct.pack("<HHIIHH", code, channels, rate, rate * channels * width, channels * width, 8 * width)
+    frame = struct.pack("<HHIIHH", code, channels, hertz, hertz * channels * width, channels * width, 8 * width)
     body = b"WAVEfmt " + struct.pack("<I", len(frame)) + frame + b"data" + struct.pack("<I", len(data)) + data
     return Media("audio", b"RIFF" + struct.pack("<I", len(body)) + body)

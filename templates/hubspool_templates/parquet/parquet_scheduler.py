@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hubspool.extending import HFValidationError, read_text
 from hubspool_templates.card import Card, OtherColumnsError
@@ -43,6 +43,12 @@ class ParquetScheduler(RowScheduler):
         schema: the columns, as a pyarrow schema, `datasets.Features`, or a mapping such as
             ``{"prompt": "string", "image": "image"}``; a row with another column is then an error. None learns the
             columns from the rows and keeps them in the dataset card.
+        check_media: `append` refuses image, audio and video files that are empty, truncated or something else.
+        strip_exif: remove metadata (place, camera, comments) from pictures; their orientation stays. An image of PIL's
+            is stored without metadata in any case.
+        paths: "media" stores the image, audio or video file that a text or a `Path` names, and a `Path` with such a
+            suffix and no file is an error; "text" stores names as text. Use "text" if visitors write the text: it
+            could name a file of the app. With `schema`, the column's type decides.
         repo_id, folder_path, options: those of `RowScheduler` and `CommitScheduler`.
 
     Raises:
@@ -60,6 +66,9 @@ class ParquetScheduler(RowScheduler):
         folder_path: str | Path | None = None,
         *,
         schema: Any | None = None,
+        check_media: bool = True,
+        strip_exif: bool = False,
+        paths: Literal["media", "text"] = "media",
         **options: Unpack[RowOptions],
     ) -> None:
         try:
@@ -67,7 +76,7 @@ class ParquetScheduler(RowScheduler):
         except ImportError as error:
             raise ImportError('ParquetScheduler needs pyarrow: pip install "hubspool[parquet]"') from error
         self._declared = None if schema is None else schema_of(schema)
-        self._encoder = MediaEncoder(self._declared)
+        self._encoder = MediaEncoder(self._declared, check_media=check_media, strip_exif=strip_exif, paths=paths)
         self.encoding: ParquetEncoding = ParquetEncoding(self._columns_in_card, self._declared)
         self._fixed = {"schema": None if self._declared is None else self._declared.to_features()}
         super().__init__(repo_id, folder_path, **options)
