@@ -31,6 +31,7 @@ DEFAULTS = {
     "keep_local": False,
     "redact": None,
     "durability": "process",
+    "config": None,
     "allow_patterns": None,
     "ignore_patterns": None,
 }

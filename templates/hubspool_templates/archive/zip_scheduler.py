@@ -125,6 +125,10 @@ class ZipScheduler(RowScheduler):
         metadata = orjson.Fragment(self._encoder.encode(row["metadata"]).rstrip(b"\n"))
         return orjson.dumps({**row, "metadata": metadata}, option=orjson.OPT_APPEND_NEWLINE)
 
+    @staticmethod
+    def columns_of(path: Path) -> Schema:
+        raise ValueError(f"the columns of the files in {path.name} are not known")
+
     @property
     def columns(self) -> Schema:
         """The columns of all archives that were written."""

@@ -44,7 +44,7 @@ class ParquetEncoding(Encoding):
     or written into the card) goes to the column ``<name>_unfit``, as JSON.
 
     Args:
-        known: returns the columns that the card has; called once, in the pushing thread.
+        known: returns the columns that the card has for rows of the given columns; called once, in the pushing thread.
         declared: the columns that the caller declared.
 
     Attributes:
@@ -54,9 +54,9 @@ class ParquetEncoding(Encoding):
     suffix = "parquet"
     part_commits = 8
 
-    def __init__(self, known: Callable[[], Schema], declared: Schema | None = None) -> None:
+    def __init__(self, known: Callable[[Schema], Schema], declared: Schema | None = None) -> None:
         self.schema = declared or Schema()
-        self._known: Callable[[], Schema] | None = known
+        self._known: Callable[[Schema], Schema] | None = known
         self._ahead: ReadAhead | None = None
 
     def damaged(self, lines: FileRange) -> tuple[tuple[int, int], ...]:
@@ -128,7 +128,8 @@ class ParquetEncoding(Encoding):
 
     def _learn(self, lines: list[bytes]) -> None:
         if self._known is not None:
-            self.schema = self._known().merge(self.schema, widenable=PARQUET_DTYPES)
+            found = learned(map(read_line, lines), self.schema)
+            self.schema = self._known(found).merge(self.schema, widenable=PARQUET_DTYPES)
             self._known = None
         self.schema = learned(map(read_line, lines), self.schema)
 
