@@ -156,11 +156,17 @@ class CardUpdater:
         config = self.config or card.default_config
         if len(paths) < len(sizes) and (covering := card.config_of(glob, exact=False)):
             config = covering  # an earlier push decided so
-        files = [path for files in card.files(config, paths).values() for path in files]
+        splits = card.files(config, paths)
+        files = [path for files in splits.values() for path in files]
         known: Schema | None = _schema(card.features(config))
         if files and not card.features(config):
             known = self._learned(target, revision, {path: sizes[path] for path in files})
-        if len(paths) == len(sizes) and (known is None or not is_one_schema(known, schema, self.widenable)):
+        if len(paths) == len(sizes) and (
+            known is None
+            or not is_one_schema(known, schema, self.widenable)
+            # `datasets` loads a folder of media only if the metadata of all its splits have the same keys and types.
+            or (self.features_in_config and any(files for each, files in splits.items() if each != split))
+        ):
             if self.config is not None:
                 raise HubspoolError(
                     f"{target.repo_id} has a config {config!r} whose columns differ from those of the rows.",
