@@ -618,4 +618,10 @@ MUTANTS = [
         ),
         (f"{BROWSER}::test_a_page_of_another_origin_writes_nothing_with_the_users_password",),
     ),
+    Mutant(
+        "counts_stay",
+        "the numbers of rows in a card stay as they are when rows are added",
+        (Edit("hubspool_templates/card.py", "CardUpdater.operations", "card.drop_counts(config)", "pass"),),
+        ("tests/datasets/test_existing.py::test_counts_that_somebody_wrote_later_go_with_the_next_rows",),
+    ),
 ]
