@@ -436,11 +436,17 @@ def _splits(config: Mapping[str, Any]) -> dict[str, list[str]]:
     files = config.get("data_files") or []
     if isinstance(files, dict):
         files = [{"split": split, "path": paths} for split, paths in files.items()]
+    if not isinstance(files, str | list):
+        raise broken_card("`data_files` in README.md names no files.")
     found: dict[str, list[str]] = {}
     for entry in [files] if isinstance(files, str) else files:
         split, paths = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
         known = found.setdefault(str(split or "train"), [])
-        known += [paths] if isinstance(paths, str) else paths or []
+        known += [
+            path
+            for path in ([paths] if isinstance(paths, str) else paths if isinstance(paths, list) else [])
+            if isinstance(path, str)
+        ]
     folder = str(config.get("data_dir") or "").strip("/")
     return {split: [f"{folder}/{path}" for path in paths] for split, paths in found.items()} if folder else found
 
