@@ -12,11 +12,24 @@ This module owns the card's `features`. They come from the rows of each commit, 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from hubspool import CommitOperationAdd, CommitPlan, HfApi, HubspoolError
 from hubspool.extending import FrontMatter, RemoteEntryNotFoundError, Target, broken_card, read_text
+from hubspool_templates.defaults import DEFAULTS
+from hubspool_templates.existing import (
+    SCHEDULERS,
+    columns_of_lines,
+    covers,
+    form_of,
+    is_one_schema,
+    patterns_of,
+    splits_of,
+)
 from hubspool_templates.schema import FieldType, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 
@@ -30,6 +43,10 @@ _SIZES = [
     "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B",
     "100B<n<1T", "n>1T",
 ]  # fmt: skip
+
+
+#: The end of a part's file name, as exact as a glob can be: the glob of "train" must not match files of "train-2".
+PART_GLOB = "-".join(["[0-9]" * 8, "*", "[0-9]" * 5, f"p{'[0-9]' * 4}"])
 
 
 class OtherColumnsError(HubspoolError):
@@ -61,6 +78,8 @@ class CardUpdater:
             then fit all files.
         features_in_config: also write the columns into the config, the only place where `datasets` looks for the
             columns of a folder of images.
+        config: the config of the scheduler's rows; None: that of the files in the repository whose columns they share.
+        columns_of: reads the columns of a file of the scheduler's form; raises ValueError if it cannot.
     """
 
     def __init__(
@@ -71,6 +90,8 @@ class CardUpdater:
         *,
         is_storable: Callable[[FieldType], bool] | None = None,
         features_in_config: bool = False,
+        config: str | None = None,
+        columns_of: Callable[[Path], Schema] = columns_of_lines,
     ) -> None:
         self.api = api
         self.card_sentence = card_sentence
@@ -78,6 +99,8 @@ class CardUpdater:
         self.is_storable = is_storable
         self.features_in_config = features_in_config
         self.columns = Schema()  # all columns of the dataset, as the card had them at the last call
+        self.config = config
+        self.columns_of = columns_of
         self._in_card: object = None  # what the card on the Hub has, while every commit since is ours
         self._rows: int | None = None  # on the Hub
         self._last: tuple[str | None, int] = (None, 0)  # our last commit at the last call, and the rows of that call
@@ -107,23 +130,107 @@ class CardUpdater:
         if own is not None and own == plan.parent and needed == self._in_card:
             return ()
         card = Card(self._read(target, plan), target.repo_id.split("/")[-1], self.card_sentence)
-        configs = {card.add_files(re.sub(r"\W", "_", split), glob) for split, glob in files.items()}
-        for config in configs:
-            known = _schema(card.features(config))
-            if self.is_storable is None:
-                merged = known.merge(schema, widenable=self.widenable)
-            else:
-                merged = known.extend(schema)
-                fits = Schema({n: kind for n, kind in known.fields.items() if self.is_storable(kind)}).extend(schema)
-                if not fits.can_read(schema):
-                    raise OtherColumnsError(fits)
-            self.columns = merged
-            if merged != known:
+        for name, glob in files.items():
+            config, known = self.place(card, target, plan.parent, name, glob, schema)
+            self.columns = merged = self._merged(known, schema)
+            if merged != _schema(card.features(config)):
                 card.set_features(config, merged.to_features(), in_config=self.features_in_config)
+            card.drop_counts(config)
         card.set_size(size)
         text = card.render()
         self._in_card = needed if text is None else None  # a card that was sent is read once more
         return () if text is None else (CommitOperationAdd("README.md", text.encode()),)
+
+    def _merged(self, known: Schema, schema: Schema) -> Schema:
+        if self.is_storable is None:
+            return known.merge(schema, widenable=self.widenable)
+        fits = Schema({n: kind for n, kind in known.fields.items() if self.is_storable(kind)}).extend(schema)
+        if not fits.can_read(schema):
+            raise OtherColumnsError(fits)
+        return known.extend(schema)
+
+    def place(
+        self, card: Card, target: Target, revision: str | None, name: str, glob: str, schema: Schema
+    ) -> tuple[str, Schema]:
+        """Add a scheduler's files to the card; return their config, and the columns that it has so far.
+
+        What loaded before the first commit loads afterwards with the same rows. So files of the same form whose columns
+        make one schema with ours share a config with our files; beside other columns ours get a config of their own.
+
+        Args:
+            card: the card at `revision`.
+            target, revision: the repository, and the commit that is looked at.
+            name: the scheduler's.
+            glob: its files.
+            schema: the columns of its rows.
+
+        Raises:
+            HubspoolError: the files of the repository have another form, and `datasets` reads only one.
+        """
+        split = re.sub(r"\W", "_", name)
+        if (listed := card.config_of(glob)) is not None:
+            return listed, _schema(card.features(listed))
+        tree = self.api.list_repo_tree(
+            target.repo_id, recursive=True, repo_type=target.repo_type, revision=revision or target.revision
+        )
+        sizes: dict[str, int] = {entry.path: entry.size for entry in tree if hasattr(entry, "size")}
+        paths = [path for path in sizes if not covers(glob, path)]
+        first = next(iter(card.configs), "default")
+        form = form_of(path for files in card.files(first, paths).values() for path in files)
+        if form not in (None, form_of([glob])):
+            raise _other_form(target.repo_id, form, glob)
+        config = self.config or card.default_config
+        if len(paths) < len(sizes) and (covering := card.config_of(glob, exact=False)):
+            config = covering  # an earlier push decided so
+        splits = card.files(config, paths)
+        files = [path for files in splits.values() for path in files]
+        known: Schema | None = _schema(card.features(config))
+        if files and not card.features(config):
+            known = self._learned(target, revision, {path: sizes[path] for path in files})
+        if len(paths) == len(sizes) and (
+            known is None
+            or not is_one_schema(known, schema, self.widenable)
+            # `datasets` loads a folder of media only if the metadata of all its splits have the same keys and types.
+            or (self.features_in_config and any(files for each, files in splits.items() if each != split))
+        ):
+            if self.config is not None:
+                raise HubspoolError(
+                    f"{target.repo_id} has a config {config!r} whose columns differ from those of the rows.",
+                    hint="Pass another config=…; the rows wait on the disk.",
+                )
+            config = next(each for n in count(1) if (each := f"{name}-{n}" if n > 1 else name) not in card.configs)
+            known = Schema()
+        card.keep_files(split, glob, config, paths)
+        return card.add_files(split, glob, config), known or Schema()
+
+    def _learned(self, target: Target, revision: str | None, sizes: Mapping[str, int]) -> Schema | None:
+        """Return the columns of files that the card says nothing of; None if they cannot be read, or are too large.
+
+        `datasets` takes the columns of Parquet files from the first one, and reads the others with them.
+        """
+        paths = sorted(sizes)
+        if form_of(paths) == "Parquet":
+            paths = paths[:1]
+        if sum(sizes[path] for path in paths) > DEFAULTS.learned_bytes:
+            return None
+        schema = Schema()
+        with tempfile.TemporaryDirectory() as folder:
+            for path in paths:
+                local = Path(
+                    self.api.hf_hub_download(
+                        target.repo_id,
+                        path,
+                        repo_type=target.repo_type,
+                        revision=revision or target.revision,
+                        local_dir=folder,
+                    )
+                )
+                try:
+                    schema = schema.merge(self.columns_of(local), widenable=self.widenable)
+                except (ValueError, AttributeError, TypeError):
+                    return None
+                local.unlink()
+        return schema
 
     def _read(self, target: Target, plan: CommitPlan) -> str | None:
         try:
@@ -170,7 +277,65 @@ class Card:
         if not text:
             self._front.body = _BODY.format(title=title, card_sentence=card_sentence)
 
-    def add_files(self, split: str, path: str) -> str:
+    @property
+    def configs(self) -> list[str]:
+        """The names of the configs; `datasets` reads all of them as it reads the files of the first one."""
+        return [_name_of(each) for each in self._list("configs")]
+
+    @property
+    def default_config(self) -> str:
+        """The config that `datasets` loads where no name is given: maybe the only one, if others than us wrote it."""
+        configs = self._list("configs")
+        chosen = [_name_of(each) for each in configs if _name_of(each) == "default" or each.get("default")]
+        alone = [_name_of(each) for each in configs if len(configs) == 1 and not _is_ours(_paths(each))]
+        return next(iter([*chosen, *alone, "default"]))
+
+    def config_of(self, glob: str, *, exact: bool = True) -> str | None:
+        """Return the config whose patterns are, or cover, this glob."""
+        for each in self._list("configs"):
+            if any(path == glob or (not exact and covers(path, glob)) for path in _paths(each)):
+                return _name_of(each)
+        return None
+
+    def files(self, config_name: str, paths: Iterable[str]) -> dict[str, list[str]]:
+        """Return split → files, among all `paths` of the repository, that `datasets` loads for a config."""
+        config = self._config(config_name)
+        if config is None and self._list("configs"):
+            return {}
+        if config is not None and config.get("data_files"):
+            return {
+                split: [path for path in paths if any(covers(each, path) for each in patterns)]
+                for split, patterns in _splits(config).items()
+            }
+        folder = str((config or {}).get("data_dir") or "").strip("/")
+        return splits_of([path for path in paths if not folder or path.startswith(f"{folder}/")])
+
+    def keep_files(self, split: str, glob: str, config_name: str, paths: Sequence[str]) -> None:
+        """Name the files that each config loads today, where new files of `glob` would change what it loads.
+
+        Args:
+            split: the split of the new files.
+            glob: the new files.
+            config_name: the config that they are for.
+            paths: all other files of the repository.
+        """
+        for name in self.configs or ["default"]:
+            config = self._config(name) or {}
+            is_explicit = config.get("data_files") and not config.get("data_dir")
+            if is_explicit and (name == config_name or not any(covers(path, glob) for path in _paths(config))):
+                continue
+            splits = {
+                each: patterns_of(
+                    each,
+                    files,
+                    [*(set(paths) - set(files)), *([] if (name, each) == (config_name, split) else [glob])],
+                )
+                for each, files in self.files(name, paths).items()
+            }
+            if any(splits.values()):
+                self._set_config(name, {"data_files": _entries(splits)})
+
+    def add_files(self, split: str, path: str, config_name: str = "default") -> str:
         """Add the files of a split to a config, and return the config's name.
 
         Nothing is added if a pattern matches the files already: `datasets` would load their rows twice.
@@ -178,26 +343,22 @@ class Card:
         Args:
             split: name of the split.
             path: glob of its files in the repository.
+            config_name: the config, if no pattern matches them.
         """
-        configs = self._list("configs")
-        for config in configs:
-            if any(_covers(pattern, path) for pattern in _patterns(config.get("data_files"))):
-                return _name_of(config)
-        known = next((each for each in configs if _name_of(each) == "default"), None)
-        files = (known or {}).get("data_files") or []
-        if not isinstance(files, list) or not all(isinstance(entry, dict) for entry in files):
-            return "default"  # a person wrote the short notation, and decides which files are data
-        entry = next((entry for entry in files if entry.get("split") == split), None)
-        if entry is None:
-            files = [*files, {"split": split, "path": path}]
-        else:
-            files = [{**each, "path": [*_patterns([each]), path]} if each is entry else each for each in files]
-        config = {**(known or {"config_name": "default"}), "data_files": files}
-        if known is None:
-            self._front.set("configs", [*configs, config])
-        else:
-            self._front.set("configs", [config if each is known else each for each in configs])
-        return "default"
+        if (known := self.config_of(path, exact=False)) is not None:
+            return known
+        if config_name not in self.configs and (default := self.default_config) in self.configs:
+            self._set_config(default, {} if default == "default" else {"default": True})
+        splits = _splits(self._config(config_name) or {})
+        splits.setdefault(split, []).append(path)
+        self._set_config(config_name, {"data_files": _entries(splits)})
+        return config_name
+
+    def drop_counts(self, config_name: str) -> None:
+        """Remove the numbers of rows and bytes of a config, which `datasets` compares with what it loads."""
+        info = self._info(config_name)
+        if left := info.keys() & {"splits", "download_size", "dataset_size"}:
+            self._set_info(config_name, {name: value for name, value in info.items() if name not in left})
 
     def features(self, config_name: str) -> list[dict[str, Any]]:
         """Return the columns of a config; an empty list if the card has none."""
@@ -221,13 +382,29 @@ class Card:
             configs = self._list("configs")
             new = [{**each, "features": columns} if _name_of(each) == config_name else each for each in configs]
             self._front.set("configs", new)
-        info = {**self._info(config_name), "features": columns}
+        self._set_info(config_name, {**self._info(config_name), "features": columns})
+
+    def _set_info(self, config_name: str, info: Mapping[str, Any]) -> None:
         known = self._fields.get("dataset_info")
         infos = known if isinstance(known, list) else [known] if known else []
         others = [each for each in infos if _name_of(each) != config_name]
         if config_name != "default" or isinstance(known, list) or others:
             info = {"config_name": config_name, **info}
         self._front.set("dataset_info", [*others, info] if isinstance(known, list) or others else info)
+
+    def _set_config(self, config_name: str, fields: Mapping[str, Any]) -> None:
+        """Change fields of a config, or add it; paths are those of the repository, so a `data_dir` goes."""
+        configs = self._list("configs")
+        known = self._config(config_name)
+        new = {**(known or {"config_name": config_name}), **fields}
+        if "data_files" in fields:
+            new.pop("data_dir", None)
+        changed = [*configs, new] if known is None else [new if each is known else each for each in configs]
+        if changed != configs:
+            self._front.set("configs", changed)
+
+    def _config(self, config_name: str) -> dict[str, Any] | None:
+        return next((each for each in self._list("configs") if _name_of(each) == config_name), None)
 
     def set_size(self, rows: int) -> None:
         """Set the size tag for a number of rows; a larger tag, or several tags, stay."""
@@ -252,8 +429,25 @@ class Card:
         return next((each for each in infos if _name_of(each) == config_name), {})
 
 
+def _is_ours(patterns: Sequence[str]) -> bool:
+    """Whether all patterns are those of a scheduler's own files."""
+    return bool(patterns) and all(PART_GLOB in pattern for pattern in patterns)
+
+
+def _paths(config: Mapping[str, Any]) -> list[str]:
+    return [path for paths in _splits(config).values() for path in paths]
+
+
 def _name_of(config: Mapping[str, Any]) -> str:
     return str(config.get("config_name", "default"))
+
+
+def _other_form(repo_id: str, form: str | None, glob: str) -> HubspoolError:
+    way_out = f"use {SCHEDULERS[form]}, or " if form in SCHEDULERS else ""
+    return HubspoolError(
+        f"{repo_id} has {form} files, and these rows are {form_of([glob])}; datasets reads only one form.",
+        hint=f"For these rows {way_out}name another repository; they wait on the disk (`hubspool flush --from --to`).",
+    )
 
 
 def _schema(features: Sequence[Mapping[str, Any]]) -> Schema:
@@ -263,22 +457,28 @@ def _schema(features: Sequence[Mapping[str, Any]]) -> Schema:
         raise broken_card(f"`features` in README.md cannot be read: {error!r}.") from None
 
 
-def _patterns(files: Any) -> list[str]:
-    """Return every path of a config's `data_files`, which may be a text, a list, or splits of either."""
-    if isinstance(files, str):
-        return [files]
+def _splits(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return split → patterns of a config; `data_files` may be a text, a list, or splits of either."""
+    files = config.get("data_files") or []
     if isinstance(files, dict):
-        return _patterns(files["path"] if "path" in files else list(files.values()))
-    return [path for each in files for path in _patterns(each)] if isinstance(files, list) else []
+        files = [{"split": split, "path": paths} for split, paths in files.items()]
+    if not isinstance(files, str | list):
+        raise broken_card("`data_files` in README.md names no files.")
+    found: dict[str, list[str]] = {}
+    for entry in [files] if isinstance(files, str) else files:
+        split, paths = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
+        known = found.setdefault(str(split or "train"), [])
+        known += [
+            path
+            for path in ([paths] if isinstance(paths, str) else paths if isinstance(paths, list) else [])
+            if isinstance(path, str)
+        ]
+    folder = str(config.get("data_dir") or "").strip("/")
+    return {split: [f"{folder}/{path}" for path in paths] for split, paths in found.items()} if folder else found
 
 
-def _covers(pattern: str, path: str) -> bool:
-    """Whether the glob `pattern` matches the files of the glob `path`, as `datasets` reads globs."""
-    sample = path.replace("[0-9]", "0").replace("*", "x")
-    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    expression = re.sub(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", lambda m: words.get(m[0]) or _literal(m[0]), pattern)
-    return re.fullmatch(expression, sample) is not None
-
-
-def _literal(text: str) -> str:
-    return text.replace("[!", "[^", 1) if len(text) > 1 else re.escape(text)
+def _entries(splits: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Return split → patterns as the card writes them."""
+    return [
+        {"split": split, "path": paths[0] if len(paths) == 1 else [*paths]} for split, paths in splits.items() if paths
+    ]

@@ -24,6 +24,8 @@ class TemplateDefaults:
         archive_bytes: a new archive begins when the files of one hold more than this; one archive is sent whole.
         claims_at_once: dropped files that are taken while the writers' lock is held once; more would block writers.
         staged_seconds: a staged file older than this belongs to a process that ended while it was writing.
+        learned_bytes: files that are in a dataset already, and whose columns the card lacks, are read up to this size;
+            beside larger ones new rows get a config of their own.
         row_group_rows: rows of one Parquet row group; a viewer, and `datasets`, read one row group at a time.
         row_group_bytes: the same in bytes of spool lines.
         sample_rows: the first rows of a part, whose columns are those of most other rows.
@@ -43,6 +45,7 @@ class TemplateDefaults:
     archive_bytes: int = 256 * 1024 * 1024
     claims_at_once: int = 64
     staged_seconds: float = 24 * 3600.0
+    learned_bytes: int = 256 * 1024 * 1024
     row_group_rows: int = 50_000
     row_group_bytes: int = 16 * 1024 * 1024
     sample_rows: int = 100

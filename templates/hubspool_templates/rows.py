@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 import threading
 import time
@@ -27,8 +28,9 @@ from hubspool.extending import (
     Spool,
     renew_after_fork,
 )
-from hubspool_templates.card import CardUpdater
+from hubspool_templates.card import PART_GLOB, CardUpdater
 from hubspool_templates.defaults import DEFAULTS
+from hubspool_templates.existing import columns_of_lines
 from hubspool_templates.schema import FieldType, Learner, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
 
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from hubspool import CommitInfo
 
 Row = Mapping[str, Any]
-#: The end of a part's file name, as exact as a glob can be: the glob of "train" must not match files of "train-2".
-_PART_GLOB = "-".join(["[0-9]" * 8, "*", "[0-9]" * 5, f"p{'[0-9]' * 4}"])
 
 
 class RowOptions(SchedulerOptions, total=False):
@@ -56,6 +56,7 @@ class RowOptions(SchedulerOptions, total=False):
     durability: Durability
     timestamp: bool
     id: bool
+    config: str | None
 
 
 class RowScheduler(CommitScheduler):
@@ -67,7 +68,8 @@ class RowScheduler(CommitScheduler):
     A subclass defines the line of a row: `encode_row`, and `encode_rows` for many rows. If a line is no JSON object, it
     also overrides `learn`, which finds the columns of one line. A subclass that stores rows in another file format sets
     `encoding` before it calls the constructor, and overrides `columns`: the encoding learns them as it encodes the
-    rows. `card_sentence`, `widenable`, `is_storable` and `features_in_config` change the card. `spool` holds the rows.
+    rows. `card_sentence`, `widenable`, `is_storable` and `features_in_config` change the card, as does `columns_of`,
+    which reads a file of another program; `glob_of` names the files of a split. `spool` holds the rows on the disk.
 
     Args:
         repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
@@ -86,6 +88,8 @@ class RowScheduler(CommitScheduler):
         id: give each row a column ``id``, unless it has one: text that no other row has, and that sorts in the order of
             `append` (of one process, and of several as far as their clocks agree).
         durability: "process" (rows survive the end of the process) or "disk" (and of the machine; slower).
+        config: the dataset's config for rows whose columns are others than those of the rest; its name is added to
+            `path_in_repo`. None: the config of the files with the same columns, or one that is called `name`.
         options: the options of `CommitScheduler`.
 
     Thread-safety: `append` and `extend` may be called from any thread and from ``async def``; neither makes a request
@@ -99,6 +103,8 @@ class RowScheduler(CommitScheduler):
     widenable = JSON_DTYPES
     #: Whether a file can have a column of a type, where each file keeps types, which `datasets` casts to the card's.
     is_storable: Callable[[FieldType], bool] | None = None
+    #: Reads the columns of a file on the Hub that another program wrote; raises ValueError if it cannot.
+    columns_of = staticmethod(columns_of_lines)
     #: Whether the card's config has the columns too, as `datasets` needs it for archives.
     features_in_config = False
     #: Makes what `append` holds from the encoding of a row to its write.
@@ -122,6 +128,7 @@ class RowScheduler(CommitScheduler):
         durability: Durability = "process",
         timestamp: bool = False,
         id: bool = False,  # noqa: A002  the name of the column
+        config: str | None = None,
         allow_patterns: Patterns = None,
         ignore_patterns: Patterns = None,
         **options: Unpack[CommonOptions],
@@ -132,6 +139,9 @@ class RowScheduler(CommitScheduler):
         folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
         self.name = self.spool_name = name
         self.keep_local = keep_local
+        if config is not None and not re.fullmatch(r"\w[\w.-]*", config):
+            raise HFValidationError(f"config is {config!r}.", hint="Use letters, digits, '_', '-' and '.'.")
+        self._config, self._path_in_repo = config, path_in_repo
         self._fixed = {**self._fixed, "durability": durability}
         super().__init__(
             repo_id=repo_id,
@@ -139,7 +149,7 @@ class RowScheduler(CommitScheduler):
             every=every,
             repo_type=repo_type,
             private=private,
-            path_in_repo=path_in_repo,
+            path_in_repo="/".join(filter(None, [path_in_repo, config])),
             allow_patterns=allow_patterns,
             ignore_patterns=ignore_patterns,
             **options,
@@ -162,6 +172,8 @@ class RowScheduler(CommitScheduler):
                 self.widenable,
                 is_storable=self.is_storable,
                 features_in_config=self.features_in_config,
+                config=config,
+                columns_of=type(self).columns_of,
             ),
         )
 
@@ -226,7 +238,8 @@ class RowScheduler(CommitScheduler):
 
     def recipe(self) -> dict[str, Any]:
         """Return the options that build this scheduler again, as JSON values."""
-        return {**super().recipe(), "name": self.name, "keep_local": self.keep_local}
+        given = {"name": self.name, "keep_local": self.keep_local, "config": self._config}
+        return {**super().recipe(), **given, "path_in_repo": self._path_in_repo}
 
     def learn(self, line: bytes) -> None:
         """Learn the columns of one line of the next commit; called by the pushing thread."""
@@ -252,13 +265,17 @@ class RowScheduler(CommitScheduler):
         self._card.api = self.api
         return self._card.operations(self.target, plan, files, self.columns, own)
 
+    def glob_of(self, name: str) -> str:
+        """Return the glob of the files, in the repository, that have the rows of a split."""
+        glob = f"{name}-{PART_GLOB}.{self.encoding.suffix if self.encoding else 'jsonl'}"
+        return f"{self.path_in_repo}/{glob}" if self.path_in_repo else glob
+
     def _files_of(self, plan: CommitPlan) -> dict[str, str]:
         """Learn the columns of the plan's new rows; return the splits among them, each with the glob of its files."""
         files = {}
         for source, start, end in plan.new:
             segment = SegmentName.of(source)
-            glob = f"{segment.name}-{_PART_GLOB}.{self.encoding.suffix if self.encoding else 'jsonl'}"
-            files[segment.name] = f"{self.path_in_repo}/{glob}" if self.path_in_repo else glob
+            files[segment.name] = self.glob_of(segment.name)
             if self.encoding is None:
                 with (self.spool.folder / source).open("rb") as lines:
                     lines.seek(start)

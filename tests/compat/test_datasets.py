@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+from hubspool import HfApi
 from hubspool.local_hub import LocalHub
+from hubspool_templates import JsonlScheduler, ParquetScheduler
+from tests.support.other_clients import python_with
+from tests.support.paths import ROOT
+
+SECONDS = 100
 
 _SCRIPT = """
 from datasets import Dataset, DatasetDict, load_dataset
@@ -39,3 +47,31 @@ def test_what_datasets_pushes_it_loads_and_streams(xet: bool, client_environment
         assert "done" in ran.stdout
         assert not [record for record in hub.requests if record.status >= 500]
         assert bool(hub.requests.of("xet-shard")) == xet
+
+
+#: The first version that reads json columns: those whose values are lists, dicts and others in turn.
+READS_JSON = "datasets==4.7.0"
+LOAD = """
+import datasets
+for repo in ("local/lines", "local/tables"):
+    print([row["v"] for row in datasets.load_dataset(repo, split="train")])
+"""
+
+
+@pytest.mark.timeout(500)
+def test_the_oldest_datasets_that_we_name_reads_json_columns(
+    client_environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert f'"{READS_JSON.replace("==", ">=").removesuffix(".0")}"' in (ROOT / "pyproject.toml").read_text()
+    assert "`datasets` 4.7" in (ROOT / "README.md").read_text(encoding="utf-8")
+    with LocalHub() as hub:
+        client_environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HOME": str(tmp_path / "cache")}
+        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        for kind, repo in ((JsonlScheduler, "local/lines"), (ParquetScheduler, "local/tables")):
+            with kind(repo, tmp_path / "rows", hf_api=api) as rows:
+                rows.extend([{"v": {"a": 1}}, {"v": [1, "b"]}, {"v": 2}])
+        read = partial(subprocess.run, env=client_environment, capture_output=True, text=True, timeout=SECONDS)
+        ran = read([python_with(READS_JSON), "-c", LOAD])
+        assert ran.stdout.splitlines() == ["[{'a': 1}, [1, 'b'], 2]"] * 2, ran.stderr
+        ran = read([python_with("datasets==4.6.1"), "-c", LOAD])
+        assert "Json" in ran.stderr

@@ -35,6 +35,7 @@ DEFAULTS = {
     "durability": "process",
     "timestamp": False,
     "id": False,
+    "config": None,
     "allow_patterns": None,
     "ignore_patterns": None,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from hubspool import HfApi
+from hubspool import HfApi, HubspoolError
 from hubspool.cli import main as run_command
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler, ParquetScheduler, read_rows
@@ -354,16 +355,19 @@ def test_redact_sees_the_row_before_it_is_encoded(make: Make, load_all: Load) ->
     assert Image.open(io.BytesIO(row["image"]["bytes"])).mode == "L"
 
 
-def test_a_switch_of_the_template_in_one_folder_loses_nothing(make: Make, hub_api: HfApi, load_all: Load) -> None:
+def test_a_switch_of_the_template_in_one_folder_loses_nothing(make: Make, load_all: Load) -> None:
     first = make(name="lines", path_in_repo="lines")
     first.append({"n": 1})
     first.stop(flush=False)
     with make(kind=ParquetScheduler) as scheduler:
         scheduler.append({"n": 2})
     assert [row["n"] for row in load_all()[1]] == [2]
-    with make(kind=JsonlScheduler, name="lines", path_in_repo="lines"):
-        pass
-    assert [row["n"] for row in read_rows(REPO, hub_api)] == [1]
+    again = make(kind=JsonlScheduler, name="lines", path_in_repo="lines")
+    with pytest.raises(HubspoolError, match="datasets reads only one form"):
+        again.flush(SECONDS)
+    assert again.status().pending_rows is not None
+    assert [json.loads(path.read_bytes())["n"] for path in again.spool_folder.glob("lines-*.jsonl")] == [1]
+    assert [row["n"] for row in load_all()[1]] == [2]
 
 
 def test_integers_that_a_float_does_not_hold_stay_exact_beside_later_floats(make: Make, load_all: Load) -> None:

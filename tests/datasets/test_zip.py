@@ -248,15 +248,15 @@ def test_nothing_leaves_the_disk_before_the_commit_is_known(
     scheduler = make()
     large = os.urandom(DEFAULTS.inline_bytes + 1)
     local_hub.faults.add(Fault(route="commit", status=503, times=None))
-    (scheduler.folder_path / "a.png").write_bytes(picture(1))
+    (scheduler.folder_path / "a.bin").write_bytes(picture(1))
     scheduler.add(large, "large.bin")
     with pytest.raises(FlushTimeout):
         scheduler.flush(2)
     assert local_hub.faults.hits
-    assert claimed(scheduler.folder_path) == ["a.png", "large.bin"]
+    assert claimed(scheduler.folder_path) == ["a.bin", "large.bin"]
     local_hub.faults.clear()
     scheduler.stop(timeout=SECONDS)
-    assert contents(archives()) == [("a.png", picture(1)), ("large.bin", large)]
+    assert contents(archives()) == [("a.bin", picture(1)), ("large.bin", large)]
     assert claimed(scheduler.folder_path) == []
 
 
@@ -337,11 +337,11 @@ def test_a_dropped_name_that_escapes_stays_and_holds_nothing_up(make: Make, arch
 def test_files_of_one_name_get_names_of_their_own(make: Make, archives: Any) -> None:
     with make() as scheduler, scheduler.lock:  # no push in between: one archive
         for n in range(3):
-            scheduler.add(picture(n), "a.png", n=n)
+            scheduler.add(b"text", "a.txt", n=n)
         scheduler.add(b"{}", "metadata.jsonl", n=3)
     (archive,) = archives().values()
     assert {row["file_name"]: row["n"] for row in table(archive)} == {
-        "a.png": 0, "a-2.png": 1, "a-3.png": 2, "metadata-2.jsonl": 3,
+        "a.txt": 0, "a-2.txt": 1, "a-3.txt": 2, "metadata-2.jsonl": 3,
     }  # fmt: skip
     assert distinct(["a-2.png", "a.png", "A.PNG", "a.png"]) == ["a-2.png", "a.png", "A-3.PNG", "a-4.png"]
 

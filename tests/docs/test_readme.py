@@ -210,6 +210,12 @@ def test_a_removed_row_stays_away(reader: Reader) -> None:
     assert {str(row["id"]) for row in reader.rows("answers")} == {"b2", "c3"}
 
 
+@pytest.mark.timeout(400)
+def test_rows_of_other_columns_have_a_config_of_their_own(reader: Reader) -> None:
+    reader.read(DOCUMENTS["existing_datasets.md"])
+    assert reader.rows("votes") == [{"code": 500, "seconds": 1.5}, {"choice": "left"}]
+
+
 def test_a_new_folder_in_the_repo_is_read_with_the_old_one(hub_api: HfApi, tmp_path: Path) -> None:
     for year in ("2026", "2027"):
         with JsonlScheduler("local/years", tmp_path / year, path_in_repo=f"data/{year}", hf_api=hub_api) as rows:
@@ -220,7 +226,7 @@ def test_a_new_folder_in_the_repo_is_read_with_the_old_one(hub_api: HfApi, tmp_p
 
 
 def test_each_document_is_linked_and_run() -> None:
-    assert {"README.md", "uploads.md", "testing.md", "privacy.md"} == {*DOCUMENTS}
+    assert {"README.md", "uploads.md", "testing.md", "privacy.md", "existing_datasets.md"} == {*DOCUMENTS}
     for name in {*DOCUMENTS, *ELSEWHERE} - {"README.md"}:
         assert f"(docs/{name})" in README
 

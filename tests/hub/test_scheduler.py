@@ -36,8 +36,6 @@ OURS = [
     "on_commit",
     "on_error",
 ]
-#: Stock attributes that are bookkeeping of its own implementation.
-STOCK_ONLY = {"last_uploaded"}
 
 Make = Callable[..., CommitScheduler]
 
@@ -81,7 +79,7 @@ def test_a_scheduler_has_the_stock_attributes(
     monkeypatch.setattr(huggingface_hub.CommitScheduler, "_run_scheduler", lambda self: None)
     given: dict[str, Any] = {"repo_id": REPO, "repo_type": "dataset", "folder_path": tmp_path / "folder", "every": 600}
     stock = huggingface_hub.CommitScheduler(**given, **options, hf_api=stock_api)
-    public = {name for name in vars(stock) if not name.startswith("_")} - STOCK_ONLY
+    public = {name for name in vars(stock) if not name.startswith("_")}
     assert {name for name in public if not hasattr(ours, name)} == set()
     same = ("repo_id", "repo_type", "revision", "token", "folder_path", "path_in_repo", "every", "allow_patterns")
     for name in (*same, "squash_history"):

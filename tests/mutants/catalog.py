@@ -669,4 +669,10 @@ MUTANTS = [
         ),
         (f"{UNIT}/test_schema.py::test_types_of_files_on_the_hub_become_only_what_datasets_reads_them_as",),
     ),
+    Mutant(
+        "counts_stay",
+        "the numbers of rows in a card stay as they are when rows are added",
+        (Edit("hubspool_templates/card.py", "CardUpdater.operations", "card.drop_counts(config)", "pass"),),
+        ("tests/datasets/test_existing.py::test_counts_that_somebody_wrote_later_go_with_the_next_rows",),
+    ),
 ]

@@ -121,13 +121,23 @@ def test_front_matter_in_rare_forms_keeps_its_meaning(front: str) -> None:
 def test_other_configs_and_their_order_stay() -> None:
     text = "---\nconfigs:\n- config_name: extra\n  data_files: extra.csv\n  sep: ';'\n---\n"
     fields, _ = parsed(card(text))
-    assert fields["configs"] == [{"config_name": "extra", "data_files": "extra.csv", "sep": ";"}, CONFIG]
+    extra = {"config_name": "extra", "data_files": "extra.csv", "sep": ";"}
+    assert fields["configs"] == [{**extra, "default": True}, CONFIG]  # it loaded without a name, and still does
 
 
-@pytest.mark.parametrize("short", ["other/*.jsonl", {"train": "x.jsonl"}, ["x.jsonl", "y.jsonl"]], ids=str)
-def test_a_config_in_a_persons_own_form_is_left_alone(short: object) -> None:
+@pytest.mark.parametrize(
+    ("short", "splits"),
+    [
+        ("other/*.jsonl", {"train": ["other/*.jsonl", "data/train-*.jsonl"]}),
+        ({"test": "x.jsonl"}, {"test": "x.jsonl", "train": "data/train-*.jsonl"}),
+        (["x.jsonl", "y.jsonl"], {"train": ["x.jsonl", "y.jsonl", "data/train-*.jsonl"]}),
+    ],
+    ids=str,
+)
+def test_files_that_a_person_named_in_short_are_named_beside_ours(short: object, splits: dict[str, Any]) -> None:
     text = f"---\n{yaml.safe_dump({'configs': [{'config_name': 'default', 'data_files': short}]})}---\n"
-    assert card(text) is None
+    fields, _ = parsed(card(text))
+    assert {each["split"]: each["path"] for each in fields["configs"][0]["data_files"]} == splits
 
 
 @pytest.mark.parametrize(
@@ -155,7 +165,7 @@ def test_files_that_a_pattern_covers_already_are_not_named_twice(pattern: str, c
         assert fields["configs"] == [config]
         assert fields["dataset_info"] == {"config_name": "mine", "features": COLUMNS}
     else:
-        assert fields["configs"] == [config, CONFIG]
+        assert fields["configs"] == [{**config, "default": True}, CONFIG]
         assert fields["dataset_info"] == {"features": COLUMNS}
 
 

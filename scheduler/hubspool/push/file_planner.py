@@ -41,9 +41,9 @@ class FilePlanner:
             plan.skipped[file.source] = f"{file.parts[-1].path} was changed or removed on the Hub by somebody else"
             return
         end, is_complete = self._cut(file, kind, parts, run)
-        if not end and kind is not Kind.WHOLE:
+        if not end and not self._is_mark(file, kind, run):
             plan.postpone(file.source, 0, stat.size, _UNFINISHED)
-            return  # an empty data file has no rows and may keep the dataset from loading
+            return
         header = lines.header_end(file.path, kind, end)
         versions = self.context.versions_rewritten
         state = FileState(file.source, kind, parts, end, header, versions_rewritten=versions)
@@ -116,6 +116,11 @@ class FilePlanner:
             end = size
         end = max(end, start)
         return end, end == size or (rests and not run.final)
+
+    def _is_mark(self, file: ScannedFile, kind: Kind, run: PlanRun) -> bool:
+        """Return True if an empty file is sent: one without rows, which cannot keep a dataset from loading."""
+        is_text = kind in (Kind.TEXT, Kind.UNDECIDED) and not file.parts
+        return kind is Kind.WHOLE or (is_text and not file.stat.size and (run.final or self._rests(file, run)))
 
     def _rests(self, file: ScannedFile, run: PlanRun) -> bool:
         """Return True if a file has not changed for `rest_seconds`, by its times (unless they are wrong) or as seen."""

@@ -17,8 +17,6 @@ from hubspool.files import BLOCK_BYTES, blocks, open_regular
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.tfrecord import last_record_end
 
-_TEXT_SUFFIXES = frozenset({".txt", ".log"})
-
 
 class Kind(str, Enum):
     """The kind of content of a file; decides where the file can be cut."""
@@ -62,13 +60,19 @@ def kind_by_name(path: str) -> Kind:
     if "tfevents" in PurePosixPath(path).name:
         return Kind.RECORDS
     suffix = PurePosixPath(path).suffix.lower()
+    if _is_log(path):
+        return Kind.TEXT
     if suffix in (".jsonl", ".ndjson"):
         return Kind.JSON_LINES
     if suffix in (".csv", ".tsv"):
         return Kind.TABLE if suffix == ".csv" else Kind.PLAIN_TABLE
-    if suffix in _TEXT_SUFFIXES:
+    if suffix == ".txt":
         return Kind.TEXT
     return Kind.UNDECIDED if suffix == ".json" else Kind.WHOLE
+
+
+def _is_log(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() == ".log" or PurePosixPath(path).match("slurm-*.out")
 
 
 def kind_of_json(path: Path, size: int) -> Kind:
@@ -98,7 +102,7 @@ def is_object(line: bytes) -> bool:
 def cut(path: Path, kind: Kind, start: int, size: int) -> int:
     """Return the last position in (start, size] at which a line or record ends; `start` if there is none.
 
-    A line of a ``.log`` also ends at a carriage return.
+    A line of a log also ends at a carriage return.
     `start` must be 0 or such an end. Bytes from `size` on are not read.
     """
     if kind is Kind.UNDECIDED:
@@ -109,7 +113,7 @@ def cut(path: Path, kind: Kind, start: int, size: int) -> int:
         if kind is Kind.TABLE:
             return max(_row_ends(file, start, size), default=start)
         # A progress bar writes one line for hours.
-        marks = b"\n\r" if path.suffix.lower() == ".log" else b"\n"
+        marks = b"\n\r" if _is_log(path.name) else b"\n"
         end = size
         while end > start:
             begin = max(start, end - BLOCK_BYTES)

@@ -130,6 +130,8 @@ class CommitScheduler:
 
     Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `pending_rows` and `lifespan`; `last_future` and
     `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer about the token.
+    `private` and `last_uploaded` (local path → time of change, s, of the files that this object has sent) are there
+    for code of the stock scheduler that reads them; nothing here depends on them.
 
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
@@ -169,6 +171,8 @@ class CommitScheduler:
         # Not a metaclass: it would hide the signature, and conflict with those of a subclass's other bases.
         super().__init_subclass__(**kwargs)
         cls.__signature__ = full_signature(cls)
+        if "_push_to_hub" in cls.__dict__:
+            logger.warning("%s._push_to_hub is never called: override push_to_hub, which is public", cls.__name__)
         if "__init__" in cls.__dict__:
             cls.__init__ = _starting(cls.__dict__["__init__"], cls)  # type: ignore[method-assign]
 
@@ -218,13 +222,14 @@ class CommitScheduler:
             )
         self.folder_path = check_folder(folder_path) if self.is_sending else Path(folder_path)
         self.path_in_repo = check_path_in_repo(path_in_repo.strip("/")) if path_in_repo else ""
-        self._private = True if private is None else private
+        self.private = True if private is None else private
+        self.last_uploaded: dict[Path, float] = {}  # written by the pushing thread
         self._setup = setup = RepoSetup(
             repo_id,
             repo_type=repo_type,
             revision=revision,
             path_in_repo=self.path_in_repo,
-            private=self._private,
+            private=self.private,
             api=hf_api,
             token=token,
             folder=self.folder_path,
@@ -451,7 +456,7 @@ class CommitScheduler:
             "repo_type": self.repo_type,
             "revision": self.revision,
             "path_in_repo": self.path_in_repo,
-            "private": self._private,
+            "private": self.private,
             "every": self.every,
             "allow_patterns": self.allow_patterns,
             "ignore_patterns": self.ignore_patterns,

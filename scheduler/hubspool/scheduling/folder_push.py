@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,10 @@ def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: PushLimi
 def _note_commit(scheduler: CommitScheduler, event: CommitEvent, commit: CommitInfo) -> None:
     scheduler._worker.turns.note_commit()
     scheduler._tracker.note_commit(event, commit)
+    for path in event.paths if scheduler.spool_name is None else ():
+        local = scheduler.folder_path / path.removeprefix(f"{scheduler.path_in_repo}/")
+        with suppress(OSError):  # removed since, or no file of the folder
+            scheduler.last_uploaded[local] = local.stat().st_mtime
 
 
 def _is_turn(scheduler: CommitScheduler, writers: int) -> bool:

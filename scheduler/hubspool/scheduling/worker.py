@@ -184,7 +184,7 @@ class Worker(fork.ForkAware):
 
     def _use(self, handle: CommitScheduler) -> None:
         self._newest = handle
-        self.setup.api, self.setup.private = handle.api, handle._private
+        self.setup.api, self.setup.private = handle.api, handle.private
         self.runner.change_period(handle._period)
 
     def push(self, urgency: Urgency) -> CommitInfo | None:

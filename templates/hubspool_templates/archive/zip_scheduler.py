@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from hubspool import CommitScheduler
-from hubspool.extending import HFValidationError
+from hubspool.extending import HFValidationError, read_text
 from hubspool_templates.archive.inbox import DroppedFiles, Inbox
 from hubspool_templates.archive.zip_encoding import ZipEncoding, member_name
+from hubspool_templates.card import Card
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_files import image_bytes, prepared
 from hubspool_templates.media_types import MEDIA, media_of
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 _OTHER_MOUNT = "it is on another mount than the folder, so it cannot be moved into an archive: pass it to add()."
 #: Columns that `datasets` itself gives to the file.
 _FILE_COLUMNS = MEDIA | {"file_name"}
+_NO_MEDIA = "no media"
 
 
 class ZipScheduler(RowScheduler):
@@ -52,8 +54,10 @@ class ZipScheduler(RowScheduler):
     `status` and `flush` tell; `add` copies it, then removes it.
 
     An archive holds ``metadata.jsonl``, so that ``datasets.load_dataset(repo)`` reads an image (or audio) folder with
-    a column for each keyword of `add`. `datasets` decides on the media from the first ten archives, by the most
-    frequent suffix.
+    a column for each keyword of `add`. `datasets` reads one kind of files, so `add` refuses a file of another kind
+    (image, audio, video, no media) than the first one, and a dropped one stays. On another machine the kind is known
+    after the first push. The files of another `name` are a config of that name: `datasets` loads two splits together
+    only while their metadata have the same keys and types.
 
     On Linux a dropped file is complete when no process has it open for writing; on other systems, after a period
     without a change. A flush, `stop` and the exit also claim files that are not known to be open. Names that begin with
@@ -159,6 +163,10 @@ class ZipScheduler(RowScheduler):
         metadata = orjson.Fragment(self._encoder.encode(row["metadata"]).rstrip(b"\n"))
         return orjson.dumps({**row, "metadata": metadata}, option=orjson.OPT_APPEND_NEWLINE)
 
+    @staticmethod
+    def columns_of(path: Path) -> Schema:
+        raise ValueError(f"the columns of the files in {path.name} are not known")
+
     @property
     def columns(self) -> Schema:
         """The columns of all archives that were written."""
@@ -166,9 +174,20 @@ class ZipScheduler(RowScheduler):
 
     def push_to_hub(self) -> CommitInfo | None:
         """Claim the dropped files that are complete, then send what is new."""
+        self._learn_kind()
         self._claim_dropped(final=self.is_final_push)
         self.spool.close()  # one segment per archive: the claimed files of a segment are removed with it
         return super().push_to_hub()
+
+    def _learn_kind(self) -> None:
+        """Learn, once, of which kind the files on the Hub are."""
+        archive = self._archive
+        if archive.kind is None and not archive.is_card_read and self.repo_type == "dataset":
+            with suppress(HFValidationError, UnicodeDecodeError):  # the card's own update reports it
+                card = Card(read_text(self.api, self.target, "README.md"))
+                columns = {str(each["name"]) for config in card.configs for each in card.features(config)}
+                archive.kind = archive.kind or next(iter(columns & MEDIA), None)
+            archive.is_card_read = True
 
     @property
     def retries_push(self) -> bool:
@@ -182,6 +201,11 @@ class ZipScheduler(RowScheduler):
     def _row(self, given: dict[str, Any]) -> dict[str, Any]:
         row = dict(self._completed(given))
         name = member_name(str(row.pop("file_name", given["file_name"])))
+        if (kind := self._archive.kind) not in (None, mine := media_of(name) or _NO_MEDIA):
+            raise HFValidationError(
+                f"{name!r} is of another kind ({mine}) than the other files of the dataset ({kind}).",
+                hint="datasets reads one kind of files: store it with a ZipScheduler for another repository.",
+            )
         if taken := _FILE_COLUMNS & row.keys():
             raise HFValidationError(
                 f"{sorted(taken)[0]!r} is the column of the file itself.", hint="Use another key in the metadata."
@@ -190,6 +214,7 @@ class ZipScheduler(RowScheduler):
 
     def _write(self, row: dict[str, Any], claimed_bytes: int = 0) -> None:
         with self._rows.write_lock:
+            self._archive.kind = self._archive.kind or media_of(row["name"]) or _NO_MEDIA
             self._archive.size += claimed_bytes
             if self._archive.size > DEFAULTS.archive_bytes:
                 self.spool.close()  # the end of a segment is the end of an archive
@@ -305,7 +330,9 @@ class _SharedArchive:
     """What the schedulers of one folder share of the next archive."""
 
     size: int = 0  # of the claimed files in the current segment, bytes; written under the write lock
+    kind: str | None = None  # of the files, a media or `_NO_MEDIA`: the first one's; written under the write lock
     # Below: used by the pushing thread only.
+    is_card_read: bool = False
     orphans_written: bool = False
     left: dict[str, str] = field(default_factory=dict)  # why dropped files stay in the folder
 

@@ -15,20 +15,25 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 #: Files that a run writes for people to read.
-LOG_PATTERNS = ("*tfevents*", "*.txt", "*.log", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.yaml", "*.yml")
+LOG_PATTERNS = (
+    *("*tfevents*", "*.txt", "*.log", "*.log.*", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.yaml", "*.yml", "*.toml"),
+    *("*.html", "**/run-*.wandb", "**/slurm-*.out"),
+)
 #: Files that grow line by line. A ``.json`` or ``.yaml`` is rewritten as a whole, and small.
 _GROWING = (LineKind.TEXT, LineKind.TABLE, LineKind.PLAIN_TABLE, LineKind.JSON_LINES)
 #: Paths that a line of ``.gitattributes`` can hold unquoted, except for spaces; other files stay ordinary files.
 _UNQUOTED = re.compile(r"[\w./=+@,() -]+")
-#: Never sent, whatever `allow_patterns` says: a half-written checkpoint is useless, and each one is large.
-CHECKPOINTS = (
+#: Never sent, whatever `allow_patterns` says: a half-written checkpoint is useless, and each one is large; hidden files
+#: are settings and secrets; and what wandb notes of the machine has its name, the user's, and an e-mail address.
+NEVER_SENT = (
+    *("**/.*", "**/wandb-metadata.json"),
     *("**/checkpoint-*/*", "**/checkpoints/*", "**/checkpoint/*"),
     *("*.ckpt", "*.pt", "*.pth", "*.bin", "*.safetensors", "*.h5", "*.keras", "*.gguf", "*.onnx", "*.distcp"),
 )
 
 
 class TrainingLogs(CommitScheduler):
-    """Mirrors a log folder to the Hub during a run: event files, text, CSV, JSON, YAML; never checkpoints.
+    """Mirrors a log folder to the Hub during a run: event files, text, tables, JSON, YAML, HTML; never checkpoints.
 
     Not promised: a file that is rewritten in place (a ``trainer_state.json``) may be read half-written; the next push
     sends it whole. An event file is cut at its last whole record and a line file at its last newline, so every commit
@@ -54,7 +59,7 @@ class TrainingLogs(CommitScheduler):
         path_in_repo: the folder in the repository; ``runs/<folder name>`` by default, where the Hub looks for event
             files.
         allow_patterns: globs of files to send.
-        ignore_patterns: globs of files to leave out, besides checkpoints.
+        ignore_patterns: globs of files to leave out, besides checkpoints, hidden files and ``wandb-metadata.json``.
         options: the options of `CommitScheduler`.
     """
 
@@ -85,7 +90,7 @@ class TrainingLogs(CommitScheduler):
             if path_in_repo is None
             else path_in_repo,
             allow_patterns=allow_patterns,
-            ignore_patterns=[*dict.fromkeys([*ignored, *CHECKPOINTS])],
+            ignore_patterns=[*dict.fromkeys([*ignored, *NEVER_SENT])],
             private=private,
             **options,
         )

@@ -42,7 +42,7 @@ class ParquetEncoding(Encoding):
     or written into the card) goes to the column ``<name>_unfit``, as JSON.
 
     Args:
-        known: returns the columns that the card has; called once, in the pushing thread.
+        known: returns the columns that the card has for rows of the given columns; called once, in the pushing thread.
         declared: the columns that the caller declared.
 
     Attributes:
@@ -52,9 +52,9 @@ class ParquetEncoding(Encoding):
     suffix = "parquet"
     part_commits = 8
 
-    def __init__(self, known: Callable[[], Schema], declared: Schema | None = None) -> None:
+    def __init__(self, known: Callable[[Schema], Schema], declared: Schema | None = None) -> None:
         self.schema = declared or Schema()
-        self._known: Callable[[], Schema] | None = known
+        self._known: Callable[[Schema], Schema] | None = known
         self._ahead: ReadAhead | None = None
 
     def damaged(self, lines: FileRange) -> tuple[tuple[int, int], ...]:
@@ -131,7 +131,8 @@ class ParquetEncoding(Encoding):
 
     def _learned(self, rows: Iterable[dict[str, Any]]) -> Schema:
         if self._known is not None:
-            self.schema = self._known().extend(self.schema)
+            rows = list(rows)
+            self.schema = self._known(learned(rows, self.schema)).extend(self.schema)
             self._known = None
         return learned(rows, self.schema)
 

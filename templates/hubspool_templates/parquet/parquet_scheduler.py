@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
+
 from hubspool.extending import HFValidationError, read_text
 from hubspool_templates.card import Card, OtherColumnsError
 from hubspool_templates.parquet.arrow_types import is_storable, schema_of
@@ -110,12 +112,21 @@ class ParquetScheduler(RowScheduler):
     def columns(self) -> Schema:
         return self.encoding.schema
 
-    def _columns_in_card(self) -> Schema:
+    @staticmethod
+    def columns_of(path: Path) -> Schema:
+        import pyarrow.parquet as pq
+
+        schema = pq.read_schema(path)
+        written = orjson.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features")
+        return schema_of(written or schema)
+
+    def _columns_in_card(self, new: Schema) -> Schema:
+        """Return the columns of the config that rows with the columns `new` go to."""
         if self.repo_type != "dataset":
             return Schema()
         try:
-            text = read_text(self.api, self.target, "README.md")
-            found = Schema.of_features(Card(text, title="").features("default"))
+            card = Card(read_text(self.api, self.target, "README.md"))
+            _, found = self._card.place(card, self.target, None, self.name, self.glob_of(self.name), new)
         except (UnicodeDecodeError, HFValidationError, AttributeError, KeyError, TypeError):
             # A broken card must not hold up the rows; the card's own update reports it.
             return Schema()
