@@ -49,6 +49,7 @@ ADDRESSES = {
     "lfs-duplicate": ("POST", f"{API}/lfs-files/duplicate"),
     "lfs-batch": ("POST", f"/datasets/{REPO}.git/info/lfs/objects/batch"),
     "lfs-verify": ("POST", f"/datasets/{REPO}.git/info/lfs/verify"),
+    "lfs-locks": ("GET", f"/datasets/{REPO}.git/info/lfs/locks"),
     "lfs-put": ("PUT", f"/lfs/objects/{'a' * 64}/local/rows/local"),
     "lfs-part": ("PUT", f"/lfs/parts/{'a' * 64}/local/rows/local/1"),
     "lfs-complete": ("POST", f"/lfs/complete/{'a' * 64}/local/rows/local"),
@@ -58,6 +59,7 @@ ADDRESSES = {
     "xet-xorb": ("POST", f"/xet/0/xorbs/default/{'a' * 64}"),
     "xet-shard": ("POST", "/xet/0/shards"),
     "xet-reconstruction": ("GET", f"/xet/0/reconstructions/{'a' * 64}"),
+    "xet-telemetry": ("POST", "/xet/0/telemetry"),
     "xet-data": ("GET", f"/xet/0/data/{'a' * 64}"),
     "git-refs": ("GET", f"/datasets/{REPO}.git/info/refs?service=git-upload-pack"),
     "git-upload-pack": ("POST", f"/datasets/{REPO}.git/git-upload-pack"),
@@ -153,6 +155,8 @@ def test_every_other_fault_changes_the_answer_of_every_route(ask: Ask, local_hub
     }
     for name in ADDRESSES:
         for effect, fault in replaced.items():
+            if (name, effect) == ("xet-telemetry", "cut"):
+                continue  # its answer has no body
             local_hub.faults.clear()
             hits = len(local_hub.faults.hits)
             local_hub.faults.add(fault)
