@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from hubspool.client.file_range import FileRange
 from hubspool.errors import HubspoolError, LocalFileError
-from hubspool.files import open_regular
-from hubspool.push.compare import Digest, common_lines, digests, find_content, has_content
+from hubspool.files import has_content, open_regular
+from hubspool.push.compare import Digest, common_lines, digests, find_content
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.encode_all import encode_all, refusal
 from hubspool.push.encodings import Encoding, Span
