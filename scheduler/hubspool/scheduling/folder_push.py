@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from hubspool.push.budget import Budget
     from hubspool.push.context import PushContext, PushMemory
     from hubspool.push.defaults import PushLimits
-    from hubspool.push.events import CommitEvent, CommitPlan
-    from hubspool.push.pusher import PushResult
+    from hubspool.push.events import CommitEvent, CommitPlan, PushResult
     from hubspool.scheduling.commit_scheduler import CommitScheduler
 
 logger = logging.getLogger(__name__)
