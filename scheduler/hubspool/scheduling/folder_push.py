@@ -60,9 +60,9 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
     tracker.period = period
     if result.writers:
         early = turns.seconds_until_next(result.writers, early=True)
-        runner.hold(early)
+        runner.loop.hold(early)
         if (wait := early if worker.is_refused else turns.seconds_until_next(result.writers)) > 0:
-            runner.postpone(wait)
+            runner.loop.postpone(wait)
             tracker.period = max(wait, tracker.period)
     if result.commit is not None and not result.in_doubt:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
