@@ -8,21 +8,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
 from destination import TabDataset
+from hubspool.local_hub import LocalHub
 
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
@@ -31,7 +30,6 @@ LOCAL_TOKEN = "hf_local"  # noqa: S105  the local Hub's default, valid on this m
 START_SECONDS = 60.0
 EXIT_SECONDS = 20.0
 """Longer than a scheduler may take for its last push."""
-_ADDRESS = re.compile(r"^(http://\S+)\n", re.MULTILINE)  # what the local Hub prints first
 
 
 class DemoError(Exception):
@@ -43,14 +41,13 @@ class Leaving(Exception):  # noqa: N818  not an error
 
 
 class Child:
-    """A child process in its own group: Ctrl-C reaches only the launcher, which ends its children in order."""
+    """The Space, in a process group of its own: Ctrl-C reaches only the launcher, which ends the Space in order."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path) -> None:
-        self.name = name
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         with log.open("wb") as output:
-            self.process = subprocess.Popen(  # noqa: S603  our own programs
-                command,
+            self.process = subprocess.Popen(  # noqa: S603  our own program
+                [sys.executable, str(HERE / "app.py")],
                 cwd=log.parent,
                 env={**environment, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
@@ -59,17 +56,13 @@ class Child:
                 start_new_session=True,
             )
 
-    def output(self) -> str:
-        """Returns what the process has printed so far."""
-        return self.log.read_text(errors="replace")
-
     def check(self) -> None:
         """Raises DemoError if the process has ended."""
         code = self.process.poll()
         if code is not None:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            lines = self.output().strip().splitlines()
-            raise DemoError(f"{self.name} {how}. See {self.log}{f': {lines[-1]}' if lines else '.'}")
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+            raise DemoError(f"The Space {how}. See {self.log}{f': {lines[-1]}' if lines else '.'}")
 
     def end(self) -> None:
         """Sends SIGTERM, and after `EXIT_SECONDS` SIGKILL to the rest of the group."""
@@ -77,56 +70,60 @@ class Child:
         try:
             self.process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:
-            print(f"{self.name} did not end within {EXIT_SECONDS:.0f} s and was killed.", flush=True)
+            print(f"The Space did not end within {EXIT_SECONDS:.0f} s and was killed.", flush=True)
         with contextlib.suppress(ProcessLookupError):  # the usual case: the whole group has ended
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 class Demo:
-    """Starts the children, and ends them on a signal."""
+    """Runs the local Hub in this process and the Space as a child, and ends both on a signal."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.environment = environment
         self.leaving = False  # not an Event: the handler may run while this thread holds the Event's lock
-        self.children: list[Child] = []
+        self.space: Child | None = None
 
     def run(self) -> None:
-        """Starts the children, prints their addresses, and returns after a signal."""
+        """Starts the Hub and the Space, prints their addresses, and returns after a signal."""
         _minutes(self.environment)
         port = _port(self.environment, "PORT", 7860)
         hub_port = _port(self.environment, "HUB_PORT", 0)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.environment.get("HF_TOKEN") and self.environment.get("HUBSPOOL_REPO"):
+            reader = {name: value for name, value in self.environment.items() if name == "HF_ENDPOINT"}
+            self._run_space(port, dict(self.environment), reader)
+            return
+        hub = _start_hub(self.folder / "hub", hub_port)
         try:
-            if self.environment.get("HF_TOKEN") and self.environment.get("HUBSPOOL_REPO"):
-                environment = dict(self.environment)
-                reader = {name: value for name, value in environment.items() if name == "HF_ENDPOINT"}
-            else:
-                environment, reader = self._on_a_local_hub(hub_port)
-            environment["PORT"] = str(port)
-            address = f"http://{HOST}:{port}"
-            space = self._start("The Space", [sys.executable, str(HERE / "app.py")], environment, "space")
-            self._wait_for(space, lambda: _answers(address))
+            self._run_space(port, *self._for_local_hub(hub.endpoint))
+        finally:  # after the end of the Space, which sends its last votes
+            hub.stop()
+
+    def _run_space(self, port: int, environment: dict[str, str], reader: Mapping[str, str]) -> None:
+        address = f"http://{HOST}:{port}"
+        space = self.space = Child({**environment, "PORT": str(port)}, self.folder / "space.log")
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not _answers(address):
+                if time.monotonic() > deadline:
+                    raise DemoError(f"The Space did not answer within {START_SECONDS:.0f} s; see {space.log}")
+                self._watch(space, 0.25)
             self._announce(address, environment, reader)
             while True:
-                self._pause(0.5)
-                for child in self.children:
-                    child.check()
+                self._watch(space, 0.5)
         except Leaving:
             print("\nEnding: the last votes are sent first. Press Ctrl-C again to kill at once.", flush=True)
         except DemoError as error:
-            if len(self.children) < 2:
-                raise
             raise DemoError(
                 f"{error}\nVotes that were not sent are in {self.folder}; the next start sends them."
             ) from None
         finally:
-            for child in reversed(self.children):  # the Space first, so that it can still send its last votes
-                child.end()
+            space.end()
 
-    def _on_a_local_hub(self, port: int) -> tuple[dict[str, str], dict[str, str]]:
-        """Starts the Hub; returns the environment of the Space, and the variables that a reader must set."""
+    def _for_local_hub(self, endpoint: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Returns the environment of a Space that uses the local Hub, and the variables that a reader must set."""
         for name, other in (("HF_TOKEN", "HUBSPOOL_REPO=user/name"), ("HUBSPOOL_REPO", "HF_TOKEN")):
             if self.environment.get(name):
                 print(
@@ -139,29 +136,11 @@ class Demo:
             for name, value in self.environment.items()
             if not name.startswith(("HF_", "HUGGING_FACE_", "HUGGINGFACE_", "SPACE_")) and name != "HUBSPOOL_REPO"
         }
-        own["HF_HOME"] = str(self.folder / "hf_home")
         for name in ("no_proxy", "NO_PROXY"):
             own[name] = ",".join(filter(None, [own.get(name), HOST, "localhost"]))
-        program = Path(sysconfig.get_path("scripts"), "hubspool")
-        command = [str(program), "hub", "--root", str(self.folder / "hub"), "--port", str(port)]
-        hub = self._start("The local Hub", command, own, "hub")
-        self._wait_for(hub, lambda: _ADDRESS.search(hub.output()) is not None)
-        reader = {"HF_HOME": own["HF_HOME"], "HF_ENDPOINT": _ADDRESS.findall(hub.output())[0], "HF_TOKEN": LOCAL_TOKEN}
+        reader = {"HF_HOME": str(self.folder / "hf_home"), "HF_ENDPOINT": endpoint, "HF_TOKEN": LOCAL_TOKEN}
         own |= {**reader, "HUBSPOOL_REPO": LOCAL_PREFIX, "HUBSPOOL_EVERY": own.get("HUBSPOOL_EVERY", "0.2")}
         return own, reader
-
-    def _start(self, name: str, command: list[str], environment: Mapping[str, str], log: str) -> Child:
-        child = Child(name, command, environment, self.folder / f"{log}.log")
-        self.children.append(child)
-        return child
-
-    def _wait_for(self, child: Child, is_ready: Callable[[], bool]) -> None:
-        for _ in range(int(START_SECONDS / 0.25)):
-            self._pause(0.25)
-            child.check()
-            if is_ready():
-                return
-        raise DemoError(f"{child.name} did not answer within {START_SECONDS:.0f} s; see {child.log}")
 
     def _announce(self, address: str, environment: Mapping[str, str], reader: Mapping[str, str]) -> None:
         dataset = TabDataset.of("votes", environment).repo_id
@@ -180,17 +159,17 @@ class Demo:
             flush=True,
         )
 
-    def _pause(self, seconds: float) -> None:
-        """Waits; raises Leaving if a signal has arrived."""
+    def _watch(self, space: Child, seconds: float) -> None:
+        """Waits; raises Leaving if a signal has arrived, and DemoError if the Space has ended."""
         time.sleep(seconds)
         if self.leaving:
             raise Leaving
+        space.check()
 
     def leave(self, _signal: int, _frame: FrameType | None) -> None:
-        """Signal handler: the first signal ends the demo in order, the second one kills the children."""
-        if self.leaving:
-            for child in self.children:
-                child.process.kill()
+        """Signal handler: the first signal ends the demo in order, the second one kills the Space."""
+        if self.leaving and self.space is not None:
+            self.space.process.kill()
         self.leaving = True
 
 
@@ -200,6 +179,13 @@ def _log_in(reader: Mapping[str, str]) -> str:
         return ""
     where = f"{reader['HF_ENDPOINT']}/login"
     return f"Log in   {where} (any name, and {reader['HF_TOKEN']} as the password) shows it in a browser\n"
+
+
+def _start_hub(root: Path, port: int) -> LocalHub:
+    try:
+        return LocalHub(root, port=port).start()
+    except (OSError, RuntimeError) as error:
+        raise DemoError(str(error)) from None
 
 
 def _answers(address: str) -> bool:

@@ -11,13 +11,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import sha1, sha256
 from pathlib import Path
 from stat import S_ISREG
 from types import ModuleType
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from hubspool.errors import FilesMissingError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 #: None on Windows, which has no flock: only its age shows that a segment is an orphan (see `owners.owner_of`).
 fcntl: ModuleType | None
@@ -185,6 +188,39 @@ def blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     while start < end and (block := file.read(min(BLOCK_BYTES, end - start))):
         start += len(block)
         yield block
+
+
+def new_blob_hash(size: int) -> _Hash:
+    """Return git's hash of a blob of `size` bytes; the content is still to be added."""
+    return sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+def hash_range(file: BinaryIO, start: int, end: int, *hashes: _Hash) -> int:
+    """Add the bytes [start, end) of a file, or those up to its end, to all `hashes`; return their number."""
+    length = 0
+    for block in blocks(file, start, end):
+        for each in hashes:
+            each.update(block)
+        length += len(block)
+    return length
+
+
+def has_content(path: Path, size: int, content_id: str, start: int = 0, head: int = 0) -> bool:
+    """Return True if the first `head` bytes of a file plus those from `start` on begin with a content of the Hub.
+
+    Args:
+        path: the local file.
+        size: of the content on the Hub, `head` included; bytes.
+        content_id: of that content: sha256, or a git blob id.
+        start: where the compared range begins, in bytes.
+        head: how many of the file's first bytes come before the range.
+    """
+    if size < head:
+        return False
+    state = new_blob_hash(size) if len(content_id) == 40 else sha256()
+    with open_regular(path) as file:
+        length = hash_range(file, 0, head, state) + hash_range(file, start, start + size - head, state)
+    return length == size and state.hexdigest() == content_id
 
 
 def is_in_place(path: Path, fd: int) -> bool:

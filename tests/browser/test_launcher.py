@@ -63,7 +63,7 @@ def test_leaving_sends_the_last_vote_and_leaves_no_process(tmp_path: Path, numbe
         vote(demo.space, f"first {marker}")
         vote(demo.space, f"last {marker}")
         family = descendants(demo.process.pid)
-        assert len(family) >= 2
+        assert family
         os.killpg(demo.process.pid, number)  # Ctrl-C in a terminal reaches the whole group
         assert demo.wait_until_ended() == 0
         assert alive(family) == set()
@@ -86,21 +86,19 @@ def test_the_pasted_command_prints_the_rows_and_the_home_stays_clean(tmp_path: P
     assert list(home.rglob("*")) == []
 
 
-@pytest.mark.parametrize(("program", "name"), [("hubspool hub", "The local Hub"), ("app.py", "The Space")])
-def test_a_killed_child_is_noticed_and_the_rest_ends(tmp_path: Path, program: str, name: str) -> None:
+def test_a_killed_space_is_noticed_and_the_rest_ends(tmp_path: Path) -> None:
     with RunningDemo(tmp_path, **NEVER) as demo:
-        os.kill(demo.child(program), signal.SIGKILL)
+        os.kill(demo.child("app.py"), signal.SIGKILL)
         assert demo.wait_until_ended() == 1
-        assert f"{name} was killed by SIGKILL." in demo.text
+        assert "The Space was killed by SIGKILL." in demo.text
         assert "Votes that were not sent are in" in demo.text
         assert alive(demo.family) == set()
 
 
-@pytest.mark.parametrize("program", ["hubspool hub", "app.py"])
-def test_votes_from_before_a_kill_arrive_after_the_next_start(tmp_path: Path, program: str) -> None:
+def test_votes_from_before_a_kill_arrive_after_the_next_start(tmp_path: Path) -> None:
     with RunningDemo(tmp_path, **NEVER) as demo:
         vote(demo.space, "before")
-        os.kill(demo.child(program), signal.SIGKILL)
+        os.kill(demo.child("app.py"), signal.SIGKILL)
         demo.wait_until_ended()
     with RunningDemo(tmp_path, HUBSPOOL_EVERY="0.02") as demo:
         assert demo.row_with("before")["user_choice"] == 1

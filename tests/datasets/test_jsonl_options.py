@@ -91,7 +91,7 @@ def test_the_period_is_every_minutes(make: Make) -> None:
     due = scheduler.status().next_push_at
     assert due is not None
     assert scheduler.every == 7
-    assert scheduler._runner.seconds_left <= 7 * 60 * 1.05
+    assert scheduler._runner.loop.seconds_left <= 7 * 60 * 1.05
 
 
 @pytest.mark.parametrize(("durability", "synced"), [("process", 0), ("disk", 3)])

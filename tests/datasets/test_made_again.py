@@ -177,7 +177,7 @@ def test_options_of_the_newest_count_from_its_next_push_on(make: Make, hub_api: 
     assert local_hub.faults.wait_for_hits()
     new = make(settle=False, commit_message="new", on_commit=told["new"].append, every=3)
     assert new.status().next_push_at is not None
-    assert 0 < (new._runner.seconds_left or 0) <= 180
+    assert 0 < (new._runner.loop.seconds_left or 0) <= 180
     local_hub.faults.clear()
     assert running.result(SECONDS) is not None
     assert (messages(hub_api)[0], len(told["old"]), len(told["new"])) == ("old", 1, 0)

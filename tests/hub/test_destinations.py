@@ -28,9 +28,10 @@ from hubspool.extending import Spool
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push import backlog
 from hubspool.push.context import PushContext
+from hubspool.push.events import PushResult
 from hubspool.push.ledger import Ledger
 from hubspool.push.moves import adopt, reroute
-from hubspool.push.pusher import Pusher, PushResult
+from hubspool.push.pusher import Pusher
 from hubspool.spool.destination import SpoolFolder
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
 from tests.support.request_log import asked, forget

@@ -424,7 +424,7 @@ def test_among_other_writers_a_period_waits_for_its_turn_and_a_trigger_takes_a_t
     first = schedulers[0]
     local_hub.requests.clear()
     add(first.folder_path / "0.txt", "second\n")
-    first._runner.postpone(0)  # a period is over
+    first._runner.loop.postpone(0)  # a period is over
     # It looks who else writes, and leaves: its share is a commit every twelve minutes.
     assert local_hub.requests.wait_for(lambda request: request.route == "commits")
     assert first.last_future.result(SECONDS) is None

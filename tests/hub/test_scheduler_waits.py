@@ -88,7 +88,7 @@ def test_after_a_refusal_the_next_period_waits_as_long_as_the_hub_asked(make: Ma
     write(scheduler)
     local_hub.faults.add(Fault(route="commit", status=429, times=None, headers={"Retry-After": "3600"}))
     assert isinstance(scheduler.trigger().exception(SECONDS), RateLimitedError)
-    left = scheduler._runner.seconds_left
+    left = scheduler._runner.loop.seconds_left
     assert left is not None
     assert left > 3500
 

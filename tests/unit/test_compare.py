@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hubspool.push.compare import Relation, digests, has_content, relate
+from hubspool.files import has_content
+from hubspool.push.compare import Relation, digests, relate
 from hubspool.push.remote import RemoteFile
 
 DATA = b"one\ntwo\nthree\n"

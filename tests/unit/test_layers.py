@@ -99,7 +99,7 @@ def test_the_local_hub_and_the_client_do_not_know_each_other() -> None:
     uses = [(folder_of(name), folder_of(target)) for name, targets in graph.items() for target in targets]
     hub = "hubspool.local_hub"
     outside = {user for user, used in uses if used.startswith(hub) and not user.startswith(hub)}
-    assert outside == {"hubspool.cli"}
+    assert outside == {"hubspool.cli", "demo_space"}
     assert {used for user, used in uses if user.startswith(hub) and not used.startswith(hub)} <= {"hubspool"}
 
 

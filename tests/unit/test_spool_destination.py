@@ -68,9 +68,18 @@ def test_what_differs_is_another_destination(change: dict[str, Any]) -> None:
     assert other.folder_name() != HERE.folder_name()
 
 
-@pytest.mark.parametrize("path", ["..", "data/../..", "../data"])
-def test_a_path_out_of_the_repository_is_refused(path: str) -> None:
-    with pytest.raises(HFValidationError, match=r"leaves the repository"):
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("..", "leaves the repository"),
+        ("data/../..", "leaves the repository"),
+        ("../data", "leaves the repository"),
+        ("data/.git", "is not for data"),
+        ("data\n", "control character"),
+    ],
+)
+def test_a_path_that_the_repository_cannot_hold_is_refused(path: str, reason: str) -> None:
+    with pytest.raises(HFValidationError, match=reason):
         Destination.of(**{**GIVEN, "path_in_repo": path})
 
 

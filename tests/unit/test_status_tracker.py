@@ -11,7 +11,7 @@ import pytest
 
 from hubspool import CommitEvent, ErrorEvent, SchedulerStatus, State
 from hubspool.errors import HubspoolError
-from hubspool.push.pusher import PushResult
+from hubspool.push.events import PushResult
 from hubspool.scheduling import status_tracker
 from hubspool.scheduling.status_tracker import StatusTracker
 

@@ -22,13 +22,13 @@ from hubspool.client.operations import (
     CommitOperationAdd,
     CommitOperationCopy,
     CommitOperationDelete,
-    new_blob_hash,
 )
 from hubspool.client.repo_info import CommitInfo, RepoUrl
 from hubspool.client.retry import UNLESS_APPLIED
 from hubspool.client.target import Target
 from hubspool.client.validation import check_commit_id
 from hubspool.errors import BadRequestError, BadResponseError, HfHubHTTPError, HFValidationError
+from hubspool.files import new_blob_hash
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
 from hubspool.client.http_errors import public_url
-from hubspool.client.operations import new_blob_hash
 from hubspool.client.retry import SAFE
 from hubspool.client.target import Target
 from hubspool.errors import (
@@ -24,6 +22,7 @@ from hubspool.errors import (
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
+from hubspool.files import has_content
 
 if TYPE_CHECKING:
     import requests
@@ -132,7 +131,7 @@ def _fetch(client: HubClient, url: str, choose: Callable[[requests.Response, str
     with response:
         etag = _etag_of(response)
         destination = choose(response, etag)
-        if not force and destination.is_file() and etag in (destination.name, _content_id(destination, etag)):
+        if not force and destination.is_file() and (etag == destination.name or _has(destination, etag)):
             return destination
         destination.parent.mkdir(parents=True, exist_ok=True)
         handle, name = mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
@@ -141,7 +140,7 @@ def _fetch(client: HubClient, url: str, choose: Callable[[requests.Response, str
             with os.fdopen(handle, "wb") as file:
                 _write(response, file)
                 os.fsync(file.fileno())
-            if _content_id(part, etag) not in (etag, None):
+            if len(etag) in (40, 64) and not _has(part, etag):  # others are no content ids
                 shown = public_url(url)
                 raise BadResponseError(f"The content of {shown} does not match its ETag.", url=shown)
             part.chmod(0o666 & ~_umask())
@@ -182,18 +181,8 @@ def _etag_of(response: requests.Response) -> str:
     return etag.removeprefix("W/").strip('"')
 
 
-def _content_id(path: Path, like: str) -> str | None:
-    """Return the id of a local file, of the kind of `like`; None if `like` is neither a sha256 nor a blob id."""
-    if len(like) == 64:
-        digest = hashlib.sha256()
-    elif len(like) == 40:
-        digest = new_blob_hash(path.stat().st_size)
-    else:
-        return None
-    with path.open("rb") as file:
-        while block := file.read(DEFAULTS.block_bytes):
-            digest.update(block)
-    return digest.hexdigest()
+def _has(path: Path, content_id: str) -> bool:
+    return has_content(path, path.stat().st_size, content_id)
 
 
 def _umask() -> int:

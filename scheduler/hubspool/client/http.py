@@ -230,6 +230,8 @@ class HubClient:
         Raises:
             RequestError: no answer, or one that is not a success.
         """
+        from hubspool.client.connections import origin
+
         options = {"json": json, "data": form if body is None else body}
         history: list[requests.Response] = []
         for _ in range(DEFAULTS.max_redirects):
@@ -238,7 +240,7 @@ class HubClient:
             target = _join(url, response.headers.get("Location", ""))
             if response.status_code not in _REDIRECTS or target == url:
                 break
-            if method not in _READING and (not same_origin(url, target) or response.status_code not in (307, 308)):
+            if method not in _READING and (origin(url) != origin(target) or response.status_code not in (307, 308)):
                 break
             response.close()
             history.append(response)
@@ -301,13 +303,6 @@ class HubClient:
 def _log_failure(error: HubspoolError, wait: float | None) -> None:
     if wait is not None:
         logger.info("A request failed, it is repeated in %.1f s: %s", wait, error)
-
-
-def same_origin(url: str, other: str) -> bool:
-    """Return whether urllib3 would connect to the same scheme, host and port for both addresses."""
-    from hubspool.client.connections import origin
-
-    return origin(url) == origin(other)
 
 
 def _user_agent(product: str) -> str:

@@ -20,6 +20,7 @@ from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
 from hubspool.client.validation import check_path_in_repo
 from hubspool.errors import FileChangedError, FileShrankError, HFValidationError, HubspoolError, LocalFileError
+from hubspool.files import new_blob_hash
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -296,13 +297,6 @@ class CommitOperationCopy:
 
 
 CommitOperation: TypeAlias = CommitOperationAdd | CommitOperationDelete | CommitOperationCopy
-
-
-def new_blob_hash(size: int) -> _Hash:
-    """Return git's hash of a blob of `size` bytes; the content is still to be added."""
-    from hashlib import sha1  # loading it takes longer than all of this module
-
-    return sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 def _range_of(path: Path) -> FileRange:

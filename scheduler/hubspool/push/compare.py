@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from hashlib import sha1, sha256
+from hashlib import sha256
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubspool.files import blocks, open_regular
+from hubspool.files import blocks, has_content, open_regular
 
 if TYPE_CHECKING:
     from hubspool.push.remote import RemoteFile
@@ -65,28 +65,6 @@ def digests(path: Path, start: int, ends: Sequence[int], head: int = 0) -> list[
                 raise EOFError(f"{path} ends at byte {position}; {end} were expected: it was cut during the push.")
             found.append(Digest(state.hexdigest(), rows, (stat.st_dev, stat.st_ino)))
     return found
-
-
-def has_content(path: Path, size: int, content_id: str, start: int = 0, head: int = 0) -> bool:
-    """Return True if the first `head` bytes of a file plus those from `start` on begin with a content of the Hub.
-
-    Args:
-        path: the local file.
-        size: of the content on the Hub, `head` included; bytes.
-        content_id: of that content: sha256, or a git blob id.
-        start: where the compared range begins, in bytes.
-        head: how many of the file's first bytes come before the range.
-    """
-    state = sha1(b"blob %d\0" % size, usedforsecurity=False) if len(content_id) == 40 else sha256()
-    if size < head:
-        return False
-    with open_regular(path) as file:
-        state.update(file.read(head))
-        left = size - head
-        for block in blocks(file, start, start + left):
-            state.update(block)
-            left -= len(block)
-    return not left and state.hexdigest() == content_id
 
 
 def find_content(

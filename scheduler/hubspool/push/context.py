@@ -14,7 +14,7 @@ from hubspool.files import Stat
 from hubspool.push.budget import Budget
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Encoding
-from hubspool.push.events import CommitEvent, CommitPlan, State
+from hubspool.push.events import CommitEvent, CommitPlan, PushResult, State
 from hubspool.push.ledger import Ledger
 from hubspool.push.payloads import Payloads
 from hubspool.push.remote import ForeignChanges, RemoteRepo
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
     from hubspool.client.operations import CommitOperationAdd
     from hubspool.client.repo_info import CommitInfo
-    from hubspool.push.pusher import PushResult
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
-"""What a push reports: its state, the next commit, commits and errors."""
+"""What a push reports: its state, the next commit, commits, errors and its result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hubspool.client.repo_info import CommitInfo
 
 
 class State(str, Enum):
@@ -81,3 +85,36 @@ class ErrorEvent:
     error: BaseException
     consecutive_failures: int
     retry_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What one push did.
+
+    Args:
+        commit: the last commit; None if there was nothing to send.
+        writers: number of hubspool writers that committed to the repository in the last hour, this one included; 0 if
+            the push did not ask.
+        pending_files, pending_bytes: what was not sent: skipped files, foreign changes, unfinished lines.
+        skipped: path → reason.
+        notices: path → what was done about a part that somebody changed on the Hub.
+        unfit: rows that could not be stored, and are kept as text: name of the segment → position → error.
+        waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
+        postponed: path → reason, for files of which something is sent later.
+        stuck: path → first byte that the next push may leave again, for files that a push cannot send whole.
+        is_busy: another process holds the push lock.
+        in_doubt: the outcome of a commit is unknown.
+    """
+
+    commit: CommitInfo | None = None
+    writers: int = 0
+    pending_files: int = 0
+    pending_bytes: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, str] = field(default_factory=dict)
+    unfit: dict[str, dict[int, str]] = field(default_factory=dict)
+    waits_until: float = 0.0
+    postponed: dict[str, str] = field(default_factory=dict)
+    stuck: dict[str, int] = field(default_factory=dict)
+    is_busy: bool = False
+    in_doubt: bool = False

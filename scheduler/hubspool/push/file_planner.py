@@ -111,16 +111,16 @@ class FilePlanner:
         end = lines.cut(file.path, kind, start, size)
         if kind is Kind.TABLE and self._is_unbalanced(file, end, run):
             end = lines.cut(file.path, Kind.PLAIN_TABLE, end, size)
-        is_due = rests or (run.final and run.is_locked)
+        is_due = rests or (run.plan.final and run.is_locked)
         if end < size and is_due and lines.tail_is_complete(file.path, kind, end, size):
             end = size
         end = max(end, start)
-        return end, end == size or (rests and not run.final)
+        return end, end == size or (rests and not run.plan.final)
 
     def _is_mark(self, file: ScannedFile, kind: Kind, run: PlanRun) -> bool:
         """Return True if an empty file is sent: one without rows, which cannot keep a dataset from loading."""
         is_text = kind in (Kind.TEXT, Kind.UNDECIDED) and not file.parts
-        return kind is Kind.WHOLE or (is_text and not file.stat.size and (run.final or self._rests(file, run)))
+        return kind is Kind.WHOLE or (is_text and not file.stat.size and (run.plan.final or self._rests(file, run)))
 
     def _rests(self, file: ScannedFile, run: PlanRun) -> bool:
         """Return True if a file has not changed for `rest_seconds`, by its times (unless they are wrong) or as seen."""
@@ -249,7 +249,7 @@ class FilePlanner:
         if end != part.end:
             since = run.now if part.source in self.memory.record_pushes else 0.0
             self.memory.record_pushes[part.source] = (part.end, since)
-        return run.final or rules.is_due(part.end, upload.new_bytes, run.now - since, self.context.limits)
+        return run.plan.final or rules.is_due(part.end, upload.new_bytes, run.now - since, self.context.limits)
 
 
 def _with_committed(file: ScannedFile, state: FileState) -> FileState:

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from hubspool.client.file_range import FileRange
 from hubspool.errors import HubspoolError, LocalFileError
-from hubspool.files import open_regular
-from hubspool.push.compare import Digest, common_lines, digests, find_content, has_content
+from hubspool.files import has_content, open_regular
+from hubspool.push.compare import Digest, common_lines, digests, find_content
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.encode_all import encode_all, refusal
 from hubspool.push.encodings import Encoding, Span
@@ -168,7 +168,8 @@ class Payloads:
             self._staging.path_of(part.path, end).name
             for parts in known.values()
             for part in parts
-            for end in _needed_ends(part)
+            for end in _ends(part)
+            if end == part.sending_end or not part.closed  # to repeat a commit, or to be extended
         }
         sent = {source: max(part.end for part in parts) for source, parts in known.items() if parts}
         self._staging.clean_up(needed, sent, folder)
@@ -229,8 +230,3 @@ class Payloads:
 
 def _ends(part: Part) -> list[int]:
     return [part.end] if part.sending_end is None else [part.end, part.sending_end]
-
-
-def _needed_ends(part: Part) -> list[int]:
-    """Return the ends for which a part needs its encoded file: to repeat a commit, or to be extended."""
-    return [end for end in _ends(part) if end == part.sending_end or not part.closed]

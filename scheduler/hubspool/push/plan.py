@@ -29,7 +29,7 @@ class PushPlan:
         postponed_from: path → first byte that is left.
         postponed_bytes: how much that is.
         waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
-        final: a caller waits until everything is sent.
+        final: a caller waits until everything is sent; unfinished last lines are sent if they are complete rows.
     """
 
     uploads: dict[Upload, Digest] = field(default_factory=dict)
@@ -79,7 +79,6 @@ class PlanRun:
         plan: the plan that the run extends.
         reader: reads from the Hub.
         paths: in the repository; the first `file_at` for one of them asks about all of them in one request.
-        final: unfinished last lines are sent now if they are complete rows.
         taken_ns: time of the snapshot, nanoseconds since the epoch.
         now: seconds since the epoch.
         recovering: segments to recover → time of the first look (None: not yet), bytes that it found.
@@ -89,7 +88,6 @@ class PlanRun:
     plan: PushPlan
     reader: RepoReader
     paths: frozenset[str]
-    final: bool
     taken_ns: int
     now: float
     recovering: Mapping[str, tuple[float | None, int]] = field(default_factory=dict)

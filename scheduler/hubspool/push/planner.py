@@ -55,9 +55,7 @@ class Planner:
         plan = PushPlan(skipped=dict(snapshot.unreadable), final=final)
         paths = frozenset(self._paths_to_read(snapshot, known))
         recovering = self.context.ledger.recovering(self.context.key)
-        run = PlanRun(
-            plan, reader, paths, final, snapshot.taken_ns, self.context.clock(), recovering, snapshot.is_locked
-        )
+        run = PlanRun(plan, reader, paths, snapshot.taken_ns, self.context.clock(), recovering, snapshot.is_locked)
         for add, found in ((self._files.plan, snapshot.changed), (self._segments.plan, snapshot.segments)):
             for source, stat in sorted(found.items()):
                 self.context.hooks.enter(State.SCANNING)  # a large file takes long to read: this is progress

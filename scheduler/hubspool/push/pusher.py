@@ -6,14 +6,13 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hubspool.errors import HubspoolError, PushLockBusyError
 from hubspool.push import rules
 from hubspool.push.committer import Committer
 from hubspool.push.context import PushContext, PushMemory
-from hubspool.push.events import State
+from hubspool.push.events import PushResult, State
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
 from hubspool.push.remote import ForeignChanges
@@ -25,42 +24,8 @@ from hubspool.spool.rescue import rescue_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hubspool.client.repo_info import CommitInfo
     from hubspool.push.defaults import PushLimits
     from hubspool.push.ledger import Ledger
-
-
-@dataclass(frozen=True)
-class PushResult:
-    """What one push did.
-
-    Args:
-        commit: the last commit; None if there was nothing to send.
-        writers: number of hubspool writers that committed to the repository in the last hour, this one included; 0 if
-            the push did not ask.
-        pending_files, pending_bytes: what was not sent: skipped files, foreign changes, unfinished lines.
-        skipped: path → reason.
-        notices: path → what was done about a part that somebody changed on the Hub.
-        unfit: rows that could not be stored, and are kept as text: name of the segment → position → error.
-        waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
-        postponed: path → reason, for files of which something is sent later.
-        stuck: path → first byte that the next push may leave again, for files that a push cannot send whole.
-        is_busy: another process holds the push lock.
-        in_doubt: the outcome of a commit is unknown.
-    """
-
-    commit: CommitInfo | None = None
-    writers: int = 0
-    pending_files: int = 0
-    pending_bytes: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)
-    notices: dict[str, str] = field(default_factory=dict)
-    unfit: dict[str, dict[int, str]] = field(default_factory=dict)
-    waits_until: float = 0.0
-    postponed: dict[str, str] = field(default_factory=dict)
-    stuck: dict[str, int] = field(default_factory=dict)
-    is_busy: bool = False
-    in_doubt: bool = False
 
 
 class Pusher:

@@ -272,7 +272,7 @@ class CommitScheduler:
         if self.is_sending:
             self._prepare(error, is_first=setup is worker.setup, restore=restore, strict=strict)
         else:
-            self._runner.last_future.set_result(None)
+            self._runner.loop.last_future.set_result(None)
             self._runner.stop(flush=False, timeout=0, is_last=lambda: True)
 
     def _prepare(self, failed: Exception | None, *, is_first: bool, restore: bool, strict: bool) -> None:
@@ -354,7 +354,7 @@ class CommitScheduler:
     @property
     def last_future(self) -> Future[CommitInfo | None]:
         """The future of the latest push: done, running, or about to start."""
-        return self._runner.last_future
+        return self._runner.loop.last_future
 
     def trigger(self) -> Future[CommitInfo | None]:
         """Push as soon as possible, in the background.
@@ -364,7 +364,7 @@ class CommitScheduler:
             have read the folder. A writer that has used its share of the Hub's commits waits for its period. Once
             stopped, a cancelled future.
         """
-        return self._runner.trigger() if self.is_sending else self.last_future
+        return self._runner.loop.trigger() if self.is_sending else self.last_future
 
     def flush(self, timeout: float | None = None) -> CommitInfo | None:
         """Wait until everything written so far is on the Hub.
@@ -404,7 +404,7 @@ class CommitScheduler:
         """Return a snapshot of what is known, without a request."""
         return self._tracker.status(
             pending_rows=self.pending_rows() if self.is_sending else None,
-            seconds_left=self._runner.seconds_left,
+            seconds_left=self._runner.loop.seconds_left,
             repo_url=self._setup.repo_url,
         )
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from hubspool.push.budget import Budget
     from hubspool.push.context import PushContext, PushMemory
     from hubspool.push.defaults import PushLimits
-    from hubspool.push.events import CommitEvent, CommitPlan
-    from hubspool.push.pusher import PushResult
+    from hubspool.push.events import CommitEvent, CommitPlan, PushResult
     from hubspool.scheduling.commit_scheduler import CommitScheduler
 
 logger = logging.getLogger(__name__)
@@ -61,9 +60,9 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
     tracker.period = period
     if result.writers:
         early = turns.seconds_until_next(result.writers, early=True)
-        runner.hold(early)
+        runner.loop.hold(early)
         if (wait := early if worker.is_refused else turns.seconds_until_next(result.writers)) > 0:
-            runner.postpone(wait)
+            runner.loop.postpone(wait)
             tracker.period = max(wait, tracker.period)
     if result.commit is not None and not result.in_doubt:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)

@@ -71,14 +71,9 @@ class PushRunner:
         self._loop = self._new_loop()
 
     @property
-    def last_future(self) -> Future[CommitInfo | None]:
-        """The future of the latest push: done, running, or about to start."""
-        return self._loop.last_future
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until the next push is due; None once stopped."""
-        return self._loop.seconds_left
+    def loop(self) -> PushLoop[CommitInfo | None]:
+        """The pushing thread; a forked child has another one."""
+        return self._loop
 
     def start(self, *, handle_signals: bool) -> None:
         """Start the thread, with a push at once, and flush at the end of the process; later calls add signals."""
@@ -86,23 +81,11 @@ class PushRunner:
         watchdog.watch(self._tracker)
         self._loop.start(at_once=True)
 
-    def trigger(self) -> Future[CommitInfo | None]:
-        """Request a push; returns its future."""
-        return self._loop.trigger()
-
     def change_period(self, seconds: float) -> None:
         """Push every so many seconds from now on."""
         if seconds != self._period:
             self._period, self._policy = seconds, push_policy(seconds)
             self._loop.change_period(seconds)
-
-    def postpone(self, seconds: float) -> None:
-        """Make the next push due so many seconds from now; a requested one still comes at once."""
-        self._loop.postpone(seconds)
-
-    def hold(self, seconds: float) -> None:
-        """Begin no requested push, but a final one, in the next seconds."""
-        self._loop.hold(seconds)
 
     def limited(self, seconds: float) -> float:
         """Return `seconds`, or what is left until the deadline of the exit where that is less."""
@@ -124,10 +107,6 @@ class PushRunner:
         if refusal is not None and refusal.until > now and self._flushes:
             refusal.error.retry_after = refusal.until - now
             raise refusal.error
-
-    def refuse_stop(self, *, flush: bool) -> None:
-        """Refuse a `stop` that would wait for itself; see `PushLoop.refuse_wait`."""
-        self._loop.refuse_wait("stop", needs_thread=flush)
 
     def flush(self, timeout: float | None) -> CommitInfo | None:
         """Push until one push succeeds; see `CommitScheduler.flush`."""

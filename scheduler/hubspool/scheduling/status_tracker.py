@@ -8,19 +8,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from hubspool import fork
 from hubspool.errors import StalledError, UnfitRowsError
-from hubspool.push.events import CommitEvent, ErrorEvent, State
+from hubspool.push.events import CommitEvent, ErrorEvent, PushResult, State
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.status import SchedulerStatus
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
-    from hubspool.push.pusher import PushResult
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +52,11 @@ class StatusTracker:
         fork.renew(self, "_lock", threading.RLock)
         self._state = State.IDLE
         self._moved_at = self._succeeded_at = time.monotonic()
-        self._is_busy = False  # another process pushes, which is no success of ours
+        self._result = PushResult()  # of the last push, with what the running one is to send
+        self._left: Mapping[str, str] = {}  # path → why it was not handed to the last push
         self._stuck: dict[tuple[str, int], float] = {}  # path and first byte that is left → since when
-        self._pending_files = 0
-        self._pending_bytes = 0
-        self._skipped: dict[str, str] = {}
-        self._notices: dict[str, str] = {}
         self._for_good: Mapping[str, str] = {}
         self._unfit = 0  # rows that are kept as text
-        self._postponed: dict[str, str] = {}
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
         self._error: BaseException | None = None
@@ -84,7 +80,7 @@ class StatusTracker:
     def skipped(self) -> dict[str, str]:
         """Path → why it was not sent, as of the last push."""
         with self._lock:
-            return dict(self._skipped)
+            return {**self._result.skipped, **self._left}
 
     def enter(self, state: State) -> None:
         """Note what the thread is doing now; a stopped scheduler stays stopped, whatever its thread still does."""
@@ -109,21 +105,21 @@ class StatusTracker:
     def note_planned(self, result: PushResult) -> None:
         """Note what a push that has begun is to send."""
         with self._lock:
-            self._pending_files = result.pending_files
-            self._pending_bytes = result.pending_bytes
-            self._postponed = result.postponed
+            self._result = replace(
+                self._result,
+                pending_files=result.pending_files,
+                pending_bytes=result.pending_bytes,
+                postponed=result.postponed,
+            )
 
     def note_result(self, result: PushResult, left: Mapping[str, str]) -> None:
         """Note what a push left, and what the scheduler did not hand to it (path → reason)."""
         with self._lock:
-            self.note_planned(result)
-            self._pending_files += len(left)
-            self._skipped = {**result.skipped, **left}
             rows = [reason for lines in result.unfit.values() for reason in lines.values()]
             unfit = UnfitRowsError(len(rows), rows[-1]) if rows else None
-            self._notices = {**result.notices, **({"#unfit": str(unfit)} if unfit else {})}
+            notices = {**result.notices, **({"#unfit": str(unfit)} if unfit else {})}
             is_new, self._unfit = len(rows) > self._unfit, len(rows)
-            self._is_busy = result.is_busy
+            self._result, self._left = replace(result, notices=notices), dict(left)
             now = time.monotonic()
             stuck = {**result.stuck, **dict.fromkeys(left, -1)}
             self._stuck = {each: self._stuck.get(each, now) for each in stuck.items()}
@@ -140,7 +136,7 @@ class StatusTracker:
         """Note that a push ended without an error."""
         with self._lock:
             self._error, self._failures = None, 0
-            if not self._is_busy:
+            if not self._result.is_busy:  # another process pushes, which is no success of ours
                 self._succeeded_at = time.monotonic()
         self.enter(State.IDLE)
 
@@ -198,12 +194,12 @@ class StatusTracker:
     def status(self, *, pending_rows: int | None, seconds_left: float | None, repo_url: str | None) -> SchedulerStatus:
         """Return a snapshot."""
         with self._lock:
-            error = self._error
+            error, result = self._error, self._result
             return SchedulerStatus(
                 state=self._state,
-                pending_files=self._pending_files,
+                pending_files=result.pending_files + len(self._left),
                 pending_rows=pending_rows,
-                pending_bytes=self._pending_bytes,
+                pending_bytes=result.pending_bytes,
                 last_commit=self._last_commit,
                 last_commit_at=self._last_commit_at,
                 last_error=None if error is None else getattr(error, "message", "") or repr(error),
@@ -212,8 +208,8 @@ class StatusTracker:
                 next_push_at=None if seconds_left is None else _now() + timedelta(seconds=seconds_left),
                 repo_url=repo_url,
                 commits_in_repo=self._commits,
-                skipped={**self._for_good, **self._skipped, **self._notices},
-                postponed=dict(self._postponed),
+                skipped={**self._for_good, **self.skipped, **result.notices},
+                postponed=dict(result.postponed),
                 is_healthy=self._is_healthy(),
                 recent_commits=tuple(self._recent),
             )

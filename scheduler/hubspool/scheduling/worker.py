@@ -137,11 +137,11 @@ class Worker(fork.ForkAware):
         fork.register(self, has_thread=True)
         self.runner.start(handle_signals=handle._handle_signals)
         if refused:  # the new token may be right
-            self.runner.trigger()
+            self.runner.loop.trigger()
 
     def stop(self, handle: CommitScheduler, *, flush: bool, timeout: float | None) -> None:
         """Flush and detach a handle, and end the thread if it is the last one; see `CommitScheduler.stop`."""
-        self.runner.refuse_stop(flush=flush)
+        self.runner.loop.refuse_wait("stop", needs_thread=flush)
         try:
             if id(handle) in self._handles:
                 if len(self._handles) == 1:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from hubspool.client.target import Target
-from hubspool.client.validation import check_repo_type, check_revision
-from hubspool.errors import HFValidationError, StateFileError
+from hubspool.client.validation import check_path_in_repo, check_repo_type, check_revision
+from hubspool.errors import StateFileError
 from hubspool.files import StatePaths, is_spool_folder, write_durably
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -65,17 +65,12 @@ class Destination:
         address = urlsplit(endpoint.strip().lower())
         host = address.netloc.removesuffix(_DEFAULT_PORTS.get(address.scheme, "/"))
         parts = [part for part in (path_in_repo or "").split("/") if part not in ("", ".")]
-        if ".." in parts:
-            raise HFValidationError(
-                f"Not a path in a repository: {path_in_repo!r}: '..' leaves the repository.",
-                hint="Use a relative path such as 'data/train'.",
-            )
         return cls(
             endpoint=f"{address.scheme}://{host}{address.path.rstrip('/')}",
             repo_type=check_repo_type(repo_type),
             repo_id=repo_id.lower(),
             revision=check_revision(revision),
-            path_in_repo="/".join(parts),
+            path_in_repo=check_path_in_repo("/".join(parts)) if parts else "",
             name=name,
             form=form,
         )

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import orjson
 
-from hubspool.files import blocks, sync_file, sync_folder
+from hubspool.files import has_content, hash_range, sync_file, sync_folder
 
 _MANIFEST = ".json"
 
@@ -62,7 +62,7 @@ class StagingFolder:
         """Return the manifest of a file; None if the file has other bytes: a power loss may have left less of it."""
         staged = _manifest(path)
         with suppress(OSError):
-            if staged and path.stat().st_size == staged.size and _sha256(path) == staged.sha256:
+            if staged and path.stat().st_size == staged.size and has_content(path, staged.size, staged.sha256):
                 return staged
         return None
 
@@ -130,8 +130,7 @@ def _manifest_path(path: Path) -> Path:
 def _sha256(path: Path) -> str:
     state = sha256()
     with path.open("rb") as file:
-        for block in blocks(file, 0, path.stat().st_size):
-            state.update(block)
+        hash_range(file, 0, path.stat().st_size, state)
     return state.hexdigest()
 
 

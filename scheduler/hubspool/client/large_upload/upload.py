@@ -23,12 +23,12 @@ from hubspool.client.folder import find_files
 from hubspool.client.large_upload.checkpoint import Checkpoint
 from hubspool.client.large_upload.queue import Job, LargeFile, LargeQueue, Stage, Task
 from hubspool.client.large_upload.report import report
-from hubspool.client.operations import CommitOperationAdd, new_blob_hash
+from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.patterns import Patterns
 from hubspool.client.preupload import UploadRules, fetch_upload_modes
 from hubspool.client.validation import check_path_in_repo, check_repo_type, check_revision
 from hubspool.errors import FileChangedError, HFValidationError, LocalFileError, NotStoredError
-from hubspool.files import Stat, open_regular, state_folder
+from hubspool.files import Stat, hash_range, new_blob_hash, open_regular, state_folder
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
@@ -295,12 +295,8 @@ class _LargeUpload:
         with open_regular(self.folder / file.path, buffering=0) as raw:
             file.stat = Stat.of(os.fstat(raw.fileno()))
             sha256, blob = hashlib.sha256(), new_blob_hash(file.stat.size)
-            left = file.stat.size
-            while left and (block := raw.read(min(left, DEFAULTS.block_bytes))):
-                sha256.update(block)
-                blob.update(block)
-                left -= len(block)
-        if left:  # the file was truncated meanwhile
+            length = hash_range(raw, 0, file.stat.size, sha256, blob)
+        if length < file.stat.size:  # the file was truncated meanwhile
             self._note_change(file)
         else:
             file.sha256, file.blob_id, file.stage = sha256.hexdigest(), blob.hexdigest(), Stage.HASHED

@@ -107,31 +107,30 @@ class Uploader:
         *,
         global_dedup: bool,
     ) -> TransferReport | None:
-        failures: list[XetTransferError] = []
+        failure: XetTransferError | None = None
         while True:
             token = self._tokens.get(client, url)
             if token is None:
-                if failures:
-                    raise failures[-1]
+                if failure is not None:
+                    raise failure
                 return None
             try:
-                return xet.upload(
-                    client, token, url, additions, options, global_dedup=global_dedup, fresh_cache=len(failures) == 2
-                )
+                return xet.upload(client, token, url, additions, options, global_dedup=global_dedup)
             except HubTimeoutError:
                 self._tokens.drop(client, url)
                 raise
             except XetTransferError as error:
                 # hf_xet has made its own retries. Another token may help, because this one may belong to a store that
-                # is gone; and if the network is not to blame, an empty cache, because the present one may be damaged.
+                # is gone; and if the network is not to blame, LFS.
                 self._tokens.drop(client, url)
-                failures.append(error)
-                if len(failures) > 1 and not all(isinstance(each, xet.LocalXetError) for each in failures):
+                if failure is None:
+                    failure = error
+                    continue
+                if not (isinstance(failure, xet.LocalXetError) and isinstance(error, xet.LocalXetError)):
                     raise
-                if len(failures) > 2:
-                    logger.warning("Xet does not work on this machine, LFS is used in its place: %s", error)
-                    self._without_xet_until = self._clock() + DEFAULTS.without_xet_seconds
-                    return None
+                logger.warning("Xet does not work on this machine, LFS is used in its place: %s", error)
+                self._without_xet_until = self._clock() + DEFAULTS.without_xet_seconds
+                return None
 
 
 @dataclass

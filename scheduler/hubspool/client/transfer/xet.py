@@ -16,8 +16,8 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -228,7 +228,6 @@ def upload(
     options: TransferOptions,
     *,
     global_dedup: bool = True,
-    fresh_cache: bool = False,
 ) -> TransferReport:
     """Upload one group of contents to the Hub's CAS.
 
@@ -241,59 +240,37 @@ def upload(
         group: the contents.
         options: how to send.
         global_dedup: ask the CAS about the first chunk of each content, and some others, that the local cache lacks.
-        fresh_cache: use an empty cache folder for this call.
 
     Raises:
         HubTimeoutError: less than 32 kB moved in ``options.stall_timeout`` seconds.
         XetTransferError: hf_xet failed; a `LocalXetError` if neither the network nor the token is to blame.
         FileChangedError: a content changed since it was described.
     """
-    with _cache(fresh=fresh_cache):
+    _warn_of_network_mount(Settings.from_env().xet_cache)
+    try:
+        upload = _session(small_appends=options.small_appends, global_dedup=global_dedup).new_upload_commit(
+            endpoint=token.endpoint,
+            token=token.value,
+            token_expiry_unix_secs=int(token.expires),
+            token_refresh_url=url,
+            token_refresh_headers=client.auth_headers,
+            custom_headers={"User-Agent": client.session.user_agent},
+        )
+    except Exception as error:
+        if _is_of_hf_xet(error):
+            raise _failed(error, token, client) from None
+        raise
+    with _Watch(upload, options, client.session.interrupt) as watch:
         try:
-            upload = _session(small_appends=options.small_appends, global_dedup=global_dedup).new_upload_commit(
-                endpoint=token.endpoint,
-                token=token.value,
-                token_expiry_unix_secs=int(token.expires),
-                token_refresh_url=url,
-                token_refresh_headers=client.auth_headers,
-                custom_headers={"User-Agent": client.session.user_agent},
-            )
-        except Exception as error:
+            return _send(upload, group)
+        except BaseException as error:
+            with suppress(RuntimeError):  # it is over already
+                upload.abort()
+            if watch.reason is not None:
+                raise _stalled(watch.reason, token.endpoint) from None
             if _is_of_hf_xet(error):
                 raise _failed(error, token, client) from None
             raise
-        with _Watch(upload, options, client.session.interrupt) as watch:
-            try:
-                return _send(upload, group)
-            except BaseException as error:
-                with suppress(RuntimeError):  # it is over already
-                    upload.abort()
-                if watch.reason is not None:
-                    raise _stalled(watch.reason, token.endpoint) from None
-                if _is_of_hf_xet(error):
-                    raise _failed(error, token, client) from None
-                raise
-
-
-@contextmanager
-def _cache(*, fresh: bool) -> Iterator[None]:
-    """Give hf_xet an empty cache folder; it reads HF_XET_CACHE at each upload."""
-    if not fresh:
-        _warn_of_network_mount(Settings.from_env().xet_cache)
-        yield
-        return
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory(prefix="hubspool-xet-", ignore_cleanup_errors=True) as folder:
-        before = os.environ.get("HF_XET_CACHE")
-        os.environ["HF_XET_CACHE"] = folder
-        try:
-            yield
-        finally:
-            if before is None:
-                os.environ.pop("HF_XET_CACHE", None)
-            else:
-                os.environ["HF_XET_CACHE"] = before
 
 
 @cache
