@@ -226,7 +226,9 @@ def test_a_new_folder_in_the_repo_is_read_with_the_old_one(hub_api: HfApi, tmp_p
 
 
 def test_each_document_is_linked_and_run() -> None:
-    assert {"README.md", "uploads.md", "testing.md", "privacy.md", "existing_datasets.md"} == {*DOCUMENTS}
+    assert {"README.md", "uploads.md", "testing.md", "privacy.md", "existing_datasets.md", "local_hub.md"} == {
+        *DOCUMENTS
+    }
     for name in {*DOCUMENTS, *ELSEWHERE} - {"README.md"}:
         assert f"(docs/{name})" in README
 

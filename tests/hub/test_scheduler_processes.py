@@ -410,7 +410,7 @@ def test_a_process_that_waits_for_a_stopped_one_says_so_and_counts_its_rows(
     assert status.pending_files == 2
     assert status.pending_bytes > 0
     assert all("pushes this folder" in reason for reason in status.postponed.values())
-    assert status.pending_rows == (1 if kind is JsonlScheduler else None)
+    assert status.pending_rows == (2 if kind is JsonlScheduler else None)
     while waits.status().is_healthy:
         assert waits.status().last_error
     local_hub.faults.clear()

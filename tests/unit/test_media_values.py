@@ -199,7 +199,7 @@ def test_a_path_of_a_media_file_is_stored_as_media_in_any_form(suffix: str, tmp_
 
 
 def test_a_path_without_a_file_is_an_error_and_a_text_stays_a_text(tmp_path: Path) -> None:
-    with pytest.raises(HFValidationError, match=r"gone\.png.*'v'.*no such file"):
+    with pytest.raises(HFValidationError, match=r"'v'.*no such file"):
         stored(tmp_path / "gone.png")
     assert stored(tmp_path / "gone.png", paths="text") == str(tmp_path / "gone.png")
     (tmp_path / "data.csv").write_text("a")
