@@ -7,7 +7,6 @@ import os
 import pickle
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from math import isclose, isnan
 from pathlib import Path
 from typing import Any
@@ -116,7 +115,7 @@ def test_files_of_any_rows_are_read_with_the_columns_of_the_card(
     from datasets.table import table_cast
 
     folder, card, encoder = tmp_path_factory.mktemp("files"), Schema(), MediaEncoder(check_media=False)
-    encoding = ParquetEncoding(Schema)
+    encoding = ParquetEncoding(lambda _: Schema())
     files, rows = [], []
     for number, commit in enumerate(commits):
         rows += [{"n": len(rows) + at, **row} for at, row in enumerate(commit)]
@@ -124,7 +123,7 @@ def test_files_of_any_rows_are_read_with_the_columns_of_the_card(
         lines.write_bytes(b"".join(map(encoder.encode, rows[-len(commit) :])))
         files.append(str(folder / f"{number}.parquet"))
         if restarts:
-            encoding = ParquetEncoding(partial(Schema, card.fields))
+            encoding = ParquetEncoding(lambda _, known=card: known)
         content = FileRange(lines, 0, lines.stat().st_size)
         encoding.damaged(content)
         assert encoding.encode(Span(lines.name, 0, content.end), content, None, Path(files[-1]))
