@@ -24,6 +24,7 @@ from hubspool.errors import (
     OtherAccountError,
     RepoReplacedError,
     RepositoryNotFoundError,
+    StateFileError,
 )
 from hubspool.files import StatePaths, state_folder
 from hubspool.push import rules
@@ -276,22 +277,26 @@ class RepoSetup:
         return sum(part.rows for source in sources for part in known.get(source, ()))
 
     def waiting_rows(self, known: Container[str]) -> int:
-        """Return the lines of the spool's segments, but for those in `known`, that are not known to be on the Hub."""
-        if self.spool is None:
-            return 0
-        others = [source for source in segments_in(self.spool.path) if source not in known]
-        if not others:
-            return 0
-        with self._query() as ledger:
-            target = spool_target(ledger, self.spool)
-            parts = {} if target is None else ledger.parts(target)
+        """Return the lines of the spool's segments, but for those in `known`, that are not known to be on the Hub.
+
+        What cannot be read now (a segment that a push removes, no descriptor left) is not counted: `status()` must not
+        fail.
+        """
         rows = 0
-        for source in others:
-            path = self.spool.path / source
-            with suppress(FileNotFoundError):  # a push has removed it
-                known_parts = [part.withdrawn() for part in parts.get(source, ())]  # what is in doubt waits too
-                gaps = rules.missing(known_parts, path.stat().st_size)
-                rows += sum(_lines_in(path, *gap) for gap in gaps)
+        if self.spool is None:
+            return rows
+        with suppress(OSError, StateFileError):
+            others = [source for source in segments_in(self.spool.path) if source not in known]
+            if others:
+                with self._query() as ledger:
+                    target = spool_target(ledger, self.spool)
+                    parts = {} if target is None else ledger.parts(target)
+            for source in others:
+                path = self.spool.path / source
+                with suppress(FileNotFoundError):
+                    known_parts = [part.withdrawn() for part in parts.get(source, ())]  # what is in doubt waits too
+                    gaps = rules.missing(known_parts, path.stat().st_size)
+                    rows += sum(_lines_in(path, *gap) for gap in gaps)
         return rows
 
     @contextmanager
