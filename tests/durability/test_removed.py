@@ -133,7 +133,10 @@ def segments(place: Place) -> list[Path]:
 
 
 def remove_folder(place: Place) -> None:
-    shutil.rmtree(place.folder)
+    try:
+        shutil.rmtree(place.folder)
+    except FileNotFoundError:  # a process removed one of its files in between
+        shutil.rmtree(place.folder, ignore_errors=True)
 
 
 def remove_segments(place: Place) -> None:
