@@ -78,7 +78,7 @@ def folder_deletions(
     prefix = in_folder(path_in_repo, "")
     if prefix:
         check_path_in_repo(prefix, folder_allowed=True)
-    selected = path_filter(patterns)
+    selected = path_filter(patterns, as_git=False)
     return [
         CommitOperationDelete(path, is_folder=False)
         for path in remote
