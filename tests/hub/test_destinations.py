@@ -653,12 +653,29 @@ def test_a_program_with_two_schedulers_is_not_told_that_nobody_sends_the_rows_of
         scheduler.stop(flush=False)
     monkeypatch.setattr(backlog, "count_lines", lambda *_: pytest.fail("another's rows were counted"))
     with caplog.at_level(logging.WARNING):
-        first = make(JsonlScheduler, repos[0])
-        first.last_future.result(SECONDS)
-        for scheduler in (first, make(JsonlScheduler, repos[1])):
+        caplog.clear()
+        hub.faults.add(Fault(route="preupload", delay=1))  # the second is made while the first one pushes
+        for scheduler in [make(JsonlScheduler, repo) for repo in repos]:
             scheduler.flush(SECONDS)
     assert caplog.messages == []
+    assert hub.faults.hits
     assert [ids_on(hub, repo) for repo in repos] == [["one"], ["one"]]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_start_tells_once_of_rows_that_nobody_sends(
+    refused: bool, make: Make, hub: LocalHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    mistyped = make(JsonlScheduler, "nobody/votes")
+    mistyped.last_future.exception(SECONDS)
+    put(mistyped, "one")
+    mistyped.stop(flush=False)
+    if refused:
+        hub.faults.add(Fault(status=401, times=None))
+    for _ in range(2):
+        make(JsonlScheduler, "alice/first").last_future.exception(SECONDS)
+    told = [text for text in caplog.messages if "nobody/votes" in text and "--from nobody/votes" in text]
+    assert len(told) == 1
 
 
 def test_another_process_bound_the_name_while_this_one_waited(make: Make, hub: LocalHub, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +108,10 @@ def warn_of_unsent(folder: Path, known: Collection[Path]) -> None:
 
     Their repository was mistyped or is lost, or the program that wrote them runs no more.
     """
-    for spool in spool_folders(folder):
+    found: list[SpoolFolder] = []
+    with suppress(OSError):  # the folder cannot be read now, which the push reports
+        found = spool_folders(folder)
+    for spool in found:
         if spool.path in known or spool.path in _told or not any(spool.path.glob("*.jsonl")):
             continue
         try:
@@ -119,8 +122,8 @@ def warn_of_unsent(folder: Path, known: Collection[Path]) -> None:
         if not left.writers and (left.pending_bytes or left.in_doubt):
             _told.add(spool.path)
             logger.warning(
-                "%s holds rows for the %s that are not known to be on the Hub, and this scheduler does not send them."
-                " Start their own, or run `hubspool flush %s`; to send them elsewhere, add --from %s --to REPO",
+                "%s holds rows for the %s that are not known to be on the Hub, and no scheduler of this process sends"
+                " them yet. Start theirs, or run `hubspool flush %s`; to send them elsewhere, add --from %s --to REPO",
                 spool.path,
                 spool.destination,
                 folder,

@@ -31,9 +31,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: The push after which spools are told that nobody sends: by the first, the program has not made all its schedulers.
-_WARNING_PUSH = 2
-
 
 class Worker(fork.ForkAware):
     """Holds what exists once for all schedulers of one destination in this process: thread, ledger, status, lock.
@@ -89,7 +86,7 @@ class Worker(fork.ForkAware):
         self.is_refused = False
         self.pusher: Pusher | None = None
         self._pushing: CommitScheduler | None = None  # the handle whose options the running push uses
-        self._pushes = 0  # that succeeded
+        self._has_looked = False  # at the other spools of the folder
         # Below: written under _process.lock.
         self._newest: CommitScheduler | None = None
         self._handles: weakref.WeakValueDictionary[int, CommitScheduler] = weakref.WeakValueDictionary()
@@ -197,9 +194,9 @@ class Worker(fork.ForkAware):
             commit = handle._push()
         finally:
             self._pushing = None
-        self._pushes += 1
-        if self._pushes == _WARNING_PUSH:
-            self._warn_of_unsent()
+            if not self._has_looked:  # after the first push: the program has made its other schedulers by then
+                self._has_looked = True
+                self._warn_of_unsent()
         return commit
 
     def _warn_of_unsent(self) -> None:
