@@ -66,10 +66,13 @@ def test_a_segment_stays_until_its_commit_is_known(make: Make, local_hub: LocalH
 
 def test_a_live_segment_stays_although_all_of_it_is_sent(make: Make, rows: Callable[[], list[int]]) -> None:
     scheduler = make()
+    inodes = set()
     for each in range(2):
         scheduler.append({"id": each})
         scheduler.flush(SECONDS)
+        inodes |= {path.stat().st_ino for path in segments(scheduler.folder_path)}
     assert rows() == [0, 1]
+    assert len(inodes) == 1, "it was not written again either"
 
 
 def test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outcome_is_known(
