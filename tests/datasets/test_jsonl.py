@@ -381,3 +381,20 @@ def test_read_rows_of_another_form_is_an_error_and_never_nothing(path: str, form
         read_rows(REPO, hub_api)
     hub_api.upload_file(path_or_fileobj=b"{}\n", path_in_repo="data/d.jsonl", repo_id=REPO, repo_type="dataset")
     assert list(read_rows(REPO, hub_api)) == [{}]
+
+
+def test_thousands_of_segments_that_are_sent_at_once_are_forgotten_and_not_taken_for_lost(
+    make: Make, hub_api: HfApi
+) -> None:
+    """An app that restarts often, or an outage, leaves many; each was forgotten by a transaction of its own."""
+    scheduler = make()
+    scheduler.last_future.result(SECONDS)
+    scheduler.spool.roll_bytes = 1
+    scheduler.extend([{"n": -1}])
+    for n in range(1500):
+        scheduler.append({"n": n})
+    scheduler.spool.close()
+    scheduler.flush(SECONDS)
+    assert segments(scheduler) == []
+    assert (scheduler.status().skipped, scheduler.pending_rows()) == ({}, 0)
+    assert numbers(hub_api) == list(range(-1, 1500))

@@ -404,9 +404,9 @@ MUTANTS = [
             Edit(
                 "hubspool/push/ledger.py",
                 "Ledger.forget",
-                'db.execute("delete from part where source = ?", (source,))',
-                'db.execute("delete from part where source = ?", (source,))\n'
-                'db.execute("delete from settled where path = ?", (source,))',
+                'db.executemany("delete from part where target = ? and source = ?", rows)',
+                'db.executemany("delete from part where target = ? and source = ?", rows)\n'
+                'db.executemany("delete from settled where path = ?", [(name,) for name in names])',
             ),
         ),
         (f"{REMOVED}::test_a_segment_that_a_push_of_another_worker_removed_is_not_written_again",),

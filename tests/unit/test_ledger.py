@@ -88,7 +88,7 @@ def test_settled_files_are_remembered_and_forgotten(ledger: Ledger, tmp_path: Pa
     ledger.settle(key, [("b", Stat(9, 6, 7, 8))])
     again = Ledger(tmp_path)
     assert again.settled(key) == {"train.jsonl": Stat(1, 2**62, 3, 4), "b": Stat(9, 6, 7, 8)}
-    again.forget("train.jsonl")
+    again.forget(["train.jsonl"])
     # No process that still has it open may take it for one that somebody removed.
     assert list(ledger.settled(key)) == ["b", "train.jsonl"]
     assert ledger.rows_on_hub("train.jsonl") == math.inf
@@ -362,7 +362,7 @@ def test_the_first_sighting_of_a_file_outlives_the_process_and_ends_with_a_chang
     assert again.first_seen("a.jsonl", stat, 200) == 100
     assert again.first_seen("a.jsonl", stat._replace(size=6), 300) == 300
     assert again.first_seen("a.jsonl", stat, 400) == 400
-    again.forget("a.jsonl")
+    again.forget(["a.jsonl"])
     assert again.first_seen("a.jsonl", stat, 500) == 500
 
 
@@ -374,6 +374,6 @@ def test_that_a_removed_segment_is_on_the_hub_stays_known_for_the_newest(
     ledger.settle(key, [(f"{name}.jsonl", Stat(10, age, 0, 1)) for name, age in (("a", 10), ("b", 30), ("c", 20))])
     ledger.save(key, [PART])
     ledger.settle(key, [(PART.source, Stat(10, 0, 0, 2))])
-    ledger.forget("c.jsonl")
+    ledger.forget(["c.jsonl"])
     assert ledger.settled(key).keys() == {"b.jsonl", "c.jsonl", PART.source}
     assert ledger.rows_on_hub("b.jsonl", 10) == math.inf

@@ -64,7 +64,7 @@ class PushLimits:
     compare_cost_bytes: int = 256 * 1024
     json_probe_bytes: int = 4 * 1024 * 1024
     lock_poll_seconds: float = 0.1
-    kept_segments: int = 1000
+    kept_segments: int = 20_000
 
 
 DEFAULTS = PushLimits()

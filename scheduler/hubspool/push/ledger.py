@@ -338,17 +338,24 @@ class Ledger:
             db.execute("insert or replace into sighting values (?, ?, ?, ?, ?, ?)", (source, *stat, now_ns))
         return now_ns
 
-    def forget(self, source: str) -> None:
-        """Delete the parts of a segment that was removed after all of it was on the Hub.
+    def forget(self, sources: Iterable[str]) -> None:
+        """Delete the parts of segments that were removed after all of them was on the Hub.
 
-        That it is settled stays known, for the newest such segments, so that a process which has it open does not write
-        it again. Their number counts and not their age, because the clock may jump.
+        That they are settled stays known, for the newest such segments, so that a process which has one open does not
+        write it again. Their number counts and not their age, because the clock may jump.
         """
+        names = list(sources)
+        if not names:
+            return
+        rows = [(target, name) for target in (0, *self.targets()) for name in names]
         with self._db.write() as db:
-            db.execute("delete from part where source = ?", (source,))
-            db.execute("delete from recovery where source = ?", (source,))
-            db.execute("delete from sighting where path = ?", (source,))
-            removed = "select path from settled where not exists (select 1 from part where source = settled.path)"
+            db.executemany("delete from part where target = ? and source = ?", rows)  # found by the primary key
+            db.executemany("delete from recovery where target = ? and source = ?", rows)
+            db.executemany("delete from sighting where path = ?", [(name,) for name in names])
+            removed = (
+                "select path from settled where not exists"
+                " (select 1 from part where part.target = settled.target and part.source = settled.path)"
+            )
             db.execute(
                 f"delete from settled where path in ({removed} order by mtime_ns desc limit -1 offset ?)",  # noqa: S608
                 (DEFAULTS.kept_segments,),

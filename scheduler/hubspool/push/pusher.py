@@ -177,11 +177,14 @@ class Pusher:
             parts = context.ledger.parts(context.key)
             # What this push only found on the Hub is kept until a second look.
             left |= {source for source, known in parts.items() if any(part.sent_at is not None for part in known)}
+            gone = []
             for source, size in plan.removable.items():
                 path = context.folder / source
                 if source not in left:
                     context.payloads.release(path, size)
                     self.rescue.release(source)
                     if remove_segment(path, size):
-                        context.ledger.forget(source)
+                        gone.append(source)
+            self.rescue.note_sent(gone)
+            context.ledger.forget(gone)
         context.payloads.clean_up(context.ledger.parts(context.key), context.folder)

@@ -243,6 +243,11 @@ class Rescue(fork.ForkAware):
             else:
                 self._held[source] = fd
 
+    def note_sent(self, sources: Iterable[str]) -> None:
+        """Note segments that a push of this process removed after all of them was on the Hub."""
+        with self._lock:
+            self._sent.update(sources)
+
     def release(self, source: str | None = None) -> None:
         """Close a segment, or all: it is on the Hub, or the process ends."""
         with self._lock:
