@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hubspool_templates.archive.zip_scheduler import ZipScheduler
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from hubspool_templates.ui.panel import status_panel
 
 __all__ = [
-    "ChatLogger",
-    "HubFlaggingCallback",
     "HubSummaryWriter",
     "JsonlScheduler",
     "ParquetScheduler",
@@ -27,8 +26,9 @@ __all__ = [
     "TrainingLogs",
     "ZipScheduler",
     "read_rows",
-    "status_panel",
 ]
+if find_spec("gradio") is not None:  # so that `from hubspool_templates import *` works without it
+    __all__ += ["ChatLogger", "HubFlaggingCallback", "status_panel"]
 
 #: Parts of a Gradio page; gradio is imported when one of them is first used.
 _GRADIO = {"ChatLogger": "ui.chat", "HubFlaggingCallback": "ui.flagging", "status_panel": "ui.panel"}

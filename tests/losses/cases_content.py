@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow.parquet
 
-from hubspool.cli.output import counted
 from hubspool.local_hub import Fault
+from hubspool.scheduling.status import counted
 from tests.support.loss_trial import Cases, Outcome, Trial
 
 case = Cases()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 
-from hubspool.cli.output import counted
 from hubspool.local_hub import Fault
+from hubspool.scheduling.status import counted
 from tests.support.loss_trial import Cases, Outcome, Trial
 
 case = Cases()

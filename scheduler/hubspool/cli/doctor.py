@@ -12,11 +12,11 @@ import click
 
 from hubspool.cli.defaults import DEFAULTS
 from hubspool.cli.options import Command, LocalPath, every_option, repo_type_option, token_option
-from hubspool.cli.output import counted
 from hubspool.errors import HubspoolError, RepositoryNotFoundError
 from hubspool.files import disk_of
 from hubspool.push.budget import Budget
 from hubspool.scheduling.defaults import DEFAULTS as SCHEDULING
+from hubspool.scheduling.status import counted
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hubspool.cli.options import Command, folder_options, token_option
-from hubspool.cli.output import counted, print_error
+from hubspool.cli.output import print_error
 from hubspool.cli.places import Place, opened_places, unnamed_spools
 from hubspool.errors import HFValidationError, HubspoolError
+from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -57,8 +57,3 @@ def print_error(text: str) -> None:
         color = False
     name = click.style("hubspool:", fg="red") if color else "hubspool:"
     click.echo(f"{name} {text}", err=True)
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return the number with its noun: "1 file", "2 files"; `plural` is needed where it is not the noun with an s."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from hubspool.cli.options import Command, folder_options
-from hubspool.cli.output import Output, counted, print_error
+from hubspool.cli.output import Output, print_error
 from hubspool.cli.places import Place, opened_places, unnamed_spools
 from hubspool.errors import second_look_reason
+from hubspool.scheduling.status import counted
 
 
 @click.command("status", cls=Command)

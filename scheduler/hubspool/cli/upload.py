@@ -22,9 +22,10 @@ from hubspool.cli.options import (
     repo_type_option,
     selection_options,
 )
-from hubspool.cli.output import Output, counted
+from hubspool.cli.output import Output
 from hubspool.cli.signals import SignalWaiter
 from hubspool.errors import HFValidationError
+from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi

@@ -283,21 +283,32 @@ class RepoSetup:
         fail.
         """
         rows = 0
-        if self.spool is None:
-            return rows
         with suppress(OSError, StateFileError):
-            others = [source for source in segments_in(self.spool.path) if source not in known]
-            if others:
-                with self._query() as ledger:
-                    target = spool_target(ledger, self.spool)
-                    parts = {} if target is None else ledger.parts(target)
-            for source in others:
-                path = self.spool.path / source
+            for path, start, end in self._gaps(known):
                 with suppress(FileNotFoundError):
-                    known_parts = [part.withdrawn() for part in parts.get(source, ())]  # what is in doubt waits too
-                    gaps = rules.missing(known_parts, path.stat().st_size)
-                    rows += sum(_lines_in(path, *gap) for gap in gaps)
+                    rows += _lines_in(path, start, end)
         return rows
+
+    def pending(self) -> tuple[int, int]:
+        """Return the segments of the spool with bytes that are not known to be on the Hub, and these bytes."""
+        found: list[tuple[Path, int, int]] = []
+        with suppress(OSError, StateFileError):
+            found = self._gaps(())
+        return len({path for path, *_ in found}), sum(end - start for _, start, end in found)
+
+    def _gaps(self, known: Container[str]) -> list[tuple[Path, int, int]]:
+        """Return path, start and end of what is not known to be on the Hub of the segments that are not in `known`."""
+        if self.spool is None or not (others := [name for name in segments_in(self.spool.path) if name not in known]):
+            return []
+        with self._query() as ledger:
+            target = spool_target(ledger, self.spool)
+            parts = {} if target is None else ledger.parts(target)
+        found = []
+        for path in map(self.spool.path.joinpath, others):
+            with suppress(FileNotFoundError):
+                known_parts = [part.withdrawn() for part in parts.get(path.name, ())]  # what is in doubt waits too
+                found += [(path, *gap) for gap in rules.missing(known_parts, path.stat().st_size)]
+        return found
 
     @contextmanager
     def _query(self) -> Iterator[Ledger]:

@@ -77,6 +77,7 @@ class Spool(fork.ForkAware):
         self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, suffix)
         if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
             raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
+        self._is_stopped = self._has_warned = False
         #: Writes segments again that somebody removed.
         self.rescue = rescue_of(self.folder)
         self._reset()
@@ -198,6 +199,11 @@ class Spool(fork.ForkAware):
             sync_thread.join(timeout=DEFAULTS.close_seconds)
         self._finish_ended(DEFAULTS.close_seconds)
 
+    def stop(self) -> None:
+        """Close it because its scheduler stops; the first later row is warned of."""
+        self._is_stopped = True
+        self.close()
+
     def after_fork_in_child(self) -> None:
         """Give the child its own writer id; close the parent's descriptors, and so the shared lock, without a sync."""
         for fd in (self._fd, self._sync_fd):
@@ -298,6 +304,14 @@ class Spool(fork.ForkAware):
 
     def _open_segment(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._is_stopped and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "A row was appended after stop(). It is stored in %s; the next scheduler for this folder sends it, or"
+                " `hubspool flush %s`.",
+                self.folder,
+                self.folder.parent,
+            )
         self._name = self._name.next(_utc_date())
         self._fd = segment_file.create(self.folder / str(self._name))
         self._size = self._synced_size = 0
