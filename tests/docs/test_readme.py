@@ -153,7 +153,7 @@ def test_the_readme_does_what_it_says(reader: Reader) -> None:
     assert "['Commit film-votes now']" in reader.said
     assert "1 passed" in reader.said
     assert '"pending_bytes":0' in reader.said
-    assert "nothing to send" in reader.said
+    assert "Nothing to send" in reader.said
     assert "is private" in reader.said
     assert reader.rows("film-votes") == [{"film": "Solaris", "liked": True}]
     assert [row["output"] for row in reader.rows("flagged")] == ["cba"]

@@ -56,7 +56,7 @@ def test_a_refused_push_is_one_line_that_ends_with_the_next_step(
     if status == 422:  # the rows are skipped, and named in status() and by flush()
         return
     (line,) = lines_of(caplog)
-    assert line.startswith(f"local/kept: the push failed, next try in 600 minutes: {says}")
+    assert line.startswith(f"local/kept: the push failed, next try in 10 hours: {says}")
     assert line.index(says) < line.index("answered")
     found = rows.status()
     assert found.last_error_hint
@@ -74,7 +74,7 @@ def test_what_may_pass_is_one_line_too(
     assert local_hub.faults.hits
     (line,) = lines_of(caplog)
     asks = status in (429, 503)
-    assert f"next try {'in 600 minutes' if asks else 'by flush()'}: " in line
+    assert f"next try {'in 10 hours' if asks else 'by flush()'}: " in line
     assert line.count(f"answered {status}") == 1
     assert f"answered {status}" in str(caught.value)
     if status == 429:
@@ -82,7 +82,7 @@ def test_what_may_pass_is_one_line_too(
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "reason"), [(NOWHERE, "Connection refused"), ("http://nowhere.invalid", "nown|resolution")]
+    ("endpoint", "reason"), [(NOWHERE, "Connection refused"), ("http://nowhere.invalid", "not known|resolution")]
 )
 def test_without_a_connection_the_constructor_says_so_in_one_line(
     endpoint: str, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

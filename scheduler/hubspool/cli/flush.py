@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubspool.cli.options import Command, folder_options, token_option
+from hubspool.cli.options import Command, duration_option, folder_options, token_option
 from hubspool.cli.output import print_error
 from hubspool.cli.places import Place, opened_places, unnamed_spools
 from hubspool.errors import HFValidationError, HubspoolError
@@ -33,7 +33,7 @@ _PACKAGES = {
 
 @click.command("flush", cls=Command)
 @folder_options
-@click.option("--timeout", type=float, metavar="SECONDS", show_default="no limit", help="Give up after this time.")
+@duration_option("--timeout", "seconds", show_default="no limit", help="Give up after this time.")
 @token_option
 @click.option("--from", "old", metavar="REPO", help="Send rows for this repository to the one of --to.")
 @click.option("--to", "new", metavar="REPO", help="The repository that gets them; the same as --from to send again.")
@@ -88,7 +88,7 @@ def _flush(
         commit = scheduler.flush(timeout)
     finally:
         scheduler.stop(flush=False)
-    click.echo(commit.commit_url if commit else "nothing to send")
+    click.echo(commit.commit_url if commit else "Nothing to send.")
 
 
 def _is_done_with(place: Place) -> bool:
@@ -134,9 +134,9 @@ def _redirected(
             state = Path(spool.state_dir) if spool.state_dir else None
             into = spool_for(folder, replace(spool.destination, repo_id=new.lower()), new, state)
             moved = reroute(spool, into, include_doubtful=include_doubtful)
-            click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}", err=True)
+            click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}.", err=True)
             for rows in moved.in_doubt:
-                click.echo(f"may be in {old} already, and stay (--include-doubtful moves them): {rows}", err=True)
+                click.echo(f"may be in {old} already, and stay (--include-doubtful moves them): {rows}.", err=True)
             errors += [
                 HubspoolError(f"{spool.path / name} stays: its writer is running.", hint="Stop it, and repeat.")
                 for name in moved.live

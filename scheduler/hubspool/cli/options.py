@@ -27,6 +27,7 @@ class Command(click.Command):
         text, _, examples = inspect.cleandoc(help).partition("Examples:\n")
         attributes |= {"help": text, "epilog": f"\b\nExamples:\n{examples}"}
         super().__init__(*args, **attributes)
+        self.no_args_is_help = any(parameter.required for parameter in self.params)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Configure the log, then run the command."""
@@ -62,15 +63,15 @@ def repo_type_option(**settings: Any) -> Callable[[_Decorated], _Decorated]:
     return click.option("--repo-type", type=choices, help="Kind of repository.", **settings)
 
 
-def every_option(**settings: Any) -> Callable[[_Decorated], _Decorated]:
-    """Return the option --every, a number of minutes. Not of `click.FloatRange`, which accepts NaN."""
+def duration_option(name: str, unit: str, **settings: Any) -> Callable[[_Decorated], _Decorated]:
+    """Return an option whose value is a number of minutes or seconds. Not of `click.FloatRange`, which accepts NaN."""
 
     def check(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
         if value is not None and not value > 0:
-            raise click.BadParameter(f"{value:g} is not a number of minutes greater than 0.")
+            raise click.BadParameter(f"{value:g} is not a number of {unit} greater than 0.")
         return value
 
-    return click.option("--every", type=float, callback=check, metavar="MINUTES", **settings)
+    return click.option(name, type=float, callback=check, metavar=unit.upper(), **settings)
 
 
 def patterns_option(option: str, name: str, text: str) -> Callable[[_Decorated], _Decorated]:
@@ -89,7 +90,7 @@ folder_options = OptionGroup(
 )
 selection_options = OptionGroup(
     click.option("--revision", show_default="main", help="Branch, or pull request such as refs/pr/1."),
-    click.option("--private", is_flag=True, default=None, help="Create the repository as private."),
+    click.option("--private/--public", default=None, help="Visibility of the repository if it is created."),
     patterns_option("--include", "allow_patterns", "Upload only files that match"),
     patterns_option("--exclude", "ignore_patterns", "Upload no file that matches"),
     token_option,

@@ -85,6 +85,7 @@ def error_of(response: requests.Response, token: Token | None) -> errors.Request
         fields["details"] = _json_object(response)
     if status == 401:
         fields["hint"] = _token_hint(token)
+        sentence = sentence if token is not None else "The Hub wants a token"
     if kind is errors.ConflictError and "in progress" in server_message:
         fields["retryable"] = True
     elif kind is errors.HfHubHTTPError:

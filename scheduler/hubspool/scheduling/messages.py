@@ -52,7 +52,9 @@ def shortened(error: BaseException) -> BaseException:
 
 
 def in_words(seconds: float) -> str:
-    """Return "at once", "in 12 s" or "in 5 minutes"."""
+    """Return "at once", "in 12 s", "in 5 minutes" or "in 10 hours"."""
     if seconds < 1:
         return "at once"
-    return f"in {seconds:.0f} s" if seconds < 100 else f"in {seconds / 60:.0f} minutes"
+    if seconds < 100:
+        return f"in {seconds:.0f} s"
+    return f"in {seconds / 60:.0f} minutes" if seconds < 6000 else f"in {seconds / 3600:.0f} hours"
