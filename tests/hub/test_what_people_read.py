@@ -344,3 +344,21 @@ def test_the_back_off_of_a_flush_goes_on_in_the_next_call(
 def _log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.WARNING, "hubspool"):
         yield
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])
+def test_flush_returns_a_commit_whose_answer_was_lost(
+    kind: type[RowScheduler], make: Make, local_hub: LocalHub, hub_api: HfApi
+) -> None:
+    told: list[str] = []
+    scheduler = make(kind, on_commit=lambda event: told.append(event.oid))
+    scheduler.last_future.result(SECONDS)
+    scheduler.append({"a": 1})
+    local_hub.faults.add(Fault(route="commit", drop=True, applied=True))
+    commit = scheduler.flush(SECONDS)
+    assert local_hub.faults.hits
+    (newest, *_) = hub_api.list_repo_commits(scheduler.repo_id, repo_type="dataset")
+    assert commit is not None
+    assert commit.oid == newest.commit_id == scheduler.status().last_commit
+    assert told == [commit.oid]
+    assert scheduler.flush(SECONDS) is None

@@ -14,6 +14,7 @@ from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFou
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
+    from hubspool.client.repo_info import GitCommitInfo
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 _PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
@@ -81,13 +82,13 @@ class Head:
         oids: commit ids, newest first.
         writers: id of a hubspool writer → time of its newest commit.
         at: the Hub's time when it answered; this machine's clock may be hours off.
-        pushes: ids of the hubspool pushes among them.
+        pushes: id of a hubspool push → its commit, for those among them.
     """
 
     oids: tuple[str, ...]
     writers: dict[str, datetime]
     at: datetime
-    pushes: frozenset[str] = frozenset()
+    pushes: dict[str, GitCommitInfo] = field(default_factory=dict)
 
     @property
     def oid(self) -> str:
@@ -124,7 +125,7 @@ class RemoteRepo:
         for commit in commits:
             for writer in _WRITER.findall(commit.message):
                 writers.setdefault(writer, commit.created_at)
-        pushes = frozenset(push for commit in commits for push in _PUSH.findall(commit.message))
+        pushes = {push: commit for commit in commits for push in _PUSH.findall(commit.message)}
         return Head(tuple(commit.commit_id for commit in commits), writers, now, pushes)
 
     def identity(self) -> str | None:
