@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,9 @@ __all__ = [
     "ZipScheduler",
     "read_rows",
 ]
-if find_spec("gradio") is not None:  # so that `from hubspool_templates import *` works without it
-    __all__ += ["ChatLogger", "HubFlaggingCallback", "status_panel"]
+with suppress(ModuleNotFoundError):  # without gradio, `from hubspool_templates import *` leaves them out
+    if find_spec("gradio") is not None:
+        __all__ += ["ChatLogger", "HubFlaggingCallback", "status_panel"]
 
 #: Parts of a Gradio page; gradio is imported when one of them is first used.
 _GRADIO = {"ChatLogger": "ui.chat", "HubFlaggingCallback": "ui.flagging", "status_panel": "ui.panel"}

@@ -150,6 +150,13 @@ def test_a_failed_login_does_not_advise_login(call: Call) -> None:
     assert "hubspool login" not in err
 
 
+def test_a_token_file_that_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = run("login", "--token", "hf_local", HF_TOKEN_PATH=str(tmp_path / "file" / "token"))
+    assert done.returncode == 1
+    assert "file/token cannot be written: File exists. Free space, or set HF_TOKEN_PATH" in done.stderr
+
+
 @pytest.mark.parametrize("status", [403, 404, 413, 429, 503])
 def test_an_error_of_the_hub_is_one_line_that_begins_with_a_sentence(
     status: int, call: Call, local_hub: LocalHub, hub_api: HfApi

@@ -362,3 +362,10 @@ def test_flush_returns_a_commit_whose_answer_was_lost(
     assert commit.oid == newest.commit_id == scheduler.status().last_commit
     assert told == [commit.oid]
     assert scheduler.flush(SECONDS) is None
+
+
+def test_a_folder_that_cannot_be_created_is_named_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match=r"file/rows cannot be created: Not a directory\. Choose a folder") as caught:
+        CommitScheduler(repo_id="a/b", folder_path=tmp_path / "file" / "rows")
+    assert len(traceback.extract_tb(caught.value.__traceback__)) == 2

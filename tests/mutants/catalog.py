@@ -354,6 +354,31 @@ MUTANTS = [
         (f"{LOSSES}[subclass]",),
     ),
     Mutant(
+        "failing_not_said",
+        "the status does not say that pushes fail",
+        (
+            Edit(
+                "hubspool/scheduling/status_tracker.py",
+                "StatusTracker.status",
+                "self._state is State.IDLE and self._failures",
+                "False",
+            ),
+        ),
+        ("tests/hub/test_what_people_read.py::test_status_and_repr_are_short_blocks",),
+    ),
+    Mutant(
+        "traceback_of_ours",
+        "errors of the constructor end with our frames",
+        (Edit("hubspool/scheduling/messages.py", "shortened", "not is_expected(error)", "True"),),
+        ("tests/hub/test_what_people_read.py::test_flush_and_stop_show_an_error_once_and_no_frames_of_ours",),
+    ),
+    Mutant(
+        "late_commit_not_told",
+        "flush returns None for a commit whose answer was lost",
+        (Edit("hubspool/push/committer.py", "Committer._note_late_commits", "push_id is not None", "False"),),
+        ("tests/hub/test_what_people_read.py::test_flush_returns_a_commit_whose_answer_was_lost",),
+    ),
+    Mutant(
         "push_lock_ignored",
         "two processes push one folder at the same time",
         (
@@ -576,7 +601,7 @@ MUTANTS = [
     Mutant(
         "one_spool_for_all",
         "schedulers of one folder share a spool, whatever their repositories are",
-        (Edit("hubspool/spool/destination.py", "SpoolFolder.is_for", IS_FOR, "return True"),),
+        (Edit("hubspool/spool/destination.py", "SpoolFolder.is_meant_by", IS_FOR, "return True"),),
         (f"{UNIT}/test_spool_destination.py::test_a_name_alone_finds_its_spool_before_and_after_the_account_is_known",),
     ),
     Mutant(

@@ -60,8 +60,6 @@ def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
         except BaseException as error:
             if "_worker" in vars(self):
                 self._worker.stop(self, flush=False, timeout=None)
-            if not outermost:
-                raise
             raise shortened(error)  # noqa: B904  the same error
         if outermost:
             self._building = False
@@ -276,7 +274,6 @@ class CommitScheduler:
             setup=setup,
             turns=Turns(self._period, shared_budget(self)),
             period=self._period,
-            place=str(self.folder_path),
         )
         error = open_unless_known(setup) if self.is_sending else None
         self._worker = worker = join(self, setup, error, fixed, make) if self.is_sending else make()
@@ -325,9 +322,9 @@ class CommitScheduler:
                     # Kept: a push that succeeds in the next second must not hide it.
                     reason = f"restore=True has not downloaded all of it, and on_existing decides: {error}"
                     logger.warning("%s: %s", self.repo_id, reason)
-                    tracker.note_for_good({path: reason})
+                    tracker.note_permanent({path: reason})
                     raise
-                tracker.note_for_good({})
+                tracker.note_permanent({})
                 self._worker.restored = True
 
     @property
@@ -558,7 +555,7 @@ class CommitScheduler:
             make: makes it for the first object; must not wait, nor keep a reference to that object.
             close: called with it before the flush of the last object that stops, and at its end.
         """
-        return self._worker.part(name, make, close)
+        return self._worker.shared(name, make, close)
 
 
 CommitScheduler.__signature__ = full_signature(CommitScheduler)

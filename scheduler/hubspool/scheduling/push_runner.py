@@ -190,7 +190,7 @@ class PushRunner:
         if not future.done():
             reason = "" if (error := self._tracker.error) is None else f" Last error: {described(error)[0]}"
             raise FlushTimeout(
-                f"{self._worker.setup.repo_id}: the flush of {self._worker.place} did not end in {timeout:g}"
+                f"{self._worker.setup.repo_id}: the flush of {self._worker.setup.folder} did not end in {timeout:g}"
                 f" seconds.{reason}",
                 hint="What is pending stays on the disk and is sent later.",
             )

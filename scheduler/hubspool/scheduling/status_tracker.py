@@ -56,7 +56,7 @@ class StatusTracker:
         self._result = PushResult()  # of the last push, with what the running one is to send
         self._left: Mapping[str, str] = {}  # path → why it was not handed to the last push
         self._stuck: dict[tuple[str, int], float] = {}  # path and first byte that is left → since when
-        self._for_good: Mapping[str, str] = {}
+        self._permanent: Mapping[str, str] = {}
         self._unfit = 0  # rows that are kept as text
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
@@ -129,10 +129,10 @@ class StatusTracker:
             logger.error("%s: %s", self._name(), unfit)
             call_hook(self._on_error, ErrorEvent(unfit, self._failures, None))
 
-    def note_for_good(self, notices: Mapping[str, str]) -> None:
+    def note_permanent(self, notices: Mapping[str, str]) -> None:
         """Note what no push changes (path → reason); `status().skipped` has it."""
         with self._lock:
-            self._for_good = notices
+            self._permanent = notices
 
     def note_success(self) -> None:
         """Note that a push ended without an error."""
@@ -229,7 +229,7 @@ class StatusTracker:
                 next_push_at=None if seconds_left is None else _now() + timedelta(seconds=seconds_left),
                 repo_url=repo_url,
                 commits_in_repo=self._commits,
-                skipped={**self._for_good, **self.skipped, **result.notices},
+                skipped={**self._permanent, **self.skipped, **result.notices},
                 postponed=dict(result.postponed),
                 is_healthy=self._is_healthy(),
                 recent_commits=tuple(self._recent),

@@ -38,7 +38,7 @@ class Spool(fork.ForkAware):
     """Appends rows to segments in a folder; a row survives the end of the process once `write` has returned.
 
     Not guaranteed: that a row of the last second survives a power loss (``durability="disk"`` guarantees that), and the
-    order of rows of two spools. Bytes after the last newline belong to a row whose `write` did not return of a segment.
+    order of rows of two spools. Bytes after the last newline of a segment belong to a row whose `write` did not return.
 
     The first write creates the segment. Only this object writes to it, and holds a lock (flock on its descriptor) while
     it does; the lock distinguishes a live segment from an orphan. The next segment begins at 64 MiB, at the first
@@ -383,7 +383,7 @@ class Spool(fork.ForkAware):
             for ended in list(self._ended):
                 ended.finish()
                 if (fd := ended.detach()) is not None:
-                    self.rescue.hold(ended.path.name, fd)
+                    self.rescue.keep_open(ended.path.name, fd)
                 with self._lock:
                     self._ended.remove(ended)
         finally:
