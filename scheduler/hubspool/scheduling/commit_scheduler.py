@@ -57,7 +57,7 @@ def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
         self._building = True
         try:
             init(self, *args, **kwargs)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  raised again, without our frames
             if "_worker" in vars(self):
                 self._worker.stop(self, flush=False, timeout=None)
             raise shortened(error)  # noqa: B904  the same error
