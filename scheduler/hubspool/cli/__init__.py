@@ -38,7 +38,7 @@ _COMPLETE = "_HUBSPOOL_COMPLETE"
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     epilog="\b\nExamples:\n  hubspool upload --help\n"
-    f'  eval "$({_COMPLETE}=bash_source hubspool)"   # completion; also zsh_source, fish_source',
+    f'  eval "$({_COMPLETE}=bash_source hubspool)"   # completion in bash; or zsh_source, fish_source',
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context

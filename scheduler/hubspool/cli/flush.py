@@ -20,15 +20,9 @@ if TYPE_CHECKING:
 
     from hubspool.scheduling.commit_scheduler import CommitScheduler
 
-#: The package of each scheduler that its recipe describes completely. Any other class may have code of its own, which
-#: only the program that uses it can run.
-_PACKAGES = {
-    "CommitScheduler": "hubspool",
-    "JsonlScheduler": "hubspool_templates",
-    "ParquetScheduler": "hubspool_templates",
-    "TrainingLogs": "hubspool_templates",
-    "ZipScheduler": "hubspool_templates",
-}
+#: The schedulers that their recipes describe completely. Any other class may have code of its own, which only the
+#: program that uses it can run.
+_KNOWN = ("CommitScheduler", "JsonlScheduler", "ParquetScheduler", "TrainingLogs", "ZipScheduler")
 
 
 @click.command("flush", cls=Command)
@@ -164,12 +158,13 @@ def scheduler_from(recipe: dict[str, Any], folder: Path, state_dir: Path | None,
 
     options = dict(recipe)
     class_name, endpoint = options.pop("class", "program"), options.pop("endpoint", None)
-    if class_name not in _PACKAGES:
+    if class_name not in _KNOWN:
         raise HFValidationError(
             f"{folder} belongs to a {class_name}, a class of another program.",
             hint="Start that program again; it uploads what is pending.",
         )
-    scheduler: CommitScheduler = getattr(import_module(_PACKAGES[class_name]), class_name)(
+    home = "hubspool" if class_name == "CommitScheduler" else "hubspool_templates"
+    scheduler: CommitScheduler = getattr(import_module(home), class_name)(
         folder_path=folder,
         state_dir=state_dir,
         hf_api=HfApi(endpoint=endpoint, token=token),

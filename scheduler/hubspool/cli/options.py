@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from functools import reduce
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,17 +45,9 @@ class LocalPath(click.Path):
         return Path(str(super().convert(Path(value).expanduser(), *context)))
 
 
-class OptionGroup:
-    """Decorates a command with several options, in their order."""
-
-    def __init__(self, *options: Callable[[Any], Any]) -> None:
-        self._options = options
-
-    def __call__(self, command: _Decorated) -> _Decorated:
-        """Add the options."""
-        for option in reversed(self._options):
-            command = option(command)
-        return command
+def option_group(*options: Callable[[Any], Any]) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that gives a command several options, in their order."""
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
 def repo_type_option(**settings: Any) -> Callable[[_Decorated], _Decorated]:
@@ -84,18 +77,18 @@ def patterns_option(option: str, name: str, text: str) -> Callable[[_Decorated],
 
 repo_id_argument = click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
 token_option = click.option("--token", help="Token to use in place of HF_TOKEN and the token file.")
-folder_options = OptionGroup(
+folder_options = option_group(
     click.argument("folder", type=LocalPath(exists=True, file_okay=False, resolve_path=True), help="The folder_path."),
     click.option("--state-dir", type=LocalPath(), metavar="DIR", help="The state_dir, if the scheduler has one."),
 )
-selection_options = OptionGroup(
+selection_options = option_group(
     click.option("--revision", show_default="main", help="Branch, or pull request such as refs/pr/1."),
     click.option("--private/--public", default=None, help="Visibility of the repository if it is created."),
     patterns_option("--include", "allow_patterns", "Upload only files that match"),
     patterns_option("--exclude", "ignore_patterns", "Upload no file that matches"),
     token_option,
 )
-output_options = OptionGroup(
+output_options = option_group(
     click.option(
         "--format",
         "output_format",

@@ -135,7 +135,8 @@ class CommitScheduler:
             by default they are in ``.cache/huggingface/hubspool`` in the folder, or in the spool.
         allow_own_space: push to the Space that this process runs in, although each commit restarts it.
         commit_message: text, or a function of the `CommitPlan`.
-        on_before_commit, on_commit, on_error: called in the background thread, without the lock.
+        on_before_commit, on_commit, on_error: called in the background thread, without the lock; `on_error` also in the
+            thread of the constructor and in that of the watchdog (see `ErrorEvent`).
 
     Raises:
         ValueError: a value is unusable; the message names it.
