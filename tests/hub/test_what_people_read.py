@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hubspool import CommitScheduler, FlushTimeout, HfApi, State
+from hubspool.client.retry import RetryPolicy
 from hubspool.errors import HFValidationError, HubspoolError, UnauthorizedError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
@@ -369,3 +370,10 @@ def test_a_folder_that_cannot_be_created_is_named_with_the_next_step(tmp_path: P
     with pytest.raises(OSError, match=r"file/rows cannot be created: Not a directory\. Choose a folder") as caught:
         CommitScheduler(repo_id="a/b", folder_path=tmp_path / "file" / "rows")
     assert len(traceback.extract_tb(caught.value.__traceback__)) == 2
+
+
+def test_a_hub_without_tls_is_a_sentence(local_hub: LocalHub) -> None:
+    api = HfApi(endpoint=local_hub.endpoint.replace("http:", "https:"), token="hf_x")
+    api.session = api.session.within(20, RetryPolicy(attempts=1))
+    with pytest.raises(HubspoolError, match=r"^The connection to the Hub broke: TLS says [a-z ]+ \(GET https://"):
+        api.whoami()

@@ -455,7 +455,11 @@ def _chain(error: BaseException) -> Iterable[BaseException]:
 
 def _innermost(causes: list[BaseException]) -> str:
     """Return the operating system's message, which has no address; urllib3's messages have the query."""
+    import ssl
+
     for cause in causes:
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            return f"TLS says {cause.reason.lower().replace('_', ' ')}"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
     return type(causes[-1]).__name__
