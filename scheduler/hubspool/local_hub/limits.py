@@ -29,12 +29,15 @@ class HubLimits:
         lock_seconds: how long a change of a repository waits for the change before it.
         token_seconds: life of a Xet token. hf_xet asks for a new one 30 s before the end.
         link_seconds: life of a signed address.
+        session_seconds: how long a browser stays logged in.
+        failed_seconds: how long a wrong token counts for `failed_log_ins`.
         dedup_seconds: how long a client may cache which chunks are stored.
         git_seconds: how long the git program may take for one fetch.
         wait_seconds: time-out of the methods with which tests wait for requests and faults.
         requests_logged: requests that `LocalHub.requests` remembers.
 
         body: a request's body, unless its route says otherwise.
+        form: the body of the log-in form.
         anonymous_body: the same, without a token.
         dropped_body: what is read of the body of a refused request, and not kept.
         commit_line: one file of a commit, as its line.
@@ -96,6 +99,8 @@ class HubLimits:
             processor time after 3,000 commits.
         pack_weight: loose objects that a pack counts as: every look-up of an object asks each pack.
         cached_objects: trees, commits and small blobs in memory, for each repository.
+        failed_log_ins: wrong tokens that one address may send to the log-in form; programs are not limited.
+        ended_sessions: log-outs that are remembered, and addresses that sent wrong tokens.
         cached_cards: cards that are remembered, by blob.
         cached_layouts: xorbs whose chunks are remembered, with positions and hashes.
         cached_sizes: sizes of files in memory, for each repository: about 300 bytes each.
@@ -118,12 +123,15 @@ class HubLimits:
     lock_seconds: float = 30
     token_seconds: int = 3600
     link_seconds: int = 3600
+    session_seconds: int = 12 * 3600
+    failed_seconds: float = 60
     dedup_seconds: int = 7 * 24 * 3600
     git_seconds: float = 600
     wait_seconds: float = 30
     requests_logged: int = 100_000
 
     body: int = 16 * _MIB
+    form: int = 64 << 10
     anonymous_body: int = _MIB
     dropped_body: int = 128 * _MIB
     commit_line: int = 64 * _MIB
@@ -181,6 +189,8 @@ class HubLimits:
     object_files: int = 2048
     pack_weight: int = 64
     cached_objects: int = 4096
+    failed_log_ins: int = 10
+    ended_sessions: int = 1024
     cached_cards: int = 1024
     cached_sizes: int = 200_000
     cached_counts: int = 512

@@ -137,7 +137,9 @@ ROUTES = (
         "git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, "disk", LIMITS.git_push, git.pushable
     ),
     Route("page", "GET", "/", page.index),
-    Route("page", "GET", "/login", page.login),
+    Route("page", "GET", "/login", page.log_in_form),
+    Route("login", "POST", "/login", page.log_in, limit=LIMITS.form),
+    Route("login", "POST", "/logout", page.log_out, limit=LIMITS.form),
     Route("page", "GET", rf"{PAGES}/tree/{REV}(?:/(?P<path>.*))?", page.folder),
     Route("page", "GET", rf"{PAGES}/blob/{REV}/(?P<path>.+)", page.file),
     Route("page", "GET", rf"{PAGES}/commits/{REV}", page.commits),
