@@ -12,7 +12,7 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -205,6 +205,12 @@ def _error_answer(error: ApiError, context: RequestContext) -> Response:
     return ok({"error": error.message, **error.fields}, status=error.status, headers=headers)
 
 
+def _request_id(headers: Headers) -> str:
+    """Return the id that the client gave, as the Hub does, or a new one."""
+    given = headers.get("x-request-id") or headers.get("x-amzn-trace-id") or ""
+    return given if 0 < len(given) <= 100 else secrets.token_hex(12)
+
+
 def _fault_answer(fault: Fault) -> Response:
     html = isinstance(fault.body, str) and fault.body.lstrip().startswith("<")
     return Response(fault.body, fault.status or 200, media_type="text/html" if html else "application/json")
@@ -220,7 +226,7 @@ class _Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("ascii")
         self.route = ""
-        self.headers: dict[str, str] = {"X-Request-Id": secrets.token_hex(12)}
+        self.headers: dict[str, str] = {"X-Request-Id": _request_id(Headers(scope=scope))}
         self.keep_bytes: int | None = None
         self._receive: Callable[[], Awaitable[Message]] = receive
         self._send: Callable[[Message], Awaitable[None]] = send

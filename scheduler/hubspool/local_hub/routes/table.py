@@ -80,6 +80,7 @@ ROUTES = (
     Route("repo-list", "GET", REPOS, repos.listing),
     Route("repo-info", "GET", rf"{API}(?:/revision/{REV})?", repos.info),
     Route("repo-settings", "PUT", rf"{API}/settings", repos.settings, admit=RequestContext.logged_in),
+    Route("auth-check", "GET", rf"{API}/auth-check(?P<write>/write)?", repos.auth_check),
     Route("preupload", "POST", rf"{API}/preupload/{REV}", commits.preupload, admit=RequestContext.repo_to_commit),
     Route(
         "commit",

@@ -12,7 +12,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.lru import LruCache
 
-_FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(r"\A\s*---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the class depends on the build
@@ -57,6 +57,8 @@ def parse(text: str) -> dict[str, object]:
         return {}
     if not isinstance(card, dict):
         raise ValueError("The metadata between the two lines '---' must be a mapping")  # noqa: TRY004 - of the text
+    if not isinstance(card.get("model-index", []), list):
+        raise ValueError('"model-index" must be an array')  # noqa: TRY004 - of the text
     return card
 
 
