@@ -24,6 +24,7 @@ class HubLimits:
         slow_body: see `body_seconds`.
         connections: open connections; a new one ends the one that has waited longest for its client. Fewer if the
             process may open few files.
+        slow_requests: pages, fetches and pushes that are answered at a time; others do not wait for them.
         accepted_at_once: connections that are accepted before the first of them is served.
         listen_backlog: connections that wait to be accepted.
         lock_seconds: how long a change of a repository waits for the change before it.
@@ -33,6 +34,7 @@ class HubLimits:
         failed_seconds: how long a wrong token counts for `failed_log_ins`.
         dedup_seconds: how long a client may cache which chunks are stored.
         git_seconds: how long the git program may take for one fetch.
+        diff_seconds: how long it may take to show a difference.
         wait_seconds: time-out of the methods with which tests wait for requests and faults.
         requests_logged: requests that `LocalHub.requests` remembers.
 
@@ -74,11 +76,13 @@ class HubLimits:
         newest_commits: commits that a repository's page lists.
         folder_entries: entries of a folder that its page shows.
         linked_refs: branches and tags, and pull requests, that a page links to.
+        diff: bytes of a difference that the API answers with.
         diff_characters: characters of a diff that a page shows.
         preview_rows: rows of a table that a page shows.
         preview_columns: columns of a table that a page shows.
         preview_cell: characters of a cell that a page shows.
         preview_text: bytes of a text file that a page shows, or reads for a table.
+        preview_card: characters of a README.md that are rendered: some take seconds for twice as many.
         preview_image: bytes of an image in a cell.
         preview_archive: bytes of an archive that a preview reads: the list of its members, and small images.
         preview_events: bytes of an event file that its charts show.
@@ -101,6 +105,7 @@ class HubLimits:
         cached_objects: trees, commits and small blobs in memory, for each repository.
         failed_log_ins: wrong tokens that one address may send to the log-in form; programs are not limited.
         ended_sessions: log-outs that are remembered, and addresses that sent wrong tokens.
+        cached_pages: rendered README.md files that are remembered.
         cached_cards: cards that are remembered, by blob.
         cached_layouts: xorbs whose chunks are remembered, with positions and hashes.
         cached_sizes: sizes of files in memory, for each repository: about 300 bytes each.
@@ -118,6 +123,7 @@ class HubLimits:
     body_seconds: float = 30
     slow_body: int = 32 << 10
     connections: int = 2000
+    slow_requests: int = 20
     accepted_at_once: int = 16
     listen_backlog: int = 2048
     lock_seconds: float = 30
@@ -127,6 +133,7 @@ class HubLimits:
     failed_seconds: float = 60
     dedup_seconds: int = 7 * 24 * 3600
     git_seconds: float = 600
+    diff_seconds: float = 10
     wait_seconds: float = 30
     requests_logged: int = 100_000
 
@@ -136,7 +143,7 @@ class HubLimits:
     dropped_body: int = 128 * _MIB
     commit_line: int = 64 * _MIB
     commit_body: int = 1536 * _MIB
-    git_request: int = 64 * _MIB
+    git_request: int = 16 * _MIB
     git_push: int = 1024 * _MIB
     git_object: int = 64 * _MIB
     lfs_part: int = 64 * _MIB
@@ -166,11 +173,13 @@ class HubLimits:
     newest_commits: int = 5
     folder_entries: int = 2000
     linked_refs: int = 20
+    diff: int = 16 * _MIB
     diff_characters: int = 100_000
     preview_rows: int = 20
     preview_columns: int = 30
     preview_cell: int = 200
     preview_text: int = 256 << 10
+    preview_card: int = 32 << 10
     preview_image: int = 128 << 10
     preview_archive: int = 8 * _MIB
     preview_events: int = 8 * _MIB
@@ -178,7 +187,7 @@ class HubLimits:
     preview_points: int = 500
     preview_parquet: int = 64 * _MIB
     preview_memory: int = 1024 * _MIB
-    preview_seconds: float = 20
+    preview_seconds: float = 5
 
     memory_block: int = 4 * _MIB
     upload_block: int = _MIB
@@ -191,6 +200,7 @@ class HubLimits:
     cached_objects: int = 4096
     failed_log_ins: int = 10
     ended_sessions: int = 1024
+    cached_pages: int = 64
     cached_cards: int = 1024
     cached_sizes: int = 200_000
     cached_counts: int = 512

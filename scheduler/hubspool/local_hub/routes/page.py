@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -198,8 +199,9 @@ def commit(context: RequestContext) -> Response:
     tables: dict[str, preview.TablePreview] = {}
     if record.parents:
         old = repo.git.commit(record.parents[0]).root
+        until = time.monotonic() + LIMITS.preview_seconds
         for path, blob in repo.git.changes(old, record.root).items():
-            if blob is not None and len(tables) < LIMITS.linked_refs:
+            if blob is not None and len(tables) < LIMITS.linked_refs and time.monotonic() < until:
                 new = file_access.load_file(repo, TreeEntry(path, blob, is_folder=False))
                 before = repo.git.entry(old, path)
                 start = file_access.load_file(repo, before).size if before is not None else 0

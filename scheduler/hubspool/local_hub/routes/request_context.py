@@ -76,6 +76,11 @@ class RequestContext:
         return user
 
     @property
+    def path(self) -> str:
+        """The path as the client sent it, percent-encoded."""
+        return str(self.request.scope["raw_path"].decode())
+
+    @property
     def port(self) -> int:
         """The port of this Hub, whatever a proxy calls it."""
         return int(self.request.scope["server"][1])

@@ -92,7 +92,7 @@ ROUTES = (
         RequestContext.repo_to_commit,
     ),
     Route("commits", "GET", rf"{API}/commits/{REV}", commits.history),
-    Route("compare", "GET", rf"{API}/compare/(?P<old>[^/]+?)\.\.\.?(?P<new>[^/]+)", commits.compare),
+    Route("compare", "GET", rf"{API}/compare/(?P<revs>[^/]+)", commits.compare),
     Route("refs", "GET", rf"{API}/refs", refs.listing),
     Route("branch-create", "POST", rf"{API}/branch/(?P<branch>[^/]+)", refs.create_branch),
     Route("branch-delete", "DELETE", rf"{API}/branch/(?P<branch>[^/]+)", refs.delete_branch),
