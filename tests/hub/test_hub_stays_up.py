@@ -478,7 +478,11 @@ def test_pages_that_take_long_leave_room_for_other_requests(hub: LocalHub, monke
     try:
         for _ in range(LIMITS.slow_requests):
             assert held.acquire(timeout=TIMEOUT)
-        assert requests.get(f"{hub.endpoint}/api/whoami-v2", headers=BOB, timeout=5).status_code == 200
+        try:
+            status = requests.get(f"{hub.endpoint}/api/whoami-v2", headers=BOB, timeout=5).status_code
+        except requests.Timeout:
+            status = 0
+        assert status == 200
     finally:
         let_go.set()
         for thread in threads:
