@@ -156,6 +156,9 @@ def test_another_page_logs_nobody_in_or_out_and_reads_nothing(hub: LocalHub, hea
     cookie = cookie_of(log_in(hub, "hf_ada"))
     out = requests.post(f"{hub.endpoint}/logout", headers={**headers, **cookie}, timeout=TIMEOUT)
     assert (out.status_code, "Set-Cookie" in out.headers) == (403, False)
+    assert (
+        requests.post(f"{hub.endpoint}/logout", headers={**headers, **BROWSER}, timeout=TIMEOUT).text[:9] == "<!doctype"
+    )
     assert get(hub, "/ada/secret", cookie).status_code == 200
     if "Sec-Fetch-Site" in headers:
         assert get(hub, "/ada/secret", {**headers, **cookie}).status_code == 401

@@ -212,7 +212,7 @@ def _error_answer(error: ApiError, context: RequestContext) -> Response:
     headers = {**error.headers, "X-Error-Message": message.strip()[:1000]}
     if error.code is not None:
         headers["X-Error-Code"] = error.code
-    if context.request.method == "GET" and "text/html" in context.request.headers.get("accept", ""):
+    if "text/html" in context.request.headers.get("accept", ""):
         return page.error(context, error, headers)
     return ok({"error": error.message, **error.fields}, status=error.status, headers=headers)
 

@@ -1,6 +1,6 @@
-"""Runs the `git` of this machine, where there is one: it serves fetches and packs objects faster than dulwich.
+"""Runs the `git` of this machine, where there is one: it serves fetches, shows differences and packs objects.
 
-The Hub works without it: then fetches are whole, and objects stay in files of their own.
+The Hub works without it: then nobody can clone or fetch, and objects stay in files of their own.
 """
 
 from __future__ import annotations
