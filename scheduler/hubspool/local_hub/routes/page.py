@@ -91,7 +91,7 @@ def log_in(context: RequestContext) -> Response:
     client = context.request.client
     try:
         _check_own_form(context)
-        session = context.services.sessions.begin(token, client.host if client else "", context.port)
+        session = context.services.log_ins.begin(token, client.host if client else "", context.port)
     except ApiError as refusal:
         shown = {"wanted": wanted, "problem": refusal.message}
         return _with_error(_render(context, "login.html", "Log in", shown), refusal, refusal.headers)
@@ -101,7 +101,7 @@ def log_in(context: RequestContext) -> Response:
 
 def log_out(context: RequestContext) -> Response:
     _check_own_form(context)
-    context.services.sessions.end(context.session)
+    context.services.log_ins.end(context.session)
     return _leave(context, "/", "", 0)
 
 

@@ -62,7 +62,7 @@ class RequestContext:
             return None
         if not scheme:
             reads_page = self.request.method in ("GET", "HEAD") and not self.request.url.path.startswith("/api/")
-            return self.services.sessions.user(self.session, self.port) if reads_page else None
+            return self.services.log_ins.user(self.session, self.port) if reads_page else None
         if scheme.lower() == "basic":  # git and browsers: any name, the token as the password
             try:
                 token = base64.b64decode(token).decode().partition(":")[2]

@@ -16,7 +16,7 @@ from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.signing import Signer
 
 
-class Sessions:
+class LogIns:
     """Makes and checks the cookies of log-ins.
 
     A session ends after `HubLimits.session_seconds`, with its token, and at the log-out. Not guaranteed: a log-out is
