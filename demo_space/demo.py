@@ -178,7 +178,7 @@ def _log_in(reader: Mapping[str, str]) -> str:
     if "HF_TOKEN" not in reader:
         return ""
     where = f"{reader['HF_ENDPOINT']}/login"
-    return f"Log in   {where} (any name, and {reader['HF_TOKEN']} as the password) shows it in a browser\n"
+    return f"Log in   {where} with the token {reader['HF_TOKEN']} shows it in a browser\n"
 
 
 def _start_hub(root: Path, port: int) -> LocalHub:

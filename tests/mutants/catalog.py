@@ -549,7 +549,7 @@ MUTANTS = [
             Edit(
                 "hubspool/local_hub/services/commit_writer.py",
                 "check_path",
-                'path.encode().replace(b"\\\\", b"/").split(b"/")',
+                'name.split(b"\\\\")',
                 "()",
             ),
         ),
@@ -656,13 +656,32 @@ MUTANTS = [
         (f"{ACCOUNTS}::test_a_pointer_gives_no_right_to_its_content",),
     ),
     Mutant(
+        "hub_cookie_opens_the_api",
+        "the cookie of a log-in, which programs at other ports get, opens the API",
+        (
+            Edit(
+                "hubspool/local_hub/routes/request_context.py",
+                "RequestContext.user",
+                'not self.request.url.path.startswith("/api/")',
+                "True",
+            ),
+        ),
+        ("tests/hub/test_hub_login.py::test_a_cookie_only_reads_pages",),
+    ),
+    Mutant(
+        "hub_pages_take_all_threads",
+        "pages that take long leave no thread for other requests",
+        (Edit("hubspool/local_hub/app.py", "HubApp._apply", "route.name in _SLOW", "False"),),
+        ("tests/hub/test_hub_stays_up.py::test_pages_that_take_long_leave_room_for_other_requests",),
+    ),
+    Mutant(
         "hub_password_for_every_page",
         "a page on another port writes with the password of the browser",
         (
             Edit(
                 "hubspool/local_hub/routes/request_context.py",
                 "RequestContext.user",
-                "self._is_from_another_page()",
+                "self.is_from_another_page()",
                 "False",
             ),
         ),

@@ -93,9 +93,7 @@ def hub(
         raise HubspoolError(str(error)) from None
     click.echo(server.endpoint)
     token = "the token of a user" if users else f"the token {server.token}"
-    click.echo(
-        f"To log in with a browser, open {server.endpoint}/login: any name, and {token} as the password.", err=True
-    )
+    click.echo(f"To log in with a browser, open {server.endpoint}/login and give {token}.", err=True)
     while waiter.wait() not in _SIGNALS:
         pass
     server.stop()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.responses import Response
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import commit_writer
-from hubspool.local_hub.services.api_errors import ApiError, member
+from hubspool.local_hub.services.api_errors import ApiError, member, revision_not_found
 from hubspool.local_hub.services.repositories import iso
 from hubspool.local_hub.services.upload_modes import UploadModeRules, decode_sample
 from hubspool.local_hub.storage.git_store import CommitRecord
@@ -63,5 +65,8 @@ def _describe(record: CommitRecord, *, formatted: bool) -> dict[str, object]:
 
 def compare(context: RequestContext) -> Response:
     repo = context.repo()
-    roots = [repo.git.commit(context.commit_of(repo, context.args[side])).root for side in ("old", "new")]
-    return Response(repo.git.diff(*roots), media_type="text/plain")
+    revs = re.split(r"\.{2,3}", context.args["revs"], maxsplit=1)
+    if not all(revs) or len(revs) != 2:
+        raise revision_not_found(context.args["revs"])
+    old, new = (repo.git.commit(context.commit_of(repo, rev)).root for rev in revs)
+    return Response(repo.git.diff(old, new), media_type="text/plain")
