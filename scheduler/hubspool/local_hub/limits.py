@@ -43,6 +43,7 @@ class HubLimits:
         anonymous_body: the same, without a token.
         dropped_body: what is read of the body of a refused request, and not kept.
         commit_line: one file of a commit, as its line.
+        large_commits: commits of more than `memory_block` bytes that are read at the same time.
         commit_body: a commit: 1 GB of regular content in base64, and the lines around it.
         git_request: what a git client says that it has and wants, unpacked.
         git_push: a pack that `git push` sends, and what it unpacks to.
@@ -142,6 +143,7 @@ class HubLimits:
     anonymous_body: int = _MIB
     dropped_body: int = 128 * _MIB
     commit_line: int = 64 * _MIB
+    large_commits: int = 4
     commit_body: int = 1536 * _MIB
     git_request: int = 16 * _MIB
     git_push: int = 1024 * _MIB

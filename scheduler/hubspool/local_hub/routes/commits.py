@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from contextlib import nullcontext
 
 from starlette.responses import Response
 
@@ -13,6 +15,9 @@ from hubspool.local_hub.services.api_errors import ApiError, member, revision_no
 from hubspool.local_hub.services.repositories import iso
 from hubspool.local_hub.services.upload_modes import UploadModeRules, decode_sample
 from hubspool.local_hub.storage.git_store import CommitRecord
+
+#: Held while a large commit is read: a line of the limit takes some 200 MB while it is decoded.
+_LARGE_COMMITS = threading.Semaphore(LIMITS.large_commits)
 
 
 def preupload(context: RequestContext) -> Response:
@@ -32,7 +37,9 @@ def preupload(context: RequestContext) -> Response:
 
 def commit(context: RequestContext) -> Response:
     repo, rev = context.repo_to_commit(), context.args["rev"]
-    with context.services.files.gather(), context.upload.open("rb") as file:
+    is_large = context.upload.stat().st_size > LIMITS.memory_block
+    turn = _LARGE_COMMITS if is_large else nullcontext()
+    with turn, context.services.files.gather(), context.upload.open("rb") as file:
         lines = iter(lambda: file.readline(LIMITS.commit_line), b"")  # a longer line is not JSON, then
         parsed = commit_writer.parse(lines, repo, context.services.contents)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
