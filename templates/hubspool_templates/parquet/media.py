@@ -41,6 +41,21 @@ class Media:
     path: str | None = None
 
 
+class Text(str):
+    """Text that is not taken for the path of a file."""
+
+    __slots__ = ()
+
+
+def as_texts(value: Any) -> Any:
+    """Return a value in which every str is a `Text`: visitors wrote it, who could name a file of the app."""
+    if isinstance(value, Mapping):
+        return {name: as_texts(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_texts(inner) for inner in value]
+    return Text(value) if type(value) is str else value
+
+
 class MediaEncoder(RowEncoder):
     """Converts rows to JSON lines that `read_line` converts back.
 
@@ -57,8 +72,8 @@ class MediaEncoder(RowEncoder):
         declared: the columns, if the caller gave a schema.
         check_media: refuse media files that are empty, truncated or something else.
         strip_exif: remove metadata from pictures, as `media_files.without_exif` does.
-        paths: "media" stores the file that a text or a `Path` names, unless the schema says that the column is text;
-            "text" stores the name.
+        paths: "media" stores the file that a text or a `Path` names, unless the schema says that the column is text, or
+            the text is a `Text`; "text" stores the name.
     """
 
     def __init__(
@@ -109,6 +124,8 @@ class MediaEncoder(RowEncoder):
         return super()._plain_mapping(value, key)
 
     def _plain(self, value: Any, key: str) -> Any:
+        if type(value) is Text:
+            return super()._plain(str.__str__(value), key)
         if (
             self._reads_paths and type(value) is str and media_of(value) and os.path.isfile(value)  # noqa: PTH113  Path.is_file raises for a long text
         ):
