@@ -298,8 +298,9 @@ def test_a_card_that_somebody_broke_holds_no_row_up(make: Make, hub_api: HfApi, 
     hub_api.upload_file(
         path_or_fileobj=f"---\n{fields}---\n".encode(), path_in_repo="README.md", repo_id=REPO, repo_type="dataset"
     )
-    with make(kind=ParquetScheduler) as scheduler:
-        scheduler.append({"n": 1, "words": ["a"]})
+    scheduler = make(kind=ParquetScheduler)
+    scheduler.append({"n": 1, "words": ["a"]})
+    scheduler.stop(timeout=SECONDS)
     (data,) = parts().values()
     assert pq.read_table(io.BytesIO(data)).to_pylist() == [{"n": 1, "words": ["a"]}]
 

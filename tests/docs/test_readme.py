@@ -21,8 +21,8 @@ from tests.support.environment import clean_environment
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-#: Run by tests/recipes, and by test_architecture.py.
-ELSEWHERE = {"training_logs.md", "architecture.md", "values.md"}
+#: Run by tests/recipes, and by other tests.
+ELSEWHERE = {"training_logs.md", "architecture.md", "values.md", "gradio_components.md"}
 DOCUMENTS = {"README.md": README} | {
     path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md") if path.name not in ELSEWHERE
 }
