@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hubspool_templates.ui.chat import ChatLogger
     from hubspool_templates.ui.flagging import HubFlaggingCallback
     from hubspool_templates.ui.panel import status_panel
+    from hubspool_templates.ui.save_button import save_button
 
 __all__ = [
     "ChatLogger",
@@ -27,11 +28,17 @@ __all__ = [
     "TrainingLogs",
     "ZipScheduler",
     "read_rows",
+    "save_button",
     "status_panel",
 ]
 
 #: Parts of a Gradio page; gradio is imported when one of them is first used.
-_GRADIO = {"ChatLogger": "ui.chat", "HubFlaggingCallback": "ui.flagging", "status_panel": "ui.panel"}
+_GRADIO = {
+    "ChatLogger": "ui.chat",
+    "HubFlaggingCallback": "ui.flagging",
+    "save_button": "ui.save_button",
+    "status_panel": "ui.panel",
+}
 
 
 def __getattr__(name: str) -> Any:

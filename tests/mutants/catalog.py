@@ -675,4 +675,17 @@ MUTANTS = [
         (Edit("hubspool_templates/card.py", "CardUpdater.operations", "card.drop_counts(config)", "pass"),),
         ("tests/datasets/test_existing.py::test_counts_that_somebody_wrote_later_go_with_the_next_rows",),
     ),
+    Mutant(
+        "key_of_a_form_ignored",
+        "a click after a lost answer stores the form again",
+        (
+            Edit(
+                "hubspool_templates/ui/save_button.py",
+                "Once.__call__",
+                "self._answers.setdefault(key, mine) if key else mine",
+                "mine",
+            ),
+        ),
+        (f"{UNIT}/test_gradio_parts.py::test_a_form_is_stored_once_per_key_also_by_clicks_at_the_same_time",),
+    ),
 ]
