@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 
 help:
 	@echo "make demo         a local Hub and the sample Space, until Ctrl-C (PORT=7860, HUB_PORT=a free one)"
-	@echo "make space        dist/space: a folder that deploys to a Space as it is"
+	@echo "make space        dist/space: a folder that deploys to a Space as it is (APP=minimal/feedback.py: of one file)"
 	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
 	@echo "make test-slow    the tests of the same folders that take more than ten seconds each"
 	@echo "make test-all     the tests and every longer suite that CI runs"
@@ -39,7 +39,7 @@ demo: $(VENV)/demo.stamp
 	@$(BIN)/python demo_space/demo.py
 
 space: $(VENV)/demo.stamp
-	@$(BIN)/python demo_space/make_space.py
+	@$(BIN)/python demo_space/make_space.py $(if $(APP),--app $(APP)) $(if $(REPO),--repo $(REPO))
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 TRACED := tests/unit tests/hub
@@ -150,7 +150,7 @@ constraints: $(VENV)/dev.stamp
 	mv constraints.new constraints.txt
 
 screenshots: $(VENV)/dev.stamp
-	HUBSPOOL_SCREENSHOTS=docs $(BIN)/python -m pytest -q tests/browser -k screenshot
+	HUBSPOOL_SCREENSHOTS=docs $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
@@ -178,6 +178,6 @@ $(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@touch $(VENV)/demo.stamp $@
 
 $(VENV)/demo.stamp: $(BIN)/python pyproject.toml constraints.txt
-	@echo "Installing hubspool and what the demo needs (the first time takes a minute or two)"
-	@$(PIP) -e '.[demo]'
+	@echo "Installing what the demo needs into $(VENV): 75 packages, 140 MB, once"
+	@$(BIN)/python .ci/install.py demo
 	@touch $@

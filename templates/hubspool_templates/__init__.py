@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hubspool_templates.ui.chat import ChatLogger
     from hubspool_templates.ui.flagging import HubFlaggingCallback
     from hubspool_templates.ui.panel import status_panel
+    from hubspool_templates.ui.save_button import save_button
 
 __all__ = [
     "HubSummaryWriter",
@@ -30,10 +31,15 @@ __all__ = [
 ]
 with suppress(ModuleNotFoundError):  # without gradio, `from hubspool_templates import *` leaves them out
     if find_spec("gradio") is not None:
-        __all__ += ["ChatLogger", "HubFlaggingCallback", "status_panel"]
+        __all__ += ["ChatLogger", "HubFlaggingCallback", "save_button", "status_panel"]
 
 #: Parts of a Gradio page; gradio is imported when one of them is first used.
-_GRADIO = {"ChatLogger": "ui.chat", "HubFlaggingCallback": "ui.flagging", "status_panel": "ui.panel"}
+_GRADIO = {
+    "ChatLogger": "ui.chat",
+    "HubFlaggingCallback": "ui.flagging",
+    "save_button": "ui.save_button",
+    "status_panel": "ui.panel",
+}
 
 
 def __getattr__(name: str) -> Any:

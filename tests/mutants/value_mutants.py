@@ -74,4 +74,17 @@ MUTANTS = [
         (Edit("hubspool_templates/parquet/media.py", "MediaEncoder._plain", "type(value) is Text", "False"),),
         (f"{UNIT}/test_media_values.py::test_a_text_of_a_visitor_is_no_path",),
     ),
+    Mutant(
+        "key_of_a_form_ignored",
+        "a click after a lost answer stores the form again",
+        (
+            Edit(
+                "hubspool_templates/ui/save_button.py",
+                "Once.__call__",
+                "self._answers.setdefault(key, mine) if key else mine",
+                "mine",
+            ),
+        ),
+        ("tests/unit/test_gradio_parts.py::test_a_form_is_stored_once_per_key_also_by_clicks_at_the_same_time",),
+    ),
 ]
