@@ -106,6 +106,13 @@ def test_every_kind_of_value_comes_back_as_it_was(make: Make, load_all: Load) ->
     assert features["at"] == "Value('timestamp[us, tz=UTC]')"
 
 
+def test_nan_where_a_text_is_missing_is_null_as_in_pandas(make: Make, load_all: Load) -> None:
+    scheduler = make(kind=ParquetScheduler)
+    scheduler.extend([{"a": float("nan")}, {"a": "text"}, {"a": float("inf")}])
+    scheduler.stop()
+    assert [row["a"] for row in load_all()[1]] == [None, "text", "inf"]
+
+
 def test_photographs_and_digits_keep_their_pixels_and_files_their_bytes(
     make: Make, load_all: Load, parts: Callable[..., dict[str, bytes]], tmp_path: Path
 ) -> None:

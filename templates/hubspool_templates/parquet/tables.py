@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import chain, count
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -299,8 +300,10 @@ def _text(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
-def _text_of_number(value: float) -> str:
-    return _json(value).strip('"')  # JSON has NaN as text only
+def _text_of_number(value: float) -> str | None:
+    if isinstance(value, float) and isnan(value):
+        return None  # what a text is where pandas has none
+    return _json(value).strip('"')  # JSON has infinity as text only
 
 
 def _json(value: Any) -> str:
