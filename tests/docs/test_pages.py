@@ -26,7 +26,7 @@ RUN = {
 SETTINGS = [name for row in re.findall(r"^\| `(.*?)` \|", PAGES["settings.md"], re.MULTILINE) for name in row.split("`, `")]
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_the_quick_start_ends_with_rows(reader: Reader) -> None:
     reader.read(PAGES["quick_start.md"])
     assert "Solaris True 20" in reader.said
@@ -35,7 +35,7 @@ def test_the_quick_start_ends_with_rows(reader: Reader) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_the_guides_to_gradio_do_what_they_say(reader: Reader) -> None:
     for page in ("feedback.md", "chats.md"):
         reader.read(PAGES[page])
@@ -47,7 +47,7 @@ def test_the_guides_to_gradio_do_what_they_say(reader: Reader) -> None:
     assert [row["event"] for row in reader.rows("chats") + reader.rows("conversations")] == ["conversation"] * 2
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_the_guides_to_files_do_what_they_say(reader: Reader) -> None:
     for page in ("images.md", "archives.md"):
         reader.read(PAGES[page])
@@ -56,7 +56,7 @@ def test_the_guides_to_files_do_what_they_say(reader: Reader) -> None:
     assert not list((reader.folder / "albums").glob("*.png"))
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_replicas_share_a_dataset_and_files_move_over(reader: Reader) -> None:
     for page in ("index.md", "replicas.md", "moving.md", "local_hub.md", "deploying.md"):
         reader.read(PAGES[page])
