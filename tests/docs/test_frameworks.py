@@ -130,9 +130,9 @@ def test_docker(serve: Serve, hub_api: HfApi) -> None:
     """Docker is not on the machine that runs the tests: its command runs here, and the rest is read."""
     lines = [line.partition(" ") for line in example("Dockerfile").splitlines()]
     said = [(word, rest) for word, _, rest in lines]
-    assert [word for word, _ in said] == "FROM RUN USER WORKDIR COPY RUN COPY ENV EXPOSE CMD".split()
+    assert " ".join(word for word, _ in said) == "FROM RUN USER WORKDIR COPY RUN COPY ENV EXPOSE CMD"
     assert "--uid 1000 user" in said[1][1]
-    assert "python:3.12" == said[0][1]
+    assert said[0][1] == "python:3.12"
     requirements = example("requirements.txt").split("\n")
     assert requirements[0] == "hubspool @ git+https://github.com/hubspool/hubspool"
     command = re.findall(r'"([^"]+)"', said[-1][1])

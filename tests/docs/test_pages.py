@@ -23,7 +23,9 @@ RUN = {
     *("deploying.md", "uploads.md", "testing.md", "privacy.md", "existing_datasets.md", "local_hub.md", "index.md"),
     *("README.md", "troubleshooting.md"),
 }
-SETTINGS = [name for row in re.findall(r"^\| `(.*?)` \|", PAGES["settings.md"], re.MULTILINE) for name in row.split("`, `")]
+SETTINGS = [
+    name for row in re.findall(r"^\| `(.*?)` \|", PAGES["settings.md"], re.MULTILINE) for name in row.split("`, `")
+]
 
 
 @pytest.mark.timeout(400)

@@ -20,7 +20,7 @@ SOURCE = "https://github.com/hubspool/hubspool"
 NOT_SERVED = "import gradio\ngradio.Blocks.launch = lambda self, **options: None\n"
 #: What a visitor does in the app whose code has this line.
 VISITS = {
-    "return f\"Thank you. Waiting": "print(save('Solaris', True)); votes.flush()",
+    'return f"Thank you. Waiting': "print(save('Solaris', True)); votes.flush()",
     "async def save(film": "import asyncio; print(asyncio.run(save('Solaris', True))); votes.flush()",
     "callback = HubFlaggingCallback": "callback.flag(['abc', 'cba']); callback.scheduler.flush()",
     "page.chatbot.like(logger.like": "logger.log([{'role': 'user', 'content': 'hello'}]); logger.scheduler.flush()",
@@ -82,9 +82,7 @@ class Reader:
         if program == "make":
             assert {word for word in arguments if "=" not in word} <= make_targets()
         elif program == "pip":
-            (extra,) = re.findall(
-                rf"^install (?:\.|hubspool)\[([\w-]+)\](?: @ git\+{SOURCE})?$", " ".join(arguments)
-            )
+            (extra,) = re.findall(rf"^install (?:\.|hubspool)\[([\w-]+)\](?: @ git\+{SOURCE})?$", " ".join(arguments))
             assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
         elif arguments[0] == "hub":
             free = ["0" if word == "8000" else word for word in arguments]
