@@ -1,7 +1,8 @@
 """Prints constraints.txt: what pip chooses for all extras and the group `dev`, merged with markers.
 
-It asks pip for each supported Python. Needs python3.10 to python3.13 on the PATH, or the four interpreters as arguments; a missing one is an error,
-because its markers would be lost. Packages that only Windows or macOS need stay free within their ranges.
+It asks pip for each supported Python. Needs python3.10 to python3.13 on the PATH, or the four interpreters as
+arguments; a missing one is an error, because its markers would be lost. Packages that only Windows or macOS need stay
+free within their ranges.
 """
 
 from __future__ import annotations

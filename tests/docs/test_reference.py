@@ -1,4 +1,4 @@
-"""The reference: every public name is on a page, with all of its options, and the generated parts come from the code."""
+"""The reference: every public name is on a page, with all of its options; what is generated comes from the code."""
 
 from __future__ import annotations
 
