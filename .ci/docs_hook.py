@@ -25,6 +25,11 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
     return rendered(markdown, config.extra["source"])
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Write the `::` with which docstrings announce code as a colon."""
+    return html.replace("<p>::</p>", "").replace("::</p>", ":</p>")
+
+
 def rendered(markdown: str, source: str) -> str:
     """Return a page with what its marks stand for.
 
