@@ -162,6 +162,7 @@ _VARYING = [
     (r"\b\d\d:\d\d(?::\d\d)?(?: UTC)?", "12:00"),
     (r"\b\d+ (s|seconds|min|minutes) (ago|from now)", r"5 \1 \2"),
     (r"in \d+(\.\d+)? (s|seconds|min|minutes|h)\b", r"in 5 min"),
+    (r"Wait \d+ s", "Wait 3600 s"),
     (r"request id: [\w-]+", "request id: 1f2e"),
 ]
 
