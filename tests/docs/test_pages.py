@@ -119,18 +119,28 @@ def test_every_page_with_code_is_run() -> None:
     assert coded - RUN - ELSEWHERE == set()
 
 
+class AnyTag(yaml.SafeLoader):
+    """Reads mkdocs.yml, whose tags only MkDocs knows."""
+
+
+AnyTag.add_multi_constructor("", lambda *_: None)
+SITE = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), AnyTag)
+
+
+def test_the_site_has_a_search_and_a_dark_mode_and_no_foreign_fonts() -> None:
+    assert "search" in SITE["plugins"]
+    assert [palette["scheme"] for palette in SITE["theme"]["palette"]] == ["default", "slate"]
+    assert all(palette["toggle"]["name"] for palette in SITE["theme"]["palette"])
+    assert SITE["theme"]["font"] is False
+
+
 def test_every_page_is_in_the_navigation() -> None:
     def pages(entry: object) -> set[str]:
         if isinstance(entry, str):
             return {entry}
         return set().union(*map(pages, entry.values() if isinstance(entry, dict) else entry))  # type: ignore[attr-defined, call-overload]
 
-    class AnyTag(yaml.SafeLoader):
-        """Reads mkdocs.yml, whose tags only MkDocs knows."""
-
-    AnyTag.add_multi_constructor("", lambda *_: None)
-    site = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), AnyTag)
-    assert pages(site["nav"]) == {*PAGES} - {"README.md"}
+    assert pages(SITE["nav"]) == {*PAGES} - {"README.md"}
 
 
 @pytest.mark.parametrize("name", sorted({*PAGES} - {"README.md"}))

@@ -22,7 +22,7 @@ def check(site: Path, **pages: str) -> tuple[int, str]:
 def test_a_site_whose_links_exist_is_accepted(tmp_path: Path) -> None:
     code, said = check(
         tmp_path,
-        index='<h1 id="top">a</h1><a href="other.html#part">b</a><a href="https://example.org">c</a><a href="#top">d</a>',
+        index='<h1 id="top">a</h1><a href="other.html#part">b</a><a href="https://a.example">c</a><a href="#top">d</a>',
         other='<h2 id="part">e</h2><link rel="canonical" href="https://example.org/other.html">',
     )
     assert (code, said) == (0, "2 pages, no broken link, nothing loaded from elsewhere\n")
