@@ -99,7 +99,8 @@ def upload(
     repo_type, revision = options["repo_type"], options["revision"]
     if every is not None and private is None:
         private = True  # as a scheduler does
-    repo = create_repo(api, repo_id, repo_type, private, output)
+    repo = create_repo(api, repo_id, repo_type, private)
+    note_created(api, repo, output)
     is_branch = revision is not None and not options["create_pr"] and not revision.startswith("refs/")
     if is_branch and not api.revision_exists(repo.repo_id, revision, repo_type=repo_type):
         api.create_branch(repo.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
@@ -109,17 +110,19 @@ def upload(
         _upload_regularly(api, repo, source, output, {**options, "every": every, "private": private})
 
 
-def create_repo(api: HfApi, repo_id: str, repo_type: str, private: bool | None, output: Output) -> RepoUrl:
-    """Create the repository if it is missing, and say what was created."""
+def create_repo(api: HfApi, repo_id: str, repo_type: str, private: bool | None) -> RepoUrl:
+    """Create the repository if it is missing."""
     space_sdk = "gradio" if repo_type == "space" else None
-    repo = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+    return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+
+
+def note_created(api: HfApi, repo: RepoUrl, output: Output) -> None:
+    """Say what `create_repo` has created, if it has."""
     if repo.is_new:
-        is_private = api.repo_info(repo.repo_id, repo_type=repo_type).private
+        is_private = api.repo_info(repo.repo_id, repo_type=repo.repo_type).private
         kind, other = ("private", "--public") if is_private else ("public", "--private")
-        output.note(
-            f"Created the {kind} {repo_type} {repo.repo_id} ({other} and --repo-type create another kind).", "ok"
-        )
-    return repo
+        sentence = f"Created the {kind} {repo.repo_type} {repo.repo_id}"
+        output.note(f"{sentence} ({other} and --repo-type create another kind).", "ok")
 
 
 def source_of(repo_id: str, local_path: Path | None, path_in_repo: str | None) -> Source:
