@@ -152,11 +152,14 @@ def test_a_dataset_link_opens_after_the_log_in_that_the_launcher_prints(
     link = page.locator("#notice-votes a").get_attribute("href")
     assert link
     log_in = next(line for line in demo.lines if line.startswith("Log in"))
-    found = re.search(r"(\S+/login) \(any name, and (\S+) as the password\)", log_in)
+    found = re.search(r"(\S+/login) with the token (\S+)", log_in)
     assert found, log_in
-    with chromium.new_context(http_credentials={"username": "me", "password": found[2]}) as context:
+    with chromium.new_context() as context:
         opened = context.new_page()
         opened.goto(found[1])
+        opened.get_by_label("Token of this Hub").fill(found[2])
+        opened.get_by_role("button", name="Log in").click()
+        expect(opened.get_by_role("button", name="Log out")).to_be_visible()
         opened.goto(link)
         expect(opened.get_by_role("heading").first).to_contain_text("romanisation-arena-votes")
 
