@@ -66,7 +66,7 @@ class Tab(ABC, Generic[S]):
 
     def render(self, page: gr.Blocks) -> None:
         """Adds the whole tab to the page."""
-        source = f'<a href="{CODE}{type(self).__module__}.py">code</a> and <a href="{DOCS}{self.guide}/">guide</a>'
+        source = f'<a href="{CODE}{type(self).__module__}.py">code</a> and <a href="{DOCS}{self.guide}.html">guide</a>'
         shown = f"Stored with <code>{type(self.scheduler).__name__}</code> · {source}"
         gr.HTML(f"<h2>{self.title}</h2><p>{self.lead}<br>{shown}</p>")
         notice = gr.HTML(elem_id=f"notice-{self.name}")
