@@ -362,7 +362,7 @@ MUTANTS = [
             Edit(
                 "hubspool/local_hub/routes/request_context.py",
                 "RequestContext.user",
-                'not self.request.url.path.startswith("/api/")',
+                'not self.path.startswith("/api/")',
                 "True",
             ),
         ),
