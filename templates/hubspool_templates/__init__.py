@@ -29,7 +29,7 @@ __all__ = [
     "ZipScheduler",
     "read_rows",
 ]
-with suppress(ValueError):  # in place of gradio a test has put a module without a spec
+with suppress(ModuleNotFoundError, ValueError):  # in place of gradio a test has put a module without a spec
     if find_spec("gradio") is not None:  # without it `from hubspool_templates import *` leaves them out
         __all__ += ["ChatLogger", "HubFlaggingCallback", "save_button", "status_panel"]
 
