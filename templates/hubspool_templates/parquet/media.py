@@ -225,6 +225,8 @@ def _declared(value: Any, kind: FieldType, key: str) -> Any:
         return [_declared(inner, kind.item, key) for inner in value]
     if isinstance(kind, Schema) and isinstance(value, dict):
         return {name: _declared(inner, kind.fields.get(name, "null"), f"{key}.{name}") for name, inner in value.items()}
+    if kind == "binary" and isinstance(value, Media):
+        return value.bytes
     media = media_of_column(kind)
     if media is None or value is None or isinstance(value, Media):
         return value
