@@ -155,7 +155,7 @@ MUTANTS = [
             Edit(
                 "hubspool/scheduling/commit_scheduler.py",
                 "CommitScheduler.__init__",
-                "True if private is None else private",
+                "True if private is None else bool(private)",
                 "False if private is None else private",
             ),
         ),

@@ -289,11 +289,12 @@ class RepoSetup:
                     rows += _lines_in(path, start, end)
         return rows
 
-    def pending(self) -> tuple[int, int]:
-        """Return the segments of the spool with bytes that are not known to be on the Hub, and these bytes."""
-        found: list[tuple[Path, int, int]] = []
-        with suppress(OSError, StateFileError):
+    def pending(self) -> tuple[int, int] | None:
+        """Return the segments of the spool with bytes not known to be on the Hub, and these bytes; None: unreadable."""
+        try:
             found = self._gaps(())
+        except (OSError, StateFileError):
+            return None
         return len({path for path, *_ in found}), sum(end - start for _, start, end in found)
 
     def _gaps(self, known: Container[str]) -> list[tuple[Path, int, int]]:
