@@ -127,7 +127,6 @@ def test_the_first_stroke_draws_and_a_second_click_stores_no_second_sketch(
     expect(thanks).to_be_visible()
     expect(page.get_by_label("What is it?")).to_have_value("")
     click_until_refused(save, "The sketch is still empty")
-    expect(thanks).to_have_count(0)
     assert sum(row["label"] == "stroke once" for row in demo.rows("pictures")) == 1
 
 
