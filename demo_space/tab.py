@@ -102,11 +102,6 @@ def live(
     gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], refresh, seen, [seen, hint, output], **PAGE_ONLY)
 
 
-def outcome_line(elem_id: str) -> gr.HTML:
-    """An empty line for the outcome of a click, which screen readers read out when it changes."""
-    return gr.HTML(elem_id=elem_id, elem_classes="outcome", js_on_load="element.setAttribute('role', 'status')")
-
-
 def newest(rows: list[dict[str, Any]], count: int = LAST_ROWS) -> list[dict[str, Any]]:
     """The newest rows by their column `time`, newest first; the time as people read it."""
     found = sorted(rows, key=lambda row: str(row.get("time")), reverse=True)[:count]
