@@ -159,7 +159,7 @@ def test_a_training_shows_its_curve_and_its_log_is_mirrored(demo: RunningDemo, v
 def test_what_is_on_the_hub_is_what_the_hub_says(demo: RunningDemo, visitor: Visitor) -> None:
     page = visitor.visit(demo.space)
     vote(page, "Korean", "segye", 1)
-    open_tab(page, "What is on the Hub")
+    commit_now(page, "votes")
     api = api_of(demo)
     page.get_by_role("button", name="Read again").click()
     expect(page.locator("#rows")).to_contain_text("안녕하세요 세계")
