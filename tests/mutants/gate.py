@@ -68,7 +68,7 @@ def copied_sources(name: str) -> Iterator[Path]:
 
 
 def run_tests(copy: Path, tests: tuple[str, ...]) -> Observed:
-    """Run tests against a copy of the sources; each has some seconds, and a few of them have `SECONDS` together."""
+    """Run tests against a copy of the sources; they may take `SECONDS`, many tests longer."""
     witness = copy / "witness.jsonl"
     path = os.pathsep.join([*(str(copy / source) for source in SOURCES.values()), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "MUTANT_WITNESS": str(witness), "PYTHONDONTWRITEBYTECODE": "1"}
