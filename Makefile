@@ -166,6 +166,7 @@ build: $(VENV)/build/stamp
 	rm -rf dist/*.whl dist/*.tar.gz
 	$(VENV)/build/bin/python -m build --quiet
 	$(VENV)/build/bin/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	$(VENV)/build/bin/python .ci/check_readme.py dist/*.whl dist/*.tar.gz
 	$(BIN)/python -m venv --clear $(VENV)/empty
 	$(VENV)/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-input dist/*.whl
 	$(VENV)/empty/bin/hubspool --version

@@ -18,9 +18,9 @@
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
     ├── FilesMissingError (OSError)               files of a running scheduler were moved or removed
     ├── LockHeldError (TimeoutError)              the app holds scheduler.lock for too long
-    ├── ChangedMeanwhileError                     a path on the Hub changed since the push was planned
+    ├── ChangedMeanwhileError (OSError)           a path on the Hub changed since the push was planned
     ├── StalledError (TimeoutError)               a push makes no progress
-    ├── StateFileError (OSError)                     the ledger cannot be opened at the moment
+    ├── StateFileError (OSError)                  the ledger cannot be opened at the moment
     ├── RepoReplacedError (OSError)               the repository was deleted and created again
     ├── OtherAccountError (PermissionError)       the rows belong to another account than the token's
     ├── EntryNotFoundError (FileNotFoundError)
