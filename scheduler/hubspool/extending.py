@@ -17,7 +17,7 @@ Rows on this disk:
 - `is_spool`, `is_spool_folder`: whether a folder, or a name, is that of a spool, which no upload takes for user files.
 - `Stat`: size, times and inode of a file; differs after a change, unless two changes are within 50 ms.
 
-Rows in another form on the Hub:
+Rows in another format on the Hub:
 
 - `Encoding`: how the lines of a part become a file; override `encode` and `span_of`.
 - `Span`: which lines of which segment a file holds.

@@ -17,7 +17,7 @@ ORDER = [
     "What you see on the Hub",
     "Two commands",
     "How it works",
-    "Beside the stock scheduler",
+    "Beside huggingface_hub's scheduler",
     "Ready-made schedulers",
     "Switch in one line",
     "Limits",
@@ -29,7 +29,7 @@ ORDER = [
 @pytest.mark.timeout(200)
 def test_the_readme_does_what_it_says(reader: Reader) -> None:
     reader.read(README)
-    assert "Waiting for the next push: 1." in reader.said
+    assert "Pending: 1." in reader.said
     assert re.search(r"^Solaris True 20\d\d-", reader.said, re.MULTILINE)
     (row,) = reader.rows("film-votes")
     assert set(row) == {"film", "liked", "timestamp"}
