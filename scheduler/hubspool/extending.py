@@ -2,11 +2,7 @@
 
 Not promised: that a name outside `__all__` of this module and of `hubspool` stays where it is.
 
-To send files in another way, subclass `hubspool.CommitScheduler` and override `push_to_hub`. To store rows, let the
-subclass set `spool_name` before it calls the constructor, and own a `Spool` of that name in `spool_folder`; give it an
-`Encoding` where the rows are stored as something else than JSON Lines. Get the `Spool` from `CommitScheduler.shared`:
-a program that makes its scheduler again has one spool. Where the files need others beside them in the same commit (a
-dataset card), override `additional_operations`.
+The page "Your own scheduler" says which class to derive from, and what to override.
 
 Rows on this disk:
 

@@ -446,7 +446,7 @@ def _other_form(repo_id: str, form: str | None, glob: str) -> HubspoolError:
     way_out = f"use {SCHEDULERS[form]}, or " if form in SCHEDULERS else ""
     return HubspoolError(
         f"{repo_id} has {form} files, and these rows are {form_of([glob])}; datasets reads only one format.",
-        hint=f"For these rows {way_out}name another repository; they are pending on the disk (`hubspool flush --from --to`).",
+        hint=f"For these rows {way_out}name another repository; they stay on the disk (`hubspool flush --from --to`).",
     )
 
 

@@ -127,7 +127,7 @@ class CommitScheduler:
             ``board.csv``): each keeps its name and becomes a new version, as files that are no line data do.
         restore: before the constructor returns, download what the repository has and the folder lacks, up to 30 s; if
             that fails, `on_existing` decides as for any other folder, and `status()` shows the error.
-        strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows stay pending on the disk.
+        strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows stay pending.
         handle_signals: flush on SIGTERM too (from the main thread only).
         exit_budget: seconds that the end of the process may take for the final push.
         state_dir: gets a folder with the ledger and the push lock for each folder or spool that has this `state_dir`;
