@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import api
+from gradio.events import Dependency, api
 
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.ui.save_button import Once, outcome_line, refuse_if_disk_is_full
@@ -115,7 +115,7 @@ class Arena(Tab[JsonlScheduler]):
                     wins[script_of(row["input"]), library] += 1
         return Votes(wins, list(last))
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> list[Dependency]:
         """The text, both results, the two buttons, and the standings."""
         text = gr.Textbox(label="Text in any script", lines=2, max_lines=6, elem_id="text", elem_classes="big")
         samples = gr.Dataset(
@@ -151,10 +151,12 @@ class Arena(Tab[JsonlScheduler]):
         another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
         page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
         samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
-        for choice, button in enumerate(buttons, start=1):
-            changed = [*buttons, outcome, another]
-            button.click(partial(self.vote, choice), [turn, shown, *outputs], changed, **PAGE_ONLY)
         api(self.save_feedback, api_name="save_feedback")
+        given, changed = [turn, shown, *outputs], [*buttons, outcome, another]
+        return [
+            button.click(partial(self.vote, choice), given, changed, **PAGE_ONLY)
+            for choice, button in enumerate(buttons, start=1)
+        ]
 
 
 def _show(text: str, request: gr.Request) -> tuple[Any, ...]:

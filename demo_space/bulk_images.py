@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 from PIL import Image, UnidentifiedImageError
 
 from hubspool_templates import ZipScheduler, save_button
@@ -60,11 +61,11 @@ class BulkImages(Tab[ZipScheduler]):
             lines = archive.read("metadata.jsonl").splitlines()
         return [json.loads(line) for line in lines[-LAST_ROWS:]]
 
-    def build(self, _page: gr.Blocks) -> None:
+    def build(self, _page: gr.Blocks) -> list[Dependency]:
         """The files, a label and a button."""
         label = gr.Textbox(label="What do they show?", elem_id="images-label")
         files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], elem_id="images")
-        save_button("Save the images", self.save_images, [files, label], api_name="save_images")
+        return [save_button("Save the images", self.save_images, [files, label], api_name="save_images")]
 
 
 def _fault(file: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 import pyarrow.parquet as pq
+from gradio.events import Dependency
 from PIL import Image, UnidentifiedImageError
 
 from hubspool_templates import ParquetScheduler, save_button
@@ -87,19 +88,20 @@ class Pictures(Tab[ParquetScheduler]):
             row["image"].thumbnail((320, 320))
         return rows
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> list[Dependency]:
         """A label, a photo, a sketch, and the newest pictures."""
         label = gr.Textbox(label="What is it?", elem_id="picture-label")
         with gr.Tabs():
             with gr.Tab("Photo"):
                 photo = gr.Image(label="Photo", type="filepath", sources=["upload", "webcam"], height=300)
                 _refuse_other_files(photo)
-                save_button("Save the photo", self.save_picture, [photo, label], api_name="save_picture")
+                photos = save_button("Save the photo", self.save_picture, [photo, label], api_name="save_picture")
             with gr.Tab("Sketch"):
                 sketch = gr.Sketchpad(
                     label="Sketch", type="pil", canvas_size=(400, 300), layers=False, transforms=(), elem_id="sketch"
                 )
-                save_button("Save the sketch", self.save_sketch, [sketch, label], api_visibility="private")
+                given = [sketch, label]
+                sketches = save_button("Save the sketch", self.save_sketch, given, api_visibility="private")
         gallery = gr.Gallery(
             label="Newest pictures on the Hub",
             columns=4,
@@ -110,6 +112,7 @@ class Pictures(Tab[ParquetScheduler]):
             elem_id="gallery",
         )
         live(page, self.saved, self.gallery, gallery, "No picture is on the Hub yet. Yours will appear here.")
+        return [photos, sketches]
 
 
 def _refuse_other_files(photo: gr.Image) -> None:

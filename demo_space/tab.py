@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
+from gradio.events import Dependency
 
 from destination import link, missing_token, progress
 from hubspool import CommitScheduler
@@ -57,8 +58,8 @@ class Tab(ABC, Generic[S]):
         """Return what the page needs of one file of the dataset."""
 
     @abstractmethod
-    def build(self, page: gr.Blocks) -> None:
-        """Adds the components of this tab to the page."""
+    def build(self, page: gr.Blocks) -> list[Dependency]:
+        """Adds the components of this tab to the page; returns the events that store something."""
 
     @abstractmethod
     def last_rows(self) -> list[dict[str, Any]]:
@@ -70,10 +71,11 @@ class Tab(ABC, Generic[S]):
         shown = f"Stored with <code>{type(self.scheduler).__name__}</code> · {source}"
         gr.HTML(f"<h2>{self.title}</h2><p>{self.lead}<br>{shown}</p>")
         notice = gr.HTML(elem_id=f"notice-{self.name}")
-        self.build(page)
-        line = gr.HTML(elem_id=f"progress-{self.name}")
-        outputs = [notice, line]
+        saves = self.build(page)
+        outputs = [notice, gr.HTML(elem_id=f"progress-{self.name}")]
         gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], self.words, None, outputs, queue=False, **PAGE_ONLY)
+        for save in saves:  # what was stored is pending at once, not after the next tick
+            save.then(self.words, None, outputs, queue=False, **PAGE_ONLY)
 
     def words(self) -> tuple[str, str]:
         """What a visitor reads before the first click, and how many rows are pending."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import gradio as gr
 import numpy as np
 import pandas as pd
+from gradio.events import Dependency
 
 from hubspool_templates import TrainingLogs
 from hubspool_templates.ui.save_button import outcome_line
@@ -104,7 +105,7 @@ class Training(Tab[TrainingLogs]):
         started = datetime.strptime(path.parent.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
         return {"run": path.parent.name, **last[0], "time": started.isoformat()}
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> list[Dependency]:
         """The number of epochs, a button, and the curve."""
         epochs = gr.Slider(1, EPOCHS_LIMIT, 15, step=1, label="Epochs", elem_id="epochs")
         button = gr.Button("Start training", variant="primary")
@@ -120,14 +121,10 @@ class Training(Tab[TrainingLogs]):
             visible=False,
             elem_id="curve",
         )
-        button.click(
-            self.start_training,
-            epochs,
-            [curve, outcome],
-            api_name="start_training",
-            concurrency_limit=1,  # other runs wait for their turn
-        )
         page.load(self.newest_run, None, [curve, outcome], **PAGE_ONLY)
+        # One run at a time; others get their turn.
+        options: dict[str, Any] = {"api_name": "start_training", "concurrency_limit": 1}
+        return [button.click(self.start_training, epochs, [curve, outcome], **options)]
 
 
 def _curve(log: pd.DataFrame) -> Any:
