@@ -58,6 +58,23 @@ def test_five_cases_stand_for_the_table_of_losses() -> None:
     assert "](docs/losses.md)" in README
 
 
+@pytest.mark.parametrize(
+    ("said", "owner", "there"),
+    [
+        (r"about (\d+) commits an hour", "docs/limits.md", r"about (\d+) commits an hour"),
+        (r"pending within (\d+) s", "docs/promises.md", r"`exit_budget` \((\d+) s\)"),
+        (r"Python ([\d.]+) or newer", "docs/quick_start.md", r"Python ([\d.]+) or newer"),
+        (r"`datasets` ([\d.]+) or newer", "docs/troubleshooting.md", r"need `datasets` ([\d.]+)\."),
+        (r"(\d+) packages \((\d+) MB\)", "Makefile", r"(\d+) packages, (\d+) MB"),
+        (r"\| huggingface_hub ([\d.]+) \|", "docs/losses.md", r"\| huggingface_hub ([\d.]+) \|"),
+        (r"\| huggingface_hub ([\d.]+) \|", "docs/benchmarks.md", r"`huggingface_hub` ([\d.]+),"),
+    ],
+)
+def test_a_number_is_that_of_its_page(said: str, owner: str, there: str) -> None:
+    page = " ".join((ROOT / owner).read_text(encoding="utf-8").split())
+    assert {*re.findall(said, " ".join(README.split()))} == {*re.findall(there, page)} != set()
+
+
 def test_nothing_is_said_twice() -> None:
     lines = [line for line in README.splitlines() if line.startswith(("#", "| L")) or len(line) > 60]
     assert sorted({*lines}) == sorted(lines)
