@@ -9,13 +9,14 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 import pytest
+from PIL import Image
 
 from arena import Arena
 from bulk_images import BulkImages
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
 from on_the_hub import CELL_LIMIT, _rows, _table
-from pictures import Pictures
+from pictures import SCHEMA, Pictures
 from training import Training
 
 REPO = "local/logs"
@@ -46,6 +47,26 @@ def test_files_of_other_programs_are_left_out(training: Training, hub_api: HfApi
     training.saved._next = 0.0
     training.saved.answers()
     assert training.saved.version == version, "a file that cannot be read is asked for once"
+
+
+def test_the_last_rows_of_pictures_are_shown_without_the_pictures(hub_api: HfApi, tmp_path: Path) -> None:
+    picture, text = tmp_path / "a.png", tmp_path / "a.txt"
+    Image.new("RGB", (20, 10)).save(picture)
+    text.write_text("no picture")
+    for kind, save in ((Pictures, "save_picture"), (BulkImages, "save_images")):
+        given: Any = str if kind is Pictures else lambda path: [str(path)]
+        options = {"schema": SCHEMA} if kind is Pictures else {}
+        scheduler: Any = TABS[kind]
+        with scheduler(f"local/{kind.name}", tmp_path / kind.name, hf_api=hub_api, every=600, **options) as made:
+            tab: Any = kind(made)
+            assert "stored" in getattr(tab, save)(given(picture), "a label")
+            with pytest.raises(gr.Error, match="not a picture that can be read"):
+                getattr(tab, save)(given(text), "a label")
+            made.flush(60)
+            (row,) = tab.last_rows()
+        assert tuple(row) == kind.columns
+        assert row["label"] == "a label"
+        assert all(row.values())
 
 
 def test_a_log_without_a_line_is_no_run(training: Training) -> None:
