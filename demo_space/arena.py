@@ -6,19 +6,18 @@ import json
 import random
 import uuid
 from collections import Counter, deque
-from dataclasses import dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import api
+from gradio.events import Dependency, api
 
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.ui.save_button import Once, outcome_line, refuse_if_disk_is_full
 from romanise import LIBRARIES, SAMPLES, Pair, romanise, script_of, winner_of
-from tab import LAST_ROWS, PAGE_ONLY, Tab, live, newest, utc_now
+from tab import LAST_ROWS, PAGE_ONLY, Tab, live, utc_now
 from vote import TEXT_LIMIT, check
 
 ANOTHER_SAMPLE = (
@@ -28,15 +27,6 @@ ANOTHER_SAMPLE = (
 
 COLOURS = {"anyascii": "first", "text-unidecode": "second"}
 """The class of each library's bars."""
-
-
-@dataclass(frozen=True)
-class Votes:
-    """The votes of one file on the Hub, as far as the page needs them."""
-
-    wins: Counter[tuple[str, str]]
-    """Votes by script and library."""
-    newest: list[dict[str, Any]]
 
 
 class Arena(Tab[JsonlScheduler]):
@@ -49,6 +39,7 @@ class Arena(Tab[JsonlScheduler]):
     kept = "The text, both results and your choice become one row of the dataset"
     suffix = ".jsonl"
     guide = "feedback"
+    columns = ("input", "output_1", "output_2", "user_choice", "time")
 
     def __init__(self, scheduler: JsonlScheduler) -> None:
         super().__init__(scheduler)
@@ -79,7 +70,7 @@ class Arena(Tab[JsonlScheduler]):
         better = winner_of(text, output_1, output_2, choice)
         thanks = "Thank you, your vote is stored."
         if better:
-            (other,) = LIBRARIES - {better}
+            (other,) = LIBRARIES.keys() - {better}
             thanks += f" You preferred <b>{better}</b> to {other}."
         disabled = gr.Button(interactive=False)
         return disabled, disabled, thanks, gr.Button(variant="primary")
@@ -87,23 +78,21 @@ class Arena(Tab[JsonlScheduler]):
     def standings(self) -> str:
         """Votes on the Hub by script and library, as a table with bars; an empty text without votes."""
         total: Counter[tuple[str, str]] = Counter()
-        for votes in self.saved.answers():
-            total.update(votes.wins)
+        for wins, _ in self.saved.answers():
+            total.update(wins)
         scripts = sorted({script for script, _ in total})
         most = max((sum(total[script, library] for library in COLOURS) for script in scripts), default=0)
         rows = "".join(_bars(script, [total[script, library] for library in COLOURS], most) for script in scripts)
         names = " ".join(f'<span class="{colour}">{library}</span>' for library, colour in COLOURS.items())
         return f"<table><caption>Votes on the Hub, by script: {names}</caption>{rows}</table>" if rows else ""
 
-    def last_rows(self) -> list[dict[str, Any]]:
-        """The newest votes on the Hub."""
-        columns = ("input", "output_1", "output_2", "user_choice", "time")
-        rows = newest([row for votes in self.saved.answers() for row in votes.newest])
-        return [{column: row.get(column, "") for column in columns} for row in rows]
+    def rows(self) -> list[dict[str, Any]]:
+        """The last votes of each file on the Hub."""
+        return [row for _, rows in self.saved.answers() for row in rows]
 
     @staticmethod
-    def read(path: Path) -> Votes:
-        """Count the votes of one file; rows that other programs wrote may lack a column."""
+    def read(path: Path) -> tuple[Counter[tuple[str, str]], list[dict[str, Any]]]:
+        """Return the votes of one file by script and library, and its last rows."""
         wins: Counter[tuple[str, str]] = Counter()
         last: deque[dict[str, Any]] = deque(maxlen=LAST_ROWS)
         with path.open(encoding="utf-8") as lines:
@@ -113,9 +102,9 @@ class Arena(Tab[JsonlScheduler]):
                 library = winner_of(*(row[column] for column in ("input", "output_1", "output_2", "user_choice")))
                 if library:
                     wins[script_of(row["input"]), library] += 1
-        return Votes(wins, list(last))
+        return wins, list(last)
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> list[Dependency]:
         """The text, both results, the two buttons, and the standings."""
         text = gr.Textbox(label="Text in any script", lines=2, max_lines=6, elem_id="text", elem_classes="big")
         samples = gr.Dataset(
@@ -151,10 +140,12 @@ class Arena(Tab[JsonlScheduler]):
         another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
         page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
         samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
-        for choice, button in enumerate(buttons, start=1):
-            changed = [*buttons, outcome, another]
-            button.click(partial(self.vote, choice), [turn, shown, *outputs], changed, **PAGE_ONLY)
         api(self.save_feedback, api_name="save_feedback")
+        given, changed = [turn, shown, *outputs], [*buttons, outcome, another]
+        return [
+            button.click(partial(self.vote, choice), given, changed, **PAGE_ONLY)
+            for choice, button in enumerate(buttons, start=1)
+        ]
 
 
 def _show(text: str, request: gr.Request) -> tuple[Any, ...]:

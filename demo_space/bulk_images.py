@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 from PIL import Image, UnidentifiedImageError
 
 from hubspool_templates import ZipScheduler, save_button
-from tab import LAST_ROWS, Tab, newest, refusal, utc_now
+from tab import LAST_ROWS, Tab, refusal, utc_now
 from vote import check_label
 
 FILES_LIMIT = 50
@@ -30,6 +31,7 @@ class BulkImages(Tab[ZipScheduler]):
     kept = "Each file, its name, and what the camera wrote into it (often the place) become part of the dataset"
     suffix = ".zip"
     guide = "archives"
+    columns = ("file_name", "label", "time")
 
     def save_images(self, paths: list[str] | None, label: str) -> str:
         """Stores the files with their label, except those that are refused, which the answer names."""
@@ -49,10 +51,6 @@ class BulkImages(Tab[ZipScheduler]):
         count = "1 image is" if len(good) == 1 else f"{len(good)} images are"
         return " ".join([f"Thank you, {count} stored.", *(f"Not stored: {fault}" for fault in faults.values())])
 
-    def last_rows(self) -> list[dict[str, Any]]:
-        """The newest members of the archives on the Hub."""
-        return newest([row for archive in self.saved.answers() for row in archive])
-
     @staticmethod
     def read(path: Path) -> list[dict[str, Any]]:
         """Return the last rows of the table in one archive."""
@@ -60,11 +58,11 @@ class BulkImages(Tab[ZipScheduler]):
             lines = archive.read("metadata.jsonl").splitlines()
         return [json.loads(line) for line in lines[-LAST_ROWS:]]
 
-    def build(self, _page: gr.Blocks) -> None:
+    def build(self, _page: gr.Blocks) -> list[Dependency]:
         """The files, a label and a button."""
         label = gr.Textbox(label="What do they show?", elem_id="images-label")
         files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], elem_id="images")
-        save_button("Save the images", self.save_images, [files, label], api_name="save_images")
+        return [save_button("Save the images", self.save_images, [files, label], api_name="save_images")]
 
 
 def _fault(file: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
+from gradio.events import Dependency
 
 from destination import link, missing_token, progress
 from hubspool import CommitScheduler
@@ -36,6 +37,7 @@ class Tab(ABC, Generic[S]):
         kept: what is stored; the name of the dataset follows.
         suffix: the end of the names of its files on the Hub.
         guide: the page of the documentation.
+        columns: what the last tab shows of a row; what people look for comes first.
     """
 
     title: ClassVar[str]
@@ -45,6 +47,7 @@ class Tab(ABC, Generic[S]):
     kept: ClassVar[str]
     suffix: ClassVar[str]
     guide: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
 
     def __init__(self, scheduler: S) -> None:
         self.scheduler = scheduler
@@ -54,15 +57,19 @@ class Tab(ABC, Generic[S]):
     @staticmethod
     @abstractmethod
     def read(path: Path) -> Any:
-        """Return what the page needs of one file of the dataset."""
+        """Return what the page needs of one file of the dataset: its last rows, unless `rows` says otherwise."""
 
     @abstractmethod
-    def build(self, page: gr.Blocks) -> None:
-        """Adds the components of this tab to the page."""
+    def build(self, page: gr.Blocks) -> list[Dependency]:
+        """Adds the components of this tab to the page; returns the events that store something."""
 
-    @abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """The last rows of each file on the Hub."""
+        return [row for rows in self.saved.answers() for row in rows]
+
     def last_rows(self) -> list[dict[str, Any]]:
-        """The newest rows on the Hub without media, newest first; what people look for is in the first columns."""
+        """The newest rows on the Hub without media, newest first."""
+        return [{name: row.get(name, "") for name in self.columns} for row in newest(self.rows())]
 
     def render(self, page: gr.Blocks) -> None:
         """Adds the whole tab to the page."""
@@ -70,10 +77,11 @@ class Tab(ABC, Generic[S]):
         shown = f"Stored with <code>{type(self.scheduler).__name__}</code> · {source}"
         gr.HTML(f"<h2>{self.title}</h2><p>{self.lead}<br>{shown}</p>")
         notice = gr.HTML(elem_id=f"notice-{self.name}")
-        self.build(page)
-        line = gr.HTML(elem_id=f"progress-{self.name}")
-        outputs = [notice, line]
+        saves = self.build(page)
+        outputs = [notice, gr.HTML(elem_id=f"progress-{self.name}")]
         gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], self.words, None, outputs, queue=False, **PAGE_ONLY)
+        for save in saves:  # what was stored is pending at once, not after the next tick
+            save.then(self.words, None, outputs, queue=False, **PAGE_ONLY)
 
     def words(self) -> tuple[str, str]:
         """What a visitor reads before the first click, and how many rows are pending."""

@@ -11,10 +11,11 @@ from typing import Any, TypeVar, cast
 import gradio as gr
 import numpy as np
 import pandas as pd
+from gradio.events import Dependency
 
 from hubspool_templates import TrainingLogs
 from hubspool_templates.ui.save_button import outcome_line
-from tab import PAGE_ONLY, Tab, newest, refusal
+from tab import PAGE_ONLY, Tab, refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 EPOCHS_LIMIT = 30
@@ -66,6 +67,7 @@ class Training(Tab[TrainingLogs]):
     kept = "Loss and accuracy of each epoch become lines of a CSV file in the dataset"
     suffix = ".csv"
     guide = "training_logs"
+    columns = ("run", *COLUMNS, "time")
 
     def start_training(self, epochs: float) -> Iterator[tuple[Any, str]]:
         """Trains, and shows the curve from the log after each epoch."""
@@ -93,18 +95,14 @@ class Training(Tab[TrainingLogs]):
         words = f"Run {name}, epoch {last.epoch:.0f}: {last.accuracy:.1%} of the unseen points are right."
         return _curve(curve), words
 
-    def last_rows(self) -> list[dict[str, Any]]:
-        """The newest runs on the Hub, with their last values."""
-        return newest(self.saved.answers())
-
     @staticmethod
-    def read(path: Path) -> dict[str, Any]:
-        """Return the last values of one log."""
+    def read(path: Path) -> list[dict[str, Any]]:
+        """Return a row with the last values of one log."""
         last = pd.read_csv(path).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
         started = datetime.strptime(path.parent.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
-        return {"run": path.parent.name, **last[0], "time": started.isoformat()}
+        return [{"run": path.parent.name, **last[0], "time": started.isoformat()}]
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> list[Dependency]:
         """The number of epochs, a button, and the curve."""
         epochs = gr.Slider(1, EPOCHS_LIMIT, 15, step=1, label="Epochs", elem_id="epochs")
         button = gr.Button("Start training", variant="primary")
@@ -120,14 +118,10 @@ class Training(Tab[TrainingLogs]):
             visible=False,
             elem_id="curve",
         )
-        button.click(
-            self.start_training,
-            epochs,
-            [curve, outcome],
-            api_name="start_training",
-            concurrency_limit=1,  # other runs wait for their turn
-        )
         page.load(self.newest_run, None, [curve, outcome], **PAGE_ONLY)
+        # One run at a time; others get their turn.
+        options: dict[str, Any] = {"api_name": "start_training", "concurrency_limit": 1}
+        return [button.click(self.start_training, epochs, [curve, outcome], **options)]
 
 
 def _curve(log: pd.DataFrame) -> Any:

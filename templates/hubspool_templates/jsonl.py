@@ -94,7 +94,7 @@ def read_rows(
 
     Raises:
         RepositoryNotFoundError: the dataset does not exist, or the token may not read it.
-        HFValidationError: its files have another form (Parquet, zip).
+        HFValidationError: its files have another format (Parquet, zip).
     """
     api = api or HfApi()
     files = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
