@@ -290,6 +290,21 @@ def after_foreign_change(part: Part, kind: Kind | None) -> Part:
     return replace(part.withdrawn(), closed=Closed.FOREIGN)
 
 
+def compacted(part: Part, end: int | None, rows: int, sha256: str) -> Part:
+    """Return the part after a manifest names its path: what the manifest says counts, whatever the ledger knows.
+
+    Args:
+        part: as the ledger has it.
+        end: up to where the joined file has its bytes; None if these are not the bytes of the local file: somebody has
+            changed them, and they are not sent again.
+        rows: lines in [part.start, `end`).
+        sha256: of that range.
+    """
+    if end is None:
+        return after_foreign_change(part, None)
+    return replace(adopted(part, end, rows, sha256, sha256), closed=Closed.COMPACTED)
+
+
 def resolved(part: Part, rows: int, remote_id: str | None) -> Part | None:
     """Return the part in doubt after its path was read, given the id of the content there; None if that is foreign.
 
