@@ -143,9 +143,11 @@ class Model:
         result = []
         for part in parts:
             rows = named.get(part.path)
-            if rows is None or part.closed is Closed.COMPACTED:
-                result.append(part)
-            elif self.weaker is Weaker.PATH_WINS and part.path in files:
+            if (
+                rows is None
+                or part.closed is Closed.COMPACTED
+                or (self.weaker is Weaker.PATH_WINS and part.path in files)
+            ):
                 result.append(part)
             else:
                 ours = rows[0] == writer or self.weaker is Weaker.ANY_BYTES
@@ -238,10 +240,10 @@ class Model:
                 files = tuple((p, (EDITED, r[1], r[2] - 1) if p == path else r) for p, r in world.head.files)
                 edited = frozenset((rows[0], row) for row in range(rows[1], rows[2]))
                 head = replace(world.head, files=files)
-                yield replace(world, head=head, before=world.head, number=world.number + 1, edited=edited)
+                yield replace(world, head=head, before=head, number=world.number + 1, edited=edited)
 
     def may_edit(self, world: World) -> bool:
-        """Whether a person changes a file now: what a commit under way overwrites, no rule can save."""
+        """Whether a person changes a file now: what a stale read or a commit under way overwrites, no rule saves."""
         under_way = world.in_flight or any(me.planned for me in world.writers)
         return len(world.edited) < self.bounds.edits and not under_way
 
