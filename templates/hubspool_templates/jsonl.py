@@ -98,7 +98,7 @@ def read_rows(
     """
     api = api or HfApi()
     files = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
-    paths = sorted(path for path in files if path.endswith((".jsonl", ".ndjson")))
+    paths = sorted(path for path in files if path.endswith((".jsonl", ".ndjson")) and not path.startswith("."))
     if not paths and (form := form_of(files)):
         raise HFValidationError(
             f"{repo_id} has {form} files, and read_rows reads JSON Lines only.",

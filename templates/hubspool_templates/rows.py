@@ -28,7 +28,7 @@ from hubspool.extending import (
     Spool,
     renew_after_fork,
 )
-from hubspool_templates.card import PART_GLOB, CardUpdater
+from hubspool_templates.card import MONTH_GLOB, PART_GLOB, CardUpdater
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.existing import columns_of_lines
 from hubspool_templates.schema import FieldType, Learner, Schema
@@ -267,7 +267,7 @@ class RowScheduler(CommitScheduler):
 
     def glob_of(self, name: str) -> str:
         """Return the glob of the files, in the repository, that have the rows of a split."""
-        glob = f"{name}-{PART_GLOB}.{self.encoding.suffix if self.encoding else 'jsonl'}"
+        glob = f"{MONTH_GLOB}{name}-{PART_GLOB}.{self.encoding.suffix if self.encoding else 'jsonl'}"
         return f"{self.path_in_repo}/{glob}" if self.path_in_repo else glob
 
     def _files_of(self, plan: CommitPlan) -> dict[str, str]:

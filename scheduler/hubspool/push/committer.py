@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
     BadRequestError,
@@ -45,6 +45,7 @@ class Committer:
     Args:
         context: the folder, the target and the options.
         plan: what to send.
+        head: of the branch, if the push has read it.
 
     Attributes:
         commit: the last commit that landed.
@@ -53,9 +54,10 @@ class Committer:
         unsent: uploads that are not known to be on the Hub.
     """
 
-    def __init__(self, context: PushContext, plan: PushPlan) -> None:
+    def __init__(self, context: PushContext, plan: PushPlan, head: Head | None = None) -> None:
         self.context = context
         self.plan = plan
+        self._head = head
         self.commit: CommitInfo | None = None
         self.writers = 0
         self.unsent = set(plan.uploads)
@@ -87,7 +89,7 @@ class Committer:
 
     def _send(self, uploads: Sequence[Upload]) -> None:
         context = self.context
-        head = context.repo.head()
+        head, self._head = self._head or context.repo.head(), None
         self._check_identity(head)
         self._pushes = head.pushes
         last = context.ledger.identity(context.key)[1]
@@ -106,7 +108,7 @@ class Committer:
         self._transfer(uploads, [*extra, *operations.values()])
         wanted = self._wanted(uploads, operations)
         if wanted:
-            self._commit(wanted, operations, extra, head.oid)
+            self._commit(wanted, operations, extra, head)
             context.memory.has_lfs_rule = context.memory.has_lfs_rule or bool(attributes)
 
     def _check_identity(self, head: Head) -> None:
@@ -183,13 +185,33 @@ class Committer:
             if ids[upload.part.path] not in {operations[upload.part.path].content_id, *_expected_ids(upload)}
         ]
         # preupload returns no id for a file that is stored in the other form (regular or LFS): ask for it.
-        files = self.context.repo.files(unexpected)
+        files = self._files(unexpected, uploads)
         ids.update({path: files[path].content_id if path in files else None for path in unexpected})
         return [
             upload
             for upload in uploads
             if self._is_wanted(upload, operations[path := upload.part.path], ids[path], files.get(path))
         ]
+
+    def _files(self, paths: list[str], uploads: Sequence[Upload]) -> dict[str, RemoteFile]:
+        """Return path → file at paths of uploads with unexpected content.
+
+        Raises:
+            ChangedMeanwhileError: a part was joined since the push began, which must plan again.
+        """
+        context = self.context
+        if not paths or not context.is_spool:
+            return context.repo.files(paths)
+        head = context.repo.head()
+        if joined := context.after_joins(head, [upload.part for upload in uploads]):
+            raise ChangedMeanwhileError(next(iter(joined.values())).path)
+        return context.repo.at(head.oid).files(paths)
+
+    def _ghosts(self, head: Head) -> list[CommitOperationDelete]:
+        """Return operations that delete parts which landed after they were joined: their rows are in another file."""
+        held = self.context.memory.manifests.held
+        paths = sorted(path for path in head.late_parts if held(path))
+        return [CommitOperationDelete(path) for path in self.context.repo.at(head.oid).files(paths)]
 
     def _is_wanted(
         self, upload: Upload, operation: CommitOperationAdd, remote_id: str | None, file: RemoteFile | None
@@ -263,25 +285,30 @@ class Committer:
         self._skip(upload, f"{part.path} was changed or removed on the Hub by somebody else")
 
     def _commit(
-        self, uploads: list[Upload], operations: _Operations, extra: list[CommitOperationAdd], head: str
+        self, uploads: list[Upload], operations: _Operations, extra: list[CommitOperationAdd], head: Head
     ) -> None:
-        """Commit uploads together with `extra`, the operations that the push adds."""
+        """Commit uploads together with `extra`, the operations that the push adds.
+
+        Raises:
+            ChangedMeanwhileError: the commit landed, but parts of it had been joined before; the push must plan again.
+        """
         context = self.context
-        summary = self._summary(uploads, head)
+        summary = self._summary(uploads, head.oid)
         context.hooks.before_commit(summary)
         message = context.hooks.message(summary)
         push_id = uuid.uuid4().hex
         # Paths that belong to this spool alone need no parentCommit.
-        parent = head if extra or any(upload.guarded for upload in uploads) else None
+        ghosts = self._ghosts(head)
+        parent = head.oid if extra or ghosts or any(upload.guarded for upload in uploads) else None
         intents = [(upload, self._intent(upload, operations[upload.part.path], push_id)) for upload in uploads]
         context.ledger.save(context.key, [part for _, part in intents])
         context.hooks.enter(State.COMMITTING)
         try:
             commit = context.api.create_commit(
                 context.target.repo_id,
-                [*extra, *(operations[upload.part.path] for upload in uploads)],
+                [*extra, *ghosts, *(operations[upload.part.path] for upload in uploads)],
                 commit_message=message,
-                commit_description=description(push_id, context.writer),
+                commit_description=description(push_id, context.writer, (part for _, part in intents)),
                 repo_type=context.target.repo_type,
                 revision=context.target.revision,
                 parent_commit=parent,
@@ -291,11 +318,23 @@ class Committer:
                 context.ledger.save(context.key, [upload.part for upload in uploads])
             raise
         self.commit = commit
-        self._acknowledge(intents)
+        joined = self._joined_before(commit.oid, intents)
+        self._acknowledge([(upload, part) for upload, part in intents if (part.source, part.number) not in joined])
         known, _ = context.ledger.identity(context.key)
         context.ledger.identify(context.key, known, commit.oid)
         event = CommitEvent(commit.oid, tuple(sorted(summary.paths)), summary.bytes_new, summary.rows_new)
         context.hooks.committed(event, commit)
+        if joined:
+            raise ChangedMeanwhileError(next(iter(joined.values())).path)
+
+    def _joined_before(self, oid: str, intents: Sequence[tuple[Upload, Part]]) -> dict[tuple[str, int], Part]:
+        """Return the parts of a commit that landed which another commit had joined before, as the manifests have them.
+
+        A part that was never sent before cannot have been joined, and needs no look.
+        """
+        context = self.context
+        again = [part for upload, part in intents if not upload.guarded and (part.commits or upload.is_repeat)]
+        return context.after_joins(context.repo.at(oid).head(), again) if again else {}
 
     def _intent(self, upload: Upload, operation: CommitOperationAdd, push_id: str) -> Part:
         sha256 = self.plan.uploads[upload].sha256

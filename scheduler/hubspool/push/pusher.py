@@ -22,10 +22,12 @@ from hubspool.spool.owners import remove_segment
 from hubspool.spool.rescue import rescue_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from hubspool.push.defaults import PushLimits
     from hubspool.push.ledger import Ledger
+    from hubspool.push.part import Part
 
 
 class Pusher:
@@ -134,12 +136,19 @@ class Pusher:
         doubtful = {source for source, parts in known.items() if any(part.in_doubt for part in parts)}
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
-        plan = planner.plan(snapshot, settled, known, context.repo, final=final)
+        head, reader = None, context.repo
+        if unsent:
+            # What has become of their parts is read at one commit, before anything is decided about them.
+            head = context.repo.head()
+            reader = context.repo.at(head.oid)
+            for (source, number), part in context.after_joins(head, _parts_of(unsent, known)).items():
+                known[source] = [part if each.number == number else each for each in known[source]]
+        plan = planner.plan(snapshot, settled, known, reader, final=final)
         if plan.waits_until:
             self.rescue.leave(ledger.recovering(key))
         if plan.parts:
             ledger.save(key, plan.parts)
-        committer = Committer(context, plan)
+        committer = Committer(context, plan, head)
         self.result = self._result(plan, committer)
         try:
             if plan.uploads:
@@ -188,3 +197,7 @@ class Pusher:
             self.rescue.note_sent(gone)
             context.ledger.forget(gone)
         context.payloads.clean_up(context.ledger.parts(context.key), context.folder)
+
+
+def _parts_of(sources: Iterable[str], known: Mapping[str, list[Part]]) -> list[Part]:
+    return [part for source in sources for part in known.get(source, [])]

@@ -290,7 +290,7 @@ def after_foreign_change(part: Part, kind: Kind | None) -> Part:
     return replace(part.withdrawn(), closed=Closed.FOREIGN)
 
 
-def compacted(part: Part, end: int | None, rows: int, sha256: str) -> Part:
+def compacted(part: Part, end: int | None, rows: int, sha256: str, content_id: str) -> Part:
     """Return the part after a manifest names its path: what the manifest says counts, whatever the ledger knows.
 
     Args:
@@ -299,10 +299,11 @@ def compacted(part: Part, end: int | None, rows: int, sha256: str) -> Part:
             changed them, and they are not sent again.
         rows: lines in [part.start, `end`).
         sha256: of that range.
+        content_id: of the part's file before it was joined.
     """
     if end is None:
         return after_foreign_change(part, None)
-    return replace(adopted(part, end, rows, sha256, sha256), closed=Closed.COMPACTED)
+    return replace(adopted(part, end, rows, sha256, content_id), closed=Closed.COMPACTED)
 
 
 def resolved(part: Part, rows: int, remote_id: str | None) -> Part | None:
