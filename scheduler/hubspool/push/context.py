@@ -156,14 +156,22 @@ class PushContext:
         self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key), self.memory.unfit)
 
-    def after_joins(self, head: Head, parts: Iterable[Part]) -> dict[tuple[str, int], Part]:
+    def after_joins(
+        self, head: Head, parts: Iterable[Part], sources: Iterable[str] = ()
+    ) -> dict[tuple[str, int], Part]:
         """Read the manifests at the commit `head.oid`, and store in the ledger what they say about parts of segments.
+
+        Args:
+            head: of the branch.
+            parts: as the ledger has them.
+            sources: segments whose parts it may have lost.
 
         Returns:
             The parts that changed, by source and number.
         """
         known = list(parts)
-        self.memory.manifests.read(self.repo, head, [*head.late_parts, *(part.source for part in known)])
+        asked = [*head.late_parts, *sources, *(part.source for part in known)]
+        self.memory.manifests.read(self.repo, head, asked)
         changed = {}
         for part in known:
             held = self.memory.manifests.held(part.path)

@@ -7,8 +7,8 @@ search of all interleavings (tests/unit/test_compaction_model.py) showed that we
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -58,6 +58,21 @@ class JoinedRun:
             number = self.first + index
             path = str(PurePosixPath(self.folder) / part_path(self.segment, number))
             yield path, HeldPart(number, size, self.digests[index], self.starts[index] if self.starts else None)
+
+    def continues_with(self, other: JoinedRun) -> bool:
+        """Return whether `other` begins where this run ends: with the next part of its segment, in the same file."""
+        same = (self.segment, self.folder, self.path) == (other.segment, other.folder, other.path)
+        return same and other.first == self.first + len(self.sizes)
+
+    def extended(self, other: JoinedRun) -> JoinedRun:
+        """Return this run with the parts of one that continues it."""
+        return replace(
+            self,
+            sizes=(*self.sizes, *other.sizes),
+            digests=(*self.digests, *other.digests),
+            starts=(*self.starts, *other.starts),
+            rows=self.rows + other.rows,
+        )
 
     def line(self) -> bytes:
         """Return the run as a line of a manifest."""
@@ -122,7 +137,7 @@ class Manifests:
 
     _seen: str = ""  # the commit up to which `_parts` is complete, for `_months`
     _months: set[str] = field(default_factory=set)
-    _files: dict[str, dict[str, HeldPart]] = field(default_factory=dict)  # path of the manifest → its parts
+    _files: dict[str, list[JoinedRun]] = field(default_factory=dict)  # path of the manifest → its runs
     _parts: dict[str, HeldPart] = field(default_factory=dict)
 
     def read(self, repo: RemoteRepo, head: Head, sources: Iterable[str]) -> None:
@@ -140,10 +155,9 @@ class Manifests:
         paths = [path for month in sorted(months) for path in at.list_files(f"{MANIFESTS}/{month}")]
         for path in paths:
             if path not in self._files:
-                content = at.content(path)
-                self._files[path] = dict(each for run in parse(content) for each in run.parts())
+                self._files[path] = parse(at.content(path))
         self._files = {path: self._files[path] for path in paths}
-        self._parts = {path: held for parts in self._files.values() for path, held in parts.items()}
+        self._parts = dict(each for runs in self._files.values() for run in runs for each in run.parts())
         self._months, self._seen = months, head.oid
 
     def held(self, path: str) -> HeldPart | None:
@@ -156,6 +170,22 @@ class Manifests:
         return {
             held.number: held for path, held in self._parts.items() if PurePosixPath(path).name.startswith(f"{stem}-p")
         }
+
+    def ghosts(self, repo: RemoteRepo, files: Collection[str]) -> set[str]:
+        """Return those files of a branch whose rows are in a joined file too: a reader leaves them out."""
+        if any(path.startswith(f"{MANIFESTS}/") for path in files):
+            self.read(repo, repo.head(), files)
+        return {path for path in files if self.held(path)}
+
+    def runs_in(self, path: str) -> list[JoinedRun]:
+        """Return the runs that a joined file is made of, in its order."""
+        found = [run for runs in self._files.values() for run in runs if run.path == path]
+        return sorted(found, key=lambda run: run.offset)
+
+    def replaced_by(self, paths: Collection[str]) -> tuple[list[str], list[JoinedRun]]:
+        """Return the manifests that name joined files which are joined once more, and what they say of others."""
+        old = [path for path, runs in self._files.items() if any(run.path in paths for run in runs)]
+        return old, [run for path in old for run in self._files[path] if run.path not in paths]
 
 
 def _month_of(name: str) -> str | None:

@@ -22,12 +22,10 @@ from hubspool.spool.owners import remove_segment
 from hubspool.spool.rescue import rescue_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from hubspool.push.defaults import PushLimits
     from hubspool.push.ledger import Ledger
-    from hubspool.push.part import Part
 
 
 class Pusher:
@@ -141,7 +139,8 @@ class Pusher:
             # What has become of their parts is read at one commit, before anything is decided about them.
             head = context.repo.head()
             reader = context.repo.at(head.oid)
-            for (source, number), part in context.after_joins(head, _parts_of(unsent, known)).items():
+            parts = [part for source in unsent for part in known.get(source, [])]
+            for (source, number), part in context.after_joins(head, parts, unsent).items():
                 known[source] = [part if each.number == number else each for each in known[source]]
         plan = planner.plan(snapshot, settled, known, reader, final=final)
         if plan.waits_until:
@@ -197,7 +196,3 @@ class Pusher:
             self.rescue.note_sent(gone)
             context.ledger.forget(gone)
         context.payloads.clean_up(context.ledger.parts(context.key), context.folder)
-
-
-def _parts_of(sources: Iterable[str], known: Mapping[str, list[Part]]) -> list[Part]:
-    return [part for source in sources for part in known.get(source, [])]

@@ -9,13 +9,18 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
+from hubspool.client.download import download
 from hubspool.client.repo_info import RepoFile, parse_commit
 from hubspool.client.target import Target
 from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError
 from hubspool.spool.segment_name import is_part_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hubspool.client.hf_api import HfApi
+    from hubspool.client.operations import CommitOperation
+    from hubspool.client.repo_info import CommitInfo
     from hubspool.push.part import Part
 
 #: How many parts the description of a commit names; what a commit of more writes can be checked by its size alone.
@@ -214,13 +219,30 @@ class RemoteRepo:
         except RemoteEntryNotFoundError:
             return None
 
-    def list_files(self, folder: str) -> dict[str, RemoteFile]:
-        """Return path → file for all files directly in a folder; nothing if there is no such folder."""
+    def download(self, path: str, to: Path) -> None:
+        """Write a file of any size to `to`."""
+        download(self.api.client(), self.target.file_url(path), to, force=True, local_only=False)
+
+    def commit(self, operations: Sequence[CommitOperation], message: str, description: str, parent: str) -> CommitInfo:
+        """Make a commit on top of `parent`, and of no other commit."""
+        return self.api.create_commit(
+            self.target.repo_id,
+            operations,
+            commit_message=message,
+            commit_description=description,
+            repo_type=self.target.repo_type,
+            revision=self.target.revision,
+            parent_commit=parent,
+        )
+
+    def list_files(self, folder: str, *, recursive: bool = False) -> dict[str, RemoteFile]:
+        """Return path → file for all files in a folder; nothing if there is no such folder."""
         try:
             entries = list(
                 self.api.list_repo_tree(
                     self.target.repo_id,
                     folder or None,
+                    recursive=recursive,
                     repo_type=self.target.repo_type,
                     revision=self.target.revision,
                 )

@@ -35,6 +35,11 @@ def part_rule(suffix: str = "") -> str:
     return f"*-p[0-9][0-9][0-9][0-9].{suffix or 'jsonl'} filter=lfs diff=lfs merge=lfs -text"
 
 
+def part_number(filename: str) -> int:
+    """Return the number in the name of a part."""
+    return int(filename.rpartition("-p")[2][:4])
+
+
 @cache
 def host_digits() -> str:
     """Return four hex digits that distinguish this host from most others."""
