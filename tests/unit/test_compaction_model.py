@@ -152,7 +152,7 @@ class Model:
             else:
                 ours = rows[0] == writer or self.weaker is Weaker.ANY_BYTES
                 end = rows[2] if ours else None
-                after = rules.compacted(part, end, 0, name(rows))
+                after = rules.compacted(part, end, 0, "", name(rows))
                 result.append(replace(after, closed=None) if self.weaker is Weaker.GROWS_ON else after)
         return tuple(result)
 

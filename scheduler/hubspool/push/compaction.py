@@ -42,7 +42,7 @@ _DAY_FILE, _HALF = 1, 15
 
 
 @dataclass(frozen=True)
-class Source:
+class OldFile:
     """A file that may be joined: a part (`level` 0), or a file that was joined before.
 
     Args:
@@ -69,7 +69,7 @@ class Source:
         return self.file.path
 
     @classmethod
-    def of(cls, file: RemoteFile) -> Source | None:
+    def of(cls, file: RemoteFile) -> OldFile | None:
         """Return the source; None for a file that no scheduler of ours has written."""
         path = PurePosixPath(file.path)
         folder = path.parent.parent if re.fullmatch(r"\d{4}-\d\d", path.parent.name) else path.parent
@@ -92,7 +92,7 @@ class Source:
 class Join:
     """Files to join into one, or into one for each schema."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[OldFile, ...]
 
     @property
     def level(self) -> int:
@@ -116,11 +116,11 @@ def due(files: Iterable[RemoteFile], held: Callable[[str], object], before: date
             is two days over then.
         limits: of a joined file.
     """
-    found = [source for file in files if (source := Source.of(file)) is not None and not held(source.path)]
+    found = [source for file in files if (source := OldFile.of(file)) is not None and not held(source.path)]
     joins = []
     for level, last in ((0, before), (_DAY_FILE, before - timedelta(days=2))):
 
-        def group_of(source: Source) -> tuple[str, str, str, tuple[str, bool]]:
+        def group_of(source: OldFile) -> tuple[str, str, str, tuple[str, bool]]:
             return source.folder, source.name, source.suffix, source.half
 
         ready = [s for s in found if s.level == level and s.day < last and (level == 0 or _half_end(s.day) < last)]
@@ -130,8 +130,8 @@ def due(files: Iterable[RemoteFile], held: Callable[[str], object], before: date
     return joins
 
 
-def _cut(sources: Sequence[Source], limits: PushLimits) -> list[list[Source]]:
-    cut: list[list[Source]] = [[]]
+def _cut(sources: Sequence[OldFile], limits: PushLimits) -> list[list[OldFile]]:
+    cut: list[list[OldFile]] = [[]]
     size = 0
     for source in sources:
         if cut[-1] and (len(cut[-1]) >= limits.join_files or size + source.file.size > limits.join_bytes):
@@ -317,7 +317,7 @@ class Compactor:
             local = {source: folder / str(number) for number, source in enumerate(join.sources)}
             for_each(local.items(), lambda item: self.repo.download(item[0].path, item[1]), self.limits.join_downloads)
             joiner = self.joiners[join.sources[0].suffix]
-            by_key: dict[object, list[Source]] = {}
+            by_key: dict[object, list[OldFile]] = {}
             for source, path in local.items():
                 if (key := joiner.key_of(path)) is not None:
                     by_key.setdefault(key, []).append(source)
@@ -334,7 +334,7 @@ class Compactor:
             self._commit([source for group in groups for source in group.sources], adds, lines, report)
 
     def _runs(
-        self, join: Join, path: str, out: Path, local: Mapping[Source, Path], offsets: Mapping[Source, int]
+        self, join: Join, path: str, out: Path, local: Mapping[OldFile, Path], offsets: Mapping[OldFile, int]
     ) -> list[JoinedRun]:
         """Return the lines of the manifest for one joined file."""
         runs: list[JoinedRun] = []
@@ -350,7 +350,7 @@ class Compactor:
             span = joiner.range_of(content)
             run = JoinedRun(
                 segment=str(segment),
-                folder=source.folder,
+                folder=str(PurePosixPath(source.path).parent),
                 path=path,
                 offset=offsets[source],
                 first=source.order[2],
@@ -368,7 +368,7 @@ class Compactor:
         )
 
     def _commit(
-        self, sources: Sequence[Source], adds: list[CommitOperationAdd], runs: list[JoinedRun], report: CompactionReport
+        self, sources: Sequence[OldFile], adds: list[CommitOperationAdd], runs: list[JoinedRun], report: CompactionReport
     ) -> None:
         """Commit a join, at the newest commit at which its sources are still what was joined."""
         replaced = {source.path for source in sources if source.level}

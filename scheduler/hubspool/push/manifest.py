@@ -30,7 +30,7 @@ class JoinedRun:
 
     Args:
         segment: file name of the segment.
-        folder: in the repository, of the folders of months; empty for its root.
+        folder: in the repository, that the parts were in; empty for its root.
         path: of the joined file.
         offset: where it holds the first of the parts: a byte of JSON Lines, a row of other formats.
         first: number of the first part.
@@ -56,7 +56,7 @@ class JoinedRun:
         """Yield the path of each part, and what the joined file holds of it."""
         for index, size in enumerate(self.sizes):
             number = self.first + index
-            path = str(PurePosixPath(self.folder) / part_path(self.segment, number))
+            path = str(PurePosixPath(self.folder) / PurePosixPath(part_path(self.segment, number)).name)
             yield path, HeldPart(number, size, self.digests[index], self.starts[index] if self.starts else None)
 
     def continues_with(self, other: JoinedRun) -> bool:
