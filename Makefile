@@ -1,6 +1,6 @@
 # Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help demo space test test-rest test-slow test-all coverage loc durability durability-pythons kill9 replicas soak losses mutants recipes numbers check constraints screenshots clean
+.PHONY: help demo space test test-rest test-slow test-all coverage loc durability durability-pythons kill9 replicas soak losses mutants recipes numbers check docs docs-serve build constraints screenshots clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,11 +8,13 @@ BIN    := $(VENV)/bin
 PYTHON ?=
 # more arguments for pytest, e.g. make test ARGS="tests/unit -k spool"
 ARGS   ?=
+# the first one that knows dependency groups
+NEW_PIP := pip>=25.1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 
 help:
 	@echo "make demo         a local Hub and the sample Space, until Ctrl-C (PORT=7860, HUB_PORT=a free one)"
-	@echo "make space        dist/space: a folder that deploys to a Space as it is"
+	@echo "make space        dist/space: a folder that deploys to a Space as it is (APP=minimal/feedback.py: of one file)"
 	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
 	@echo "make test-slow    the tests of the same folders that take more than ten seconds each"
 	@echo "make test-all     the tests and every longer suite that CI runs"
@@ -21,7 +23,7 @@ help:
 	@echo "make durability-pythons  the same under Python 3.10 and 3.13, in environments of their own (PYTHONS=...)"
 	@echo "make kill9        kills at system calls and at random: POINTS=40 KILLS=40"
 	@echo "make replicas     REPLICAS=16 on one repo and its budget of commits, for HOURS=3 of a minute each"
-	@echo "make losses       what huggingface_hub's scheduler loses, beside ours: prints the README's table"
+	@echo "make losses       what huggingface_hub's scheduler loses, beside ours: prints the table of docs/losses.md"
 	@echo "make mutants      breaks one mechanism after the other; a test must notice each"
 	@echo "make recipes      the recipes for training logs that need torch: installs 2 GB (6 with CUDA)"
 	@echo "make soak         mixed load, faults and restarts for MINUTES=10, and a model of power loss"
@@ -30,6 +32,8 @@ help:
 	@echo "make bench        everything measured, beside huggingface_hub; make bench-quick: 2 minutes"
 	@echo "make numbers      append, lock and exit, measured"
 	@echo "make check        ruff, mypy --strict and codespell"
+	@echo "make docs         the documentation site, built strictly and without a request into build/site; make docs-serve shows it"
+	@echo "make build        dist/*.whl and dist/*.tar.gz, checked, and the wheel installed in an empty environment"
 	@echo "make loc          lines of code, without blank lines, comments and docstrings"
 	@echo "make constraints  write constraints.txt anew, with every python3.10 to 3.13 found"
 	@echo "make screenshots  take the pictures in docs/ anew (needs chromium)"
@@ -39,7 +43,7 @@ demo: $(VENV)/demo.stamp
 	@$(BIN)/python demo_space/demo.py
 
 space: $(VENV)/demo.stamp
-	@$(BIN)/python demo_space/make_space.py
+	@$(BIN)/python demo_space/make_space.py $(if $(APP),--app $(APP)) $(if $(REPO),--repo $(REPO))
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 TRACED := tests/unit tests/hub
@@ -127,7 +131,8 @@ recipes: $(VENV)/recipes/stamp
 $(VENV)/recipes/stamp: $(VENV)/dev.stamp tests/recipes/requirements.txt
 	@echo "Installing torch, transformers and Lightning: 2 GB, or 6 where pip chooses the CUDA build"
 	@$(BIN)/python -m venv $(VENV)/recipes
-	@$(VENV)/recipes/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[dev]' -r tests/recipes/requirements.txt
+	@$(VENV)/recipes/bin/python -m pip install --quiet --disable-pip-version-check '$(NEW_PIP)'
+	@$(VENV)/recipes/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[all,demo]' --group dev -r tests/recipes/requirements.txt
 	@touch $@
 
 mutants: $(VENV)/dev.stamp
@@ -142,6 +147,36 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/codespell
 
+# An environment of its own: the site needs nothing that the tests need.
+docs: $(VENV)/docs/stamp
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict --quiet
+	$(VENV)/docs/bin/python .ci/check_site.py build/site
+
+docs-serve: $(VENV)/docs/stamp
+	$(VENV)/docs/bin/python -m mkdocs serve
+
+$(VENV)/docs/stamp: $(BIN)/python pyproject.toml
+	@echo "Installing MkDocs"
+	@$(BIN)/python -m venv $(VENV)/docs
+	@$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input '$(NEW_PIP)'
+	@$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[local-hub]' --group docs
+	@touch $@
+
+build: $(VENV)/build/stamp
+	rm -rf dist/*.whl dist/*.tar.gz
+	$(VENV)/build/bin/python -m build --quiet
+	$(VENV)/build/bin/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	$(BIN)/python -m venv --clear $(VENV)/empty
+	$(VENV)/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-input dist/*.whl
+	$(VENV)/empty/bin/hubspool --version
+	$(VENV)/empty/bin/python -c 'import hubspool, hubspool_templates; hubspool.HfApi, hubspool.CommitScheduler'
+
+$(VENV)/build/stamp: $(BIN)/python pyproject.toml
+	@$(BIN)/python -m venv $(VENV)/build
+	@$(VENV)/build/bin/python -m pip install --quiet --disable-pip-version-check --no-input '$(NEW_PIP)'
+	@$(VENV)/build/bin/python -m pip install --quiet --disable-pip-version-check --no-input --group build
+	@touch $@
+
 loc:
 	@$(or $(wildcard $(BIN)/python),python3) .ci/loc.py
 
@@ -150,7 +185,7 @@ constraints: $(VENV)/dev.stamp
 	mv constraints.new constraints.txt
 
 screenshots: $(VENV)/dev.stamp
-	HUBSPOOL_SCREENSHOTS=docs $(BIN)/python -m pytest -q tests/browser -k screenshot
+	HUBSPOOL_SCREENSHOTS=docs $(BIN)/python -m pytest -q tests/browser/test_screenshots.py tests/browser/test_hub_screenshot.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
@@ -174,10 +209,11 @@ $(BIN)/python:
 
 $(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing hubspool and what its tests need (the first time takes a few minutes)"
-	@$(PIP) -e '.[dev]'
+	@$(PIP) '$(NEW_PIP)'
+	@$(PIP) -e '.[all,demo]' --group dev
 	@touch $(VENV)/demo.stamp $@
 
 $(VENV)/demo.stamp: $(BIN)/python pyproject.toml constraints.txt
-	@echo "Installing hubspool and what the demo needs (the first time takes a minute or two)"
-	@$(PIP) -e '.[demo]'
+	@echo "Installing what the demo needs into $(VENV): 75 packages, 140 MB, once"
+	@$(BIN)/python .ci/install.py demo
 	@touch $@

@@ -1,7 +1,8 @@
-"""Prints constraints.txt: what pip chooses for the `dev` extra on each supported Python, merged with markers.
+"""Prints constraints.txt: what pip chooses for all extras and the group `dev`, merged with markers.
 
-Needs python3.10 to python3.13 on the PATH, or the four interpreters as arguments; a missing one is an error,
-because its markers would be lost. Packages that only Windows or macOS need stay free within their ranges.
+It asks pip for each supported Python. Needs python3.10 to python3.13 on the PATH, or the four interpreters as
+arguments; a missing one is an error, because its markers would be lost. Packages that only Windows or macOS need stay
+free within their ranges.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ def resolve(python: str) -> dict[str, str]:
     """What pip would install, by name; wheels only, so that no foreign build runs."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
-        command += ["--ignore-installed", "--only-binary=:all:", "--report", str(report), f"{ROOT}[dev]"]
-        subprocess.run(command, check=True)  # noqa: S603 - the command is built here
+        # With the pip of this interpreter, which is new enough for dependency groups.
+        command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--dry-run"]
+        command += ["--disable-pip-version-check", "--ignore-installed", "--only-binary=:all:"]
+        command += ["--report", str(report), f"{ROOT}[all,demo]", "--group", "dev"]
+        subprocess.run(command, check=True, cwd=ROOT)  # noqa: S603 - the command is built here
         found = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
     return {data["name"].lower().replace("_", "-"): data["version"] for data in found if data["name"] != "hubspool"}
 

@@ -12,7 +12,7 @@ import gradio as gr
 
 from arena import Arena
 from bulk_images import BulkImages
-from destination import TabDataset
+from destination import dataset_of
 from hubspool import CommitScheduler
 from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
 from on_the_hub import OnTheHub
@@ -69,11 +69,11 @@ def start(environment: dict[str, str]) -> list[Tab[Any]]:
     every = float(environment.get("HUBSPOOL_EVERY", "5"))
 
     def tab(kind: type[Tab[Any]], scheduler: type[CommitScheduler], **options: Any) -> Tab[Any]:
-        destination = TabDataset.of(kind.name, environment, kind.noun)
-        if destination.local_only:
-            print(destination.missing_token, flush=True)
-        repo_id = destination.repo_id
-        return kind(scheduler(repo_id=repo_id, folder_path=Path("spool", repo_id), every=every, **options), destination)
+        repo_id = dataset_of(kind.name, environment)
+        made = kind(scheduler(repo_id=repo_id, folder_path=Path("spool", repo_id), every=every, **options))
+        if made.missing_token:
+            print(made.missing_token, flush=True)
+        return made
 
     return [
         tab(Arena, JsonlScheduler),

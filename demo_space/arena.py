@@ -8,23 +8,26 @@ import uuid
 from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import pandas as pd
 from gradio.events import api
 
-from destination import VOTE
 from hubspool_templates import JsonlScheduler
+from hubspool_templates.ui.save_button import Once
 from romanise import LIBRARIES, SAMPLES, Pair, romanise, script_of, winner_of
-from tab import LAST_ROWS, PAGE_ONLY, Tab, disk_errors_shown, frame, live, newest, outcome_line, utc_now
+from tab import LAST_ROWS, PAGE_ONLY, Tab, live, newest, outcome_line, refusal, utc_now
 from vote import TEXT_LIMIT, check
 
 ANOTHER_SAMPLE = (
     f"const others = {json.dumps(list(SAMPLES.values()))}.filter(sample => sample !== text); "
     "return others[Math.floor(Math.random() * others.length)];"
 )
+
+COLOURS = {"anyascii": "first", "text-unidecode": "second"}
+"""The class of each library's bars."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,18 @@ class Arena(Tab[JsonlScheduler]):
     name = "votes"
     noun = "vote"
     lead = "Two libraries write any script in Latin letters. Which does it better?"
-    kept = VOTE
+    kept = "The text, both results and your choice become one row of the dataset"
     suffix = ".jsonl"
+    guide = "feedback"
+
+    def __init__(self, scheduler: JsonlScheduler) -> None:
+        super().__init__(scheduler)
+        self.once = Once()
 
     def save_feedback(self, input_text: str, output_1: str, output_2: str, user_choice: int) -> str:
         """Stores one vote with its texts, and returns the row's id.
 
         The vote is on this disk when this returns, and on the Hub after a later push.
-
-        Raises:
-            gr.Error: the vote is not valid; the visitor reads why.
         """
         check(input_text, output_1, output_2, user_choice)
         row_id = uuid.uuid4().hex
@@ -64,32 +69,39 @@ class Arena(Tab[JsonlScheduler]):
             "output_2": output_2,
             "user_choice": int(user_choice),
         }
-        with disk_errors_shown():
+        try:
             self.scheduler.append(row)
+        except OSError as error:
+            raise refusal(f"The server's disk could not store it: {error.strerror or error}.") from error
         return row_id
 
-    def vote(self, choice: int, text: str, output_1: str, output_2: str) -> tuple[Any, ...]:
-        """Stores a click on one of the two buttons, and reveals the library."""
-        self.save_feedback(text, output_1, output_2, choice)
+    def vote(self, choice: int, turn: str, text: str, output_1: str, output_2: str) -> tuple[Any, ...]:
+        """Stores the first click on one of the two buttons, and reveals the library."""
+        choice = self.once(turn, lambda: (self.save_feedback(text, output_1, output_2, choice), choice)[1])
         better = winner_of(text, output_1, output_2, choice)
         thanks = "Thank you, your vote is stored."
         if better:
             (other,) = LIBRARIES - {better}
             thanks += f" You preferred <b>{better}</b> to {other}."
         disabled = gr.Button(interactive=False)
-        return disabled, disabled, thanks, gr.Button(variant="primary"), self.progress()
+        return disabled, disabled, thanks, gr.Button(variant="primary")
 
-    def standings(self) -> pd.DataFrame | None:
-        """Votes on the Hub by script and library."""
+    def standings(self) -> str:
+        """Votes on the Hub by script and library, as a table with bars; an empty text without votes."""
         total: Counter[tuple[str, str]] = Counter()
         for votes in self.saved.answers():
             total.update(votes.wins)
-        rows = [(script, library, count) for (script, library), count in sorted(total.items())]
-        return frame(rows, ["script", "library", "votes"])
+        scripts = sorted({script for script, _ in total})
+        most = max((sum(total[script, library] for library in COLOURS) for script in scripts), default=0)
+        rows = "".join(_bars(script, [total[script, library] for library in COLOURS], most) for script in scripts)
+        names = " ".join(f'<span class="{colour}">{library}</span>' for library, colour in COLOURS.items())
+        return f"<table><caption>Votes on the Hub, by script: {names}</caption>{rows}</table>" if rows else ""
 
     def last_rows(self) -> list[dict[str, Any]]:
         """The newest votes on the Hub."""
-        return newest([row for votes in self.saved.answers() for row in votes.newest])
+        columns = ("input", "output_1", "output_2", "user_choice", "time")
+        rows = newest([row for votes in self.saved.answers() for row in votes.newest])
+        return [{column: row.get(column, "") for column in columns} for row in rows]
 
     @staticmethod
     def read(path: Path) -> Votes:
@@ -107,14 +119,7 @@ class Arena(Tab[JsonlScheduler]):
 
     def build(self, page: gr.Blocks) -> None:
         """The text, both results, the two buttons, and the standings."""
-        text = gr.Textbox(
-            label="Text in any script",
-            lines=2,
-            max_lines=6,
-            max_length=TEXT_LIMIT,
-            elem_id="text",
-            elem_classes="big",
-        )
+        text = gr.Textbox(label="Text in any script", lines=2, max_lines=6, elem_id="text", elem_classes="big")
         samples = gr.Dataset(
             label="Sample texts",
             components=[text],
@@ -127,6 +132,7 @@ class Arena(Tab[JsonlScheduler]):
         # The text of the results, which the browser sends with a vote. The text box may hold another text by then, if
         # the visitor typed on.
         shown = gr.Textbox(visible="hidden", label="Text of these results")
+        turn = gr.Textbox(visible="hidden", label="Key of these results")
         outputs, buttons = [], []
         with gr.Row(equal_height=True):
             for number in (1, 2):
@@ -134,51 +140,56 @@ class Arena(Tab[JsonlScheduler]):
                     label = f"Romanisation {number}"
                     outputs.append(gr.Textbox(label=label, lines=1, max_lines=8, interactive=False, elem_classes="big"))
                     buttons.append(
-                        gr.Button(
-                            f"{label} is better",
-                            variant="primary",
-                            interactive=False,
-                            elem_id=f"vote-{number}",
-                        )
+                        gr.Button(f"{label} is better", variant="primary", interactive=False, elem_id=f"vote-{number}")
                     )
         outcome = outcome_line("outcome")
         another = gr.Button("Another sample", elem_id="another")
-        standings = gr.BarPlot(
-            x="script",
-            y="votes",
-            color="library",
-            title="Votes on the Hub, by script",
-            x_title="Script",
-            y_title="Votes",
-            height=260,
-            elem_id="standings",
-        )
-        live(page, self.saved, self.standings, standings)
+        standings = gr.HTML(visible=False, elem_id="standings")
+        live(page, self.saved, self.standings, standings, "No vote is on the Hub yet. Yours will appear here.")
 
-        results = [shown, *outputs, *buttons, outcome, another]
+        results = [turn, shown, *outputs, *buttons, outcome, another]
         text.change(_show, text, results, trigger_mode="always_last", **PAGE_ONLY)
         # In the browser: an answer of the server may arrive after the visitor began to type.
         another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
         page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
         samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
         for choice, button in enumerate(buttons, start=1):
-            changed = [*buttons, outcome, another, self.line]
-            button.click(partial(self.vote, choice), [shown, *outputs], changed, **PAGE_ONLY)
+            changed = [*buttons, outcome, another]
+            button.click(partial(self.vote, choice), [turn, shown, *outputs], changed, **PAGE_ONLY)
         api(self.save_feedback, api_name="save_feedback")
 
 
 def _show(text: str, request: gr.Request) -> tuple[Any, ...]:
     """Both romanisations in random order, and whether a vote makes sense."""
-    text = text.strip()
-    if len(text) > TEXT_LIMIT:
-        pair, words = Pair("", "", "", ""), f"Please use at most {TEXT_LIMIT:,} characters; this is {len(text):,}."
-    else:
-        # One order for all texts of a session with the same first letter: typing must not swap the boxes at every key.
-        coin = random.Random(f"{request.session_hash}{text[:1]}")  # noqa: S311  a fair order, not a secret
-        pair = romanise(text, swapped=coin.random() < 0.5)
-        words = ""
-        if text and pair.agree:
-            words = "Both libraries agree on this text, so there is nothing to vote on. Please try another one."
-    open_for_votes = gr.Button(interactive=not pair.agree)
+    text, turn = text.strip(), uuid.uuid4().hex
+    # One order for all texts of a session with the same first letter: typing must not swap the boxes at every key.
+    coin = random.Random(f"{request.session_hash}{text[:1]}")  # noqa: S311  a fair order, not a secret
+    pair = romanise(text[:TEXT_LIMIT], swapped=coin.random() < 0.5)
+    words = _obstacle(text, pair)
+    can_vote = gr.Button(interactive=bool(text) and not words)
     highlight = gr.Button(variant="primary" if words else "secondary")
-    return text, pair.output_1, pair.output_2, open_for_votes, open_for_votes, words, highlight
+    return turn, text, pair.output_1, pair.output_2, can_vote, can_vote, words, highlight
+
+
+def _obstacle(text: str, pair: Pair) -> str:
+    """Why nobody can vote on a text, in a sentence; empty if they can, or if there is no text."""
+    if len(text) > TEXT_LIMIT:
+        return f"Please use at most {TEXT_LIMIT:,} characters; this is {len(text):,}."
+    if not text:
+        return ""
+    if not any(char.isalpha() for char in text):
+        return "There is no letter in this text, so there is nothing to romanise. Please enter some words."
+    if not pair.output_1.strip() or not pair.output_2.strip():
+        return "One of the libraries does not know these letters, so there is no choice. Please try another text."
+    if pair.agree:
+        return "Both libraries agree on this text, so there is nothing to vote on. Please try another one."
+    return ""
+
+
+def _bars(script: str, counts: list[int], most: int) -> str:
+    bars = "".join(
+        f'<span class="{colour}" style="width: {100 * count / most:.1f}%" title="{library}">{count}</span>'
+        for (library, colour), count in zip(COLOURS.items(), counts, strict=True)
+        if count
+    )
+    return f'<tr><th scope="row">{escape(script)}</th><td>{bars}</td></tr>'

@@ -10,16 +10,14 @@ from typing import Any
 import gradio as gr
 from PIL import Image, UnidentifiedImageError
 
-from hubspool_templates import ZipScheduler
-from tab import LAST_ROWS, Tab, disk_errors_shown, newest, outcome_line, refusal, utc_now
-from vote import check_text
+from hubspool_templates import ZipScheduler, save_button
+from tab import LAST_ROWS, Tab, newest, refusal, utc_now
+from vote import check_label
 
 FILES_LIMIT = 50
 """Files per click."""
 BYTES_LIMIT = 5_000_000
 """Bytes of one file."""
-LABEL_LIMIT = 100
-"""Characters of a label."""
 
 
 class BulkImages(Tab[ZipScheduler]):
@@ -31,29 +29,25 @@ class BulkImages(Tab[ZipScheduler]):
     lead = f"Up to {FILES_LIMIT} pictures with one label. They go into zip archives, so one commit holds many files."
     kept = "Each file, its name, and what the camera wrote into it (often the place) become part of the dataset"
     suffix = ".zip"
+    guide = "archives"
 
     def save_images(self, paths: list[str] | None, label: str) -> str:
-        """Stores the files with their label; if one is refused, none is stored.
-
-        Raises:
-            gr.Error: a file or the label is not valid; the visitor reads why.
-        """
+        """Stores the files with their label, except those that are refused, which the answer names."""
         files = [Path(path) for path in paths or []]
         if not files:
             raise refusal("Please choose a picture first.")
         if len(files) > FILES_LIMIT:
             raise refusal(f"These are {len(files)} files; please send at most {FILES_LIMIT} at once.")
-        label = label.strip()
-        if not label:
-            raise refusal("Please write what they show: the label is empty.")
-        check_text("label", label, LABEL_LIMIT)
-        for file in files:
-            _check(file)
+        label = check_label("what they show", label)
+        faults = {file: fault for file in files if (fault := _fault(file))}
+        if len(faults) == len(files):
+            raise refusal(" ".join(faults.values()))
         time = utc_now()
-        with disk_errors_shown():
-            for file in files:
-                self.scheduler.add(file, file.name, label=label, time=time)
-        return f"Thank you, {len(files)} image{'' if len(files) == 1 else 's'} stored."
+        good = [file for file in files if file not in faults]
+        for file in good:
+            self.scheduler.add(file, file.name, label=label, time=time)
+        count = "1 image is" if len(good) == 1 else f"{len(good)} images are"
+        return " ".join([f"Thank you, {count} stored.", *(f"Not stored: {fault}" for fault in faults.values())])
 
     def last_rows(self) -> list[dict[str, Any]]:
         """The newest members of the archives on the Hub."""
@@ -68,19 +62,19 @@ class BulkImages(Tab[ZipScheduler]):
 
     def build(self, _page: gr.Blocks) -> None:
         """The files, a label and a button."""
-        label = gr.Textbox(label="What do they show?", max_length=LABEL_LIMIT, elem_id="images-label")
+        label = gr.Textbox(label="What do they show?", elem_id="images-label")
         files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], elem_id="images")
-        button = gr.Button("Save the images", variant="primary")
-        outcome = outcome_line("images-outcome")
-        button.click(self.save_images, [files, label], outcome, api_name="save_images")
+        save_button("Save the images", self.save_images, [files, label], api_name="save_images")
 
 
-def _check(file: Path) -> None:
+def _fault(file: Path) -> str:
+    """Why a file is refused; an empty text for a good one."""
     size = file.stat().st_size
     if size > BYTES_LIMIT:
-        raise refusal(f"{file.name} has {size / 1e6:.1f} MB; a file may have at most {BYTES_LIMIT / 1e6:.0f} MB.")
+        return f"{file.name} has {size / 1e6:.1f} MB; a file may have at most {BYTES_LIMIT / 1e6:.0f} MB."
     try:
         with Image.open(file) as image:
             image.verify()
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise refusal(f"{file.name} is not a picture that can be read. Please use JPEG, PNG or WebP.") from error
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError):
+        return f"{file.name} is not a picture that can be read. Please use JPEG, PNG or WebP."
+    return ""

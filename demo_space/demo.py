@@ -20,9 +20,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from destination import TabDataset
-from hubspool.local_hub import LocalHub
-
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 LOCAL_PREFIX = "local/romanisation-arena"
@@ -45,16 +42,11 @@ class Child:
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
+        command = [sys.executable, str(HERE / "app.py")]
+        options = {"cwd": log.parent, "env": {**environment, "PYTHONUNBUFFERED": "1"}, "start_new_session": True}
         with log.open("wb") as output:
-            self.process = subprocess.Popen(  # noqa: S603  our own program
-                [sys.executable, str(HERE / "app.py")],
-                cwd=log.parent,
-                env={**environment, "PYTHONUNBUFFERED": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+            self.process = subprocess.Popen(command, **options, **streams)  # type: ignore[call-overload]  # noqa: S603
 
     def check(self) -> None:
         """Raises DemoError if the process has ended."""
@@ -87,6 +79,8 @@ class Demo:
 
     def run(self) -> None:
         """Starts the Hub and the Space, prints their addresses, and returns after a signal."""
+        from hubspool.local_hub import LocalHub  # here: by now a signal has its handler, and Ctrl-C ends quietly
+
         _minutes(self.environment)
         port = _port(self.environment, "PORT", 7860)
         hub_port = _port(self.environment, "HUB_PORT", 0)
@@ -95,7 +89,10 @@ class Demo:
             reader = {name: value for name, value in self.environment.items() if name == "HF_ENDPOINT"}
             self._run_space(port, dict(self.environment), reader)
             return
-        hub = _start_hub(self.folder / "hub", hub_port)
+        try:
+            hub = LocalHub(self.folder / "hub", port=hub_port).start()
+        except (OSError, RuntimeError) as error:
+            raise DemoError(str(error)) from None
         try:
             self._run_space(port, *self._for_local_hub(hub.endpoint))
         finally:  # after the end of the Space, which sends its last votes
@@ -103,6 +100,7 @@ class Demo:
 
     def _run_space(self, port: int, environment: dict[str, str], reader: Mapping[str, str]) -> None:
         address = f"http://{HOST}:{port}"
+        print("Starting the Space, which takes a few seconds; Ctrl-C stops it", flush=True)
         space = self.space = Child({**environment, "PORT": str(port)}, self.folder / "space.log")
         try:
             deadline = time.monotonic() + START_SECONDS
@@ -116,9 +114,8 @@ class Demo:
         except Leaving:
             print("\nEnding: the last votes are sent first. Press Ctrl-C again to kill at once.", flush=True)
         except DemoError as error:
-            raise DemoError(
-                f"{error}\nVotes that were not sent are in {self.folder}; the next start sends them."
-            ) from None
+            kept = f"Votes that were not sent are in {self.folder}; the next start sends them."
+            raise DemoError(f"{error}\n{kept}") from None
         finally:
             space.end()
 
@@ -126,10 +123,7 @@ class Demo:
         """Returns the environment of a Space that uses the local Hub, and the variables that a reader must set."""
         for name, other in (("HF_TOKEN", "HUBSPOOL_REPO=user/name"), ("HUBSPOOL_REPO", "HF_TOKEN")):
             if self.environment.get(name):
-                print(
-                    f"{name} alone is ignored: this demo uses a local Hub. For the real one set {other} too.",
-                    flush=True,
-                )
+                print(f"{name} alone is ignored: this demo uses a local Hub. For the real one set {other} too.")
         # The user's account never reaches the local Hub, and nothing is written to their home folder.
         own = {
             name: value
@@ -143,19 +137,23 @@ class Demo:
         return own, reader
 
     def _announce(self, address: str, environment: Mapping[str, str], reader: Mapping[str, str]) -> None:
-        dataset = TabDataset.of("votes", environment).repo_id
+        dataset = f"{environment['HUBSPOOL_REPO']}-votes"
         every = _minutes(environment)
         settings = "".join(f"{name}={shlex.quote(value)} " for name, value in reader.items())
         rows = f"load_dataset('{dataset}', split='train').to_pandas()"
         code = f"from datasets import load_dataset; print({rows}.to_string())"
+        hub = environment.get("HF_ENDPOINT", "https://huggingface.co")
+        is_local = "HF_TOKEN" in reader  # a Hub that is not on this machine has its own way to log in
+        log_in = f"Log in   {hub}/login with the token {LOCAL_TOKEN} shows it in a browser\n"
         print(
             f"Space    {address}\n"
-            f"Hub      {environment.get('HF_ENDPOINT', 'https://huggingface.co')}\n"
+            f"Hub      {hub}\n"
             f"Dataset  {dataset} (private)\n"
-            f"{_log_in(reader)}\n"
+            f"{log_in if is_local else ''}"
+            f"Data     {self.folder} (with space.log; remove it to begin anew)\n"
             f"New votes are committed every {every * 60:g} seconds. This reads them:\n\n"
             f'{settings}{shlex.quote(sys.executable)} -c "{code}"\n\n'
-            f"Data and logs are in {self.folder}. Ctrl-C ends the demo.",
+            "Ctrl-C ends the demo.",
             flush=True,
         )
 
@@ -171,21 +169,6 @@ class Demo:
         if self.leaving and self.space is not None:
             self.space.process.kill()
         self.leaving = True
-
-
-def _log_in(reader: Mapping[str, str]) -> str:
-    """How to see private repositories in a browser; a Hub that is not on this machine has its own way."""
-    if "HF_TOKEN" not in reader:
-        return ""
-    where = f"{reader['HF_ENDPOINT']}/login"
-    return f"Log in   {where} (any name, and {reader['HF_TOKEN']} as the password) shows it in a browser\n"
-
-
-def _start_hub(root: Path, port: int) -> LocalHub:
-    try:
-        return LocalHub(root, port=port).start()
-    except (OSError, RuntimeError) as error:
-        raise DemoError(str(error)) from None
 
 
 def _answers(address: str) -> bool:

@@ -10,13 +10,11 @@ import gradio as gr
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from hubspool_templates import ParquetScheduler
-from tab import LAST_ROWS, PAGE_ONLY, Tab, disk_errors_shown, live, newest, outcome_line, refusal, utc_now
-from vote import check_text
+from hubspool_templates import ParquetScheduler, save_button
+from tab import LAST_ROWS, Tab, live, newest, refusal, utc_now
+from vote import check_label
 
 SCHEMA = {"image": "image", "label": "string", "kind": "string", "time": "string"}
-LABEL_LIMIT = 100
-"""Characters of a label."""
 SIDE_LIMIT = 8_000
 """Pixels on one side of a picture that is read."""
 SIDE_KEPT = 1_024
@@ -37,13 +35,10 @@ class Pictures(Tab[ParquetScheduler]):
     lead = "Draw something, or take a photo, and say what it is."
     kept = f"It is reduced to {SIDE_KEPT:,} pixels, without camera and place, and becomes one row of the dataset"
     suffix = ".parquet"
+    guide = "images"
 
     def save_picture(self, path: str, label: str) -> str:
-        """Stores a photo with its label: on this disk when this returns, on the Hub after a later push.
-
-        Raises:
-            gr.Error: the photo or the label is not valid; the visitor reads why.
-        """
+        """Stores a photo with its label: on this disk when this returns, on the Hub after a later push."""
         if not path:
             raise refusal("Please choose a picture first.")
         try:
@@ -63,15 +58,11 @@ class Pictures(Tab[ParquetScheduler]):
         return self._store(Image.alpha_composite(Image.new("RGBA", drawing.size, "white"), drawing), label, "sketch")
 
     def _store(self, image: Image.Image, label: str, kind: str) -> str:
-        label = label.strip()
-        if not label:
-            raise refusal("Please write what it is: the label is empty.")
-        check_text("label", label, LABEL_LIMIT)
+        label = check_label("what it is", label)
         kept = Image.new("RGB", image.size)
         kept.paste(image)  # the pixels, without metadata
         kept.thumbnail((SIDE_KEPT, SIDE_KEPT))
-        with disk_errors_shown():
-            self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": utc_now()})
+        self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": utc_now()})
         return "Thank you, the picture is stored. It will appear below once it is on the Hub."
 
     def gallery(self) -> list[tuple[Image.Image, str]]:
@@ -97,34 +88,27 @@ class Pictures(Tab[ParquetScheduler]):
 
     def build(self, page: gr.Blocks) -> None:
         """A label, a photo, a sketch, and the newest pictures."""
-        label = gr.Textbox(label="What is it?", max_length=LABEL_LIMIT, elem_id="picture-label")
+        label = gr.Textbox(label="What is it?", elem_id="picture-label")
         with gr.Tabs():
             with gr.Tab("Photo"):
                 photo = gr.Image(label="Photo", type="filepath", sources=["upload", "webcam"], height=300)
                 _refuse_other_files(photo)
-                save_photo = gr.Button("Save the photo", variant="primary")
+                save_button("Save the photo", self.save_picture, [photo, label], api_name="save_picture")
             with gr.Tab("Sketch"):
                 sketch = gr.Sketchpad(
-                    label="Sketch: choose the brush, then draw",
-                    type="pil",
-                    canvas_size=(400, 300),
-                    layers=False,
-                    transforms=(),
-                    elem_id="sketch",
+                    label="Sketch", type="pil", canvas_size=(400, 300), layers=False, transforms=(), elem_id="sketch"
                 )
-                save_sketch = gr.Button("Save the sketch", variant="primary")
-        outcome = outcome_line("picture-outcome")
+                save_button("Save the sketch", self.save_sketch, [sketch, label], api_visibility="private")
         gallery = gr.Gallery(
             label="Newest pictures on the Hub",
             columns=4,
             fit_columns=False,
             height="auto",
             interactive=False,
+            visible=False,
             elem_id="gallery",
         )
-        save_photo.click(self.save_picture, [photo, label], outcome, api_name="save_picture")
-        save_sketch.click(self.save_sketch, [sketch, label], outcome, **PAGE_ONLY)
-        live(page, self.saved, self.gallery, gallery)
+        live(page, self.saved, self.gallery, gallery, "No picture is on the Hub yet. Yours will appear here.")
 
 
 def _refuse_other_files(photo: gr.Image) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
-import pandas as pd
 
-from destination import TabDataset
+from destination import link, missing_token, progress
 from hubspool import CommitScheduler
 from saved import Saved
 
@@ -23,29 +22,34 @@ LAST_ROWS = 5
 """Rows that the last tab shows of each dataset."""
 STATUS_SECONDS = 3.0
 """Seconds between two questions of an open page: how many rows are pending, and what is new on the Hub."""
+CODE = "https://github.com/hubspool/hubspool/blob/main/demo_space/"
+DOCS = "https://hubspool.github.io/hubspool/"
 
 
 class Tab(ABC, Generic[S]):
-    """A tab with its scheduler and its dataset."""
+    """A tab with its scheduler and its dataset.
+
+    Attributes:
+        name: the end of the dataset's name.
+        noun: one row, in a word.
+        lead: the sentence below the title.
+        kept: what is stored; the name of the dataset follows.
+        suffix: the end of the names of its files on the Hub.
+        guide: the page of the documentation.
+    """
 
     title: ClassVar[str]
     name: ClassVar[str]
-    """The end of the dataset's name."""
     noun: ClassVar[str]
-    """One row, in a word."""
     lead: ClassVar[str]
-    """The sentence below the title."""
     kept: ClassVar[str]
-    """What is stored; the name of the dataset follows."""
     suffix: ClassVar[str]
-    """The end of the names of its files on the Hub."""
+    guide: ClassVar[str]
 
-    def __init__(self, scheduler: S, destination: TabDataset) -> None:
+    def __init__(self, scheduler: S) -> None:
         self.scheduler = scheduler
-        self.destination = destination
         self.saved = Saved(scheduler, self.suffix, self.read)
-        self.line: gr.HTML
-        """The line of progress; set by `render`."""
+        self.missing_token = missing_token(self.noun, scheduler.repo_id, os.environ)
 
     @staticmethod
     @abstractmethod
@@ -58,74 +62,60 @@ class Tab(ABC, Generic[S]):
 
     @abstractmethod
     def last_rows(self) -> list[dict[str, Any]]:
-        """The newest rows on the Hub without media, newest first."""
+        """The newest rows on the Hub without media, newest first; what people look for is in the first columns."""
 
     def render(self, page: gr.Blocks) -> None:
         """Adds the whole tab to the page."""
-        gr.HTML(f"<h2>{self.title}</h2><p>{self.lead}</p>")
-        notice = gr.HTML(self.notice(), elem_id=f"notice-{self.name}")
-        self.line = gr.HTML(self.progress(), elem_id=f"progress-{self.name}", render=False)
+        source = f'<a href="{CODE}{type(self).__module__}.py">code</a> and <a href="{DOCS}{self.guide}/">guide</a>'
+        shown = f"Stored with <code>{type(self.scheduler).__name__}</code> · {source}"
+        gr.HTML(f"<h2>{self.title}</h2><p>{self.lead}<br>{shown}</p>")
+        notice = gr.HTML(elem_id=f"notice-{self.name}")
         self.build(page)
-        self.line.render()  # type: ignore[no-untyped-call]  # gradio declares no types here
-        gr.on(
-            [page.load, gr.Timer(STATUS_SECONDS).tick],
-            lambda: (self.notice(), self.progress()),
-            outputs=[notice, self.line],
-            queue=False,
-            **PAGE_ONLY,
+        line = gr.HTML(elem_id=f"progress-{self.name}")
+        outputs = [notice, line]
+        gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], self.words, None, outputs, queue=False, **PAGE_ONLY)
+
+    def words(self) -> tuple[str, str]:
+        """What a visitor reads before the first click, and how many rows are pending."""
+        status = self.scheduler.status()
+        notice = (
+            f"<b>Your {self.noun} is kept.</b> {self.kept} {link(self.scheduler.repo_id, status)}. "
+            "No name and no address is stored. Please do not enter anything private."
         )
-
-    def notice(self) -> str:
-        """The text that a visitor reads before the first click."""
-        return self.destination.notice(self.scheduler.status(), self.kept)
-
-    def progress(self) -> str:
-        """The line that says how many rows are pending."""
-        return self.destination.progress(self.scheduler.status(), datetime.now(timezone.utc))
+        return notice, progress(self.noun, status, self.missing_token, datetime.now(timezone.utc))
 
 
-def live(page: gr.Blocks, saved: Saved[Any], show: Callable[[], Any], output: gr.components.Component) -> None:
-    """Shows what is on the Hub when the page opens, and again after each change."""
+def live(
+    page: gr.Blocks, saved: Saved[Any], show: Callable[[], Any], output: gr.components.Component, empty: str
+) -> None:
+    """Shows what is on the Hub when the page opens, and again after each change; a sentence while there is nothing."""
     seen = gr.State(-1)
+    hint = gr.HTML(f"<p>{empty}</p>", elem_classes="empty-hint")
 
-    def refresh(version: int) -> tuple[Any, Any]:
+    def refresh(version: int) -> tuple[Any, ...]:
         saved.answers()
-        return (gr.skip(), gr.skip()) if saved.version == version else (saved.version, show())
+        if saved.version == version:
+            return gr.skip(), gr.skip(), gr.skip()
+        value = show()
+        return saved.version, gr.update(visible=not value), gr.update(value=value, visible=bool(value))
 
-    gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], refresh, seen, [seen, output], **PAGE_ONLY)
-
-
-def frame(rows: list[Any], columns: list[str]) -> pd.DataFrame | None:
-    """The points of a plot; None for no points, because a plot keeps the column types of its first data."""
-    return pd.DataFrame(rows, columns=columns) if rows else None
+    gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], refresh, seen, [seen, hint, output], **PAGE_ONLY)
 
 
 def outcome_line(elem_id: str) -> gr.HTML:
     """An empty line for the outcome of a click, which screen readers read out when it changes."""
-    return gr.HTML(elem_id=elem_id, js_on_load="element.setAttribute('role', 'status')")
+    return gr.HTML(elem_id=elem_id, elem_classes="outcome", js_on_load="element.setAttribute('role', 'status')")
 
 
 def newest(rows: list[dict[str, Any]], count: int = LAST_ROWS) -> list[dict[str, Any]]:
-    """The newest rows by their column `time`, newest first."""
-    return sorted(rows, key=lambda row: str(row.get("time")), reverse=True)[:count]
+    """The newest rows by their column `time`, newest first; the time as people read it."""
+    found = sorted(rows, key=lambda row: str(row.get("time")), reverse=True)[:count]
+    return [{**row, "time": str(row.get("time"))[:19].replace("T", " ")} for row in found]
 
 
 def utc_now() -> str:
     """The time as rows store it."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-@contextmanager
-def disk_errors_shown() -> Iterator[None]:
-    """Around an `append`: the visitor reads an error of the disk.
-
-    Raises:
-        gr.Error: nothing was stored, and why.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise refusal(f"The server's disk could not store it: {error.strerror or error}.") from error
 
 
 def refusal(message: str) -> gr.Error:

@@ -1,49 +1,58 @@
-"""Training logs: a small network learns scikit-learn's digits, and its event files go to the Hub meanwhile."""
+"""Training logs: a small network learns the inside of a ring, and its log goes to the Hub meanwhile."""
 
 from __future__ import annotations
 
-import struct
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gradio as gr
+import numpy as np
 import pandas as pd
-from tensorboardX import SummaryWriter
-from tensorboardX.proto.event_pb2 import Event
 
 from hubspool_templates import TrainingLogs
-from tab import Tab, frame, newest, outcome_line, refusal
+from tab import PAGE_ONLY, Tab, newest, outcome_line, refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 EPOCHS_LIMIT = 30
+COLUMNS = ["epoch", "loss", "accuracy"]
+
+
+try:
+    import spaces
+except ModuleNotFoundError:
+    spaces = None
 
 
 def on_gpu(function: F) -> F:
     """On ZeroGPU, run the function in a process of its own with a GPU; elsewhere return it unchanged."""
-    try:
-        from spaces import GPU
-    except ModuleNotFoundError:
-        return function
-    decorated: F = GPU(function)
-    return decorated
+    return function if spaces is None else cast("F", spaces.GPU(function))
 
 
 @on_gpu
 def train(epochs: int) -> Iterator[tuple[float, float]]:
     """Yield loss and accuracy after each epoch; the scheduler and the files stay in the calling process."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-    from sklearn.neural_network import MLPClassifier
-
-    images, digits = load_digits(return_X_y=True)
-    known, unseen, answers, expected = train_test_split(images / 16, digits, random_state=0)
-    model = MLPClassifier([32], learning_rate_init=0.005)
+    random = np.random.default_rng(0)
+    points = random.uniform(-1, 1, (2_000, 2))
+    inside = np.hypot(points[:, :1], points[:, 1:]) < 0.7
+    inner, shift, outer = random.normal(0, 2, (2, 32)), random.normal(0, 1, 32), np.zeros((32, 1))
     for _ in range(epochs):
-        model.partial_fit(known, answers, classes=range(10))
-        yield float(model.loss_), float(model.score(unseen, expected))
+        for batch in np.split(random.permutation(1_600), 50):
+            hidden = np.tanh(points[batch] @ inner + shift)
+            error = (_sigmoid(hidden @ outer) - inside[batch]) / len(batch)
+            back = (error @ outer.T) * (1 - hidden**2)
+            outer -= hidden.T @ error
+            inner -= points[batch].T @ back
+            shift -= back.sum(axis=0)
+        guess, answer = _sigmoid(np.tanh(points[1_600:] @ inner + shift) @ outer), inside[1_600:]
+        loss = -np.log(np.where(answer, guess, 1 - guess)).mean()
+        yield float(loss), float(((guess > 0.5) == answer).mean())
+
+
+def _sigmoid(values: Any) -> Any:
+    return 1 / (1 + np.exp(-values))
 
 
 class Training(Tab[TrainingLogs]):
@@ -52,32 +61,33 @@ class Training(Tab[TrainingLogs]):
     title = "Training logs"
     name = "training"
     noun = "run"
-    lead = "Train a small network on 1,797 handwritten digits. TensorBoard can read what it writes."
-    kept = "Loss and accuracy of each epoch go into an event file of the dataset"
-    suffix = ".hubspool"
+    lead = "Train a small network to tell the inside of a ring from the outside."
+    kept = "Loss and accuracy of each epoch become lines of a CSV file in the dataset"
+    suffix = ".csv"
+    guide = "training_logs"
 
-    def start_training(self, epochs: float) -> Iterator[tuple[pd.DataFrame | None, str]]:
-        """Trains, and shows the curve from the event file after each epoch.
-
-        Raises:
-            gr.Error: the number of epochs is out of range; the visitor reads why.
-        """
+    def start_training(self, epochs: float) -> Iterator[tuple[Any, str]]:
+        """Trains, and shows the curve from the log after each epoch."""
         if not 1 <= epochs <= EPOCHS_LIMIT:
             raise refusal(f"epochs is {epochs}: it must be from 1 to {EPOCHS_LIMIT}.")
-        run = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-        with SummaryWriter(str(self.scheduler.folder_path / run), filename_suffix=".hubspool") as writer:
+        folder = self.scheduler.folder_path / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+        folder.mkdir(parents=True)
+        with (folder / "metrics.csv").open("w", encoding="utf-8") as log:
+            print(*COLUMNS, sep=",", file=log)
             for epoch, (loss, accuracy) in enumerate(train(int(epochs)), start=1):
-                writer.add_scalar("loss", loss, epoch)
-                writer.add_scalar("accuracy", accuracy, epoch)
-                writer.flush()
-                words = f"Epoch {epoch} of {int(epochs)}: {accuracy:.1%} of the unseen digits are right."
-                yield self._curve(run), words
-        yield self._curve(run), f"Run {run} has ended. {words}"
+                print(epoch, f"{loss:.4f}", f"{accuracy:.4f}", sep=",", file=log, flush=True)
+                yield _curve(folder), f"Epoch {epoch} of {int(epochs)}: {accuracy:.1%} of the unseen points are right."
+        yield self.newest_run()
 
-    def _curve(self, run: str) -> pd.DataFrame | None:
-        (path,) = (self.scheduler.folder_path / run).glob("*tfevents*")
-        points = [(step, value) for tag, step, value in scalars(path) if tag == "loss"]
-        return frame(points, ["epoch", "loss"])
+    def newest_run(self) -> tuple[Any, str]:
+        """The curve and the last words of the newest run on this disk; for a page that is opened again."""
+        logs = sorted(self.scheduler.folder_path.glob("*/metrics.csv"))
+        if not logs or not len(curve := pd.read_csv(logs[-1])):
+            return gr.skip(), "No run yet: the curve of the first one will appear here."
+        last = curve.iloc[-1]
+        name = logs[-1].parent.name
+        words = f"Run {name}, epoch {last.epoch:.0f}: {last.accuracy:.1%} of the unseen points are right."
+        return _curve(logs[-1].parent), words
 
     def last_rows(self) -> list[dict[str, Any]]:
         """The newest runs on the Hub, with their last values."""
@@ -85,15 +95,12 @@ class Training(Tab[TrainingLogs]):
 
     @staticmethod
     def read(path: Path) -> dict[str, Any]:
-        """Return the last values of one event file."""
-        values = {"loss": 0.0, "accuracy": 0.0}
-        epochs = 0
-        for tag, step, value in scalars(path):
-            values[tag], epochs = round(value, 4), step
-        started = datetime.fromtimestamp(int(path.name.split(".")[3]), timezone.utc)
-        return {"run": path.parent.name, "epochs": epochs, **values, "time": started.isoformat()}
+        """Return the last values of one log."""
+        last = pd.read_csv(path).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
+        started = datetime.strptime(path.parent.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
+        return {"run": path.parent.name, **last[0], "time": started.isoformat()}
 
-    def build(self, _page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> None:
         """The number of epochs, a button, and the curve."""
         epochs = gr.Slider(1, EPOCHS_LIMIT, 15, step=1, label="Epochs", elem_id="epochs")
         button = gr.Button("Start training", variant="primary")
@@ -101,10 +108,12 @@ class Training(Tab[TrainingLogs]):
         curve = gr.LinePlot(
             x="epoch",
             y="loss",
-            title="Loss, from the event file",
+            title="Loss, from the log",
             x_title="Epoch",
             y_title="Loss",
+            x_axis_format="~g",
             height=280,
+            visible=False,
             elem_id="curve",
         )
         button.click(
@@ -114,16 +123,8 @@ class Training(Tab[TrainingLogs]):
             api_name="start_training",
             concurrency_limit=1,  # other runs wait for their turn
         )
+        page.load(self.newest_run, None, [curve, outcome], **PAGE_ONLY)
 
 
-def scalars(path: Path) -> Iterator[tuple[str, int, float]]:
-    """Yield tag, step and value of each scalar in an event file, up to its last whole record."""
-    with path.open("rb") as file:
-        while len(header := file.read(12)) == 12:
-            (length,) = struct.unpack("<Q4x", header)
-            record = file.read(length)
-            if len(record) < length or len(file.read(4)) < 4:
-                return
-            event = Event.FromString(record)
-            for value in event.summary.value:
-                yield value.tag, event.step, value.simple_value
+def _curve(folder: Path) -> Any:
+    return gr.update(value=pd.read_csv(folder / "metrics.csv"), visible=True)

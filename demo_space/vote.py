@@ -1,4 +1,4 @@
-"""Checks of a vote: through the API a caller may send anything."""
+"""Checks of texts: through the API a caller may send anything."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ TEXT_LIMIT = 2_000
 """Characters that a visitor may enter."""
 OUTPUT_LIMIT = 20 * TEXT_LIMIT
 """Characters of one result; one character of the text can become many."""
+LABEL_LIMIT = 100
+"""Characters of a label."""
 
 
 def check(input_text: str, output_1: str, output_2: str, user_choice: int) -> None:
-    """Refuses a vote that would be a useless row.
-
-    Raises:
-        gr.Error: the vote is not valid; the visitor reads why.
-    """
+    """Refuses a vote that would be a useless row."""
     limits = {"input_text": TEXT_LIMIT, "output_1": OUTPUT_LIMIT, "output_2": OUTPUT_LIMIT}
     for (name, limit), text in zip(limits.items(), (input_text, output_1, output_2), strict=True):
         if not isinstance(text, str) or not text.strip():
@@ -25,12 +23,16 @@ def check(input_text: str, output_1: str, output_2: str, user_choice: int) -> No
         raise refusal(f"user_choice is {user_choice!r}: it must be 1 or 2.")
 
 
-def check_text(name: str, text: str, limit: int) -> None:
-    """Refuses a text that is too long, or that no file can store.
+def check_label(what: str, label: str) -> str:
+    """Returns a label without spaces around it; refuses one that is empty or too long."""
+    if not (label := label.strip()):
+        raise refusal(f"Please write {what}: the label is empty.")
+    check_text("The label", label, LABEL_LIMIT)
+    return label
 
-    Raises:
-        gr.Error: the text is not valid; the visitor reads why.
-    """
+
+def check_text(name: str, text: str, limit: int) -> None:
+    """Refuses a text that is too long, or that no file can store."""
     if len(text) > limit:
         raise refusal(f"{name} has {len(text):,} characters; at most {limit:,} are allowed.")
     if any("\ud800" <= char <= "\udfff" for char in text):

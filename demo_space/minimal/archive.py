@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from hubspool_templates import ZipScheduler
+from hubspool_templates import ZipScheduler, save_button
 
 REPO = os.environ.get("HUBSPOOL_REPO", "your-name/archive")
 
@@ -15,17 +15,17 @@ def main() -> None:
     archive = ZipScheduler(REPO, folder_path="archive", every=5)
 
     def save(paths: list[str] | None, label: str) -> str:
-        for path in paths or []:
+        if not paths:
+            raise gr.Error("Please choose pictures first.", title="Not stored", print_exception=False)
+        for path in paths:
             archive.add(path, Path(path).name, label=label)
-        count = len(paths or [])
-        return f"Stored {count} file{'' if count == 1 else 's'}."
+        return f"Thank you, {'1 file is' if len(paths) == 1 else f'{len(paths)} files are'} stored."
 
     with gr.Blocks(title="Archive") as page:
         gr.Markdown(f"# Many pictures at once\nThe files and the label are kept in the dataset {REPO}.")
         files = gr.File(label="Pictures", file_count="multiple", file_types=["image"])
         label = gr.Textbox(label="Label for all of them", max_length=100)
-        outcome = gr.Markdown()
-        gr.Button("Save").click(save, [files, label], outcome, api_name="save")
+        save_button("Save", save, [files, label], api_name="save")
     page.launch(max_file_size="10mb")
 
 

@@ -4,16 +4,18 @@ import os
 
 import gradio as gr
 
-from hubspool_templates import JsonlScheduler
+from hubspool_templates import JsonlScheduler, save_button
 
 REPO = os.environ.get("HUBSPOOL_REPO", "your-name/feedback")
 
 
 def main() -> None:
     """Start the scheduler and serve the page; at the end the scheduler sends the last rows."""
-    votes = JsonlScheduler(REPO, folder_path="votes", every=5)  # minutes
+    votes = JsonlScheduler(REPO, folder_path="votes", every=5, timestamp=True)  # minutes
 
-    async def save(text: str, result: str, liked: str) -> str:
+    def save(text: str, result: str, liked: str) -> str:
+        if not text.strip():
+            raise gr.Error("Please enter a text first.", title="Not stored", print_exception=False)
         votes.append({"text": text, "result": result, "liked": liked == "Yes"})  # on the disk once it returns
         return "Thank you, your vote is stored."
 
@@ -23,8 +25,7 @@ def main() -> None:
         result = gr.Textbox(label="Result", interactive=False)
         text.change(lambda text: text[::-1], text, result, api_visibility="private")
         liked = gr.Radio(["Yes", "No"], label="Is it right?", value="Yes")
-        outcome = gr.Markdown()
-        gr.Button("Vote").click(save, [text, result, liked], outcome, api_name="save")
+        save_button("Vote", save, [text, result, liked], api_name="save")
     page.launch()
 
 

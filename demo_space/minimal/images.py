@@ -4,7 +4,7 @@ import os
 
 import gradio as gr
 
-from hubspool_templates import ParquetScheduler
+from hubspool_templates import ParquetScheduler, save_button
 
 REPO = os.environ.get("HUBSPOOL_REPO", "your-name/pictures")
 
@@ -15,16 +15,15 @@ def main() -> None:
 
     def save(path: str | None, label: str) -> str:
         if not path or not label.strip():
-            return "Please give a picture and a label."
-        pictures.append({"image": path, "label": label})
+            raise gr.Error("Please give a picture and a label.", title="Not stored", print_exception=False)
+        pictures.append({"image": path, "label": label.strip()})
         return "Thank you, the picture is stored."
 
     with gr.Blocks(title="Pictures") as page:
         gr.Markdown(f"# What is in it?\nPicture and label are kept in the dataset {REPO}.")
         picture = gr.Image(label="Picture", type="filepath")
         label = gr.Textbox(label="Label", max_length=100)
-        outcome = gr.Markdown()
-        gr.Button("Save").click(save, [picture, label], outcome, api_name="save")
+        save_button("Save", save, [picture, label], api_name="save")
     page.launch(max_file_size="10mb")
 
 

@@ -469,6 +469,9 @@ class BadResponseError(RequestError, ValueError):
 class HfHubHTTPError(RequestError):
     """The Hub answered with an error status."""
 
+    #: What that means, in words without the status; begins the message.
+    sentence: ClassVar[str] = ""
+
     def __init__(self, message: str, **fields: Any) -> None:
         status = fields.get("status_code")
         if status is not None:
@@ -480,20 +483,26 @@ class HfHubHTTPError(RequestError):
 class BadRequestError(HfHubHTTPError, ValueError):
     """The Hub refused the content of the request (400, 422)."""
 
+    sentence = "The Hub did not accept the request"
+
 
 class UnauthorizedError(HfHubHTTPError, PermissionError):
     """The Hub requires a token, or refused the one that was sent (401)."""
+
+    sentence = "The Hub did not accept the token"
 
 
 class ForbiddenError(HfHubHTTPError, PermissionError):
     """The token does not allow this (403)."""
 
+    sentence = "The token does not permit this"
     default_hint = "Check that the token may write to this repository (https://huggingface.co/settings/tokens)."
 
 
 class RepositoryNotFoundError(HfHubHTTPError):
     """There is no such repository, or it is private and the token may not see it."""
 
+    sentence = "The repository does not exist, or the token may not see it"
     default_hint = (
         "Check repo_id and repo_type, and that the token may see the repository; create_repo creates a new one."
     )
@@ -502,40 +511,51 @@ class RepositoryNotFoundError(HfHubHTTPError):
 class GatedRepoError(RepositoryNotFoundError):
     """The repository is gated and the account has no access."""
 
+    sentence = "The account has no access to this gated repository"
     default_hint = "Ask for access on the repository's page."
 
 
 class DisabledRepoError(HfHubHTTPError):
     """The repository was disabled."""
 
+    sentence = "The repository is disabled"
+
 
 class RevisionNotFoundError(HfHubHTTPError):
     """The repository has no such branch, tag or commit."""
 
+    sentence = "The repository has no such branch, tag or commit"
     default_hint = "Check the revision, or create the branch first."
 
 
 class RemoteEntryNotFoundError(HfHubHTTPError, EntryNotFoundError):
     """The repository has no such file at that revision."""
 
+    sentence = "The repository has no such file"
+
 
 class ConflictError(HfHubHTTPError):
     """The repository exists already, or another operation on it is in progress (409)."""
+
+    sentence = "The Hub is busy with another change, or what is to be created exists"
 
 
 class ParentCommitMismatchError(HfHubHTTPError):
     """The branch's head is no longer parent_commit; nothing was committed (412)."""
 
+    sentence = "The branch has a new commit, so nothing was committed"
     default_hint = "Read the branch again, check that the commit still fits, and pass the new head as parent_commit."
 
 
 class PayloadTooLargeError(HfHubHTTPError, ValueError):
     """The request is larger than the Hub accepts (413)."""
 
+    sentence = "The request is too large for the Hub"
     default_hint = "Send fewer files, or less inline content, at a time."
 
 
 class RateLimitedError(HfHubHTTPError):
     """Too many requests or commits (429); `retry_after` is the wait in seconds that the Hub asks for, if it does."""
 
+    sentence = "The Hub takes no more requests or commits for now"
     default_hint = "Wait, and push less often."

@@ -79,6 +79,11 @@ class Disk:
     kind: str
 
     @property
+    def is_in_memory(self) -> bool:
+        """Return True for a file system that a restart of the machine empties."""
+        return self.kind in ("tmpfs", "ramfs")
+
+    @property
     def is_reliable(self) -> bool:
         """Return False for a network or FUSE file system, where locks and fsync are not reliable."""
         return self.kind in _LOCAL_FUSE or not self.kind.startswith(_REMOTE)

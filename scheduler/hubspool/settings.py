@@ -48,7 +48,7 @@ class Settings:
         timeout: seconds that one answer may take, and 32 kB of a transfer (HUBSPOOL_TIMEOUT).
         log_level: log level of the command line and the demo (HUBSPOOL_LOG).
         space_id: id of the Space that this process runs in (SPACE_ID).
-        color: whether colour is allowed (NO_COLOR).
+        color: whether to use colour; None: only on a terminal (NO_COLOR, FORCE_COLOR).
     """
 
     endpoint: str
@@ -65,7 +65,7 @@ class Settings:
     timeout: float
     log_level: str
     space_id: str | None
-    color: bool
+    color: bool | None
 
     @property
     def commit_timeout(self) -> float:
@@ -98,7 +98,7 @@ class Settings:
             timeout=_positive(env, "HUBSPOOL_TIMEOUT", "seconds") or DEFAULT_TIMEOUT,
             log_level=_log_level(env),
             space_id=env.get("SPACE_ID") or None,
-            color=not env.get("NO_COLOR"),
+            color=False if env.get("NO_COLOR") else True if env.get("FORCE_COLOR") else None,
         )
 
 

@@ -180,10 +180,10 @@ class StateDb(fork.ForkAware):
     def _open(self) -> sqlite3.Connection:
         import sqlite3
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             return self._connect()
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             # Disk full, too many open files, locked: the file itself may be intact, and must be kept.
             raise StateFileError(self.path, str(error)) from error
         except sqlite3.DatabaseError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hubspool_templates.archive.zip_scheduler import ZipScheduler
@@ -16,10 +18,9 @@ if TYPE_CHECKING:
     from hubspool_templates.ui.chat import ChatLogger
     from hubspool_templates.ui.flagging import HubFlaggingCallback
     from hubspool_templates.ui.panel import status_panel
+    from hubspool_templates.ui.save_button import save_button
 
 __all__ = [
-    "ChatLogger",
-    "HubFlaggingCallback",
     "HubSummaryWriter",
     "JsonlScheduler",
     "ParquetScheduler",
@@ -27,11 +28,18 @@ __all__ = [
     "TrainingLogs",
     "ZipScheduler",
     "read_rows",
-    "status_panel",
 ]
+with suppress(ModuleNotFoundError):  # without gradio, `from hubspool_templates import *` leaves them out
+    if find_spec("gradio") is not None:
+        __all__ += ["ChatLogger", "HubFlaggingCallback", "save_button", "status_panel"]
 
 #: Parts of a Gradio page; gradio is imported when one of them is first used.
-_GRADIO = {"ChatLogger": "ui.chat", "HubFlaggingCallback": "ui.flagging", "status_panel": "ui.panel"}
+_GRADIO = {
+    "ChatLogger": "ui.chat",
+    "HubFlaggingCallback": "ui.flagging",
+    "save_button": "ui.save_button",
+    "status_panel": "ui.panel",
+}
 
 
 def __getattr__(name: str) -> Any:

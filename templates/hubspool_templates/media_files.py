@@ -61,7 +61,7 @@ def problem_of(content: bytes, media: str, name: str | None = None) -> str | Non
     if not beyond and not _HEADER[media].match(content) and not (name or "").lower().endswith(".tga"):
         return f"the file is no {media}"
     try:
-        for _ in _chunks(content):
+        for _ in _format(content)[1]:
             pass
         if media == "image" and not beyond:
             _verify(content)
@@ -89,10 +89,10 @@ def without_exif(content: bytes, key: str) -> bytes:
     Raises:
         HFValidationError: the format is none that this function or PIL can write again.
     """
-    kind = _kind(content)
-    if kind in ("gif", "bmp"):
+    kind, found = _format(content)
+    if kind == "plain":
         return content
-    parts = list(_chunks(content))
+    parts = list(found)
     if kind == "jpeg":
         exif = next((part[10:] for _, part in parts if part[4:10] == b"Exif\0\0"), b"")
         kept = [part for _, part in parts if not _JPEG_METADATA.match(part)]
@@ -174,36 +174,6 @@ def image_bytes(image: Any, key: str, kind: str | None = None) -> bytes:
     return out.getvalue()
 
 
-def _kind(content: bytes) -> str:
-    for start, kind in ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp")):
-        if content.startswith(start):
-            return kind
-    if content[:4] == b"RIFF":
-        return "webp" if content[8:12] == b"WEBP" else "riff"
-    if content[:4] == b"FORM":
-        return "form"
-    return "boxes" if content[4:8] == b"ftyp" else ""
-
-
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the parts of a file by their names, its beginning first; nothing for a format that is not read here.
-
-    Raises:
-        ValueError: the file ends before its last part does.
-    """
-    walk = {
-        "jpeg": _jpeg,
-        "png": _png,
-        "webp": _riff,
-        "riff": _riff,
-        "form": _riff,
-        "boxes": _boxes,
-        "gif": _whole,
-        "bmp": _whole,
-    }
-    return walk.get(_kind(content), lambda _: iter(()))(content)
-
-
 def _whole(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     size = int.from_bytes(content[2:6], "little") if content.startswith(b"BM") else 0
     if size > len(content) or (not size and b";" not in content[-1024:]):
@@ -265,6 +235,29 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise ValueError(_TRUNCATED)
         yield content[at + 4 : at + 8], content[at:end]
         at = end
+
+
+#: Beginning of a file → the name of its format, for `without_exif`, and how its parts are found.
+_FORMATS: tuple[tuple[re.Pattern[bytes], str, Callable[[bytes], Iterator[tuple[bytes, bytes]]]], ...] = tuple(
+    (re.compile(beginning, re.DOTALL), name, parts)
+    for beginning, name, parts in (
+        (rb"\xff\xd8\xff", "jpeg", _jpeg),
+        (rb"\x89PNG", "png", _png),
+        (rb"GIF8|BM", "plain", _whole),
+        (rb"RIFF....WEBP", "webp", _riff),
+        (rb"RIFF|FORM", "", _riff),
+        (rb"....ftyp", "", _boxes),
+        (rb"", "", lambda _: iter(())),
+    )
+)
+
+
+def _format(content: bytes) -> tuple[str, Iterator[tuple[bytes, bytes]]]:
+    """Return the name of a file's format, and its parts by their names: its beginning first; none if not read here.
+
+    The iterator raises ValueError if the file ends before its last part does.
+    """
+    return next((name, parts(content)) for beginning, name, parts in _FORMATS if beginning.match(content))
 
 
 def _oriented(exif: bytes, wrap: Callable[[bytes], bytes]) -> bytes:

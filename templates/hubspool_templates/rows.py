@@ -133,6 +133,8 @@ class RowScheduler(CommitScheduler):
         ignore_patterns: Patterns = None,
         **options: Unpack[CommonOptions],
     ) -> None:
+        if type(self).encode_row is RowScheduler.encode_row:
+            raise TypeError("RowScheduler is a base class. Use JsonlScheduler, or subclass it and define encode_row.")
         self._push_after_rows = _limit("push_after_rows", push_after_rows)
         self._push_after_bytes = _limit("push_after_bytes", push_after_bytes)
         _limit("max_spool_bytes", max_spool_bytes)
@@ -158,7 +160,7 @@ class RowScheduler(CommitScheduler):
         self.spool = self.shared(
             "spool",
             lambda: Spool(folder, name=name, suffix=suffix, durability=durability, max_bytes=max_spool_bytes),
-            Spool.close,
+            Spool.stop,
         )
         self.spool.max_bytes = max_spool_bytes
         self._rows = self.shared("rows", partial(_SharedRows, type(self)._make_write_lock))

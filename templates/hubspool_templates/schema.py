@@ -287,17 +287,19 @@ def _has_no_columns(kind: FieldType) -> bool:
     return _has_no_columns(kind.item) if isinstance(kind, ListOf) else kind == "json"
 
 
-def _can_read(a: FieldType, b: FieldType) -> bool:
-    """Whether `datasets` reads a file's column of type `a` as `b`, without a change of values."""
+def _can_read(a: FieldType, b: FieldType, *, is_inside: bool = False) -> bool:
+    """Whether `datasets` reads a file's column of type `a` as `b`, and as what `b` may become, without a change."""
     if a in (b, "null"):
         return True
-    if b == "json":  # text would be read as JSON, and floats lose digits
+    if b == "json":  # text would be read as JSON, floats lose digits, and times become numbers
         return a != "string" and _is_exact_in_json(a)
     if isinstance(a, ListOf) and isinstance(b, ListOf):
-        return _can_read(a.item, b.item)
+        return _can_read(a.item, b.item, is_inside=True)
     if isinstance(a, Schema) and isinstance(b, Schema):
-        return b.can_read(a)
-    return isinstance(a, str) and b in _READABLE_AS.get(a, ())
+        return all(_can_read(kind, b.fields.get(name, "null"), is_inside=True) for name, kind in a.fields.items())
+    # A list or struct with strings inside may become json, and then so do the values of earlier files.
+    is_last = is_inside and b == "string" and not _is_exact_in_json(a)
+    return isinstance(a, str) and b in _READABLE_AS.get(a, ()) and not is_last
 
 
 def _is_exact_in_json(kind: FieldType) -> bool:

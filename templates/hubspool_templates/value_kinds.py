@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from math import isnan
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -89,7 +90,10 @@ def simpler(value: Any) -> Any:
             return _of_numpy(value)
         method = next((name for name in _METHODS if callable(getattr(value, name, None))), None)
         if method is not None:
-            return getattr(value, method)()
+            found = getattr(value, method)()
+            # In a Series of texts or objects NaN stands for what is missing; elsewhere it is a number.
+            is_text = hasattr(value, "isna") and getattr(value.dtype, "kind", "f") == "O"
+            return [None if isinstance(item, float) and isnan(item) else item for item in found] if is_text else found
     raise TypeError(f"a row cannot hold a {type(value).__name__}")
 
 
@@ -145,4 +149,4 @@ _CONVERSIONS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] =
     (Iterator, _of_iterator),
 )
 #: Methods by which values become simpler: of pydantic; of arrays, Series and tensors.
-_METHODS = ("model_dump", "tolist", "to_list", "as_py", "numpy")
+_METHODS = ("model_dump", "tolist", "to_list", "to_pylist", "as_py", "numpy")

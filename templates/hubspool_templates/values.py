@@ -75,15 +75,15 @@ class RowEncoder:
             columns, self.told = self.told, None
             if self._add(columns):
                 self._has_text.clear()
+        plain = row if type(row) is dict else self.plain(row)
         try:
-            plain = row if type(row) is dict else self.plain(row)
             shape = shape_of(plain)
-            if shape is None:
-                plain = self.plain(row)
-                shape = shape_of(plain)
-            line = orjson.dumps(plain, None, _OPTIONS)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise self._refusal(row, error) from None
+            line = None if shape is None else orjson.dumps(plain, None, _OPTIONS)
+        except (TypeError, ValueError, RecursionError):
+            line = None
+        if line is None:  # there is a value or a key that is to be converted
+            plain = self.plain(plain)
+            shape, line = shape_of(plain), dumped(plain)
         needs_text = self._has_text.get(shape)
         if needs_text is None:
             needs_text = self._learn(shape, plain)
@@ -174,21 +174,23 @@ class RowEncoder:
         # Always with the fraction: readers turn text that is a date in whole seconds into timestamps.
         return value.isoformat(timespec="microseconds")
 
-    def _refusal(self, row: Any, cause: Exception) -> HFValidationError:
-        """Return the error that names the value which JSON cannot hold."""
-        if isinstance(cause, HFValidationError):
-            return cause
-        try:
-            self.plain(row)
-        except HFValidationError as error:
-            return error
-        return _nested(cause)
-
     def _warn(self, key: str, message: str) -> None:
         key = _INDEX.sub("[]", key)
         if key not in self._warned:
             self._warned.add(key)
             logger.warning("%s", message)
+
+
+def dumped(row: dict[str, Any]) -> bytes:
+    """Return a row of plain values as one line.
+
+    Raises:
+        HFValidationError: it nests too deeply.
+    """
+    try:
+        return orjson.dumps(row, None, _OPTIONS)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _nested(error) from None
 
 
 def _nested(cause: Exception) -> HFValidationError:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.demo_launcher import RunningDemo
@@ -119,25 +116,3 @@ for vote in bad:
     row = demo.row_with(marker)
     assert row["id"] == row_id
     assert (row["output_1"], row["output_2"], row["user_choice"]) == ("left", "right", 1)
-
-
-@pytest.mark.slow
-def test_screenshots(demo: RunningDemo, visitor_of: Callable[..., Visitor]) -> None:
-    """With HUBSPOOL_SCREENSHOTS=folder it also writes the README's pictures (`make screenshots`)."""
-    folder = os.environ.get("HUBSPOOL_SCREENSHOTS")
-    for name, size, scheme in [
-        ("demo", (1000, 740), "light"),
-        ("demo-dark", (1000, 740), "dark"),
-        ("demo-phone", (390, 844), "light"),
-    ]:
-        page = visitor_of(*size, scheme).visit(demo.space)
-        enter(page, "χαίρε", "haire")
-        page.get_by_role("button", name="Romanisation 1 is better").click()
-        expect(page.locator("#outcome")).to_contain_text("Thank you")
-        page.get_by_role("button", name="Greek").click()
-        expect(page.get_by_label("Romanisation 1")).to_have_value(re.compile("kosme"))
-        expect(page.locator("#standings [aria-roledescription=bar]").first).to_be_visible(timeout=60_000)
-        picture = page.screenshot(full_page=True)
-        assert len(picture) < 300_000
-        if folder:
-            Path(folder, f"{name}.png").write_bytes(picture)

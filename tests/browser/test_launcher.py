@@ -142,3 +142,24 @@ def test_a_bad_setting_is_said_in_one_sentence(tmp_path: Path, name: str, value:
     assert demo.wait_until_ended() == 1
     (line,) = demo.lines
     assert line.startswith(f"{name} is '{value}': set it to")
+
+
+@pytest.mark.parametrize("moment", ["at once", "Starting the Space"])
+def test_ctrl_c_while_it_starts_ends_quietly(tmp_path: Path, moment: str) -> None:
+    demo = RunningDemo(tmp_path, **NEVER)
+    while moment != "at once" and moment not in demo.text:
+        assert demo.process.poll() is None, demo.text
+    if moment == "at once":
+        handlers = Path(f"/proc/{demo.process.pid}/status")
+        while "SigCgt:\t0000000000000000" in handlers.read_text() or not caught(handlers):
+            assert demo.process.poll() is None, demo.text
+    os.killpg(demo.process.pid, signal.SIGINT)
+    assert demo.wait_until_ended() == 0
+    assert "Traceback" not in demo.text
+    assert "Ending" in demo.text
+
+
+def caught(status: Path) -> bool:
+    """Whether a process has a handler of its own for SIGTERM, which `python` alone has not."""
+    mask = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)

@@ -14,13 +14,59 @@ from gradio_client import Client
 
 from tests.support.demo_app import space_alone
 from tests.support.environment import clean_environment
-from tests.support.gradio_space import loaded, settings
+from tests.support.gradio_space import loaded, settings, space
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
     from hubspool.local_hub import LocalHub
+
+
+@pytest.mark.parametrize("program", sorted((ROOT / "demo_space" / "minimal").glob("*.py")), ids=lambda path: path.stem)
+def test_a_single_file_becomes_a_space_with_what_it_needs(program: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "space"
+    options = ["--app", f"minimal/{program.name}", "--repo", "me/mine", "--out", str(folder)]
+    command = [sys.executable, str(ROOT / "demo_space" / "make_space.py"), *options]
+    done = subprocess.run(command, check=True, timeout=100, capture_output=True, text=True)
+    assert f"{folder} . --repo-type space --private" in done.stdout
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"app.py", "README.md", "requirements.txt", "hubspool", "hubspool_templates"}
+    assert (folder / "app.py").read_bytes() == program.read_bytes()
+    _, front, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    facts = yaml.safe_load(front)
+    assert (facts["app_file"], facts["datasets"], facts["tags"]) == (
+        "app.py",
+        ["me/mine"],
+        ["hubspool", "data-collection"],
+    )
+    assert len(facts["short_description"]) <= 60, "the Hub takes no longer one"
+    assert "[me/mine](https://huggingface.co/datasets/me/mine)" in text
+    needs_pyarrow = program.stem in ("images", "flagging")
+    assert ("pyarrow" in (folder / "requirements.txt").read_text(encoding="utf-8")) == needs_pyarrow
+    compile_all = [sys.executable, "-m", "compileall", "-q", str(folder)]
+    subprocess.run(compile_all, check=True, timeout=100)
+
+
+def test_a_space_of_one_file_keeps_a_vote(tmp_path: Path, local_hub: LocalHub) -> None:
+    folder = tmp_path / "space"
+    program = ROOT / "demo_space" / "make_space.py"
+    command = [sys.executable, str(program), "--app", "minimal/feedback.py", "--out", str(folder)]
+    subprocess.run(command, check=True, timeout=100)
+    with space(folder / "app.py", tmp_path, local_hub) as running:
+        client = Client(running.address, verbose=False, analytics_enabled=False)
+        client.predict("abc", "cba", "Yes", api_name="/save")
+        client.close()
+        assert "Traceback" not in running.leave()
+    _, rows = loaded(local_hub, tmp_path)
+    assert [row["text"] for row in rows] == ["abc"]
+
+
+def test_a_program_that_does_not_exist_is_answered_with_those_that_do() -> None:
+    command = [sys.executable, str(ROOT / "demo_space" / "make_space.py"), "--app", "minimal/vote.py"]
+    done = subprocess.run(command, timeout=100, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "there is no minimal/vote.py: choose one of minimal/archive.py" in done.stderr
 
 
 @pytest.mark.timeout(300)  # pip installs gradio, pyarrow and scikit-learn from their wheels
@@ -33,6 +79,7 @@ def test_the_folder_installs_into_an_empty_environment_and_keeps_a_vote(tmp_path
     facts = yaml.safe_load(front)
     assert facts["sdk"] == "gradio"
     assert (folder / facts["app_file"]).is_file()
+    assert facts["datasets"] == [f"your-name/space-{tab}" for tab in ("votes", "pictures", "images", "training")]
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=60)
     python = environment / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]

@@ -27,7 +27,7 @@ def test_one_function_asks_for_a_gpu_where_spaces_is_present(monkeypatch: pytest
     assert asked == ["train"]
 
 
-def test_the_loss_falls_and_the_digits_are_learned() -> None:
+def test_the_loss_falls_and_the_ring_is_learned() -> None:
     epochs = list(training.train(15))
     assert len(epochs) == 15
     assert epochs[-1][0] < epochs[0][0]

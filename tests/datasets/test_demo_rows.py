@@ -10,7 +10,6 @@ import gradio as gr
 import pytest
 
 from arena import TEXT_LIMIT, Arena
-from destination import TabDataset
 from hubspool import HfApi
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
@@ -30,7 +29,7 @@ def hub(tmp_path: Path) -> Iterator[LocalHub]:
 def arena(hub: LocalHub, tmp_path: Path) -> Iterator[Arena]:
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     scheduler = JsonlScheduler(DATASET, folder_path=tmp_path / "votes", every=600, hf_api=api)
-    yield Arena(scheduler, TabDataset(DATASET))
+    yield Arena(scheduler)
     scheduler.stop()
 
 

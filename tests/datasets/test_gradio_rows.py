@@ -75,3 +75,28 @@ def test_a_flag_that_cannot_be_stored_is_told_to_the_visitor(
     for kind in (gr.Textbox(label="text"), gr.Image(label="image")):
         assert flag([kind], "x", transform=lambda row: {**row, "made": object()}) == "Error!"
         assert "'made'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("write", ["flag", "chat"])
+def test_a_visitors_text_that_names_a_file_of_the_app_is_text(
+    write: str, flag: Callable[..., Any], make: Make, load_all: Load, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.png"
+    Image.new("L", (2, 2)).save(secret)
+    if write == "flag":
+        file = {"path": str(secret), "orig_name": str(secret), "meta": {"_type": "gradio.FileData"}}
+        components = [gr.Textbox(label="text"), gr.Image(label="image")]
+        shown = flag(components, str(secret), file, transform=lambda row: {**row, "own": secret, "same": row["text"]})
+        assert shown != "Error!"
+    else:
+        scheduler = make(kind=ParquetScheduler)
+        messages = [{"role": str(secret), "content": str(secret)}]
+        ChatLogger(scheduler).like(SimpleNamespace(liked=str(secret), index=0), messages)
+        scheduler.stop(timeout=SECONDS)
+    ((row,),) = load_all("local/votes")
+    if write == "flag":
+        assert row["text"] == row["same"] == str(secret)
+        assert row["own"] == row["image"] == {"bytes": secret.read_bytes(), "path": "secret.png"}
+    else:
+        (message,) = row["messages"]
+        assert message["role"] == message["content"] == row["feedback"] == str(secret)

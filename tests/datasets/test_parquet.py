@@ -106,6 +106,13 @@ def test_every_kind_of_value_comes_back_as_it_was(make: Make, load_all: Load) ->
     assert features["at"] == "Value('timestamp[us, tz=UTC]')"
 
 
+def test_nan_where_a_text_is_missing_is_null_as_in_pandas(make: Make, load_all: Load) -> None:
+    scheduler = make(kind=ParquetScheduler)
+    scheduler.extend([{"a": float("nan")}, {"a": "text"}, {"a": float("inf")}])
+    scheduler.stop()
+    assert [row["a"] for row in load_all()[1]] == [None, "text", "inf"]
+
+
 def test_photographs_and_digits_keep_their_pixels_and_files_their_bytes(
     make: Make, load_all: Load, parts: Callable[..., dict[str, bytes]], tmp_path: Path
 ) -> None:
@@ -298,8 +305,9 @@ def test_a_card_that_somebody_broke_holds_no_row_up(make: Make, hub_api: HfApi, 
     hub_api.upload_file(
         path_or_fileobj=f"---\n{fields}---\n".encode(), path_in_repo="README.md", repo_id=REPO, repo_type="dataset"
     )
-    with make(kind=ParquetScheduler) as scheduler:
-        scheduler.append({"n": 1, "words": ["a"]})
+    scheduler = make(kind=ParquetScheduler)
+    scheduler.append({"n": 1, "words": ["a"]})
+    scheduler.stop(timeout=SECONDS)
     (data,) = parts().values()
     assert pq.read_table(io.BytesIO(data)).to_pylist() == [{"n": 1, "words": ["a"]}]
 

@@ -71,6 +71,10 @@ CASES: dict[str, tuple[list[Any], list[dict[str, Any]]]] = {
     "text, then a list": (["12", [1], "NaN"], [{"v": "12"}, {"v_unfit": [1]}, {"v": "NaN"}]),
     "a number, then a list": ([0.1234567890123, [1]], [{"v": 0.1234567890123}, {"v_unfit": [1]}]),
     "a time, then a dict": ([AT, {"a": 1}], [{"v": AT}, {"v_unfit": {"a": 1}}]),
+    "a time in a dict, then others": (
+        [{"a": AT}, {"a": 60.0}, {"a": "x"}],
+        [{"v": {"a": AT}}, {"v_unfit": {"a": 60.0}}, {"v_unfit": {"a": "x"}}],
+    ),
     "an int, then a list": ([1, [1]], [{"v": 1}, {"v": [1]}]),
     "a list, then a dict": ([["a"], {"a": 1}], [{"v": ["a"]}, {"v": {"a": 1}}]),
     "an image in a dict, then json": (
@@ -99,6 +103,7 @@ def columns_of(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "n" and value is not None}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("order", ["in commits", "in one commit"])
 def test_a_column_that_changes_its_type_loads_with_every_value(order: str, make: Make, load_all: Load) -> None:
     repos = {name: f"local/drift-{number}" for number, name in enumerate(CASES)}

@@ -71,10 +71,11 @@ def test_what_belongs_to_a_run_is_mirrored_and_what_gives_away_its_machine_is_no
     wanted = [
         "wandb/run-2026/run-abc.wandb", "wandb/run-2026/files/output.log", "slurm-1234.out", "sub/slurm-1_2.out",
         "pyproject.toml", "report.html", "train.log.1", "train.log.2026-11-28", "a.log",
+        "slurm-1234.err", "sub/nohup.out", "steps.ndjson",
     ]  # fmt: skip
     unwanted = [
         ".env.json", ".secrets.yaml", ".hidden/config.json", "sub/.env.txt", "sub/.git/x/config.log", "a.out",
-        "wandb/run-2026/files/wandb-metadata.json", "model.wandb",
+        "wandb/run-2026/files/wandb-metadata.json", "model.wandb", "credentials.json", "sub/client_secret.json",
     ]  # fmt: skip
     write(logs.folder_path, *wanted, *unwanted)
     logs.flush(SECONDS)

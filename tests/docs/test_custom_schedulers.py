@@ -1,4 +1,4 @@
-"""Each example of the README about schedulers of your own runs against a local Hub, and leaves there what it says."""
+"""Each example of docs/custom_schedulers.md runs against a local Hub, and leaves there what it says."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from hubspool_templates import read_rows
 from tests.support.environment import clean_environment
 from tests.support.paths import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-TEXT = README.split("## Your own scheduler\n")[1].split("\n## ")[0]
-EXAMPLES = [code.replace("your-name/", "local/") for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)]
+PAGE = (ROOT / "docs" / "custom_schedulers.md").read_text(encoding="utf-8")
+
+EXAMPLES = [code.replace("your-name/", "local/") for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)]
 
 Run = Callable[[str], None]
 Read = Callable[[str, str], bytes]

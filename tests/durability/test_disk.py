@@ -242,7 +242,7 @@ except PermissionError as error:
 try:
     scheduler.flush(5)
 except FlushTimeout as error:
-    print("flush", str(error.__cause__).replace("\\n", " "), flush=True)
+    print("flush", str(error).replace("\\n", " "), flush=True)
 print("refused", refused, flush=True)
 scheduler.stop(flush=False)
 """

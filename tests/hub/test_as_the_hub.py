@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from hubspool.local_hub import LocalHub
 from hubspool.local_hub.storage import git_store
@@ -117,7 +117,7 @@ def test_ids_do_not_depend_on_case(local_hub: LocalHub, stock_api: HfApi) -> Non
     "path",
     [
         *(".git /x", "git~1", "GIT~1/x", "a/.git.", ".git. .", "a/.g\u200cit/x", ".git::$INDEX_ALLOCATION/x"),
-        *("é" * 128, "..\\x", "a\\..\\b", "a\\.git\\x"),
+        *("é" * 128, "..\\x", "a\\.git\\x", "a/..\\GIT~1\\x"),
     ],
 )
 def test_a_path_that_git_refuses_on_some_machine_is_refused(
@@ -128,7 +128,9 @@ def test_a_path_that_git_refuses_on_some_machine_is_refused(
     assert stock_api.list_repo_files(dataset, **REPO) == [".gitattributes"]
 
 
-@pytest.mark.parametrize("path", ["é" * 127, "a\\b.txt", ".gitignore", ".github/x", "git~10", "a.git"])
+@pytest.mark.parametrize(
+    "path", ["é" * 127, "a\\b.txt", "a/..\\..\\b", "a\\..\\b", ".gitignore", ".github/x", "git~10", "a.git"]
+)
 def test_a_path_that_git_checks_out_is_taken(
     local_hub: LocalHub, dataset: str, http: requests.Session, stock_api: HfApi, git: Git, tmp_path: Path, path: str
 ) -> None:
@@ -272,3 +274,53 @@ def test_objects_are_packed_and_stay_readable(
     assert stock_api.list_repo_files(dataset, revision=gone, **REPO) == [".gitattributes", "x"]
     git("clone", f"{local_hub.endpoint}/datasets/{dataset}", str(tmp_path / "clone"))
     git("fsck", "--strict", "--full", cwd=objects.parent)
+
+
+def test_who_may_read_or_write_is_told_without_a_change(local_hub: LocalHub, stock_api: HfApi, dataset: str) -> None:
+    """What `auth_check` of huggingface_hub asks."""
+    stock_api.auth_check(dataset, repo_type="dataset")
+    with pytest.raises(RepositoryNotFoundError):
+        stock_api.auth_check("local/none")
+    for token, path, status in (
+        ("hf_local", "auth-check/write", 200), ("", "auth-check", 200), ("", "auth-check/write", 401),
+        ("hf_wrong", "auth-check", 401),
+    ):  # fmt: skip
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        address = f"{local_hub.endpoint}/api/datasets/{dataset}/{path}"
+        assert requests.get(address, headers=headers, timeout=20).status_code == status, (token, path)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        ({"X-Request-Id": "custom-id"}, "custom-id"),
+        ({"X-Amzn-Trace-Id": "d67e0a92-86e2"}, "d67e0a92-86e2"),
+        ({"X-Request-Id": "a", "X-Amzn-Trace-Id": "b"}, "a"),
+        ({"X-Request-Id": "x" * 5000}, None),
+        ({}, None),
+    ],
+)
+def test_a_request_keeps_the_id_that_its_client_gave(
+    local_hub: LocalHub, sent: dict[str, str], answered: str | None
+) -> None:
+    found = requests.get(f"{local_hub.endpoint}/api/models", headers=sent, timeout=20).headers["X-Request-Id"]
+    assert found == answered if answered else 20 < len(found) < 40
+
+
+def test_a_repository_does_not_take_the_name_of_another(stock_api: HfApi, dataset: str) -> None:
+    stock_api.create_repo("local/other", **REPO)
+    with pytest.raises(HfHubHTTPError, match="A dataset repository called local/other already exists"):
+        stock_api.move_repo(dataset, "local/other", **REPO)
+
+
+@pytest.mark.parametrize(
+    "card", ["\n---\nmodel-index: foo\n---\n", " ---\nmodel-index: {}\n---\n", "\n---\na: [\n---\n"]
+)
+def test_metadata_is_checked_as_the_hub_reads_it(
+    local_hub: LocalHub, dataset: str, http: requests.Session, card: str
+) -> None:
+    answer = http.post(f"{local_hub.endpoint}/api/validate-yaml", json={"content": card})
+    assert answer.status_code == 400
+    assert answer.json()["errors"]
+    answer = _commit(http, local_hub, dataset, ("file", {"path": "README.md", "content": card, "encoding": "utf-8"}))
+    assert answer.status_code == 400

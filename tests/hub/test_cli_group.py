@@ -11,7 +11,7 @@ import pytest
 
 from hubspool import __version__
 from hubspool.cli import group, main
-from hubspool.cli.output import counted
+from hubspool.scheduling.status import counted
 
 COMMANDS = ["doctor", "flush", "hub", "login", "status", "upload", "upload-large-folder"]
 HEAVY = {"gradio", "hf_xet", "hubspool.client.hf_api", "hubspool.push.ledger", "requests", "sqlite3", "starlette"}

@@ -49,7 +49,7 @@ def test_flush_sends_what_a_killed_process_left(run: Run, leave_rows: Callable[.
     assert (done.returncode, done.stderr.splitlines()[0]) == (0, f"{folder} -> {REPO}")
     assert [row["n"] for row in read_rows(REPO, hub_api)] == list(range(5))
     again = run("flush", folder)
-    assert again.stdout == "nothing to send\n"
+    assert again.stdout == "Nothing to send.\n"
     assert [row["n"] for row in read_rows(REPO, hub_api)] == list(range(5))
 
 

@@ -451,7 +451,7 @@ def test_rows_of_a_mistyped_repository_go_where_a_person_says(
     assert done.returncode == 0, done.stderr
     assert ids_on(hub, "alice/votes") == sorted([*numbered("row"), *(["large"] if kind == "zip" else [])])
     again = run("flush", folder)
-    assert (again.returncode, again.stdout) == (0, "nothing to send\n")
+    assert (again.returncode, again.stdout) == (0, "Nothing to send.\n")
     first, second = map(json.loads, run("status", folder, "--json").stdout.splitlines())
     assert {each["pending_rows"] for each in (first, second)} == {0}
     assert {first["moved_to"], second["moved_to"]} == {None, "alice/votes"}

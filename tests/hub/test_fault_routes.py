@@ -27,6 +27,7 @@ ADDRESSES = {
     "repo-list": ("GET", "/api/datasets?full=true&cardData=true"),
     "repo-info": ("GET", API),
     "repo-settings": ("PUT", f"{API}/settings"),
+    "auth-check": ("GET", f"{API}/auth-check"),
     "preupload": ("POST", f"{API}/preupload/main"),
     "commit": ("POST", f"{API}/commit/main"),
     "commits": ("GET", f"{API}/commits/main"),
@@ -64,6 +65,7 @@ ADDRESSES = {
     "git-refs": ("GET", f"/datasets/{REPO}.git/info/refs?service=git-upload-pack"),
     "git-upload-pack": ("POST", f"/datasets/{REPO}.git/git-upload-pack"),
     "git-receive-pack": ("POST", f"/datasets/{REPO}.git/git-receive-pack"),
+    "login": ("POST", "/login"),
     "page": ("GET", f"/datasets/{REPO}/tree/main"),
 }
 PAGES = ["/", f"/datasets/{REPO}/blob/main/a.bin", f"/datasets/{REPO}/commits/main", f"/datasets/{REPO}"]

@@ -132,7 +132,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 3
     [
         ({"large_txt": b"line\n" * 2_200_000}, r"Offending files: large.txt"),
         ({"pointer_txt": POINTER}, "was not uploaded"),
-        ({"a\\..\\b_txt": b"x"}, "must stay inside"),
+        ({"..\\b_txt": b"x"}, "must stay inside"),
     ],
 )
 def test_a_push_that_no_commit_could_be_is_refused_in_words_and_leaves_nothing(

@@ -56,7 +56,7 @@ def test_the_first_line_is_the_address_and_a_signal_ends_it_cleanly(
         process.send_signal(number)
         rest, errors = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, rest) == (0, "")
-    assert f"open {address}/login: any name, and the token hf_local as the password" in errors
+    assert f"open {address}/login and give the token hf_local" in errors
 
 
 def test_users_are_those_that_were_named(processes: list[subprocess.Popen[str]], tmp_path: Path) -> None:

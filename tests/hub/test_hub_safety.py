@@ -127,7 +127,7 @@ def _paths(pattern: str) -> st.SearchStrategy[str]:
     pattern = re.sub(r"\(\?P<repo>[^()]*(?:\([^()]*\)[^()]*)*\)", "(?:local/rows|local/secret|stranger/rows)", pattern)
     revs = "|".join(re.escape(quote(rev, safe="")) for rev in _REVS)
     pattern = pattern.replace(REV, "(?P<rev>[^/]+)")
-    pattern = re.sub(r"\(\?P<(rev|branch|tag|old|new)>\[\^/\]\+\??\)", f"(?:{revs})", pattern)
+    pattern = re.sub(r"\(\?P<(rev|branch|tag|revs)>\[\^/\]\+\??\)", f"(?:{revs})", pattern)
     pattern = pattern.replace(OBJECT, f"(?:{SECRET_HASH}|[0-9a-f]{{64}})")
     pattern = re.sub(r"\(\?P<path>\.[*+]\)", "(?:" + "|".join(re.escape(quote(path)) for path in _PATHS) + ")", pattern)
     return st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii", exclude_characters="\n\r ?#"))

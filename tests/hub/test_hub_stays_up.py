@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import shutil
@@ -11,6 +12,8 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +23,11 @@ import requests
 from huggingface_hub import HfApi
 
 from hubspool.local_hub import LocalHub
+from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.routes import page
+from hubspool.local_hub.routes.table import ROUTES
+from hubspool.local_hub.services import markdown
+from hubspool.local_hub.storage import pack_sizes
 from tests.support.git_runner import Git
 
 TIMEOUT = 30
@@ -219,8 +227,6 @@ def test_a_body_without_a_token_is_small(hub: LocalHub, path: str) -> None:
 
 def _pack(*objects: tuple[int, int, bytes]) -> bytes:
     """Return a pack of objects: type, declared size, content after the header."""
-    import hashlib
-
     data = struct.pack(">4sII", b"PACK", 2, len(objects))
     for kind, size, content in objects:
         first, rest = kind << 4 | size & 15, size >> 4
@@ -240,8 +246,6 @@ def _bombs() -> dict[str, bytes]:
     base = b"x" * (1 << 20)
     copy = bytes([0xFF]) + bytes(4) + (1 << 20).to_bytes(3, "little")
     delta = _varint(len(base)) + _varint(500 << 20) + copy * 500
-    import hashlib
-
     name = hashlib.sha1(b"blob %d\0" % len(base) + base).digest()
     many = [(7, len(d := _varint(1 << 20) + _varint(40 << 20) + copy * 40), name + zlib.compress(d))] * 60
     return {
@@ -361,3 +365,137 @@ def _limit(monkeypatch: pytest.MonkeyPatch, **changes: float) -> None:
 
     for name, value in changes.items():
         monkeypatch.setitem(vars(LIMITS), name, value)
+
+
+# -- files that cost much to show
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["!!bool [x]", "!!int ''", f"!!int {'1:' * 60_000}1", f"!!float {'1:' * 60_000}1", "!!timestamp x", "!!set x"],
+)
+def test_no_value_of_a_card_makes_an_accident(hub: LocalHub, value: str) -> None:
+    card = f"---\na: {value}\n---\n"
+    answer = requests.post(f"{hub.endpoint}/api/validate-yaml", json={"content": card}, headers=BOB, timeout=5)
+    assert answer.status_code == 400, answer.text
+    assert commit(hub, {"README.md": card}).status_code == 400
+
+
+@pytest.mark.parametrize("text", ["[" * 250_000, "<div>" * 50_000, "![a" * 80_000, "**a" * 80_000])
+def test_a_readme_does_not_hold_its_page(hub: LocalHub, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = []
+    render = markdown.MarkdownIt.render
+    monkeypatch.setattr(markdown.MarkdownIt, "render", lambda *args: (rendered.append(len(args[1])), render(*args))[1])
+    commit(hub, {"README.md": f"# Title\n\n{text}"})
+    for _ in range(2):
+        page = requests.get(f"{hub.endpoint}/bob/own", timeout=TIMEOUT)
+        assert (page.status_code, "Title" in page.text) == (200, True)
+    assert rendered == [LIMITS.preview_card]  # the beginning, once
+
+
+def test_numbers_without_an_end_do_not_hold_the_hub(hub: LocalHub) -> None:
+    """An event file and a pack hold numbers of any length; each byte of one costs as much as those before it."""
+    endless = b"\xff" * 4_000_000
+    event = struct.pack("<QI", len(endless), 0) + endless + bytes(4)
+    api = HfApi(endpoint=hub.endpoint, token="hf_bob")
+    api.upload_file(path_or_fileobj=event, path_in_repo="events.out.tfevents.1", repo_id="bob/own")
+    assert requests.get(f"{hub.endpoint}/bob/own/blob/main/events.out.tfevents.1", timeout=5).status_code == 200
+    pack = b"PACK" + struct.pack(">II", 2, 1) + endless
+    line = f"{'0' * 40} {'1' * 40} refs/heads/x\0report-status\n".encode()
+    body = b"%04x" % (len(line) + 4) + line + b"0000" + pack + hashlib.sha1(pack).digest()
+    answer = requests.post(f"{hub.endpoint}/bob/own.git/git-receive-pack", data=body, headers=BOB, timeout=10)
+    assert b"the pack is broken" in answer.content
+
+
+class _Counted(bytes):
+    """Counts the bytes that slices copy."""
+
+    copied = 0
+
+    def __getitem__(self, key: int | slice) -> int | bytes:  # type: ignore[override]
+        found = super().__getitem__(key)
+        _Counted.copied += len(found) if isinstance(found, bytes) else 0
+        return found
+
+
+def test_small_objects_are_measured_without_reading_the_rest_of_the_pack() -> None:
+    pack = _Counted(_pack(*[(3, 1, zlib.compress(b"x"))] * 500))
+    assert list(pack_sizes._sizes(pack)) == [1] * 500  # type: ignore[arg-type]
+    assert _Counted.copied < 2000 * 500  # each took up to 1 MiB of what follows
+
+
+def test_the_difference_of_large_files_does_not_hold_the_hub(hub: LocalHub) -> None:
+    lines = [f"{number % 150}\n" for number in range(60_000)]
+    old = commit(hub, {"a.txt": "".join(lines)}).json()["commitOid"]
+    new = commit(hub, {"a.txt": "".join(reversed(lines))}).json()["commitOid"]
+    page = requests.get(f"{hub.endpoint}/bob/own/commit/{new}", timeout=TIMEOUT)
+    assert (page.status_code, "a.txt" in page.text) == (200, True)
+    answer = requests.get(f"{hub.endpoint}/api/models/bob/own/compare/{old}..{new}", timeout=TIMEOUT)
+    assert (answer.status_code, answer.text.startswith("diff --git a/a.txt b/a.txt")) == (200, True)
+
+
+@pytest.mark.parametrize("revs", ["." * 15_000, "a.." * 5000])
+def test_no_address_holds_the_event_loop(hub: LocalHub, revs: str) -> None:
+    before = time.thread_time()
+    for route in ROUTES:
+        route.match(f"/api/models/bob/own/compare/{revs}/")
+        route.match(f"/bob/{revs}/info/lf")
+    assert time.thread_time() - before < 0.5
+    url = f"{hub.endpoint}/api/models/bob/own/compare/{revs[:300]}"
+    assert requests.get(url, headers=BOB, timeout=5).status_code == 404
+
+
+def test_members_of_an_archive_that_unpack_without_a_limit_have_no_preview(hub: LocalHub) -> None:
+    picture = b"\x89PNG" + bytes(100_000)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, kind in (("a.png", zipfile.ZIP_DEFLATED), ("b.png", zipfile.ZIP_BZIP2), ("c.png", zipfile.ZIP_LZMA)):
+            archive.writestr(name, picture, kind)
+    api = HfApi(endpoint=hub.endpoint, token="hf_bob")
+    api.upload_file(path_or_fileobj=content.getvalue(), path_in_repo="a.zip", repo_id="bob/own")
+    page = requests.get(f"{hub.endpoint}/bob/own/blob/main/a.zip", timeout=TIMEOUT).text
+    assert ("3 members" in page, page.count("<img")) == (True, 1)
+
+
+def test_pages_that_take_long_leave_room_for_other_requests(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, let_go, seen = threading.Semaphore(0), threading.Event(), []
+
+    def wait(*_: object, **__: object) -> list[object]:
+        held.release()
+        let_go.wait(TIMEOUT)
+        return []
+
+    monkeypatch.setattr(page.preview, "charts", wait)
+    commit(hub, {"a.txt": "x"})
+    url = f"{hub.endpoint}/bob/own/blob/main/a.txt"
+
+    def ask() -> None:
+        seen.append(requests.get(url, timeout=60).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(LIMITS.slow_requests):
+            assert held.acquire(timeout=TIMEOUT)
+        try:
+            status = requests.get(f"{hub.endpoint}/api/whoami-v2", headers=BOB, timeout=5).status_code
+        except requests.Timeout:
+            status = 0
+        assert status == 200
+    finally:
+        let_go.set()
+        for thread in threads:
+            thread.join(60)
+    assert seen == [200] * 60
+
+
+def test_a_request_forges_no_line_of_the_log(
+    hub: LocalHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(page.preview, "charts", lambda *_: 1 / 0)
+    commit(hub, {"a.txt": "x"})
+    requests.get(f"{hub.endpoint}/bob/own/blob/main%0aforged/../a.txt", timeout=TIMEOUT)
+    requests.get(f"{hub.endpoint}/bob/own/blob/main/a.txt", timeout=TIMEOUT)
+    assert "failed" in caplog.text
+    assert all("\n" not in record.getMessage() for record in caplog.records)

@@ -172,7 +172,7 @@ def test_a_permanent_error_is_told_and_the_next_push_works_once_it_is_mended(
         scheduler.flush(SECONDS)
     assert len(local_hub.faults.hits) == 1
     found = scheduler.status()
-    assert (found.state, found.consecutive_failures, found.pending_files) == (State.IDLE, 1, 1)
+    assert (found.state, found.consecutive_failures, found.pending_files) == (State.FAILING, 1, 1)
     local_hub.faults.clear()
     scheduler.flush(SECONDS)
     assert lines() == [row(1)]

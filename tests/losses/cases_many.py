@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hubspool.cli.output import counted
 from hubspool.local_hub import Fault, RateLimit
+from hubspool.scheduling.status import counted
 from tests.support.loss_trial import Cases, Outcome, Trial
 
 case = Cases()

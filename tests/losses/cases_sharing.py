@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from hubspool.cli.output import counted
+from hubspool.scheduling.status import counted
 from tests.support.loss_trial import Cases, Outcome, Trial
 
 case = Cases()

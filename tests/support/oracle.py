@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class Verdict:
         left: what is pending, running or open after the last stop.
         torn_tails: segments with an unfinished last line, before the last start.
         commits: versions of the branch that were read.
+        last_flush: how long the last flush took, in words.
     """
 
     acknowledged: int = 0
@@ -53,6 +55,7 @@ class Verdict:
     left: list[str] = field(default_factory=list)
     torn_tails: int = 0
     commits: int = 0
+    last_flush: str = ""
 
     @property
     def faults(self) -> dict[str, list[str]]:
@@ -101,6 +104,7 @@ def judge(
     repo: str = REPO,
     start: bool = True,
     kind: type[RowScheduler] = JsonlScheduler,
+    flush_seconds: float = SECONDS,
 ) -> Verdict:
     """Stop the faults, start once more, wait until nothing is pending, read the branch and all of its history.
 
@@ -109,13 +113,14 @@ def judge(
     Args:
         start: False leaves the folder alone and only reads the Hub.
         kind: of the scheduler that the folder is of.
+        flush_seconds: how long the last flush may take.
     """
     hub.faults.clear()
     verdict = Verdict(torn_tails=torn_tails(folder) if folder.exists() else 0)
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     if start:
         with second_look_after(0):
-            _start_once_more(kind, api, folder, records, repo, verdict)
+            _start_once_more(kind, api, folder, records, repo, verdict, flush_seconds)
     issued, acknowledged = recorded(records, "issued"), recorded(records, "acknowledged")
     verdict.acknowledged = len(acknowledged)
     head: Counter[str] = Counter()
@@ -135,14 +140,16 @@ def judge(
 
 
 def _start_once_more(
-    kind: type[RowScheduler], api: HfApi, folder: Path, records: Path, repo: str, verdict: Verdict
+    kind: type[RowScheduler], api: HfApi, folder: Path, records: Path, repo: str, verdict: Verdict, flush_seconds: float
 ) -> None:
     threads = set(threading.enumerate())
     scheduler = kind(repo, folder, every=600, hf_api=api, handle_signals=False)
     fresh = Producer(scheduler.append, records)
     try:
         fresh.put()
-        scheduler.flush(SECONDS)
+        began, left = time.monotonic(), scheduler.status().pending_bytes
+        scheduler.flush(flush_seconds)
+        verdict.last_flush = f"the last flush took {time.monotonic() - began:.0f} s for {left:,} bytes"
     except HubspoolError as error:
         verdict.left.append(f"flush: {error}")
     finally:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from destination import TabDataset
+from destination import dataset_of, link, missing_token, progress
 from hubspool.push.events import State
 from hubspool.scheduling.status import SchedulerStatus
 
@@ -30,7 +30,6 @@ QUIET = SchedulerStatus(
 WAITING = replace(QUIET, pending_rows=2)
 SENT = replace(QUIET, last_commit_at=NOW - timedelta(minutes=7))
 AWAY = replace(WAITING, consecutive_failures=3, last_error="refused <b>", last_error_hint="Check the network.")
-HERE = TabDataset("me/votes")
 
 
 @pytest.mark.parametrize(
@@ -48,12 +47,12 @@ HERE = TabDataset("me/votes")
     ],
 )
 def test_progress_is_plain_english(status: SchedulerStatus, words: str) -> None:
-    assert words in HERE.progress(status, NOW)
+    assert words in progress("vote", status, "", NOW)
 
 
-def test_the_notice_links_to_the_dataset_once_its_address_is_known() -> None:
-    assert "<a " not in HERE.notice(QUIET)
-    linked = HERE.notice(replace(QUIET, repo_url="http://hub/datasets/me/votes"))
+def test_the_name_is_a_link_once_its_address_is_known() -> None:
+    assert link("me/votes", QUIET) == "<b>me/votes</b>"
+    linked = link("me/votes", replace(QUIET, repo_url="http://hub/datasets/me/votes"))
     assert '<a href="http://hub/datasets/me/votes"' in linked
 
 
@@ -69,10 +68,11 @@ def test_the_notice_links_to_the_dataset_once_its_address_is_known() -> None:
     ],
 )
 def test_the_dataset_is_named_after_the_prefix(environment: dict[str, str], repo_id: str, local_only: bool) -> None:
-    assert TabDataset.of("votes", environment) == TabDataset(repo_id, local_only)
+    assert dataset_of("votes", environment) == repo_id
+    assert bool(missing_token("vote", repo_id, environment)) == local_only
 
 
 def test_without_a_token_the_line_says_what_to_add() -> None:
-    line = TabDataset("me/space-votes", local_only=True).progress(WAITING, NOW)
+    line = progress("vote", WAITING, missing_token("vote", "me/space-votes", {"SPACE_ID": "me/space"}), NOW)
     assert "2 votes on this disk. Votes are kept on this disk only" in line
     assert "write access to the dataset me/space-votes" in line

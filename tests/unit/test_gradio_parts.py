@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 import hubspool_templates
 from hubspool import HfApi
 from hubspool_templates import HubFlaggingCallback, ParquetScheduler
+from hubspool_templates.ui.save_button import Once
 
-PARTS = ["ChatLogger", "HubFlaggingCallback", "status_panel"]
+PARTS = ["ChatLogger", "HubFlaggingCallback", "save_button", "status_panel"]
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -29,6 +32,30 @@ def test_a_part_names_its_extra(name: str) -> None:
     code = f"import sys; sys.modules['gradio'] = None; from hubspool_templates import {name}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert 'pip install "hubspool[gradio]"' in done.stderr.splitlines()[-1]
+
+
+def test_a_form_is_stored_once_per_key_also_by_clicks_at_the_same_time() -> None:
+    once, together, stored = Once(), threading.Barrier(8, timeout=30), []
+
+    def click(_: int) -> str:
+        together.wait()
+        return once("key", lambda: f"row {stored.append(1) or len(stored)}")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(click, range(8))) == {"row 1"}
+    assert len(stored) == 1
+    assert [once("", lambda: "no key") for _ in range(2)] == ["no key"] * 2
+
+
+def test_a_form_that_was_refused_can_be_stored_with_the_same_key() -> None:
+    once = Once()
+    with pytest.raises(gr.Error, match="empty"):
+        once("key", lambda: refuse("empty"))
+    assert once("key", lambda: "stored") == once("key", lambda: refuse("again")) == "stored"
+
+
+def refuse(words: str) -> str:
+    raise gr.Error(words)
 
 
 def test_no_scheduler_starts_before_an_interface_is_built() -> None:

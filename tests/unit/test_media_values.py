@@ -11,14 +11,16 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from hubspool.errors import HFValidationError
 from hubspool_templates.media_files import problem_of, without_exif
 from hubspool_templates.media_types import COMMON_SUFFIX, MEDIA, media_of
-from hubspool_templates.parquet.media import Media, MediaEncoder, read_line
+from hubspool_templates.parquet.media import Media, MediaEncoder, as_texts, read_line
 from hubspool_templates.schema import Schema
+from hubspool_templates.values import RowEncoder
 
 ORIENTATION, MAKER, PLACE = 0x0112, 0x010F, 0x8825
 
@@ -209,6 +211,15 @@ def test_a_path_without_a_file_is_an_error_and_a_text_stays_a_text(tmp_path: Pat
     assert stored(tmp_path / "data.csv") == str(tmp_path / "data.csv")
     with pytest.raises(HFValidationError, match="paths is 'files'"):
         MediaEncoder(paths="files")  # type: ignore[arg-type]
+
+
+def test_a_text_of_a_visitor_is_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(photo("PNG"))
+    text = str(path)
+    row = read_line(MediaEncoder().encode(as_texts({"v": text, "w": [{"x": text}], "p": path, "t": (text,)})))
+    assert (row["v"], row["w"], row["t"], row["p"].path) == (text, [{"x": text}], [text], "a.png")
+    assert orjson.loads(RowEncoder().encode(as_texts({"v": text}))) == {"v": text}
 
 
 def test_rows_without_media_are_written_as_plain_lines(tmp_path: Path) -> None:

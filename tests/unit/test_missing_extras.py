@@ -46,6 +46,11 @@ def test_the_core_needs_no_extra(package: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_star_import_of_the_templates_leaves_out_what_needs_gradio() -> None:
+    done = run("gradio", "from hubspool_templates import *; print(JsonlScheduler.__name__, 'ChatLogger' in dir())")
+    assert (done.stdout, done.stderr) == ("JsonlScheduler False\n", "")
+
+
 @pytest.mark.parametrize("package", ["fcntl", "resource", "pwd", "grp", "termios"])
 def test_the_core_imports_where_unix_modules_are_missing(package: str) -> None:
     done = run(package, "import hubspool; hubspool.HfApi; hubspool.CommitScheduler; import hubspool_templates")

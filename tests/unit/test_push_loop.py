@@ -279,7 +279,7 @@ def test_a_result_is_not_kept_alive_by_the_thread(job: Job, make: Callable[..., 
 def test_a_held_request_waits_and_a_final_one_does_not(job: Job, make: Callable[..., PushLoop[object]]) -> None:
     worker = make()
     worker.start(at_once=False)
-    worker.hold(3600)
+    worker.delay_requests(3600)
     held = worker.trigger()
     assert not job.running.acquire(timeout=0.2)
     final = worker.trigger(final=True)
@@ -295,9 +295,9 @@ def test_a_held_request_begins_when_the_hold_or_the_period_is_over(
     worker = make()
     worker.start(at_once=False)
     job.go.release(2)
-    worker.hold(0.2)
+    worker.delay_requests(0.2)
     assert worker.trigger().result(SECONDS) == 1
-    worker.hold(3600)
+    worker.delay_requests(3600)
     future = worker.trigger()
     worker.postpone(0.2)
     assert future.result(SECONDS) == 2
@@ -307,7 +307,7 @@ def test_a_held_request_begins_when_the_hold_or_the_period_is_over(
 def test_a_held_request_that_is_cancelled_leaves_the_loop_idle(job: Job, make: Callable[..., PushLoop[object]]) -> None:
     worker = make()
     worker.start(at_once=False)
-    worker.hold(0.1)
+    worker.delay_requests(0.1)
     assert worker.trigger().cancel()
     assert not job.running.acquire(timeout=0.3)
     job.go.release()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hubspool_templates import schema as schema_module
 from hubspool_templates.schema import Given, Learner, ListOf, Schema, as_text, shape_of
-from hubspool_templates.value_kinds import WIDE_INT
+from hubspool_templates.value_kinds import TIME, WIDE_INT
 
 BIG = 2**53 + 1
 SCALARS = st.one_of(
@@ -193,6 +193,12 @@ def test_a_widened_column_is_named_once_and_only_where_numbers_were() -> None:
     assert widened == ["a", "c"]
 
 
+def test_a_column_with_more_than_200_keys_is_json() -> None:
+    few, many = ({f"user {n}": n for n in range(count)} for count in (200, 201))
+    assert merged(few) == Schema(dict.fromkeys(few, "int64"))
+    assert merged(many) == merged(few, {"user 200": 0}) == merged({"users": many}) == "json"
+
+
 @UNHURRIED
 @given(ROWS, ROWS)
 def test_an_extended_schema_reads_the_files_of_the_first_and_is_extended_once(
@@ -223,6 +229,10 @@ def test_an_extended_schema_reads_the_files_of_the_first_and_is_extended_once(
         (Schema({"a": "int64"}), Schema({"a": ListOf("int64")}), "json"),
         (Schema({"i": "image", "x": "int64"}), Schema({"x": ListOf("int64")}), Schema({"i": "image", "x": "int64"})),
         (Schema({"a": "int64"}), Schema({"a": "string", "b": "image"}), Schema({"a": "string", "b": "image"})),
+        (Schema({"a": TIME}), Schema({"a": "string"}), Schema({"a": TIME})),
+        (ListOf(TIME), ListOf("string"), ListOf(TIME)),
+        (ListOf(Schema({"a": "float64"})), ListOf(Schema({"a": "string"})), ListOf(Schema({"a": "float64"}))),
+        (TIME, "string", "string"),
     ],
     ids=str,
 )

@@ -155,7 +155,7 @@ def test_a_spool_that_followed_its_repository_leaves_the_old_name_to_others(tmp_
     ],
 )
 def test_the_hubs_id_tells_that_rows_go_to_the_same_files(change: dict[str, Any], hub_id: str, same: bool) -> None:
-    assert SPOOL.is_of(hub_id, Destination.of(**{**GIVEN, **change})) is same
+    assert SPOOL.is_same_on_hub(hub_id, Destination.of(**{**GIVEN, **change})) is same
 
 
 def test_a_target_of_the_ledger_is_compared_in_normal_form() -> None:

@@ -168,6 +168,10 @@ def stored(value: Any) -> Any:
         (pd.Index([1]), [1]),
         (pa.array([1, None]), [1, None]),
         (pa.scalar("x"), "x"),
+        (pa.chunked_array([[1], [None]]), [1, None]),
+        (pd.Categorical(["a", None]), ["a", None]),
+        (pd.Series([np.array([1]), None]), [[1], None]),
+        ({np.str_("a"): {Text("b"): 1}}, {"a": {"b": 1}}),
         (Tensor(), [0.5, 1.5]),
         (EagerTensor(), [[1], [2]]),
     ],
@@ -308,19 +312,28 @@ def test_a_row_may_be_any_mapping() -> None:
     assert RowEncoder().encode(MappingProxyType({"a": 1})) == b'{"a":1}\n'
 
 
-def test_a_row_with_a_loop_is_refused() -> None:
+@pytest.mark.parametrize("encoder", [RowEncoder(), MediaEncoder()], ids=label)
+def test_a_row_with_a_loop_is_refused(encoder: RowEncoder) -> None:
     row: dict[str, Any] = {}
     row["self"] = row
     with pytest.raises(HFValidationError, match="cannot be written as JSON"):
-        RowEncoder().encode(row)
+        encoder.encode(row)
 
 
-def test_very_deep_rows_are_refused_and_not_cut() -> None:
+@pytest.mark.parametrize("encoder", [RowEncoder(), MediaEncoder()], ids=label)
+def test_very_deep_rows_are_refused_and_not_cut(encoder: RowEncoder) -> None:
     row: Any = 1
     for _ in range(2000):
         row = {"a": row}
     with pytest.raises(HFValidationError):
-        RowEncoder().encode(row)
+        encoder.encode(row)
+
+
+def test_what_a_series_of_text_lacks_is_null_and_a_number_that_is_none_stays() -> None:
+    row = {"text": pd.Series(["a", None]), "number": pd.Series([1.5, None])}
+    found = read_line(MediaEncoder().encode(row))
+    assert found["text"] == ["a", None]
+    assert math.isnan(found["number"][1])
 
 
 def test_a_long_value_is_shown_in_short() -> None:

@@ -6,6 +6,8 @@ help and shell completion answer at once.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +26,8 @@ from hubspool.cli.upload import upload
 from hubspool.cli.upload_large_folder import upload_large_folder
 from hubspool.errors import HubspoolError
 
+logger = logging.getLogger(__name__)
+
 _NAME = "hubspool"
 _COMPLETE = "_HUBSPOOL_COMPLETE"
 
@@ -34,7 +38,7 @@ _COMPLETE = "_HUBSPOOL_COMPLETE"
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     epilog="\b\nExamples:\n  hubspool upload --help\n"
-    f'  eval "$({_COMPLETE}=bash_source hubspool)"   # completion; also zsh_source, fish_source',
+    f'  eval "$({_COMPLETE}=bash_source hubspool)"   # completion in bash; or zsh_source, fish_source',
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
@@ -62,6 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The interpreter would write the rest of the buffer at its end, fail again and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print_error("The output cannot be written: the disk is full. Free space, or write it to another disk.")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -81,6 +91,7 @@ def _run(arguments: Sequence[str]) -> int:
         return 130
     except HubspoolError as error:
         print_error(str(error))
+        logger.debug("the error in full", exc_info=True)
     except OSError as error:
         if error.filename is None:
             raise

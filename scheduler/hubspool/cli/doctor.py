@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from hubspool.cli.defaults import DEFAULTS
-from hubspool.cli.options import Command, LocalPath, every_option, repo_type_option, token_option
-from hubspool.cli.output import counted
+from hubspool.cli.options import Command, LocalPath, duration_option, repo_type_option, token_option
+from hubspool.cli.output import print_line
 from hubspool.errors import HubspoolError, RepositoryNotFoundError
 from hubspool.files import disk_of
 from hubspool.push.budget import Budget
 from hubspool.scheduling.defaults import DEFAULTS as SCHEDULING
+from hubspool.scheduling.status import counted
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class Finding:
 @click.command("doctor", cls=Command)
 @click.argument("repo", required=False, help="Repository, as user/name; by default that of HUBSPOOL_REPO.")
 @repo_type_option(default="dataset")
-@every_option(show_default=f"HUBSPOOL_EVERY, or {SCHEDULING.every:g}", help="Minutes between pushes.")
+@duration_option(
+    "--every", "minutes", show_default=f"HUBSPOOL_EVERY, or {SCHEDULING.every:g}", help="Minutes between pushes."
+)
 @click.option("--replicas", type=click.IntRange(1), default=DEFAULTS.replicas, help="Number of processes that push.")
 @click.option("--folder", type=LocalPath(), default=".", metavar="DIR", help="Folder of the scheduler.")
 @token_option
@@ -64,7 +67,7 @@ def doctor(
         _disk(folder),
     ]
     for finding in findings:
-        click.echo(f"{finding.grade:<5} {finding.subject:<9} {finding.text}")
+        print_line(f"{finding.grade:<5} {finding.subject:<9} {finding.text.rstrip('.')}.", finding.grade)
     if any(finding.grade == "FAIL" for finding in findings):
         raise click.exceptions.Exit(1)
 
@@ -89,11 +92,13 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
         yield Finding("warn", "repo", "Not checked: pass user/name, or set HUBSPOOL_REPO.")
         return
     try:
+        if "/" not in repo:
+            repo = f"{api.whoami(cache=True)['name']}/{repo}"
         info = api.repo_info(repo, repo_type=repo_type)
         commits = [commit.created_at for commit in api.list_repo_commits(repo, repo_type=repo_type)]
         head = RemoteRepo(api, Target.of(api.endpoint, repo, repo_type)).head()
     except HubspoolError as error:
-        if isinstance(error, RepositoryNotFoundError) and "/" in repo:
+        if isinstance(error, RepositoryNotFoundError):
             text = "does not exist, or this token cannot see it. A scheduler creates it if the token permits that."
             yield Finding("warn", "repo", f"{repo} {text}")
         else:
@@ -123,6 +128,8 @@ def _budget(every: float, replicas: int) -> Finding:
 def _disk(folder: Path) -> Finding:
     disk = disk_of(folder)
     text = f"{folder.resolve()} is on {disk.kind or 'a local disk'}"
+    if disk.is_in_memory:
+        return Finding("warn", "disk", f"{text}, in memory: its rows are lost when the machine stops; use a real disk.")
     return _graded(disk.is_reliable, "disk", text, ": locks and fsync are not reliable there; use a local disk.")
 
 

@@ -9,30 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubspool.cli.options import Command, folder_options, token_option
-from hubspool.cli.output import counted, print_error
-from hubspool.cli.places import Place, opened_places, unnamed_spools
+from hubspool.cli.options import Command, duration_option, folder_options, token_option
+from hubspool.cli.output import print_error
+from hubspool.cli.scheduler_records import SchedulerRecord, opened_records, unnamed_spools
 from hubspool.errors import HFValidationError, HubspoolError
+from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hubspool.scheduling.commit_scheduler import CommitScheduler
 
-#: The package of each scheduler that its recipe describes completely. Any other class may have code of its own, which
-#: only the program that uses it can run.
-_PACKAGES = {
-    "CommitScheduler": "hubspool",
-    "JsonlScheduler": "hubspool_templates",
-    "ParquetScheduler": "hubspool_templates",
-    "TrainingLogs": "hubspool_templates",
-    "ZipScheduler": "hubspool_templates",
-}
+#: The schedulers that their recipes describe completely. Any other class may have code of its own, which only the
+#: program that uses it can run.
+_KNOWN = ("CommitScheduler", "JsonlScheduler", "ParquetScheduler", "TrainingLogs", "ZipScheduler")
 
 
 @click.command("flush", cls=Command)
 @folder_options
-@click.option("--timeout", type=float, metavar="SECONDS", show_default="no limit", help="Give up after this time.")
+@duration_option("--timeout", "seconds", show_default="no limit", help="Give up after this time.")
 @token_option
 @click.option("--from", "old", metavar="REPO", help="Send rows for this repository to the one of --to.")
 @click.option("--to", "new", metavar="REPO", help="The repository that gets them; the same as --from to send again.")
@@ -62,11 +57,11 @@ def flush(
     if (old is None) is not (new is None) or (include_doubtful and old is None):
         raise click.UsageError("--from and --to belong together, and --include-doubtful needs both.")
     errors: list[HubspoolError | OSError] = [*unnamed_spools(folder)]
-    with opened_places(folder, state_dir) as places:
+    with opened_records(folder, state_dir) as records:
         if old is None or new is None:
-            recipes = [place.recipe for place in places if not _is_done_with(place)]
+            recipes = [record.recipe for record in records if not _is_done_with(record)]
         else:
-            recipes = list(_redirected(folder, places, old, new, errors, include_doubtful=include_doubtful))
+            recipes = list(_redirected(folder, records, old, new, errors, include_doubtful=include_doubtful))
     for recipe in recipes:
         try:
             _flush(folder, state_dir, recipe, token, timeout)
@@ -87,22 +82,22 @@ def _flush(
         commit = scheduler.flush(timeout)
     finally:
         scheduler.stop(flush=False)
-    click.echo(commit.commit_url if commit else "nothing to send")
+    click.echo(commit.commit_url if commit else "Nothing to send.")
 
 
-def _is_done_with(place: Place) -> bool:
+def _is_done_with(record: SchedulerRecord) -> bool:
     """Return True if all rows of a spool were sent elsewhere; its repository may be mistyped, or gone."""
     from hubspool.push.backlog import spool_backlog
 
-    if place.spool is None or place.spool.moved_to is None:
+    if record.spool is None or record.spool.moved_to is None:
         return False
-    left = spool_backlog(place.spool, place.ledger)
+    left = spool_backlog(record.spool, record.ledger)
     return not left.pending_files and not left.in_doubt
 
 
 def _redirected(
     folder: Path,
-    places: list[Place],
+    records: list[SchedulerRecord],
     old: str,
     new: str,
     errors: list[HubspoolError | OSError],
@@ -116,40 +111,40 @@ def _redirected(
 
     check_repo_id(new)
     is_same = old.lower() == new.lower()
-    found = [place for place in places if _is_for(place, old) and (place.spool is not None or is_same)]
+    found = [record for record in records if _belongs_to(record, old) and (record.spool is not None or is_same)]
     if not found:
         raise HFValidationError(
             f"No rows in {folder} are for {old!r}.", hint=f"`hubspool status {folder}` names the repositories."
         )
-    for place in found:
-        spool = place.spool
+    for record in found:
+        spool = record.spool
         if is_same:
-            if place.target is not None:
-                place.ledger.start_over(place.target)
+            if record.target is not None:
+                record.ledger.start_over(record.target)
             if spool is not None:
                 replace(spool, hub_id=None).save()
-            yield place.recipe
+            yield record.recipe
         elif spool is not None:
             state = Path(spool.state_dir) if spool.state_dir else None
             into = spool_for(folder, replace(spool.destination, repo_id=new.lower()), new, state)
             moved = reroute(spool, into, include_doubtful=include_doubtful)
-            click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}", err=True)
+            click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}.", err=True)
             for rows in moved.in_doubt:
-                click.echo(f"may be in {old} already, and stay (--include-doubtful moves them): {rows}", err=True)
+                click.echo(f"may be in {old} already, and stay (--include-doubtful moves them): {rows}.", err=True)
             errors += [
                 HubspoolError(f"{spool.path / name} stays: its writer is running.", hint="Stop it, and repeat.")
                 for name in moved.live
             ]
-            yield dict(into.recipe) or {**place.recipe, "repo_id": new}
+            yield dict(into.recipe) or {**record.recipe, "repo_id": new}
 
 
-def _is_for(place: Place, repo_id: str) -> bool:
-    """Return whether a place belongs to a repository, named as the program gave it, or in full, or by its spool."""
-    known = {place.recipe.get("repo_id", "").lower()}
-    if place.spool is not None:
-        known |= {place.spool.given.lower(), place.spool.destination.repo_id, place.spool.path.name}
-    if place.target is not None:
-        known.add(place.ledger.targets()[place.target][0].repo_id.lower())
+def _belongs_to(record: SchedulerRecord, repo_id: str) -> bool:
+    """Return whether a record belongs to a repository, named as the program gave it, or in full, or by its spool."""
+    known = {record.recipe.get("repo_id", "").lower()}
+    if record.spool is not None:
+        known |= {record.spool.given.lower(), record.spool.destination.repo_id, record.spool.path.name}
+    if record.target is not None:
+        known.add(record.ledger.targets()[record.target][0].repo_id.lower())
     return repo_id.lower() in known
 
 
@@ -163,12 +158,13 @@ def scheduler_from(recipe: dict[str, Any], folder: Path, state_dir: Path | None,
 
     options = dict(recipe)
     class_name, endpoint = options.pop("class", "program"), options.pop("endpoint", None)
-    if class_name not in _PACKAGES:
+    if class_name not in _KNOWN:
         raise HFValidationError(
             f"{folder} belongs to a {class_name}, a class of another program.",
             hint="Start that program again; it uploads what is pending.",
         )
-    scheduler: CommitScheduler = getattr(import_module(_PACKAGES[class_name]), class_name)(
+    home = "hubspool" if class_name == "CommitScheduler" else "hubspool_templates"
+    scheduler: CommitScheduler = getattr(import_module(home), class_name)(
         folder_path=folder,
         state_dir=state_dir,
         hf_api=HfApi(endpoint=endpoint, token=token),

@@ -68,6 +68,8 @@ def hub(
     """
     if not 0 <= port <= 65535:
         raise HFValidationError(f"--port {port} is not a port.", hint="Use 0 to 65535.")
+    if root.is_file():
+        raise HFValidationError(f"--root {root} is a file.", hint="Pass a folder; it is created if it is missing.")
     try:
         from hubspool.local_hub import LocalHub, User
         from hubspool.local_hub.storage.accounts import read_users, with_organizations
@@ -85,13 +87,13 @@ def hub(
         server = LocalHub(root, host=host, port=port, users=accounts or None, fault_routes=faults).start()
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and error.filename:
-            raise HubspoolError(f"--root {root} cannot be used: {error.strerror}.") from None
+            raise HubspoolError(
+                f"--root {root} cannot be used: {error.strerror}.", hint="Pass a folder that this user may write to."
+            ) from None
         raise HubspoolError(str(error)) from None
     click.echo(server.endpoint)
     token = "the token of a user" if users else f"the token {server.token}"
-    click.echo(
-        f"To log in with a browser, open {server.endpoint}/login: any name, and {token} as the password.", err=True
-    )
+    click.echo(f"To log in with a browser, open {server.endpoint}/login and give {token}.", err=True)
     while waiter.wait() not in _SIGNALS:
         pass
     server.stop()

@@ -9,7 +9,8 @@ from tempfile import NamedTemporaryFile
 import click
 
 from hubspool.cli.options import Command
-from hubspool.errors import HFValidationError
+from hubspool.cli.output import print_line
+from hubspool.errors import HFValidationError, LocalFileError, UnauthorizedError
 from hubspool.settings import Settings
 
 
@@ -33,12 +34,22 @@ def login(token: str | None) -> None:
     if not token:
         raise HFValidationError("The token is empty.", hint="Create one at https://huggingface.co/settings/tokens.")
     settings = Settings.from_env()
-    account = HfApi(token=token).whoami()
+    try:
+        account = HfApi(token=token).whoami()
+    except UnauthorizedError as error:
+        error.hint = f"Copy the whole token of an account at {settings.endpoint}, or make a new one there."
+        raise
     path = settings.token_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:  # only this user can read it
-        file.write(token)
-    Path(file.name).replace(path)
-    click.echo(f"Logged in as {account['name']} at {settings.endpoint}; the token is in {path}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(
+            "w", dir=path.parent, delete=False, encoding="utf-8"
+        ) as file:  # only this user reads it
+            file.write(token)
+        Path(file.name).replace(path)
+    except OSError as error:
+        hint = "Free space, or set HF_TOKEN_PATH to a file that this user may write."
+        raise LocalFileError(f"{path} cannot be written: {error.strerror}.", hint=hint) from None
+    print_line(f"Logged in as {account['name']} at {settings.endpoint}; the token is in {path}.", "ok")
     if settings.env_token is not None:
         click.echo("HF_TOKEN is set and is used in place of the stored token.", err=True)

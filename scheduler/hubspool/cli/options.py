@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from functools import reduce
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ class Command(click.Command):
         text, _, examples = inspect.cleandoc(help).partition("Examples:\n")
         attributes |= {"help": text, "epilog": f"\b\nExamples:\n{examples}"}
         super().__init__(*args, **attributes)
+        self.no_args_is_help = any(parameter.required for parameter in self.params)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Configure the log, then run the command."""
@@ -43,17 +45,9 @@ class LocalPath(click.Path):
         return Path(str(super().convert(Path(value).expanduser(), *context)))
 
 
-class OptionGroup:
-    """Decorates a command with several options, in their order."""
-
-    def __init__(self, *options: Callable[[Any], Any]) -> None:
-        self._options = options
-
-    def __call__(self, command: _Decorated) -> _Decorated:
-        """Add the options."""
-        for option in reversed(self._options):
-            command = option(command)
-        return command
+def option_group(*options: Callable[[Any], Any]) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that gives a command several options, in their order."""
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
 def repo_type_option(**settings: Any) -> Callable[[_Decorated], _Decorated]:
@@ -62,15 +56,15 @@ def repo_type_option(**settings: Any) -> Callable[[_Decorated], _Decorated]:
     return click.option("--repo-type", type=choices, help="Kind of repository.", **settings)
 
 
-def every_option(**settings: Any) -> Callable[[_Decorated], _Decorated]:
-    """Return the option --every, a number of minutes. Not of `click.FloatRange`, which accepts NaN."""
+def duration_option(name: str, unit: str, **settings: Any) -> Callable[[_Decorated], _Decorated]:
+    """Return an option whose value is a number of minutes or seconds. Not of `click.FloatRange`, which accepts NaN."""
 
     def check(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
         if value is not None and not value > 0:
-            raise click.BadParameter(f"{value:g} is not a number of minutes greater than 0.")
+            raise click.BadParameter(f"{value:g} is not a number of {unit} greater than 0.")
         return value
 
-    return click.option("--every", type=float, callback=check, metavar="MINUTES", **settings)
+    return click.option(name, type=float, callback=check, metavar=unit.upper(), **settings)
 
 
 def patterns_option(option: str, name: str, text: str) -> Callable[[_Decorated], _Decorated]:
@@ -83,18 +77,18 @@ def patterns_option(option: str, name: str, text: str) -> Callable[[_Decorated],
 
 repo_id_argument = click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
 token_option = click.option("--token", help="Token to use in place of HF_TOKEN and the token file.")
-folder_options = OptionGroup(
+folder_options = option_group(
     click.argument("folder", type=LocalPath(exists=True, file_okay=False, resolve_path=True), help="The folder_path."),
     click.option("--state-dir", type=LocalPath(), metavar="DIR", help="The state_dir, if the scheduler has one."),
 )
-selection_options = OptionGroup(
+selection_options = option_group(
     click.option("--revision", show_default="main", help="Branch, or pull request such as refs/pr/1."),
-    click.option("--private", is_flag=True, default=None, help="Create the repository as private."),
+    click.option("--private/--public", default=None, help="Visibility of the repository if it is created."),
     patterns_option("--include", "allow_patterns", "Upload only files that match"),
     patterns_option("--exclude", "ignore_patterns", "Upload no file that matches"),
     token_option,
 )
-output_options = OptionGroup(
+output_options = option_group(
     click.option(
         "--format",
         "output_format",

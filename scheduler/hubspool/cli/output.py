@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 from hubspool.errors import SettingError
 from hubspool.settings import Settings
 
+_SIGNS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "FAIL": ("✗", "red"), "error": ("", "red")}
 FORMATS = ("human", "json", "quiet")
 
 
@@ -34,10 +36,10 @@ class Output:
         else:  # progress as log lines where stderr is no terminal and has no bar
             logging.getLogger("hubspool.progress").setLevel(logging.INFO)
 
-    def note(self, text: str) -> None:
-        """Print what the command does on stderr, unless the format is quiet."""
+    def note(self, text: str, grade: str = "") -> None:
+        """Print what the command does on stderr, unless the format is quiet; `grade` as in `print_line`."""
         if not self._is_quiet:
-            click.echo(text, err=True)
+            print_line(text, grade, err=True)
 
     def result(self, text: str, fields: Mapping[str, Any]) -> None:
         """Print the result on stdout: `fields` as JSON, or `text`."""
@@ -49,16 +51,25 @@ def hide_progress_bars() -> None:
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
-def print_error(text: str) -> None:
-    """Print an error on stderr after the program's name, which is red on a terminal unless NO_COLOR is set."""
+def print_line(text: str, grade: str = "", *, err: bool = False) -> None:
+    """Print a line on stdout or stderr; on a terminal ✓, ! or ✗ stands before it for the grades ok, warn and FAIL.
+
+    The sign, or `text` up to its first colon for the grade error, has a colour on a terminal, unless NO_COLOR is set;
+    FORCE_COLOR means a terminal.
+    """
     try:
         color = Settings.from_env().color
     except SettingError:  # possibly the error to print
         color = False
-    name = click.style("hubspool:", fg="red") if color else "hubspool:"
-    click.echo(f"{name} {text}", err=True)
+    stream = sys.stderr if err else sys.stdout
+    sign, fg = _SIGNS.get(grade, ("", None))
+    if grade == "error":
+        sign, _, text = text.partition(" ")
+    elif not (color or stream.isatty()) or not (stream.encoding or "").lower().startswith("utf"):
+        sign = ""
+    click.echo(f"{click.style(sign, fg=fg)} {text}" if sign else text, err=err, color=color)
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return the number with its noun: "1 file", "2 files"; `plural` is needed where it is not the noun with an s."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+def print_error(text: str) -> None:
+    """Print an error on stderr after the program's name, which is red on a terminal."""
+    print_line(f"hubspool: {text}", "error", err=True)

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from hubspool.cli.options import Command, folder_options
-from hubspool.cli.output import Output, counted, print_error
-from hubspool.cli.places import Place, opened_places, unnamed_spools
+from hubspool.cli.output import Output, print_error
+from hubspool.cli.scheduler_records import SchedulerRecord, opened_records, unnamed_spools
 from hubspool.errors import second_look_reason
+from hubspool.scheduling.status import counted
 
 
 @click.command("status", cls=Command)
@@ -26,8 +27,8 @@ def status(folder: Path, state_dir: Path | None, as_json: bool) -> None:
       hubspool status ./votes
       hubspool status ./votes --json
     """
-    with opened_places(folder, state_dir) as places:
-        found = [_status_of(folder, place) for place in places]
+    with opened_records(folder, state_dir) as records:
+        found = [_status_of(folder, record) for record in records]
     output = Output("json" if as_json else None)
     for fields in found:
         output.result(_text(fields), fields)
@@ -37,8 +38,8 @@ def status(folder: Path, state_dir: Path | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _status_of(folder: Path, place: Place) -> dict[str, Any]:
-    """Return what is known of one place.
+def _status_of(folder: Path, record: SchedulerRecord) -> dict[str, Any]:
+    """Return the JSON object for one scheduler of the folder.
 
     The fields:
         endpoint, repo_id, repo_type, revision, path_in_repo: where it goes.
@@ -51,9 +52,9 @@ def _status_of(folder: Path, place: Place) -> dict[str, Any]:
     from hubspool.client.target import Target
     from hubspool.push.backlog import backlog, spool_backlog
 
-    spool, ledger, recipe = place.spool, place.ledger, place.recipe
-    if place.target is not None:
-        target, path_in_repo = ledger.targets()[place.target]
+    spool, ledger, recipe = record.spool, record.ledger, record.recipe
+    if record.target is not None:
+        target, path_in_repo = ledger.targets()[record.target]
     else:
         given = asdict(spool.destination) | {"repo_id": spool.given} if spool else recipe
         path_in_repo = given["path_in_repo"]
@@ -62,14 +63,14 @@ def _status_of(folder: Path, place: Place) -> dict[str, Any]:
         found = spool_backlog(spool, ledger, counts_rows=True)
     else:
         chosen = path_filter(recipe["allow_patterns"], recipe["ignore_patterns"] or [])
-        found = backlog(folder, ledger, place.target, chosen, is_spool=False)
+        found = backlog(folder, ledger, record.target, chosen, is_spool=False)
     return {
         **asdict(target),
         "path_in_repo": path_in_repo,
         "spool": spool and str(spool.path),
         "moved_to": spool and spool.moved_to,
         **asdict(found),
-        "last_commit": None if place.target is None else ledger.identity(place.target)[1],
+        "last_commit": None if record.target is None else ledger.identity(record.target)[1],
     }
 
 

@@ -15,16 +15,18 @@ import click
 from hubspool.cli.options import (
     Command,
     LocalPath,
-    every_option,
+    duration_option,
     output_options,
     patterns_option,
     repo_id_argument,
     repo_type_option,
     selection_options,
 )
-from hubspool.cli.output import Output, counted
+from hubspool.cli.output import Output
 from hubspool.cli.signals import SignalWaiter
+from hubspool.client.validation import check_path_in_repo
 from hubspool.errors import HFValidationError
+from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
@@ -63,7 +65,7 @@ class Source:
 @click.option("--commit-message", metavar="TEXT", help="First line of the commit message.")
 @click.option("--commit-description", metavar="TEXT", help="The rest of the commit message.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request with the commit.")
-@every_option(help="Upload changes every so many minutes until Ctrl-C, which uploads the rest.")
+@duration_option("--every", "minutes", help="Upload changes this often until Ctrl-C, which uploads the rest.")
 @patterns_option("--versioned", "versioned", "With --every: a file that matches is replaced when it is rewritten")
 @output_options
 def upload(
@@ -78,7 +80,8 @@ def upload(
 ) -> None:
     """Upload a file or a folder.
 
-    The upload is one commit. The repository is created if it is missing. By default LOCAL_PATH is the file or folder
+    The upload is one commit. The repository is created if it is missing: with the visibility that the account's
+    settings say, which is public for most, or as private with --every. By default LOCAL_PATH is the file or folder
     in the current folder that has the name of the repository, and PATH_IN_REPO is the name of a file and the root for
     a folder. The last line of stdout is the address of what was uploaded.
 
@@ -94,8 +97,10 @@ def upload(
     output = Output(output_format)
     api = HfApi(token=token, library_name="hubspool-cli")
     repo_type, revision = options["repo_type"], options["revision"]
-    space_sdk = "gradio" if repo_type == "space" else None
-    repo = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+    if every is not None and private is None:
+        private = True  # as a scheduler does
+    repo = create_repo(api, repo_id, repo_type, private)
+    note_created(api, repo, output)
     is_branch = revision is not None and not options["create_pr"] and not revision.startswith("refs/")
     if is_branch and not api.revision_exists(repo.repo_id, revision, repo_type=repo_type):
         api.create_branch(repo.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
@@ -103,6 +108,21 @@ def upload(
         _upload_once(api, repo, source, output, _without(_FOR_EVERY, options))
     else:
         _upload_regularly(api, repo, source, output, {**options, "every": every, "private": private})
+
+
+def create_repo(api: HfApi, repo_id: str, repo_type: str, private: bool | None) -> RepoUrl:
+    """Create the repository if it is missing."""
+    space_sdk = "gradio" if repo_type == "space" else None
+    return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+
+
+def note_created(api: HfApi, repo: RepoUrl, output: Output) -> None:
+    """Say what `create_repo` has created, if it has."""
+    if repo.is_new:
+        is_private = api.repo_info(repo.repo_id, repo_type=repo.repo_type).private
+        kind, other = ("private", "--public") if is_private else ("public", "--private")
+        sentence = f"Created the {kind} {repo.repo_type} {repo.repo_id}"
+        output.note(f"{sentence} ({other} and --repo-type create another kind).", "ok")
 
 
 def source_of(repo_id: str, local_path: Path | None, path_in_repo: str | None) -> Source:
@@ -138,7 +158,9 @@ def _page_of(repo: RepoUrl, source: Source, revision: str | None) -> str:
 
 
 def _check(options: dict[str, Any], source: Source, every: float | None) -> None:
-    """Refuse options that would have no effect."""
+    """Refuse options that would have no effect, and a path that no repository can hold."""
+    if source.path_in_repo:
+        check_path_in_repo(source.path_in_repo)
     if source.is_file:
         _refuse(options, _FOR_FOLDERS, f"is for folders, and {source.path} is a file.")
     if every is None:
@@ -162,7 +184,7 @@ def _without(refused: dict[str, str], options: dict[str, Any]) -> dict[str, Any]
 
 
 def _upload_once(api: HfApi, repo: RepoUrl, source: Source, output: Output, options: dict[str, Any]) -> None:
-    output.note(f"Uploading {source.path} to {repo}")
+    output.note(f"Uploading {source.path} to {repo.repo_id}.")
     if source.is_file:
         commit = api.upload_file(
             repo_id=repo.repo_id,
@@ -176,8 +198,8 @@ def _upload_once(api: HfApi, repo: RepoUrl, source: Source, output: Output, opti
         )
     if commit.is_noop:
         output.note("Nothing has changed: no commit was made.")
-    elif commit.pr_url:
-        output.note(f"Pull request: {commit.pr_url}")
+    else:
+        output.note(f"Opened the pull request {commit.pr_url}" if commit.pr_url else "Uploaded.", "ok")
     page = _page_of(repo, source, commit.pr_revision or options["revision"])
     fields = {"commit": commit.oid, "commit_url": commit.commit_url, "pr_url": commit.pr_url}
     _print_result(output, page, {**fields, "is_noop": commit.is_noop})
@@ -199,7 +221,7 @@ def _upload_regularly(api: HfApi, repo: RepoUrl, source: Source, output: Output,
         hf_api=api,
         strict=True,
         on_commit=lambda event: output.note(
-            f"Committed {counted(len(event.paths), 'file')}, {counted(event.bytes_new, 'new byte')}"
+            f"Committed {counted(len(event.paths), 'file')}, {counted(event.bytes_new, 'new byte')}.", "ok"
         ),
         **options,
     )

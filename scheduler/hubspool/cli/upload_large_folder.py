@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from hubspool.cli.options import Command, LocalPath, repo_id_argument, repo_type_option, selection_options
-from hubspool.cli.output import hide_progress_bars
-from hubspool.cli.upload import web_page
+from hubspool.cli.output import Output, hide_progress_bars
+from hubspool.cli.upload import create_repo, note_created, web_page
+from hubspool.errors import HFValidationError
 
 
 @click.command("upload-large-folder", cls=Command)
@@ -17,7 +18,9 @@ from hubspool.cli.upload import web_page
 @click.argument("path", type=LocalPath(), help="Folder to upload.")
 @repo_type_option(required=True)
 @selection_options
-@click.option("--num-workers", type=int, metavar="N", show_default="half of the cores", help="Number of workers.")
+@click.option(
+    "--num-workers", type=click.IntRange(1), metavar="N", show_default="half of the cores", help="Number of workers."
+)
 @click.option("--no-report", is_flag=True, help="Do not print the progress every minute.")
 @click.option("--no-bars", is_flag=True, help="Show no progress bars.")
 def upload_large_folder(
@@ -33,13 +36,15 @@ def upload_large_folder(
       hubspool upload-large-folder user/my-data ./rows --repo-type dataset --num-workers 8
     """
     from hubspool.client.hf_api import HfApi
-    from hubspool.client.target import Target
 
     if no_bars:
         hide_progress_bars()
     api = HfApi(token=token, library_name="hubspool-cli")
-    api.upload_large_folder(repo_id, path, print_report=not no_report, **options)
-    if "/" not in repo_id:
-        repo_id = f"{api.whoami()['name']}/{repo_id}"
-    repo_url = Target.of(api.endpoint, repo_id, options["repo_type"]).web_url
-    click.echo(web_page(repo_url, "tree", options["revision"]))
+    if not path.is_dir():
+        raise HFValidationError(f"There is no folder {path}.", hint="Check PATH.", path=path)
+    repo = create_repo(api, repo_id, options["repo_type"], options["private"])
+    try:
+        api.upload_large_folder(repo.repo_id, path, print_report=not no_report, **options)
+    finally:
+        note_created(api, repo, Output(None))
+    click.echo(web_page(repo, "tree", options["revision"]))

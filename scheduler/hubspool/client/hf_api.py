@@ -107,21 +107,10 @@ class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
 
         See `hubspool.client.large_upload.upload.upload_large_folder`.
         """
+        given = {name: value for name, value in locals().items() if name != "self"}
         from hubspool.client.large_upload.upload import upload_large_folder
 
-        upload_large_folder(
-            self,
-            repo_id=repo_id,
-            folder_path=folder_path,
-            repo_type=repo_type,
-            revision=revision,
-            private=private,
-            allow_patterns=allow_patterns,
-            ignore_patterns=ignore_patterns,
-            num_workers=num_workers,
-            print_report=print_report,
-            print_report_every=print_report_every,
-        )
+        upload_large_folder(self, **given)
 
     def hf_hub_download(
         self,

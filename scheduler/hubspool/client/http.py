@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 
 from hubspool import fork
 from hubspool.client.defaults import DEFAULTS
-from hubspool.client.http_errors import error_of, log_warnings, public_url
+from hubspool.client.http_errors import error_of, failure_text, log_warnings, public_url
 from hubspool.client.retry import SAFE, Caller, RetryPolicy, call_with_retries, hub_time
 from hubspool.errors import (
     BadResponseError,
@@ -415,7 +415,7 @@ def _transport_error(error: requests.RequestException, method: str, url: str) ->
     for cause in causes:
         if isinstance(cause, HubspoolError):  # reading the request's body failed, so the request was never complete
             return cause
-    what = f"{method} {public_url(url)}"
+    request, unreachable = f"{method} {public_url(url)}", "The Hub cannot be reached"
     fields: dict[str, Any] = {"method": method, "url": public_url(url)}
 
     def has(*kinds: type[BaseException]) -> bool:
@@ -424,18 +424,19 @@ def _transport_error(error: requests.RequestException, method: str, url: str) ->
     unusable = isinstance(error, (r.InvalidURL, r.MissingSchema, r.InvalidSchema, r.InvalidHeader))
     if unusable or has(ssl.SSLCertVerificationError):
         reason = "the address cannot be used" if unusable else "the certificate was not accepted"
-        return HubConnectionError(f"{what}: {reason}.", **fields, retryable=False, hint="Check HF_ENDPOINT.")
+        message = failure_text(unreachable, reason, request)
+        return HubConnectionError(message, **fields, retryable=False, hint="Check HF_ENDPOINT.")
     # Connect errors before time-outs: a connection that timed out while it was opened carried nothing.
     if has(u.NewConnectionError, u.ConnectTimeoutError, u.NameResolutionError):
         fields["outcome"] = Outcome.NOT_APPLIED
         if not has(u.NewConnectionError):  # which is a ConnectTimeoutError too, by its class
-            return HubTimeoutError(f"{what}: no connection within the time-out.", **fields)
-        return HubConnectionError(f"{what}: no connection ({_innermost(causes)}).", **fields)
+            return HubTimeoutError(failure_text(unreachable, "no connection within the time-out", request), **fields)
+        return HubConnectionError(failure_text(unreachable, _innermost(causes), request), **fields)
     if has(u.ReadTimeoutError, TimeoutError):
-        return HubTimeoutError(f"{what}: no complete answer within the time-out.", **fields, outcome=Outcome.UNKNOWN)
-    return HubConnectionError(
-        f"{what}: the connection broke ({_innermost(causes)}).", **fields, outcome=Outcome.UNKNOWN
-    )
+        message = failure_text("The Hub did not answer within the time-out", "", request)
+        return HubTimeoutError(message, **fields, outcome=Outcome.UNKNOWN)
+    message = failure_text("The connection to the Hub broke", _innermost(causes), request)
+    return HubConnectionError(message, **fields, outcome=Outcome.UNKNOWN)
 
 
 def _chain(error: BaseException) -> Iterable[BaseException]:
@@ -454,7 +455,11 @@ def _chain(error: BaseException) -> Iterable[BaseException]:
 
 def _innermost(causes: list[BaseException]) -> str:
     """Return the operating system's message, which has no address; urllib3's messages have the query."""
+    import ssl
+
     for cause in causes:
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            return f"TLS says {cause.reason.lower().replace('_', ' ')}"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
     return type(causes[-1]).__name__

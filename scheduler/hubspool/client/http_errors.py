@@ -74,20 +74,37 @@ def error_of(response: requests.Response, token: Token | None) -> errors.Request
         "response": _answer(response, token),
     }
     what = f"{fields['method']} {fields['url']} answered {status}"
-    message = f"{what}: {server_message}" if server_message else f"{what} {response.reason or ''}".rstrip() + "."
     if status < 400:
         return errors.BadResponseError(
             f"{what}, which redirects to {public_url(response.headers.get('Location', 'no address'))}.",
             **{**fields, "retryable": False},
         )
     kind = _kind(response, token)
+    sentence = kind.sentence
     if status == 409:
         fields["details"] = _json_object(response)
     if status == 401:
         fields["hint"] = _token_hint(token)
+        sentence = sentence if token is not None else "The Hub wants a token"
     if kind is errors.ConflictError and "in progress" in server_message:
         fields["retryable"] = True
-    return kind(message, **fields)
+    elif kind is errors.HfHubHTTPError:
+        sentence, fields["hint"] = _unnamed(status)
+    elif fields["retry_after"] is not None:
+        fields["hint"] = f"Wait {fields['retry_after']:.0f} s, and push less often."
+    return kind(failure_text(sentence, server_message, what), **fields)
+
+
+def _unnamed(status: int) -> tuple[str, str]:
+    """Return what a status means that has no class, and what to do."""
+    if status == 404:
+        return "The Hub has nothing at this address", "Check HF_ENDPOINT, repo_id, repo_type and revision."
+    return ("The Hub has a problem", "Try again later.") if status >= 500 else ("The Hub refused the request", "")
+
+
+def failure_text(sentence: str, reason: str, request: str) -> str:
+    """Return a message: what a failure means, its reason if one is known, and the request."""
+    return f"{': '.join(filter(None, [sentence, reason.rstrip('.')]))} ({request})."
 
 
 def log_warnings(response: requests.Response) -> None:
@@ -159,7 +176,7 @@ def _server_message(response: requests.Response, token: Token | None) -> str:
         for entry in body.get("errors") or []:
             parts.append(str(entry.get("message", "")) if isinstance(entry, dict) else str(entry))
     unique = dict.fromkeys(part.strip() for part in parts if part.strip())
-    return _without_token(" ".join(unique)[: DEFAULTS.message_characters], token)
+    return _without_token(" ".join(" ".join(unique).split())[: DEFAULTS.message_characters], token)
 
 
 def _json_object(response: requests.Response) -> Mapping[str, Any] | None:

@@ -33,7 +33,7 @@ class Progress:
         settings = Settings.from_env()
         self._title, self._total = title, total
         self._is_bar = sys.stderr.isatty() if settings.progress_bars is None else settings.progress_bars
-        self._plain = not settings.color
+        self._plain = settings.color is False
         self._bar: Any = None
         self._done = 0
         self._lock = threading.Lock()

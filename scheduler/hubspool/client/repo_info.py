@@ -20,15 +20,16 @@ T = TypeVar("T")
 
 
 class RepoUrl(str):
-    """The address of a repository's page; its parts are attributes."""
+    """The address of a repository's page; its parts are attributes, and `is_new` says if the call created it."""
 
-    __slots__ = ("endpoint", "namespace", "repo_id", "repo_name", "repo_type")
+    __slots__ = ("endpoint", "is_new", "namespace", "repo_id", "repo_name", "repo_type")
 
     endpoint: str
     namespace: str | None
     repo_name: str
     repo_id: str
     repo_type: str
+    is_new: bool
 
     def __new__(cls, url: str, endpoint: str | None = None) -> RepoUrl:
         """Split `url`; the default `endpoint` is its scheme and host."""
@@ -37,7 +38,7 @@ class RepoUrl(str):
             scheme, _, rest = url.partition("://")
             endpoint = f"{scheme}://{rest.split('/')[0]}"
         parts = url.removeprefix(endpoint).strip("/").split("/")
-        self.repo_type = "model"
+        self.repo_type, self.is_new = "model", False
         if len(parts) > 1 and parts[0] in ("datasets", "spaces", "models"):
             self.repo_type = parts.pop(0)[:-1]
         if not 1 <= len(parts) <= 2 or not all(parts):

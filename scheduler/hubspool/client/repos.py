@@ -137,7 +137,9 @@ class RepoCalls(ApiContext):
             if existing is None:
                 raise
             return existing
-        return RepoUrl(created["url"], self.endpoint)
+        repo = RepoUrl(created["url"], self.endpoint)
+        repo.is_new = True
+        return repo
 
     def _existing(
         self, repo_id: str, repo_type: str | None, token: str | bool | None, error: HfHubHTTPError

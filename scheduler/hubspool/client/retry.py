@@ -96,9 +96,7 @@ def decide_retry(
         elapsed: seconds since the first one started.
         chance: a random number in [0, 1). Full jitter: writers that failed together must not return together.
     """
-    if not isinstance(error, HubspoolError):
-        return GiveUp("not an error of the Hub")
-    if not can_pass(policy, error):
+    if not isinstance(error, HubspoolError) or not can_pass(policy, error):
         return GiveUp("permanent")
     if policy.acts_twice and error.outcome is Outcome.UNKNOWN:
         return GiveUp("may have been applied")
@@ -108,10 +106,10 @@ def decide_retry(
     return Wait(seconds)
 
 
-def can_pass(policy: RetryPolicy, error: HubspoolError) -> bool:
+def can_pass(policy: RetryPolicy, error: BaseException) -> bool:
     """Whether retrying later can succeed without user action."""
     moved = policy.replans and isinstance(error, (ConflictError, ParentCommitMismatchError))
-    return error.retryable or moved
+    return moved or (isinstance(error, HubspoolError) and error.retryable)
 
 
 def _seconds(policy: RetryPolicy, error: HubspoolError, attempt: int, chance: float) -> float:

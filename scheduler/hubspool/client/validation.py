@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from hubspool.errors import BadResponseError, HFValidationError
+from hubspool.errors import BadResponseError, HFValidationError, LocalFileError
 from hubspool.files import is_spool_folder
 
 REPO_TYPES = ("model", "dataset", "space")
@@ -159,9 +159,17 @@ def check_folder(folder: str | Path) -> Path:
 
     Raises:
         HFValidationError: the path is a file.
+        LocalFileError: the folder cannot be created.
     """
     path = Path(folder).expanduser().resolve()
     if path.is_file():
         raise HFValidationError(f"folder_path is a file: {path}.", hint="Pass the folder that it is in.", path=path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalFileError(
+            f"folder_path {path} cannot be created: {error.strerror}.",
+            hint="Choose a folder that this user may write to, on a disk with space.",
+            path=path,
+        ) from None
     return path

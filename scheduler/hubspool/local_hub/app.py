@@ -12,7 +12,7 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -20,6 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from hubspool.local_hub import control
 from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, FaultHit, Faults
 from hubspool.local_hub.identifiers import host_name, is_loopback
+from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.request_body import receive_body
 from hubspool.local_hub.request_log import RequestLog, RequestRecord
 from hubspool.local_hub.routes import page
@@ -30,6 +31,10 @@ from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.storage.durable_files import full_disk_after
 
 _log = logging.getLogger("hubspool.local_hub")
+
+
+#: Routes whose handlers may take many seconds. The handlers share 40 threads; these use some of them.
+_SLOW = frozenset({"page", "compare", "discussion-info", "git-refs", "git-upload-pack", "git-receive-pack"})
 
 
 class _ConnectionDropped(Exception):  # noqa: N818 - a fault asks for it
@@ -65,6 +70,7 @@ class HubApp:
         self._requests = requests
         self._only_host = only_host
         self._control = control.routes(faults) if fault_routes else []
+        self._slow = CapacityLimiter(LIMITS.slow_requests)
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,16 +157,17 @@ class HubApp:
         try:
             with self._services.files.temporary_file() as context.upload:
                 await receive_body(route, context)
-                return await run_in_threadpool(route.handler, context)
+                limiter = self._slow if route.name in _SLOW else None
+                return await to_thread.run_sync(route.handler, context, limiter=limiter)
         except ApiError as error:
             return _error_answer(error, context)
         except (ClientDisconnect, _ConnectionDropped):
             raise
         except Exception as error:  # noqa: BLE001 - the top of the handler's thread: the client gets 500, the log gets the traceback
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                _log.error("The disk is full: %s %s", context.request.method, context.request.scope["path"])
+                _log.error("The disk is full: %s %s", context.request.method, context.path)
                 return _error_answer(ApiError(507, "Insufficient Storage: the disk of the local Hub is full"), context)
-            _log.exception("%s %s failed", context.request.method, context.request.scope["path"])
+            _log.exception("%s %s failed", context.request.method, context.path)
             return _error_answer(ApiError(500, "Internal Error: see the log of the local Hub"), context)
 
     async def _apply_late(self, route: Route, context: RequestContext, seconds: float) -> None:
@@ -175,7 +182,12 @@ class HubApp:
                     if await self._wait_outside(self._faults.wait_late, ticket, seconds):
                         await run_in_threadpool(route.handler, context)
             except ApiError as error:
-                _log.info("late %s %s was refused: %s", context.request.method, context.request.scope["path"], error)
+                _log.info(
+                    "late %s %s was refused: %s",
+                    context.request.method,
+                    context.request.scope["raw_path"].decode(),
+                    error,
+                )
             finally:
                 read.set()
                 self._faults.end_late()
@@ -197,12 +209,18 @@ def _refusal(error: ApiError) -> Route:
 
 def _error_answer(error: ApiError, context: RequestContext) -> Response:
     message = "".join(c if c.isascii() and c.isprintable() else "?" for c in error.message)
-    headers = {**error.headers, "X-Error-Message": message.strip()}
+    headers = {**error.headers, "X-Error-Message": message.strip()[:1000]}
     if error.code is not None:
         headers["X-Error-Code"] = error.code
-    if context.request.method == "GET" and "text/html" in context.request.headers.get("accept", ""):
+    if "text/html" in context.request.headers.get("accept", ""):
         return page.error(context, error, headers)
     return ok({"error": error.message, **error.fields}, status=error.status, headers=headers)
+
+
+def _request_id(headers: Headers) -> str:
+    """Return the id that the client gave, as the Hub does, or a new one."""
+    given = headers.get("x-request-id") or headers.get("x-amzn-trace-id") or ""
+    return given if 0 < len(given) <= 100 else secrets.token_hex(12)
 
 
 def _fault_answer(fault: Fault) -> Response:
@@ -220,7 +238,7 @@ class _Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("ascii")
         self.route = ""
-        self.headers: dict[str, str] = {"X-Request-Id": secrets.token_hex(12)}
+        self.headers: dict[str, str] = {"X-Request-Id": _request_id(Headers(scope=scope))}
         self.keep_bytes: int | None = None
         self._receive: Callable[[], Awaitable[Message]] = receive
         self._send: Callable[[Message], Awaitable[None]] = send

@@ -24,20 +24,26 @@ class HubLimits:
         slow_body: see `body_seconds`.
         connections: open connections; a new one ends the one that has waited longest for its client. Fewer if the
             process may open few files.
+        slow_requests: pages, fetches and pushes that are answered at a time; others do not wait for them.
         accepted_at_once: connections that are accepted before the first of them is served.
         listen_backlog: connections that wait to be accepted.
         lock_seconds: how long a change of a repository waits for the change before it.
         token_seconds: life of a Xet token. hf_xet asks for a new one 30 s before the end.
         link_seconds: life of a signed address.
+        session_seconds: how long a browser stays logged in.
+        failed_seconds: how long a wrong token counts for `failed_log_ins`.
         dedup_seconds: how long a client may cache which chunks are stored.
         git_seconds: how long the git program may take for one fetch.
+        diff_seconds: how long it may take to show a difference.
         wait_seconds: time-out of the methods with which tests wait for requests and faults.
         requests_logged: requests that `LocalHub.requests` remembers.
 
         body: a request's body, unless its route says otherwise.
+        form: the body of the log-in form.
         anonymous_body: the same, without a token.
         dropped_body: what is read of the body of a refused request, and not kept.
         commit_line: one file of a commit, as its line.
+        large_commits: commits of more than `memory_block` bytes that are read at the same time.
         commit_body: a commit: 1 GB of regular content in base64, and the lines around it.
         git_request: what a git client says that it has and wants, unpacked.
         git_push: a pack that `git push` sends, and what it unpacks to.
@@ -71,11 +77,13 @@ class HubLimits:
         newest_commits: commits that a repository's page lists.
         folder_entries: entries of a folder that its page shows.
         linked_refs: branches and tags, and pull requests, that a page links to.
+        diff: bytes of a difference that the API answers with.
         diff_characters: characters of a diff that a page shows.
         preview_rows: rows of a table that a page shows.
         preview_columns: columns of a table that a page shows.
         preview_cell: characters of a cell that a page shows.
         preview_text: bytes of a text file that a page shows, or reads for a table.
+        preview_card: characters of a README.md that are rendered: some take seconds for twice as many.
         preview_image: bytes of an image in a cell.
         preview_archive: bytes of an archive that a preview reads: the list of its members, and small images.
         preview_events: bytes of an event file that its charts show.
@@ -96,6 +104,9 @@ class HubLimits:
             processor time after 3,000 commits.
         pack_weight: loose objects that a pack counts as: every look-up of an object asks each pack.
         cached_objects: trees, commits and small blobs in memory, for each repository.
+        failed_log_ins: wrong tokens that one address may send to the log-in form; programs are not limited.
+        ended_sessions: log-outs that are remembered, and addresses that sent wrong tokens.
+        cached_pages: rendered README.md files that are remembered.
         cached_cards: cards that are remembered, by blob.
         cached_layouts: xorbs whose chunks are remembered, with positions and hashes.
         cached_sizes: sizes of files in memory, for each repository: about 300 bytes each.
@@ -113,22 +124,28 @@ class HubLimits:
     body_seconds: float = 30
     slow_body: int = 32 << 10
     connections: int = 2000
+    slow_requests: int = 20
     accepted_at_once: int = 16
     listen_backlog: int = 2048
     lock_seconds: float = 30
     token_seconds: int = 3600
     link_seconds: int = 3600
+    session_seconds: int = 12 * 3600
+    failed_seconds: float = 60
     dedup_seconds: int = 7 * 24 * 3600
     git_seconds: float = 600
+    diff_seconds: float = 10
     wait_seconds: float = 30
     requests_logged: int = 100_000
 
     body: int = 16 * _MIB
+    form: int = 64 << 10
     anonymous_body: int = _MIB
     dropped_body: int = 128 * _MIB
     commit_line: int = 64 * _MIB
+    large_commits: int = 4
     commit_body: int = 1536 * _MIB
-    git_request: int = 64 * _MIB
+    git_request: int = 16 * _MIB
     git_push: int = 1024 * _MIB
     git_object: int = 64 * _MIB
     lfs_part: int = 64 * _MIB
@@ -158,11 +175,13 @@ class HubLimits:
     newest_commits: int = 5
     folder_entries: int = 2000
     linked_refs: int = 20
+    diff: int = 16 * _MIB
     diff_characters: int = 100_000
     preview_rows: int = 20
     preview_columns: int = 30
     preview_cell: int = 200
     preview_text: int = 256 << 10
+    preview_card: int = 32 << 10
     preview_image: int = 128 << 10
     preview_archive: int = 8 * _MIB
     preview_events: int = 8 * _MIB
@@ -170,7 +189,7 @@ class HubLimits:
     preview_points: int = 500
     preview_parquet: int = 64 * _MIB
     preview_memory: int = 1024 * _MIB
-    preview_seconds: float = 20
+    preview_seconds: float = 5
 
     memory_block: int = 4 * _MIB
     upload_block: int = _MIB
@@ -181,6 +200,9 @@ class HubLimits:
     object_files: int = 2048
     pack_weight: int = 64
     cached_objects: int = 4096
+    failed_log_ins: int = 10
+    ended_sessions: int = 1024
+    cached_pages: int = 64
     cached_cards: int = 1024
     cached_sizes: int = 200_000
     cached_counts: int = 512

@@ -54,7 +54,7 @@ class LocalHub:
 
     Not guaranteed: it is not a copy of the Hub. It runs no Space and keeps no settings of one, keeps no
     discussions but pull requests, does not enforce the gates of gated repositories, and has a small part of the
-    website. Shallow and partial clones need a git program on this machine.
+    website. Clones and fetches need a git program on this machine.
     Everybody who can reach the address can read public repositories.
 
     Args:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hubspool.client.commit import CommitRequest, commit_info
 from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
@@ -31,7 +32,7 @@ from hubspool.push.rules import Read, Upload
 from hubspool.spool.segment_name import part_rule
 
 if TYPE_CHECKING:
-    from hubspool.client.repo_info import CommitInfo
+    from hubspool.client.repo_info import CommitInfo, GitCommitInfo
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Committer:
         self.commit: CommitInfo | None = None
         self.writers = 0
         self.unsent = set(plan.uploads)
-        self._pushes: frozenset[str] = frozenset()
+        self._pushes: dict[str, GitCommitInfo] = {}
         self._was_reset = False  # our last commit is not among the newest: a reset branch, or a stale read
         self._adds_extra = True
         self._is_turn: bool | None = None  # the hook has not been called
@@ -187,11 +188,30 @@ class Committer:
         # preupload returns no id for a file that is stored in the other form (regular or LFS): ask for it.
         files = self._files(unexpected, uploads)
         ids.update({path: files[path].content_id if path in files else None for path in unexpected})
-        return [
+        wanted = [
             upload
             for upload in uploads
             if self._is_wanted(upload, operations[path := upload.part.path], ids[path], files.get(path))
         ]
+        self._note_late_commits([upload for upload in uploads if upload.part.in_doubt and upload not in self.unsent])
+        return wanted
+
+    def _note_late_commits(self, uploads: Sequence[Upload]) -> None:
+        """Report the commits of uploads in doubt that a look has found on the Hub: their answers were lost."""
+        target = self.context.target
+        for push_id in dict.fromkeys(upload.part.push_id for upload in uploads):
+            if push_id is not None and (found := self._pushes.get(push_id)) is not None:
+                of_push = [upload for upload in uploads if upload.part.push_id == push_id]
+                request = CommitRequest(found.title, found.message)
+                self._note_commit(commit_info(target, request, found.commit_id), self._summary(of_push, ""))
+
+    def _note_commit(self, commit: CommitInfo, summary: CommitPlan) -> None:
+        context = self.context
+        self.commit = commit
+        known, _ = context.ledger.identity(context.key)
+        context.ledger.identify(context.key, known, commit.oid)
+        event = CommitEvent(commit.oid, tuple(sorted(summary.paths)), summary.bytes_new, summary.rows_new)
+        context.hooks.committed(event, commit)
 
     def _files(self, paths: list[str], uploads: Sequence[Upload]) -> dict[str, RemoteFile]:
         """Return path → file at paths of uploads with unexpected content.
@@ -317,13 +337,9 @@ class Committer:
             if error.outcome is Outcome.NOT_APPLIED:
                 context.ledger.save(context.key, [upload.part for upload in uploads])
             raise
-        self.commit = commit
         joined = self._joined_before(commit.oid, intents)
         self._acknowledge([(upload, part) for upload, part in intents if (part.source, part.number) not in joined])
-        known, _ = context.ledger.identity(context.key)
-        context.ledger.identify(context.key, known, commit.oid)
-        event = CommitEvent(commit.oid, tuple(sorted(summary.paths)), summary.bytes_new, summary.rows_new)
-        context.hooks.committed(event, commit)
+        self._note_commit(commit, summary)
         if joined:
             raise ChangedMeanwhileError(next(iter(joined.values())).path)
 

@@ -368,7 +368,11 @@ class Compactor:
         )
 
     def _commit(
-        self, sources: Sequence[OldFile], adds: list[CommitOperationAdd], runs: list[JoinedRun], report: CompactionReport
+        self,
+        sources: Sequence[OldFile],
+        adds: list[CommitOperationAdd],
+        runs: list[JoinedRun],
+        report: CompactionReport,
     ) -> None:
         """Commit a join, at the newest commit at which its sources are still what was joined."""
         replaced = {source.path for source in sources if source.level}

@@ -24,6 +24,8 @@ class State(str, Enum):
     """Waiting for the answer to the commit request."""
     BACKING_OFF = "backing off"
     """The push failed for a reason that may be temporary; waiting for the next attempt."""
+    FAILING = "failing"
+    """The last push failed; waiting for the next period or a trigger."""
     STOPPING = "stopping"
     """Sending the rest in the final push."""
     STOPPED = "stopped"
@@ -74,7 +76,8 @@ class CommitEvent:
 class ErrorEvent:
     """A push that failed, or rows that it could store only as text (`UnfitRowsError`).
 
-    `on_error` receives it in the scheduler's thread, without the lock held.
+    `on_error` receives it without the lock held: in the scheduler's thread, in that of the constructor (the repository
+    cannot be opened yet), or in the watchdog's (a push makes no progress).
 
     Args:
         error: the reason.
@@ -101,7 +104,8 @@ class PushResult:
         unfit: rows that could not be stored, and are kept as text: name of the segment → position → error.
         waits_until: time of the second look that segments wait for, seconds since the epoch; 0 if none does.
         postponed: path → reason, for files of which something is sent later.
-        stuck: path → first byte that the next push may leave again, for files that a push cannot send whole.
+        stuck: path → the first byte that is not sent yet, of files that this push could not send to their end. A file
+            that stays at the same byte for two periods makes the scheduler unhealthy.
         is_busy: another process holds the push lock.
         in_doubt: the outcome of a commit is unknown.
     """

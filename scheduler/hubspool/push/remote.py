@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hubspool.client.hf_api import HfApi
     from hubspool.client.operations import CommitOperation
-    from hubspool.client.repo_info import CommitInfo
+    from hubspool.client.repo_info import CommitInfo, GitCommitInfo
     from hubspool.push.part import Part
 
 #: How many parts the description of a commit names; what a commit of more writes can be checked by its size alone.
@@ -110,7 +110,7 @@ class Head:
         oids: commit ids, newest first.
         writers: id of a hubspool writer → time of its newest commit.
         at: the Hub's time when it answered; this machine's clock may be hours off.
-        pushes: ids of the hubspool pushes among them.
+        pushes: id of a hubspool push → its commit, for those among them.
         joins: the commits among them that joined parts.
         late_parts: paths of parts that commits after the newest join wrote; one that a manifest names is a ghost.
     """
@@ -118,7 +118,7 @@ class Head:
     oids: tuple[str, ...]
     writers: dict[str, datetime]
     at: datetime
-    pushes: frozenset[str] = frozenset()
+    pushes: dict[str, GitCommitInfo] = field(default_factory=dict)
     joins: frozenset[str] = frozenset()
     late_parts: frozenset[str] = frozenset()
 
@@ -167,7 +167,7 @@ class RemoteRepo:
             tuple(commit.commit_id for commit in commits),
             writers,
             now,
-            pushes=frozenset(push for commit in commits for push in _PUSH.findall(commit.message)),
+            pushes={push: commit for commit in commits for push in _PUSH.findall(commit.message)},
             joins=frozenset(commits[index].commit_id for index in joins),
             late_parts=frozenset(found[0] for commit in late for found in _PART.findall(commit.message)),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
@@ -10,12 +11,13 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
-from hubspool.errors import HFValidationError, HubspoolError, LockHeldError, OtherAccountError
+from hubspool.errors import HubspoolError, LockHeldError, OtherAccountError
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.folder_push import push_folder, shared_budget
-from hubspool.scheduling.options import check_options, full_signature, warn_of
+from hubspool.scheduling.messages import shortened
+from hubspool.scheduling.options import check_options, check_values, full_signature, warn_of
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.worker import Worker, join, open_unless_known
 from hubspool.scheduling.writer_lock import LimitedLock
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 S = TypeVar("S", bound="CommitScheduler")
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _MINUTE = 60.0
 _OURS = ("hubspool", "hubspool_templates")
@@ -48,20 +51,34 @@ def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
 
     @functools.wraps(init)
     def build_and_start(self: CommitScheduler, *args: Any, **kwargs: Any) -> None:
-        check_options(kind, kwargs)
+        if (unknown := check_options(kind, kwargs)) is not None:
+            raise unknown
         outermost = not self._building
         self._building = True
         try:
             init(self, *args, **kwargs)
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001  raised again, without our frames
             if "_worker" in vars(self):
                 self._worker.stop(self, flush=False, timeout=None)
-            raise
+            raise shortened(error)  # noqa: B904  the same error
         if outermost:
             self._building = False
             self._start()
 
     return build_and_start
+
+
+def _short_traceback(method: Callable[P, T]) -> Callable[P, T]:
+    """Wrap a method so that the traceback of an expected error ends with the line of its caller."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except (HubspoolError, OSError) as error:
+            raise shortened(error)  # noqa: B904  the same error
+
+    return call
 
 
 class CommitScheduler:
@@ -118,7 +135,8 @@ class CommitScheduler:
             by default they are in ``.cache/huggingface/hubspool`` in the folder, or in the spool.
         allow_own_space: push to the Space that this process runs in, although each commit restarts it.
         commit_message: text, or a function of the `CommitPlan`.
-        on_before_commit, on_commit, on_error: called in the background thread, without the lock.
+        on_before_commit, on_commit, on_error: called in the background thread, without the lock; `on_error` also in the
+            thread of the constructor and in that of the watchdog (see `ErrorEvent`).
 
     Raises:
         ValueError: a value is unusable; the message names it.
@@ -204,6 +222,7 @@ class CommitScheduler:
         on_commit: Callable[[CommitEvent], None] | None = None,
         on_error: Callable[[ErrorEvent], None] | None = None,
     ) -> None:
+        check_values(locals())
         # The rooms below load with the first object, so that the import costs little; and in this thread: a fork copies
         # the lock of a module that the pushing thread is importing, and the child would wait for it for ever.
         from hubspool.client.validation import check_folder, check_path_in_repo
@@ -212,14 +231,6 @@ class CommitScheduler:
         from hubspool.push.rules import OnExisting
         from hubspool.scheduling.repo_setup import RepoSetup
 
-        if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every <= DEFAULTS.most_minutes:
-            raise HFValidationError(f"every is {every!r}.", hint="Give a number of minutes from 0 to a year.")
-        if isinstance(exit_budget, bool) or not isinstance(exit_budget, (int, float)) or not 0 <= exit_budget <= 86400:
-            raise HFValidationError(f"exit_budget is {exit_budget!r}.", hint="Give a number of seconds up to a day.")
-        if on_existing not in [*OnExisting]:
-            raise HFValidationError(
-                f"on_existing is {on_existing!r}.", hint=f"Use one of {[*map(str.__str__, OnExisting)]}."
-            )
         self.folder_path = check_folder(folder_path) if self.is_sending else Path(folder_path)
         self.path_in_repo = check_path_in_repo(path_in_repo.strip("/")) if path_in_repo else ""
         self.private = True if private is None else private
@@ -264,7 +275,6 @@ class CommitScheduler:
             setup=setup,
             turns=Turns(self._period, shared_budget(self)),
             period=self._period,
-            place=str(self.folder_path),
         )
         error = open_unless_known(setup) if self.is_sending else None
         self._worker = worker = join(self, setup, error, fixed, make) if self.is_sending else make()
@@ -312,9 +322,10 @@ class CommitScheduler:
                 except (HubspoolError, TimeoutError) as error:
                     # Kept: a push that succeeds in the next second must not hide it.
                     reason = f"restore=True has not downloaded all of it, and on_existing decides: {error}"
-                    tracker.note_for_good({path: reason})
+                    logger.warning("%s: %s", self.repo_id, reason)
+                    tracker.note_permanent({path: reason})
                     raise
-                tracker.note_for_good({})
+                tracker.note_permanent({})
                 self._worker.restored = True
 
     @property
@@ -366,6 +377,7 @@ class CommitScheduler:
         """
         return self._runner.loop.trigger() if self.is_sending else self.last_future
 
+    @_short_traceback
     def flush(self, timeout: float | None = None) -> CommitInfo | None:
         """Wait until everything written so far is on the Hub.
 
@@ -388,6 +400,7 @@ class CommitScheduler:
             raise RuntimeError("flush() was called in the constructor; the first push starts after it.")
         return self._runner.flush(timeout) if self.is_sending else None
 
+    @_short_traceback
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread, if no other object shares it; stopping twice does nothing.
 
@@ -406,6 +419,7 @@ class CommitScheduler:
             pending_rows=self.pending_rows() if self.is_sending else None,
             seconds_left=self._runner.loop.seconds_left,
             repo_url=self._setup.repo_url,
+            pending=self._setup.pending(),
         )
 
     def pending_rows(self) -> int | None:
@@ -419,6 +433,24 @@ class CommitScheduler:
     def waiting_rows(self, known: Container[str]) -> int:
         """Return the lines of the spool's segments, but for those in `known`, that are not known to be on the Hub."""
         return self._setup.waiting_rows(known)
+
+    def __repr__(self) -> str:
+        """Return what it keeps where, and its status in a few lines."""
+        name = type(self).__name__
+        if self._building or "_worker" not in vars(self):
+            return f"<{name}, not built>"
+        return f"{name}({self.repo_id!r}, {str(self.folder_path)!r}, every={self.every:g})\n{self.status()}"
+
+    def _repr_html_(self) -> str:
+        name = html.escape(f"{type(self).__name__} of {self.folder_path}")
+        return f"<b>{name}</b>{self.status()._repr_html_()}"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be copied and pickled: a copy would have neither the thread nor the rows."""
+        raise TypeError(
+            f"A {type(self).__name__} cannot be copied or pickled: it has a thread, locks and rows on this disk."
+            " Make a new one where you need it; objects for the same folder and repository share both."
+        )
 
     def __enter__(self: S) -> S:
         return self
@@ -434,9 +466,10 @@ class CommitScheduler:
         except Exception as error:
             if exc_value is None:
                 raise
-            # The user's exception wins; ours is its context.
-            logger.warning("the final push failed too: %s", error)
+            # The user's exception wins; ours is its context, unless flush() has raised it already.
+            logger.warning("%s: the final push failed too: %s", self.repo_id, error)
             exc_value.__context__ = exc_value.__context__ or error
+            shortened(exc_value)
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  the ASGI signature
@@ -523,7 +556,7 @@ class CommitScheduler:
             make: makes it for the first object; must not wait, nor keep a reference to that object.
             close: called with it before the flush of the last object that stops, and at its end.
         """
-        return self._worker.part(name, make, close)
+        return self._worker.shared(name, make, close)
 
 
 CommitScheduler.__signature__ = full_signature(CommitScheduler)

@@ -15,6 +15,7 @@ class SchedulingDefaults:
         few_minutes: a shorter `every` on the real Hub gets a warning, since all writers of a repository share about
             128 commits an hour.
         exit_budget: what the end of the process may take for the final push; Docker kills after 10 s.
+        most_exit_budget: largest `exit_budget`; a day.
         same_exit: SIGTERM, an app's own `stop` and atexit that follow each other within this time share one budget.
         lock_wait: how long a push waits for another process that pushes the same folder; its push sends our rows too.
         final_lock_wait: the same for a final push.
@@ -31,6 +32,7 @@ class SchedulingDefaults:
     most_minutes: float = 366 * 24 * 60
     few_minutes: float = 5
     exit_budget: float = 8.0
+    most_exit_budget: float = 24 * 3600.0
     same_exit: float = 60.0
     lock_wait: float = 5.0
     final_lock_wait: float = 60.0

@@ -60,8 +60,8 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
     tracker.period = period
     if result.writers:
         early = turns.seconds_until_next(result.writers, early=True)
-        runner.loop.hold(early)
-        if (wait := early if worker.is_refused else turns.seconds_until_next(result.writers)) > 0:
+        runner.loop.delay_requests(early)
+        if (wait := early if worker.was_postponed else turns.seconds_until_next(result.writers)) > 0:
             runner.loop.postpone(wait)
             tracker.period = max(wait, tracker.period)
     if result.commit is not None and not result.in_doubt:
@@ -130,7 +130,7 @@ def _is_turn(scheduler: CommitScheduler, writers: int) -> bool:
     worker = scheduler._worker
     early = worker.urgency is Urgency.REQUESTED
     wait = 0.0 if scheduler.is_final_push else worker.turns.seconds_until_next(writers, early=early)
-    worker.is_refused = early and wait > 0
+    worker.was_postponed = early and wait > 0
     if wait > 0:
         logger.info("%s: %d writers share it; this one may commit in %.0f s", scheduler.repo_id, writers, wait)
     return wait <= 0

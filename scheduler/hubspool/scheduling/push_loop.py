@@ -127,7 +127,7 @@ class PushLoop(Generic[T]):
             self._due = time.monotonic() + seconds
             self._condition.notify_all()
 
-    def hold(self, seconds: float) -> None:
+    def delay_requests(self, seconds: float) -> None:
         """Begin no requested call, but a final one, in the next seconds, unless the period is over before."""
         with self._lock:
             self._requests_from = time.monotonic() + seconds

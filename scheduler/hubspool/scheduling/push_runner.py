@@ -19,11 +19,13 @@ from hubspool.client.retry import (
     GiveUp,
     asked_seconds,
     call_with_retries,
+    can_pass,
     decide_retry,
     push_policy,
 )
 from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, RequestError, SecondLookError
 from hubspool.push.events import State
+from hubspool.scheduling.messages import described, in_words
 from hubspool.scheduling.push_loop import PushLoop, Urgency
 from hubspool.scheduling.shutdown import ShutdownHook, process_exit
 from hubspool.scheduling.watchdog import watchdog
@@ -67,6 +69,7 @@ class PushRunner:
         self._flushes: dict[object, float] = {}
         #: The newest answer that asked to wait; written by the pushing thread, and by a flush that has waited.
         self._refusal: _Refusal | None = None
+        self._failed_flushes = 0  # pushes of flush that failed since the last success: the back-off outlives a call
         self._hook = ShutdownHook(worker.exit_budget, self._begin_final_push, self._end_final_push)
         self._loop = self._new_loop()
 
@@ -106,22 +109,23 @@ class PushRunner:
         refusal, now = self._refusal, time.monotonic()
         if refusal is not None and refusal.until > now and self._flushes:
             refusal.error.retry_after = refusal.until - now
-            raise refusal.error
+            raise refusal.error.with_traceback(None)  # without the frames of the calls that it has ended before
 
     def flush(self, timeout: float | None) -> CommitInfo | None:
         """Push until one push succeeds; see `CommitScheduler.flush`."""
         self._loop.refuse_wait("flush")
         began = time.monotonic()
         deadline = math.inf if timeout is None or timeout > threading.TIMEOUT_MAX else began + timeout
-        before, attempt = self._worker.last_commit, 0
+        before = self._worker.last_commit
         self._flushes[key := object()] = deadline
         try:
             if (refusal := self._refusal) is not None and not self._worker.repeats:
-                self._wait_within(refusal.error, refusal.until - began, deadline)
+                self._wait_within(refusal.error.with_traceback(None), refusal.until - began, deadline)
             while (error := self._final_push(deadline, timeout)) is not None:
-                attempt += 1
-                self._wait_after(error, attempt, time.monotonic() - began, deadline)
+                self._failed_flushes += 1
+                self._wait_after(error, self._failed_flushes, time.monotonic() - began, deadline)
                 self._refusal = None
+            self._failed_flushes = 0
         finally:
             del self._flushes[key]
         if self._tracker.skipped:
@@ -184,10 +188,12 @@ class PushRunner:
                 f"The scheduler of {self._worker.setup.repo_id} is stopped; the next one sends what is on the disk."
             )
         if not future.done():
+            reason = "" if (error := self._tracker.error) is None else f" Last error: {described(error)[0]}"
             raise FlushTimeout(
-                f"{self._worker.setup.repo_id}: the flush of {self._worker.place} did not end in {timeout} seconds.",
-                hint="What is pending stays on the disk and is sent later; status() shows state and last error.",
-            ) from self._tracker.error
+                f"{self._worker.setup.repo_id}: the flush of {self._worker.setup.folder} did not end in {timeout:g}"
+                f" seconds.{reason}",
+                hint="What is pending stays on the disk and is sent later.",
+            )
         return future.exception()
 
     def _wait_after(self, error: BaseException, attempt: int, elapsed: float, deadline: float) -> None:
@@ -245,8 +251,17 @@ class PushRunner:
         except HubspoolError:
             raise
         except BaseException as error:  # an override's (even SystemExit), or a bug: reported here, kept by the future
-            self._tracker.note_error(error, retry_in=None)
+            self._tracker.note_error(error, retry_in=None, next_try=self._next_try(error, None))
             raise
+
+    def _next_try(self, error: BaseException, wait: float | None) -> str:
+        """Return when a failed push is made again, in words."""
+        if wait is None and self._exits:
+            return "at the next start"
+        waits = self._worker.repeats and can_pass(FLUSH, error)
+        if wait is None and self._flushes and waits and (asked_seconds(error) or 0.0) < self._flush_seconds_left():
+            return "by flush()"
+        return in_words((self._loop.seconds_left or 0.0) if wait is None else wait)
 
     def _note_failure(self, error: HubspoolError, wait: float | None) -> None:
         if isinstance(error, RequestError) and (asked := asked_seconds(error)) is not None:
@@ -255,7 +270,7 @@ class PushRunner:
                 self._loop.postpone(max(asked, self._loop.seconds_left or 0.0))
         if wait is not None:
             self._tracker.enter(State.BACKING_OFF)
-        self._tracker.note_error(error, retry_in=wait)
+        self._tracker.note_error(error, retry_in=wait, next_try=self._next_try(error, wait))
 
     def _note_inner_wait(self, error: HubspoolError, wait: float) -> None:  # noqa: ARG002
         self._tracker.note_wait(error)

@@ -64,7 +64,7 @@ class RepoSetup:
         spool: the spool of the rows; None for a folder's files.
         rescue: of the spool or the folder.
         hub_id: the Hub's `_id` of the repository; known once open.
-        twins: other spools of the folder whose rows go to the same files; known once open.
+        same_repo: other spools of the folder whose rows go to the same files; known once open.
 
     Thread-safety: `open` may be called by several threads at once, which then make the same requests; the attributes
     may be read from any. The first `open` decides on the spool, unless the first `remember` came before its answer.
@@ -95,7 +95,7 @@ class RepoSetup:
         self._rows = rows or ("", "files")
         self.spool = None if rows is None else spool_for(folder, self.destination, repo_id, state_dir)
         self.rescue = rescue_of(self.push_folder)
-        self.twins: list[SpoolFolder] = []
+        self.same_repo: list[SpoolFolder] = []
         self.hub_id: str | None = None
         self._state_dir = state_dir
         self._is_in_use = False  # rows may be in the spool
@@ -222,9 +222,9 @@ class RepoSetup:
         if self.spool is not None:
             spool = self.spool
             known = [each for each in spool_folders(self.folder) if each.path != spool.path]
-            twins = [each for each in known if hub_id is not None and each.is_of(hub_id, self.destination)]
-            if twins and not self._is_in_use and not spool.path.exists():
-                spool = replace(twins[0], state_dir=spool.state_dir or twins[0].state_dir)
+            same_repo = [each for each in known if hub_id is not None and each.is_same_on_hub(hub_id, self.destination)]
+            if same_repo and not self._is_in_use and not spool.path.exists():
+                spool = replace(same_repo[0], state_dir=spool.state_dir or same_repo[0].state_dir)
                 listeners, self.rescue = self.rescue.listeners, rescue_of(spool.path)
                 self.rescue.listeners |= listeners
             hub_id = hub_id or spool.hub_id
@@ -233,7 +233,7 @@ class RepoSetup:
             account = None if "/" in self._given else self.repo_id.partition("/")[0]
             self.spool = replace(spool, destination=self.destination, given=self._given, account=account, hub_id=hub_id)
             self.spool.save()
-            self.twins = [each for each in twins if each.path != spool.path]
+            self.same_repo = [each for each in same_repo if each.path != spool.path]
         self.hub_id = hub_id
 
     def _find_or_create(self, api: HfApi) -> str | None:
@@ -264,9 +264,9 @@ class RepoSetup:
         if self.spool.path.exists() and not StatePaths(self.spool.path).destination.exists():
             self.spool.save()  # somebody removed the spool, and its rows are written again
         finish_moves(self.ledger, self.spool.path)
-        if self.twins:
+        if self.same_repo:
             key = self.ledger.target(self.target, self.path_in_repo, self.hub_id)
-            self.twins = [each for each in self.twins if not adopt(each, self.spool.path, self.ledger, key)]
+            self.same_repo = [each for each in self.same_repo if not adopt(each, self.spool.path, self.ledger, key)]
 
     def rows_on_hub(self, sources: Iterable[str]) -> int:
         """Return how many lines of these files the ledger knows to be on the Hub."""
@@ -283,21 +283,32 @@ class RepoSetup:
         fail.
         """
         rows = 0
-        if self.spool is None:
-            return rows
         with suppress(OSError, StateFileError):
-            others = [source for source in segments_in(self.spool.path) if source not in known]
-            if others:
-                with self._query() as ledger:
-                    target = spool_target(ledger, self.spool)
-                    parts = {} if target is None else ledger.parts(target)
-            for source in others:
-                path = self.spool.path / source
+            for path, start, end in self._gaps(known):
                 with suppress(FileNotFoundError):
-                    known_parts = [part.withdrawn() for part in parts.get(source, ())]  # what is in doubt waits too
-                    gaps = rules.missing(known_parts, path.stat().st_size)
-                    rows += sum(_lines_in(path, *gap) for gap in gaps)
+                    rows += _lines_in(path, start, end)
         return rows
+
+    def pending(self) -> tuple[int, int]:
+        """Return the segments of the spool with bytes that are not known to be on the Hub, and these bytes."""
+        found: list[tuple[Path, int, int]] = []
+        with suppress(OSError, StateFileError):
+            found = self._gaps(())
+        return len({path for path, *_ in found}), sum(end - start for _, start, end in found)
+
+    def _gaps(self, known: Container[str]) -> list[tuple[Path, int, int]]:
+        """Return path, start and end of what is not known to be on the Hub of the segments that are not in `known`."""
+        if self.spool is None or not (others := [name for name in segments_in(self.spool.path) if name not in known]):
+            return []
+        with self._query() as ledger:
+            target = spool_target(ledger, self.spool)
+            parts = {} if target is None else ledger.parts(target)
+        found = []
+        for path in map(self.spool.path.joinpath, others):
+            with suppress(FileNotFoundError):
+                known_parts = [part.withdrawn() for part in parts.get(path.name, ())]  # what is in doubt waits too
+                found += [(path, *gap) for gap in rules.missing(known_parts, path.stat().st_size)]
+        return found
 
     @contextmanager
     def _query(self) -> Iterator[Ledger]:

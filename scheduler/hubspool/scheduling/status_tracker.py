@@ -13,9 +13,10 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from hubspool import fork
-from hubspool.errors import StalledError, UnfitRowsError
+from hubspool.errors import HubspoolError, StalledError, UnfitRowsError
 from hubspool.push.events import CommitEvent, ErrorEvent, PushResult, State
 from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.scheduling.messages import described, in_words, is_expected
 from hubspool.scheduling.status import SchedulerStatus
 from hubspool.settings import Settings
 
@@ -55,12 +56,13 @@ class StatusTracker:
         self._result = PushResult()  # of the last push, with what the running one is to send
         self._left: Mapping[str, str] = {}  # path → why it was not handed to the last push
         self._stuck: dict[tuple[str, int], float] = {}  # path and first byte that is left → since when
-        self._for_good: Mapping[str, str] = {}
+        self._permanent: Mapping[str, str] = {}
         self._unfit = 0  # rows that are kept as text
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
         self._error: BaseException | None = None
         self._failures = 0
+        self._gave_up = False  # the attempts of a push ended since the last success
         self._commits = 0
         self._recent: deque[CommitEvent] = deque(maxlen=30)
 
@@ -127,15 +129,15 @@ class StatusTracker:
             logger.error("%s: %s", self._name(), unfit)
             call_hook(self._on_error, ErrorEvent(unfit, self._failures, None))
 
-    def note_for_good(self, notices: Mapping[str, str]) -> None:
+    def note_permanent(self, notices: Mapping[str, str]) -> None:
         """Note what no push changes (path → reason); `status().skipped` has it."""
         with self._lock:
-            self._for_good = notices
+            self._permanent = notices
 
     def note_success(self) -> None:
         """Note that a push ended without an error."""
         with self._lock:
-            self._error, self._failures = None, 0
+            self._error, self._failures, self._gave_up = None, 0, False
             if not self._result.is_busy:  # another process pushes, which is no success of ours
                 self._succeeded_at = time.monotonic()
         self.enter(State.IDLE)
@@ -157,29 +159,39 @@ class StatusTracker:
             self._error = error
         self.enter(State.BACKING_OFF)
 
-    def note_error(self, error: BaseException, retry_in: float | None) -> None:
+    def note_error(self, error: BaseException, retry_in: float | None, next_try: str | None = None) -> None:
         """Note a push that failed.
 
-        The first failure is logged with its traceback, then the tenth and every hundredth; the others only at level
-        INFO, so that an outage of a day does not fill the log.
+        It is logged in one line; an error that `is_expected` has a traceback only at DEBUG. The level is WARNING (ERROR
+        for an unexpected one) for a failure that changes the state: an error of another kind than the last, or the
+        first push that gives up. The same again is INFO, so that an outage of a day does not fill the log, but for the
+        tenth and every hundredth; as is an error that waiting does not end and that is tried again at once.
 
         Args:
             retry_in: seconds until it is tried again; None: with the next period.
+            next_try: the same in words.
         """
         retry_at = None if retry_in is None else _now() + timedelta(seconds=retry_in)
+        if next_try is None:
+            next_try = "with the next period" if retry_in is None else in_words(retry_in)
+        expected = is_expected(error)
         with self._lock:
+            ends_first = retry_in is None and not self._gave_up
+            is_new = not self._failures or ends_first or _kind(error) != _kind(self._error)
             self._error = error
             self._failures += 1
+            self._gave_up = self._gave_up or retry_in is None
             failures = self._failures
-        loud = failures in (1, 10) or failures % 100 == 0
+        repeated = retry_in == 0 and expected and not getattr(error, "retryable", False)
+        loud = not repeated and (is_new or failures == 10 or failures % 100 == 0)
         logger.log(
-            logging.ERROR if loud else logging.INFO,
-            "Error while pushing to Hub: %s (%s, %d in a row, next try %s)",
-            error,
+            (logging.WARNING if expected else logging.ERROR) if loud else logging.INFO,
+            "%s: the push failed%s, next try %s: %s",
             self._name(),
-            failures,
-            "with the next period" if retry_in is None else f"in {retry_in:.0f} s",
-            exc_info=error if loud else None,
+            f" ({failures} in a row)" if failures > 1 else "",
+            next_try,
+            " ".join(str(error).split()) if isinstance(error, HubspoolError) else " ".join(described(error)).strip(),
+            exc_info=error if (loud and not expected) or logger.isEnabledFor(logging.DEBUG) else None,
         )
         call_hook(self._on_error, ErrorEvent(error, failures, retry_at))
 
@@ -191,24 +203,33 @@ class StatusTracker:
         oldest = min([max(self._succeeded_at, moved_at), *self._stuck.values()])
         return time.monotonic() - oldest <= DEFAULTS.late_periods * self.period
 
-    def status(self, *, pending_rows: int | None, seconds_left: float | None, repo_url: str | None) -> SchedulerStatus:
-        """Return a snapshot."""
+    def status(
+        self,
+        *,
+        pending_rows: int | None,
+        seconds_left: float | None,
+        repo_url: str | None,
+        pending: tuple[int, int] = (0, 0),
+    ) -> SchedulerStatus:
+        """Return a snapshot; `pending` are files and bytes of a spool that are not known to be on the Hub."""
         with self._lock:
             error, result = self._error, self._result
+            message, hint = ("", "") if error is None else described(error)
+            files, size = pending if pending_rows else (0, 0)
             return SchedulerStatus(
-                state=self._state,
-                pending_files=result.pending_files + len(self._left),
+                state=State.FAILING if self._state is State.IDLE and self._failures else self._state,
+                pending_files=max(result.pending_files, files) + len(self._left),
                 pending_rows=pending_rows,
-                pending_bytes=result.pending_bytes,
+                pending_bytes=size or result.pending_bytes,
                 last_commit=self._last_commit,
                 last_commit_at=self._last_commit_at,
-                last_error=None if error is None else getattr(error, "message", "") or repr(error),
-                last_error_hint=getattr(error, "hint", None) or None,
+                last_error=message or None,
+                last_error_hint=hint or None,
                 consecutive_failures=self._failures,
                 next_push_at=None if seconds_left is None else _now() + timedelta(seconds=seconds_left),
                 repo_url=repo_url,
                 commits_in_repo=self._commits,
-                skipped={**self._for_good, **self.skipped, **result.notices},
+                skipped={**self._permanent, **self.skipped, **result.notices},
                 postponed=dict(result.postponed),
                 is_healthy=self._is_healthy(),
                 recent_commits=tuple(self._recent),
@@ -223,6 +244,10 @@ def call_hook(hook: Callable[..., None] | None, event: object) -> None:
         hook(event)
     except Exception:  # the caller's code; its failure is shown and must not count as a failed push
         logger.exception("the hook %r failed", hook)
+
+
+def _kind(error: BaseException | None) -> tuple[type, object]:
+    return type(error), getattr(error, "status_code", None)
 
 
 def _now() -> datetime:

@@ -40,21 +40,20 @@ class Worker(fork.ForkAware):
     next push on. The worker keeps the newest handle alive, and the others only as long as the program does; the thread
     ends when the last of them is stopped, or with the process.
 
-    Thread-safety: any thread may call the methods; one lock for all workers guards the handles and the parts.
+    Thread-safety: any thread may call the methods; one lock for all workers guards the handles and what they share.
 
     Args:
         fixed: option → value, for the options that cannot differ between handles.
         setup: the repository and the ledger.
         turns: of the pushing thread.
         period: seconds between two pushes.
-        place: the folder, for messages.
 
     Attributes:
         restoring: held by the constructor that downloads what the folder lacks.
         restored: whether that was done.
         last_commit: the newest commit; written by the pushing thread, as are the three below.
         urgency: of the running push.
-        is_refused: whether that push was requested, and had to wait for other writers.
+        was_postponed: whether that push was requested, and had to wait for other writers.
         pusher: made by the first push.
     """
 
@@ -65,13 +64,11 @@ class Worker(fork.ForkAware):
         setup: RepoSetup,
         turns: Turns,
         period: float,
-        place: str,
     ) -> None:
         from hubspool.spool.segment_name import new_writer_id
 
         self.fixed = fixed
         self.setup = setup
-        self.place = place
         self.turns = turns
         self.squash = SquashPolicy(False)
         self.lock = threading.Lock()
@@ -83,14 +80,14 @@ class Worker(fork.ForkAware):
         self.writer_id = new_writer_id()
         self.last_commit: CommitInfo | None = None
         self.urgency = Urgency.PERIOD
-        self.is_refused = False
+        self.was_postponed = False
         self.pusher: Pusher | None = None
         self._pushing: CommitScheduler | None = None  # the handle whose options the running push uses
         self._has_looked = False  # at the other spools of the folder
-        # Below: written under _process.lock.
+        # Below: any thread writes them, while it holds the lock of `_Process` (at the end of this module).
         self._newest: CommitScheduler | None = None
         self._handles: weakref.WeakValueDictionary[int, CommitScheduler] = weakref.WeakValueDictionary()
-        self._parts: dict[str, Any] = {}
+        self._shared: dict[str, Any] = {}
         self._closing: list[Callable[[], None]] = []
         self._ended = False
         self.runner = PushRunner(self, period)
@@ -104,14 +101,14 @@ class Worker(fork.ForkAware):
         """Return the seconds that the end of the process may take for the final push."""
         return 0.0 if self._newest is None else self._newest.exit_budget
 
-    def part(self, name: str, make: Callable[[], T], close: Callable[[T], None] | None) -> T:
-        """Return the part of that name, which the first caller makes; see `CommitScheduler.shared`."""
+    def shared(self, name: str, make: Callable[[], T], close: Callable[[T], None] | None) -> T:
+        """Return the thing of that name, which the first caller makes; see `CommitScheduler.shared`."""
         with _process.lock:
-            if name not in self._parts:
-                self._parts[name] = made = make()
+            if name not in self._shared:
+                self._shared[name] = made = make()
                 if close is not None:
                     self._closing.append(partial(close, made))
-            found: T = self._parts[name]
+            found: T = self._shared[name]
             return found
 
     def start(self, handle: CommitScheduler) -> None:
@@ -123,8 +120,8 @@ class Worker(fork.ForkAware):
             is_first = self._newest is None
             self._use(handle)
             workers = [*_process.workers]
-        others = [worker for worker in workers if worker is not self and worker._parts]
-        if is_first and self._parts and any(other.setup.destination == self.setup.destination for other in others):
+        others = [worker for worker in workers if worker is not self and worker._shared]
+        if is_first and self._shared and any(other.setup.destination == self.setup.destination for other in others):
             logger.warning(
                 "%s: rows for this repository are written to %s and also to another folder of this process; each folder"
                 " is sent by a thread of its own. Give the same folder_path, so that they share one.",
@@ -142,11 +139,11 @@ class Worker(fork.ForkAware):
         try:
             if id(handle) in self._handles:
                 if len(self._handles) == 1:
-                    self._close_parts()  # before the flush, so that the final push may remove what it has sent
+                    self._close_shared()  # before the flush, so that the final push may remove what it has sent
                 self.runner.stop(flush=flush, timeout=timeout, is_last=lambda: self.detach(handle))
         finally:
             if self._ended:
-                self._close_parts()
+                self._close_shared()
                 self._newest = None
 
     def detach(self, handle: CommitScheduler) -> bool:
@@ -206,7 +203,7 @@ class Worker(fork.ForkAware):
             spools = [worker.setup.spool for worker in _process.workers]
         warn_of_unsent(self.setup.folder, {spool.path for spool in spools if spool is not None})
 
-    def _close_parts(self) -> None:
+    def _close_shared(self) -> None:
         for close in self._closing:
             close()
 

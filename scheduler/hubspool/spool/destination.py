@@ -26,7 +26,7 @@ class Destination:
     """Where rows go, in normal form: two destinations are equal where the same files on the Hub hold their rows.
 
     Not known here: that a repository was renamed, or that a Hub has a new address. The Hub's `_id` of the repository
-    tells that (`SpoolFolder.is_of`).
+    tells that (`SpoolFolder.is_same_on_hub`).
 
     Args:
         endpoint: address of the Hub, in lower case, without a trailing slash or the default port.
@@ -129,11 +129,11 @@ class SpoolFolder:
         """The folder of the ledger and the push lock."""
         return Path(self.state_dir) / self.path.name if self.state_dir else self.path
 
-    def is_for(self, destination: Destination) -> bool:
+    def is_meant_by(self, destination: Destination) -> bool:
         """Return True if a program that names `destination` means this spool."""
         return destination in (self.destination, replace(self.destination, repo_id=self.given.lower()))
 
-    def is_of(self, hub_id: str, destination: Destination) -> bool:
+    def is_same_on_hub(self, hub_id: str, destination: Destination) -> bool:
         """Return True if the rows go to the same files of the repository with this `_id`, whatever its address is."""
         here, there = self.destination, destination
         return hub_id == self.hub_id and replace(here, endpoint=there.endpoint, repo_id=there.repo_id) == there
@@ -151,7 +151,7 @@ class SpoolFolder:
             try:
                 write_durably(path, orjson.dumps(fields, option=orjson.OPT_INDENT_2))
             except OSError as error:
-                raise StateFileError(path, str(error)) from error
+                raise StateFileError(path, error.strerror or str(error)) from error
 
 
 def spool_folders(folder: Path) -> list[SpoolFolder]:
@@ -169,7 +169,7 @@ def spool_for(folder: Path, destination: Destination, given: str, state_dir: Pat
         given: the repository's id as the program gave it.
         state_dir: as the program gave it, if it did.
     """
-    known = [spool for spool in spool_folders(folder) if spool.is_for(destination)]
+    known = [spool for spool in spool_folders(folder) if spool.is_meant_by(destination)]
     # The first is the one of the full name, if a name without a namespace has another spool.
     found = min(known, key=lambda spool: spool.destination != destination, default=None)
     if found is None:

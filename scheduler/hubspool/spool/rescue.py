@@ -105,7 +105,7 @@ class KeptLock(fork.ForkAware):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StateFileError(self.path, str(error)) from error
+            raise StateFileError(self.path, error.strerror or str(error)) from error
 
 
 class RestorableState(Protocol):
@@ -127,7 +127,7 @@ class RestorableSpool(Protocol):
     """The segments that one object of this process writes."""
 
     def leave_removed(self) -> bool:
-        """End the segment if its file was removed, and give it to `Rescue.hold`; return True if it was there."""
+        """End the segment if its file was removed, and give it to `Rescue.keep_open`; return True if it was there."""
 
     def leave(self, sources: Container[str]) -> None:
         """End the segment if it is one of `sources`."""
@@ -223,14 +223,14 @@ class Rescue(fork.ForkAware):
                     self.release(source)
                 elif source not in self._held and len(self._held) < DEFAULTS.held_segments:
                     with suppress(OSError):
-                        self.hold(source, os.open(self.folder / source, os.O_RDONLY | os.O_CLOEXEC))
+                        self.keep_open(source, os.open(self.folder / source, os.O_RDONLY | os.O_CLOEXEC))
 
     def leave(self, sources: Container[str]) -> None:
         """Let new rows go to new segments, because these wait for a second look."""
         for spool in [*self.spools]:
             spool.leave(sources)
 
-    def hold(self, source: str, fd: int) -> None:
+    def keep_open(self, source: str, fd: int) -> None:
         """Take over the descriptor of a segment."""
         with self._lock:
             known = self._held.get(source)
@@ -282,7 +282,7 @@ class Rescue(fork.ForkAware):
             self._note(source, f"lost rows: {_rows(fd) - self._rows_on_hub(source):.0f}; another file took its place")
             self.release(source)
             return True
-        self.hold(source, fresh)
+        self.keep_open(source, fresh)
         self.missing.pop(source, None)
         logger.warning("%s was removed while it was in use, and was written again", path)
         return False

@@ -38,7 +38,7 @@ class Spool(fork.ForkAware):
     """Appends rows to segments in a folder; a row survives the end of the process once `write` has returned.
 
     Not guaranteed: that a row of the last second survives a power loss (``durability="disk"`` guarantees that), and the
-    order of rows of two spools. Bytes after the last newline belong to a row whose `write` did not return of a segment.
+    order of rows of two spools. Bytes after the last newline of a segment belong to a row whose `write` did not return.
 
     The first write creates the segment. Only this object writes to it, and holds a lock (flock on its descriptor) while
     it does; the lock distinguishes a live segment from an orphan. The next segment begins at 64 MiB, at the first
@@ -77,6 +77,7 @@ class Spool(fork.ForkAware):
         self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, suffix)
         if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
             raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
+        self._is_stopped = self._has_warned = False
         #: Writes segments again that somebody removed.
         self.rescue = rescue_of(self.folder)
         self._reset()
@@ -198,6 +199,11 @@ class Spool(fork.ForkAware):
             sync_thread.join(timeout=DEFAULTS.close_seconds)
         self._finish_ended(DEFAULTS.close_seconds)
 
+    def stop(self) -> None:
+        """Close it because its scheduler stops; the first later row is warned of."""
+        self._is_stopped = True
+        self.close()
+
     def after_fork_in_child(self) -> None:
         """Give the child its own writer id; close the parent's descriptors, and so the shared lock, without a sync."""
         for fd in (self._fd, self._sync_fd):
@@ -298,6 +304,14 @@ class Spool(fork.ForkAware):
 
     def _open_segment(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._is_stopped and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "A row was appended after stop(). It is stored in %s; the next scheduler for this folder sends it, or"
+                " `hubspool flush %s`.",
+                self.folder,
+                self.folder.parent,
+            )
         self._name = self._name.next(_utc_date())
         self._fd = segment_file.create(self.folder / str(self._name))
         self._size = self._synced_size = 0
@@ -369,7 +383,7 @@ class Spool(fork.ForkAware):
             for ended in list(self._ended):
                 ended.finish()
                 if (fd := ended.detach()) is not None:
-                    self.rescue.hold(ended.path.name, fd)
+                    self.rescue.keep_open(ended.path.name, fd)
                 with self._lock:
                     self._ended.remove(ended)
         finally:

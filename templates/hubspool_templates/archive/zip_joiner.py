@@ -10,7 +10,14 @@ from pathlib import Path
 import orjson
 
 from hubspool.extending import Joiner
-from hubspool_templates.archive.zip_encoding import METADATA, distinct, folder_hint, media_among, member_info, span_of_archive
+from hubspool_templates.archive.zip_encoding import (
+    METADATA,
+    distinct,
+    folder_hint,
+    media_among,
+    member_info,
+    span_of_archive,
+)
 
 _JOINED = b'{"joined":true}'
 

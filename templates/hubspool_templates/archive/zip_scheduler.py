@@ -68,12 +68,13 @@ class ZipScheduler(RowScheduler):
         scheduler = ZipScheduler("user/drawings")
         scheduler.add(image, "cat.png", label="cat")
 
-    `check_media` refuses image, audio and video files that are empty, truncated or something else, and leaves such
-    dropped files in the folder; a file of more than 64 MiB is not checked. `strip_exif` removes metadata (place,
-    camera, comments) from images; their orientation stays.
-
-    The other arguments are those of `RowScheduler`; `allow_patterns` and `ignore_patterns` choose among dropped files,
-    `redact` receives ``{"file_name": …, **metadata}``, and `max_spool_bytes` counts only files up to 256 KiB.
+    Args:
+        check_media: refuse image, audio and video files that are empty, truncated or something else, and leave such
+            dropped files in the folder; a file of more than 64 MiB is not checked.
+        strip_exif: remove metadata (place, camera, comments) from images; their orientation stays.
+        repo_id, folder_path, options: those of `RowScheduler`; `allow_patterns` and `ignore_patterns` choose among
+            dropped files, `redact` receives ``{"file_name": …, **metadata}``, and `max_spool_bytes` counts only files
+            up to 256 KiB.
 
     Thread-safety: as in `RowScheduler`.
     """

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 #: Files that a run writes for people to read.
 LOG_PATTERNS = (
     *("*tfevents*", "*.txt", "*.log", "*.log.*", "*.csv", "*.tsv", "*.json", "*.jsonl", "*.yaml", "*.yml", "*.toml"),
-    *("*.html", "**/run-*.wandb", "**/slurm-*.out"),
+    *("*.html", "*.ndjson", "*.err", "**/run-*.wandb", "**/slurm-*.out", "**/nohup.out"),
 )
 #: Files that grow line by line. A ``.json`` or ``.yaml`` is rewritten as a whole, and small.
 _GROWING = (LineKind.TEXT, LineKind.TABLE, LineKind.PLAIN_TABLE, LineKind.JSON_LINES)
 #: Paths that a line of ``.gitattributes`` can hold unquoted, except for spaces; other files stay ordinary files.
 _UNQUOTED = re.compile(r"[\w./=+@,() -]+")
 #: Never sent, whatever `allow_patterns` says: a half-written checkpoint is useless, and each one is large; hidden files
-#: are settings and secrets; and what wandb notes of the machine has its name, the user's, and an e-mail address.
+#: are settings and secrets, as are files of such names; and what wandb notes of the machine has its name, the user's,
+#: and an e-mail address.
 NEVER_SENT = (
-    *("**/.*", "**/wandb-metadata.json"),
+    *("**/.*", "**/wandb-metadata.json", "**/*credentials*", "**/*secret*"),
     *("**/checkpoint-*/*", "**/checkpoints/*", "**/checkpoint/*"),
     *("*.ckpt", "*.pt", "*.pth", "*.bin", "*.safetensors", "*.h5", "*.keras", "*.gguf", "*.onnx", "*.distcp"),
 )
@@ -59,7 +60,8 @@ class TrainingLogs(CommitScheduler):
         path_in_repo: the folder in the repository; ``runs/<folder name>`` by default, where the Hub looks for event
             files.
         allow_patterns: globs of files to send.
-        ignore_patterns: globs of files to leave out, besides checkpoints, hidden files and ``wandb-metadata.json``.
+        ignore_patterns: globs of files to leave out, besides checkpoints, hidden files, secrets and
+            ``wandb-metadata.json``.
         options: the options of `CommitScheduler`.
     """
 

@@ -21,7 +21,7 @@ from hubspool_templates.media_files import image_bytes, prepared
 from hubspool_templates.media_types import MEDIA, media_of
 from hubspool_templates.schema import FieldType, Given, ListOf, Schema
 from hubspool_templates.value_kinds import BYTES, TIME, are_plain, is_pil_image, simpler
-from hubspool_templates.values import RowEncoder, cannot_store
+from hubspool_templates.values import RowEncoder, cannot_store, dumped
 
 #: The first key of a line with tagged values, and the first key of each tagged value.
 TAG = "$hubspool"
@@ -41,6 +41,21 @@ class Media:
     path: str | None = None
 
 
+class Text(str):
+    """Text that is not taken for the path of a file."""
+
+    __slots__ = ()
+
+
+def as_texts(value: Any) -> Any:
+    """Return a value in which every str is a `Text`: visitors wrote it, who could name a file of the app."""
+    if isinstance(value, Mapping):
+        return {name: as_texts(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_texts(inner) for inner in value]
+    return Text(value) if type(value) is str else value
+
+
 class MediaEncoder(RowEncoder):
     """Converts rows to JSON lines that `read_line` converts back.
 
@@ -57,8 +72,8 @@ class MediaEncoder(RowEncoder):
         declared: the columns, if the caller gave a schema.
         check_media: refuse media files that are empty, truncated or something else.
         strip_exif: remove metadata from pictures, as `media_files.without_exif` does.
-        paths: "media" stores the file that a text or a `Path` names, unless the schema says that the column is text;
-            "text" stores the name.
+        paths: "media" stores the file that a text or a `Path` names, unless the schema says that the column is text, or
+            the text is a `Text`; "text" stores the name.
     """
 
     def __init__(
@@ -83,25 +98,20 @@ class MediaEncoder(RowEncoder):
         Raises:
             HFValidationError: a value cannot be stored; the message names its key. Also a ValueError.
         """
-        if self.declared is None and type(row) is dict and row and TAG not in row and are_plain(row.values()):
-            try:
+        try:
+            if self.declared is None and type(row) is dict and row and TAG not in row and are_plain(row.values()):
                 line = orjson.dumps(row, None, _OPTIONS)
-            except TypeError:
-                pass  # a key that is no str; the error comes from `plain` below
-            else:
                 if not self._reads_paths or not _NAME.search(line):
                     return line
+        except (TypeError, RecursionError):
+            pass  # a key that is no str, or a loop; the error comes from `plain` below
         if not isinstance(row, Mapping) or not row or TAG in row:
             raise cannot_store("row", row, "it must be a dict with at least one column", "Pass {'column': value, …}.")
         given: Mapping[str, Any] = row
         if self.declared is not None:
             given = {name: _declared_column(value, self.declared, name) for name, value in row.items()}
-        tagged = self.plain(given)
-        try:
-            line = orjson.dumps(tagged, None, _OPTIONS)
-            return _TAG + b":true," + line[1:] if TAG.encode() in line else line
-        except (TypeError, ValueError, RecursionError) as error:
-            raise self._refusal(given, error) from None
+        line = dumped(self.plain(given))
+        return _TAG + b":true," + line[1:] if TAG.encode() in line else line
 
     def _plain_mapping(self, value: Mapping[Any, Any], key: str) -> dict[str, Any]:
         if TAG in value:
@@ -109,6 +119,8 @@ class MediaEncoder(RowEncoder):
         return super()._plain_mapping(value, key)
 
     def _plain(self, value: Any, key: str) -> Any:
+        if type(value) is Text:
+            return super()._plain(str.__str__(value), key)
         if (
             self._reads_paths and type(value) is str and media_of(value) and os.path.isfile(value)  # noqa: PTH113  Path.is_file raises for a long text
         ):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
 from itertools import chain, count
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,6 +27,8 @@ COLUMNS = b"hubspool.columns"
 #: Bytes that are read or copied at once.
 BLOCK = 1024 * 1024
 _UNFIT = "unfit"
+_NULL = type(None)
+_OWN_TYPES: dict[str, set[type]] = {"bool": {bool, _NULL}, "int64": {int, _NULL}, "float64": {int, float, _NULL}}
 
 
 @dataclass
@@ -122,9 +128,15 @@ def _is_plain(kind: FieldType) -> bool:
     return isinstance(kind, str) and kind in PLAIN_DTYPES
 
 
-def _is_number(kind: FieldType) -> bool:
-    """Whether Arrow accepts only numbers, or bools, in lists or not: it takes bytes as text, and text as bytes."""
-    return _is_number(kind.item) if isinstance(kind, ListOf) else kind in ("bool", "int64", "float64")
+def _are_exact(values: list[Any], kind: FieldType) -> bool:
+    """Whether all values of a column of numbers or bools, in lists or not, are of its own type.
+
+    Arrow itself cuts 1.5 to 1 in a column of integers, and makes 1.0 of True.
+    """
+    if isinstance(kind, ListOf):
+        lists = [value for value in values if value is not None]
+        return set(map(type, lists)) <= {list} and _are_exact(list(chain.from_iterable(lists)), kind.item)
+    return isinstance(kind, str) and kind in _OWN_TYPES and set(map(type, values)) <= _OWN_TYPES[kind]
 
 
 def arrow_schema(schema: Schema) -> pa.Schema:
@@ -169,7 +181,8 @@ def _array(rows: list[dict[str, Any]], name: str, kind: FieldType) -> pa.Array |
 
     values = [row.get(name) for row in rows]
     try:
-        return pa.array(values if _is_number(kind) else [_stored(value, kind) for value in values], arrow_type(kind))
+        stored = values if _are_exact(values, kind) else [_stored(value, kind) for value in values]
+        return pa.array(stored, arrow_type(kind))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
 
@@ -216,7 +229,37 @@ def _stored_scalar(value: Any, kind: str) -> Any:
         return _json(value)
     if kind == "string":
         return as_text(value, kind, _text_of_number) if isinstance(value, (bool, int, float)) else _text(value)
-    return value
+    letters = re.match("[a-z]*", kind)
+    types, convert = _CONVERSIONS.get(letters[0] if letters else "", ((object,), None))
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+        raise TypeError(f"a {type(value).__name__} does not fit")
+    return value if convert is None else convert(value)
+
+
+def _whole(value: float) -> int:
+    if value != int(value):
+        raise TypeError(f"{value} is no integer")
+    return int(value)
+
+
+def _decimal(value: str | int) -> Decimal:
+    try:
+        return Decimal(value)
+    except InvalidOperation:
+        raise TypeError(f"{value!r} is no number") from None
+
+
+#: First letters of a dtype → types of the values, in a line, that fit, and the conversion to what Arrow takes as it is.
+_CONVERSIONS: dict[str, tuple[tuple[type, ...], Callable[[Any], Any] | None]] = {
+    "bool": ((bool,), None),
+    **dict.fromkeys(("int", "uint"), ((int, float), _whole)),
+    **dict.fromkeys(("float", "double", "halffloat"), ((int, float), None)),
+    "timestamp": ((datetime,), None),
+    "date": ((str,), date.fromisoformat),
+    "time": ((str,), time.fromisoformat),
+    "duration": ((int, float), lambda seconds: timedelta(seconds=seconds)),
+    "decimal": ((str, int), _decimal),
+}
 
 
 def _shaped(value: Any, feature: Mapping[str, Any]) -> Any:
@@ -228,17 +271,17 @@ def _shaped(value: Any, feature: Mapping[str, Any]) -> Any:
     if not isinstance(dtype, Mapping):
         return _stored(value, dtype) if isinstance(dtype, str) else value
     (options,) = dtype.values()
-    names = options.get("names")
-    if names and isinstance(value, int) and value >= len(names):
-        raise TypeError(f"there is no label {value}")
-    _check_shape(value, options.get("shape") or ())
-    return value
+    if names := options.get("names"):
+        if _stored(value, "int64") >= len(names):
+            raise TypeError(f"there is no label {value}")
+        return value
+    return _of_shape(value, options.get("shape") or (), options.get("dtype"))
 
 
-def _check_shape(value: Any, shape: Sequence[int | None]) -> None:
-    if shape:
-        for item in _of_length(_expected(list, value), shape[0]):
-            _check_shape(item, shape[1:])
+def _of_shape(value: Any, shape: Sequence[int | None], dtype: Any) -> Any:
+    if not shape:
+        return _stored(value, dtype) if isinstance(dtype, str) else value
+    return [_of_shape(item, shape[1:], dtype) for item in _of_length(_expected(list, value), shape[0])]
 
 
 def _of_length(items: list[Any], length: int | None) -> list[Any]:
@@ -257,8 +300,10 @@ def _text(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
-def _text_of_number(value: float) -> str:
-    return _json(value).strip('"')  # JSON has NaN as text only
+def _text_of_number(value: float) -> str | None:
+    if isinstance(value, float) and isnan(value):
+        return None  # what a text is where pandas has none
+    return _json(value).strip('"')  # JSON has infinity as text only
 
 
 def _json(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gradio import ChatMessage, LikeData, Request
 
+from hubspool_templates.parquet.media import as_texts
 from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
 from hubspool_templates.rows import RowScheduler
 
@@ -81,7 +82,7 @@ class ChatLogger:
             "feedback": feedback,
             "timestamp": datetime.now(timezone.utc),
         }
-        self.scheduler.append(row)
+        self.scheduler.append(as_texts(row))
 
     def _conversation(self, messages: Sequence[Mapping[str, Any]], request: Request | None) -> str:
         session = getattr(request, "session_hash", None) or secrets.token_hex()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gradio import FlaggingCallback, components
 
 from hubspool_templates.jsonl import JsonlScheduler
-from hubspool_templates.parquet.media import Media
+from hubspool_templates.parquet.media import Media, as_texts
 from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class HubFlaggingCallback(FlaggingCallback):
     Args:
         repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
         transform: called with each row, a dict, in the thread of the visitor's request; returns the row to store, or
-            None to store nothing.
+            None to store nothing. A `Path` in it is stored as the file, a str always as text.
         store_username: add a ``username`` column; it is empty unless the app has a login.
         options: the options of `JsonlScheduler`, or of `ParquetScheduler`, which is used if a component holds files.
             The spool is in a folder below the interface's `flagging_dir`, unless `folder_path` is given.
@@ -115,7 +115,7 @@ class HubFlaggingCallback(FlaggingCallback):
         row["timestamp"] = datetime.now(timezone.utc)
         stored = row if self._transform is None else self._transform(row)
         if stored is not None:
-            scheduler.append(stored)
+            scheduler.append(as_texts(stored))
         with self._lock:
             self.rows += stored is not None
             return self.rows

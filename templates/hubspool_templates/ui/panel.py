@@ -23,6 +23,7 @@ _WORDS = {
     State.UPLOADING: "Uploading",
     State.COMMITTING: "Committing",
     State.BACKING_OFF: "Trying again soon",
+    State.FAILING: "Will try again",
     State.STOPPING: "Sending what is left",
     State.STOPPED: "Stopped",
 }
@@ -99,13 +100,9 @@ def _facts(scheduler: CommitScheduler) -> str:
     return (
         f'<section class="{_mood(status)}" aria-label="Saving to {escape(scheduler.repo_id)}">'
         f'<div class="top"><b>{name}</b>'
-        f'<span class="pill"><i aria-hidden="true"></i>{_word(status)}</span></div>'
+        f'<span class="pill"><i aria-hidden="true"></i>{_WORDS[status.state]}</span></div>'
         f"<dl>{cells}</dl>{_errors(status)}</section>"
     )
-
-
-def _word(status: SchedulerStatus) -> str:
-    return "Will try again" if status.last_error and status.state is State.IDLE else _WORDS[status.state]
 
 
 def _mood(status: SchedulerStatus) -> str:

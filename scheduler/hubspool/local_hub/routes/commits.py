@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import threading
+from contextlib import nullcontext
+
 from starlette.responses import Response
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import commit_writer
-from hubspool.local_hub.services.api_errors import ApiError, member
+from hubspool.local_hub.services.api_errors import ApiError, member, revision_not_found
 from hubspool.local_hub.services.repositories import iso
 from hubspool.local_hub.services.upload_modes import UploadModeRules, decode_sample
 from hubspool.local_hub.storage.git_store import CommitRecord
+
+#: Held while a large commit is read: a line of the limit takes some 200 MB while it is decoded.
+_LARGE_COMMITS = threading.Semaphore(LIMITS.large_commits)
 
 
 def preupload(context: RequestContext) -> Response:
@@ -30,7 +37,9 @@ def preupload(context: RequestContext) -> Response:
 
 def commit(context: RequestContext) -> Response:
     repo, rev = context.repo_to_commit(), context.args["rev"]
-    with context.services.files.gather(), context.upload.open("rb") as file:
+    is_large = context.upload.stat().st_size > LIMITS.memory_block
+    turn = _LARGE_COMMITS if is_large else nullcontext()
+    with turn, context.services.files.gather(), context.upload.open("rb") as file:
         lines = iter(lambda: file.readline(LIMITS.commit_line), b"")  # a longer line is not JSON, then
         parsed = commit_writer.parse(lines, repo, context.services.contents)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
@@ -63,5 +72,8 @@ def _describe(record: CommitRecord, *, formatted: bool) -> dict[str, object]:
 
 def compare(context: RequestContext) -> Response:
     repo = context.repo()
-    roots = [repo.git.commit(context.commit_of(repo, context.args[side])).root for side in ("old", "new")]
-    return Response(repo.git.diff(*roots), media_type="text/plain")
+    revs = re.split(r"\.{2,3}", context.args["revs"], maxsplit=1)
+    if not all(revs) or len(revs) != 2:
+        raise revision_not_found(context.args["revs"])
+    old, new = (repo.git.commit(context.commit_of(repo, rev)).root for rev in revs)
+    return Response(repo.git.diff(old, new), media_type="text/plain")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from dulwich.errors import GitProtocolError
-from dulwich.protocol import CAPABILITY_FILTER, CAPABILITY_SHALLOW, Protocol, ReceivableProtocol, pkt_line, pkt_seq
-from dulwich.server import DictBackend, UploadPackHandler
+from dulwich.protocol import Protocol, pkt_line, pkt_seq
 from starlette.responses import Response, StreamingResponse
 
 from hubspool.local_hub.identifiers import is_commit_id
@@ -36,9 +34,13 @@ def advertise(context: RequestContext) -> Response:
         raise ApiError(403, "This Hub knows git's smart HTTP protocol only: use git 1.6.6 or newer")
     repo = context.repo_for_git()
     with tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack) as out:
-        _serve(context, repo, b"", out, advertise_refs=True)
-        out.seek(0)
-        body = pkt_seq(b"# service=git-upload-pack\n") + out.read()
+        try:
+            _serve(context, repo, b"", out, "--advertise-refs")
+            out.seek(0)
+            refs = out.read()
+        except GitProtocolError as error:
+            refs = _error_line(error)
+        body = pkt_seq(b"# service=git-upload-pack\n") + refs
     return Response(body, 200, _NO_CACHE, "application/x-git-upload-pack-advertisement")
 
 
@@ -49,10 +51,10 @@ def upload_pack(context: RequestContext) -> Response:
         body = _unzip(body)
     out = tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack)  # noqa: SIM115 - _drain closes it
     try:
-        _serve(context, repo, body, out, advertise_refs=False)
+        _serve(context, repo, body, out)
     except GitProtocolError as error:
         out.close()
-        return _refusal(str(error))
+        return Response(_error_line(error), 200, _NO_CACHE, "application/x-git-upload-pack-result")
     except BaseException:
         out.close()
         raise
@@ -131,32 +133,17 @@ def _unzip(body: bytes) -> bytes:
     return plain
 
 
-def _refusal(message: str) -> Response:
-    """Return an error line, which git shows to its user; of an HTTP error it shows only the status."""
-    return Response(pkt_line(f"ERR {message}\n".encode()), 200, _NO_CACHE, "application/x-git-upload-pack-result")
+def _error_line(error: GitProtocolError) -> bytes:
+    """Return a line that git shows to its user; of an HTTP error it shows only the status."""
+    return bytes(pkt_line(f"ERR {error}\n".encode()))
 
 
-class _WholeFetches(UploadPackHandler):
-    """dulwich's server without what it does only for a first clone: then git refuses before it writes anything."""
-
-    def capabilities(self) -> list[bytes]:
-        return [name for name in super().capabilities() if name not in (CAPABILITY_SHALLOW, CAPABILITY_FILTER)]
-
-    def set_client_capabilities(self, caps: Iterable[bytes]) -> None:
-        # git says that it ignores its filter, and names it nevertheless
-        super().set_client_capabilities([name for name in caps if not name.startswith(CAPABILITY_FILTER)])
-
-
-def _serve(context: RequestContext, repo: Repository, body: bytes, out: IO[bytes], *, advertise_refs: bool) -> None:
-    """Write the answer to a fetch. git's own server knows shallow and partial clones; dulwich's runs without git."""
-    if git_program.exists():
-        command = ("upload-pack", "--stateless-rpc", *(("--advertise-refs",) if advertise_refs else ()), ".")
-        version = context.request.headers.get("git-protocol", "")
-        git_program.run(repo.path, *command, stdin=body, out=out, protocol=version)
-        return
-    protocol = ReceivableProtocol(io.BytesIO(body).read, out.write)
-    backend = DictBackend({repo.id: repo.git.repo})  # type: ignore[arg-type]  # a Repo has all that upload-pack calls
-    _WholeFetches(backend, [repo.id], protocol, stateless_rpc=True, advertise_refs=advertise_refs).handle()
+def _serve(context: RequestContext, repo: Repository, body: bytes, out: IO[bytes], *options: str) -> None:
+    """Write the answer to a fetch. dulwich's server knows no shallow and no partial clones."""
+    if not git_program.exists():
+        raise GitProtocolError("This local Hub serves clones and fetches with git: install git where it runs")
+    version = context.request.headers.get("git-protocol", "")
+    git_program.run(repo.path, "upload-pack", "--stateless-rpc", *options, ".", stdin=body, out=out, protocol=version)
 
 
 def _drain(file: IO[bytes]) -> Iterator[bytes]:

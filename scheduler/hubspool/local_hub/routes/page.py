@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import jinja2
 from markupsafe import Markup
@@ -32,9 +33,9 @@ _STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; "
-    f"style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    f"style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with `no-referrer` a browser sends forms with the origin `null`
     "Cache-Control": "no-store",
 }
 
@@ -79,27 +80,51 @@ def _user(context: RequestContext) -> User | None:
         return None
 
 
-def login(context: RequestContext) -> Response:
-    """Make the browser ask for a name and a token, which it sends with every later request.
+def log_in_form(context: RequestContext) -> Response:
+    return _render(context, "login.html", "Log in", {"wanted": "/", "problem": ""})
 
-    A cookie was rejected: browsers send it to every port of this machine, so to other programs, too.
-    """
-    if _user(context) is None:
-        headers = {"WWW-Authenticate": 'Basic realm="Local Hub", charset="UTF-8"'}
-        raise ApiError(401, "Log in with any name, and a token as the password", headers=headers)
-    wanted = context.request.query_params.get("next", "/")
+
+def log_in(context: RequestContext) -> Response:
+    """Take the form: set a cookie, and return to the page that needed the log-in."""
+    form = parse_qs(context.body.decode("utf-8", "replace"))
+    token, wanted = (form.get(name, [""])[0] for name in ("token", "next"))
+    client = context.request.client
+    try:
+        _check_own_form(context)
+        session = context.services.log_ins.begin(token, client.host if client else "", context.port)
+    except ApiError as refusal:
+        shown = {"wanted": wanted, "problem": refusal.message}
+        return _with_error(_render(context, "login.html", "Log in", shown), refusal, refusal.headers)
     is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
-    return Response(status_code=303, headers={"Location": quote(wanted, safe="/?&=%+") if is_own else "/"})
+    return _leave(context, quote(wanted, safe="/?&=%+") if is_own else "/", session, LIMITS.session_seconds)
+
+
+def log_out(context: RequestContext) -> Response:
+    _check_own_form(context)
+    context.services.log_ins.end(context.session)
+    return _leave(context, "/", "", 0)
+
+
+def _check_own_form(context: RequestContext) -> None:
+    if context.is_from_another_page():
+        raise ApiError(403, "This form was sent by another page: open this Hub's own page")
+
+
+def _leave(context: RequestContext, path: str, session: str, seconds: int) -> Response:
+    answer = Response(status_code=303, headers={"Location": path, "Cache-Control": "no-store"})
+    answer.set_cookie(context.session_cookie, session, seconds, httponly=True, samesite="strict")
+    return answer
 
 
 def error(context: RequestContext, refusal: ApiError, headers: dict[str, str]) -> Response:
     """Return an error as a page, for a person's browser."""
-    request = context.request
-    wanted = (
-        request.scope["raw_path"].decode() if request.url.path != "/login" else request.query_params.get("next", "/")
-    )
+    query = context.request.url.query
+    wanted = f"{context.request.scope['raw_path'].decode()}{'?' if query else ''}{query}"
     shown = {"refusal": refusal, "wanted": wanted, "phrase": HTTPStatus(refusal.status).phrase}
-    answer = _render(context, "error.html", f"{refusal.status} {shown['phrase']}", shown)
+    return _with_error(_render(context, "error.html", f"{refusal.status} {shown['phrase']}", shown), refusal, headers)
+
+
+def _with_error(answer: Response, refusal: ApiError, headers: dict[str, str]) -> Response:
     answer.status_code = refusal.status
     answer.headers.update(headers)
     return answer
@@ -174,8 +199,9 @@ def commit(context: RequestContext) -> Response:
     tables: dict[str, preview.TablePreview] = {}
     if record.parents:
         old = repo.git.commit(record.parents[0]).root
+        until = time.monotonic() + LIMITS.preview_seconds
         for path, blob in repo.git.changes(old, record.root).items():
-            if blob is not None and len(tables) < LIMITS.linked_refs:
+            if blob is not None and len(tables) < LIMITS.linked_refs and time.monotonic() < until:
                 new = file_access.load_file(repo, TreeEntry(path, blob, is_folder=False))
                 before = repo.git.entry(old, path)
                 start = file_access.load_file(repo, before).size if before is not None else 0

@@ -182,6 +182,11 @@ def _chosen(context: RequestContext, described: dict[str, object]) -> dict[str, 
     return described
 
 
+def auth_check(context: RequestContext) -> Response:
+    context.repo("write" if "write" in context.args else "read")
+    return ok()
+
+
 def validate_yaml(context: RequestContext) -> Response:
     try:
         card = cards.parse(member(context.json(), "content", str, ""))

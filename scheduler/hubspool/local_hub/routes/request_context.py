@@ -58,8 +58,11 @@ class RequestContext:
         """
         scheme, _, credentials = self.request.headers.get("authorization", "").partition(" ")
         token = credentials.strip()
-        if scheme.lower() != "bearer" and self._is_from_another_page():  # the browser added the password by itself
+        if scheme.lower() != "bearer" and self.is_from_another_page():  # the browser added what it sends by itself
             return None
+        if not scheme:
+            reads_page = self.request.method in ("GET", "HEAD") and not self.request.url.path.startswith("/api/")
+            return self.services.log_ins.user(self.session, self.port) if reads_page else None
         if scheme.lower() == "basic":  # git and browsers: any name, the token as the password
             try:
                 token = base64.b64decode(token).decode().partition(":")[2]
@@ -72,17 +75,39 @@ class RequestContext:
             raise bad_token()
         return user
 
-    def _is_from_another_page(self) -> bool:
+    @property
+    def path(self) -> str:
+        """The path as the client sent it, percent-encoded."""
+        return str(self.request.scope["raw_path"].decode())
+
+    @property
+    def port(self) -> int:
+        """The port of this Hub, whatever a proxy calls it."""
+        return int(self.request.scope["server"][1])
+
+    @property
+    def session_cookie(self) -> str:
+        """The name of the log-in's cookie; each Hub of a machine has its own, since they all get all of them."""
+        return f"hubspool-{self.port}"
+
+    @property
+    def session(self) -> str:
+        """The value of the log-in's cookie, or ""."""
+        return self.request.cookies.get(self.session_cookie, "")
+
+    def is_from_another_page(self) -> bool:
         """Whether a page of another origin sent this request; a page on another port of this machine is one, too.
 
         A link to a page of this Hub is not, if it stands on a page of the same site.
         """
         headers = self.request.headers
-        site = headers.get("sec-fetch-site", "same-origin")
+        site = headers.get("sec-fetch-site")
         if self.request.method in ("GET", "HEAD"):
             is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
             return site == "cross-site" or (site == "same-site" and not is_link)
-        return site in ("cross-site", "same-site") or headers.get("origin", self.endpoint) != self.endpoint
+        if site is not None:  # no page can forge it, and no proxy changes it
+            return site not in ("same-origin", "none")
+        return headers.get("origin", self.endpoint) != self.endpoint
 
     def logged_in(self) -> User:
         """Return the user.

@@ -80,6 +80,7 @@ ROUTES = (
     Route("repo-list", "GET", REPOS, repos.listing),
     Route("repo-info", "GET", rf"{API}(?:/revision/{REV})?", repos.info),
     Route("repo-settings", "PUT", rf"{API}/settings", repos.settings, admit=RequestContext.logged_in),
+    Route("auth-check", "GET", rf"{API}/auth-check(?P<write>/write)?", repos.auth_check),
     Route("preupload", "POST", rf"{API}/preupload/{REV}", commits.preupload, admit=RequestContext.repo_to_commit),
     Route(
         "commit",
@@ -91,7 +92,7 @@ ROUTES = (
         RequestContext.repo_to_commit,
     ),
     Route("commits", "GET", rf"{API}/commits/{REV}", commits.history),
-    Route("compare", "GET", rf"{API}/compare/(?P<old>[^/]+?)\.\.\.?(?P<new>[^/]+)", commits.compare),
+    Route("compare", "GET", rf"{API}/compare/(?P<revs>[^/]+)", commits.compare),
     Route("refs", "GET", rf"{API}/refs", refs.listing),
     Route("branch-create", "POST", rf"{API}/branch/(?P<branch>[^/]+)", refs.create_branch),
     Route("branch-delete", "DELETE", rf"{API}/branch/(?P<branch>[^/]+)", refs.delete_branch),
@@ -137,7 +138,9 @@ ROUTES = (
         "git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, "disk", LIMITS.git_push, git.pushable
     ),
     Route("page", "GET", "/", page.index),
-    Route("page", "GET", "/login", page.login),
+    Route("page", "GET", "/login", page.log_in_form),
+    Route("login", "POST", "/login", page.log_in, limit=LIMITS.form),
+    Route("login", "POST", "/logout", page.log_out, limit=LIMITS.form),
     Route("page", "GET", rf"{PAGES}/tree/{REV}(?:/(?P<path>.*))?", page.folder),
     Route("page", "GET", rf"{PAGES}/blob/{REV}/(?P<path>.+)", page.file),
     Route("page", "GET", rf"{PAGES}/commits/{REV}", page.commits),

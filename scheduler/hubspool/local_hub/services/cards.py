@@ -12,7 +12,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.lru import LruCache
 
-_FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(r"\A\s*---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the class depends on the build
@@ -42,7 +42,20 @@ for _tag, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
+_tag = "tag:yaml.org,2002:"
+_kept = (f"{_tag}null", f"{_tag}str", f"{_tag}seq", f"{_tag}map", None)  # None: an error for unknown tags
+_Loader.yaml_constructors = {name: yaml.SafeLoader.yaml_constructors[name] for name in _kept}
+# PyYAML's own constructors fail in many ways for `!!bool x`, and take a minute for `!!int 1:1:1:…`
+_Loader.add_constructor(f"{_tag}bool", lambda loader, node: loader.construct_scalar(node).lower() == "true")
+_Loader.add_constructor(f"{_tag}int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor(f"{_tag}float", lambda loader, node: float(_as_python(loader.construct_scalar(node))))
+
 _cards: LruCache[str, tuple[dict[str, object] | None]] = LruCache(LIMITS.cached_cards)
+
+
+def _as_python(number: str) -> str:
+    """Return a float without the point that YAML writes before `inf` and `nan`."""
+    return re.sub(r"^([-+]?)\.(?=[in])", r"\1", number.lower())
 
 
 def parse(text: str) -> dict[str, object]:
@@ -57,6 +70,8 @@ def parse(text: str) -> dict[str, object]:
         return {}
     if not isinstance(card, dict):
         raise ValueError("The metadata between the two lines '---' must be a mapping")  # noqa: TRY004 - of the text
+    if not isinstance(card.get("model-index", []), list):
+        raise ValueError('"model-index" must be an array')  # noqa: TRY004 - of the text
     return card
 
 

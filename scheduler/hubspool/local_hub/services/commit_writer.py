@@ -24,6 +24,7 @@ from hubspool.local_hub.storage.git_store import GitStore
 from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
+_AS_THE_HUB = (b"", b".", b"..")  # it takes them between backslashes, but for `..` at the beginning of a path
 _STALE = "The branch was updated since you opened this page. Please refresh and try again."
 
 
@@ -41,8 +42,12 @@ def check_path(path: str) -> str:
     if len(names) > LIMITS.path_depth or any(len(name) > LIMITS.path_name for name in names):
         raise ApiError(422, f"Invalid path {path[:100]!r}…: more than 100 folders, or a name of more than 255 bytes")
     # as Windows and macOS read the names, where git refuses to check them out; a backslash separates them there
-    if not all(map(validate_path_element_ntfs, path.encode().replace(b"\\", b"/").split(b"/"))) or not all(
-        map(validate_path_element_hfs, names)
+    inner = (piece for name in names if b"\\" in name for piece in name.split(b"\\") if piece not in _AS_THE_HUB)
+    whole = (name for name in names if b"\\" not in name)
+    if (
+        not all(map(validate_path_element_ntfs, (*whole, *inner)))
+        or not all(map(validate_path_element_hfs, names))
+        or path.startswith("..\\")
     ):
         raise ApiError(422, f"Invalid path {path!r}: it must stay inside the repository and outside '.git'")
     if _FORBIDDEN.search(path):

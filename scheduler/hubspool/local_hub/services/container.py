@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hubspool.local_hub.services.content import ContentStore
+from hubspool.local_hub.services.log_ins import LogIns
 from hubspool.local_hub.services.repositories import Repositories
 from hubspool.local_hub.storage.accounts import Accounts
 from hubspool.local_hub.storage.durable_files import DurableFiles
@@ -30,6 +31,7 @@ class ServiceContainer:
         self.accounts = accounts
         self.lfs_part_size = lfs_part_size
         self.signer = Signer(files.random_bytes("secret", 32))
+        self.log_ins = LogIns(accounts, self.signer)
         self.store_id = files.random_bytes("store-id", 8).hex()
         self.repositories = Repositories(files)
         self.contents = ContentStore(LfsStore(files), XetStore(files), uses_xet=xet)

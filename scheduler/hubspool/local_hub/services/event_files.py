@@ -85,14 +85,14 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
     def varint() -> int:
         nonlocal position
-        number = shift = 0
-        while True:
+        number = 0
+        for shift in range(0, 70, 7):
             byte = message[position]
             position += 1
             number |= (byte & 127) << shift
-            shift += 7
             if byte < 128:
                 return number
+        raise IndexError("a number of more than 10 bytes")
 
     while position < len(message):
         key = varint()

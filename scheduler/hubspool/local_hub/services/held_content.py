@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS, is_content_hash
+from hubspool.local_hub.identifiers import is_content_hash
 from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.storage.durable_files import DurableFiles
-from hubspool.local_hub.storage.git_store import GitStore, TreeEntry
+from hubspool.local_hub.storage.git_store import GitStore
 
 
 class HeldContent:
@@ -53,21 +53,6 @@ class HeldContent:
 
 
 def _pointers(git: GitStore) -> set[str]:
-    """Return what the pointers in the whole history name."""
-    commits = [head for prefix in (BRANCHES, TAGS, PULLS) for head in git.refs(prefix).values()]
-    seen, found = set(commits), set()
-    while commits:
-        record = git.commit(commits.pop())
-        commits += {*record.parents} - seen
-        seen.update(record.parents)
-        trees = [TreeEntry("", record.root, is_folder=True)]
-        while trees:
-            for entry in git.walk(trees.pop(), recursive=False):
-                if entry.oid in seen:
-                    continue
-                seen.add(entry.oid)
-                if entry.is_folder:
-                    trees.append(entry)
-                elif (pointer := LfsPointer.parse(git.blob(entry.oid))) is not None:
-                    found.add(pointer.sha256)
-    return found
+    """Return what all stored pointers name, also those of old commits."""
+    pointers = (LfsPointer.parse(git.blob(oid.decode())) for oid in git.repo.object_store)
+    return {pointer.sha256 for pointer in pointers if pointer is not None}

@@ -11,7 +11,9 @@ import nh3
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services import cards
+from hubspool.local_hub.storage.lru import LruCache
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 _ATTRIBUTES = {
@@ -30,20 +32,33 @@ class RenderedCard:
     html: Markup
 
 
+_rendered: LruCache[tuple[str, str, str], RenderedCard] = LruCache(LIMITS.cached_pages)
+
+
 def render(text: str, base: str, rev: str) -> RenderedCard:
     """Return a card as a page shows it; metadata that cannot be read stays in the text.
+
+    The text is cut after `HubLimits.preview_card` characters.
 
     Args:
         text: the whole README.md.
         base: path of the repository's page, which relative links lead to.
         rev: revision of the links.
     """
+    key = text, base, rev
+    if (known := _rendered.get(key)) is None:
+        known = _render(*key)
+        _rendered.put(key, known)
+    return known
+
+
+def _render(text: str, base: str, rev: str) -> RenderedCard:
     try:
         metadata, body = cards.parse(text), cards.body(text)
     except ValueError:
         metadata, body = {}, text
     clean = nh3.clean(
-        _MARKDOWN.render(body), attributes=_ATTRIBUTES, link_rel="noopener noreferrer nofollow",
+        _MARKDOWN.render(body[: LIMITS.preview_card]), attributes=_ATTRIBUTES, link_rel="noopener noreferrer nofollow",
         attribute_filter=partial(_resolve, base, rev),
     )  # fmt: skip
     shown = {

@@ -31,11 +31,14 @@ def first_rows(content: bytes, *, rows: int, columns: int, memory: int, seconds:
     import pyarrow
 
     command = [sys.executable, "-I", __file__, str(rows), str(columns), str(memory)]
-    with _PROCESSES:
-        try:
-            done = subprocess.run(command, input=content, capture_output=True, timeout=seconds, check=False)  # noqa: S603
-        except subprocess.TimeoutExpired:
-            raise ValueError("the file takes too long to read") from None
+    if not _PROCESSES.acquire(timeout=seconds):
+        raise ValueError("other files are being read")
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=seconds, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise ValueError("the file takes too long to read") from None
+    finally:
+        _PROCESSES.release()
     if done.returncode != 0:
         raise ValueError("the file is broken, or takes too much memory")
     with pyarrow.ipc.open_stream(done.stdout) as stream:

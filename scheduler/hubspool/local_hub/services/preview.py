@@ -139,7 +139,12 @@ def _zip_table(file: RepositoryFile, contents: ContentStore) -> TablePreview | N
 
 
 def _member_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Cell:
-    if not is_image(member.filename) or member.file_size > LIMITS.preview_image or member.flag_bits & 1:
+    has_limit = member.compress_type in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    )
+    is_small = member.file_size <= LIMITS.preview_image and not member.flag_bits & 1
+    if not (is_image(member.filename) and has_limit and is_small):
         return Cell("")
     with archive.open(member) as opened:
         content = opened.read(LIMITS.preview_image)  # the size in the list may be wrong

@@ -303,7 +303,7 @@ class Repositories:
             if path == repo.path and name != repo.id.partition("/")[2]:
                 path = path.with_name(f"{name}.git")  # the new name differs in case only
             elif (path / _SETTINGS).is_file():
-                raise ApiError(409, f"The name {new_id!r} is taken")
+                raise ApiError(409, f"A {repo.type} repository called {new_id} already exists")
             if not repo.path.exists():
                 raise repo_not_found()
             if path.exists():

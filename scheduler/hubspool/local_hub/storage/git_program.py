@@ -1,6 +1,6 @@
-"""Runs the `git` of this machine, where there is one: it serves fetches and packs objects faster than dulwich.
+"""Runs the `git` of this machine, where there is one: it serves fetches, shows differences and packs objects.
 
-The Hub works without it: then fetches are whole, and objects stay in files of their own.
+The Hub works without it: then nobody can clone or fetch, and objects stay in files of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ def exists() -> bool:
 
 
 def run(
-    folder: Path, *args: str, stdin: bytes = b"", out: IO[bytes] | int = subprocess.DEVNULL, protocol: str = ""
+    folder: Path,
+    *args: str,
+    stdin: bytes = b"",
+    out: IO[bytes] | int = subprocess.DEVNULL,
+    protocol: str = "",
+    seconds: float = LIMITS.git_seconds,
 ) -> None:
     """Run a git command in a repository.
 
@@ -36,6 +41,7 @@ def run(
         stdin: what it reads.
         out: the file that it writes to.
         protocol: the client's header Git-Protocol.
+        seconds: how long it may take.
 
     Raises:
         GitProtocolError: it failed; the message is what git says.
@@ -52,9 +58,9 @@ def run(
             stdout=out,
             stderr=subprocess.PIPE,
             check=False,
-            timeout=LIMITS.git_seconds,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        raise GitProtocolError(f"git {args[0]} did not end within {LIMITS.git_seconds:g} s") from None
+        raise GitProtocolError(f"git {args[0]} did not end within {seconds:g} s") from None
     if done.returncode:
         raise GitProtocolError(done.stderr.decode("utf-8", "replace").strip() or f"git {args[0]} failed")

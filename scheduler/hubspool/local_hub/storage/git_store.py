@@ -9,12 +9,12 @@ branch apart.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import stat
+import tempfile
 import time
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,7 +24,6 @@ from pathlib import Path
 from dulwich.diff_tree import tree_changes
 from dulwich.errors import GitProtocolError
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
-from dulwich.patch import write_object_diff
 from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
@@ -348,14 +347,23 @@ class GitStore:
         entry = self.entry(root, path)
         return None if entry is None or entry.is_folder else self.blob(entry.oid).decode("utf-8", "replace")
 
-    def diff(self, old_root: str, new_root: str, without: Container[str] = ()) -> str:
-        """Return the difference of two trees in the format of `git diff`, without these paths."""
-        out, store = io.BytesIO(), self.repo.object_store
-        for paths, modes, oids in store.tree_changes(ObjectID(old_root.encode()), ObjectID(new_root.encode())):
-            if not any(path is not None and path.decode() in without for path in paths):
-                old, new = zip(paths, modes, oids, strict=True)
-                write_object_diff(out, store, old, new)
-        return out.getvalue().decode("utf-8", "replace")
+    def diff(self, old_root: str, new_root: str, without: Collection[str] = ()) -> str:
+        """Return the beginning of the difference of two trees in the format of `git diff`, without these paths.
+
+        The lines of a file come from the git program, if there is one: dulwich's need hours for some files.
+        """
+        paths = [path for path in self.changes(old_root, new_root) if path not in without]
+        if not git_program.exists():
+            return "".join(f"diff --git a/{path} b/{path}\n" for path in paths)
+        left_out = [f":(exclude,literal,top){path}" for path in without]
+        command = ("diff", "--no-renames", "--no-ext-diff", "--no-textconv", old_root, new_root, "--", ".", *left_out)
+        with tempfile.TemporaryFile() as out:
+            try:
+                git_program.run(self.path, *command, out=out, seconds=LIMITS.diff_seconds)
+            except GitProtocolError as error:
+                _log.warning("%s: a difference is not shown whole: %s", self.path, error)
+            out.seek(0)
+            return out.read(LIMITS.diff).decode("utf-8", "replace")
 
     def changes(self, old_root: str, new_root: str) -> dict[str, str | None]:
         """Return the files that differ between two trees: path and new blob, None for a removed file."""

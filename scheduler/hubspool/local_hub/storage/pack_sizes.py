@@ -42,12 +42,13 @@ def _sizes(data: mmap) -> Iterator[int]:
     position = _HEADER
     for _ in range(int.from_bytes(data[8:_HEADER], "big")):
         kind, size = data[position] >> 4 & 7, data[position] & 15
-        shift = 4
-        while data[position] & 128:
+        for shift in range(4, 64, 7):
             position += 1
+            if data[position - 1] < 128:
+                break
             size |= (data[position] & 127) << shift
-            shift += 7
-        position += 1
+        else:
+            raise ValueError("a size of more than 9 bytes")
         if kind == _OFS_DELTA:
             while data[position] & 128:
                 position += 1
@@ -64,8 +65,9 @@ def _inflate(data: mmap, position: int, size: int) -> tuple[bytes, int]:
     """Return the first bytes of what is packed here, and the position behind it."""
     unzip, start, left = zlib.decompressobj(), b"", size
     piece = b""
+    length = min(LIMITS.upload_block, size + 1024)  # a slice is a copy, and there can be a million small objects
     while not unzip.eof:
-        piece = unzip.unconsumed_tail or data[position : position + LIMITS.upload_block]
+        piece = unzip.unconsumed_tail or data[position : position + length]
         if not piece:
             raise ValueError("the pack is cut short")
         position += 0 if unzip.unconsumed_tail else len(piece)

@@ -1,4 +1,4 @@
-"""The places of a scheduler's folder: its spools of rows, and its own files."""
+"""What the schedulers of a folder push: a record for each spool of rows, and for its own files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class SchedulerRecord:
     """What one scheduler of a folder pushes.
 
     Args:
@@ -34,7 +34,7 @@ class Place:
 
 
 @contextmanager
-def opened_places(folder: Path, state_dir: Path | None) -> Iterator[list[Place]]:
+def opened_records(folder: Path, state_dir: Path | None) -> Iterator[list[SchedulerRecord]]:
     """Yield what the schedulers of a folder push; the ledgers are open in the block.
 
     Raises:
@@ -52,11 +52,11 @@ def opened_places(folder: Path, state_dir: Path | None) -> Iterator[list[Place]]
             ledger = Ledger(spool.state)
             stack.callback(ledger.close)
             finish_moves(ledger, spool.path)
-            found.append(Place(spool, dict(spool.recipe), ledger, spool_target(ledger, spool)))
+            found.append(SchedulerRecord(spool, dict(spool.recipe), ledger, spool_target(ledger, spool)))
         if StatePaths(state).ledger.is_file():
             ledger = Ledger(state)
             stack.callback(ledger.close)
-            found += [Place(None, recipe, ledger, _target_of(recipe, ledger)) for recipe in ledger.recipes()]
+            found += [SchedulerRecord(None, recipe, ledger, _target_of(recipe, ledger)) for recipe in ledger.recipes()]
         if not found and not unnamed_spools(folder):
             raise HFValidationError(
                 f"{folder} is not a scheduler's folder: there is no spool in it, and no {StatePaths(state).ledger}.",

@@ -1,0 +1,10 @@
+"""Where the tests are that must notice mutants."""
+
+from __future__ import annotations
+
+KILLERS = "tests/mutants/test_killers.py"
+LOSSES = "tests/losses/test_losses.py::test_hubspool_passes"
+REMOVED = "tests/durability/test_removed.py"
+UNIT = "tests/unit"
+DESTINATIONS = "tests/hub/test_destinations.py"
+DATASETS = "tests/datasets"
