@@ -63,6 +63,7 @@ from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
 from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
+from hubspool.push.joiner import Joiner
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.manifest import Manifests
@@ -84,6 +85,7 @@ __all__ = [
     "FileRange",
     "FrontMatter",
     "HFValidationError",
+    "Joiner",
     "LineKind",
     "Patterns",
     "RemoteEntryNotFoundError",

@@ -6,18 +6,13 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from hubspool.extending import Joiner
-from hubspool_templates.archive.zip_encoding import (
-    METADATA,
-    distinct,
-    folder_hint,
-    media_among,
-    member_info,
-    span_of_archive,
-)
+from hubspool_templates.archive.zip_encoding import METADATA, distinct, folder_hint, member_info, span_of_comment
+from hubspool_templates.media_types import media_of
 
 _JOINED = b'{"joined":true}'
 
@@ -33,11 +28,11 @@ class ZipJoiner(Joiner):
     def key_of(self, path: Path) -> object:
         try:
             with zipfile.ZipFile(path) as archive:
-                is_ours = archive.comment == _JOINED or span_of_archive(archive.comment) is not None
+                is_ours = archive.comment == _JOINED or span_of_comment(archive.comment) is not None
                 names = archive.namelist()
         except (zipfile.BadZipFile, OSError):
             return None
-        return media_among(names) or "files" if is_ours and METADATA in names else None
+        return frozenset(map(media_of, names)) - {None} if is_ours and METADATA in names else None
 
     def rows(self, path: Path) -> int:
         with zipfile.ZipFile(path) as archive:
@@ -45,7 +40,7 @@ class ZipJoiner(Joiner):
 
     def range_of(self, path: Path) -> tuple[int, int] | None:
         with zipfile.ZipFile(path) as archive:
-            span = span_of_archive(archive.comment)
+            span = span_of_comment(archive.comment)
         return None if span is None else (span.start, span.end)
 
     def join(self, paths: Sequence[Path], out: Path) -> list[int]:
@@ -54,7 +49,8 @@ class ZipJoiner(Joiner):
             with zipfile.ZipFile(path) as archive:
                 tables.append([orjson.loads(line) for line in archive.read(METADATA).splitlines()])
         names = iter(distinct([row["file_name"] for table in tables for row in table]))
-        offsets, rows = [], []
+        offsets: list[int] = []
+        rows: list[dict[str, Any]] = []
         with zipfile.ZipFile(out, "x") as joined:
             for path, table in zip(paths, tables, strict=True):
                 offsets.append(len(rows))

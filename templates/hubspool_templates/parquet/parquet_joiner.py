@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hubspool.extending import Joiner
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.parquet.parquet_encoding import RANGE, opened_writer, range_of
+from hubspool_templates.parquet.parquet_encoding import RANGE, columns_of_file, opened_writer, range_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,9 +30,10 @@ class ParquetJoiner(Joiner):
             schema = pq.read_schema(path)
         except (pa.ArrowException, OSError):
             return None
-        kept = {key: value for key, value in (schema.metadata or {}).items() if key not in (RANGE, _JOINED)}
-        is_ours = len(kept) < len(schema.metadata or {})
-        return (schema.serialize().to_pybytes() if not kept else _text_of(schema, kept)) if is_ours else None
+        if (schema.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):
+            return None
+        known = _without_range(schema)
+        return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))
 
     def rows(self, path: Path) -> int:
         import pyarrow.parquet as pq
@@ -46,24 +47,23 @@ class ParquetJoiner(Joiner):
         return None if span is None else (span.start, span.end)
 
     def join(self, paths: Sequence[Path], out: Path) -> list[int]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         offsets, rows = [], 0
         for path in paths:
             offsets.append(rows)
             rows += self.rows(path)
-        first = pq.read_schema(paths[0])
-        kept = {key: value for key, value in (first.metadata or {}).items() if key not in (RANGE, _JOINED)}
-        schema = first.with_metadata(kept)
-        with opened_writer(schema, out) as writer:
+        schema = _without_range(pq.read_schema(paths[0]))
+        with pa.OSFile(str(out), "wb") as sink, opened_writer(schema, columns_of_file(paths[0]), sink) as writer:
             for table in _groups(paths, schema):
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
-            writer.add_key_value_metadata({_JOINED: b"1"})
+            writer.add_key_value_metadata({_JOINED: "1"})
         return offsets
 
 
-def _text_of(schema: pa.Schema, metadata: dict[bytes, bytes]) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
-    return schema.remove_metadata().serialize().to_pybytes(), tuple(sorted(metadata.items()))
+def _without_range(schema: pa.Schema) -> pa.Schema:
+    return schema.with_metadata({k: v for k, v in (schema.metadata or {}).items() if k not in (RANGE, _JOINED)})
 
 
 def _groups(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
