@@ -69,6 +69,7 @@ from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.manifest import Manifests
 from hubspool.push.remote import RemoteRepo
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
+from hubspool.scheduling.defaults import Compact
 from hubspool.scheduling.options import CommonOptions, SchedulerOptions
 from hubspool.settings import process_rank
 from hubspool.spool.segment_name import SegmentName
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_EVERY",
     "CommonOptions",
+    "Compact",
     "Durability",
     "Encoding",
     "FileRange",

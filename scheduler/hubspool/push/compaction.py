@@ -185,6 +185,13 @@ class CompactionReport:
     ghosts: int = 0
     left: int = 0
 
+    def add(self, other: CompactionReport) -> None:
+        """Count what another run did too."""
+        self.commits += other.commits
+        for name in ("files_before", "files_after", "bytes_joined", "ghosts"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.left = other.left
+
 
 class Compactor:
     """Joins the old files of one folder of a repository. Used by one thread.
@@ -220,9 +227,14 @@ class Compactor:
         self.may_go_on = may_go_on
         self.pause = pause
 
-    def due(self, before: date) -> tuple[list[Join], list[str]]:
-        """Return the joins that are due, and the ghosts: files whose rows are in a joined file."""
+    def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
+        """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
+
+        Args:
+            before: segments of this day or later are left alone; today by default, as the Hub's clock says.
+        """
         head = self.repo.head()
+        before = before or head.at.date()
         files = self.repo.at(head.oid).list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
         ghosts = [path for path in files if self.manifests.held(path)]
@@ -230,7 +242,7 @@ class Compactor:
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
 
     def run(
-        self, before: date, most: int | None = None, note: Callable[[Join], object] = lambda _: None
+        self, before: date | None = None, most: int | None = None, note: Callable[[Join], object] = lambda _: None
     ) -> CompactionReport:
         """Make joins until none is due, or `most` were made.
 
@@ -274,7 +286,14 @@ class Compactor:
         with tempfile.TemporaryDirectory(prefix="hubspool-join-") as name:
             folder = Path(name)
             local = {source: folder / str(number) for number, source in enumerate(join.sources)}
-            for_each(local.items(), lambda item: self.repo.download(item[0].path, item[1]), self.limits.join_downloads)
+
+            def fetch(source: OldFile) -> None:
+                if self.may_go_on():
+                    self.repo.download(source.path, local[source])
+
+            for_each(join.sources, fetch, self.limits.join_downloads)
+            if not self.may_go_on():
+                return
             joiner = self.joiners[join.sources[0].suffix]
             by_key: dict[object, list[OldFile]] = {}
             for source, path in local.items():

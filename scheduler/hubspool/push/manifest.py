@@ -171,6 +171,10 @@ class Manifests:
             held.number: held for path, held in self._parts.items() if PurePosixPath(path).name.startswith(f"{stem}-p")
         }
 
+    def newest(self) -> datetime | None:
+        """Return the time of the newest manifest that was read; None if there is none."""
+        return max(filter(None, map(written_at, self._files)), default=None)
+
     def ghosts(self, repo: RemoteRepo, files: Collection[str]) -> set[str]:
         """Return those files of a branch whose rows are in a joined file too: a reader leaves them out."""
         if any(path.startswith(f"{MANIFESTS}/") for path in files):

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from hubspool.errors import HubspoolError, LockHeldError, OtherAccountError
-from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.scheduling.defaults import DEFAULTS, Compact
 from hubspool.scheduling.folder_push import push_folder, shared_budget
 from hubspool.scheduling.messages import shortened
 from hubspool.scheduling.options import check_options, check_values, full_signature, warn_of
@@ -155,13 +155,15 @@ class CommitScheduler:
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
     lock no longer than a push does; `retries_push` says whether a failed call is repeated within the period. A subclass
     that keeps `push_to_hub` may override `additional_operations`, `chosen_paths`, `encoding`, `pending_rows`, `recipe`,
-    `left_in_folder` and the class attributes `keep_local`, `budget`, `versions_rewritten` and `is_sending`; it may call
+    `left_in_folder` and the class attributes `keep_local`, `compact`, `budget`, `versions_rewritten` and `is_sending`; it may call
     `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for all objects of a folder. With
     `spool_name` set, it sends the rows that it writes to `spool_folder`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
     keep_local = True
+    #: Whether the parts of past days are joined into few files, once a day by one of all replicas.
+    compact: Compact = False
     #: Whether line data that no longer begins with what was committed becomes a new version of its file; False: as
     #: `on_existing` says.
     versions_rewritten = False

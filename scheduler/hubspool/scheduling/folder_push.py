@@ -66,6 +66,8 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
             tracker.period = max(wait, tracker.period)
     if result.commit is not None and not result.in_doubt:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
+    if context.is_spool and scheduler.compact and worker.urgency is Urgency.PERIOD:
+        worker.compaction.after_push(context, runner.loop)
     if final and result.waits_until:
         raise SecondLookError(scheduler.repo_id, result.waits_until)
     return result.commit
