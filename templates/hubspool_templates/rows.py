@@ -85,8 +85,8 @@ class RowScheduler(CommitScheduler):
         push_after_rows, push_after_bytes: push sooner, once that many rows or bytes were appended.
         max_spool_bytes: `append` raises `SpoolFull` when the spool would have more bytes.
         keep_local: keep segments in the spool after all their rows are on the Hub.
-        compact: "daily" joins the parts of past days into few files, once a day, by one of all replicas: a reader pays one
-            or two requests for each file. False never does (`hubspool compact` does).
+        compact: "daily" lets one of all replicas join the files of past days into few, once a day: a reader pays one or
+            two requests for each file. False never does; `hubspool compact` can.
         redact: called with each row before it is written to the disk; returns the row to store.
         timestamp: give each row a column ``timestamp``, the time of `append` (UTC, microseconds), unless it has one.
         id: give each row a column ``id``, unless it has one: text that no other row has, and that sorts in the order of

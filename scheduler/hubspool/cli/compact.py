@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ from hubspool.cli.output import print_line
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
-    from hubspool.push.compaction import Join
+    from hubspool.push.compaction import Compactor, Join
     from hubspool.push.joiner import Joiner
 
 
@@ -77,4 +78,8 @@ def _text(join: Join) -> str:
 def _joiners() -> dict[str, Joiner]:
     from hubspool.push.joiner import Joiner
 
-    return {"jsonl": Joiner()}
+    try:
+        others: dict[str, type[Joiner]] = import_module("hubspool_templates.joiners").JOINERS
+    except ModuleNotFoundError:  # the templates are not installed
+        others = {}
+    return {"jsonl": Joiner(), **{suffix: joiner() for suffix, joiner in others.items()}}

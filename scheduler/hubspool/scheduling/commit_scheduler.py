@@ -155,9 +155,9 @@ class CommitScheduler:
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
     lock no longer than a push does; `retries_push` says whether a failed call is repeated within the period. A subclass
     that keeps `push_to_hub` may override `additional_operations`, `chosen_paths`, `encoding`, `pending_rows`, `recipe`,
-    `left_in_folder` and the class attributes `keep_local`, `compact`, `budget`, `versions_rewritten` and `is_sending`; it may call
-    `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for all objects of a folder. With
-    `spool_name` set, it sends the rows that it writes to `spool_folder`.
+    `left_in_folder` and the class attributes `keep_local`, `compact`, `budget`, `versions_rewritten` and `is_sending`;
+    it may call `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for all objects of a folder.
+    With `spool_name` set, it sends the rows that it writes to `spool_folder`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hubspool.errors import HubspoolError
 from hubspool.push.compaction import CompactionReport, Compactor
@@ -31,7 +31,7 @@ class DailyCompaction:
         self.report = CompactionReport()  # of all runs of this process
         self._due_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
 
-    def after_push(self, context: PushContext, loop: PushLoop[object]) -> None:
+    def after_push(self, context: PushContext, loop: PushLoop[Any]) -> None:
         """Make one join if it is due; an error is logged, and ends it until the next day."""
         if time.monotonic() < self._due_at:
             return
