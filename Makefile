@@ -214,6 +214,6 @@ $(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@touch $(VENV)/demo.stamp $@
 
 $(VENV)/demo.stamp: $(BIN)/python pyproject.toml constraints.txt
-	@echo "Installing what the demo needs into $(VENV): 75 packages, 140 MB, once"
+	@echo "Installing what the demo needs into $(VENV): 68 packages, 140 MB, once"
 	@$(BIN)/python .ci/install.py demo
 	@touch $@

@@ -16,9 +16,9 @@ import gradio as gr
 from gradio.events import api
 
 from hubspool_templates import JsonlScheduler
-from hubspool_templates.ui.save_button import Once
+from hubspool_templates.ui.save_button import Once, outcome_line, refuse_if_disk_is_full
 from romanise import LIBRARIES, SAMPLES, Pair, romanise, script_of, winner_of
-from tab import LAST_ROWS, PAGE_ONLY, Tab, live, newest, outcome_line, refusal, utc_now
+from tab import LAST_ROWS, PAGE_ONLY, Tab, live, newest, utc_now
 from vote import TEXT_LIMIT, check
 
 ANOTHER_SAMPLE = (
@@ -69,10 +69,8 @@ class Arena(Tab[JsonlScheduler]):
             "output_2": output_2,
             "user_choice": int(user_choice),
         }
-        try:
+        with refuse_if_disk_is_full():
             self.scheduler.append(row)
-        except OSError as error:
-            raise refusal(f"The server's disk could not store it: {error.strerror or error}.") from error
         return row_id
 
     def vote(self, choice: int, turn: str, text: str, output_1: str, output_2: str) -> tuple[Any, ...]:

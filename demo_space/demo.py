@@ -46,6 +46,7 @@ class Child:
         options = {"cwd": log.parent, "env": {**environment, "PYTHONUNBUFFERED": "1"}, "start_new_session": True}
         with log.open("wb") as output:
             streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+            # The overloads cannot be told apart in `**`. The command is this program's own.
             self.process = subprocess.Popen(command, **options, **streams)  # type: ignore[call-overload]  # noqa: S603
 
     def check(self) -> None:

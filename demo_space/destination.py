@@ -37,18 +37,18 @@ def link(repo_id: str, status: SchedulerStatus) -> str:
 def progress(noun: str, status: SchedulerStatus, missing: str, now: datetime) -> str:
     """One line: how many rows are pending, and when the last commit was; `missing` is the text of `missing_token`."""
     rows = status.pending_files if status.pending_rows is None else status.pending_rows
-    waiting = f"{rows:,} {noun}{'' if rows == 1 else 's'}"
+    count = f"{rows:,} {noun}{'' if rows == 1 else 's'}"
     if missing:
-        return _line("warn", f"{waiting} on this disk. {missing}")
+        return _line("warn", f"{count} on this disk. {missing}")
     last = _ago(now, status.last_commit_at)
     if status.consecutive_failures:
-        subject = f"{waiting} {'is' if rows == 1 else 'are'}" if rows else f"New {noun}s are"
+        subject = f"{count} {'is' if rows == 1 else 'are'}" if rows else f"New {noun}s are"
         text = f"The last push failed. {subject} safe on this disk and will be sent. {last}"
         detail = " ".join(part for part in (status.last_error, status.last_error_hint) if part)
         return _line("warn", text, detail)
     if not rows:
-        return _line("ok", f"No {noun} is waiting. {last}")
-    return _line("busy", f"{waiting} waiting on this disk{_due(now, status.next_push_at)}. {last}")
+        return _line("ok", f"No {noun} is pending. {last}")
+    return _line("busy", f"{count} pending on this disk{_due(now, status.next_push_at)}. {last}")
 
 
 def _line(kind: str, text: str, detail: str = "") -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from html import escape
-from textwrap import shorten
 from typing import Any
 
 import gradio as gr
@@ -68,11 +67,17 @@ def _rows(tab: Tab[Any]) -> str:
     rows = tab.last_rows()
     if not rows:
         return f"<p>No {tab.noun} is on the Hub yet.</p>"
-    cells = [[escape(shorten(str(value), CELL_LIMIT, placeholder="…")) for value in row.values()] for row in rows]
-    return _table(["time (UTC)" if name == "time" else name for name in rows[0]], cells)
+    cells = [[_cell(row.get(name, "")) for name in rows[0]] for row in rows]
+    return _table(["time (UTC)" if name == "time" else escape(name) for name in rows[0]], cells)
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    return escape(text if len(text) <= CELL_LIMIT else f"{text[: CELL_LIMIT - 1]}…")
 
 
 def _table(names: list[str], rows: list[list[str]]) -> str:
     """A table; the cells are HTML. On a narrow page the table scrolls, not the page."""
     table = pd.DataFrame(rows, columns=names).to_html(index=False, escape=False, border=0)
+    table = table.replace("<th>", '<th scope="col">')
     return f'<div class="scroll" tabindex="0" role="region" aria-label="Table">{table}</div>'

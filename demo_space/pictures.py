@@ -46,9 +46,10 @@ class Pictures(Tab[ParquetScheduler]):
                 if max(image.size) > SIDE_LIMIT:
                     size = f"{image.width:,} by {image.height:,}"
                     raise refusal(f"The picture has {size} pixels; at most {SIDE_LIMIT:,} on a side are allowed.")
-                return self._store(image.convert("RGB"), label, "photo")
+                photo = image.convert("RGB")
         except _BAD_PICTURE as error:
             raise refusal(UNREADABLE) from error
+        return self._store(photo, label, "photo")
 
     def save_sketch(self, sketch: dict[str, Any] | None, label: str) -> str:
         """Stores a drawing with its label, on a white background."""

@@ -6,6 +6,7 @@ import logging
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -17,13 +18,15 @@ T = TypeVar("T")
 
 MAX_AGE_SECONDS = 60.0
 """How old an answer may be if this process made no commit since; another replica may have made one."""
+FOREIGN = (ValueError, LookupError, TypeError, zipfile.BadZipFile)
+"""What `read` may raise for a file that another program wrote."""
 
 
 class Saved(Generic[T]):
-    """One answer per file of a dataset, in the order of the file names.
+    """One answer per file of a dataset in the scheduler's folder, in the order of the file names.
 
     Not promised: the newest state. One thread asks the Hub at a time; other threads, and all threads while the Hub is
-    away, get the last answers.
+    away, get the last answers. A file that `read` cannot read is logged and left out.
 
     Args:
         scheduler: the scheduler of the dataset; a new commit of it makes the answers old.
@@ -37,7 +40,7 @@ class Saved(Generic[T]):
         """Grows with each change."""
         self._suffix = suffix
         self._read = read
-        self._answers: dict[str, tuple[str, T]] = {}
+        self._answers: dict[str, tuple[str, list[T]]] = {}
         self._asking = threading.Lock()
         self._commit: str | None = None
         self._next = 0.0
@@ -54,19 +57,25 @@ class Saved(Generic[T]):
             finally:
                 self._next = time.monotonic() + MAX_AGE_SECONDS
                 self._asking.release()
-        return [answer for _, (_, answer) in sorted(self._answers.items())]
+        return [answer for path in sorted(self._answers) for answer in self._answers[path][1]]
 
     def _ask(self) -> None:
         api, repo = self.scheduler.api, self.scheduler.repo_id
         tree = api.list_repo_tree(repo, recursive=True, repo_type="dataset")
-        files = {entry.path: getattr(entry, "blob_id", "") for entry in tree if entry.path.endswith(self._suffix)}
+        folder_in_repo = f"{self.scheduler.path_in_repo}/".lstrip("/")
+        ours = [entry for entry in tree if entry.path.startswith(folder_in_repo) and entry.path.endswith(self._suffix)]
+        files = {entry.path: getattr(entry, "blob_id", "") for entry in ours}
         answers = {}
         with tempfile.TemporaryDirectory() as folder:
             for path, blob in files.items():
                 known = self._answers.get(path)
                 if known is None or known[0] != blob:
                     local = Path(api.hf_hub_download(repo, path, repo_type="dataset", local_dir=folder))
-                    known = blob, self._read(local)
+                    try:
+                        known = blob, [self._read(local)]
+                    except FOREIGN as error:
+                        logger.info("%s of %s is left out: %r", path, repo, error)
+                        known = blob, []
                     local.unlink()
                 answers[path] = known
         if answers != self._answers:  # the answers to unchanged files are the same objects

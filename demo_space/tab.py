@@ -66,7 +66,7 @@ class Tab(ABC, Generic[S]):
 
     def render(self, page: gr.Blocks) -> None:
         """Adds the whole tab to the page."""
-        source = f'<a href="{CODE}{type(self).__module__}.py">code</a> and <a href="{DOCS}{self.guide}/">guide</a>'
+        source = f'<a href="{CODE}{type(self).__module__}.py">code</a> and <a href="{DOCS}{self.guide}.html">guide</a>'
         shown = f"Stored with <code>{type(self.scheduler).__name__}</code> · {source}"
         gr.HTML(f"<h2>{self.title}</h2><p>{self.lead}<br>{shown}</p>")
         notice = gr.HTML(elem_id=f"notice-{self.name}")
@@ -100,11 +100,6 @@ def live(
         return saved.version, gr.update(visible=not value), gr.update(value=value, visible=bool(value))
 
     gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], refresh, seen, [seen, hint, output], **PAGE_ONLY)
-
-
-def outcome_line(elem_id: str) -> gr.HTML:
-    """An empty line for the outcome of a click, which screen readers read out when it changes."""
-    return gr.HTML(elem_id=elem_id, elem_classes="outcome", js_on_load="element.setAttribute('role', 'status')")
 
 
 def newest(rows: list[dict[str, Any]], count: int = LAST_ROWS) -> list[dict[str, Any]]:

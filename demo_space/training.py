@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from hubspool_templates import TrainingLogs
-from tab import PAGE_ONLY, Tab, newest, outcome_line, refusal
+from hubspool_templates.ui.save_button import outcome_line
+from tab import PAGE_ONLY, Tab, newest, refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 EPOCHS_LIMIT = 30
@@ -73,21 +74,24 @@ class Training(Tab[TrainingLogs]):
         folder = self.scheduler.folder_path / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
         folder.mkdir(parents=True)
         with (folder / "metrics.csv").open("w", encoding="utf-8") as log:
-            print(*COLUMNS, sep=",", file=log)
+            print(*COLUMNS, sep=",", file=log, flush=True)
             for epoch, (loss, accuracy) in enumerate(train(int(epochs)), start=1):
                 print(epoch, f"{loss:.4f}", f"{accuracy:.4f}", sep=",", file=log, flush=True)
-                yield _curve(folder), f"Epoch {epoch} of {int(epochs)}: {accuracy:.1%} of the unseen points are right."
+                yield (
+                    _curve(pd.read_csv(log.name)),
+                    f"Epoch {epoch} of {int(epochs)}: {accuracy:.1%} of the unseen points are right.",
+                )
         yield self.newest_run()
 
     def newest_run(self) -> tuple[Any, str]:
         """The curve and the last words of the newest run on this disk; for a page that is opened again."""
-        logs = sorted(self.scheduler.folder_path.glob("*/metrics.csv"))
+        logs = sorted(log for log in self.scheduler.folder_path.glob("*/metrics.csv") if log.stat().st_size)
         if not logs or not len(curve := pd.read_csv(logs[-1])):
             return gr.skip(), "No run yet: the curve of the first one will appear here."
         last = curve.iloc[-1]
         name = logs[-1].parent.name
         words = f"Run {name}, epoch {last.epoch:.0f}: {last.accuracy:.1%} of the unseen points are right."
-        return _curve(logs[-1].parent), words
+        return _curve(curve), words
 
     def last_rows(self) -> list[dict[str, Any]]:
         """The newest runs on the Hub, with their last values."""
@@ -126,5 +130,5 @@ class Training(Tab[TrainingLogs]):
         page.load(self.newest_run, None, [curve, outcome], **PAGE_ONLY)
 
 
-def _curve(folder: Path) -> Any:
-    return gr.update(value=pd.read_csv(folder / "metrics.csv"), visible=True)
+def _curve(log: pd.DataFrame) -> Any:
+    return gr.update(value=log, visible=True)

@@ -12,7 +12,7 @@ REPO = os.environ.get("HUBSPOOL_REPO", "your-name/archive")
 
 def main() -> None:
     """Start the scheduler and serve the page; at the end the scheduler sends the last files."""
-    archive = ZipScheduler(REPO, folder_path="archive", every=5)
+    archive = ZipScheduler(REPO, folder_path="archive", every=5, strip_exif=True)
 
     def save(paths: list[str] | None, label: str) -> str:
         if not paths:

@@ -11,7 +11,8 @@ REPO = os.environ.get("HUBSPOOL_REPO", "your-name/pictures")
 
 def main() -> None:
     """Start the scheduler and serve the page; at the end the scheduler sends the last rows."""
-    pictures = ParquetScheduler(REPO, folder_path="pictures", every=5, schema={"image": "image", "label": "string"})
+    columns = {"image": "image", "label": "string"}
+    pictures = ParquetScheduler(REPO, folder_path="pictures", every=5, schema=columns, strip_exif=True)
 
     def save(path: str | None, label: str) -> str:
         if not path or not label.strip():

@@ -29,8 +29,8 @@ __all__ = [
     "ZipScheduler",
     "read_rows",
 ]
-with suppress(ModuleNotFoundError):  # without gradio, `from hubspool_templates import *` leaves them out
-    if find_spec("gradio") is not None:
+with suppress(ModuleNotFoundError, ValueError):  # in place of gradio a test has put a module without a spec
+    if find_spec("gradio") is not None:  # without it `from hubspool_templates import *` leaves them out
         __all__ += ["ChatLogger", "HubFlaggingCallback", "save_button", "status_panel"]
 
 #: Parts of a Gradio page; gradio is imported when one of them is first used.

@@ -33,8 +33,9 @@ class TemplateDefaults:
         footer_bytes: bytes at the end of a Parquet file that are read first; most footers fit.
         panel_refresh_seconds: how often an open page asks the scheduler for its status.
         panel_wait_seconds: how long "Commit now" waits for the outcome before it says that the push continues.
-        double_click_seconds: a refused form this soon after an answer is the second half of a double click.
+        double_click_seconds: a click this soon after an answer is the second half of a double click.
         remembered_forms: forms of one button whose keys are known; a key that was forgotten would store again.
+        key_characters: characters of such a key that are kept.
     """
 
     every_minutes: float = DEFAULT_EVERY
@@ -57,6 +58,7 @@ class TemplateDefaults:
     panel_wait_seconds: float = 60.0
     double_click_seconds: float = 1.0
     remembered_forms: int = 10_000
+    key_characters: int = 100
 
 
 DEFAULTS = TemplateDefaults()

@@ -171,6 +171,7 @@ class RowScheduler(CommitScheduler):
             lambda: Spool(folder, name=name, suffix=suffix, durability=durability, max_bytes=max_spool_bytes),
             Spool.stop,
         )
+        self.spool.reopen()
         self.spool.max_bytes = max_spool_bytes
         self._rows = self.shared("rows", partial(_SharedRows, type(self)._make_write_lock))
         self._redact = redact

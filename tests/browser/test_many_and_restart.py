@@ -45,7 +45,7 @@ def test_fifty_visitors_at_once_lose_nothing(demo: RunningDemo, visitor_of: Call
     with ThreadPoolExecutor(VISITORS) as pool:
         done = list(pool.map(visit, range(VISITORS)))
     page = visitor_of().visit(demo.space)
-    expect(page.locator("#progress-votes")).to_contain_text("No vote is waiting. Last commit:", timeout=90_000)
+    expect(page.locator("#progress-votes")).to_contain_text("No vote is pending. Last commit:", timeout=90_000)
     commit_now(page, "pictures")
     assert sorted(str(row["id"]) for row in demo.rows()) == sorted(vote for vote, _ in done)
     assert sorted(str(row["label"]) for row in demo.rows("pictures")) == sorted(label for _, label in done if label)

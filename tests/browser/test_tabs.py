@@ -30,7 +30,7 @@ def vote(page: Page, sample: str, part_of_results: str, choice: int) -> None:
     expect(page.get_by_label("Romanisation 2")).to_have_value(re.compile(part_of_results, re.IGNORECASE))
     page.get_by_role("button", name=f"Romanisation {choice} is better").click()
     expect(page.locator("#outcome")).to_contain_text("Thank you")
-    expect(page.locator("#progress-votes")).to_contain_text("No vote is waiting. Last commit:", timeout=60_000)
+    expect(page.locator("#progress-votes")).to_contain_text("No vote is pending. Last commit:", timeout=60_000)
 
 
 def thanked(page: Page, words: str) -> None:
@@ -122,7 +122,7 @@ def test_what_is_no_picture_is_refused_with_a_sentence_and_the_others_are_stored
     page.get_by_label("What do they show?").fill("both")
     save.click()
     refused(page, "notes.png is not a picture that can be read.")
-    expect(page.locator("#progress-images")).not_to_contain_text("waiting on this disk")
+    expect(page.locator("#progress-images")).not_to_contain_text("pending on this disk")
     page.reload()
     open_tab(page, "Bulk images")
     page.get_by_label("What do they show?").fill("both")
@@ -159,7 +159,7 @@ def test_a_training_shows_its_curve_and_its_log_is_mirrored(demo: RunningDemo, v
 def test_what_is_on_the_hub_is_what_the_hub_says(demo: RunningDemo, visitor: Visitor) -> None:
     page = visitor.visit(demo.space)
     vote(page, "Korean", "segye", 1)
-    open_tab(page, "What is on the Hub")
+    commit_now(page, "votes")
     api = api_of(demo)
     page.get_by_role("button", name="Read again").click()
     expect(page.locator("#rows")).to_contain_text("안녕하세요 세계")

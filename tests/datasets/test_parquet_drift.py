@@ -61,6 +61,7 @@ CASES: dict[str, tuple[list[Any], list[dict[str, Any]]]] = {
     "an image, then text": ([PICTURE, "gone.png"], [{"v": PNG}, {"v_unfit": "gone.png"}]),
     "an int, then bytes": ([1, b"\xff"], [{"v": 1}, {"v_binary": b"\xff"}]),
     "text, then bytes": (["x", b"y"], [{"v": "x"}, {"v_binary": b"y"}]),
+    "bytes, then an image": ([b"y", PICTURE], [{"v": b"y"}, {"v_image": PNG}]),
     "bytes, then text": ([b"y", "x"], [{"v": b"y"}, {"v_unfit": "x"}]),
     "no items, then an image": ([[], PICTURE], [{"v": []}, {"v_image": PNG}]),
     "no items, then images": ([[], [PICTURE]], [{"v": []}, {"v": [PNG]}]),

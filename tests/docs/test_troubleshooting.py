@@ -159,7 +159,7 @@ _VARYING = [
     (r"\b[0-9a-f]{40}\b", "8f14e45fceea167a5a36dedd4bea2543e1f2a3b4"),
     (r"\b[0-9a-f]{7,12}\b(?!-)", "8f14e45f"),
     (r"datetime\.datetime\([^()]*(?:\([^()]*\))?[^()]*\)", "…"),
-    (r"\b\d\d:\d\d(?::\d\d)?(?: UTC)?", "12:00"),
+    (r"(?:\b20\d\d-\d\d-\d\d )?\b\d\d:\d\d(?::\d\d)?(?: UTC)?", "12:00"),  # the date of a time after midnight
     (r"\b\d+ (s|seconds|min|minutes) (ago|from now)", r"5 \1 \2"),
     (r"in \d+(\.\d+)? (s|seconds|min|minutes|h)\b", r"in 5 min"),
     (r"Wait \d+ s", "Wait 3600 s"),

@@ -57,7 +57,7 @@ def test_a_token_for_one_dataset_writes_to_it(place: Place, kind: type[CommitSch
 @pytest.mark.parametrize(
     ("repo", "told"),
     [
-        ("local/public", "403.*datasets/local/public.*may write"),
+        ("local/public", "datasets/local/public.*403.*may write"),
         ("local/hidden", "403.*local/hidden.*create it first.*write access"),
         ("local/missing", "403.*local/missing.*create it first.*write access"),
     ],

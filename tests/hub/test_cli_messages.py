@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 
 from hubspool import HfApi
@@ -51,6 +52,7 @@ WRONG = {
     "upload local/m file.txt --token ": "The argument token is empty.",
     "upload-large-folder local/m file.txt --repo-type model": "There is no folder file.txt.",
     "upload-large-folder local/m rows --repo-type model --num-workers 0": "0 is not in the range x>=1",
+    "upload-large-folder local/m rows --repo-type model --revision ": "Not a revision: ''",
     "flush rows": "is not a scheduler's folder",
     "flush rows --timeout -1": "-1 is not a number of seconds greater than 0.",
     "flush rows --timeout nan": "nan is not a number of seconds greater than 0.",
@@ -86,10 +88,14 @@ def test_each_option_with_a_type_is_refused_with_its_name(call: Call) -> None:
         for option in command.params:
             if option.type.name in ("text", "path", "directory", "file", "boolean", "choice"):
                 continue
-            required = [arg for each in command.params if each.required for arg in (*each.opts[:1], ".")]
-            words = [word for word in required if word.startswith("-") or word == "."]
+            words: list[str] = []
+            for each in command.params:
+                if each.required and each is not option:
+                    words += each.opts[:1] if each.opts[0].startswith("-") else []
+                    words.append(each.type.choices[0] if isinstance(each.type, click.Choice) else ".")
             code, _, err = call(str(command.name), *words, option.opts[0], "many")
             assert code == 2, (command.name, option.opts)
+            assert option.opts[0] in err
             assert "Traceback" not in err
 
 
@@ -120,6 +126,25 @@ def test_upload_says_in_one_line_what_it_created(
     Path("file.txt").write_text("other")
     assert "Created" not in call("upload", "local/m", "file.txt", *options)[2]
     assert "Created" not in call("upload", "local/other", "file.txt", "--quiet")[2]
+
+
+def test_an_upload_does_not_fail_for_what_it_says_of_the_repository(call: Call, local_hub: LocalHub) -> None:
+    local_hub.faults.add(Fault(route="repo-info", status=404, times=None))
+    code, _, err = call("upload", "local/m", "file.txt")
+    assert local_hub.faults.hits
+    assert code == 0, err
+    assert err.startswith("Created the model local/m (")
+
+
+def test_a_failed_large_upload_says_what_it_created_before_its_error(call: Call, local_hub: LocalHub) -> None:
+    local_hub.faults.add(Fault(route="preupload", status=403, times=None))
+    code, _, err = call("upload-large-folder", "local/m", "rows", "--repo-type", "model", "--no-report", "--private")
+    assert local_hub.faults.hits
+    assert code == 1
+    assert err.startswith("Created the private model local/m (")
+    assert err.splitlines()[-1].startswith("hubspool: The token does not permit this")
+    last = [request.route for request in local_hub.requests][-1]
+    assert last == "preupload"
 
 
 def test_the_large_upload_says_what_it_created(call: Call) -> None:
@@ -157,6 +182,14 @@ def test_a_token_file_that_cannot_be_written_is_named(run: Run, tmp_path: Path) 
     assert "file/token cannot be written: File exists. Free space, or set HF_TOKEN_PATH" in done.stderr
 
 
+def test_a_token_that_cannot_be_stored_is_in_no_other_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home" / "token" / "x").mkdir(parents=True)
+    done = run("login", "--token", "hf_local", HF_TOKEN_PATH=str(tmp_path / "home" / "token"))
+    assert done.returncode == 1
+    assert "home/token cannot be written: Is a directory." in done.stderr
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["token"]
+
+
 @pytest.mark.parametrize("status", [403, 404, 413, 429, 503])
 def test_an_error_of_the_hub_is_one_line_that_begins_with_a_sentence(
     status: int, call: Call, local_hub: LocalHub, hub_api: HfApi
@@ -191,7 +224,7 @@ def test_a_full_disk_under_stdout_is_one_line(arguments: list[str], env: dict[st
         argv = [sys.executable, "-m", "hubspool.cli", *arguments]
         done = subprocess.run(argv, env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=90)
     assert done.returncode == 1
-    assert done.stderr.startswith("hubspool: The output cannot be written: the disk is full.")
+    assert done.stderr.startswith("hubspool: A disk is full, possibly the one that the output goes to.")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import logging
 import pickle
 import traceback
@@ -11,12 +12,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hubspool import CommitScheduler, FlushTimeout, HfApi, State
 from hubspool.client.retry import RetryPolicy
-from hubspool.errors import HFValidationError, HubspoolError, UnauthorizedError
+from hubspool.errors import ForbiddenError, HFValidationError, HubConnectionError, HubspoolError, UnauthorizedError
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.scheduling.messages import copied, described, is_expected
 from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, ZipScheduler
 
 SECONDS = 60
@@ -52,10 +55,13 @@ def test_a_refused_push_is_one_line_that_ends_with_the_next_step(
 ) -> None:
     local_hub.faults.add(Fault(route="commit", status=status, times=None))
     rows.append({"a": 1})
-    with pytest.raises(HubspoolError):
+    with pytest.raises(HubspoolError) as caught:
         rows.flush(SECONDS)
     assert local_hub.faults.hits
+    assert says in str(caught.value)
     if status == 422:  # the rows are skipped, and named in status() and by flush()
+        (reason,) = rows.status().skipped.values()
+        assert says in reason
         return
     (line,) = lines_of(caplog)
     assert line.startswith(f"local/kept: the push failed, next try in 10 hours: {says}")
@@ -194,6 +200,62 @@ def test_flush_and_stop_show_an_error_once_and_no_frames_of_ours(rows: JsonlSche
     assert "rows.flush(" not in text
 
 
+def test_flush_raises_a_copy_so_that_the_future_keeps_its_traceback(rows: JsonlScheduler, local_hub: LocalHub) -> None:
+    local_hub.faults.add(Fault(route="commit", status=403, times=None))
+    rows.append({"a": 1})
+    with pytest.raises(ForbiddenError) as caught:
+        rows.flush(SECONDS)
+    kept = rows.last_future.exception(SECONDS)
+    assert kept is not None
+    assert (type(caught.value), str(caught.value)) == (type(kept), str(kept))
+    assert "in push_to_hub" in shown(kept)
+    assert "in flush" not in shown(kept)
+    with pytest.raises(ForbiddenError) as again, rows:
+        rows.last_future.result(SECONDS)
+    assert again.value is kept
+    assert "in push_to_hub" in shown(kept)
+
+
+def test_a_flush_that_does_not_end_says_why_in_short(tmp_path: Path) -> None:
+    rows = JsonlScheduler("local/rows", tmp_path / "rows", hf_api=HfApi(endpoint=NOWHERE, token="hf_x"))
+    rows.append({"a": 1})
+    with pytest.raises(FlushTimeout) as caught:
+        rows.flush(0.2)
+    assert isinstance(caught.value.__cause__, HubConnectionError)
+    assert shown(caught.value).count("Traceback (most recent call last)") <= 2
+    assert "push_loop.py" not in shown(caught.value)
+    rows.stop(flush=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EROFS, "Read-only file system"), True),
+        (PermissionError(errno.EACCES, "Permission denied"), False),  # of a socket, or of the program
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x"), True),
+        (OSError(errno.EIO, "Input/output error"), False),  # of a terminal
+        (OSError(errno.EIO, "Input/output error", "/data/x"), True),
+    ],
+    ids=str,
+)
+def test_only_an_error_of_the_disk_goes_without_a_traceback(error: OSError, expected: bool) -> None:
+    assert is_expected(error) is expected
+    assert described(error)[0].endswith(": " + str(error.strerror) + ".") is expected
+
+
+def test_a_copy_of_an_error_has_all_that_python_shows_of_it() -> None:
+    try:
+        try:
+            raise KeyError("x")
+        except KeyError as first:
+            raise HFValidationError("second", hint="Do it.") from first
+    except HFValidationError as error:
+        error.add_note("a note")
+        assert shown(copied(error)) == shown(error)
+        assert copied(error) is not error
+
+
 def test_a_with_block_shows_an_error_once(make: Make, local_hub: LocalHub) -> None:
     rows = make(JsonlScheduler, exit_budget=SECONDS)
     rows.last_future.result(SECONDS)
@@ -221,6 +283,24 @@ def test_append_after_stop_warns_once(
     assert f"hubspool flush {tmp_path / 'folder'}" in line
 
 
+def test_a_row_of_a_scheduler_that_joins_during_the_last_flush_is_not_late(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    joined: list[JsonlScheduler] = []
+    first = make(JsonlScheduler, on_commit=lambda _: joined.append(make(JsonlScheduler, settle=False)))
+    first.last_future.result(SECONDS)
+    first.append({"a": 0})
+    first.stop()
+    (second,) = joined
+    second.append({"a": 1})
+    assert second.flush(SECONDS) is not None
+    assert lines_of(caplog) == []
+    second.stop()
+    second.append({"a": 2})
+    (line,) = lines_of(caplog)
+    assert line.startswith("A row was appended after stop().")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -234,13 +314,13 @@ def test_append_after_stop_warns_once(
         ("ignore_patterns", ["*.a", 5]),
         ("versioned", b"*.a"),
         ("private", "yes"),
-        ("restore", 1),
+        ("restore", 2),
         ("strict", "no"),
-        ("handle_signals", None),
+        ("handle_signals", 0.5),
         ("allow_own_space", "x"),
         ("state_dir", 5),
         ("path_in_repo", 5),
-        ("hf_api", "https://huggingface.co"),
+        ("hf_api", 5),
         ("exit_budget", "8"),
     ],
 )
@@ -249,14 +329,23 @@ def test_a_value_that_no_push_could_use_is_refused_in_the_constructor(
 ) -> None:
     with pytest.raises(HFValidationError, match=f"^{name} is ") as caught:
         make(CommitScheduler, **{name: value})
-    assert repr(value) in str(caught.value)
+    assert (repr(value) in str(caught.value)) is (name != "hf_api")  # it may be a token
     assert caught.value.hint
     assert not list(local_hub.requests)
 
 
-def test_a_token_of_another_type_is_not_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [1, 0, None, np.True_, np.False_])
+def test_a_flag_may_be_any_value_that_means_yes_or_no(value: Any, make: Make) -> None:
+    flags = ("restore", "strict", "handle_signals", "allow_own_space", "private")
+    scheduler = make(CommitScheduler, **dict.fromkeys(flags, value))
+    assert scheduler.recipe()["private"] is (True if value is None else bool(value))
+    assert scheduler.status().last_error is None
+
+
+@pytest.mark.parametrize("given", [{"token": b"hf_secret"}, {"hf_api": "hf_secret"}], ids=str)
+def test_a_token_of_another_type_is_not_shown(given: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(HFValidationError) as caught:
-        CommitScheduler(repo_id="a/b", folder_path=tmp_path, token=b"hf_secret")  # type: ignore[arg-type]
+        CommitScheduler(repo_id="a/b", folder_path=tmp_path, **given)
     assert "hf_secret" not in str(caught.value)
 
 
@@ -338,6 +427,13 @@ def test_the_back_off_of_a_flush_goes_on_in_the_next_call(
         with pytest.raises(HubspoolError, match="answered 503"):
             scheduler.flush(SECONDS)
     assert seen == [1, 2, 3]
+    local_hub.faults.clear()
+    assert scheduler.trigger().result(SECONDS) is not None  # a push that no flush waits for
+    (scheduler.folder_path / "b.txt").write_text("two\n")
+    local_hub.faults.add(Fault(route="commit", status=503, headers={"Retry-After": "300"}))
+    with pytest.raises(HubspoolError, match="answered 503"):
+        scheduler.flush(SECONDS)
+    assert seen == [1, 2, 3, 1]
 
 
 @pytest.fixture(autouse=True)

@@ -68,7 +68,7 @@ def copied_sources(name: str) -> Iterator[Path]:
 
 
 def run_tests(copy: Path, tests: tuple[str, ...]) -> Observed:
-    """Run tests against a copy of the sources."""
+    """Run tests against a copy of the sources; they may take `SECONDS`, many tests longer."""
     witness = copy / "witness.jsonl"
     path = os.pathsep.join([*(str(copy / source) for source in SOURCES.values()), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "MUTANT_WITNESS": str(witness), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -76,7 +76,13 @@ def run_tests(copy: Path, tests: tuple[str, ...]) -> Observed:
     command += ["--timeout=60", "--tb=line", f"--basetemp={copy / 'tmp'}", *tests]
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            command,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=max(SECONDS, 8 * len(tests)),
+            check=False,
         )
         observed = Observed(done.returncode, done.stdout + done.stderr)
     except subprocess.TimeoutExpired as error:

@@ -155,7 +155,7 @@ MUTANTS = [
             Edit(
                 "hubspool/scheduling/commit_scheduler.py",
                 "CommitScheduler.__init__",
-                "True if private is None else private",
+                "True if private is None else bool(private)",
                 "False if private is None else private",
             ),
         ),
@@ -362,7 +362,7 @@ MUTANTS = [
             Edit(
                 "hubspool/local_hub/routes/request_context.py",
                 "RequestContext.user",
-                'not self.request.url.path.startswith("/api/")',
+                'not self.path.startswith("/api/")',
                 "True",
             ),
         ),

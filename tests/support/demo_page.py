@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 
 def open_tab(page: Page, title: str) -> None:
@@ -26,3 +27,18 @@ def commit_now(page: Page, dataset: str) -> None:
     page.get_by_role("button", name=f"Commit romanisation-arena-{dataset} now").click()
     panel = page.locator(".column.panel").filter(has_text=f"romanisation-arena-{dataset}")
     expect(panel).to_contain_text(re.compile("Committed\\.|There was nothing new"), timeout=60_000)
+
+
+def click_until_refused(button: Locator, words: str) -> None:
+    """Click until a refusal appears: the server takes the clicks of the first second for parts of a double click."""
+    toast = button.page.get_by_test_id("toast-body").first
+    deadline = time.monotonic() + 30
+    while True:
+        button.click()
+        try:
+            expect(toast).to_contain_text(words, timeout=500)
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return

@@ -24,7 +24,7 @@ VISITS = {
     "async def save(film": "import asyncio; print(asyncio.run(save('Solaris', True))); votes.flush()",
     "callback = HubFlaggingCallback": "callback.flag(['abc', 'cba']); callback.scheduler.flush()",
     "page.chatbot.like(logger.like": "logger.log([{'role': 'user', 'content': 'hello'}]); logger.scheduler.flush()",
-    "def respond(message, history, request=None)": "print(respond('hello', [])); logger.scheduler.flush()",
+    "def respond(message, history, request: gr.Request)": "print(respond('hello', [], None)); logger.scheduler.flush()",
     "status_panel(votes)": "print([each.value for each in page.blocks.values() if isinstance(each, gr.Button)])",
 }
 

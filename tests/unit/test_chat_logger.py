@@ -68,6 +68,21 @@ def test_feedback_says_what_was_chosen_and_where(
     assert rows == [("feedback", 1, "Like"), ("feedback", 1, "Dislike"), ("feedback", 3, "Rude"), ("feedback", 1, None)]
 
 
+def test_pairs_of_gradio_5_are_messages(
+    make: Callable[..., Any], like: Callable[..., gr.LikeData], hub_api: Any
+) -> None:
+    scheduler = make(JsonlScheduler)
+    ChatLogger(scheduler).like(like([1, 0], True), [["hi", "hello"], ("and you?", None)])
+    scheduler.flush(60)
+    [row] = read_rows(REPO, hub_api)
+    assert [(message["role"], message["content"]) for message in row["messages"]] == [
+        ("user", "hi"),
+        ("assistant", "hello"),
+        ("user", "and you?"),
+    ]
+    assert (row["message_index"], row["feedback"]) == (2, "Like")
+
+
 def test_a_conversation_has_an_id_that_does_not_tell_the_session(
     make: Callable[..., Any], like: Callable[..., gr.LikeData], hub_api: Any
 ) -> None:

@@ -35,11 +35,11 @@ AWAY = replace(WAITING, consecutive_failures=3, last_error="refused <b>", last_e
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (QUIET, "No vote is waiting. No commit yet"),
-        (SENT, "No vote is waiting. Last commit: 7 minutes ago (11:53:00 UTC)."),
-        (WAITING, "2 votes waiting on this disk, to be sent in about 90 seconds."),
-        (replace(WAITING, next_push_at=NOW), "2 votes waiting on this disk, being sent now."),
-        (replace(WAITING, pending_rows=1), "1 vote waiting on this disk"),
+        (QUIET, "No vote is pending. No commit yet"),
+        (SENT, "No vote is pending. Last commit: 7 minutes ago (11:53:00 UTC)."),
+        (WAITING, "2 votes pending on this disk, to be sent in about 90 seconds."),
+        (replace(WAITING, next_push_at=NOW), "2 votes pending on this disk, being sent now."),
+        (replace(WAITING, pending_rows=1), "1 vote pending on this disk"),
         (AWAY, "2 votes are safe on this disk and will be sent."),
         (replace(AWAY, pending_rows=1), "1 vote is safe on this disk and will be sent."),
         (replace(AWAY, pending_rows=0), "New votes are safe on this disk and will be sent."),

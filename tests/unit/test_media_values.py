@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import wave
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path, PurePath
@@ -220,6 +221,12 @@ def test_a_text_of_a_visitor_is_no_path(tmp_path: Path) -> None:
     row = read_line(MediaEncoder().encode(as_texts({"v": text, "w": [{"x": text}], "p": path, "t": (text,)})))
     assert (row["v"], row["w"], row["t"], row["p"].path) == (text, [{"x": text}], [text], "a.png")
     assert orjson.loads(RowEncoder().encode(as_texts({"v": text}))) == {"v": text}
+    subclass = type("Markup", (str,), {"__str__": lambda self: self})
+    hidden = {"a": subclass(text), "b": np.str_(text), "c": {text}, "d": deque([text]), "e": np.array([text])}
+    stored = read_line(MediaEncoder().encode(as_texts(hidden)))
+    assert stored == {"a": text, "b": text, "c": [text], "d": [text], "e": [text]}
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    assert as_texts({"x": pixels})["x"] is pixels
 
 
 def test_rows_without_media_are_written_as_plain_lines(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ OF_HUBSPOOL = {
     "HfApi",
     "HubspoolError",
     "SchedulerStatus",
+    "SpoolFull",
     "State",
 }
 #: Names of `hubspool.extending`, all of them used.

@@ -36,6 +36,14 @@ def test_a_new_board_knows_nothing_and_is_frozen() -> None:
     assert status(StatusTracker(NAME), None).next_push_at is None
 
 
+def test_without_a_pending_row_nothing_is_pending_whatever_the_last_push_left() -> None:
+    tracker = StatusTracker(NAME)
+    tracker.note_planned(PushResult(pending_files=1, pending_bytes=120))
+    found = tracker.status(pending_rows=0, seconds_left=60, repo_url=None, pending=(0, 0))
+    assert (found.pending_rows, found.pending_files, found.pending_bytes) == (0, 0, 0)
+    assert (status(tracker).pending_files, status(tracker).pending_bytes) == (1, 120)
+
+
 def test_a_commit_is_shown_and_told() -> None:
     told: list[CommitEvent] = []
     tracker = StatusTracker(NAME, told.append, None)

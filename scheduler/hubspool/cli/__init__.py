@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        print_error("The output cannot be written: the disk is full. Free space, or write it to another disk.")
+        print_error("A disk is full, possibly the one that the output goes to. Free space, and run the command again.")
+        logger.debug("the error in full", exc_info=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

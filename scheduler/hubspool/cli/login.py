@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -42,11 +42,11 @@ def login(token: str | None) -> None:
     path = settings.token_path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", dir=path.parent, delete=False, encoding="utf-8"
-        ) as file:  # only this user reads it
-            file.write(token)
-        Path(file.name).replace(path)
+        with TemporaryDirectory(dir=path.parent) as folder:  # so that a failure leaves no file with the token
+            file = Path(folder, "token")
+            file.touch(0o600)
+            file.write_text(token, encoding="utf-8")
+            file.replace(path)
     except OSError as error:
         hint = "Free space, or set HF_TOKEN_PATH to a file that this user may write."
         raise LocalFileError(f"{path} cannot be written: {error.strerror}.", hint=hint) from None

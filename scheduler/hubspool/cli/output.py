@@ -14,7 +14,7 @@ import orjson
 from hubspool.errors import SettingError
 from hubspool.settings import Settings
 
-_SIGNS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "FAIL": ("✗", "red"), "error": ("", "red")}
+_SIGNS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "FAIL": ("✗", "red")}
 FORMATS = ("human", "json", "quiet")
 
 
@@ -54,22 +54,23 @@ def hide_progress_bars() -> None:
 def print_line(text: str, grade: str = "", *, err: bool = False) -> None:
     """Print a line on stdout or stderr; on a terminal ✓, ! or ✗ stands before it for the grades ok, warn and FAIL.
 
-    The sign, or `text` up to its first colon for the grade error, has a colour on a terminal, unless NO_COLOR is set;
-    FORCE_COLOR means a terminal.
+    The sign has a colour on a terminal, unless NO_COLOR is set; FORCE_COLOR means a terminal.
     """
-    try:
-        color = Settings.from_env().color
-    except SettingError:  # possibly the error to print
-        color = False
+    color = _color()
     stream = sys.stderr if err else sys.stdout
     sign, fg = _SIGNS.get(grade, ("", None))
-    if grade == "error":
-        sign, _, text = text.partition(" ")
-    elif not (color or stream.isatty()) or not (stream.encoding or "").lower().startswith("utf"):
+    if not (color or stream.isatty()) or not (stream.encoding or "").lower().startswith("utf"):
         sign = ""
     click.echo(f"{click.style(sign, fg=fg)} {text}" if sign else text, err=err, color=color)
 
 
 def print_error(text: str) -> None:
     """Print an error on stderr after the program's name, which is red on a terminal."""
-    print_line(f"hubspool: {text}", "error", err=True)
+    click.echo(f"{click.style('hubspool:', fg='red')} {text}", err=True, color=_color())
+
+
+def _color() -> bool | None:
+    try:
+        return Settings.from_env().color
+    except SettingError:  # possibly the error to print
+        return False

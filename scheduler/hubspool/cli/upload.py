@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from hubspool.cli.options import (
 from hubspool.cli.output import Output
 from hubspool.cli.signals import SignalWaiter
 from hubspool.client.validation import check_path_in_repo
-from hubspool.errors import HFValidationError
+from hubspool.errors import HFValidationError, HubspoolError
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ def upload(
     repo_type, revision = options["repo_type"], options["revision"]
     if every is not None and private is None:
         private = True  # as a scheduler does
-    repo = create_repo(api, repo_id, repo_type, private)
-    note_created(api, repo, output)
+    space_sdk = "gradio" if repo_type == "space" else None
+    repo = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+    note_created(api, repo, private, output)
     is_branch = revision is not None and not options["create_pr"] and not revision.startswith("refs/")
     if is_branch and not api.revision_exists(repo.repo_id, revision, repo_type=repo_type):
         api.create_branch(repo.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
@@ -110,18 +112,15 @@ def upload(
         _upload_regularly(api, repo, source, output, {**options, "every": every, "private": private})
 
 
-def create_repo(api: HfApi, repo_id: str, repo_type: str, private: bool | None) -> RepoUrl:
-    """Create the repository if it is missing."""
-    space_sdk = "gradio" if repo_type == "space" else None
-    return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
-
-
-def note_created(api: HfApi, repo: RepoUrl, output: Output) -> None:
-    """Say what `create_repo` has created, if it has."""
+def note_created(api: HfApi, repo: RepoUrl, private: bool | None, output: Output) -> None:
+    """Say what `create_repo` has created with that `private`, if it has; the Hub is asked what None means."""
     if repo.is_new:
-        is_private = api.repo_info(repo.repo_id, repo_type=repo.repo_type).private
-        kind, other = ("private", "--public") if is_private else ("public", "--private")
-        sentence = f"Created the {kind} {repo.repo_type} {repo.repo_id}"
+        if private is None:
+            with suppress(HubspoolError):  # a note is no reason to fail
+                private = api.repo_info(repo.repo_id, repo_type=repo.repo_type).private
+        kind = "" if private is None else "private " if private else "public "
+        other = "--public" if private else "--private"
+        sentence = f"Created the {kind}{repo.repo_type} {repo.repo_id}"
         output.note(f"{sentence} ({other} and --repo-type create another kind).", "ok")
 
 

@@ -9,7 +9,7 @@ import click
 
 from hubspool.cli.options import Command, LocalPath, repo_id_argument, repo_type_option, selection_options
 from hubspool.cli.output import Output, hide_progress_bars
-from hubspool.cli.upload import create_repo, note_created, web_page
+from hubspool.cli.upload import note_created, web_page
 from hubspool.errors import HFValidationError
 
 
@@ -36,15 +36,19 @@ def upload_large_folder(
       hubspool upload-large-folder user/my-data ./rows --repo-type dataset --num-workers 8
     """
     from hubspool.client.hf_api import HfApi
+    from hubspool.client.large_upload import upload
 
     if no_bars:
         hide_progress_bars()
     api = HfApi(token=token, library_name="hubspool-cli")
     if not path.is_dir():
         raise HFValidationError(f"There is no folder {path}.", hint="Check PATH.", path=path)
-    repo = create_repo(api, repo_id, options["repo_type"], options["private"])
-    try:
-        api.upload_large_folder(repo.repo_id, path, print_report=not no_report, **options)
-    finally:
-        note_created(api, repo, Output(None))
+    repo = upload.upload_large_folder(
+        api,
+        repo_id,
+        path,
+        print_report=not no_report,
+        on_created=lambda repo: note_created(api, repo, options["private"], Output(None)),
+        **options,
+    )
     click.echo(web_page(repo, "tree", options["revision"]))

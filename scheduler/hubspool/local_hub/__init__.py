@@ -4,7 +4,7 @@
         api = HfApi(endpoint=hub.endpoint, token=hub.token)
 
 Layers, each of which imports only those to its right: `server`, `app`, `control` → `routes` (HTTP) → `services` (the
-Hub's rules) → `storage` (the disk). `faults`, `models`, `limits` and `identifiers` import none of them. Needs the extra
+Hub's rules) → `storage` (the disk). `faults`, `limits` and `identifiers` import none of them. Needs the extra
 `local-hub`.
 """
 

@@ -33,7 +33,7 @@ from hubspool.local_hub.storage.durable_files import full_disk_after
 _log = logging.getLogger("hubspool.local_hub")
 
 
-#: Routes whose handlers may take many seconds. The handlers share 40 threads; these use some of them.
+#: Routes whose handlers may take many seconds. They have `HubLimits.slow_requests` threads, so that others stay free.
 _SLOW = frozenset({"page", "compare", "discussion-info", "git-refs", "git-upload-pack", "git-receive-pack"})
 
 
@@ -182,12 +182,7 @@ class HubApp:
                     if await self._wait_outside(self._faults.wait_late, ticket, seconds):
                         await run_in_threadpool(route.handler, context)
             except ApiError as error:
-                _log.info(
-                    "late %s %s was refused: %s",
-                    context.request.method,
-                    context.request.scope["raw_path"].decode(),
-                    error,
-                )
+                _log.info("late %s %s was refused: %s", context.request.method, context.path, error)
             finally:
                 read.set()
                 self._faults.end_late()

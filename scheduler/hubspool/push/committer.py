@@ -188,12 +188,13 @@ class Committer:
         # preupload returns no id for a file that is stored in the other form (regular or LFS): ask for it.
         files = self._files(unexpected, uploads)
         ids.update({path: files[path].content_id if path in files else None for path in unexpected})
+        doubtful = [upload for upload in uploads if upload.part.in_doubt and upload in self.unsent]
         wanted = [
             upload
             for upload in uploads
             if self._is_wanted(upload, operations[path := upload.part.path], ids[path], files.get(path))
         ]
-        self._note_late_commits([upload for upload in uploads if upload.part.in_doubt and upload not in self.unsent])
+        self._note_late_commits([upload for upload in doubtful if upload not in self.unsent])
         return wanted
 
     def _note_late_commits(self, uploads: Sequence[Upload]) -> None:
@@ -203,13 +204,15 @@ class Committer:
             if push_id is not None and (found := self._pushes.get(push_id)) is not None:
                 of_push = [upload for upload in uploads if upload.part.push_id == push_id]
                 request = CommitRequest(found.title, found.message)
-                self._note_commit(commit_info(target, request, found.commit_id), self._summary(of_push, ""))
+                late = commit_info(target, request, found.commit_id)
+                self._note_commit(late, self._summary(of_push, ""), is_late=True)
 
-    def _note_commit(self, commit: CommitInfo, summary: CommitPlan) -> None:
+    def _note_commit(self, commit: CommitInfo, summary: CommitPlan, *, is_late: bool = False) -> None:
         context = self.context
-        self.commit = commit
-        known, _ = context.ledger.identity(context.key)
-        context.ledger.identify(context.key, known, commit.oid)
+        known, last = context.ledger.identity(context.key)
+        if self.commit is None or not is_late:  # else a newer one of this push was noted before
+            self.commit = commit
+        context.ledger.identify(context.key, known, last if is_late and last else commit.oid)
         event = CommitEvent(commit.oid, tuple(sorted(summary.paths)), summary.bytes_new, summary.rows_new)
         context.hooks.committed(event, commit)
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 from hubspool.errors import HubspoolError, LockHeldError, OtherAccountError
 from hubspool.scheduling.defaults import DEFAULTS, Compact
 from hubspool.scheduling.folder_push import push_folder, shared_budget
-from hubspool.scheduling.messages import shortened
-from hubspool.scheduling.options import check_options, check_values, full_signature, warn_of
+from hubspool.scheduling.messages import OURS, described, shortened
+from hubspool.scheduling.options import check_values, full_signature, unknown_option, warn_of
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.worker import Worker, join, open_unless_known
 from hubspool.scheduling.writer_lock import LimitedLock
@@ -40,7 +40,6 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _MINUTE = 60.0
-_OURS = ("hubspool", "hubspool_templates")
 
 
 def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
@@ -51,7 +50,7 @@ def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
 
     @functools.wraps(init)
     def build_and_start(self: CommitScheduler, *args: Any, **kwargs: Any) -> None:
-        if (unknown := check_options(kind, kwargs)) is not None:
+        if (unknown := unknown_option(kind, kwargs)) is not None:
             raise unknown
         outermost = not self._building
         self._building = True
@@ -235,7 +234,7 @@ class CommitScheduler:
 
         self.folder_path = check_folder(folder_path) if self.is_sending else Path(folder_path)
         self.path_in_repo = check_path_in_repo(path_in_repo.strip("/")) if path_in_repo else ""
-        self.private = True if private is None else private
+        self.private = True if private is None else bool(private)
         self.last_uploaded: dict[Path, float] = {}  # written by the pushing thread
         self._setup = setup = RepoSetup(
             repo_id,
@@ -266,7 +265,7 @@ class CommitScheduler:
         self._handle_signals = handle_signals
         self._commit_message = commit_message
         self._on_before_commit = on_before_commit
-        self._allow_own_space = allow_own_space
+        self._allow_own_space = bool(allow_own_space)
         self._on_commit = on_commit
         self._on_error = on_error
         fixed = {"state_dir": str(Path(state_dir).resolve()) if state_dir else None, **self._fixed}
@@ -417,11 +416,12 @@ class CommitScheduler:
 
     def status(self) -> SchedulerStatus:
         """Return a snapshot of what is known, without a request."""
+        rows = self.pending_rows() if self.is_sending else None
         return self._tracker.status(
-            pending_rows=self.pending_rows() if self.is_sending else None,
+            pending_rows=rows,
             seconds_left=self._runner.loop.seconds_left,
             repo_url=self._setup.repo_url,
-            pending=self._setup.pending(),
+            pending=self._setup.pending() if rows else (0, 0) if rows == 0 else None,
         )
 
     def pending_rows(self) -> int | None:
@@ -470,8 +470,8 @@ class CommitScheduler:
                 raise
             # The user's exception wins; ours is its context, unless flush() has raised it already.
             logger.warning("%s: the final push failed too: %s", self.repo_id, error)
-            exc_value.__context__ = exc_value.__context__ or error
-            shortened(exc_value)
+            if exc_value.__context__ is None and described(error)[0] != described(exc_value)[0]:
+                exc_value.__context__ = error
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  the ASGI signature
@@ -485,7 +485,7 @@ class CommitScheduler:
         """Return the options that make this scheduler again (``hubspool flush``), as JSON values; no token."""
         kind = type(self)
         return {
-            "class": kind.__name__ if kind.__module__.split(".")[0] in _OURS else f"{kind.__module__}.{kind.__name__}",
+            "class": kind.__name__ if kind.__module__.split(".")[0] in OURS else f"{kind.__module__}.{kind.__name__}",
             "endpoint": self.api.endpoint,
             "repo_id": self.repo_id,
             "repo_type": self.repo_type,

@@ -1,22 +1,30 @@
-"""How errors are told to people: in one line, and with a traceback that ends with their own code."""
+"""Errors as people read them: in one line, and with a traceback that ends with the line of their own code."""
 
 from __future__ import annotations
 
+import copy
 import errno
 import logging
 from types import TracebackType
+from typing import TypeVar
 
 from hubspool.errors import HubspoolError
 
-#: Errors of a local disk that a person can end: full, read-only, not permitted, broken.
-_FULL = getattr(errno, "EDQUOT", errno.ENOSPC)
-_OF_THE_DISK = frozenset({errno.ENOSPC, _FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
-_OURS = ("hubspool", "hubspool_templates")
+E = TypeVar("E", bound=BaseException)
+
+#: Errors of a local disk that a person can end: it is full or read-only.
+_OF_THE_DISK = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS})
+#: Not permitted, or broken: errors of the disk where they name a file; sockets, terminals and signals have them too.
+_OF_A_FILE = frozenset({errno.EACCES, errno.EPERM, errno.EIO})
+#: The packages of this project.
+OURS = ("hubspool", "hubspool_templates")
 
 
 def is_expected(error: BaseException | None) -> bool:
     """Return whether a message is enough to understand an error; any other needs its traceback."""
-    return isinstance(error, HubspoolError) or (isinstance(error, OSError) and error.errno in _OF_THE_DISK)
+    if isinstance(error, OSError) and error.errno in (_OF_THE_DISK | _OF_A_FILE if error.filename else _OF_THE_DISK):
+        return True
+    return isinstance(error, HubspoolError)
 
 
 def described(error: BaseException) -> tuple[str, str]:
@@ -28,10 +36,29 @@ def described(error: BaseException) -> tuple[str, str]:
     return " ".join(message.split()), " ".join(hint.split())
 
 
+def copied(error: E) -> E:
+    """Return a copy of an expected error, for one more raise: the future and the status keep theirs unchanged.
+
+    Any other error is returned itself: the class of a program need not be made to be copied.
+    """
+    if not is_expected(error):
+        return error
+    try:
+        made = copy.copy(error)
+    except Exception:  # noqa: BLE001  a subclass of OSError with an `__init__` of its own
+        return error
+    made.__cause__ = None if error.__cause__ is None else copied(error.__cause__)
+    made.__context__, made.__suppress_context__ = error.__context__, error.__suppress_context__
+    if hasattr(error, "__notes__"):
+        made.__notes__ = [*error.__notes__]
+    return made.with_traceback(error.__traceback__)
+
+
 def shortened(error: BaseException) -> BaseException:
     """Return an expected error without this package's frames in its traceback, so that it ends with the caller's line.
 
-    An error that only repeats the one that was being handled does not show it again. With the log at DEBUG all stay.
+    It changes the error itself: no other thread may have it (see `copied`). An error that only repeats the one that was
+    being handled does not show it again. With the log at DEBUG all stay.
     """
     if not is_expected(error) or logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
         return error
@@ -44,7 +71,7 @@ def shortened(error: BaseException) -> BaseException:
         frames.append(step)
         step = step.tb_next
     for each in reversed(frames):
-        if each.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _OURS:
+        if each.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in OURS:
             kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
     if error.__cause__ is not None:
         shortened(error.__cause__)

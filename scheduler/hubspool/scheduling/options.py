@@ -81,7 +81,7 @@ def full_signature(kind: type) -> inspect.Signature:
     return inspect.Signature(own)
 
 
-def check_options(kind: type, given: Mapping[str, object]) -> TypeError | None:
+def unknown_option(kind: type, given: Mapping[str, object]) -> TypeError | None:
     """Return the error for a keyword argument that `kind` does not have, with the name that was probably meant."""
     parameters = kind.__signature__.parameters  # type: ignore[attr-defined]  # set for each scheduler class
     if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
@@ -100,28 +100,25 @@ def _is_number(value: object, least: float, most: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
+def _is_flag(value: object) -> bool:
+    # numpy's bool is no int; its name is that of Python's since numpy 2.
+    return value is None or ((isinstance(value, int) or type(value).__name__ in ("bool", "bool_")) and value in (0, 1))
+
+
+def _is_a(*kinds: Any) -> Callable[[object], bool]:
+    return lambda value: value is None or isinstance(value, kinds)
 
 
 def _are_patterns(value: object) -> bool:
-    return _is_text(value) or (isinstance(value, Collection) and all(isinstance(each, str) for each in value))
-
-
-def _is_callable(value: object) -> bool:
-    return value is None or callable(value)
-
-
-def _is_path(value: object) -> bool:
-    return value is None or isinstance(value, (str, os.PathLike))
+    return _is_a(str)(value) or (isinstance(value, Collection) and all(isinstance(each, str) for each in value))
 
 
 #: Options of `CommitScheduler`, whether a value is one, and what to give in place of any other.
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     ("every", lambda v: _is_number(v, 1e-9, DEFAULTS.most_minutes), "Give a number of minutes from 0 to a year."),
     ("exit_budget", lambda v: _is_number(v, 0, DEFAULTS.most_exit_budget), "Give a number of seconds up to a day."),
-    ("restore strict handle_signals allow_own_space", lambda v: isinstance(v, bool), "Give True or False."),
-    ("private", lambda v: v is None or isinstance(v, bool), "Give True or False; None means True."),
+    ("restore strict handle_signals allow_own_space", _is_flag, "Give True or False."),
+    ("private", _is_flag, "Give True or False; None means True."),
     (
         "squash_history",
         lambda v: isinstance(v, bool) or (isinstance(v, int) and v > 0),
@@ -129,11 +126,11 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     ),
     ("on_existing", lambda v: v in ("keep_both", "overwrite", "error"), "Use 'keep_both', 'overwrite' or 'error'."),
     ("allow_patterns ignore_patterns versioned", _are_patterns, "Give a glob, such as '*.csv', or a list of globs."),
-    ("commit_message", lambda v: _is_text(v) or callable(v), "Give a text, or a function of the CommitPlan."),
-    ("on_before_commit on_commit on_error", _is_callable, "Give a function that takes one argument."),
-    ("state_dir", _is_path, "Give the path of a folder."),
-    ("path_in_repo", _is_text, "Give a path in the repository, such as 'data'."),
-    ("token", lambda v: _is_text(v) or isinstance(v, bool), "Give a token as text."),
+    ("commit_message", _is_a(str, Callable), "Give a text, or a function of the CommitPlan."),
+    ("on_before_commit on_commit on_error", _is_a(Callable), "Give a function that takes one argument."),
+    ("state_dir", _is_a(str, os.PathLike), "Give the path of a folder."),
+    ("path_in_repo", _is_a(str), "Give a path in the repository, such as 'data'."),
+    ("token", _is_a(str, bool), "Give a token as text."),
     ("hf_api", lambda v: v is None or (hasattr(v, "endpoint") and hasattr(v, "token")), "Give an HfApi."),
 ]
 
@@ -147,7 +144,7 @@ def check_values(given: Mapping[str, Any]) -> None:
     for names, is_usable, hint in _CHECKS:
         for name in names.split():
             if not is_usable(given[name]):
-                shown = "of another type" if name == "token" else repr(given[name])
+                shown = "of another type" if name in ("token", "hf_api") else repr(given[name])
                 raise HFValidationError(f"{name} is {shown}.", hint=hint)
 
 

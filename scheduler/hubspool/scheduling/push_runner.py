@@ -25,7 +25,7 @@ from hubspool.client.retry import (
 )
 from hubspool.errors import FlushTimeout, HubspoolError, NotStoredError, RequestError, SecondLookError
 from hubspool.push.events import State
-from hubspool.scheduling.messages import described, in_words
+from hubspool.scheduling.messages import copied, described, in_words
 from hubspool.scheduling.push_loop import PushLoop, Urgency
 from hubspool.scheduling.shutdown import ShutdownHook, process_exit
 from hubspool.scheduling.watchdog import watchdog
@@ -69,7 +69,8 @@ class PushRunner:
         self._flushes: dict[object, float] = {}
         #: The newest answer that asked to wait; written by the pushing thread, and by a flush that has waited.
         self._refusal: _Refusal | None = None
-        self._failed_flushes = 0  # pushes of flush that failed since the last success: the back-off outlives a call
+        #: Final pushes that failed since the last success: the back-off outlives a call. Written by the pushing thread.
+        self._failed_flushes = 0
         self._hook = ShutdownHook(worker.exit_budget, self._begin_final_push, self._end_final_push)
         self._loop = self._new_loop()
 
@@ -108,8 +109,9 @@ class PushRunner:
         """
         refusal, now = self._refusal, time.monotonic()
         if refusal is not None and refusal.until > now and self._flushes:
-            refusal.error.retry_after = refusal.until - now
-            raise refusal.error.with_traceback(None)  # without the frames of the calls that it has ended before
+            error = copied(refusal.error)
+            error.retry_after = refusal.until - now
+            raise error.with_traceback(None)  # without the frames of the calls that it has ended before
 
     def flush(self, timeout: float | None) -> CommitInfo | None:
         """Push until one push succeeds; see `CommitScheduler.flush`."""
@@ -120,12 +122,10 @@ class PushRunner:
         self._flushes[key := object()] = deadline
         try:
             if (refusal := self._refusal) is not None and not self._worker.repeats:
-                self._wait_within(refusal.error.with_traceback(None), refusal.until - began, deadline)
+                self._wait_within(refusal.error, refusal.until - began, deadline)
             while (error := self._final_push(deadline, timeout)) is not None:
-                self._failed_flushes += 1
                 self._wait_after(error, self._failed_flushes, time.monotonic() - began, deadline)
                 self._refusal = None
-            self._failed_flushes = 0
         finally:
             del self._flushes[key]
         if self._tracker.skipped:
@@ -155,6 +155,7 @@ class PushRunner:
         stopped = self._loop.stopping.is_set()
         self._exits.clear()
         self._flushes.clear()
+        self._failed_flushes = 0
         self._loop = self._new_loop()
         if stopped:
             self._loop.stop()
@@ -193,15 +194,15 @@ class PushRunner:
                 f"{self._worker.setup.repo_id}: the flush of {self._worker.setup.folder} did not end in {timeout:g}"
                 f" seconds.{reason}",
                 hint="What is pending stays on the disk and is sent later.",
-            )
+            ) from (None if error is None else copied(error))
         return future.exception()
 
     def _wait_after(self, error: BaseException, attempt: int, elapsed: float, deadline: float) -> None:
         """Wait before the flush's next push.
 
         Raises:
-            BaseException: `error`, where another push cannot succeed, or where the Hub asks for a longer wait than the
-                caller has.
+            BaseException: `error`, or a copy of it, where another push cannot succeed, or where the Hub asks for a
+                longer wait than the caller has.
         """
         if isinstance(error, SecondLookError):  # everything else is sent, and only time helps
             self._wait_within(error, max(error.until - time.time(), _SHORTEST_WAIT), deadline)
@@ -209,13 +210,13 @@ class PushRunner:
         chance = random.random()  # noqa: S311  jitter
         decision = decide_retry(FLUSH, error, attempt=attempt, elapsed=elapsed, chance=chance)
         if isinstance(decision, GiveUp) or not self._worker.repeats:
-            raise error
+            raise copied(error)
         self._wait_within(error, decision.seconds, deadline)
 
     def _wait_within(self, error: BaseException, seconds: float, deadline: float) -> None:
         left = max(deadline - time.monotonic(), 0.0)
         if seconds > left and (asked_seconds(error) or isinstance(error, SecondLookError)):
-            raise error
+            raise copied(error)
         self._loop.stopping.wait(min(seconds, left, threading.TIMEOUT_MAX))
 
     def _run(self, urgency: Urgency) -> CommitInfo | None:
@@ -223,10 +224,13 @@ class PushRunner:
         try:
             result = self._push(urgency)
         except BaseException:
+            if urgency is Urgency.FINAL:
+                self._failed_flushes += 1
             self._tracker.enter(State.IDLE)
             raise
         if result is not None or not self._worker.repeats:  # without a commit nothing was asked again
             self._refusal = None
+        self._failed_flushes = 0
         self._tracker.note_success()
         return result
 

@@ -289,11 +289,12 @@ class RepoSetup:
                     rows += _lines_in(path, start, end)
         return rows
 
-    def pending(self) -> tuple[int, int]:
-        """Return the segments of the spool with bytes that are not known to be on the Hub, and these bytes."""
-        found: list[tuple[Path, int, int]] = []
-        with suppress(OSError, StateFileError):
+    def pending(self) -> tuple[int, int] | None:
+        """Return the segments of the spool with bytes not known to be on the Hub, and these bytes; None: unreadable."""
+        try:
             found = self._gaps(())
+        except (OSError, StateFileError):
+            return None
         return len({path for path, *_ in found}), sum(end - start for _, start, end in found)
 
     def _gaps(self, known: Container[str]) -> list[tuple[Path, int, int]]:
@@ -303,11 +304,14 @@ class RepoSetup:
         with self._query() as ledger:
             target = spool_target(ledger, self.spool)
             parts = {} if target is None else ledger.parts(target)
+            looks = {} if target is None else ledger.recovering(target)
         found = []
         for path in map(self.spool.path.joinpath, others):
             with suppress(FileNotFoundError):
                 known_parts = [part.withdrawn() for part in parts.get(path.name, ())]  # what is in doubt waits too
-                found += [(path, *gap) for gap in rules.missing(known_parts, path.stat().st_size)]
+                seen = looks.get(path.name, (None, 0))[1]  # bytes that a look has found, whose ledger was lost
+                gaps = rules.missing(known_parts, path.stat().st_size)
+                found += [(path, max(start, seen), end) for start, end in gaps if end > seen]
         return found
 
     @contextmanager

@@ -165,7 +165,8 @@ class StatusTracker:
         It is logged in one line; an error that `is_expected` has a traceback only at DEBUG. The level is WARNING (ERROR
         for an unexpected one) for a failure that changes the state: an error of another kind than the last, or the
         first push that gives up. The same again is INFO, so that an outage of a day does not fill the log, but for the
-        tenth and every hundredth; as is an error that waiting does not end and that is tried again at once.
+        tenth and every hundredth; as is an error that no repetition ends
+        and whose push is made again at once.
 
         Args:
             retry_in: seconds until it is tried again; None: with the next period.
@@ -209,18 +210,21 @@ class StatusTracker:
         pending_rows: int | None,
         seconds_left: float | None,
         repo_url: str | None,
-        pending: tuple[int, int] = (0, 0),
+        pending: tuple[int, int] | None = None,
     ) -> SchedulerStatus:
-        """Return a snapshot; `pending` are files and bytes of a spool that are not known to be on the Hub."""
+        """Return a snapshot; `pending` are files and bytes of a spool that are not known to be on the Hub.
+
+        None: those of the last push.
+        """
         with self._lock:
             error, result = self._error, self._result
             message, hint = ("", "") if error is None else described(error)
-            files, size = pending if pending_rows else (0, 0)
+            files, size = pending or (result.pending_files, result.pending_bytes)
             return SchedulerStatus(
                 state=State.FAILING if self._state is State.IDLE and self._failures else self._state,
-                pending_files=max(result.pending_files, files) + len(self._left),
+                pending_files=files + len(self._left),
                 pending_rows=pending_rows,
-                pending_bytes=size or result.pending_bytes,
+                pending_bytes=size,
                 last_commit=self._last_commit,
                 last_commit_at=self._last_commit_at,
                 last_error=message or None,

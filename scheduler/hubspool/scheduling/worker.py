@@ -104,7 +104,7 @@ class Worker(fork.ForkAware):
         return 0.0 if self._newest is None else self._newest.exit_budget
 
     def shared(self, name: str, make: Callable[[], T], close: Callable[[T], None] | None) -> T:
-        """Return the thing of that name, which the first caller makes; see `CommitScheduler.shared`."""
+        """Return what `make` made for the first caller with that name; see `CommitScheduler.shared`."""
         with _process.lock:
             if name not in self._shared:
                 self._shared[name] = made = make()

@@ -199,6 +199,10 @@ class Spool(fork.ForkAware):
             sync_thread.join(timeout=DEFAULTS.close_seconds)
         self._finish_ended(DEFAULTS.close_seconds)
 
+    def reopen(self) -> None:
+        """Note that a scheduler uses it: until the next `stop` no row is warned of."""
+        self._is_stopped = self._has_warned = False
+
     def stop(self) -> None:
         """Close it because its scheduler stops; the first later row is warned of."""
         self._is_stopped = True

@@ -27,7 +27,7 @@ _UNQUOTED = re.compile(r"[\w./=+@,() -]+")
 #: are settings and secrets, as are files of such names; and what wandb notes of the machine has its name, the user's,
 #: and an e-mail address.
 NEVER_SENT = (
-    *("**/.*", "**/wandb-metadata.json", "**/*credentials*", "**/*secret*"),
+    *("**/.*", "**/wandb-metadata.json", "**/*credentials.*", "**/*secrets.*", "**/*secret.*"),
     *("**/checkpoint-*/*", "**/checkpoints/*", "**/checkpoint/*"),
     *("*.ckpt", "*.pt", "*.pth", "*.bin", "*.safetensors", "*.h5", "*.keras", "*.gguf", "*.onnx", "*.distcp"),
 )

@@ -10,7 +10,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -41,6 +41,10 @@ class Media:
     path: str | None = None
 
 
+#: Values that are no text and hold none, or whose text is no visitor's.
+_NO_TEXT = (Media, PurePath, *BYTES, bool, int, float, date, time, timedelta, type(None))
+
+
 class Text(str):
     """Text that is not taken for the path of a file."""
 
@@ -48,12 +52,24 @@ class Text(str):
 
 
 def as_texts(value: Any) -> Any:
-    """Return a value in which every str is a `Text`: visitors wrote it, who could name a file of the app."""
+    """Return a value in which every text is a `Text`: visitors wrote it, who could name a file of the app.
+
+    That includes texts inside objects of other classes, and those of subclasses of str. A `Path` stays one: the app
+    made it.
+    """
+    if isinstance(value, str):
+        return Text(str.__str__(value))
     if isinstance(value, Mapping):
         return {name: as_texts(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return [as_texts(inner) for inner in value]
-    return Text(value) if type(value) is str else value
+    is_numeric = getattr(getattr(value, "dtype", None), "kind", "O") in "biufcmM"
+    if isinstance(value, _NO_TEXT) or is_pil_image(value) or is_numeric:
+        return value
+    try:
+        return as_texts(simpler(value))
+    except TypeError:  # `append` refuses it, with its key
+        return value
 
 
 class MediaEncoder(RowEncoder):
@@ -209,6 +225,8 @@ def _declared(value: Any, kind: FieldType, key: str) -> Any:
         return [_declared(inner, kind.item, key) for inner in value]
     if isinstance(kind, Schema) and isinstance(value, dict):
         return {name: _declared(inner, kind.fields.get(name, "null"), f"{key}.{name}") for name, inner in value.items()}
+    if kind == "binary" and isinstance(value, Media):
+        return value.bytes
     media = media_of_column(kind)
     if media is None or value is None or isinstance(value, Media):
         return value

@@ -218,7 +218,7 @@ def _stored(value: Any, kind: FieldType) -> Any:  # noqa: PLR0911  one kind of c
     if isinstance(kind, Given):
         return _shaped(value, kind.feature)
     if kind == "binary":
-        return value.bytes if isinstance(value, Media) else _expected(bytes, value)
+        return _expected(bytes, value)
     return _stored_scalar(value, kind)
 
 

@@ -57,7 +57,9 @@ class ChatLogger:
         """
         words = {True: "Like", False: "Dislike"}
         feedback = words[data.liked] if isinstance(data.liked, bool) else data.liked or None
-        index = data.index[0] if isinstance(data.index, (list, tuple)) else data.index
+        index = data.index
+        if isinstance(index, (list, tuple)):  # in Gradio 5 of a pair of messages, and which of the two
+            index = 2 * index[0] + index[1] if messages and isinstance(messages[0], (list, tuple)) else index[0]
         self._store("feedback", messages, request, index, feedback)
 
     def log(self, messages: Sequence[Any], request: Request | None = None) -> None:
@@ -73,7 +75,7 @@ class ChatLogger:
         self, event: str, given: Sequence[Any], request: Request | None, index: int | None, feedback: str | None
     ) -> None:
         with_bytes = isinstance(self.scheduler, ParquetScheduler)
-        messages = [_message(message, with_bytes) for message in given]
+        messages = [_message(message, with_bytes) for message in _singly(given)]
         row = {
             "event": event,
             "conversation_id": self._conversation(messages, request),
@@ -88,6 +90,16 @@ class ChatLogger:
         session = getattr(request, "session_hash", None) or secrets.token_hex()
         first = next((message["content"] for message in messages if message["role"] == "user"), "")
         return hmac.digest(self._key, f"{session}\0{first}".encode("utf-8", "replace"), "sha256")[:16].hex()
+
+
+def _singly(given: Sequence[Any]) -> Iterable[Any]:
+    """Yield the messages; by default Gradio 5 has pairs of a user's message and its answer."""
+    for each in given:
+        if isinstance(each, (list, tuple)):
+            pair = zip(("user", "assistant"), each, strict=True)
+            yield from ({"role": role, "content": text} for role, text in pair if text is not None)
+        else:
+            yield each
 
 
 def _message(message: Any, with_bytes: bool) -> dict[str, Any]:

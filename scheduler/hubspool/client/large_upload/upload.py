@@ -33,6 +33,7 @@ from hubspool.settings import Settings
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
+    from hubspool.client.repo_info import RepoUrl
     from hubspool.client.target import Target
 
 logger = logging.getLogger(__name__)
@@ -51,8 +52,9 @@ def upload_large_folder(
     num_workers: int | None = None,
     print_report: bool = True,
     print_report_every: int = DEFAULTS.report_seconds,
-) -> None:
-    """Upload a folder of any size, in as many commits as it needs.
+    on_created: Callable[[RepoUrl], None] | None = None,
+) -> RepoUrl:
+    """Upload a folder of any size, in as many commits as it needs; return the repository's address.
 
     Not guaranteed: one commit, or an order of commits; that a file which is rewritten in place all the time is
     uploaded; that two calls for one folder at the same time share the work. A file that is removed from the Hub between
@@ -73,6 +75,7 @@ def upload_large_folder(
         allow_patterns, ignore_patterns: globs over paths in the folder.
         num_workers: number of threads; by default half the cores.
         print_report: print a report to stderr at the start, every `print_report_every` seconds and at the end.
+        on_created: called with the address once the repository exists, before anything is sent.
 
     Raises:
         HFValidationError: a value was refused before anything was sent.
@@ -108,6 +111,8 @@ def upload_large_folder(
         check_readme(api.client(), api.target(url.repo_id, repo_type), [card])
     show(f"Repo created: {url}")
     show(f"Found {len(files)} candidate files to upload")
+    if on_created is not None:
+        on_created(url)
     info = api.repo_info(url.repo_id, repo_type=repo_type, revision=revision)
     try:
         target = api.target(url.repo_id, repo_type, revision)
@@ -128,6 +133,7 @@ def upload_large_folder(
         incomplete = NotStoredError(queue.reasons)
         incomplete.hint = "All other files are. Fix these files or leave them out, and run the same call again."
         raise incomplete
+    return url
 
 
 def _candidates(

@@ -101,7 +101,7 @@ def log_in(context: RequestContext) -> Response:
 
 def log_out(context: RequestContext) -> Response:
     _check_own_form(context)
-    context.services.log_ins.end(context.session)
+    context.services.log_ins.end(context.session, context.port)
     return _leave(context, "/", "", 0)
 
 

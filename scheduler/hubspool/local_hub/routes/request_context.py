@@ -58,10 +58,10 @@ class RequestContext:
         """
         scheme, _, credentials = self.request.headers.get("authorization", "").partition(" ")
         token = credentials.strip()
-        if scheme.lower() != "bearer" and self.is_from_another_page():  # the browser added what it sends by itself
+        if scheme.lower() != "bearer" and self.is_from_another_page():  # a browser sends a password that it knows, too
             return None
         if not scheme:
-            reads_page = self.request.method in ("GET", "HEAD") and not self.request.url.path.startswith("/api/")
+            reads_page = self.request.method in ("GET", "HEAD") and not self.path.startswith("/api/")
             return self.services.log_ins.user(self.session, self.port) if reads_page else None
         if scheme.lower() == "basic":  # git and browsers: any name, the token as the password
             try:

@@ -1,12 +1,13 @@
 """Log-ins of browsers: a cookie in place of the token.
 
 Browsers send a cookie to every port of a machine, so to other programs, too. It therefore holds no token, and
-`RequestContext.user` accepts it for reading pages only.
+`RequestContext.user` accepts it for GET outside ``/api/`` only.
 """
 
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 
 from hubspool.local_hub.limits import LIMITS
@@ -28,6 +29,7 @@ class LogIns:
     def __init__(self, accounts: Accounts, signer: Signer) -> None:
         self._accounts, self._signer = accounts, signer
         self._ended: LruCache[str, bool] = LruCache(LIMITS.ended_sessions)
+        self._lock = threading.Lock()  # else guesses at the same time would not count
         self._failed: LruCache[str, list[float]] = LruCache(LIMITS.ended_sessions)
 
     def begin(self, token: str, address: str, port: int) -> str:
@@ -41,6 +43,10 @@ class LogIns:
         Raises:
             ApiError: 401 for an unknown token, 429 after too many of them from this address.
         """
+        with self._lock:
+            return self._begin(token, address, port)
+
+    def _begin(self, token: str, address: str, port: int) -> str:
         now = time.monotonic()
         failed = [at for at in self._failed.get(address) or () if at > now - LIMITS.failed_seconds]
         if len(failed) >= LIMITS.failed_log_ins:
@@ -61,9 +67,10 @@ class LogIns:
         users = self._accounts.users
         return next((user for user in users if self._signer.valid(permission, *_claim(session, user, port))), None)
 
-    def end(self, value: str) -> None:
-        """Refuse a cookie's value from now on."""
-        self._ended.put(value.partition(".")[0], True)
+    def end(self, value: str, port: int) -> None:
+        """Refuse a cookie's value from now on. Only a valid one is remembered: others would push it out of the list."""
+        if self.user(value, port) is not None:
+            self._ended.put(value.partition(".")[0], True)
 
 
 def _claim(session: str, user: User, port: int) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from dulwich.diff_tree import tree_changes
 from dulwich.errors import GitProtocolError
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
+from dulwich.pack import PackFileDisappeared
 from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
@@ -320,12 +321,20 @@ class GitStore:
                 return oid
         if len(rev) < 7 or len(rev) > 40 or any(letter not in "0123456789abcdef" for letter in rev):
             return None
-        for candidate in self.repo.object_store.iter_prefix(rev.encode()):
+        # A whole id needs no search, which fails if `pack` replaces a pack meanwhile.
+        candidates = [rev] if len(rev) == 40 else self._ids_from(rev)
+        for candidate in candidates:
             try:
-                return self.commit(candidate.decode()).oid
+                return self.commit(candidate).oid
             except KeyError:
                 continue
         return None
+
+    def _ids_from(self, prefix: str) -> list[str]:
+        try:
+            return [oid.decode() for oid in self.repo.object_store.iter_prefix(prefix.encode())]
+        except PackFileDisappeared:  # its objects are in a new pack by now, which the store finds at the next look
+            return [oid.decode() for oid in self.repo.object_store.iter_prefix(prefix.encode())]
 
     # -- folders
 
