@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.target import Target
@@ -14,7 +16,8 @@ from hubspool.local_hub import LocalHub
 from hubspool.push.compaction import Compactor, Joiner
 from hubspool.push.manifest import MANIFESTS
 from hubspool.push.remote import RemoteRepo
-from hubspool_templates import JsonlScheduler, read_rows
+from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
+from hubspool_templates.joiners import JOINERS
 from tests.support.oracle import second_look_after
 
 REPO = "local/votes"
@@ -136,3 +139,44 @@ def test_days_become_half_months(make: Make, hub_api: HfApi, compactor: Compacto
     assert len(data_files(hub_api)) == 2
     assert numbers(hub_api) == wanted
     assert len([*hub_api.list_repo_tree(REPO, f"{MANIFESTS}/2026-01", repo_type="dataset")]) == 2
+
+
+LOAD = """
+import datasets, json, sys
+found = []
+for row in datasets.load_dataset(sys.argv[1], split="train"):
+    row["image"] = row["image"] and row["image"].tobytes().hex()
+    found.append(row)
+print(json.dumps(sorted(found, key=lambda row: row["n"])))
+"""
+KINDS = {"parquet": ParquetScheduler, "zip": ZipScheduler}
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_files_of_each_format_are_joined_and_load_as_before(
+    make: Make, hub_api: HfApi, local_hub: LocalHub, reader: Callable[..., str], suffix: str
+) -> None:
+    for n in range(3):
+        scheduler = make(folder=f"copy-{n}", kind=KINDS[suffix])
+        for i in range(2):
+            picture = Image.new("RGB", (4, 4), (n, i, 0))
+            if suffix == "zip":
+                scheduler.add(picture, "picture.png", n=10 * n + i)
+            else:
+                scheduler.append({"n": 10 * n + i, "image": picture, "words": {"a": [f"{i}"]}})
+        scheduler.stop()
+    before = json.loads(reader(LOAD, REPO))
+    assert [row["n"] for row in before] == [0, 1, 10, 11, 20, 21]
+    assert len([path for path in data_files(hub_api) if path.endswith(suffix)]) == 3
+    repo = RemoteRepo(hub_api, Target(local_hub.endpoint, REPO, "dataset", "main"))
+    compactor = Compactor(repo, "data", {suffix: JOINERS[suffix]()})
+    assert compactor.run(TOMORROW).files_before == 3
+    assert len([path for path in data_files(hub_api) if path.endswith(suffix)]) == 1
+    assert json.loads(reader(LOAD, REPO)) == before
+    again = make(folder="copy-0", kind=KINDS[suffix])
+    if suffix == "zip":
+        again.add(Image.new("RGB", (4, 4)), "picture.png", n=100)
+    else:
+        again.append({"n": 100, "image": None, "words": None})
+    again.stop()
+    assert json.loads(reader(LOAD, REPO))[:6] == before

@@ -8,7 +8,7 @@ search of all interleavings (tests/unit/test_compaction_model.py) showed that we
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -39,6 +39,9 @@ class JoinedRun:
         starts: where each part begins in the segment, in bytes; empty for JSON Lines, where only its ledger knows.
         rows: in all these parts.
         sha256: of the bytes that the joined file holds of them; empty for other formats than JSON Lines.
+        removed: rows that were removed on purpose from the joined file (`hubspool forget`, `retain_days`).
+
+    A run whose `path` is empty has no file any more: all its rows were removed on purpose.
     """
 
     segment: str
@@ -51,6 +54,7 @@ class JoinedRun:
     starts: tuple[int, ...] = ()
     rows: int = 0
     sha256: str = ""
+    removed: int = 0
 
     def parts(self) -> Iterator[tuple[str, HeldPart]]:
         """Yield the path of each part, and what the joined file holds of it."""
@@ -101,16 +105,17 @@ class HeldPart:
 
 
 def parse(content: bytes) -> list[JoinedRun]:
-    """Return the runs of a manifest.
+    """Return the runs of a manifest; fields that a later version added are left out.
 
     Raises:
         ValueError: it is damaged.
     """
+    known = {each.name for each in fields(JoinedRun)}
     runs = []
     for line in content.splitlines():
-        fields = orjson.loads(line)
-        tuples = {name: tuple(fields.get(name, ())) for name in ("sizes", "digests", "starts")}
-        runs.append(JoinedRun(**{**fields, **tuples}))
+        found = {name: value for name, value in orjson.loads(line).items() if name in known}
+        tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts")}
+        runs.append(JoinedRun(**{**found, **tuples}))
     return runs
 
 
