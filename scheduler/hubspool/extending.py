@@ -37,6 +37,7 @@ Options:
 The repository:
 
 - `Target`: endpoint, id, type and revision of a repository; `CommitScheduler.target` is one.
+- `ghosts_among`: files whose rows another file has too, since compaction joined them; a reader leaves them out.
 - `read_text`: the content of a small text file at a revision.
 - `FrontMatter`: the fields at the top of a README.md; changes some and keeps comments and all else.
 - `broken_card`: the error for a README.md that a person has to repair.
@@ -47,6 +48,7 @@ no such file or folder); every error is a `hubspool.HubspoolError`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from hubspool.client.file_range import FileRange
@@ -57,10 +59,13 @@ from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
 from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
+from hubspool.push.joiner import Joiner
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
+from hubspool.push.manifest import Manifests
 from hubspool.push.remote import RemoteRepo
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
+from hubspool.scheduling.defaults import Compact
 from hubspool.scheduling.options import CommonOptions, SchedulerOptions
 from hubspool.settings import process_rank
 from hubspool.spool.segment_name import SegmentName
@@ -72,11 +77,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_EVERY",
     "CommonOptions",
+    "Compact",
     "Durability",
     "Encoding",
     "FileRange",
     "FrontMatter",
     "HFValidationError",
+    "Joiner",
     "LineKind",
     "Patterns",
     "RemoteEntryNotFoundError",
@@ -89,6 +96,7 @@ __all__ = [
     "Target",
     "broken_card",
     "count_lines",
+    "ghosts_among",
     "is_object",
     "is_spool",
     "is_spool_folder",
@@ -99,6 +107,20 @@ __all__ = [
 ]
 
 DEFAULT_EVERY = _SCHEDULING.every
+
+
+def ghosts_among(api: HfApi, target: Target, files: Collection[str]) -> set[str]:
+    """Return those of `files` whose rows are in a joined file too.
+
+    Args:
+        api: the client.
+        target: the repository and revision.
+        files: all paths of the repository there.
+
+    Raises:
+        HubspoolError: a request failed.
+    """
+    return Manifests().ghosts(RemoteRepo(api, target), files)
 
 
 def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:

@@ -47,6 +47,8 @@ _SIZES = [
 
 #: The end of a part's file name, as exact as a glob can be: the glob of "train" must not match files of "train-2".
 PART_GLOB = "-".join(["[0-9]" * 8, "*", "[0-9]" * 5, f"p{'[0-9]' * 4}"])
+#: The folder of a month. Not ``**``, which matches files beside the folders too: `datasets` would load them twice.
+MONTH_GLOB = f"{'[0-9]' * 4}-{'[0-9]' * 2}/"
 
 
 class OtherColumnsError(HubspoolError):
@@ -168,8 +170,10 @@ class CardUpdater:
             HubspoolError: the files of the repository have another form, and `datasets` reads only one.
         """
         split = re.sub(r"\W", "_", name)
-        if (listed := card.config_of(glob)) is not None:
-            return listed, _schema(card.features(listed))
+        beside_months = glob.replace(MONTH_GLOB, "")  # where earlier versions put the files
+        listed = card.config_of(glob) or card.config_of(beside_months)
+        if listed is not None:
+            return card.add_files(split, glob, listed), _schema(card.features(listed))
         tree = self.api.list_repo_tree(
             target.repo_id, recursive=True, repo_type=target.repo_type, revision=revision or target.revision
         )
@@ -242,10 +246,14 @@ class CardUpdater:
         """Estimate the number of rows on the Hub from the sizes of its files and of the rows in the plan."""
         suffix = globs[0].rpartition(".")[2]
         total = 0
-        for folder in {glob.rpartition("/")[0] for glob in globs}:
+        for folder in {glob.rpartition(MONTH_GLOB)[0].rstrip("/") for glob in globs}:
             try:
                 entries = self.api.list_repo_tree(
-                    target.repo_id, folder or None, repo_type=target.repo_type, revision=plan.parent or target.revision
+                    target.repo_id,
+                    folder or None,
+                    recursive=True,
+                    repo_type=target.repo_type,
+                    revision=plan.parent or target.revision,
                 )
                 total += sum(getattr(entry, "size", 0) for entry in entries if entry.path.endswith(suffix))
             except RemoteEntryNotFoundError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from hubspool import CommitOperationAdd, CommitPlan, HfApi
-from hubspool.extending import HFValidationError, StatePaths
+from hubspool.extending import HFValidationError, StatePaths, Target, ghosts_among
 from hubspool_templates.existing import form_of
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Schema
@@ -98,7 +98,12 @@ def read_rows(
     """
     api = api or HfApi()
     files = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
-    paths = sorted(path for path in files if path.endswith((".jsonl", ".ndjson")))
+    ghosts = ghosts_among(api, Target(api.endpoint, repo_id, repo_type, revision), files)
+    paths = sorted(
+        path
+        for path in files
+        if path.endswith((".jsonl", ".ndjson")) and not path.startswith(".") and path not in ghosts
+    )
     if not paths and (form := form_of(files)):
         raise HFValidationError(
             f"{repo_id} has {form} files, and read_rows reads JSON Lines only.",

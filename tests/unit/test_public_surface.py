@@ -47,6 +47,7 @@ OF_EXTENDING = {
     "Target",
     "broken_card",
     "count_lines",
+    "ghosts_among",
     "is_object",
     "is_spool",
     "is_spool_folder",

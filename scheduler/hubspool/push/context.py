@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,10 @@ from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Encoding
 from hubspool.push.events import CommitEvent, CommitPlan, PushResult, State
 from hubspool.push.ledger import Ledger
+from hubspool.push.manifest import Manifests
+from hubspool.push.part import Closed, Part
 from hubspool.push.payloads import Payloads
-from hubspool.push.remote import ForeignChanges, RemoteRepo
+from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
 from hubspool.push.rules import Naming, OnExisting
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class PushMemory:
         record_pushes: record file → its acknowledged end, and since when it is that.
         told_of_rewritten: the warning about a rewritten line file was given.
         unfit: lines that the encoding could not store: name of the segment → position of the line → error.
+        manifests: which parts were joined into other files.
+        full_folders: folders of the repository near the Hub's limit → their entries.
     """
 
     foreign_changes: ForeignChanges
@@ -74,6 +78,8 @@ class PushMemory:
     record_pushes: dict[str, tuple[int, float]] = field(default_factory=dict)
     told_of_rewritten: bool = False
     unfit: dict[str, dict[int, str]] = field(default_factory=dict)
+    manifests: Manifests = field(default_factory=Manifests)
+    full_folders: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -151,3 +157,34 @@ class PushContext:
         self.key = self.find_target()
         self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key), self.memory.unfit)
+
+    def after_joins(
+        self, head: Head, parts: Iterable[Part], sources: Iterable[str] = ()
+    ) -> dict[tuple[str, int], Part]:
+        """Read the manifests at the commit `head.oid`, and store in the ledger what they say about parts of segments.
+
+        Args:
+            head: of the branch.
+            parts: as the ledger has them.
+            sources: segments whose parts it may have lost.
+
+        Returns:
+            The parts that changed, by source and number.
+        """
+        known = list(parts)
+        asked = [*head.late_parts, *sources, *(part.source for part in known)]
+        self.memory.manifests.read(self.repo, head, asked)
+        changed = {}
+        for part in known:
+            held = self.memory.manifests.held(part.path)
+            if held is None or part.closed in (Closed.COMPACTED, Closed.MOVED):
+                continue
+            with suppress(FileNotFoundError):  # the segment was removed meanwhile: all of it is sent
+                changed[part.source, part.number] = after = self.payloads.after_join(
+                    self.folder / part.source, part, held
+                )
+                if after.closed is Closed.FOREIGN:
+                    self.memory.foreign_changes.closed[part.path] = "somebody else changed it before it was joined"
+        if changed:
+            self.ledger.save(self.key, changed.values())
+        return changed

@@ -11,6 +11,7 @@ import orjson
 
 from hubspool.client.file_range import FileRange
 from hubspool.push.defaults import DEFAULTS
+from hubspool.push.joiner import Joiner
 from hubspool.push.lines import damaged_lines
 
 #: The column of rows that could not be stored, each as JSON text.
@@ -73,6 +74,10 @@ class Encoding(ABC):
         the result.
         """
         return damaged_lines(lines.path, lines.start, lines.end)
+
+    def joiner(self) -> Joiner | None:
+        """Return what joins old files of this format into few; None: they stay as they are."""
+        return None
 
     def in_place_of(self, line: bytes) -> bytes:
         """Return the line to encode in place of one that `encode` raises an error for: it holds that line as text."""

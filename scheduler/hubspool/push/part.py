@@ -21,6 +21,8 @@ class Closed(str, Enum):
     """Its encoded file cannot be extended by the next rows: they have other columns."""
     REWRITTEN = "rewritten"
     """The local file no longer begins with what was committed."""
+    COMPACTED = "compacted"
+    """Its file was joined with others; the manifest says up to where, and what is beyond goes to the next part."""
     MOVED = "moved"
     """A person sent its rows to another repository; its path is the name of the segment that they are in now."""
 

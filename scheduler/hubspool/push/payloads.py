@@ -15,9 +15,10 @@ from hubspool.push.defaults import DEFAULTS
 from hubspool.push.encode_all import encode_all, refusal
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.lines import Kind, damaged_lines
+from hubspool.push.manifest import HeldPart
 from hubspool.push.part import Part
 from hubspool.push.remote import RemoteFile, RepoReader
-from hubspool.push.rules import after_foreign_change
+from hubspool.push.rules import after_foreign_change, compacted
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.staging import StagedFile, StagingFolder
 
@@ -137,6 +138,25 @@ class Payloads:
             return None
         found = find_content(path, size, file, partial(reader.read, file.path), anywhere)
         return None if found is None else (found, found + file.size - anywhere)
+
+    def after_join(self, path: Path, part: Part, held: HeldPart) -> Part:
+        """Return a part of a segment after its file was joined with others (`rules.compacted`).
+
+        Args:
+            path: the local file.
+            part: as the ledger has it.
+            held: what the manifest says of it.
+        """
+        end = held.end(part.start)
+        if part.content_id == held.digest and part.end == end:
+            return compacted(part, end, part.rows, part.sha256 or "", held.digest)
+        is_ours = end <= path.stat().st_size and (
+            self._encoding_of(part.source) is not None or has_content(path, held.size, held.digest, part.start, 0)
+        )
+        if not is_ours:
+            return compacted(part, None, 0, "", "")
+        digest = digests(path, part.start, [end])[0]
+        return compacted(part, end, digest.rows, digest.sha256, held.digest)
 
     def closed_by_others(
         self, path: Path, part: Part, kind: Kind | None, file: RemoteFile | None, reader: RepoReader

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hubspool.client.folder import full_folders
 from hubspool.errors import HubspoolError, PushLockBusyError
 from hubspool.push import rules
 from hubspool.push.committer import Committer
@@ -134,12 +135,23 @@ class Pusher:
         doubtful = {source for source, parts in known.items() if any(part.in_doubt for part in parts)}
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
-        plan = planner.plan(snapshot, settled, known, context.repo, final=final)
+        head, reader = None, context.repo
+        if unsent:
+            # What has become of their parts is read at one commit, before anything is decided about them.
+            head = context.repo.head()
+            reader = context.repo.at(head.oid)
+            parts = [part for source in unsent for part in known.get(source, [])]
+            for (source, number), part in context.after_joins(head, parts, unsent).items():
+                known[source] = [part if each.number == number else each for each in known[source]]
+        plan = planner.plan(snapshot, settled, known, reader, final=final)
         if plan.waits_until:
             self.rescue.leave(ledger.recovering(key))
         if plan.parts:
             ledger.save(key, plan.parts)
-        committer = Committer(context, plan)
+        if not context.is_spool:
+            names = [f"{context.path_in_repo}/{source}".lstrip("/") for source in settled]
+            self.memory.full_folders = full_folders([*names, *(upload.part.path for upload in plan.uploads)])
+        committer = Committer(context, plan, head)
         self.result = self._result(plan, committer)
         try:
             if plan.uploads:
@@ -164,6 +176,7 @@ class Pusher:
             waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},
             stuck={**plan.postponed_from, **dict.fromkeys(plan.skipped, -1)},
+            full_folders=self.memory.full_folders,
             in_doubt=any(upload.is_repeat for upload in committer.unsent),
         )
 

@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
+from hubspool.client.download import download
 from hubspool.client.repo_info import RepoFile, parse_commit
 from hubspool.client.target import Target
 from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError
+from hubspool.spool.segment_name import is_part_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hubspool.client.hf_api import HfApi
-    from hubspool.client.repo_info import GitCommitInfo
+    from hubspool.client.operations import CommitOperation
+    from hubspool.client.repo_info import CommitInfo, GitCommitInfo
+    from hubspool.push.part import Part
+
+#: How many parts the description of a commit names; what a commit of more writes can be checked by its size alone.
+_NAMED_PARTS = 200
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 _PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
+_PART = re.compile(r"^hubspool-part: (.+) (\d+) (\d+) ([0-9a-f]+)$", re.MULTILINE)
+_JOIN = re.compile(r"^hubspool-join: (\S+)$", re.MULTILINE)
 
 
-def description(push_id: str, writer: str) -> str:
-    """Return the commit description, which identifies the push and its writer to all writers of the repository."""
-    return f"hubspool-push: {push_id}\nhubspool-writer: {writer}"
+def description(push_id: str, writer: str, parts: Iterable[Part] = ()) -> str:
+    """Return the description of a commit of rows.
+
+    It identifies the push and its writer to all writers of the repository, and names up to 200 of the parts that the
+    commit writes: path, start and end in the segment (bytes), sha256 of that range.
+    """
+    named = islice((part for part in parts if is_part_path(part.path)), _NAMED_PARTS)
+    return "\n".join(
+        [
+            f"hubspool-push: {push_id}",
+            f"hubspool-writer: {writer}",
+            *(f"hubspool-part: {part.path} {part.start} {part.sent_end} {part.sending_sha256}" for part in named),
+        ]
+    )
+
+
+def join_description(manifest: str) -> str:
+    """Return the description of a commit that joins parts: the path of its manifest."""
+    return f"hubspool-join: {manifest}"
 
 
 @dataclass(frozen=True)
@@ -83,12 +111,20 @@ class Head:
         writers: id of a hubspool writer → time of its newest commit.
         at: the Hub's time when it answered; this machine's clock may be hours off.
         pushes: id of a hubspool push → its commit, for those among them.
+        joins: the commits among them that joined parts.
+        late_parts: paths of parts that commits after the newest join wrote; one that a manifest names is a ghost.
     """
 
     oids: tuple[str, ...]
     writers: dict[str, datetime]
     at: datetime
     pushes: dict[str, GitCommitInfo] = field(default_factory=dict)
+    joins: frozenset[str] = frozenset()
+    late_parts: frozenset[str] = frozenset()
+
+    def shows_no_join_since(self, oid: str) -> bool:
+        """Return True if the page reaches back to the commit `oid`, and no commit after it joined parts."""
+        return oid in self.oids and self.joins.isdisjoint(self.oids[: self.oids.index(oid)])
 
     @property
     def oid(self) -> str:
@@ -125,8 +161,20 @@ class RemoteRepo:
         for commit in commits:
             for writer in _WRITER.findall(commit.message):
                 writers.setdefault(writer, commit.created_at)
-        pushes = {push: commit for commit in commits for push in _PUSH.findall(commit.message)}
-        return Head(tuple(commit.commit_id for commit in commits), writers, now, pushes)
+        joins = [index for index, commit in enumerate(commits) if _JOIN.search(commit.message)]
+        late = commits[: joins[0]] if joins else commits
+        return Head(
+            tuple(commit.commit_id for commit in commits),
+            writers,
+            now,
+            pushes={push: commit for commit in commits for push in _PUSH.findall(commit.message)},
+            joins=frozenset(commits[index].commit_id for index in joins),
+            late_parts=frozenset(found[0] for commit in late for found in _PART.findall(commit.message)),
+        )
+
+    def at(self, oid: str) -> RemoteRepo:
+        """Return a reader of one commit: it never answers with what is older."""
+        return RemoteRepo(self.api, replace(self.target, revision=oid))
 
     def identity(self) -> str | None:
         """Return the Hub's `_id` of the repository; a repository that is deleted and created again gets a new one."""
@@ -160,10 +208,49 @@ class RemoteRepo:
         headers = {"Range": f"bytes={start}-{start + length - 1}"}
         return self.api.client().content(self.target.file_url(path), length, headers)
 
+    def content(self, path: str) -> bytes:
+        """Return a small file."""
+        return self.api.client().content(self.target.file_url(path))
+
     def text(self, path: str) -> str | None:
         """Return a small text file; None if it does not exist."""
         try:
-            content = self.api.client().content(self.target.file_url(path))
+            return self.content(path).decode("utf-8")
         except RemoteEntryNotFoundError:
             return None
-        return content.decode("utf-8")
+
+    def download(self, path: str, to: Path) -> None:
+        """Write a file of any size to `to`."""
+        download(self.api.client(), self.target.file_url(path), to, force=True, local_only=False)
+
+    def commit(self, operations: Sequence[CommitOperation], message: str, description: str, parent: str) -> CommitInfo:
+        """Make a commit on top of `parent`, and of no other commit."""
+        return self.api.create_commit(
+            self.target.repo_id,
+            operations,
+            commit_message=message,
+            commit_description=description,
+            repo_type=self.target.repo_type,
+            revision=self.target.revision,
+            parent_commit=parent,
+        )
+
+    def list_files(self, folder: str, *, recursive: bool = False) -> dict[str, RemoteFile]:
+        """Return path → file for all files in a folder; nothing if there is no such folder."""
+        try:
+            entries = list(
+                self.api.list_repo_tree(
+                    self.target.repo_id,
+                    folder or None,
+                    recursive=recursive,
+                    repo_type=self.target.repo_type,
+                    revision=self.target.revision,
+                )
+            )
+        except RemoteEntryNotFoundError:
+            return {}
+        return {
+            entry.path: RemoteFile(entry.path, entry.size, entry.content_id)
+            for entry in entries
+            if isinstance(entry, RepoFile)
+        }

@@ -52,6 +52,11 @@ class Upload:
         return self.part.in_doubt
 
     @property
+    def begins_part(self) -> bool:
+        """Return True if it is the first of a part of a segment."""
+        return self.part.commits == 0 and not self.guarded
+
+    @property
     def size(self) -> int:
         """Size of the content in bytes; if the lines are encoded, the size of the lines."""
         return self.part.head + self.end - self.part.start
@@ -288,6 +293,22 @@ def after_foreign_change(part: Part, kind: Kind | None) -> Part:
     if kind is Kind.WHOLE:
         return replace(part.withdrawn(), content_id=None, sha256=None)
     return replace(part.withdrawn(), closed=Closed.FOREIGN)
+
+
+def compacted(part: Part, end: int | None, rows: int, sha256: str, content_id: str) -> Part:
+    """Return the part after a manifest names its path: what the manifest says counts, whatever the ledger knows.
+
+    Args:
+        part: as the ledger has it.
+        end: up to where the joined file has its bytes; None if these are not the bytes of the local file: somebody has
+            changed them, and they are not sent again.
+        rows: lines in [part.start, `end`).
+        sha256: of that range.
+        content_id: of the part's file before it was joined.
+    """
+    if end is None:
+        return after_foreign_change(part, None)
+    return replace(adopted(part, end, rows, sha256, content_id), closed=Closed.COMPACTED)
 
 
 def resolved(part: Part, rows: int, remote_id: str | None) -> Part | None:

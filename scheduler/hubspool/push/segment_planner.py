@@ -15,7 +15,7 @@ from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
 from hubspool.push.remote import RemoteFile
 from hubspool.push.rules import FoundRange
 from hubspool.spool.owners import Owner, is_of_future, is_removable, owner_of
-from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.segment_name import SegmentName, flat_path
 
 
 class SegmentPlanner:
@@ -140,30 +140,44 @@ class SegmentPlanner:
         """
         source, path = segment.source, segment.path
         damaged = dict(lines.damaged_lines(path, 0, segment.stat.size))
+        joined, files = self.context.memory.manifests.of_segment(source), self._part_files(source, run)
         found: list[FoundRange] = []
-        for number, file in sorted(self._part_files(source, run).items()):
+        for number in sorted({*joined, *files}):
             expected = found[-1].end if found else 0
             while expected in damaged:
                 expected = damaged[expected]
             part = self.context.naming.segment_part(source, number, expected, run.now)
-            held = self.context.payloads.range_on_hub(path, part, file, run.reader, anywhere=0)
-            end = expected + file.size
+            if (held_part := joined.get(number)) is not None:  # whatever stands at its path
+                after = self.context.payloads.after_join(path, part, held_part)
+                start = expected if held_part.start is None else held_part.start
+                held = (start, after.end) if after.content_id else None
+                size, content_id = held_part.size, held_part.digest
+            else:
+                file = files[number]
+                held = self.context.payloads.range_on_hub(path, part, file, run.reader, anywhere=0)
+                size, content_id = file.size, file.content_id
+            end = expected + size
             if held is None and lines.cut(path, Kind.TEXT, expected, end) == end <= segment.stat.size:
                 held = (expected, end)
             if held is not None:
-                found.append(FoundRange(number, *held, lines.count_lines(path, *held), file.content_id))
+                found.append(FoundRange(number, *held, lines.count_lines(path, *held), content_id))
         return found
 
     def _part_files(self, source: str, run: PlanRun) -> dict[int, RemoteFile]:
-        """Return the files at the part paths of a segment, by the number of the part."""
+        """Return the files at the part paths of a segment, by the number of the part.
+
+        They may be beside the folder of the month, where earlier versions put them.
+        """
         found: dict[int, RemoteFile] = {}
+        joined = self.context.memory.manifests.of_segment(source)
         step = self.context.limits.probe_paths
         for first in range(0, self.context.limits.probe_limit, step):
             numbers = range(first, first + step)
             paths = {self.context.naming.segment_part(source, i, 0, run.now).path: i for i in numbers}
+            paths |= {flat_path(path): number for path, number in paths.items()}
             files = run.reader.files([*paths])
             found.update((paths[path], file) for path, file in files.items())
-            if len(files) < step:
+            if any(number not in found and number not in joined for number in numbers):
                 break
         return found
 

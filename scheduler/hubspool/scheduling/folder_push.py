@@ -43,7 +43,7 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
     context = _context_of(scheduler, pusher.memory, limits)
     turns, worker.squash.history = worker.turns, scheduler.squash_history
     turns.period, turns.budget = period, context.budget
-    final = scheduler.is_final_push
+    final, began = scheduler.is_final_push, time.monotonic()
     patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
     try:
         result = pusher.push(context, final=final, lock_timeout=runner.limited(patience))
@@ -56,6 +56,8 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
             raise PushLockBusyError(scheduler.spool_folder, pusher.holder(), waited)
         logger.info("%s: another process is pushing this folder and sends these rows too", scheduler.spool_folder)
         return None
+    if not result.pending_files and not scheduler.left_in_folder():
+        tracker.note_all_sent(began)
     scheduler.last_commit = result.commit or scheduler.last_commit
     tracker.period = period
     if result.writers:
@@ -66,6 +68,8 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
             tracker.period = max(wait, tracker.period)
     if result.commit is not None and not result.in_doubt:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
+    if context.is_spool and scheduler.compact and worker.urgency is Urgency.PERIOD:
+        worker.compaction.after_push(context, runner.loop)
     if final and result.waits_until:
         raise SecondLookError(scheduler.repo_id, result.waits_until)
     return result.commit

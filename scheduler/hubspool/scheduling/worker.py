@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool import fork
 from hubspool.errors import HFValidationError, HubspoolError
+from hubspool.scheduling.daily import DailyCompaction
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.push_runner import PushRunner
 from hubspool.scheduling.squash import SquashPolicy
@@ -71,6 +72,7 @@ class Worker(fork.ForkAware):
         self.setup = setup
         self.turns = turns
         self.squash = SquashPolicy(False)
+        self.compaction = DailyCompaction()
         self.lock = threading.Lock()
         self.tracker = StatusTracker(lambda: setup.repo_id, self._on_commit, self._on_error, period)
         setup.rescue.listeners.add(self.tracker)

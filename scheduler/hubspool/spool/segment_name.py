@@ -1,7 +1,8 @@
 """Names of segments and of their parts. The only I/O reads the name of this host, and lists a folder.
 
 A segment is a local row file ``<name>-<UTC date>-<writer>-<seq>.jsonl`` with one writer. A part is a byte range of a
-segment under one path on the Hub, ``<segment stem>-p<NNNN>.jsonl``. A segment whose parts are encoded is named
+segment under one path on the Hub, ``<YYYY-MM>/<segment stem>-p<NNNN>.jsonl``, in a folder for the month of the date in
+its name: one folder takes at most 10,000 entries. A segment whose parts are encoded is named
 ``<segment stem>.<suffix>.jsonl``, and its parts ``<segment stem>-p<NNNN>.<suffix>``. The writer id is random for each
 scheduler object, so two writers never use one name, on the disk or on the Hub. Its first four digits identify the
 host: on a shared disk they distinguish the live segment of another host from an orphan of this one.
@@ -24,17 +25,19 @@ _SEGMENT = re.compile(
 )
 
 
-_PART = re.compile(rf"{_SEGMENT.pattern.partition('(?:')[0]}-p\d{{4}}\.[a-z0-9]+")
-
-
 def is_part_path(path: str) -> bool:
     """Return whether a path on the Hub is that of a part, in whatever form its rows are stored."""
-    return _PART.fullmatch(PurePosixPath(path).name) is not None
+    return SegmentName.of_part(PurePosixPath(path).name) is not None
 
 
 def part_rule(suffix: str = "") -> str:
     """Return the ``.gitattributes`` line that stores new parts, and no other files, through Xet."""
     return f"*-p[0-9][0-9][0-9][0-9].{suffix or 'jsonl'} filter=lfs diff=lfs merge=lfs -text"
+
+
+def part_number(filename: str) -> int:
+    """Return the number in the name of a part."""
+    return int(filename.rpartition("-p")[2][:4])
 
 
 @cache
@@ -74,6 +77,15 @@ class SegmentName:
         return cls(match["name"], match["date"], match["writer"], int(match["seq"]), match["suffix"] or "")
 
     @classmethod
+    def of_part(cls, filename: str) -> SegmentName | None:
+        """Return the fields of the segment of a part, or None if `filename` is not the name of a part."""
+        stem, _, rest = filename.rpartition("-p")
+        digits, _, suffix = rest.partition(".")
+        if len(digits) != 4 or not digits.isdecimal():
+            return None
+        return cls.parse(f"{stem}.jsonl" if suffix == "jsonl" else f"{stem}.{suffix}.jsonl")
+
+    @classmethod
     def of(cls, path: str) -> SegmentName:
         """Return the fields of the path of a segment.
 
@@ -90,6 +102,16 @@ class SegmentName:
         """Return True if a process of this host created the segment."""
         return self.writer.startswith(host_digits())
 
+    @property
+    def stem(self) -> str:
+        """What the names of its parts begin with."""
+        return str(replace(self, suffix="")).removesuffix(".jsonl")
+
+    @property
+    def month(self) -> str:
+        """The month of its date, ``YYYY-MM``: the folder of its parts."""
+        return f"{self.date[:4]}-{self.date[4:6]}"
+
     def next(self, date: str) -> SegmentName:
         """Return the name of the writer's next segment."""
         return replace(self, date=date, seq=self.seq + 1)
@@ -104,8 +126,14 @@ def segments_in(folder: Path) -> list[str]:
 def part_path(source: str, number: int) -> str:
     """Return the path of part `number` of the segment at `source`; both paths are relative."""
     segment = SegmentName.of(source)
-    stem = str(replace(segment, suffix="")).removesuffix(".jsonl")
-    return str(PurePosixPath(source).with_name(f"{stem}-p{number:04d}.{segment.suffix or 'jsonl'}"))
+    name = f"{segment.stem}-p{number:04d}.{segment.suffix or 'jsonl'}"
+    return str(PurePosixPath(source).parent / segment.month / name)
+
+
+def flat_path(path: str) -> str:
+    """Return the path that version 0.1 gave a part: without the folder of the month."""
+    part = PurePosixPath(path)
+    return str(part.parent.parent / part.name)
 
 
 def versioned_path(source: str, number: int, folder_id: str) -> str:
