@@ -44,7 +44,7 @@ configs:
 
 def parts_of(day: date, parts: int) -> Iterator[CommitOperationAdd]:
     """Yield the parts that the replicas made on one day; ids are numbers from the day's first on."""
-    chance = random.Random(day.toordinal())  # noqa: S311  text that Xet cannot compress
+    chance = random.Random(day.toordinal())  # text that Xet cannot compress
     for replica in range(REPLICAS):
         for number in range(parts):
             first = (((day - FIRST).days * REPLICAS + replica) * parts + number) * ROWS

@@ -11,6 +11,7 @@ import logging
 import random
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -205,7 +206,8 @@ class Compactor:
         manifests: as far as they are known.
         limits: of joined files.
         may_go_on: returns False to stop before the next step.
-        pause: waits for so many seconds.
+        has_time: returns False to download no more, and to join what was.
+        pause: waits for so many seconds; returns True to stop.
     """
 
     def __init__(
@@ -217,7 +219,8 @@ class Compactor:
         *,
         limits: PushLimits = DEFAULTS,
         may_go_on: Callable[[], bool] = lambda: True,
-        pause: Callable[[float], object] = lambda _: None,
+        has_time: Callable[[], bool] = lambda: True,
+        pause: Callable[[float], bool] | None = None,
     ) -> None:
         self.repo = repo
         self.folder = folder
@@ -225,7 +228,9 @@ class Compactor:
         self.manifests = manifests or Manifests()
         self.limits = limits
         self.may_go_on = may_go_on
-        self.pause = pause
+        self.has_time = has_time
+        self.pause = pause or threading.Event().wait
+        self._seen = repo  # at the commit of the newest look: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
         """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
@@ -235,10 +240,13 @@ class Compactor:
         """
         head = self.repo.head()
         before = before or head.at.date()
-        files = self.repo.at(head.oid).list_files(self.folder, recursive=True)
+        self._seen = self.repo.at(head.oid)
+        files = self._seen.list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
         ghosts = [path for path in files if self.manifests.held(path)]
         joins = due(files.values(), self.manifests.held, before, self.limits)
+        again = {f"{source.day:%Y-%m}" for join in joins for source in join.sources if source.level}
+        self.manifests.read(self.repo, head, (), again)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
 
     def run(
@@ -288,12 +296,13 @@ class Compactor:
             local = {source: folder / str(number) for number, source in enumerate(join.sources)}
 
             def fetch(source: OldFile) -> None:
-                if self.may_go_on():
-                    self.repo.download(source.path, local[source])
+                if self.may_go_on() and self.has_time():
+                    self._seen.download(source.path, local[source])
 
             for_each(join.sources, fetch, self.limits.join_downloads)
             if not self.may_go_on():
                 return
+            local = {source: path for source, path in local.items() if path.exists()}
             joiner = self.joiners[join.sources[0].suffix]
             by_key: dict[object, list[OldFile]] = {}
             for source, path in local.items():
@@ -377,7 +386,8 @@ class Compactor:
             try:
                 commit = self.repo.commit(operations, f"Join {len(wanted)} files", join_description(manifest), head.oid)
             except (ConflictError, ParentCommitMismatchError):
-                self.pause(random.uniform(0, 2**attempt))  # noqa: S311  jitter
+                if self.pause(random.uniform(0, 2**attempt)):  # noqa: S311  jitter
+                    return
                 continue
             report.commits.append(commit)
             report.files_before += len(wanted)

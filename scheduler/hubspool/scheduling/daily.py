@@ -31,13 +31,16 @@ class DailyCompaction:
         self.report = CompactionReport()  # of all runs of this process
         self._due_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
 
-    def after_push(self, context: PushContext, loop: PushLoop[Any]) -> None:
-        """Make one join if it is due; an error is logged, and ends it until the next day."""
+    def after_push(self, context: PushContext, loop: PushLoop[Any]) -> int:
+        """Make one join if it is due, and return the number of commits.
+
+        An error is logged, and ends it until the next day.
+        """
         if time.monotonic() < self._due_at:
-            return
-        joiner = Joiner() if context.encoding is None else context.encoding.joiner()
+            return 0
+        joiner = Joiner() if context.encoding is None else context.encoding.joiner
         if joiner is None:
-            return
+            return 0
         ends = time.monotonic() + DEFAULTS.compaction_seconds
         compactor = Compactor(
             context.repo,
@@ -45,19 +48,25 @@ class DailyCompaction:
             {context.payloads.suffix or "jsonl": joiner},
             context.memory.manifests,
             limits=context.limits,
-            may_go_on=lambda: time.monotonic() < ends and not loop.pause(0),
+            may_go_on=lambda: not loop.pause(0),
+            has_time=lambda: time.monotonic() < ends,
             pause=loop.pause,
         )
-        wait = DEFAULTS.compaction_period
+        wait, made = DEFAULTS.compaction_period, 0
         try:
             joins, _ = compactor.due()
             if len(joins) > 1 or sum(len(join.sources) for join in joins) > DEFAULTS.compaction_files:
                 report = compactor.run(most=1)
                 self.report.add(report)
+                made = len(report.commits) + bool(report.ghosts)
                 wait = 0.0 if report.left and report.commits else wait
             elif (newest := context.memory.manifests.newest()) is not None:
                 age = datetime.now(timezone.utc) - newest
                 wait = max((timedelta(seconds=wait) - age).total_seconds(), DEFAULTS.first_compaction)
         except HubspoolError as error:
             logger.info("%s: old files are joined at another time: %s", context.target.repo_id, error)
+        except Exception:
+            # The rows are on the Hub. A damaged file there, or a full disk here, is no failure of their push.
+            logger.exception("%s: old files are joined at another time", context.target.repo_id)
         self._due_at = time.monotonic() + wait + random.uniform(0, wait / 5)  # noqa: S311  jitter
+        return made

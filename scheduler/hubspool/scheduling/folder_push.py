@@ -58,16 +58,17 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
         return None
     scheduler.last_commit = result.commit or scheduler.last_commit
     tracker.period = period
+    if result.commit is not None and not result.in_doubt:
+        worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
+    is_idle = context.is_spool and worker.urgency is Urgency.PERIOD
+    if scheduler.compact and is_idle and turns.may_commit_beside(has_pushed=result.commit is not None):
+        turns.note_beside(worker.compaction.after_push(context, runner.loop))
     if result.writers:
         early = turns.seconds_until_next(result.writers, early=True)
         runner.loop.delay_requests(early)
         if (wait := early if worker.was_postponed else turns.seconds_until_next(result.writers)) > 0:
             runner.loop.postpone(wait)
             tracker.period = max(wait, tracker.period)
-    if result.commit is not None and not result.in_doubt:
-        worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
-    if context.is_spool and scheduler.compact and worker.urgency is Urgency.PERIOD:
-        worker.compaction.after_push(context, runner.loop)
     if final and result.waits_until:
         raise SecondLookError(scheduler.repo_id, result.waits_until)
     return result.commit
