@@ -42,15 +42,15 @@ configs:
 """
 
 
-def parts_of(day: date, parts: int) -> Iterator[CommitOperationAdd]:
-    """Yield the parts that the replicas made on one day; ids are numbers from the day's first on."""
+def parts_of(day: date, parts: int, rows: int, size: int) -> Iterator[CommitOperationAdd]:
+    """Yield the parts that the replicas made on one day, of rows of about `size` bytes; all numbers are different."""
     chance = random.Random(day.toordinal())  # text that Xet cannot compress
     for replica in range(REPLICAS):
         for number in range(parts):
-            first = (((day - FIRST).days * REPLICAS + replica) * parts + number) * ROWS
-            rows = [{"n": n, "text": chance.randbytes(40).hex()} for n in range(first, first + ROWS)]
+            first = (((day - FIRST).days * REPLICAS + replica) * parts + number) * rows
+            content = [{"n": n, "text": chance.randbytes(size // 2).hex()} for n in range(first, first + rows)]
             path = f"data/{day:%Y-%m}/train-{day:%Y%m%d}-{replica:012x}-00000-p{number:04d}.jsonl"
-            yield CommitOperationAdd(path, b"".join(orjson.dumps(row) + b"\n" for row in rows))
+            yield CommitOperationAdd(path, b"".join(orjson.dumps(row) + b"\n" for row in content))
 
 
 class Dataset:
@@ -73,9 +73,9 @@ class Dataset:
         """Store what is named like a part through Xet from now on, as after a scheduler's first push."""
         self._commit([CommitOperationAdd(".gitattributes", f"{part_rule()}\n".encode())])
 
-    def plant(self, day: date, parts: int) -> None:
+    def plant(self, day: date, parts: int, rows: int = ROWS, size: int = 80) -> None:
         """Add the parts of one day as regular files."""
-        operations = list(parts_of(day, parts))
+        operations = list(parts_of(day, parts, rows, size))
         self.parts += len(operations)
         self.part_bytes += sum(operation.size for operation in operations)
         self._commit(operations)
@@ -108,11 +108,11 @@ def year(hub: LocalHub, days: int) -> tuple[Dataset, CompactionReport]:
 
 
 def thousand(hub: LocalHub) -> tuple[float, float, float]:
-    """Join 1,000 parts stored through Xet; return bytes sent per byte, and p99 of `append` (µs) idle and beside it."""
+    """Join 1,000 parts of 20 rows through Xet; return bytes sent per byte, and p99 of `append` (µs) idle and beside it."""
     dataset = Dataset(hub, "thousand")
     dataset.add_rule()
     for number in range(0, 1000, REPLICAS * 50):
-        dataset.plant(FIRST + timedelta(days=number // (REPLICAS * 50)), 50)
+        dataset.plant(FIRST + timedelta(days=number // (REPLICAS * 50)), 50, 20, 400)
     hub.requests.clear()
     with tempfile.TemporaryDirectory(prefix="hubspool-bench-") as folder:
         env = {"HF_HOME": str(Path(folder) / "home"), "HF_XET_CACHE": str(Path(folder) / "xet")}
@@ -151,7 +151,7 @@ def main() -> None:
             -without / seconds,
         ),
         ("bytes of all versions / without joins", f"{versions:.2f}, newest manifests {manifests:,} B", 3, versions),
-        ("1,000 parts joined: bytes sent per byte", f"{sent:.3f}", 1.05, sent),
+        ("1,000 parts of 20 rows of 400 bytes joined: bytes sent per byte", f"{sent:.3f}", 1.05, sent),
         ("append beside it: p99 / idle", f"{beside:.0f} / {idle:.0f} µs = {beside / idle:.2f}", 1.5, beside / idle),
     ]
     print(f"\n{machine()}; {args.days} days, {rows:,} rows, all there, none twice\n")
