@@ -108,7 +108,7 @@ def year(hub: LocalHub, days: int) -> tuple[Dataset, CompactionReport]:
 
 
 def thousand(hub: LocalHub) -> tuple[float, float, float]:
-    """Join 1,000 parts of 20 rows through Xet; return bytes sent per byte, and p99 of `append` (µs) idle and beside it."""
+    """Join 1,000 parts of 20 rows; return bytes sent per byte, and p99 of `append` (µs) idle and beside it."""
     dataset = Dataset(hub, "thousand")
     dataset.add_rule()
     for number in range(0, 1000, REPLICAS * 50):

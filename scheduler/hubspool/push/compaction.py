@@ -252,7 +252,7 @@ class Compactor:
     def run(
         self, before: date | None = None, most: int | None = None, note: Callable[[Join], object] = lambda _: None
     ) -> CompactionReport:
-        """Make joins until none is due, or `most` were made.
+        """Make the joins that are due, or `most` of them.
 
         Args:
             before: see `due`.
@@ -263,21 +263,18 @@ class Compactor:
             HubspoolError: a request failed; what was joined before stays.
         """
         report = CompactionReport()
-        tried: set[str] = set()
-        while True:
+        # What is written meanwhile is left for another run, or this one might never end.
+        for level in (0, _DAY_FILE):
             joins, ghosts = self.due(before)
             self._delete(ghosts, report)
-            joins = [join for join in joins if not tried.issuperset(source.path for source in join.sources)]
-            report.left = len(joins)
-            if not joins or not self.may_go_on() or (most is not None and len(report.commits) >= most):
-                return report
-            now = [join for join in joins if join.level == joins[0].level]  # what these make may be due at the next
-            for join in now if most is None else now[: most - len(report.commits)]:
-                if not self.may_go_on():
-                    break
+            now = [join for join in joins if join.sources[0].level == level]
+            for number, join in enumerate(now):
+                if not self.may_go_on() or (most is not None and len(report.commits) >= most):
+                    report.left = len(joins) - number
+                    return report
                 note(join)
-                tried.update(source.path for source in join.sources)
                 self._make(join, report)
+        return report
 
     def _delete(self, ghosts: Sequence[str], report: CompactionReport) -> None:
         if not ghosts:
