@@ -27,11 +27,12 @@ class ParquetJoiner(Joiner):
         import pyarrow.parquet as pq
 
         try:
-            schema = pq.read_schema(path)
+            file = pq.read_metadata(path)
+            schema = file.schema.to_arrow_schema()
         except (pa.ArrowException, OSError):
             return None
-        if (schema.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):
-            return None
+        if (file.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):
+            return None  # the metadata of the schema does not hold them
         known = _without_range(schema)
         return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))
 
