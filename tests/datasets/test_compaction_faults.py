@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.compaction import Compactor, Joiner
 from hubspool.push.remote import RemoteRepo
 from hubspool_templates import JsonlScheduler
-from tests.datasets.test_compaction import REPO, TOMORROW, data_files, fresh, numbers, plant
+from tests.datasets.test_compaction import REPO, TOMORROW, check_manifests, data_files, fresh, numbers, plant
 from tests.support.oracle import second_look_after
 
 Make = Callable[..., JsonlScheduler]
@@ -280,3 +281,79 @@ def test_a_lost_state_folder_sends_nothing_again(
         again.flush()
         again.stop()
     assert numbers(hub_api) == [0, 1, 2, 3, 10, 11, 12]
+
+
+def test_a_commit_whose_answer_was_lost_is_not_sent_again_after_its_part_was_joined(
+    make: Make, hub_api: HfApi, local_hub: LocalHub, compactor: Compactor
+) -> None:
+    other = make(folder="b")
+    other.append({"n": 10})
+    other.flush()
+    reports = []
+    writer = make(folder="a", on_error=lambda _: reports.append(compactor.run(TOMORROW)))
+    local_hub.faults.add(Fault(route="commit", drop=True, applied=True))
+    writer.append({"n": 0})
+    writer.flush()
+    assert reports[0].files_before == 2
+    assert numbers(hub_api) == [0, 10]
+    assert writer.status().pending_rows == 0
+
+
+def test_rows_that_land_in_a_part_after_its_join_are_sent_in_the_next(
+    make: Make, hub_api: HfApi, compactor: Compactor
+) -> None:
+    other, acts = make(folder="b"), [lambda: None]
+    writer = make(folder="a", on_before_commit=lambda _: acts.pop()() if acts else None)
+    for scheduler, n in ((writer, 0), (other, 10)):
+        scheduler.append({"n": n})
+        scheduler.flush()
+    reports = []
+    acts.append(lambda: reports.append(compactor.run(TOMORROW)))  # the push has looked, and is about to commit
+    writer.append({"n": 1})
+    writer.flush()
+    assert reports[0].files_before == 2
+    assert numbers(hub_api) == [0, 1, 10]
+
+
+def test_an_edit_between_the_check_and_the_commit_of_a_join_is_not_lost(
+    hub_api: HfApi, compactor: Compactor, planted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, commit = data_files(hub_api)[0], compactor.repo.commit
+    edits = [CommitOperationAdd(path, b'{"n":7}\n')]
+
+    def edited(*arguments: Any) -> Any:
+        if edits:
+            by_a_person(hub_api, edits.pop())
+        return commit(*arguments)
+
+    monkeypatch.setattr(compactor.repo, "commit", edited)
+    assert compactor.run(TOMORROW).commits == []
+    assert numbers(hub_api) == [7, *planted[1:]]
+
+
+def test_a_lost_ledger_believes_the_manifest_and_not_what_stands_at_a_joined_part(
+    make: Make, hub_api: HfApi, compactor: Compactor
+) -> None:
+    with second_look_after(0):
+        writer, other = make(folder="a", keep_local=True), make(folder="b")
+        for scheduler, n in ((writer, 0), (other, 10)):
+            scheduler.append({"n": n})
+            scheduler.flush()
+        path = next(path for path in data_files(hub_api) if compactor.repo.content(path) == b'{"n":0}\n')
+        compactor.run(TOMORROW)
+        writer.append({"n": 1})
+        writer.stop(flush=False)
+        by_a_person(hub_api, CommitOperationAdd(path, b'{"n":0}\n{"n":1}\n'))  # a late commit
+        for ledger in writer.spool_folder.glob("**/ledger.sqlite3*"):
+            ledger.unlink()
+        make(folder="a", keep_local=True).flush()
+    assert numbers(hub_api) == [0, 1, 10]
+
+
+def test_a_process_that_joins_files_of_days_names_their_parts(hub_api: HfApi, compactor: Compactor) -> None:
+    hub_api.create_repo(REPO, repo_type="dataset")
+    planted = plant(hub_api, range(1, 3), 2)
+    for day in (date(2026, 1, 2), date(2026, 1, 3), date(2026, 2, 3)):
+        assert len(fresh(compactor).run(day).commits) == 1
+    assert numbers(hub_api) == planted
+    check_manifests(compactor, 4)

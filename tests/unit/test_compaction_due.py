@@ -9,7 +9,9 @@ import pytest
 
 from hubspool.push.compaction import Join, due
 from hubspool.push.defaults import PushLimits
+from hubspool.push.part import Closed, Part
 from hubspool.push.remote import RemoteFile
+from hubspool.push.rules import compacted
 
 TODAY = date(2026, 1, 20)
 JOINED = "train-20260102-joined.0123456789ab-00000-p{level:04d}.jsonl"
@@ -79,3 +81,10 @@ def test_files_of_days_are_joined_two_days_after_their_half_of_the_month() -> No
 def test_a_part_of_the_first_version_is_joined_into_the_folder_of_its_month() -> None:
     flat = [part(1, number).replace("data/2026-01/", "data/") for number in range(2)]
     assert [join.path("0123456789ab").rpartition("/")[0] for join in joins(flat)] == ["data/2026-01"]
+
+
+def test_a_part_that_was_joined_never_grows() -> None:
+    known = Part("train-20260101-0123456789ab-00000.jsonl", 0, part(1), 0, 10, 0.0)
+    after = compacted(known, 10, 1, "a", "b")
+    assert (after.closed, after.end) == (Closed.COMPACTED, 10)
+    assert compacted(known, None, 0, "", "").closed is Closed.FOREIGN
