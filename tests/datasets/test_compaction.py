@@ -66,6 +66,7 @@ def check_manifests(compactor: Compactor, parts: int) -> None:
     runs = [run for path in files for run in parse(repo.content(path))]
     named = [path for run in runs for path, _ in run.parts()]
     assert len(named) == len({*named}) == parts
+    assert {run.path for run in runs} <= {*repo.list_files("data", recursive=True)}
     for run in runs:
         content = repo.read(run.path, run.offset, sum(run.sizes))
         assert (sha256(content).hexdigest(), content.count(b"\n")) == (run.sha256, run.rows)

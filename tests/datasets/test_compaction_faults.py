@@ -273,14 +273,27 @@ def test_a_lost_state_folder_sends_nothing_again(
             other.append({"n": 10 + n})
             writer.flush()
             other.flush()
-        writer.stop()
+        writer.append({"n": 4})
+        writer.stop(flush=False)
         compactor.run(TOMORROW)
         (tmp_path / "state").rename(tmp_path / "lost")
         again = make(**options)
         again.append({"n": 3})
         again.flush()
         again.stop()
-    assert numbers(hub_api) == [0, 1, 2, 3, 10, 11, 12]
+    assert numbers(hub_api) == [0, 1, 2, 3, 4, 10, 11, 12]
+
+
+def test_rows_after_a_join_go_to_the_next_part_at_once(make: Make, hub_api: HfApi, compactor: Compactor) -> None:
+    """A part that somebody else removed would be looked at again a minute later."""
+    writer, other = make(folder="a"), make(folder="b")
+    for scheduler, n in ((writer, 0), (other, 10)):
+        scheduler.append({"n": n})
+        scheduler.flush()
+    assert compactor.run(TOMORROW).files_before == 2
+    writer.append({"n": 1})
+    writer.trigger().result(30)
+    assert numbers(hub_api) == [0, 1, 10]
 
 
 def test_a_commit_whose_answer_was_lost_is_not_sent_again_after_its_part_was_joined(
@@ -295,6 +308,7 @@ def test_a_commit_whose_answer_was_lost_is_not_sent_again_after_its_part_was_joi
     writer.append({"n": 0})
     writer.flush()
     assert reports[0].files_before == 2
+    assert len(data_files(hub_api)) == 1
     assert numbers(hub_api) == [0, 10]
     assert writer.status().pending_rows == 0
 

@@ -12,16 +12,21 @@ MUTANTS = [
     Mutant(
         "looks_without_manifests",
         "a push does not ask the manifests what has become of its parts",
+        (Edit("hubspool/push/pusher.py", "Pusher._push", "context.after_joins(head, parts, unsent)", "{}"),),
+        (f"{FAULTS}::test_rows_after_a_join_go_to_the_next_part_at_once",),
+    ),
+    Mutant(
+        "ledger_lost_without_manifests",
+        "after a lost ledger, rows that are in a joined file count as unsent",
         (
-            Edit("hubspool/push/pusher.py", "Pusher._push", "context.after_joins(head, parts, unsent)", "{}"),
             Edit(
-                "hubspool/push/committer.py",
-                "Committer._files",
-                "context.after_joins(head, [upload.part for upload in uploads])",
+                "hubspool/push/segment_planner.py",
+                "SegmentPlanner._found_ranges",
+                "self.context.memory.manifests.of_segment(source)",
                 "{}",
             ),
         ),
-        (f"{FAULTS}::test_a_commit_whose_answer_was_lost_is_not_sent_again_after_its_part_was_joined",),
+        (f"{FAULTS}::test_a_lost_state_folder_sends_nothing_again",),
     ),
     Mutant(
         "ledger_lost_path_wins",
@@ -114,6 +119,6 @@ MUTANTS = [
         "today_joined",
         "the parts of today are joined",
         (Edit("hubspool/push/compaction.py", "due", "s.day < last", "s.day <= last"),),
-        (f"{DUE}::test_what_does_not_belong_to_the_parts_stays",),
+        (f"{DUE}::test_parts_of_today_are_left_alone",),
     ),
 ]
