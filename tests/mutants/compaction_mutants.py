@@ -12,7 +12,15 @@ MUTANTS = [
     Mutant(
         "looks_without_manifests",
         "a push does not ask the manifests what has become of its parts",
-        (Edit("hubspool/push/pusher.py", "Pusher._push", "context.after_joins(head, parts, unsent)", "{}"),),
+        (
+            Edit("hubspool/push/pusher.py", "Pusher._push", "context.after_joins(head, parts, unsent)", "{}"),
+            Edit(
+                "hubspool/push/committer.py",
+                "Committer._files",
+                "context.after_joins(head, [upload.part for upload in uploads])",
+                "{}",
+            ),
+        ),
         (f"{FAULTS}::test_rows_after_a_join_go_to_the_next_part_at_once",),
     ),
     Mutant(
