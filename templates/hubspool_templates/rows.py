@@ -244,6 +244,10 @@ class RowScheduler(CommitScheduler):
         written = self.spool.rows_kept()
         return sum(written.values()) - self.rows_on_hub(written) + self.waiting_rows(written)
 
+    def appended(self) -> tuple[int | None, int | None]:
+        """Return how many rows and bytes this process wrote to the spool."""
+        return self.spool.written()
+
     def chosen_paths(self) -> Callable[[str], bool]:
         """Return a function that chooses segments only: other files in the folder are not rows."""
         return lambda path: SegmentName.parse(path) is not None

@@ -21,7 +21,7 @@ ELSEWHERE = {"training_logs.md", "architecture.md", "custom_schedulers.md", "fra
 RUN = {
     *("quick_start.md", "feedback.md", "images.md", "chats.md", "archives.md", "replicas.md", "moving.md"),
     *("deploying.md", "uploads.md", "testing.md", "privacy.md", "existing_datasets.md", "local_hub.md", "index.md"),
-    *("README.md", "troubleshooting.md"),
+    *("README.md", "troubleshooting.md", "years.md", "monitoring.md"),
 }
 SETTINGS = [
     name for row in re.findall(r"^\| `(.*?)` \|", PAGES["settings.md"], re.MULTILINE) for name in row.split("`, `")
@@ -65,6 +65,17 @@ def test_replicas_share_a_dataset_and_files_move_over(reader: Reader) -> None:
     assert "['one', 'two']" in reader.said
     assert "data/today.jsonl" in reader.files("reports")
     assert "local\n" in reader.said
+
+
+@pytest.mark.timeout(400)
+def test_files_are_joined_and_numbers_are_printed(reader: Reader) -> None:
+    for page in ("years.md", "monitoring.md"):
+        reader.read(PAGES[page])
+    assert "3 files would become 1" in reader.said
+    assert "['one', 'three', 'two']" in reader.said
+    assert len([path for path in reader.files("years") if path.startswith("data/")]) == 1
+    assert "hubspool.rows.pending = 1\n" in reader.said
+    assert re.search(r"^hubspool_rows\{.*\} 2$", reader.said, re.MULTILINE)
 
 
 @pytest.mark.timeout(400)

@@ -55,7 +55,7 @@ def compact(repo_id: str, before: datetime | None, dry_run: bool, revision: str,
     if not report.commits:
         print_line("Nothing to join.", "ok")
         return
-    files, commits = counted(report.files_after, "file"), counted(len(report.commits), "commit")
+    files, commits = counted(len(report.paths), "file"), counted(len(report.commits), "commit")
     print_line(f"{report.files_before} files became {files}, in {commits}: {report.bytes_joined:,} bytes.", "ok")
 
 

@@ -56,7 +56,9 @@ class ClientDefaults:
         preupload_batches_ahead: batches whose upload modes are asked for while earlier ones are sent.
         paths_per_request: paths in one paths-info request; the Hub answers 413 to many more.
         copies_per_request: objects that one request makes known to another repository.
-        files_per_folder, files_per_repo: entries from which on the Hub gets slow; more of them are a warning.
+        files_per_folder, files_per_repo: entries that the Hub takes in a folder, and advises in a repository; more of
+            them are a warning.
+        nearly_full_folder: entries of a folder from which on schedulers and `hubspool doctor` warn.
         file_bytes: the largest file that the Hub takes.
         progress_bytes: contents larger than this, in all, get a progress bar.
         bar_seconds, log_seconds: seconds before a bar appears, and between two log lines where there is no terminal.
@@ -109,6 +111,7 @@ class ClientDefaults:
     paths_per_request: int = 500
     copies_per_request: int = 500
     files_per_folder: int = 10_000
+    nearly_full_folder: int = 8_000
     files_per_repo: int = 100_000
     file_bytes: int = 200_000_000_000
 

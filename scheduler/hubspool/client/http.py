@@ -11,6 +11,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -68,6 +69,8 @@ class HubSession:
         commit_timeout: the same for the answer to a commit; None: 90, or HUBSPOOL_TIMEOUT if that is longer.
         retry: replaces the bounds of every retry (not what may be repeated); None keeps those of each call.
         deadline: monotonic time when all requests and waits must be over.
+        counts: ``requests``: how many were sent, repeated ones included; not those of hf_xet. Threads that send at the
+            same time may count one too few.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -77,6 +80,7 @@ class HubSession:
     commit_timeout: float | None = None
     retry: RetryPolicy | None = None
     deadline: float = math.inf
+    counts: Counter[str] = field(default_factory=Counter, repr=False)
     _pools: dict[bool, requests.Session] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -284,6 +288,7 @@ class HubClient:
             own = origin(url) == origin(self.endpoint)
             sent = {**self.auth_headers, **self.session.headers, **headers} if own else dict(headers)
             sent = {"User-Agent": self.session.user_agent, "Accept-Encoding": "gzip, deflate", **sent}
+            self.session.counts["requests"] += 1
             response = self.session.pool(local=local).request(
                 method, url, headers=sent, auth=_as_given, allow_redirects=False, stream=True, **options
             )

@@ -153,8 +153,7 @@ class Committer:
     def _attributes(self, uploads: Sequence[Upload]) -> list[CommitOperationAdd]:
         """Return a new ``.gitattributes`` if the uploads begin parts and the repository has no LFS rule for them."""
         context = self.context
-        begins_part = any(upload.part.commits == 0 and not upload.guarded for upload in uploads)
-        if context.memory.has_lfs_rule or not begins_part:
+        if context.memory.has_lfs_rule or not any(upload.begins_part for upload in uploads):
             return []
         text, rule = context.repo.text(".gitattributes") or "", part_rule(context.payloads.suffix)
         context.memory.has_lfs_rule = rule in text.splitlines()
@@ -213,7 +212,8 @@ class Committer:
         if self.commit is None or not is_late:  # else a newer one of this push was noted before
             self.commit = commit
         context.ledger.identify(context.key, known, last if is_late and last else commit.oid)
-        event = CommitEvent(commit.oid, tuple(sorted(summary.paths)), summary.bytes_new, summary.rows_new)
+        paths = tuple(sorted(summary.paths))
+        event = CommitEvent(commit.oid, paths, summary.bytes_new, summary.rows_new, summary.parts_new)
         context.hooks.committed(event, commit)
 
     def _files(self, paths: list[str], uploads: Sequence[Upload]) -> dict[str, RemoteFile]:
@@ -388,6 +388,7 @@ class Committer:
                 for upload in uploads
                 if self.plan.kinds.get(upload.part.source, Kind.JSON_LINES).has_rows
             ),
+            parts_new=sum(upload.begins_part for upload in uploads),
             new=tuple((upload.part.source, upload.part.end, upload.end) for upload in uploads),
             parent=parent,
         )

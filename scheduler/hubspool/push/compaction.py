@@ -173,7 +173,8 @@ class CompactionReport:
 
     Args:
         commits: of the joins.
-        files_before, files_after: how many files were joined, and into how many.
+        files_before: how many files were joined.
+        paths: of the joined files.
         bytes_joined: their size.
         ghosts: files that were deleted because their rows are in a joined file.
         left: joins that are still due.
@@ -181,17 +182,10 @@ class CompactionReport:
 
     commits: list[CommitInfo] = field(default_factory=list)
     files_before: int = 0
-    files_after: int = 0
+    paths: list[str] = field(default_factory=list)
     bytes_joined: int = 0
     ghosts: int = 0
     left: int = 0
-
-    def add(self, other: CompactionReport) -> None:
-        """Count what another run did too."""
-        self.commits += other.commits
-        for name in ("files_before", "files_after", "bytes_joined", "ghosts"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.left = other.left
 
 
 class Compactor:
@@ -230,7 +224,8 @@ class Compactor:
         self.may_go_on = may_go_on
         self.has_time = has_time
         self.pause = pause or threading.Event().wait
-        self._seen = repo  # at the commit of the newest look: what is downloaded is what was listed
+        self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
+        self._seen = repo  # at the commit of that call: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
         """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
@@ -241,7 +236,7 @@ class Compactor:
         head = self.repo.head()
         before = before or head.at.date()
         self._seen = self.repo.at(head.oid)
-        files = self._seen.list_files(self.folder, recursive=True)
+        self.files = files = self._seen.list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
         ghosts = [path for path in files if self.manifests.held(path)]
         joins = due(files.values(), self.manifests.held, before, self.limits)
@@ -388,7 +383,7 @@ class Compactor:
                 continue
             report.commits.append(commit)
             report.files_before += len(wanted)
-            report.files_after += len(adds)
+            report.paths += [addition.path_in_repo for addition in adds]
             report.bytes_joined += sum(addition.size for addition in adds)
             return
         logger.info(

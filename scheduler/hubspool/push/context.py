@@ -66,6 +66,7 @@ class PushMemory:
         told_of_rewritten: the warning about a rewritten line file was given.
         unfit: lines that the encoding could not store: name of the segment → position of the line → error.
         manifests: which parts were joined into other files.
+        full_folders: folders of the repository near the Hub's limit → their entries.
     """
 
     foreign_changes: ForeignChanges
@@ -78,6 +79,7 @@ class PushMemory:
     told_of_rewritten: bool = False
     unfit: dict[str, dict[int, str]] = field(default_factory=dict)
     manifests: Manifests = field(default_factory=Manifests)
+    full_folders: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

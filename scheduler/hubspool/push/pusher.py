@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hubspool.client.folder import full_folders
 from hubspool.errors import HubspoolError, PushLockBusyError
 from hubspool.push import rules
 from hubspool.push.committer import Committer
@@ -147,6 +148,9 @@ class Pusher:
             self.rescue.leave(ledger.recovering(key))
         if plan.parts:
             ledger.save(key, plan.parts)
+        if not context.is_spool:
+            names = [f"{context.path_in_repo}/{source}".lstrip("/") for source in settled]
+            self.memory.full_folders = full_folders([*names, *(upload.part.path for upload in plan.uploads)])
         committer = Committer(context, plan, head)
         self.result = self._result(plan, committer)
         try:
@@ -172,6 +176,7 @@ class Pusher:
             waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},
             stuck={**plan.postponed_from, **dict.fromkeys(plan.skipped, -1)},
+            full_folders=self.memory.full_folders,
             in_doubt=any(upload.is_repeat for upload in committer.unsent),
         )
 

@@ -52,6 +52,11 @@ class Upload:
         return self.part.in_doubt
 
     @property
+    def begins_part(self) -> bool:
+        """Return True if it is the first of a part of a segment."""
+        return self.part.commits == 0 and not self.guarded
+
+    @property
     def size(self) -> int:
         """Size of the content in bytes; if the lines are encoded, the size of the lines."""
         return self.part.head + self.end - self.part.start

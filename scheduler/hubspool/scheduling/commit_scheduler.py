@@ -19,6 +19,7 @@ from hubspool.scheduling.folder_push import push_folder, shared_budget
 from hubspool.scheduling.messages import OURS, described, shortened
 from hubspool.scheduling.options import check_values, full_signature, unknown_option, warn_of
 from hubspool.scheduling.push_loop import Urgency
+from hubspool.scheduling.status import NOT_COMPACTED
 from hubspool.scheduling.worker import Worker, join, open_unless_known
 from hubspool.scheduling.writer_lock import LimitedLock
 
@@ -422,7 +423,39 @@ class CommitScheduler:
             seconds_left=self._runner.loop.seconds_left,
             repo_url=self._setup.repo_url,
             pending=self._setup.pending() if rows else (0, 0) if rows == 0 else None,
+            compaction=self._worker.compaction.times() if self.compact else NOT_COMPACTED,
         )
+
+    def metrics(self) -> dict[str, float]:
+        """Return counters and gauges for a monitoring system, without a request.
+
+        The names follow OpenTelemetry: ``hubspool.rows.appended``, ``.acknowledged`` and ``.pending`` (rows),
+        ``hubspool.data.appended``, ``.acknowledged`` and ``.pending`` (bytes), ``hubspool.pending.age`` (seconds since
+        all that existed was on the Hub: the oldest pending row is not older; a row that an earlier process left counts
+        from the start of this one), ``hubspool.pushes``, ``hubspool.push.failures``, ``hubspool.requests`` (of
+        `hf_api`, which schedulers may share, without those of hf_xet), ``hubspool.parts``, ``hubspool.compactions``.
+
+        All counters begin with this process; those of schedulers that share a destination are together. Without a
+        spool of rows those of appended and pending rows are missing. Thread-safe.
+        """
+        status, counts = self.status(), self._tracker.counts
+        appended, size = self.appended()
+        rows = {"appended": appended, "acknowledged": counts["rows"], "pending": status.pending_rows}
+        data = {"appended": size, "acknowledged": counts["bytes"], "pending": status.pending_bytes}
+        return {
+            **{f"hubspool.rows.{name}": value for name, value in rows.items() if value is not None},
+            **{f"hubspool.data.{name}": value for name, value in data.items() if value is not None},
+            "hubspool.pending.age": self._tracker.pending_age() if status.pending_files else 0.0,
+            "hubspool.pushes": counts["pushes"],
+            "hubspool.push.failures": counts["failures"],
+            "hubspool.requests": self.api.client().session.counts["requests"],
+            "hubspool.parts": counts["parts"],
+            "hubspool.compactions": counts["compactions"],
+        }
+
+    def appended(self) -> tuple[int | None, int | None]:
+        """Return how many rows and bytes this process wrote to the spool; None without a spool of rows."""
+        return None, None
 
     def pending_rows(self) -> int | None:
         """Return how many rows of the spool are not known to be on the Hub; None without a spool of rows."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import random
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from hubspool.client.folder import full_folders
 from hubspool.errors import HubspoolError
-from hubspool.push.compaction import CompactionReport, Compactor
+from hubspool.push.compaction import Compactor
+from hubspool.push.events import CommitEvent
 from hubspool.push.joiner import Joiner
 from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes
 
 if TYPE_CHECKING:
     from hubspool.push.context import PushContext
@@ -28,8 +32,13 @@ class DailyCompaction:
     """
 
     def __init__(self) -> None:
-        self.report = CompactionReport()  # of all runs of this process
         self._due_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
+        self._known = NOT_COMPACTED
+
+    def times(self) -> CompactionTimes:
+        """Return what is known about the repository's files; any thread may call it."""
+        left = max(self._due_at - time.monotonic(), 0.0)
+        return replace(self._known, next_at=datetime.now(timezone.utc) + timedelta(seconds=left))
 
     def after_push(self, context: PushContext, loop: PushLoop[Any]) -> int:
         """Make one join if it is due, and return the number of commits.
@@ -52,13 +61,14 @@ class DailyCompaction:
             has_time=lambda: time.monotonic() < ends,
             pause=loop.pause,
         )
-        wait, made = DEFAULTS.compaction_period, 0
+        wait, report = DEFAULTS.compaction_period, None
         try:
             joins, _ = compactor.due()
             if len(joins) > 1 or sum(len(join.sources) for join in joins) > DEFAULTS.compaction_files:
                 report = compactor.run(most=1)
-                self.report.add(report)
-                made = len(report.commits) + bool(report.ghosts)
+                for commit in report.commits:
+                    event = CommitEvent(commit.oid, tuple(report.paths), 0, 0, joined=report.files_before)
+                    context.hooks.committed(event, commit)
                 wait = 0.0 if report.left and report.commits else wait
             elif (newest := context.memory.manifests.newest()) is not None:
                 age = datetime.now(timezone.utc) - newest
@@ -69,4 +79,8 @@ class DailyCompaction:
             # The rows are on the Hub. A damaged file there, or a full disk here, is no failure of their push.
             logger.exception("%s: old files are joined at another time", context.target.repo_id)
         self._due_at = time.monotonic() + wait + random.uniform(0, wait / 5)  # noqa: S311  jitter
-        return made
+        if compactor.files:
+            joined = report.files_before - len(report.paths) if report else 0
+            context.memory.full_folders = full_folders(compactor.files)
+            self._known = CompactionTimes(len(compactor.files) - joined, context.memory.manifests.newest())
+        return len(report.commits) + bool(report.ghosts) if report else 0

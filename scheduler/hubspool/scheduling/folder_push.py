@@ -43,7 +43,7 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
     context = _context_of(scheduler, pusher.memory, limits)
     turns, worker.squash.history = worker.turns, scheduler.squash_history
     turns.period, turns.budget = period, context.budget
-    final = scheduler.is_final_push
+    final, began = scheduler.is_final_push, time.monotonic()
     patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
     try:
         result = pusher.push(context, final=final, lock_timeout=runner.limited(patience))
@@ -56,6 +56,8 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
             raise PushLockBusyError(scheduler.spool_folder, pusher.holder(), waited)
         logger.info("%s: another process is pushing this folder and sends these rows too", scheduler.spool_folder)
         return None
+    if not result.pending_files and not scheduler.left_in_folder():
+        tracker.note_all_sent(began)
     scheduler.last_commit = result.commit or scheduler.last_commit
     tracker.period = period
     if result.commit is not None and not result.in_doubt:
@@ -120,7 +122,8 @@ def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: PushLimi
 
 
 def _note_commit(scheduler: CommitScheduler, event: CommitEvent, commit: CommitInfo) -> None:
-    scheduler._worker.turns.note_commit()
+    if not event.joined:  # `note_beside` counts it
+        scheduler._worker.turns.note_commit()
     scheduler._tracker.note_commit(event, commit)
     for path in event.paths if scheduler.spool_name is None else ():
         local = scheduler.folder_path / path.removeprefix(f"{scheduler.path_in_repo}/")
