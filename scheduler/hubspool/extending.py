@@ -17,6 +17,7 @@ Rows in another format on the Hub:
 
 - `Encoding`: how the lines of a part become a file; override `encode` and `span_of`.
 - `Span`: which lines of which segment a file holds.
+- `Joiner`: how old files of that form are joined into few; an `Encoding` has one as `joiner`.
 - `FileRange`: a byte range of a growing file; `open` reads exactly that range.
 - `count_lines`, `is_object`: the lines in a range of a file; whether a line is one complete JSON object.
 
@@ -31,6 +32,7 @@ Options:
 
 - `SchedulerOptions`: the keyword arguments of `CommitScheduler`, for ``**options: Unpack[SchedulerOptions]``.
 - `CommonOptions`: the same without those that the ready-made schedulers declare with defaults of their own.
+- `Compact`: the values of the option `compact`.
 - `DEFAULT_EVERY`: minutes between two pushes.
 - `renew_after_fork`: gives a forked child a new value of an attribute, usually an unlocked lock.
 

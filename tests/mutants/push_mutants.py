@@ -44,9 +44,9 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher._push",
-                "committer = Committer(context, plan)",
+                "committer = Committer(context, plan, head)",
                 "[(context.folder / source).unlink() for source in plan.removable]\n"
-                "committer = Committer(context, plan)",
+                "committer = Committer(context, plan, head)",
             ),
         ),
         (f"{KILLERS}::test_a_segment_stays_until_its_commit_is_known",),
@@ -98,7 +98,8 @@ MUTANTS = [
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._commit",
-                "self._acknowledge(intents)",
+                "self._acknowledge([(upload, part) for upload, part in intents"
+                " if (part.source, part.number) not in joined])",
                 "context.ledger.save(context.key, [part for _, part in intents])\nself._acknowledge(intents)",
             ),
         ),
@@ -150,7 +151,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._commit",
-                "parent = head if extra or any(upload.guarded for upload in uploads) else None",
+                "parent = head.oid if extra or ghosts or any(upload.guarded for upload in uploads) else None",
                 "parent = None",
             ),
         ),
@@ -234,7 +235,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher._push",
-                "committer = Committer(context, plan)",
+                "committer = Committer(context, plan, head)",
                 "ledger.settle(key, plan.settled.items())\ncommitter = Committer(context, plan)",
             ),
         ),

@@ -30,11 +30,13 @@ OF_HUBSPOOL = {
 OF_EXTENDING = {
     "DEFAULT_EVERY",
     "CommonOptions",
+    "Compact",
     "Durability",
     "Encoding",
     "FileRange",
     "FrontMatter",
     "HFValidationError",
+    "Joiner",
     "LineKind",
     "Patterns",
     "RemoteEntryNotFoundError",

@@ -11,6 +11,7 @@ import logging
 import random
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -199,7 +200,8 @@ class Compactor:
         manifests: as far as they are known.
         limits: of joined files.
         may_go_on: returns False to stop before the next step.
-        pause: waits for so many seconds.
+        has_time: returns False to download no more, and to join what was.
+        pause: waits for so many seconds; returns True to stop.
     """
 
     def __init__(
@@ -211,7 +213,8 @@ class Compactor:
         *,
         limits: PushLimits = DEFAULTS,
         may_go_on: Callable[[], bool] = lambda: True,
-        pause: Callable[[float], object] = lambda _: None,
+        has_time: Callable[[], bool] = lambda: True,
+        pause: Callable[[float], bool] | None = None,
     ) -> None:
         self.repo = repo
         self.folder = folder
@@ -219,8 +222,10 @@ class Compactor:
         self.manifests = manifests or Manifests()
         self.limits = limits
         self.may_go_on = may_go_on
-        self.pause = pause
+        self.has_time = has_time
+        self.pause = pause or threading.Event().wait
         self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
+        self._seen = repo  # at the commit of that call: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
         """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
@@ -230,16 +235,19 @@ class Compactor:
         """
         head = self.repo.head()
         before = before or head.at.date()
-        self.files = files = self.repo.at(head.oid).list_files(self.folder, recursive=True)
+        self._seen = self.repo.at(head.oid)
+        self.files = files = self._seen.list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
         ghosts = [path for path in files if self.manifests.held(path)]
         joins = due(files.values(), self.manifests.held, before, self.limits)
+        again = {f"{source.day:%Y-%m}" for join in joins for source in join.sources if source.level}
+        self.manifests.read(self.repo, head, (), again)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
 
     def run(
         self, before: date | None = None, most: int | None = None, note: Callable[[Join], object] = lambda _: None
     ) -> CompactionReport:
-        """Make joins until none is due, or `most` were made.
+        """Make the joins that are due, or `most` of them.
 
         Args:
             before: see `due`.
@@ -250,21 +258,18 @@ class Compactor:
             HubspoolError: a request failed; what was joined before stays.
         """
         report = CompactionReport()
-        tried: set[str] = set()
-        while True:
+        # What is written meanwhile is left for another run, or this one might never end.
+        for level in (0, _DAY_FILE):
             joins, ghosts = self.due(before)
             self._delete(ghosts, report)
-            joins = [join for join in joins if not tried.issuperset(source.path for source in join.sources)]
-            report.left = len(joins)
-            if not joins or not self.may_go_on() or (most is not None and len(report.commits) >= most):
-                return report
-            now = [join for join in joins if join.level == joins[0].level]  # what these make may be due at the next
-            for join in now if most is None else now[: most - len(report.commits)]:
-                if not self.may_go_on():
-                    break
+            now = [join for join in joins if join.sources[0].level == level]
+            for number, join in enumerate(now):
+                if not self.may_go_on() or (most is not None and len(report.commits) >= most):
+                    report.left = len(joins) - number
+                    return report
                 note(join)
-                tried.update(source.path for source in join.sources)
                 self._make(join, report)
+        return report
 
     def _delete(self, ghosts: Sequence[str], report: CompactionReport) -> None:
         if not ghosts:
@@ -283,12 +288,13 @@ class Compactor:
             local = {source: folder / str(number) for number, source in enumerate(join.sources)}
 
             def fetch(source: OldFile) -> None:
-                if self.may_go_on():
-                    self.repo.download(source.path, local[source])
+                if self.may_go_on() and self.has_time():
+                    self._seen.download(source.path, local[source])
 
             for_each(join.sources, fetch, self.limits.join_downloads)
             if not self.may_go_on():
                 return
+            local = {source: path for source, path in local.items() if path.exists()}
             joiner = self.joiners[join.sources[0].suffix]
             by_key: dict[object, list[OldFile]] = {}
             for source, path in local.items():
@@ -372,7 +378,8 @@ class Compactor:
             try:
                 commit = self.repo.commit(operations, f"Join {len(wanted)} files", join_description(manifest), head.oid)
             except (ConflictError, ParentCommitMismatchError):
-                self.pause(random.uniform(0, 2**attempt))  # noqa: S311  jitter
+                if self.pause(random.uniform(0, 2**attempt)):  # noqa: S311  jitter
+                    return
                 continue
             report.commits.append(commit)
             report.files_before += len(wanted)

@@ -42,6 +42,8 @@ class Encoding(ABC):
     part_commits = DEFAULTS.part_commits
     #: Size of the lines of a part, in bytes.
     part_bytes = DEFAULTS.part_bytes
+    #: What joins old files of this format into few; None: they stay as they are.
+    joiner: Joiner | None = None
 
     @abstractmethod
     def encode(self, span: Span, lines: FileRange, grown: Path | None, out: Path) -> bool:
@@ -74,10 +76,6 @@ class Encoding(ABC):
         the result.
         """
         return damaged_lines(lines.path, lines.start, lines.end)
-
-    def joiner(self) -> Joiner | None:
-        """Return what joins old files of this format into few; None: they stay as they are."""
-        return None
 
     def in_place_of(self, line: bytes) -> bytes:
         """Return the line to encode in place of one that `encode` raises an error for: it holds that line as text."""

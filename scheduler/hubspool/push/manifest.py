@@ -145,14 +145,14 @@ class Manifests:
     _files: dict[str, list[JoinedRun]] = field(default_factory=dict)  # path of the manifest → its runs
     _parts: dict[str, HeldPart] = field(default_factory=dict)
 
-    def read(self, repo: RemoteRepo, head: Head, sources: Iterable[str]) -> None:
-        """Read what is missing up to the commit `head.oid`, for the months of some segments or parts.
+    def read(self, repo: RemoteRepo, head: Head, sources: Iterable[str], also: Iterable[str] = ()) -> None:
+        """Read what is missing up to the commit `head.oid`, for the months of some segments or parts, and others.
 
         Raises:
             HubspoolError: a request failed.
         """
         names = (_month_of(PurePosixPath(source).name) for source in sources)
-        months = self._months | {month for month in names if month}
+        months = self._months | {month for month in names if month} | {*also}
         if head.shows_no_join_since(self._seen) and months == self._months:
             self._seen = head.oid
             return

@@ -40,13 +40,16 @@ class DailyCompaction:
         left = max(self._due_at - time.monotonic(), 0.0)
         return replace(self._known, next_at=datetime.now(timezone.utc) + timedelta(seconds=left))
 
-    def after_push(self, context: PushContext, loop: PushLoop[Any]) -> None:
-        """Make one join if it is due; an error is logged, and ends it until the next day."""
+    def after_push(self, context: PushContext, loop: PushLoop[Any]) -> int:
+        """Make one join if it is due, and return the number of commits.
+
+        An error is logged, and ends it until the next day.
+        """
         if time.monotonic() < self._due_at:
-            return
-        joiner = Joiner() if context.encoding is None else context.encoding.joiner()
+            return 0
+        joiner = Joiner() if context.encoding is None else context.encoding.joiner
         if joiner is None:
-            return
+            return 0
         ends = time.monotonic() + DEFAULTS.compaction_seconds
         compactor = Compactor(
             context.repo,
@@ -54,7 +57,8 @@ class DailyCompaction:
             {context.payloads.suffix or "jsonl": joiner},
             context.memory.manifests,
             limits=context.limits,
-            may_go_on=lambda: time.monotonic() < ends and not loop.pause(0),
+            may_go_on=lambda: not loop.pause(0),
+            has_time=lambda: time.monotonic() < ends,
             pause=loop.pause,
         )
         wait, report = DEFAULTS.compaction_period, None
@@ -71,8 +75,12 @@ class DailyCompaction:
                 wait = max((timedelta(seconds=wait) - age).total_seconds(), DEFAULTS.first_compaction)
         except HubspoolError as error:
             logger.info("%s: old files are joined at another time: %s", context.target.repo_id, error)
+        except Exception:
+            # The rows are on the Hub. A damaged file there, or a full disk here, is no failure of their push.
+            logger.exception("%s: old files are joined at another time", context.target.repo_id)
         self._due_at = time.monotonic() + wait + random.uniform(0, wait / 5)  # noqa: S311  jitter
         if compactor.files:
             joined = report.files_before - len(report.paths) if report else 0
             context.memory.full_folders = full_folders(compactor.files)
             self._known = CompactionTimes(len(compactor.files) - joined, context.memory.manifests.newest())
+        return len(report.commits) + bool(report.ghosts) if report else 0

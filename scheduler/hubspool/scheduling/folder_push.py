@@ -60,16 +60,17 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
         tracker.note_all_sent(began)
     scheduler.last_commit = result.commit or scheduler.last_commit
     tracker.period = period
+    if result.commit is not None and not result.in_doubt:
+        worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
+    is_idle = context.is_spool and worker.urgency is Urgency.PERIOD
+    if scheduler.compact and is_idle and turns.may_commit_beside(has_pushed=result.commit is not None):
+        turns.note_beside(worker.compaction.after_push(context, runner.loop))
     if result.writers:
         early = turns.seconds_until_next(result.writers, early=True)
         runner.loop.delay_requests(early)
         if (wait := early if worker.was_postponed else turns.seconds_until_next(result.writers)) > 0:
             runner.loop.postpone(wait)
             tracker.period = max(wait, tracker.period)
-    if result.commit is not None and not result.in_doubt:
-        worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
-    if context.is_spool and scheduler.compact and worker.urgency is Urgency.PERIOD:
-        worker.compaction.after_push(context, runner.loop)
     if final and result.waits_until:
         raise SecondLookError(scheduler.repo_id, result.waits_until)
     return result.commit
@@ -121,7 +122,8 @@ def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: PushLimi
 
 
 def _note_commit(scheduler: CommitScheduler, event: CommitEvent, commit: CommitInfo) -> None:
-    scheduler._worker.turns.note_commit()
+    if not event.joined:  # `note_beside` counts it
+        scheduler._worker.turns.note_commit()
     scheduler._tracker.note_commit(event, commit)
     for path in event.paths if scheduler.spool_name is None else ():
         local = scheduler.folder_path / path.removeprefix(f"{scheduler.path_in_repo}/")

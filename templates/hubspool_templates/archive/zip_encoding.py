@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from hubspool.extending import Encoding, FileRange, HFValidationError, Joiner, Span
+from hubspool.extending import Encoding, FileRange, HFValidationError, Span
 from hubspool_templates.archive.inbox import claimed_path, remove_claimed
 from hubspool_templates.media_types import COMMON_SUFFIX, is_compressed, media_of
 from hubspool_templates.schema import FieldType, Learner, Schema
@@ -70,11 +70,6 @@ class ZipEncoding(Encoding):
             archive.comment = orjson.dumps(asdict(span))
         self._learn(table)
         return True
-
-    def joiner(self) -> Joiner:
-        from hubspool_templates.archive.zip_joiner import ZipJoiner
-
-        return ZipJoiner()
 
     def in_place_of(self, line: bytes) -> bytes:
         row = orjson.loads(line)

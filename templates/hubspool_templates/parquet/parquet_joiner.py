@@ -27,11 +27,12 @@ class ParquetJoiner(Joiner):
         import pyarrow.parquet as pq
 
         try:
-            schema = pq.read_schema(path)
+            file = pq.read_metadata(path)
+            schema = file.schema.to_arrow_schema()
         except (pa.ArrowException, OSError):
             return None
-        if (schema.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):
-            return None
+        if (file.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):
+            return None  # the metadata of the schema does not hold them
         known = _without_range(schema)
         return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))
 
@@ -58,6 +59,7 @@ class ParquetJoiner(Joiner):
         with pa.OSFile(str(out), "wb") as sink, opened_writer(schema, columns_of_file(paths[0]), sink) as writer:
             for table in _groups(paths, schema):
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
+                pa.default_memory_pool().release_unused()
             writer.add_key_value_metadata({_JOINED: "1"})
         return offsets
 
@@ -75,10 +77,10 @@ def _groups(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
     for path in paths:
         file = pq.ParquetFile(path)
         for number in range(file.num_row_groups):
-            table = file.read_row_group(number).replace_schema_metadata(schema.metadata)
+            table = file.read_row_group(number, use_threads=False).replace_schema_metadata(schema.metadata)
             size = sum(each.nbytes for each in (*waiting, table))
             rows = sum(each.num_rows for each in (*waiting, table))
-            if waiting and (size > DEFAULTS.row_group_bytes or rows > DEFAULTS.row_group_rows):
+            if waiting and (size > DEFAULTS.join_group_bytes or rows > DEFAULTS.row_group_rows):
                 yield pa.concat_tables(waiting)
                 waiting = []
             waiting.append(table)
