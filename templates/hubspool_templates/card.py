@@ -318,6 +318,13 @@ class Card:
         folder = str((config or {}).get("data_dir") or "").strip("/")
         return splits_of([path for path in paths if not folder or path.startswith(f"{folder}/")])
 
+    def loads(self, config_name: str, path: str, *, ours: bool = False) -> bool:
+        """Whether `datasets` loads a file for a config; with `ours`, by a pattern of a scheduler's own files."""
+        if ours:
+            patterns = _paths(self._config(config_name) or {})
+            return any(covers(pattern, path) for pattern in patterns if _is_ours([pattern]))
+        return any(self.files(config_name, [path]).values())
+
     def keep_files(self, split: str, glob: str, config_name: str, paths: Sequence[str]) -> None:
         """Name the files that each config loads today, where new files of `glob` would change what it loads.
 
