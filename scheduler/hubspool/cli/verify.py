@@ -93,7 +93,7 @@ def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) 
         spools = [(each.spool, each.ledger) for each in records if each.spool and _is_of(each.spool, repo)]
         if folder and not spools:
             raise HFValidationError(
-                f"No scheduler of {folder} sends rows to {repo.target.repo_id}.",
+                f"No scheduler of {folder} sends rows to {repo.target.repo_id} at {repo.target.revision}.",
                 hint="`hubspool status FOLDER` says where its rows go.",
             )
         before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
@@ -105,9 +105,10 @@ def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) 
 
 
 def _is_of(spool: SpoolFolder, repo: RemoteRepo) -> bool:
-    names = (spool.destination.repo_id, spool.given.lower())
-    is_known = repo.target.repo_id.lower() in names or (spool.hub_id and spool.hub_id == repo.identity())
-    return spool.destination.repo_type == "dataset" and bool(is_known)
+    there, names = spool.destination, (spool.destination.repo_id, spool.given.lower())
+    if (there.repo_type, there.revision) != (repo.target.repo_type, repo.target.revision):
+        return False
+    return repo.target.repo_id.lower() in names or (spool.hub_id is not None and spool.hub_id == repo.identity())
 
 
 def _configs_of(text: str | None) -> Iterable[tuple[Any, ...]]:

@@ -27,12 +27,12 @@ class ParquetJoiner(Joiner):
         import pyarrow.parquet as pq
 
         try:
-            schema = pq.read_schema(path)
+            metadata = pq.read_metadata(path)
+            known = _without_range(metadata.schema.to_arrow_schema())
         except (pa.ArrowException, OSError):
             return None
-        if (schema.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):
+        if (metadata.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):  # the Arrow schema lacks what was added last
             return None
-        known = _without_range(schema)
         return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))
 
     def rows(self, path: Path) -> int:
