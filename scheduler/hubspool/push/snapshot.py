@@ -172,14 +172,16 @@ def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: 
             text = "its ledger was lost; what the Hub has of it is looked for before anything is sent"
             yield Finding(str(folder / source), Kind.UNKNOWN, text)
             continue
-        for piece in seen.pieces.get(Path(source).name, ()):
+        pieces = seen.pieces.get(Path(source).name, ())
+        for piece in pieces:
             if all(not part.start <= piece.start < piece.end <= part.sent_end for part in of_source):
                 text = f"the Hub has bytes {piece.start} to {piece.end} of it, and the ledger does not know that"
                 yield Finding(str(folder / source), Kind.LEDGER_OLDER, f"{text}; the next push looks")
         if any(part.in_doubt for part in of_source):
             text = "the answer to a commit with rows of it was lost; the next push looks"
             yield Finding(str(folder / source), Kind.UNKNOWN, text)
-        yield from _pending(folder / source, of_source)
+        on_hub = [Part(source, piece.number, piece.path, piece.start, piece.end, 0) for piece in pieces]
+        yield from _pending(folder / source, [*of_source, *on_hub])
 
 
 def _sent(ledger: LedgerFacts) -> Iterator[Part]:

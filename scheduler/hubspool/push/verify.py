@@ -229,10 +229,19 @@ def findings(seen: Snapshot) -> list[Finding]:
     for path in sorted(path for path in seen.files if path in seen.held):
         text = f"its rows are in {seen.held[path][0].run.path or 'no file, on purpose'} too; the next push deletes it"
         found.append(Finding(path, Kind.GHOST, text))
-    for identifier, (path, *others) in seen.twice.items():
-        where = ", ".join(dict.fromkeys(others))
-        found.append(Finding(path, Kind.ID_TWICE, f"the id {identifier} is in another row too, of {where}"))
-    return found
+    return [*found, *_twice(seen, {finding.path for finding in found if finding.kind is Kind.PART_DOUBLED})]
+
+
+def _twice(seen: Snapshot, doubled: Collection[str]) -> Iterator[Finding]:
+    """Tell of ids that two rows have, but for files that are known to be doubled as a whole."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for identifier, paths in seen.twice.items():
+        found.setdefault(tuple(sorted(paths)), []).append(identifier)
+    for paths, ids in found.items():
+        if set(paths).isdisjoint(doubled):
+            more = f", and {len(ids) - 1} more ids" if len(ids) > 1 else ""
+            text = f"a row has the id {ids[0]} of another row, in {', '.join(sorted({*paths[:-1]}))}{more}"
+            yield Finding(paths[-1], Kind.ID_TWICE, text)
 
 
 def _manifests(seen: Snapshot) -> Iterator[Finding]:
@@ -246,8 +255,10 @@ def _manifests(seen: Snapshot) -> Iterator[Finding]:
 
 
 def _missing(seen: Snapshot) -> Iterator[Finding]:
+    untold = {PurePosixPath(path).parent.name for path, runs in seen.manifests.items() if runs is None}
     for path, named in seen.named.items():
-        if path not in seen.files and path not in seen.held:
+        is_there = path in seen.files or path in seen.held
+        if not is_there and SegmentName.of(segment_of(path) or "").month not in untold:
             text = f"commit {named.commit[:8]} wrote {_bytes(named, path)} to it, and no file and no manifest has them"
             yield Finding(path, Kind.PART_MISSING, text)
     for path, runs in seen.runs.items():
