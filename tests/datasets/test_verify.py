@@ -146,7 +146,7 @@ def fill_base(api: HfApi, kind: type[Any], suffix: str, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory, small_parts: None) -> Iterator[HfApi]:
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HfApi]:
     """A Hub with a dataset of each form: joined parts, and three parts after them."""
     with LocalHub() as hub:
         api = HfApi(endpoint=hub.endpoint, token=hub.token)

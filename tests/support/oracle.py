@@ -14,11 +14,14 @@ from typing import Any
 import orjson
 
 from hubspool import CommitScheduler, HfApi
+from hubspool.cli.verify import check
 from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
 from hubspool.push.defaults import PushLimits
+from hubspool.push.remote import RemoteRepo
+from hubspool.push.verify import Kind
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.rows import RowScheduler
@@ -137,6 +140,14 @@ def judge(
     if start:
         _look_at_what_is_left(folder, set(head), verdict)
     return verdict
+
+
+def verified(hub: LocalHub, folder: Path, repo: str = REPO) -> list[str]:
+    """Return what `hubspool verify` says against the Hub and the folder, after `judge`; all rows are sent by then."""
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    _, found = check(RemoteRepo(api, Target.of(api.endpoint, repo, "dataset")), folder)
+    expected = (Kind.GHOST, Kind.UNCHECKED)  # no damage
+    return [f"{each.path}: {each.sentence}" for each in found if each.kind not in expected]
 
 
 def _start_once_more(
