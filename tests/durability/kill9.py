@@ -173,8 +173,9 @@ def random_kills(count: int, size: int, seed: int) -> Tally:
 
 
 def _judge(hub: LocalHub, root: Path, tally: Tally) -> None:
+    found = verified(hub, root / "folder", all_sent=False)
     verdict = judge(hub, root / "folder", root / "records")
-    found = verified(hub, root / "folder")
+    found += verified(hub, root / "folder")
     tally.other += [f"hubspool verify: {text}" for text in found]
     tally.acknowledged += verdict.acknowledged
     tally.lost += len(verdict.lost)

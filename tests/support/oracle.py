@@ -21,7 +21,7 @@ from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
 from hubspool.push.defaults import PushLimits
 from hubspool.push.remote import RemoteRepo
-from hubspool.push.verify import Kind
+from hubspool.push.verify import Severity
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.rows import RowScheduler
@@ -142,12 +142,16 @@ def judge(
     return verdict
 
 
-def verified(hub: LocalHub, folder: Path, repo: str = REPO) -> list[str]:
-    """Return what `hubspool verify` says against the Hub and the folder, after `judge`; all rows are sent by then."""
+def verified(hub: LocalHub, folder: Path, repo: str = REPO, *, all_sent: bool = True) -> list[str]:
+    """Return what `hubspool verify` says against the Hub and the folder.
+
+    Args:
+        all_sent: False for a folder that somebody is still to send from: only damage counts.
+    """
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     _, found = check(RemoteRepo(api, Target.of(api.endpoint, repo, "dataset")), folder)
-    expected = (Kind.GHOST, Kind.UNCHECKED)  # no damage
-    return [f"{each.path}: {each.sentence}" for each in found if each.kind not in expected]
+    wrong = {Severity.DAMAGE, Severity.WARNING} if all_sent else {Severity.DAMAGE}
+    return [f"{each.path}: {each.sentence}" for each in found if each.kind.severity in wrong]
 
 
 def _start_once_more(

@@ -76,7 +76,8 @@ def named_parts(commits: Iterable[GitCommitInfo]) -> dict[str, NamedPart]:
     found: dict[str, NamedPart] = {}
     for commit in commits:
         for path, start, end, sha256 in _PART.findall(commit.message):
-            found.setdefault(path, NamedPart(commit.commit_id, int(start), int(end), sha256))
+            if is_part_path(path):
+                found.setdefault(path, NamedPart(commit.commit_id, int(start), int(end), sha256))
     return found
 
 

@@ -27,7 +27,7 @@ from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import MOST_NAMED_PARTS, RemoteRepo, named_parts
-from hubspool.push.verify import Config, FileFacts, Finding, Kind, Snapshot, part_ranges
+from hubspool.push.verify import Config, FileFacts, FindingKind, RepoSnapshot, VerifyFinding, part_ranges
 from hubspool.spool.destination import SpoolFolder
 from hubspool.spool.segment_name import segments_in
 
@@ -42,7 +42,7 @@ def read_snapshot(
     repo: RemoteRepo,
     joiners: Mapping[str, Joiner],
     configs_of: Callable[[str | None], Iterable[tuple[Any, ...]]],
-) -> Snapshot:
+) -> RepoSnapshot:
     """Download every file of rows, one after the other, and return what they hold.
 
     Memory: what one file needs, and some hundred bytes for each part. The ids of all rows are on the disk meanwhile.
@@ -59,7 +59,7 @@ def read_snapshot(
     files = at.list_files("", recursive=True)
     manifests = {path: _parsed(at.content(path)) for path in files if path.startswith(f"{MANIFESTS}/")}
     commits = repo.api.list_repo_commits(at.target.repo_id, repo_type=at.target.repo_type, revision=at.target.revision)
-    seen = Snapshot(at.target.revision, files, named=named_parts(commits), manifests=manifests)
+    seen = RepoSnapshot(at.target.revision, files, named=named_parts(commits), manifests=manifests)
     try:
         seen.configs = [Config(*each) for each in configs_of(at.text("README.md"))]
     except (HFValidationError, UnicodeDecodeError) as error:
@@ -99,7 +99,7 @@ def _downloads(repo: RemoteRepo, sources: Iterable[OldFile]) -> Iterator[tuple[O
             yield from local.items()
 
 
-def _facts(source: OldFile, local: Path, joiner: Joiner, seen: Snapshot, ids: sqlite3.Connection) -> FileFacts:
+def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids: sqlite3.Connection) -> FileFacts:
     columns: set[str] = set()
     day = datetime(source.day.year, source.day.month, source.day.day, tzinfo=timezone.utc)
     try:
@@ -151,7 +151,9 @@ class LedgerFacts:
         return cls({} if target is None else ledger.parts(target), ledger.recovering(target or 0))
 
 
-def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: Snapshot) -> Iterator[Finding]:
+def spool_findings(
+    folder: Path, before: LedgerFacts, after: LedgerFacts, seen: RepoSnapshot
+) -> Iterator[VerifyFinding]:
     """Compare a spool with the Hub: what is pending, lost or unknown.
 
     Args:
@@ -165,21 +167,23 @@ def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: 
         if end is not None and end < part.end:
             where = "are on this disk" if (folder / part.source).is_file() else "are gone from this disk too"
             text = f"the ledger of {folder} knows bytes {part.start} to {part.end} of {part.source} to be on the Hub,"
-            yield Finding(part.path, Kind.LEDGER_NEWER, f"{text} which has them up to {end}; the rows {where}")
+            yield VerifyFinding(
+                part.path, FindingKind.LEDGER_NEWER, f"{text} which has them up to {end}; the rows {where}"
+            )
     for source in segments_in(folder):
         of_source = after.parts.get(source, ())
         if source in after.recovering:
             text = "its ledger was lost; what the Hub has of it is looked for before anything is sent"
-            yield Finding(str(folder / source), Kind.UNKNOWN, text)
+            yield VerifyFinding(str(folder / source), FindingKind.UNKNOWN, text)
             continue
         pieces = seen.pieces.get(Path(source).name, ())
         for piece in pieces:
             if all(not part.start <= piece.start < piece.end <= part.sent_end for part in of_source):
                 text = f"the Hub has bytes {piece.start} to {piece.end} of it, and the ledger does not know that"
-                yield Finding(str(folder / source), Kind.LEDGER_OLDER, f"{text}; the next push looks")
+                yield VerifyFinding(str(folder / source), FindingKind.LEDGER_OLDER, f"{text}; the next push looks")
         if any(part.in_doubt for part in of_source):
             text = "the answer to a commit with rows of it was lost; the next push looks"
-            yield Finding(str(folder / source), Kind.UNKNOWN, text)
+            yield VerifyFinding(str(folder / source), FindingKind.UNKNOWN, text)
         on_hub = [Part(source, piece.number, piece.path, piece.start, piece.end, 0) for piece in pieces]
         yield from _pending(folder / source, [*of_source, *on_hub])
 
@@ -191,9 +195,11 @@ def _sent(ledger: LedgerFacts) -> Iterator[Part]:
             yield part
 
 
-def _pending(path: Path, parts: Sequence[Part]) -> Iterator[Finding]:
+def _pending(path: Path, parts: Sequence[Part]) -> Iterator[VerifyFinding]:
     end = lines.cut(path, lines.Kind.TEXT, 0, path.stat().st_size)
     gaps = rules.missing(parts, end)
     healthy = [each for gap in gaps for each in lines.healthy_ranges(lines.damaged_lines(path, *gap), *gap)]
     if rows := sum(lines.count_lines(path, *each) for each in healthy):
-        yield Finding(str(path), Kind.SEGMENT_NEWER, f"{rows} of its rows are pending; the next push sends them")
+        yield VerifyFinding(
+            str(path), FindingKind.SEGMENT_NEWER, f"{rows} of its rows are pending; the next push sends them"
+        )
