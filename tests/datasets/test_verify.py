@@ -29,7 +29,7 @@ from hubspool.push.defaults import PushLimits
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import MANIFESTS, parse
 from hubspool.push.remote import RemoteRepo, named_parts
-from hubspool.push.verify import FindingKind, Severity, VerifyFinding
+from hubspool.push.verify import Found, FoundKind, Severity
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
@@ -82,10 +82,10 @@ class Dataset:
         joiner = {"jsonl": Joiner, **JOINERS}[suffix]()
         assert Compactor(self.repo, "", {suffix: joiner}).run(TOMORROW).files_after
 
-    def check(self, folder: Path | None = None) -> list[VerifyFinding]:
+    def check(self, folder: Path | None = None) -> list[Found]:
         return check(self.repo, folder)[1]
 
-    def kinds(self, folder: Path | None = None) -> dict[str, FindingKind]:
+    def kinds(self, folder: Path | None = None) -> dict[str, FoundKind]:
         return {finding.path: finding.kind for finding in self.check(folder)}
 
 
@@ -279,36 +279,36 @@ def member_missing(of: Dataset) -> str:
 
 
 DAMAGES = [
-    ("jsonl", row_cut, FindingKind.UNREADABLE, "line 3, the last one, is cut"),
-    ("jsonl", last_row_gone, FindingKind.CONTENT_CHANGED, "it does not hold what commit .* wrote: bytes"),
-    ("jsonl", part_missing, FindingKind.PART_MISSING, "commit .* wrote bytes .*, and no file and no manifest has them"),
-    ("parquet", part_missing, FindingKind.PART_MISSING, "commit .* wrote bytes"),
-    ("zip", part_missing, FindingKind.PART_MISSING, "commit .* wrote bytes"),
-    ("jsonl", joined_missing, FindingKind.PART_MISSING, "says that it holds 6 rows, and it does not exist"),
-    ("jsonl", part_doubled, FindingKind.PART_DOUBLED, "no commit of a scheduler wrote it.*; its bytes are those of data/"),
-    ("parquet", part_doubled, FindingKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),
-    ("zip", part_doubled, FindingKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),
-    ("parquet", copied_to_another_segment, FindingKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),
-    ("jsonl", range_overlap, FindingKind.RANGE_OVERLAP, "it has bytes .*, and data/.* has bytes"),
-    ("jsonl", joined_changed, FindingKind.CONTENT_CHANGED, "its bytes from 0 on are not those"),
-    ("jsonl", wrong_sha256_in_a_manifest, FindingKind.MANIFEST_WRONG, "its sha256 of .* in data/.* is wrong"),
-    ("jsonl", manifest_cut, FindingKind.MANIFEST_WRONG, "it cannot be read"),
-    ("jsonl", stray_file_in_the_glob, FindingKind.STRAY_FILE, "no scheduler wrote it, and the config default loads it"),
-    ("parquet", stray_file_in_the_glob, FindingKind.STRAY_FILE, "no scheduler wrote it"),
-    ("jsonl", card_without_a_column, FindingKind.CARD_WRONG, "lacks columns that data/.* has: words"),
-    ("parquet", card_without_a_column, FindingKind.CARD_WRONG, "lacks columns that data/.* has: words"),
-    ("jsonl", id_twice, FindingKind.ID_TWICE, "a row has the id .* of another row, in data/"),
-    ("parquet", truncated, FindingKind.UNREADABLE, "it cannot be read as Parquet"),
-    ("parquet", page_overwritten, FindingKind.UNREADABLE, "it cannot be read as Parquet"),
-    ("zip", truncated, FindingKind.UNREADABLE, "it cannot be read as an archive"),
-    ("zip", archive_without_metadata, FindingKind.UNREADABLE, "the archive has no metadata.jsonl"),
-    ("zip", member_missing, FindingKind.UNREADABLE, "names a member in line . that it does not have"),
+    ("jsonl", row_cut, FoundKind.UNREADABLE, "line 3, the last one, is cut"),
+    ("jsonl", last_row_gone, FoundKind.CONTENT_CHANGED, "it does not hold what commit .* wrote: bytes"),
+    ("jsonl", part_missing, FoundKind.PART_MISSING, "commit .* wrote bytes .*, and no file and no manifest has them"),
+    ("parquet", part_missing, FoundKind.PART_MISSING, "commit .* wrote bytes"),
+    ("zip", part_missing, FoundKind.PART_MISSING, "commit .* wrote bytes"),
+    ("jsonl", joined_missing, FoundKind.PART_MISSING, "says that it holds 6 rows, and it does not exist"),
+    ("jsonl", part_doubled, FoundKind.PART_DOUBLED, "no commit of a scheduler wrote it.*; its bytes are those of data/"),
+    ("parquet", part_doubled, FoundKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),
+    ("zip", part_doubled, FoundKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),
+    ("parquet", copied_to_another_segment, FoundKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),
+    ("jsonl", range_overlap, FoundKind.RANGE_OVERLAP, "it has bytes .*, and data/.* has bytes"),
+    ("jsonl", joined_changed, FoundKind.CONTENT_CHANGED, "its bytes from 0 on are not those"),
+    ("jsonl", wrong_sha256_in_a_manifest, FoundKind.MANIFEST_WRONG, "its sha256 of .* in data/.* is wrong"),
+    ("jsonl", manifest_cut, FoundKind.MANIFEST_WRONG, "it cannot be read"),
+    ("jsonl", stray_file_in_the_glob, FoundKind.STRAY_FILE, "no scheduler wrote it, and the config default loads it"),
+    ("parquet", stray_file_in_the_glob, FoundKind.STRAY_FILE, "no scheduler wrote it"),
+    ("jsonl", card_without_a_column, FoundKind.CARD_WRONG, "lacks columns that data/.* has: words"),
+    ("parquet", card_without_a_column, FoundKind.CARD_WRONG, "lacks columns that data/.* has: words"),
+    ("jsonl", id_twice, FoundKind.ID_TWICE, "a row has the id .* of another row, in data/"),
+    ("parquet", truncated, FoundKind.UNREADABLE, "it cannot be read as Parquet"),
+    ("parquet", page_overwritten, FoundKind.UNREADABLE, "it cannot be read as Parquet"),
+    ("zip", truncated, FoundKind.UNREADABLE, "it cannot be read as an archive"),
+    ("zip", archive_without_metadata, FoundKind.UNREADABLE, "the archive has no metadata.jsonl"),
+    ("zip", member_missing, FoundKind.UNREADABLE, "names a member in line . that it does not have"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("suffix", "damage", "kind", "sentence"), DAMAGES)
 def test_a_planted_damage_is_found_at_its_path(
-    damaged: Callable[[str], Dataset], suffix: str, damage: Callable[[Dataset], str], kind: FindingKind, sentence: str
+    damaged: Callable[[str], Dataset], suffix: str, damage: Callable[[Dataset], str], kind: FoundKind, sentence: str
 ) -> None:
     dataset = damaged(suffix)
     path = damage(dataset)
@@ -333,7 +333,7 @@ def test_ghosts_are_a_warning(make: Make, dataset: Dataset) -> None:
     dataset.join()
     dataset.write(late, content, f"hubspool-push: {'0' * 32}\nhubspool-part: {late} 0 {len(content)} {'0' * 64}")
     (ghost,) = dataset.check()
-    assert (ghost.path, ghost.kind) == (late, FindingKind.GHOST)
+    assert (ghost.path, ghost.kind) == (late, FoundKind.GHOST)
     assert re.fullmatch("its rows are in data/.*-joined.* too; the next push deletes it", ghost.sentence)
 
 
@@ -357,9 +357,9 @@ def test_a_squashed_history_still_tells_what_was_sent(make: Make, dataset: Datas
     assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == 1
     assert dataset.check(scheduler.folder_path) == []
     path = last_row_gone(dataset)
-    assert dataset.kinds() == {path: FindingKind.CONTENT_CHANGED}
+    assert dataset.kinds() == {path: FoundKind.CONTENT_CHANGED}
     dataset.remove(path)
-    assert dataset.kinds() == {path: FindingKind.PART_MISSING}
+    assert dataset.kinds() == {path: FoundKind.PART_MISSING}
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -373,7 +373,7 @@ def test_what_another_program_squashed_cannot_be_checked(make: Make, dataset: Da
     scheduler.flush()
     (note,) = dataset.check(scheduler.folder_path)
     assert (note.path, note.kind, note.kind.severity) == (
-        str(Path(dataset.parts()[0]).parent), FindingKind.UNCHECKED, Severity.NOTE,
+        str(Path(dataset.parts()[0]).parent), FoundKind.UNCHECKED, Severity.NOTE,
     )  # fmt: skip
     assert note.sentence.startswith("3 of its files cannot be checked")
 
@@ -415,7 +415,7 @@ def test_a_folder_tells_what_is_pending_lost_or_unknown(make: Make, dataset: Dat
     (segment,) = scheduler.spool_folder.glob("*.jsonl")
     fill(scheduler, [3])
     (pending,) = dataset.check(scheduler.folder_path)
-    assert (pending.path, pending.kind) == (str(segment), FindingKind.SEGMENT_NEWER)
+    assert (pending.path, pending.kind) == (str(segment), FoundKind.SEGMENT_NEWER)
     assert pending.sentence == "1 of its rows are pending; the next push sends them"
     before = {path: path.read_bytes() for path in scheduler.spool_folder.glob("ledger.sqlite3*")}
     scheduler.flush()
@@ -426,7 +426,7 @@ def test_a_folder_tells_what_is_pending_lost_or_unknown(make: Make, dataset: Dat
     old = RemoteRepo(dataset.api, dataset.repo.target).at(commits[1].commit_id).content(part)
     now = dataset.read(part)
     dataset.write(part, old)
-    newer = [finding for finding in dataset.check(scheduler.folder_path) if finding.kind is FindingKind.LEDGER_NEWER]
+    newer = [finding for finding in dataset.check(scheduler.folder_path) if finding.kind is FoundKind.LEDGER_NEWER]
     assert [finding.path for finding in newer] == [part], dataset.check(scheduler.folder_path)
     assert f"which has them up to {len(old)}; the rows are on this disk" in newer[0].sentence
     dataset.write(part, now)
@@ -438,7 +438,7 @@ def test_a_folder_tells_what_is_pending_lost_or_unknown(make: Make, dataset: Dat
     for path, content in before.items():
         path.write_bytes(content)
     found = dataset.check(scheduler.folder_path)
-    assert (str(segment), FindingKind.LEDGER_OLDER) in [(finding.path, finding.kind) for finding in found]
+    assert (str(segment), FoundKind.LEDGER_OLDER) in [(finding.path, finding.kind) for finding in found]
     assert all(finding.kind.severity is not Severity.DAMAGE for finding in found), found
 
 
@@ -453,13 +453,13 @@ def test_a_lost_ledger_and_a_lost_answer_are_unknown(make: Make, dataset: Datase
     scheduler.stop(flush=False)
     (segment,) = scheduler.spool_folder.glob("*.jsonl")
     (lost,) = dataset.check(scheduler.folder_path)
-    assert (lost.path, lost.kind) == (str(segment), FindingKind.UNKNOWN)
+    assert (lost.path, lost.kind) == (str(segment), FoundKind.UNKNOWN)
     assert lost.sentence == "the answer to a commit with rows of it was lost; the next push looks"
     for path in scheduler.spool_folder.glob("ledger.sqlite3*"):
         path.unlink()
     make(keep_local=True)
     (lost,) = dataset.check(scheduler.folder_path)
-    assert (lost.path, lost.kind) == (str(segment), FindingKind.UNKNOWN)
+    assert (lost.path, lost.kind) == (str(segment), FoundKind.UNKNOWN)
     assert lost.sentence.startswith("its ledger was lost")
 
 
@@ -498,4 +498,4 @@ def test_the_command_prints_findings_and_its_exit_code_says_whether_there_is_dam
 
 def test_the_page_lists_every_kind() -> None:
     table = re.findall(r"^\| `([\w-]+)` \| (\w+) \| ([^|]+?) \|", PAGES["verify.md"], re.MULTILINE)
-    assert table == [(kind.label, kind.severity.value, kind.reference) for kind in FindingKind]
+    assert table == [(kind.label, kind.severity.value, kind.reference) for kind in FoundKind]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hubspool.push.remote import RemoteRepo
-    from hubspool.push.verify import RepoSnapshot, VerifyFinding
+    from hubspool.push.verify import Found, RepoSnapshot
     from hubspool.spool.destination import SpoolFolder
 
 _GRADES = {"damage": "FAIL", "warning": "warn", "note": ""}
@@ -77,9 +77,7 @@ def verify(
         raise click.exceptions.Exit(1)
 
 
-def check(
-    repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None
-) -> tuple[RepoSnapshot, list[VerifyFinding]]:
+def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) -> tuple[RepoSnapshot, list[Found]]:
     """Return what was read of a dataset, and what was found in it and in the folder.
 
     Raises:

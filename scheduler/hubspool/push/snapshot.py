@@ -27,7 +27,7 @@ from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import MOST_NAMED_PARTS, RemoteRepo, named_parts
-from hubspool.push.verify import Config, FileFacts, FindingKind, RepoSnapshot, VerifyFinding, part_ranges
+from hubspool.push.verify import Config, FileFacts, Found, FoundKind, RepoSnapshot, part_ranges
 from hubspool.spool.destination import SpoolFolder
 from hubspool.spool.segment_name import segments_in
 
@@ -151,9 +151,7 @@ class LedgerFacts:
         return cls({} if target is None else ledger.parts(target), ledger.recovering(target or 0))
 
 
-def spool_findings(
-    folder: Path, before: LedgerFacts, after: LedgerFacts, seen: RepoSnapshot
-) -> Iterator[VerifyFinding]:
+def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: RepoSnapshot) -> Iterator[Found]:
     """Compare a spool with the Hub: what is pending, lost or unknown.
 
     Args:
@@ -167,23 +165,21 @@ def spool_findings(
         if end is not None and end < part.end:
             where = "are on this disk" if (folder / part.source).is_file() else "are gone from this disk too"
             text = f"the ledger of {folder} knows bytes {part.start} to {part.end} of {part.source} to be on the Hub,"
-            yield VerifyFinding(
-                part.path, FindingKind.LEDGER_NEWER, f"{text} which has them up to {end}; the rows {where}"
-            )
+            yield Found(part.path, FoundKind.LEDGER_NEWER, f"{text} which has them up to {end}; the rows {where}")
     for source in segments_in(folder):
         of_source = after.parts.get(source, ())
         if source in after.recovering:
             text = "its ledger was lost; what the Hub has of it is looked for before anything is sent"
-            yield VerifyFinding(str(folder / source), FindingKind.UNKNOWN, text)
+            yield Found(str(folder / source), FoundKind.UNKNOWN, text)
             continue
         pieces = seen.pieces.get(Path(source).name, ())
         for piece in pieces:
             if all(not part.start <= piece.start < piece.end <= part.sent_end for part in of_source):
                 text = f"the Hub has bytes {piece.start} to {piece.end} of it, and the ledger does not know that"
-                yield VerifyFinding(str(folder / source), FindingKind.LEDGER_OLDER, f"{text}; the next push looks")
+                yield Found(str(folder / source), FoundKind.LEDGER_OLDER, f"{text}; the next push looks")
         if any(part.in_doubt for part in of_source):
             text = "the answer to a commit with rows of it was lost; the next push looks"
-            yield VerifyFinding(str(folder / source), FindingKind.UNKNOWN, text)
+            yield Found(str(folder / source), FoundKind.UNKNOWN, text)
         on_hub = [Part(source, piece.number, piece.path, piece.start, piece.end, 0) for piece in pieces]
         yield from _pending(folder / source, [*of_source, *on_hub])
 
@@ -195,11 +191,9 @@ def _sent(ledger: LedgerFacts) -> Iterator[Part]:
             yield part
 
 
-def _pending(path: Path, parts: Sequence[Part]) -> Iterator[VerifyFinding]:
+def _pending(path: Path, parts: Sequence[Part]) -> Iterator[Found]:
     end = lines.cut(path, lines.Kind.TEXT, 0, path.stat().st_size)
     gaps = rules.missing(parts, end)
     healthy = [each for gap in gaps for each in lines.healthy_ranges(lines.damaged_lines(path, *gap), *gap)]
     if rows := sum(lines.count_lines(path, *each) for each in healthy):
-        yield VerifyFinding(
-            str(path), FindingKind.SEGMENT_NEWER, f"{rows} of its rows are pending; the next push sends them"
-        )
+        yield Found(str(path), FoundKind.SEGMENT_NEWER, f"{rows} of its rows are pending; the next push sends them")

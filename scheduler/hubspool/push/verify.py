@@ -33,7 +33,7 @@ class Severity(str, Enum):
     """Something that cannot be checked."""
 
 
-class FindingKind(Enum):
+class FoundKind(Enum):
     """What `hubspool verify` finds: its name, its severity, and the reference that tells it."""
 
     UNREADABLE = ("unreadable", Severity.DAMAGE, "the file")
@@ -58,11 +58,11 @@ class FindingKind(Enum):
 
 
 @dataclass(frozen=True)
-class VerifyFinding:
+class Found:
     """One thing that was found; `path` is in the repository or, for what the ledger tells, on this disk."""
 
     path: str
-    kind: FindingKind
+    kind: FoundKind
     sentence: str
 
     def fields(self) -> dict[str, str]:
@@ -222,17 +222,17 @@ def segment_of(path: str) -> str | None:
     return None if segment is None else str(segment)
 
 
-def findings(seen: RepoSnapshot) -> list[VerifyFinding]:
+def findings(seen: RepoSnapshot) -> list[Found]:
     """Return what is wrong with a repository, or cannot be checked."""
     found = [*_manifests(seen), *_missing(seen), *_contents(seen), *_unnamed(seen), *_ranges(seen)]
     found += [*_card(seen), *_unchecked(seen)]
     for path in sorted(path for path in seen.files if path in seen.held):
         text = f"its rows are in {seen.held[path][0].run.path or 'no file, on purpose'} too; the next push deletes it"
-        found.append(VerifyFinding(path, FindingKind.GHOST, text))
-    return [*found, *_twice(seen, {finding.path for finding in found if finding.kind is FindingKind.PART_DOUBLED})]
+        found.append(Found(path, FoundKind.GHOST, text))
+    return [*found, *_twice(seen, {finding.path for finding in found if finding.kind is FoundKind.PART_DOUBLED})]
 
 
-def _twice(seen: RepoSnapshot, doubled: Collection[str]) -> Iterator[VerifyFinding]:
+def _twice(seen: RepoSnapshot, doubled: Collection[str]) -> Iterator[Found]:
     """Tell of ids that two rows have, but for files that are known to be doubled as a whole."""
     found: dict[tuple[str, ...], list[str]] = {}
     for identifier, paths in seen.twice.items():
@@ -241,40 +241,40 @@ def _twice(seen: RepoSnapshot, doubled: Collection[str]) -> Iterator[VerifyFindi
         if set(paths).isdisjoint(doubled):
             more = f", and {len(ids) - 1} more ids" if len(ids) > 1 else ""
             text = f"a row has the id {ids[0]} of another row, in {', '.join(sorted({*paths[:-1]}))}{more}"
-            yield VerifyFinding(paths[-1], FindingKind.ID_TWICE, text)
+            yield Found(paths[-1], FoundKind.ID_TWICE, text)
 
 
-def _manifests(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
+def _manifests(seen: RepoSnapshot) -> Iterator[Found]:
     for path, runs in seen.manifests.items():
         if runs is None:
-            yield VerifyFinding(
-                path, FindingKind.MANIFEST_WRONG, "it cannot be read; nothing tells what its joined file is made of"
+            yield Found(
+                path, FoundKind.MANIFEST_WRONG, "it cannot be read; nothing tells what its joined file is made of"
             )
     for part, (first, *others) in seen.held.items():
         for held in others:
             text = f"{held.manifest} and {first.manifest} both name {part}, in {held.run.path} and {first.run.path}"
-            yield VerifyFinding(held.run.path or held.manifest, FindingKind.PART_DOUBLED, text)
+            yield Found(held.run.path or held.manifest, FoundKind.PART_DOUBLED, text)
 
 
-def _missing(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
+def _missing(seen: RepoSnapshot) -> Iterator[Found]:
     untold = {PurePosixPath(path).parent.name for path, runs in seen.manifests.items() if runs is None}
     for path, named in seen.named.items():
         is_there = path in seen.files or path in seen.held
         if not is_there and SegmentName.of(segment_of(path) or "").month not in untold:
             text = f"commit {named.commit[:8]} wrote {_bytes(named, path)} to it, and no file and no manifest has them"
-            yield VerifyFinding(path, FindingKind.PART_MISSING, text)
+            yield Found(path, FoundKind.PART_MISSING, text)
     for path, runs in seen.runs.items():
         if path and path not in seen.files:
             rows, manifest = sum(run.rows for _, run in runs), runs[0][0]
-            yield VerifyFinding(
-                path, FindingKind.PART_MISSING, f"{manifest} says that it holds {rows} rows, and it does not exist"
+            yield Found(
+                path, FoundKind.PART_MISSING, f"{manifest} says that it holds {rows} rows, and it does not exist"
             )
 
 
-def _contents(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
+def _contents(seen: RepoSnapshot) -> Iterator[Found]:
     for path, facts in seen.facts.items():
         if facts.damage:
-            yield VerifyFinding(path, FindingKind.UNREADABLE, facts.damage)
+            yield Found(path, FoundKind.UNREADABLE, facts.damage)
         elif path in seen.runs:
             yield from _joined(seen, path, facts)
         elif (named := seen.named.get(path)) is not None:
@@ -282,17 +282,17 @@ def _contents(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
             span = Span(segment_of(path) or "", named.start, named.end)
             if facts.span != span if facts.span else whole[0] != named.sha256:
                 text = f"it does not hold what commit {named.commit[:8]} wrote: {_bytes(named, path)}"
-                yield VerifyFinding(path, FindingKind.CONTENT_CHANGED, text)
+                yield Found(path, FoundKind.CONTENT_CHANGED, text)
 
 
-def _joined(seen: RepoSnapshot, path: str, facts: FileFacts) -> Iterator[VerifyFinding]:
+def _joined(seen: RepoSnapshot, path: str, facts: FileFacts) -> Iterator[Found]:
     """Compare a joined file with its manifests; rows that were removed on purpose leave ranges that say nothing."""
     runs = seen.runs[path]
     names = ", ".join(dict.fromkeys(manifest for manifest, _ in runs))
     is_whole = all(run.rows and not run.removed for _, run in runs)
     rows = sum(run.rows for _, run in runs)
     if is_whole and rows != facts.rows:
-        yield VerifyFinding(path, FindingKind.CONTENT_CHANGED, f"it has {facts.rows} rows, and {names} says {rows}")
+        yield Found(path, FoundKind.CONTENT_CHANGED, f"it has {facts.rows} rows, and {names} says {rows}")
         return
     for manifest, run in runs:
         if run.removed or not run.sha256:
@@ -302,12 +302,12 @@ def _joined(seen: RepoSnapshot, path: str, facts: FileFacts) -> Iterator[VerifyF
         are_right = all(each in known for each, known in zip(run.digests, ids, strict=True))
         if not is_right and not are_right:
             text = f"its bytes from {run.offset} on are not those of {run.segment} that {manifest} names"
-            yield VerifyFinding(path, FindingKind.CONTENT_CHANGED, text)
+            yield Found(path, FoundKind.CONTENT_CHANGED, text)
         elif not is_right or not are_right:
             text = f"its sha256 of {run.segment} in {path} is wrong: the bytes are right by the ids of their parts"
             if is_right:
                 text = f"its id of a part of {run.segment} in {path} is wrong: the bytes are right by their sha256"
-            yield VerifyFinding(manifest, FindingKind.MANIFEST_WRONG, text)
+            yield Found(manifest, FoundKind.MANIFEST_WRONG, text)
 
 
 def part_ranges(run: JoinedRun) -> list[tuple[int, int]]:
@@ -319,15 +319,15 @@ def part_ranges(run: JoinedRun) -> list[tuple[int, int]]:
     return found
 
 
-def _unnamed(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
+def _unnamed(seen: RepoSnapshot) -> Iterator[Found]:
     for path in seen.unnamed:
         twins = [p for p, file in seen.files.items() if p != path and file.content_id == seen.files[path].content_id]
         text = "no commit of a scheduler wrote it, though one wrote earlier parts of its segment"
         text += f"; its bytes are those of {twins[0]}" if twins else ""
-        yield VerifyFinding(path, FindingKind.PART_DOUBLED, text)
+        yield Found(path, FoundKind.PART_DOUBLED, text)
 
 
-def _ranges(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
+def _ranges(seen: RepoSnapshot) -> Iterator[Found]:
     """Compare the ranges of each segment: none may be in two files. A gap may be right: damaged lines are not sent."""
     partly = seen.partly_known
     for segment, pieces in seen.pieces.items():
@@ -339,25 +339,25 @@ def _ranges(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
         for piece in sorted(pieces, key=order):
             there = f"bytes {piece.start} to {piece.end} of {segment}"
             if piece.start < last.end:
-                kind = FindingKind.PART_DOUBLED if piece[:2] == last[:2] else FindingKind.RANGE_OVERLAP
+                kind = FoundKind.PART_DOUBLED if piece[:2] == last[:2] else FoundKind.RANGE_OVERLAP
                 text = f"it has {there}, and {last.path} has bytes {last.start} to {last.end}"
-                yield VerifyFinding(piece.path, kind, text)
+                yield Found(piece.path, kind, text)
             elif piece.start > last.end and segment not in partly:
                 text = f"no part has bytes {last.end} to {piece.start} of {segment}"
                 text += ": lines that are damaged on the disk, or not sent yet"
-                yield VerifyFinding(piece.path, FindingKind.RANGE_GAP, text)
+                yield Found(piece.path, FoundKind.RANGE_GAP, text)
             last = max(last, piece, key=lambda each: each.end)
 
 
-def _card(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
+def _card(seen: RepoSnapshot) -> Iterator[Found]:
     if isinstance(seen.configs, str):
-        yield VerifyFinding("README.md", FindingKind.CARD_WRONG, seen.configs)
+        yield Found("README.md", FoundKind.CARD_WRONG, seen.configs)
         return
     for path, file in seen.files.items():
         names = [config.name for config in seen.configs if OldFile.of(file) is None and config.loads_as_ours(path)]
         if names:
             text = f"no scheduler wrote it, and the config {names[0]} loads it with the rows of schedulers"
-            yield VerifyFinding(path, FindingKind.STRAY_FILE, text)
+            yield Found(path, FoundKind.STRAY_FILE, text)
     for config in seen.configs:
         found = sorted(
             (facts.columns - config.columns, path)
@@ -367,10 +367,10 @@ def _card(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
         columns = ", ".join(sorted({column for names, _ in found for column in names}))
         if found:
             text = f"its config {config.name} lacks columns that {found[0][1]} has: {columns}"
-            yield VerifyFinding("README.md", FindingKind.CARD_WRONG, f"{text}; load_dataset fails")
+            yield Found("README.md", FoundKind.CARD_WRONG, f"{text}; load_dataset fails")
 
 
-def _unchecked(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
+def _unchecked(seen: RepoSnapshot) -> Iterator[Found]:
     def is_unchecked(path: str) -> bool:
         facts = seen.facts.get(path)
         return facts is None or not (facts.span or facts.damage or path in seen.named or path in seen.runs)
@@ -379,7 +379,7 @@ def _unchecked(seen: RepoSnapshot) -> Iterator[VerifyFinding]:
     for folder, group in groupby(paths, lambda path: str(PurePosixPath(path).parent)):
         count = len([*group])
         text = f"{count} of its files cannot be checked: no commit and no manifest says what was sent of them"
-        yield VerifyFinding(folder, FindingKind.UNCHECKED, text)
+        yield Found(folder, FoundKind.UNCHECKED, text)
 
 
 def _bytes(named: NamedPart, path: str) -> str:
