@@ -285,7 +285,7 @@ DAMAGES = [
     ("parquet", part_missing, FoundKind.PART_MISSING, "commit .* wrote bytes"),
     ("zip", part_missing, FoundKind.PART_MISSING, "commit .* wrote bytes"),
     ("jsonl", joined_missing, FoundKind.PART_MISSING, "says that it holds 6 rows, and it does not exist"),
-    ("jsonl", part_doubled, FoundKind.PART_DOUBLED, "no commit of a scheduler wrote it.*; its bytes are those of data/"),
+    ("jsonl", part_doubled, FoundKind.PART_DOUBLED, "no commit of a scheduler .*; its bytes are those of data/"),
     ("parquet", part_doubled, FoundKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),
     ("zip", part_doubled, FoundKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),
     ("parquet", copied_to_another_segment, FoundKind.PART_DOUBLED, "it has bytes .*, and data/.* has bytes"),

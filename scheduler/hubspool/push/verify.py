@@ -247,9 +247,8 @@ def _twice(seen: RepoSnapshot, doubled: Collection[str]) -> Iterator[Found]:
 def _manifests(seen: RepoSnapshot) -> Iterator[Found]:
     for path, runs in seen.manifests.items():
         if runs is None:
-            yield Found(
-                path, FoundKind.MANIFEST_WRONG, "it cannot be read; nothing tells what its joined file is made of"
-            )
+            text = "it cannot be read; nothing tells what its joined file is made of"
+            yield Found(path, FoundKind.MANIFEST_WRONG, text)
     for part, (first, *others) in seen.held.items():
         for held in others:
             text = f"{held.manifest} and {first.manifest} both name {part}, in {held.run.path} and {first.run.path}"
@@ -265,10 +264,8 @@ def _missing(seen: RepoSnapshot) -> Iterator[Found]:
             yield Found(path, FoundKind.PART_MISSING, text)
     for path, runs in seen.runs.items():
         if path and path not in seen.files:
-            rows, manifest = sum(run.rows for _, run in runs), runs[0][0]
-            yield Found(
-                path, FoundKind.PART_MISSING, f"{manifest} says that it holds {rows} rows, and it does not exist"
-            )
+            text = f"{runs[0][0]} says that it holds {sum(run.rows for _, run in runs)} rows, and it does not exist"
+            yield Found(path, FoundKind.PART_MISSING, text)
 
 
 def _contents(seen: RepoSnapshot) -> Iterator[Found]:
@@ -304,9 +301,8 @@ def _joined(seen: RepoSnapshot, path: str, facts: FileFacts) -> Iterator[Found]:
             text = f"its bytes from {run.offset} on are not those of {run.segment} that {manifest} names"
             yield Found(path, FoundKind.CONTENT_CHANGED, text)
         elif not is_right or not are_right:
-            text = f"its sha256 of {run.segment} in {path} is wrong: the bytes are right by the ids of their parts"
-            if is_right:
-                text = f"its id of a part of {run.segment} in {path} is wrong: the bytes are right by their sha256"
+            wrong, right = ("id of a part", "sha256") if is_right else ("sha256", "ids of their parts")
+            text = f"its {wrong} of {run.segment} in {path} is wrong: the bytes are right by the {right}"
             yield Found(manifest, FoundKind.MANIFEST_WRONG, text)
 
 
@@ -360,13 +356,13 @@ def _card(seen: RepoSnapshot) -> Iterator[Found]:
             yield Found(path, FoundKind.STRAY_FILE, text)
     for config in seen.configs:
         found = sorted(
-            (facts.columns - config.columns, path)
+            (path, facts.columns - config.columns)
             for path, facts in seen.facts.items()
             if config.columns and not facts.columns <= config.columns and config.loads(path)
         )
-        columns = ", ".join(sorted({column for names, _ in found for column in names}))
+        columns = ", ".join(sorted({column for _, names in found for column in names}))
         if found:
-            text = f"its config {config.name} lacks columns that {found[0][1]} has: {columns}"
+            text = f"its config {config.name} lacks columns that {found[0][0]} has: {columns}"
             yield Found("README.md", FoundKind.CARD_WRONG, f"{text}; load_dataset fails")
 
 
