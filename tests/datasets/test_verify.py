@@ -9,7 +9,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -117,53 +117,54 @@ def small_parts() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("small_parts")
-@pytest.mark.parametrize("suffix", KINDS)
-def test_a_sound_dataset_has_no_findings(make: Make, dataset: Dataset, suffix: str) -> None:
-    scheduler = make(kind=KINDS[suffix])
-    for step in range(3):
-        fill(scheduler, range(step * 3, step * 3 + 3))
-        scheduler.flush()
-    assert len(dataset.parts()) == 3
-    assert dataset.check(scheduler.folder_path) == []
-    dataset.join(suffix)
-    assert dataset.check(scheduler.folder_path) == []
-    fill(scheduler, [100])
-    scheduler.flush()
-    assert len(dataset.files("data/")) == 2
-    assert dataset.check(scheduler.folder_path) == []
+@dataclass
+class Bases:
+    """A Hub with a dataset of each form: joined parts, and three parts after them; what was found meanwhile."""
 
+    api: HfApi
+    found: dict[str, list[list[Found]]] = field(default_factory=dict)
 
-def fill_base(api: HfApi, kind: type[Any], suffix: str, folder: Path) -> None:
-    options = {} if suffix == "zip" else {"id": True}
-    scheduler = kind(f"local/{suffix}", folder, every=600, hf_api=api, handle_signals=False, **options)
-    for step in range(5):
-        fill(scheduler, range(step * 3, step * 3 + 3))
-        scheduler.flush()
-        if step == 1:
-            Dataset(api, repo=f"local/{suffix}").join(suffix)
-    scheduler.stop()
+    def fill(self, suffix: str, folder: Path) -> None:
+        name, options = f"local/{suffix}", {} if suffix == "zip" else {"id": True}
+        dataset = Dataset(self.api, repo=name)
+        scheduler = KINDS[suffix](name, folder, every=600, hf_api=self.api, handle_signals=False, **options)
+        found = self.found.setdefault(suffix, [])
+        for step in range(5):
+            fill(scheduler, range(step * 3, step * 3 + 3))
+            scheduler.flush()
+            if step == 1:
+                found.append(dataset.check(folder))
+                dataset.join(suffix)
+                found.append(dataset.check(folder))
+        scheduler.stop()
+        found.append(dataset.check(folder))
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HfApi]:
-    """A Hub with a dataset of each form: joined parts, and three parts after them."""
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bases]:
     with LocalHub() as hub:
-        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        found = Bases(HfApi(endpoint=hub.endpoint, token=hub.token))
         with parts_that_do_not_grow():
-            for suffix, kind in KINDS.items():
-                fill_base(api, kind, suffix, tmp_path_factory.mktemp(suffix))
-        yield api
+            for suffix in KINDS:
+                found.fill(suffix, tmp_path_factory.mktemp(suffix))
+        yield found
+
+
+def test_nothing_is_found_in_a_sound_dataset_before_and_after_parts_are_joined(bases: Bases) -> None:
+    assert bases.found == {suffix: [[], [], []] for suffix in KINDS}
+    for suffix in KINDS:
+        dataset = Dataset(bases.api, repo=f"local/{suffix}")
+        assert (len(dataset.parts()), len(dataset.files("data/")), len(dataset.files(MANIFESTS))) == (3, 4, 1)
 
 
 @pytest.fixture
-def damaged(bases: HfApi) -> Callable[[str], Dataset]:
+def damaged(bases: Bases) -> Callable[[str], Dataset]:
     """A branch of its own of a dataset, to be damaged."""
 
     def branch(suffix: str) -> Dataset:
         name = f"branch-{uuid.uuid4().hex}"
-        bases.create_branch(f"local/{suffix}", branch=name, repo_type="dataset")
-        return Dataset(bases, name, f"local/{suffix}")
+        bases.api.create_branch(f"local/{suffix}", branch=name, repo_type="dataset")
+        return Dataset(bases.api, name, f"local/{suffix}")
 
     return branch
 
@@ -316,11 +317,6 @@ def test_a_planted_damage_is_found_at_its_path(
     assert (path, kind) in [(finding.path, finding.kind) for finding in found], found
     assert [finding for finding in found if re.search(sentence, finding.sentence)], found
     assert {finding.path for finding in found} == {path}, found
-
-
-def test_what_each_base_has_is_sound(bases: HfApi) -> None:
-    for suffix in KINDS:
-        assert Dataset(bases, repo=f"local/{suffix}").check() == []
 
 
 def test_ghosts_are_a_warning(make: Make, dataset: Dataset) -> None:

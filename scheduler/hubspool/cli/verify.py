@@ -60,7 +60,9 @@ def verify(
     damages = sum(finding.kind.severity.value == "damage" for finding in found)
     if not as_json:
         for finding in found:
-            print_line(f"{finding.path}: {finding.sentence}.", _GRADES[finding.kind.severity.value])
+            text = f"{finding.path}: {finding.sentence}."
+            text = "".join(each if each.isprintable() else "?" for each in text)  # names in rows may command a terminal
+            print_line(text, _GRADES[finding.kind.severity.value])
     rows = sum(facts.rows for facts in seen.facts.values())
     what = f"{counted(rows, 'row')} in {counted(len(seen.facts), 'file')} of {repo_id} at {seen.commit[:8]}"
     text = f"{counted(damages, 'damage')} in {what}." if damages else f"Sound: {what}."
