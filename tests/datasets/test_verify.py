@@ -80,7 +80,7 @@ class Dataset:
 
     def join(self, suffix: str = "jsonl") -> None:
         joiner = {"jsonl": Joiner, **JOINERS}[suffix]()
-        assert Compactor(self.repo, "", {suffix: joiner}).run(TOMORROW).files_after
+        assert Compactor(self.repo, "", {suffix: joiner}).run(TOMORROW).commits
 
     def check(self, folder: Path | None = None) -> list[Found]:
         return check(self.repo, folder)[1]
