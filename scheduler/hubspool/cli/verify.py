@@ -115,7 +115,7 @@ def _is_of(spool: SpoolFolder, repo: RemoteRepo) -> bool:
 
 def _configs_of(text: str | None) -> Iterable[tuple[Any, ...]]:
     try:
-        module = import_module("hubspool_templates.joiners")
+        module = import_module("hubspool_templates.card")
     except ModuleNotFoundError:  # the templates are not installed: the card is not checked
         return ()
     configs: Iterable[tuple[Any, ...]] = module.configs_of(text)
