@@ -14,12 +14,15 @@ from typing import Any
 import orjson
 
 from hubspool import CommitScheduler, HfApi
+from hubspool.cli.verify import check
 from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
 from hubspool.push.defaults import PushLimits
 from hubspool.push.manifest import MANIFESTS, parse
+from hubspool.push.remote import RemoteRepo
+from hubspool.push.verify import Severity
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.rows import RowScheduler
@@ -138,6 +141,18 @@ def judge(
     if start:
         _look_at_what_is_left(folder, set(head), verdict)
     return verdict
+
+
+def verified(hub: LocalHub, folder: Path, repo: str = REPO, *, all_sent: bool = True) -> list[str]:
+    """Return what `hubspool verify` says against the Hub and the folder.
+
+    Args:
+        all_sent: False for a folder that somebody is still to send from: only damage counts.
+    """
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    _, found = check(RemoteRepo(api, Target.of(api.endpoint, repo, "dataset")), folder)
+    wrong = {Severity.DAMAGE, Severity.WARNING} if all_sent else {Severity.DAMAGE}
+    return [f"{each.path}: {each.sentence}" for each in found if each.kind.severity in wrong]
 
 
 def _start_once_more(

@@ -107,7 +107,7 @@ class History:
 
     def list_repo_commits(self, *args: Any, **kwargs: Any) -> list[Any]:
         self.lists += 1
-        return [type("Commit", (), {"commit_id": oid})() for oid in self.oids]
+        return [type("Commit", (), {"commit_id": oid, "message": ""})() for oid in self.oids]
 
     def super_squash_history(self, *args: Any, **kwargs: Any) -> None:
         self.squashes += 1

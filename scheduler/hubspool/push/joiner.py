@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO
+
+import orjson
 
 
 class Joiner:
@@ -42,6 +44,27 @@ class Joiner:
     def range_of(self, path: Path) -> tuple[int, int] | None:  # noqa: ARG002
         """Return the bytes [start, end) of the segment that a part holds; None where only its size is known."""
         return None
+
+    def segment_of(self, path: Path) -> str | None:  # noqa: ARG002
+        """Return the file name of the segment that `range_of` is about; None where the file does not say it."""
+        return None
+
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Collection[object]]]:
+        """Read a whole file, and yield the columns and the values of ``id`` of some rows at a time.
+
+        Raises:
+            ValueError: it is damaged; the message says where.
+        """
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    raise ValueError(f"line {number}, the last one, is cut: it has no newline at its end")
+                try:
+                    row = orjson.loads(line)
+                    ids = (row.get("id"),)
+                except (ValueError, AttributeError):
+                    raise ValueError(f"line {number} is no JSON object") from None
+                yield row, ids
 
 
 def _copy(file: IO[bytes], out: IO[bytes]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,27 @@ class ZipJoiner(Joiner):
         with zipfile.ZipFile(path) as archive:
             span = span_of_comment(archive.comment)
         return None if span is None else (span.start, span.end)
+
+    def segment_of(self, path: Path) -> str | None:
+        with zipfile.ZipFile(path) as archive:
+            span = span_of_comment(archive.comment)
+        return None if span is None else span.segment
+
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Collection[object]]]:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = {*archive.namelist()}
+                if METADATA not in names:
+                    raise ValueError(f"the archive has no {METADATA}")
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"its member {damaged} is damaged")
+                for number, line in enumerate(archive.read(METADATA).splitlines(), 1):
+                    row = orjson.loads(line)
+                    if row.pop("file_name") not in names:
+                        raise ValueError(f"its {METADATA} names a member in line {number} that it does not have")
+                    yield row, (row.get("id"),)
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, AttributeError) as error:
+            raise ValueError(f"it cannot be read as an archive: {error}") from error
 
     def join(self, paths: Sequence[Path], out: Path) -> list[int]:
         tables = []

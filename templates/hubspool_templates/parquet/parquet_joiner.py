@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +27,12 @@ class ParquetJoiner(Joiner):
         import pyarrow.parquet as pq
 
         try:
-            file = pq.read_metadata(path)
-            schema = file.schema.to_arrow_schema()
+            metadata = pq.read_metadata(path)
+            known = _without_range(metadata.schema.to_arrow_schema())
         except (pa.ArrowException, OSError):
             return None
-        if (file.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):
-            return None  # the metadata of the schema does not hold them
-        known = _without_range(schema)
+        if (metadata.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):  # the Arrow schema lacks what was added last
+            return None
         return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))
 
     def rows(self, path: Path) -> int:
@@ -46,6 +45,26 @@ class ParquetJoiner(Joiner):
 
         span = range_of(pq.read_metadata(path))
         return None if span is None else (span.start, span.end)
+
+    def segment_of(self, path: Path) -> str | None:
+        import pyarrow.parquet as pq
+
+        span = range_of(pq.read_metadata(path))
+        return None if span is None else span.segment
+
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Collection[object]]]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            file = pq.ParquetFile(path)
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                has_ids = "id" in table.column_names and pa.types.is_string(table.schema.field("id").type)
+                yield table.column_names, table.column("id").to_pylist() if has_ids else ()
+            yield file.schema_arrow.names, ()
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"it cannot be read as Parquet: {error}") from error
 
     def join(self, paths: Sequence[Path], out: Path) -> list[int]:
         import pyarrow as pa
