@@ -202,6 +202,9 @@ class Compactor:
         pause: waits for so many seconds.
     """
 
+    #: Of a commit; gets the number of files that it replaces.
+    title = "Join {} files"
+
     def __init__(
         self,
         repo: RemoteRepo,
@@ -360,8 +363,8 @@ class Compactor:
             ):
                 logger.info("%s was changed or joined meanwhile; it is joined at another time", sources[0].path)
                 return
-            month = PurePosixPath(adds[0].path_in_repo).parent.name
-            manifest = manifest_path(month, head.at, uuid.uuid4().hex[:12])
+            month = max(source.day for source in sources)
+            manifest = manifest_path(f"{month:%Y-%m}", head.at, uuid.uuid4().hex[:12])
             old, kept = self.manifests.replaced_by(replaced)
             content = b"".join(run.line() for run in [*kept, *runs])
             operations: list[CommitOperation] = [
@@ -370,7 +373,8 @@ class Compactor:
                 *(CommitOperationDelete(path) for path in [*wanted, *old]),
             ]
             try:
-                commit = self.repo.commit(operations, f"Join {len(wanted)} files", join_description(manifest), head.oid)
+                title = self.title.format(len(wanted))
+                commit = self.repo.commit(operations, title, join_description(manifest), head.oid)
             except (ConflictError, ParentCommitMismatchError):
                 self.pause(random.uniform(0, 2**attempt))  # noqa: S311  jitter
                 continue

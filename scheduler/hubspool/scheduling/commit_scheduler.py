@@ -19,6 +19,7 @@ from hubspool.scheduling.folder_push import push_folder, shared_budget
 from hubspool.scheduling.messages import OURS, described, shortened
 from hubspool.scheduling.options import check_values, full_signature, unknown_option, warn_of
 from hubspool.scheduling.push_loop import Urgency
+from hubspool.scheduling.removing import Request
 from hubspool.scheduling.status import NOT_COMPACTED
 from hubspool.scheduling.worker import Worker, join, open_unless_known
 from hubspool.scheduling.writer_lock import LimitedLock
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from hubspool.push.defaults import PushLimits
     from hubspool.push.encodings import Encoding
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
+    from hubspool.push.remover import RemovalReport
+    from hubspool.scheduling.removing import Rows
     from hubspool.scheduling.status import SchedulerStatus
 
 logger = logging.getLogger(__name__)
@@ -146,7 +149,7 @@ class CommitScheduler:
     belong together. A push holds it to read lengths. It waits for it for 10 s, then sends line files without it and
     fails with `LockHeldError`, as do `flush` and `stop`. Rows need no lock. In a forked child it is free.
 
-    Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `pending_rows` and `lifespan`; `last_future` and
+    Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `forget`, `pending_rows` and `lifespan`; `last_future` and
     `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer about the token.
     `private` and `last_uploaded` (local path → time of change, s, of the files that this object has sent) are there
     for code of the stock scheduler that reads them; nothing here depends on them.
@@ -155,15 +158,17 @@ class CommitScheduler:
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
     lock no longer than a push does; `retries_push` says whether a failed call is repeated within the period. A subclass
     that keeps `push_to_hub` may override `additional_operations`, `chosen_paths`, `encoding`, `pending_rows`, `recipe`,
-    `left_in_folder` and the class attributes `keep_local`, `compact`, `budget`, `versions_rewritten` and `is_sending`;
-    it may call `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for all objects of a folder.
-    With `spool_name` set, it sends the rows that it writes to `spool_folder`.
+    `left_in_folder` and the class attributes `keep_local`, `compact`, `retain_days`, `budget`, `versions_rewritten` and
+    `is_sending`; it may call `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for all objects of
+    a folder. With `spool_name` set, it sends the rows that it writes to `spool_folder`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
     keep_local = True
     #: Whether the parts of past days are joined into few files, once a day by one of all replicas.
     compact: Compact = False
+    #: Rows of segments that began more days ago are removed from the repository, and not sent; None keeps them.
+    retain_days: int | None = None
     #: Whether line data that no longer begins with what was committed becomes a new version of its file; False: as
     #: `on_existing` says.
     versions_rewritten = False
@@ -401,6 +406,36 @@ class CommitScheduler:
         if self._building:
             raise RuntimeError("flush() was called in the constructor; the first push starts after it.")
         return self._runner.flush(timeout) if self.is_sending else None
+
+    @_short_traceback
+    def forget(self, rows: Rows, timeout: float | None = None) -> RemovalReport:
+        """Remove rows from the repository's files and history, and from this disk; see docs/privacy.md.
+
+        With values, all replicas do so at their next push, and any scheduler looks again after an hour for what landed
+        late. With a function only this object does: rows on the disks of other replicas need a later call.
+
+        Args:
+            rows: key → value, which all must match (``{"user": "anna"}``); or a function of a row as it is stored,
+                called in the pushing thread, that returns True for those to remove.
+            timeout: seconds; None waits as `flush` does.
+
+        Raises:
+            HubspoolError: as in `flush`; the next call goes on. What the function raises is raised too.
+            RuntimeError: the scheduler keeps files, and not rows; or as in `flush`.
+        """
+        if self._setup.spool is None:
+            raise RuntimeError("forget() removes rows; this scheduler keeps files. Remove them from the folder's repo.")
+        removing, request = self._worker.removing, Request(rows)
+        removing.requests.append(request)
+        try:
+            self.flush(timeout)
+        except (HubspoolError, OSError):
+            if not request.done.done():
+                raise
+        finally:
+            if request in removing.requests:
+                removing.requests.remove(request)
+        return request.done.result(0)
 
     @_short_traceback
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:

@@ -45,6 +45,7 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
     turns.period, turns.budget = period, context.budget
     final, began = scheduler.is_final_push, time.monotonic()
     patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
+    requests = worker.removing.before_push(context, final=final)
     try:
         result = pusher.push(context, final=final, lock_timeout=runner.limited(patience))
     finally:
@@ -70,6 +71,9 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
     if context.is_spool and scheduler.compact and worker.urgency is Urgency.PERIOD:
         worker.compaction.after_push(context, runner.loop)
+    worker.removing.after_push(context, requests, runner.loop)
+    if context.is_spool and worker.urgency is Urgency.PERIOD:
+        worker.removing.after_period(context, scheduler.spool_name, scheduler.retain_days, runner.loop)
     if final and result.waits_until:
         raise SecondLookError(scheduler.repo_id, result.waits_until)
     return result.commit
@@ -106,6 +110,7 @@ def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: PushLimi
         keep_local=scheduler.keep_local,
         budget=shared_budget(scheduler),
         encoding=scheduler.encoding,
+        retain_days=scheduler.retain_days,
         limits=limits,
         clock=scheduler._clock,
         hooks=PushHooks(
