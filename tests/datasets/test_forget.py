@@ -200,8 +200,9 @@ def test_any_scheduler_makes_the_second_look(make: Make, hub_api: HfApi, local_h
     with second_look_after(0):
         other = make(folder="b", every=0.002)
         other.append({"user": "ben", "n": 1})
-        until(lambda: VALUE.encode() not in everything_in(local_hub))
+        until(lambda: b'"checked":true' in everything_in(local_hub))
         other.stop()
+    assert VALUE.encode() not in everything_in(local_hub)
     assert run("forget", REPO, "--check") == "No request waits for its second look.\n"
     assert rows(hub_api) == [("ben", 1)]
 

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 from hubspool.errors import HubspoolError, LockHeldError, OtherAccountError
 from hubspool.scheduling.defaults import DEFAULTS, Compact
 from hubspool.scheduling.folder_push import push_folder, shared_budget
-from hubspool.scheduling.messages import OURS, described, shortened
+from hubspool.scheduling.messages import OURS, described, short_traceback, shortened
 from hubspool.scheduling.options import check_values, full_signature, unknown_option, warn_of
 from hubspool.scheduling.push_loop import Urgency
-from hubspool.scheduling.removing import Request
 from hubspool.scheduling.status import NOT_COMPACTED
 from hubspool.scheduling.worker import Worker, join, open_unless_known
 from hubspool.scheduling.writer_lock import LimitedLock
@@ -69,19 +68,6 @@ def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
             self._start()
 
     return build_and_start
-
-
-def _short_traceback(method: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a method so that the traceback of an expected error ends with the line of its caller."""
-
-    @functools.wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except (HubspoolError, OSError) as error:
-            raise shortened(error)  # noqa: B904  the same error
-
-    return call
 
 
 class CommitScheduler:
@@ -384,7 +370,7 @@ class CommitScheduler:
         """
         return self._runner.loop.trigger() if self.is_sending else self.last_future
 
-    @_short_traceback
+    @short_traceback
     def flush(self, timeout: float | None = None) -> CommitInfo | None:
         """Wait until everything written so far is on the Hub.
 
@@ -407,37 +393,18 @@ class CommitScheduler:
             raise RuntimeError("flush() was called in the constructor; the first push starts after it.")
         return self._runner.flush(timeout) if self.is_sending else None
 
-    @_short_traceback
+    @short_traceback
     def forget(self, rows: Rows, timeout: float | None = None) -> RemovalReport:
-        """Remove rows from the repository's files and history, and from this disk; see docs/privacy.md.
-
-        With values, all replicas do so at their next push, and any scheduler looks again after an hour for what landed
-        late. With a function only this object does: rows on the disks of other replicas need a later call.
+        """Remove rows from the repository's files and history, and from this disk; docs/privacy.md has what is left.
 
         Args:
-            rows: key → value, which all must match (``{"user": "anna"}``); or a function of a row as it is stored,
-                called in the pushing thread, that returns True for those to remove.
-            timeout: seconds; None waits as `flush` does.
-
-        Raises:
-            HubspoolError: as in `flush`; the next call goes on. What the function raises is raised too.
-            RuntimeError: the scheduler keeps files, and not rows; or as in `flush`.
+            rows: key → value, which all must match: all replicas remove them at their next push. Or a function of a row
+                that returns True for those to remove, called in the pushing thread: it does not reach other replicas.
+            timeout: seconds; None waits as `flush` does, whose errors it raises too.
         """
-        if self._setup.spool is None:
-            raise RuntimeError("forget() removes rows; this scheduler keeps files. Remove them from the folder's repo.")
-        removing, request = self._worker.removing, Request(rows)
-        removing.requests.append(request)
-        try:
-            self.flush(timeout)
-        except (HubspoolError, OSError):
-            if not request.done.done():
-                raise
-        finally:
-            if request in removing.requests:
-                removing.requests.remove(request)
-        return request.done.result(0)
+        return self._worker.removing.remove(rows, lambda: self.flush(timeout), has_rows=self._setup.spool is not None)
 
-    @_short_traceback
+    @short_traceback
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread, if no other object shares it; stopping twice does nothing.
 

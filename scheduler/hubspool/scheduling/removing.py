@@ -50,6 +50,21 @@ class Removing:
         self._waiting: list[Removal] = []  # by functions, for their second look
         self._retain_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
 
+    def remove(self, rows: Rows, flush: Callable[[], object], *, has_rows: bool) -> RemovalReport:
+        """Remove rows with the next final push, which `flush` makes; see `CommitScheduler.forget`."""
+        if not has_rows:
+            raise RuntimeError("forget() removes rows, and this scheduler keeps files: delete them in the repository.")
+        self.requests.append(request := Request(rows))
+        try:
+            flush()
+        except (HubspoolError, OSError):
+            if not request.done.done():
+                raise
+        finally:
+            if request in self.requests:
+                self.requests.remove(request)
+        return request.done.result(0)
+
     def before_push(self, context: PushContext, *, final: bool) -> list[Request]:
         """Tell all replicas what is to be removed, and this push too.
 
