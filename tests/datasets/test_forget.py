@@ -22,7 +22,8 @@ from hubspool.errors import HubspoolError, SecondLookError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.compaction import Compactor, Joiner
 from hubspool.push.remote import RemoteRepo
-from hubspool.push.removal import REMOVALS
+from hubspool.push.removal import REMOVALS, Removal
+from hubspool.push.remover import Remover
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from tests.datasets.test_compaction import LOAD, TOMORROW, data_files
 from tests.datasets.test_retain import until
@@ -116,11 +117,11 @@ def test_running_replicas_remove_pending_rows_from_their_disks_and_go_on(make: M
     run("forget", REPO, "--where", f"user={VALUE}", "--yes")
     assert rows(hub_api) == [("ben", 0), ("ben", 1)]
     assert VALUE in parts_of(first)
-    first.flush()
+    first.trigger().result(SECONDS)
+    assert first.status().skipped == {}
     assert rows(hub_api) == [("ben", 0), ("ben", 1), ("ben", 10), ("ben", 12)]
     assert VALUE not in parts_of(first)
     assert first.status().pending_rows == 0
-    assert first.status().skipped == {}
     other.append({"user": "ben", "n": 20})
     other.flush()
     assert VALUE not in parts_of(other)
@@ -128,6 +129,25 @@ def test_running_replicas_remove_pending_rows_from_their_disks_and_go_on(make: M
         scheduler.stop()
         assert not [*scheduler.spool_folder.glob("*.jsonl")]
     assert rows(hub_api) == [("ben", 0), ("ben", 1), ("ben", 10), ("ben", 12), ("ben", 20)]
+
+
+def test_a_replica_that_reads_the_request_first_closes_its_part(
+    make: Make, hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    writer = make(folder="a")
+    writer.extend([{"user": VALUE, "n": 0}, {"user": "ben", "n": 0}])
+    writer.flush()
+    repo = RemoteRepo(hub_api, Target(local_hub.endpoint, REPO, "dataset", "main"))
+    remover, removal = Remover(repo, "", {"jsonl": Joiner()}), Removal.of({"user": VALUE}, repo.head().at)
+    remover.note([removal])
+    writer.append({"user": "ben", "n": 1})
+    writer.trigger().result(SECONDS)
+    assert writer.status().skipped == {}
+    assert VALUE not in parts_of(writer)
+    assert remover.remove([removal]).rows == 1
+    writer.append({"user": "ben", "n": 2})
+    writer.flush()
+    assert rows(hub_api) == [("ben", 0), ("ben", 1), ("ben", 2)]
 
 
 def test_nothing_that_the_repository_can_show_holds_the_value(

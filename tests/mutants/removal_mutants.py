@@ -18,7 +18,7 @@ MUTANTS = [
                 "part",
             ),
         ),
-        (f"{FORGET}::test_running_replicas_remove_pending_rows_from_their_disks_and_go_on",),
+        (f"{FORGET}::test_a_replica_that_reads_the_request_first_closes_its_part",),
     ),
     Mutant(
         "removed_line_is_damage",
