@@ -16,6 +16,7 @@ Rows on this disk:
 Rows in another format on the Hub:
 
 - `Encoding`: how the lines of a part become a file; override `encode` and `span_of`.
+- `Matches`: whether a row is to be removed, as a joiner is asked (`hubspool forget`).
 - `Span`: which lines of which segment a file holds.
 - `Joiner`: how old files of that form are joined into few; an `Encoding` has one as `joiner`.
 - `FileRange`: a byte range of a growing file; `open` reads exactly that range.
@@ -61,7 +62,7 @@ from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
 from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
-from hubspool.push.joiner import Joiner
+from hubspool.push.joiner import Joiner, Matches
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.manifest import Manifests
@@ -87,6 +88,7 @@ __all__ = [
     "HFValidationError",
     "Joiner",
     "LineKind",
+    "Matches",
     "Patterns",
     "RemoteEntryNotFoundError",
     "SchedulerOptions",

@@ -19,6 +19,7 @@ from hubspool import __version__
 from hubspool.cli.compact import compact
 from hubspool.cli.doctor import doctor
 from hubspool.cli.flush import flush
+from hubspool.cli.forget import forget
 from hubspool.cli.hub import hub
 from hubspool.cli.login import login
 from hubspool.cli.output import print_error
@@ -36,7 +37,7 @@ _COMPLETE = "_HUBSPOOL_COMPLETE"
 
 @click.group(
     _NAME,
-    commands=[upload, upload_large_folder, flush, status, compact, verify, doctor, login, hub],
+    commands=[upload, upload_large_folder, flush, status, compact, verify, forget, doctor, login, hub],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     epilog="\b\nExamples:\n  hubspool upload --help\n"

@@ -25,6 +25,7 @@ from hubspool.client.operations import CommitOperation, CommitOperationAdd, Comm
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.push.defaults import DEFAULTS, PushLimits
+from hubspool.push.events import CommitEvent
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
 from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
@@ -187,6 +188,15 @@ class CompactionReport:
     ghosts: int = 0
     left: int = 0
 
+    @property
+    def all_commits(self) -> int:
+        """How many commits it made; the deletion of ghosts is one."""
+        return len(self.commits) + bool(self.ghosts)
+
+    def event(self, commit: CommitInfo) -> CommitEvent:
+        """Return the event of a join."""
+        return CommitEvent(commit.oid, tuple(self.paths), 0, 0, joined=self.files_before)
+
 
 class Compactor:
     """Joins the old files of one folder of a repository. Used by one thread.
@@ -203,6 +213,9 @@ class Compactor:
         has_time: returns False to download no more, and to join what was.
         pause: waits for so many seconds; returns True to stop.
     """
+
+    #: Of a commit; gets the number of files that it replaces.
+    title = "Join {} files"
 
     def __init__(
         self,
@@ -366,8 +379,8 @@ class Compactor:
             ):
                 logger.info("%s was changed or joined meanwhile; it is joined at another time", sources[0].path)
                 return
-            month = PurePosixPath(adds[0].path_in_repo).parent.name
-            manifest = manifest_path(month, head.at, uuid.uuid4().hex[:12])
+            month = max(source.day for source in sources)
+            manifest = manifest_path(f"{month:%Y-%m}", head.at, uuid.uuid4().hex[:12])
             old, kept = self.manifests.replaced_by(replaced)
             content = b"".join(run.line() for run in [*kept, *runs])
             operations: list[CommitOperation] = [
@@ -376,7 +389,8 @@ class Compactor:
                 *(CommitOperationDelete(path) for path in [*wanted, *old]),
             ]
             try:
-                commit = self.repo.commit(operations, f"Join {len(wanted)} files", join_description(manifest), head.oid)
+                title = self.title.format(len(wanted))
+                commit = self.repo.commit(operations, title, join_description(manifest), head.oid)
             except (ConflictError, ParentCommitMismatchError):
                 if self.pause(random.uniform(0, 2**attempt)):  # noqa: S311  jitter
                     return

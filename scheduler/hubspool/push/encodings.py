@@ -88,6 +88,9 @@ class Encoding(ABC):
     def reuse(self, path: Path) -> None:  # noqa: B027  optional
         """Called for a file that an earlier push, perhaps of another process, has encoded and that is sent now."""
 
+    def forget_line(self, segment: Path, line: bytes) -> None:  # noqa: B027  optional
+        """Called before a line of a segment is overwritten (`hubspool forget`); removes the files that it names."""
+
     def release(self, segment: Path, size: int) -> None:  # noqa: B027  optional
         """Called before a segment is removed: its first `size` bytes are on the Hub.
 

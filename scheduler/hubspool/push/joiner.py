@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
+
+#: Whether a row is to be removed.
+Matches = Callable[[Mapping[str, Any]], bool]
 
 
 class Joiner:
@@ -35,6 +38,30 @@ class Joiner:
                 with path.open("rb") as file:
                     _copy(file, joined)
         return offsets
+
+    def remove(self, path: Path, out: Path, matches: Matches) -> list[tuple[int, int]]:
+        """Write the rows of a file that do not match to `out`, which is of no use if all rows match, or none.
+
+        Returns:
+            (offset, size) of each row that matches: its bytes here; its number, and 1, in other formats.
+        """
+        removed, position = [], 0
+        with path.open("rb") as file, out.open("wb") as kept:
+            for line in file:
+                if (row := self.row_of(line)) and matches(row):
+                    removed.append((position, len(line)))
+                else:
+                    kept.write(line)
+                position += len(line)
+        return removed
+
+    def row_of(self, line: bytes) -> Mapping[str, Any]:
+        """Return the row of a line of a segment; an empty one for a line that is damaged."""
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return {}
+        return row if isinstance(row, dict) else {}
 
     def rows(self, path: Path) -> int:
         """Return the number of rows in a file."""

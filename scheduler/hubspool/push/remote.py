@@ -269,6 +269,33 @@ class RemoteRepo:
             parent_commit=parent,
         )
 
+    def squash(self) -> None:
+        """Replace the history of the branch by one commit."""
+        target = self.target
+        self.api.super_squash_history(target.repo_id, repo_type=target.repo_type, branch=target.revision)
+
+    def other_refs(self) -> list[str]:
+        """Return the names of all other branches, tags and pull requests."""
+        found = self.api.list_repo_refs(
+            self.target.repo_id, repo_type=self.target.repo_type, include_pull_requests=True
+        )
+        refs = [*found.branches, *found.tags, *(found.pull_requests or [])]
+        return [each.name for each in refs if each.name != self.target.revision]
+
+    def large_files(self) -> dict[str, tuple[str, str]]:
+        """Return sha256 → (the Hub's id, a path) of all large files, also those that only the history has."""
+        url = f"{self.target.api_url}/lfs-files"
+        return {entry["oid"]: (entry["fileOid"], entry["filename"]) for entry in self.api.client().pages(url)}
+
+    def delete_large_files(self, identifiers: Sequence[str]) -> None:
+        """Delete large files for ever.
+
+        Raises:
+            BadRequestError, ForbiddenError: the Hub keeps them.
+        """
+        body = {"deletions": {"sha": [*identifiers], "rewriteHistory": True}}
+        self.api.client().request("POST", f"{self.target.api_url}/lfs-files/batch", json=body)
+
     def list_files(self, folder: str, *, recursive: bool = False) -> dict[str, RemoteFile]:
         """Return path → file for all files in a folder; nothing if there is no such folder."""
         try:

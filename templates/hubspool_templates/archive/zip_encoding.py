@@ -105,6 +105,11 @@ class ZipEncoding(Encoding):
             return None
         return span_of_comment(end[start + 22 :])
 
+    def forget_line(self, segment: Path, line: bytes) -> None:
+        """Remove the claimed file of the line, which would otherwise be taken for one that has no line yet."""
+        if claim := orjson.loads(line).get("claim"):
+            claimed_path(segment.parent, claim).unlink(missing_ok=True)
+
     def release(self, segment: Path, size: int) -> None:
         """Remove the claimed files of this segment, unless it has lines that are not on the Hub."""
         if segment.exists() and segment.stat().st_size == size:
