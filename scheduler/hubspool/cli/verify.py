@@ -38,7 +38,7 @@ _GRADES = {"damage": "FAIL", "warning": "warn", "note": ""}
 def verify(
     repo_id: str, folder: Path | None, state_dir: Path | None, as_json: bool, revision: str, token: str | None
 ) -> None:
-    """Check that no row of a dataset was lost, changed or doubled.
+    """Check that no row was lost, changed or doubled.
 
     Downloads every file of rows and compares it with what the commits, the manifests and the card say of it; with
     FOLDER also with the ledger of its scheduler. Changes nothing, and schedulers may go on meanwhile. The exit code is
