@@ -337,6 +337,7 @@ def test_a_scheduler_forgets_its_pending_rows_too(make: Make, hub_api: HfApi, lo
 KINDS = {"parquet": ParquetScheduler, "zip": ZipScheduler}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", KINDS)
 def test_rows_of_each_format_are_removed_and_the_others_load_as_before(
     make: Make, hub_api: HfApi, local_hub: LocalHub, reader: Callable[..., str], run: Run, suffix: str
