@@ -75,7 +75,7 @@ def test_an_organization_that_cannot_be_is_named(text: str, said: str, tmp_path:
         LocalHub(tmp_path, users=with_organizations([User("ada", "hf_a"), User("bob", "hf_b")], [text]))
 
 
-def test_large_files_are_listed_and_kept(local_hub: LocalHub, stock_api: HfApi, dataset: str) -> None:
+def test_large_files_are_listed_and_deleted(local_hub: LocalHub, stock_api: HfApi, dataset: str) -> None:
     for path, content in {
         "a.bin": b"a" * 5000,
         "same.bin": b"a" * 5000,
