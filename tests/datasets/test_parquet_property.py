@@ -114,7 +114,7 @@ def is_same(given: Any, found: Any, *, json: bool = False) -> bool:
         return found == base64.b64encode(given).decode()
     if isinstance(given, Media):
         content = base64.b64encode(given.bytes).decode() if json else given.bytes
-        return isinstance(found, dict) and (found["bytes"], found["path"]) == (content, given.path)
+        return isinstance(found, dict) and (found.get("bytes"), found.get("path")) == (content, given.path)
     if isinstance(given, list):
         return (
             isinstance(found, list)
