@@ -57,8 +57,9 @@ def test_parts_are_joined_in_the_order_of_their_segment() -> None:
         "data/2026-01/votes.jsonl",
         "data/2026-01/train-2026-0123456789ab-00000-p0000.jsonl",
         "README.md",
+        f"data/2026-01/{JOINED.format(level=0)}",
     ],
-    ids=["split", "format", "half", "month", "folder", "foreign", "no date", "card"],
+    ids=["split", "format", "half", "month", "folder", "foreign", "no date", "card", "joined never"],
 )
 def test_what_does_not_belong_to_the_parts_stays(other: str) -> None:
     found = joins([part(1), part(2), other])

@@ -27,7 +27,7 @@ _SEGMENT = re.compile(
 )
 #: The globs of parts match it, and it is no segment's name.
 _JOINED = re.compile(
-    r"(?P<name>.+)-(?P<date>\d{8})-joined\.[0-9a-f]{12}-\d{5}-p(?P<level>\d{4})\.(?P<suffix>[a-z0-9]+)"
+    r"(?P<name>.+)-(?P<date>\d{8})-joined\.[0-9a-f]{12}-\d{5}-p(?P<level>(?!0000)\d{4})\.(?P<suffix>[a-z0-9]+)"
 )
 #: Folder of the notes of schedulers in a repository; `datasets` reads no folder that begins with a dot.
 RECORDS = ".hubspool"
