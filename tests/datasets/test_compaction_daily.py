@@ -97,6 +97,22 @@ def test_a_flush_ends_a_join_that_is_under_way(make: Make, hub_api: HfApi, local
 
 
 @pytest.mark.usefixtures("due_at_once")
+def test_files_that_cannot_be_joined_are_downloaded_once(
+    make: Make, hub_api: HfApi, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daily, "DEFAULTS", replace(daily.DEFAULTS, compaction_period=0))
+    hub_api.create_repo(REPO, repo_type="dataset")
+    name = "data/2026-01/train-20260101-0123456789ab-{:05d}-p0000.jsonl"
+    cut = [CommitOperationAdd(name.format(n), b'{"n":') for n in range(3)]
+    hub_api.create_commit(REPO, cut, commit_message="by a person", repo_type="dataset")
+    make(every=SECOND)
+    for _ in range(2):
+        known = len(local_hub.requests.of("tree"))
+        assert local_hub.requests.wait_for(lambda record: record.route == "tree", count=known + 3)
+    assert len([record for record in local_hub.requests.of("resolve") if "/2026-01/" in record.path]) == 3
+
+
+@pytest.mark.usefixtures("due_at_once")
 def test_when_its_time_is_over_what_was_downloaded_is_joined(
     make: Make, hub_api: HfApi, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

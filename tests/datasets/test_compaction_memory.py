@@ -51,7 +51,7 @@ assert Compactor(repo, "small", {suffix: joiner}).run().files_before == 2
 Path("/proc/self/clear_refs").write_text("5")
 before = memory("VmRSS")
 report = Compactor(repo, "data", {suffix: joiner}).run()
-print(report.files_before, report.files_after, memory("VmHWM") - before)
+print(report.files_before, len(report.paths), memory("VmHWM") - before)
 """
 
 
@@ -78,10 +78,12 @@ def test_a_join_of_32_mib_takes_less_than_64_mib_of_memory(
     size = 32 * MIB // PARTS - 4096
     large = content(suffix, size * 19 // 10 if suffix == "parquet" else size, 0, tmp_path)  # half of it, compressed
     name = "train-20260101-0123456789ab-{:05d}-p0000." + suffix
-    small = [
-        CommitOperationAdd(f"small/2026-01/{name.format(n)}", content(suffix, 9200, 1 + n, tmp_path)) for n in (0, 1)
+    small = [CommitOperationAdd(f"small/2026-01/{name.format(n)}", content(suffix, 9200, n, tmp_path)) for n in (1, 2)]
+    segment = b"-0123456789ab-%05d.parquet.jsonl"
+    parts = [
+        CommitOperationAdd(f"data/2026-01/{name.format(n)}", large.replace(segment % 0, segment % n))
+        for n in range(PARTS)
     ]
-    parts = [CommitOperationAdd(f"data/2026-01/{name.format(n)}", large) for n in range(PARTS)]
     hub_api.create_commit(REPO, [*small, *parts], commit_message="planted", repo_type="dataset")
     command = [sys.executable, "-c", JOIN, local_hub.endpoint, local_hub.token, REPO, suffix]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -6,6 +6,7 @@ from tests.mutants.killers import DATASETS, UNIT
 from tests.support.mutation import Edit, Mutant
 
 FAULTS = f"{DATASETS}/test_compaction_faults.py"
+KINDS = f"{DATASETS}/test_compaction_kinds.py"
 DUE = f"{UNIT}/test_compaction_due.py"
 
 MUTANTS = [
@@ -114,7 +115,7 @@ MUTANTS = [
     Mutant(
         "months_of_joined_files_unread",
         "files of days are joined without the manifests that name their parts",
-        (Edit("hubspool/push/compaction.py", "Compactor.due", "self.manifests.read(self.repo, head, (), again)", ""),),
+        (Edit("hubspool/push/manifest.py", "_month_of", "JoinedName.parse(name)", "None"),),
         (f"{FAULTS}::test_a_process_that_joins_files_of_days_names_their_parts",),
     ),
     Mutant(
@@ -128,5 +129,63 @@ MUTANTS = [
         "the parts of today are joined",
         (Edit("hubspool/push/compaction.py", "due", "s.day < last", "s.day <= last"),),
         (f"{DUE}::test_parts_of_today_are_left_alone",),
+    ),
+    Mutant(
+        "kinds_mixed",
+        "files are joined whose columns have other kinds of values",
+        (Edit("hubspool/push/kinds.py", "_merged", "wider is None and not in_one_file", "False"),),
+        (f"{UNIT}/test_compaction_kinds.py::test_files_with_different_kinds_of_values_do_not",),
+    ),
+    Mutant(
+        "joined_beside_the_card",
+        "a joined file is in the folder of its month, which the card of the first version does not name",
+        (
+            Edit(
+                "hubspool/push/compaction.py",
+                "Join.path",
+                "PurePosixPath(last.parent)",
+                'PurePosixPath(last.folder) / f"{last.day:%Y-%m}"',
+            ),
+        ),
+        (f"{DUE}::test_files_without_a_folder_for_their_month_are_joined_where_they_are",),
+    ),
+    Mutant(
+        "segment_believed",
+        "a file is joined under the name of a segment that its metadata does not name",
+        (
+            Edit(
+                "hubspool/push/compaction.py",
+                "Compactor._key_of",
+                "joiner.segment_of(path) == source.segment",
+                "True",
+            ),
+        ),
+        (f"{KINDS}::test_a_file_under_the_name_of_another_part_is_left_alone[zip]",),
+    ),
+    Mutant(
+        "due_for_ever",
+        "files that go with no other one are downloaded again at every run",
+        (
+            Edit(
+                "hubspool/push/compaction.py",
+                "Compactor._groups",
+                "len(found) > len(joined) + 1 and (is_whole or not joined)",
+                "False",
+            ),
+        ),
+        (f"{KINDS}::test_files_that_go_with_no_other_one_are_looked_at_once[500]",),
+    ),
+    Mutant(
+        "joined_files_restored",
+        "restore=True fetches joined files and manifests",
+        (
+            Edit(
+                "hubspool/scheduling/restore.py",
+                "_local",
+                "is_written_by_schedulers(entry.path)",
+                "False",
+            ),
+        ),
+        ("tests/hub/test_restore.py::test_joined_files_and_their_manifests_are_neither_fetched_nor_sent",),
     ),
 ]

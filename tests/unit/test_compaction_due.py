@@ -57,8 +57,9 @@ def test_parts_are_joined_in_the_order_of_their_segment() -> None:
         "data/2026-01/votes.jsonl",
         "data/2026-01/train-2026-0123456789ab-00000-p0000.jsonl",
         "README.md",
+        f"data/2026-01/{JOINED.format(level=0)}",
     ],
-    ids=["split", "format", "half", "month", "folder", "foreign", "no date", "card"],
+    ids=["split", "format", "half", "month", "folder", "foreign", "no date", "card", "joined never"],
 )
 def test_what_does_not_belong_to_the_parts_stays(other: str) -> None:
     found = joins([part(1), part(2), other])
@@ -81,9 +82,13 @@ def test_files_of_days_are_joined_two_days_after_their_half_of_the_month() -> No
     assert joins([path.replace("p0001", "p0002") for path in paths], before=date(2027, 1, 1)) == []
 
 
-def test_a_part_of_the_first_version_is_joined_into_the_folder_of_its_month() -> None:
+def test_files_without_a_folder_for_their_month_are_joined_where_they_are() -> None:
+    """The card of the first version has no pattern for another folder."""
     flat = [part(1, number).replace("data/2026-01/", "data/") for number in range(2)]
-    assert [join.path("0123456789ab").rpartition("/")[0] for join in joins(flat)] == ["data/2026-01"]
+    (join,) = joins([*flat, part(1, 2)])
+    assert join.path("0123456789ab") == "data/train-20260101-joined.0123456789ab-00000-p0001.jsonl"
+    (again,) = joins([join.path("0" * 12), join.path("1" * 12)], before=date(2026, 1, 18))
+    assert again.path("0123456789ab") == "data/train-20260101-joined.0123456789ab-00000-p0002.jsonl"
 
 
 def test_a_part_that_was_joined_never_grows() -> None:

@@ -37,6 +37,7 @@ OF_EXTENDING = {
     "FrontMatter",
     "HFValidationError",
     "Joiner",
+    "Matches",
     "LineKind",
     "Patterns",
     "RemoteEntryNotFoundError",

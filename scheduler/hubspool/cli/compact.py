@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
 
-from hubspool.cli.options import Command, token_option
+from hubspool.cli.options import Command, repo_type_option, token_option
 from hubspool.cli.output import print_line
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
     from hubspool.push.compaction import Compactor, Join
     from hubspool.push.joiner import Joiner
+    from hubspool.push.remote import RemoteFile
 
 
 @click.command("compact", cls=Command)
-@click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account.")
+@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
 @click.option(
     "--before", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Join files of earlier days; today by default."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be joined, and change nothing.")
+@repo_type_option(default="dataset")
 @click.option("--revision", default="main", help="Branch.")
 @token_option
-def compact(repo_id: str, before: datetime | None, dry_run: bool, revision: str, token: str | None) -> None:
+def compact(
+    repo_id: str, before: datetime | None, dry_run: bool, repo_type: str, revision: str, token: str | None
+) -> None:
     """Join the files of past days into few.
 
     Schedulers do this once a day, unless they have compact=False. Rows stay as they are: readers find the same rows, in
@@ -43,13 +50,15 @@ def compact(repo_id: str, before: datetime | None, dry_run: bool, revision: str,
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, "dataset", revision))
+    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision))
     compactor = Compactor(repo, "", joiners())
     day = None if before is None else before.date()
     if dry_run:
         _show_due(compactor, day)
         return
     report = compactor.run(day, note=lambda join: click.echo(_text(join), err=True))
+    for pattern, text in left_alone(compactor.files.values(), compactor.joiners):
+        click.echo(f"{pattern}: {text}.", err=True)
     if report.ghosts:
         click.echo(f"Deleted {counted(report.ghosts, 'file')} whose rows another file has too.", err=True)
     if not report.commits:
@@ -63,6 +72,8 @@ def _show_due(compactor: Compactor, before: date | None) -> None:
     joins, ghosts = compactor.due(before)
     for join in joins:
         click.echo(_text(join))
+    for pattern, text in left_alone(compactor.files.values(), compactor.joiners):
+        click.echo(f"{pattern}: {text}.")
     if ghosts:
         click.echo(f"{counted(len(ghosts), 'file')} whose rows another file has too would be deleted.")
     click.echo(f"{sum(len(join.sources) for join in joins)} files would become {len(joins)}, or one for each schema.")
@@ -76,11 +87,39 @@ def _text(join: Join) -> str:
 
 
 def joiners() -> dict[str, Joiner]:
-    """Return suffix → what reads and joins files of that format, as far as it is installed."""
+    """Return suffix → what reads and joins files of that format, as far as the package that it needs is installed."""
+    return {suffix: joiner for suffix, joiner in _joiners().items() if not joiner.needs or _is_installed(joiner.needs)}
+
+
+def left_alone(files: Iterable[RemoteFile], joiners: Mapping[str, Joiner]) -> list[tuple[str, str]]:
+    """Return pattern and reason for the files of rows that none of `joiners` reads."""
+    from hubspool.push.compaction import OldFile
+
+    counts = Counter(source.suffix for source in map(OldFile.of, files) if source and source.suffix not in joiners)
+    packages = {suffix: joiner.needs for suffix, joiner in _joiners().items()}
+    return [
+        (
+            f"*.{suffix}",
+            f"{counted(count, 'file')} left alone, {packages.get(suffix) or 'what reads them'} is not installed",
+        )
+        for suffix, count in sorted(counts.items())
+    ]
+
+
+def _joiners() -> dict[str, Joiner]:
     from hubspool.push.joiner import Joiner
 
     try:
         others: dict[str, type[Joiner]] = import_module("hubspool_templates.joiners").JOINERS
-    except ModuleNotFoundError:  # the templates are not installed
+    except ModuleNotFoundError as error:
+        if error.name != "hubspool_templates":
+            raise
         others = {}
     return {"jsonl": Joiner(), **{suffix: joiner() for suffix, joiner in others.items()}}
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False

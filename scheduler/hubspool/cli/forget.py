@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hubspool.cli.compact import joiners
-from hubspool.cli.options import Command, token_option
+from hubspool.cli.options import Command, repo_type_option, token_option
 from hubspool.cli.output import print_line
 from hubspool.scheduling.status import counted
 
@@ -20,7 +20,7 @@ _ELSEWHERE = "Not reached: clones, downloads and caches of other people; disks o
 
 
 @click.command("forget", cls=Command)
-@click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account.")
+@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
 @click.option(
     "--where",
     "conditions",
@@ -31,6 +31,7 @@ _ELSEWHERE = "Not reached: clones, downloads and caches of other people; disks o
 @click.option("--check", is_flag=True, help="Look again for the rows of earlier requests, an hour after them.")
 @click.option("--dry-run", is_flag=True, help="Count the rows, and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@repo_type_option(default="dataset")
 @click.option("--revision", default="main", help="Branch.")
 @token_option
 def forget(
@@ -39,6 +40,7 @@ def forget(
     check: bool,
     dry_run: bool,
     yes: bool,
+    repo_type: str,
     revision: str,
     token: str | None,
 ) -> None:
@@ -65,7 +67,7 @@ def forget(
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    remover = Remover(RemoteRepo(api, Target.of(api.endpoint, repo_id, "dataset", revision)), "", joiners())
+    remover = Remover(RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision)), "", joiners())
     if check:
         _check(remover, repo_id)
         return
@@ -103,7 +105,7 @@ def _print(report: RemovalReport, done: str) -> None:
     if report.large_files:
         click.echo(f"{counted(report.large_files, 'large file')} of the history {done}.")
     for path in report.unread:
-        click.echo(f"Not searched: {path}, which no scheduler of hubspool wrote.")
+        click.echo(f"Not searched: {path}, which no scheduler of hubspool wrote, or whose reader is not installed.")
     for kept in report.kept:
         click.echo(f"Not reached: {kept}.")
 

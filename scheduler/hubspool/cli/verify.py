@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubspool.cli.compact import joiners
-from hubspool.cli.options import Command, LocalPath, token_option
+from hubspool.cli.compact import joiners, left_alone
+from hubspool.cli.options import Command, LocalPath, repo_type_option, token_option
 from hubspool.cli.output import Output, print_line
 from hubspool.errors import HFValidationError
 from hubspool.scheduling.status import counted
@@ -26,17 +26,24 @@ _GRADES = {"damage": "FAIL", "warning": "warn", "note": ""}
 
 
 @click.command("verify", cls=Command)
-@click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account.")
+@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
 @click.argument(
     "folder", required=False, type=LocalPath(exists=True, file_okay=False, resolve_path=True),
     help="The folder_path of a scheduler of this dataset, to compare its ledger and its rows too.",
 )  # fmt: skip
 @click.option("--state-dir", type=LocalPath(), metavar="DIR", help="The state_dir, if the scheduler has one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line, with a list of findings.")
+@repo_type_option(default="dataset")
 @click.option("--revision", default="main", help="Branch or commit.")
 @token_option
 def verify(
-    repo_id: str, folder: Path | None, state_dir: Path | None, as_json: bool, revision: str, token: str | None
+    repo_id: str,
+    folder: Path | None,
+    state_dir: Path | None,
+    as_json: bool,
+    repo_type: str,
+    revision: str,
+    token: str | None,
 ) -> None:
     """Check that no row was lost, changed or doubled.
 
@@ -55,7 +62,7 @@ def verify(
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, "dataset", revision))
+    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision))
     seen, found = check(repo, folder, state_dir)
     damages = sum(finding.kind.severity.value == "damage" for finding in found)
     if not as_json:
@@ -88,7 +95,7 @@ def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) 
     """
     from hubspool.cli.scheduler_records import opened_records
     from hubspool.push.snapshot import LedgerFacts, read_snapshot, spool_findings
-    from hubspool.push.verify import findings
+    from hubspool.push.verify import Found, FoundKind, findings
 
     with ExitStack() as stack:
         records = stack.enter_context(opened_records(folder, state_dir)) if folder else []
@@ -101,6 +108,9 @@ def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) 
         before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
         seen = read_snapshot(repo, joiners(), _configs_of)
         found = findings(seen)
+        found += [
+            Found(pattern, FoundKind.UNCHECKED, text) for pattern, text in left_alone(seen.files.values(), joiners())
+        ]
         for (spool, ledger), known in zip(spools, before, strict=True):
             found += spool_findings(spool.path, known, LedgerFacts.read(ledger, spool), seen)
         return seen, found

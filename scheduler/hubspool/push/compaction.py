@@ -1,8 +1,11 @@
 """Compaction: joins the many small parts of past days into few files, each join in one commit with its manifest.
 
-Days are joined into files of a day, these into files of half a month: every row is written twice more, and a year has
-some 40 files for each split and form. There is no lease; two compactors are kept apart by parentCommit, and writers
-by the manifests (`manifest`).
+Days are joined into files of a day, these into files of half a month: every row is written twice more. So a year has
+some 40 files for each split and form: 24 of these, and at most 18 of days. Whole months would make it 12 and 33. There
+is no lease; two compactors are kept apart by parentCommit, and writers by the manifests (`manifest`).
+
+A joined file is in the folder of the files that it is made of, so that the patterns of the card that match them match
+it too: the files of version 0.1, which had no folders of months, stay beside these.
 """
 
 from __future__ import annotations
@@ -27,19 +30,16 @@ from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.events import CommitEvent
 from hubspool.push.joiner import Joiner
+from hubspool.push.kinds import together
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
 from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
-from hubspool.spool.segment_name import SegmentName, part_number
+from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
 
 logger = logging.getLogger(__name__)
 
-#: ``<name>-<date>-joined.<id>-<seq>-p<level>.<suffix>``: the globs of parts match it, and it is no segment's name.
-_JOINED = re.compile(
-    r"(?P<name>.+)-(?P<date>\d{8})-joined\.[0-9a-f]{12}-\d{5}-p(?P<level>\d{4})\.(?P<suffix>[a-z0-9]+)"
-)
 #: The level of a file of a day, and the last day of the first half of a month.
 _DAY_FILE, _HALF = 1, 15
 
@@ -81,9 +81,19 @@ class OldFile:
             order = (segment.writer, segment.seq, part_number(path.name))
             day, suffix = _day(segment.date), segment.suffix or "jsonl"
             return None if day is None else cls(file, place, segment.name, day, suffix, 0, order)
-        if (match := _JOINED.fullmatch(path.name)) is not None and (day := _day(match["date"])) is not None:
-            return cls(file, place, match["name"], day, match["suffix"], int(match["level"]))
+        if (joined := JoinedName.parse(path.name)) is not None and (day := _day(joined.date)) is not None:
+            return cls(file, place, joined.name, day, joined.suffix, joined.level)
         return None
+
+    @property
+    def parent(self) -> str:
+        """The folder that it is in."""
+        return str(PurePosixPath(self.path).parent)
+
+    @property
+    def segment(self) -> str:
+        """The file name of the segment of a part; empty for a joined file."""
+        return "" if self.level else str(SegmentName.of_part(PurePosixPath(self.path).name))
 
     @property
     def half(self) -> tuple[str, bool]:
@@ -105,8 +115,8 @@ class Join:
     def path(self, identifier: str) -> str:
         """Return the path of the joined file."""
         last = max(self.sources, key=lambda source: source.day)
-        name = f"{last.name}-{last.day:%Y%m%d}-joined.{identifier}-00000-p{self.level:04d}.{last.suffix}"
-        return str(PurePosixPath(last.folder) / f"{last.day:%Y-%m}" / name)
+        name = JoinedName(last.name, f"{last.day:%Y%m%d}", self.level, last.suffix).with_id(identifier)
+        return str(PurePosixPath(last.parent) / name)
 
 
 def due(files: Iterable[RemoteFile], held: Callable[[str], object], before: date, limits: PushLimits) -> list[Join]:
@@ -124,7 +134,7 @@ def due(files: Iterable[RemoteFile], held: Callable[[str], object], before: date
     for level, last in ((0, before), (_DAY_FILE, before - timedelta(days=2))):
 
         def group_of(source: OldFile) -> tuple[str, str, str, tuple[str, bool]]:
-            return source.folder, source.name, source.suffix, source.half
+            return source.parent, source.name, source.suffix, source.half
 
         ready = [s for s in found if s.level == level and s.day < last and (level == 0 or _half_end(s.day) < last)]
         ready.sort(key=lambda s: (group_of(s), s.day, s.order, s.path))
@@ -212,6 +222,7 @@ class Compactor:
         may_go_on: returns False to stop before the next step.
         has_time: returns False to download no more, and to join what was.
         pause: waits for so many seconds; returns True to stop.
+        refused: path and content of files that cannot be joined, as other compactors found out; it is extended.
     """
 
     #: Of a commit; gets the number of files that it replaces.
@@ -228,6 +239,7 @@ class Compactor:
         may_go_on: Callable[[], bool] = lambda: True,
         has_time: Callable[[], bool] = lambda: True,
         pause: Callable[[float], bool] | None = None,
+        refused: set[tuple[str, str]] | None = None,
     ) -> None:
         self.repo = repo
         self.folder = folder
@@ -237,6 +249,7 @@ class Compactor:
         self.may_go_on = may_go_on
         self.has_time = has_time
         self.pause = pause or threading.Event().wait
+        self.refused = set() if refused is None else refused
         self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
         self._seen = repo  # at the commit of that call: what is downloaded is what was listed
 
@@ -252,9 +265,9 @@ class Compactor:
         self.files = files = self._seen.list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
         ghosts = [path for path in files if self.manifests.held(path)]
-        joins = due(files.values(), self.manifests.held, before, self.limits)
-        again = {f"{source.day:%Y-%m}" for join in joins for source in join.sources if source.level}
-        self.manifests.read(self.repo, head, (), again)
+        self.refused &= {(path, file.content_id) for path, file in files.items()}
+        left = [file for path, file in files.items() if (path, file.content_id) not in self.refused]
+        joins = due(left, self.manifests.held, before, self.limits)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
 
     def run(
@@ -309,21 +322,51 @@ class Compactor:
                 return
             local = {source: path for source, path in local.items() if path.exists()}
             joiner = self.joiners[join.sources[0].suffix]
-            by_key: dict[object, list[OldFile]] = {}
-            for source, path in local.items():
-                if (key := joiner.key_of(path)) is not None:
-                    by_key.setdefault(key, []).append(source)
-            groups = [replace(join, sources=tuple(sources)) for sources in by_key.values() if len(sources) > 1]
+            groups = self._groups(join, local)
             adds, lines = [], []
             for number, group in enumerate(groups):
-                out = folder / f"joined-{number}"
-                offsets = joiner.join([local[source] for source in group.sources], out)
+                first, *others = group.sources
+                out = folder / f"joined-{number}" if others else local[first]
+                offsets = joiner.join([local[source] for source in group.sources], out) if others else [0]
                 joined = group.path(uuid.uuid4().hex[:12])
                 adds.append(CommitOperationAdd(joined, out))
                 lines += self._runs(group, joined, out, local, dict(zip(group.sources, offsets, strict=True)))
             if not groups or not self.may_go_on():
                 return
             self._commit([source for group in groups for source in group.sources], adds, lines, report)
+
+    def _groups(self, join: Join, local: Mapping[OldFile, Path]) -> list[Join]:
+        """Return the files to join into one each, of those that were downloaded.
+
+        Two files that go with no other one get their next names as they are: nothing would join them later either, and
+        a join of them would be due for ever.
+        """
+        joiner = self.joiners[join.sources[0].suffix]
+        groups: list[tuple[object, int, list[OldFile]]] = []
+        for source, path in local.items():
+            if (key := self._key_of(source, path)) is None:
+                self.refused.add((source.path, source.file.content_id))
+                continue
+            memory = joiner.memory_of(path)
+            for number, (other, taken, sources) in enumerate(groups):
+                both = together(other, key)
+                if both is not None and taken + memory <= self.limits.join_memory:
+                    groups[number] = both, taken + memory, [*sources, source]
+                    break
+            else:
+                groups.append((key, memory, [source]))
+        found = [replace(join, sources=tuple(sources)) for _, _, sources in groups]
+        joined = [group for group in found if len(group.sources) > 1]
+        is_whole = len(local) == len(join.sources)
+        return found if len(found) > len(joined) + 1 and (is_whole or not joined) else joined
+
+    def _key_of(self, source: OldFile, path: Path) -> object:
+        """Return the key of a file; None if it cannot be joined, or if it is not about the segment of its path."""
+        joiner = self.joiners[source.suffix]
+        key = joiner.key_of(path)
+        if key is None or source.level or joiner.keeps_bytes or joiner.segment_of(path) == source.segment:
+            return key
+        return None
 
     def _runs(
         self, join: Join, path: str, out: Path, local: Mapping[OldFile, Path], offsets: Mapping[OldFile, int]
@@ -337,12 +380,10 @@ class Compactor:
                 moved = self.manifests.runs_in(source.path)
                 runs += [replace(run, path=path, offset=offsets[source] + run.offset) for run in moved]
                 continue
-            segment = SegmentName.of_part(PurePosixPath(source.path).name)
-            assert segment is not None
             span = joiner.range_of(content)
             run = JoinedRun(
-                segment=str(segment),
-                folder=str(PurePosixPath(source.path).parent),
+                segment=source.segment,
+                folder=source.parent,
                 path=path,
                 offset=offsets[source],
                 first=source.order[2],

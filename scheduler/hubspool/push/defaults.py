@@ -39,6 +39,7 @@ class PushLimits:
         json_probe_bytes: how much of a ``.json`` file is read to distinguish JSON Lines from a document.
         lock_poll_seconds: interval at which a push checks whether another process still holds the push lock.
         join_files, join_bytes: most files, and bytes, that are joined into one file.
+        join_memory: most bytes of memory that they take together, if their format cannot be read block by block.
         join_downloads: how many files are downloaded at the same time for it.
         join_attempts: how often a join is committed where other commits come first.
         kept_segments: of how many removed segments the ledger knows that they are on the Hub, for processes that have
@@ -69,6 +70,7 @@ class PushLimits:
     lock_poll_seconds: float = 0.1
     join_files: int = 500
     join_bytes: int = 32 * 1024 * 1024
+    join_memory: int = 32 * 1024 * 1024
     join_downloads: int = 4
     join_attempts: int = 5
     kept_segments: int = 20_000

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
+
+from hubspool.push.kinds import columns_of
 
 #: Whether a row is to be removed.
 Matches = Callable[[Mapping[str, Any]], bool]
@@ -17,17 +19,25 @@ class Joiner:
 
     #: The joined file has the bytes of the others one after the other.
     keeps_bytes = True
+    #: The package that has to be installed for this format; empty if none.
+    needs = ""
 
     def key_of(self, path: Path) -> object:
-        """Return what files must share to be joined into one; None for a file that is not joined.
+        """Return what decides which files are joined into one: those whose keys are equal, or `kinds_of` go together.
 
-        A file of lines without a newline at its end was changed by somebody else.
+        Returns:
+            None for a file that is not joined: somebody else wrote or changed it.
         """
         with path.open("rb") as file:
-            if file.seek(0, 2) == 0:
-                return None
-            file.seek(-1, 2)
-            return True if file.read(1) == b"\n" else None
+            return self.kinds_of(file)
+
+    def kinds_of(self, lines: Iterable[bytes]) -> dict[str, Any] | None:
+        """Return the kinds of the columns of JSON lines; None if a line is cut or is no object, or if there is none."""
+        return columns_of(lines)
+
+    def memory_of(self, path: Path) -> int:  # noqa: ARG002
+        """Return how many bytes of memory a join takes for this file until it ends; 0 if it reads blocks."""
+        return 0
 
     def join(self, paths: Sequence[Path], out: Path) -> list[int]:
         """Write a file with the content of all others, in their order; return where each begins in it."""
@@ -73,7 +83,10 @@ class Joiner:
         return None
 
     def segment_of(self, path: Path) -> str | None:  # noqa: ARG002
-        """Return the file name of the segment that `range_of` is about; None where the file does not say it."""
+        """Return the file name of the segment that `range_of` is about; None where the file does not say it.
+
+        A file of another format than JSON Lines that does not name the segment of its path is not joined.
+        """
         return None
 
     def check(self, path: Path) -> Iterator[tuple[Collection[str], Collection[object]]]:

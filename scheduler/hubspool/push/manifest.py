@@ -7,7 +7,6 @@ search of all interleavings (tests/unit/test_compaction_model.py) showed that we
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hubspool.push.removal import Removal
-from hubspool.spool.segment_name import SegmentName, part_path
+from hubspool.spool.segment_name import RECORDS, JoinedName, SegmentName, part_path
 
 if TYPE_CHECKING:
     from hubspool.push.remote import Head, RemoteRepo
 
-#: Folder of the manifests in the repository; `datasets` reads no file in a folder that begins with a dot.
-MANIFESTS = ".hubspool/manifest"
+#: Folder of the manifests in the repository.
+MANIFESTS = f"{RECORDS}/manifest"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class JoinedRun:
     def continues_with(self, other: JoinedRun) -> bool:
         """Return whether `other` begins where this run ends: with the next part of its segment, in the same file."""
         same = (self.segment, self.folder, self.path) == (other.segment, other.folder, other.path)
-        return same and other.first == self.first + len(self.sizes)
+        return same and other.first == self.first + len(self.sizes) and bool(self.starts) == bool(other.starts)
 
     def extended(self, other: JoinedRun) -> JoinedRun:
         """Return this run with the parts of one that continues it."""
@@ -203,8 +202,7 @@ class Manifests:
 
 
 def _month_of(source: str) -> str | None:
-    """Return the month of a segment or part by its name, and of a joined file by its folder."""
-    path = PurePosixPath(source)
-    if (segment := SegmentName.parse(path.name) or SegmentName.of_part(path.name)) is not None:
-        return segment.month
-    return path.parent.name if re.fullmatch(r"\d{4}-\d\d", path.parent.name) else None
+    """Return the month of a segment, part or joined file; None for any other file."""
+    name = PurePosixPath(source).name
+    found = SegmentName.parse(name) or SegmentName.of_part(name) or JoinedName.parse(name)
+    return None if found is None else found.month

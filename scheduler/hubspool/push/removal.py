@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from hubspool.push.encodings import UNFIT
+from hubspool.spool.segment_name import RECORDS
 
 if TYPE_CHECKING:
     from hubspool.push.remote import RemoteRepo
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 _CLOCKS = timedelta(hours=2)
 
 #: Folder of the removals in the repository.
-REMOVALS = ".hubspool/forget"
+REMOVALS = f"{RECORDS}/forget"
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class Remover(Compactor):
                 self.repo.download(source.path, old)
             except RemoteEntryNotFoundError:  # it was joined meanwhile
                 return
-            if joiner.key_of(old) is None and not joiner.keeps_bytes:
+            if not joiner.keeps_bytes and self._key_of(source, old) is None:
                 self._report.unread.append(source.path)
                 return
             removed = joiner.remove(old, new, any_of(self._asked(source)))
@@ -242,7 +242,7 @@ class Expirer(Compactor):
                     local.touch()
                 else:
                     self.repo.download(source.path, local)
-                    if joiner.key_of(local) is None and not joiner.keeps_bytes:
+                    if not joiner.keeps_bytes and self._key_of(source, local) is None:
                         return
                 runs += self._runs(Join((source,)), "", local, {source: local}, {source: 0})
         self._commit(join.sources, [], [replace(run, path="", removed=run.rows) for run in runs], report)

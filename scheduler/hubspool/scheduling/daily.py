@@ -33,6 +33,7 @@ class DailyCompaction:
     def __init__(self) -> None:
         self._due_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
         self._known = NOT_COMPACTED
+        self._refused: set[tuple[str, str]] = set()  # for `Compactor`
 
     def times(self) -> CompactionTimes:
         """Return what is known about the repository's files; any thread may call it."""
@@ -59,6 +60,7 @@ class DailyCompaction:
             may_go_on=lambda: not loop.pause(0),
             has_time=lambda: time.monotonic() < ends,
             pause=loop.pause,
+            refused=self._refused,
         )
         wait, report = DEFAULTS.compaction_period, CompactionReport()
         try:

@@ -2,7 +2,8 @@
 
 A segment is a local row file ``<name>-<UTC date>-<writer>-<seq>.jsonl`` with one writer. A part is a byte range of a
 segment under one path on the Hub, ``<YYYY-MM>/<segment stem>-p<NNNN>.jsonl``, in a folder for the month of the date in
-its name: one folder takes at most 10,000 entries. A segment whose parts are encoded is named
+its name: one folder takes at most 10,000 entries. Old parts are joined into files
+``<name>-<date>-joined.<id>-<seq>-p<level>.<suffix>``. A segment whose parts are encoded is named
 ``<segment stem>.<suffix>.jsonl``, and its parts ``<segment stem>-p<NNNN>.<suffix>``. The writer id is random for each
 scheduler object, so two writers never use one name, on the disk or on the Hub. Its first four digits identify the
 host: on a shared disk they distinguish the live segment of another host from an orphan of this one.
@@ -24,11 +25,23 @@ _SEGMENT = re.compile(
     r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<date>\d{8})-(?P<writer>[0-9a-f]{12})-(?P<seq>\d{5})"
     r"(?:\.(?P<suffix>[a-z0-9]+))?\.jsonl"
 )
+#: The globs of parts match it, and it is no segment's name.
+_JOINED = re.compile(
+    r"(?P<name>.+)-(?P<date>\d{8})-joined\.[0-9a-f]{12}-\d{5}-p(?P<level>(?!0000)\d{4})\.(?P<suffix>[a-z0-9]+)"
+)
+#: Folder of the notes of schedulers in a repository; `datasets` reads no folder that begins with a dot.
+RECORDS = ".hubspool"
 
 
 def is_part_path(path: str) -> bool:
     """Return whether a path on the Hub is that of a part, in whatever form its rows are stored."""
     return SegmentName.of_part(PurePosixPath(path).name) is not None
+
+
+def is_written_by_schedulers(path: str) -> bool:
+    """Return whether a path in a repository is that of a part, a joined file or a note of schedulers."""
+    is_joined = JoinedName.parse(PurePosixPath(path).name) is not None
+    return is_joined or is_part_path(path) or path.startswith(f"{RECORDS}/")
 
 
 def part_rule(suffix: str = "") -> str:
@@ -121,6 +134,38 @@ class SegmentName:
     def next(self, date: str) -> SegmentName:
         """Return the name of the writer's next segment."""
         return replace(self, date=date, seq=self.seq + 1)
+
+
+@dataclass(frozen=True)
+class JoinedName:
+    """The fields of the file name of a joined file.
+
+    Args:
+        name: the split.
+        date: of the newest segment in it.
+        level: how often its rows were joined.
+        suffix: of the file.
+    """
+
+    name: str
+    date: str
+    level: int
+    suffix: str
+
+    @classmethod
+    def parse(cls, filename: str) -> JoinedName | None:
+        """Return the fields, or None if `filename` is not the name of a joined file."""
+        match = _JOINED.fullmatch(filename)
+        return None if match is None else cls(match["name"], match["date"], int(match["level"]), match["suffix"])
+
+    def with_id(self, identifier: str) -> str:
+        """Return the file name; `identifier` is twelve hex digits."""
+        return f"{self.name}-{self.date}-joined.{identifier}-00000-p{self.level:04d}.{self.suffix}"
+
+    @property
+    def month(self) -> str:
+        """The month of its segments, ``YYYY-MM``."""
+        return f"{self.date[:4]}-{self.date[4:6]}"
 
 
 def segments_in(folder: Path) -> list[str]:

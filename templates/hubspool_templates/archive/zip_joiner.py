@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import orjson
 
 from hubspool.extending import Joiner, Matches
 from hubspool_templates.archive.zip_encoding import METADATA, distinct, folder_hint, member_info, span_of_comment
+from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_types import media_of
 
 _JOINED = b'{"joined":true}'
@@ -21,7 +22,7 @@ _JOINED = b'{"joined":true}'
 class ZipJoiner(Joiner):
     """Joins archives that `ZipEncoding` wrote: all members, with numbers where two names are equal, and their metadata.
 
-    Memory: the metadata of all archives.
+    Memory: the metadata of all archives, of which `memory_of` tells the size.
     """
 
     keeps_bytes = False
@@ -31,13 +32,21 @@ class ZipJoiner(Joiner):
             with zipfile.ZipFile(path) as archive:
                 is_ours = archive.comment == _JOINED or span_of_comment(archive.comment) is not None
                 names = archive.namelist()
-        except (zipfile.BadZipFile, OSError):
+                if not is_ours or METADATA not in names:
+                    return None
+                with archive.open(METADATA) as lines:
+                    columns = self.kinds_of(lines)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
             return None
-        return frozenset(map(media_of, names)) - {None} if is_ours and METADATA in names else None
+        # Archives of images do not go with archives of sound.
+        return columns and {**columns, "file_name": " ".join(sorted({*filter(None, map(media_of, names))}))}
+
+    def memory_of(self, path: Path) -> int:
+        with zipfile.ZipFile(path) as archive:
+            return archive.getinfo(METADATA).file_size + DEFAULTS.member_memory * len(archive.infolist())
 
     def rows(self, path: Path) -> int:
-        with zipfile.ZipFile(path) as archive:
-            return len(archive.read(METADATA).splitlines())
+        return sum(1 for _ in _rows(path))
 
     def range_of(self, path: Path) -> tuple[int, int] | None:
         with zipfile.ZipFile(path) as archive:
@@ -70,38 +79,46 @@ class ZipJoiner(Joiner):
         return {**row.get("metadata", {}), "file_name": row.get("name")} if row else {}
 
     def remove(self, path: Path, out: Path, matches: Matches) -> list[tuple[int, int]]:
-        table = _table(path)
-        removed = [number for number, row in enumerate(table) if matches(row)]
+        removed = [number for number, row in enumerate(_rows(path)) if matches(row)]
         if removed:
-            _write([path], [[row for number, row in enumerate(table) if number not in {*removed}]], out)
+            _write([path], out, {*removed})
         return [(number, 1) for number in removed]
 
     def join(self, paths: Sequence[Path], out: Path) -> list[int]:
-        return _write(paths, [_table(path) for path in paths], out)
+        return _write(paths, out, set())
 
 
-def _table(path: Path) -> list[dict[str, Any]]:
-    with zipfile.ZipFile(path) as archive:
-        return [orjson.loads(line) for line in archive.read(METADATA).splitlines()]
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with zipfile.ZipFile(path) as archive, archive.open(METADATA) as lines:
+        yield from map(orjson.loads, lines)
 
 
-def _write(paths: Sequence[Path], tables: Sequence[Sequence[dict[str, Any]]], out: Path) -> list[int]:
-    """Write an archive with these rows of others, and their members; return the number of the first row of each."""
-    names = iter(distinct([row["file_name"] for table in tables for row in table]))
+def _write(paths: Sequence[Path], out: Path, removed: Set[int]) -> list[int]:
+    """Write an archive with the members of others, without the rows of each that have these numbers.
+
+    Returns:
+        The number of the first row of each.
+    """
+
+    def kept(path: Path) -> Iterator[dict[str, Any]]:
+        return (row for number, row in enumerate(_rows(path)) if number not in removed)
+
+    names = distinct([row["file_name"] for path in paths for row in kept(path)])
+    lines: list[bytes] = []
     offsets: list[int] = []
-    rows: list[dict[str, Any]] = []
     with zipfile.ZipFile(out, "x") as joined:
-        for path, table in zip(paths, tables, strict=True):
-            offsets.append(len(rows))
+        for path in paths:
+            offsets.append(len(lines))
             with zipfile.ZipFile(path) as archive:
-                for row in table:
-                    name = next(names)
+                for row in kept(path):
+                    name = names[len(lines)]
                     old = archive.getinfo(row["file_name"])
                     with archive.open(old) as content, joined.open(member_info(name, old.file_size), "w") as member:
                         shutil.copyfileobj(content, member, 1 << 20)
-                    rows.append({**row, "file_name": name})
-        joined.writestr(member_info(METADATA, 0), b"".join(orjson.dumps(row) + b"\n" for row in rows))
-        if hint := folder_hint([row["file_name"] for row in rows]):
+                    lines.append(orjson.dumps({**row, "file_name": name}) + b"\n")  # no option: it keeps 4 kB for each
+        with joined.open(member_info(METADATA, 0), "w") as metadata:
+            metadata.writelines(lines)
+        if hint := folder_hint(names):
             joined.writestr(zipfile.ZipInfo(hint, (1980, 1, 1, 0, 0, 0)), b"")
         joined.comment = _JOINED
     return offsets

@@ -22,6 +22,7 @@ class ParquetJoiner(Joiner):
     """Joins files that `ParquetEncoding` wrote; a file of another program stays. Memory: one row group."""
 
     keeps_bytes = False
+    needs = "pyarrow"
 
     def key_of(self, path: Path) -> object:
         import pyarrow as pa
