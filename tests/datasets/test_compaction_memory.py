@@ -51,7 +51,7 @@ assert Compactor(repo, "small", {suffix: joiner}).run().files_before == 2
 Path("/proc/self/clear_refs").write_text("5")
 before = memory("VmRSS")
 report = Compactor(repo, "data", {suffix: joiner}).run()
-print(report.files_before, report.files_after, memory("VmHWM") - before)
+print(report.files_before, len(report.paths), memory("VmHWM") - before)
 """
 
 

@@ -147,7 +147,7 @@ def test_every_reader_finds_the_same_rows_after_files_were_joined(
     joiner = JOINERS[suffix]() if suffix in JOINERS else Joiner()
     repo = RemoteRepo(hub_api, Target(local_hub.endpoint, REPO, "dataset", "main"))
     report = Compactor(repo, "data", {suffix: joiner}).run(TOMORROW)
-    assert (report.files_before, report.files_after) == JOINED[suffix]
+    assert (report.files_before, len(report.paths)) == JOINED[suffix]
     files = {path.rpartition("/")[2]: path for path in hub_api.list_repo_files(REPO, repo_type="dataset")}
     assert sum("-joined." in name for name in files) == JOINED[suffix][1]
     assert "notes.txt" in files
