@@ -126,8 +126,15 @@ MUTANTS = [
     Mutant(
         "flush_waits_for_join",
         "a flush waits until the Hub has answered a join",
-        (Edit("hubspool/scheduling/daily.py", "beside_pushes", "ends_answers=True", "ends_answers=False"),),
-        (f"{DATASETS}/test_compaction_daily.py::test_a_flush_ends_a_join_that_is_under_way",),
+        (
+            Edit(
+                "hubspool/scheduling/daily.py",
+                "beside_pushes",
+                "replace(context.api.session, interrupt=threading.Event(), ends_answers=True)",
+                "replace(context.api.session, interrupt=threading.Event())",
+            ),
+        ),
+        (f"{DATASETS}/test_compaction_daily.py::test_a_flush_ends_a_join_that_is_under_way[commit-flush]",),
     ),
     Mutant(
         "half_months_kept",
