@@ -108,13 +108,15 @@ def test_without_the_option_nothing_is_joined(make: Make, hub_api: HfApi) -> Non
 
 
 @pytest.mark.usefixtures("due_at_once")
-def test_a_replica_whose_pushes_are_all_requested_joins_too(make: Make, hub_api: HfApi, joins: Joins) -> None:
+def test_a_replica_whose_pushes_are_all_requested_joins_too(
+    make: Make, hub_api: HfApi, joins: Joins, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A push that many rows ask for begins the period anew, so a busy replica makes no other."""
+    monkeypatch.setattr(daily, "DEFAULTS", replace(daily.DEFAULTS, compaction_period=0))  # each push looks
     scheduler = make(on_commit=joins, push_after_rows=1, every=600)
     scheduler.append({"n": 0})
     scheduler.last_future.result(30)
     planted = plant(hub_api, range(1, 4), 2)
-    scheduler._worker.compaction._due_at = 0  # a day later
     scheduler.append({"n": 1})
     joins.wait()
     assert numbers(hub_api) == [0, 1, *planted]
