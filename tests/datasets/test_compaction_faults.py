@@ -251,12 +251,14 @@ def test_the_joined_file_is_sent_before_the_newest_commit_is_read(
 ) -> None:
     """Others commit while it is sent, so a commit that was read before would be an old one."""
     by_a_person(hub_api, CommitOperationAdd(".gitattributes", f"{part_rule()}\n".encode()))
+    local_hub.faults.add(Fault(route="commit", status=412, body='{"error": "A commit has happened since."}'))
     local_hub.requests.clear()
     assert compactor.run(TOMORROW).files_before == 6
     routes = [request.route for request in local_hub.requests]
     sent, commit = routes.index("xet-shard"), routes.index("commit")
     newest = max(index for index, route in enumerate(routes[:commit]) if route == "commits")
     assert sent < newest
+    assert (routes.count("xet-shard"), routes.count("commit")) == (1, 2), "it is not sent again"
     assert numbers(hub_api) == planted
 
 
