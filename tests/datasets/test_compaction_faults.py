@@ -17,6 +17,7 @@ from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.compaction import Compactor, Joiner
 from hubspool.push.remote import RemoteRepo
+from hubspool.spool.segment_name import part_rule
 from hubspool_templates import JsonlScheduler
 from tests.datasets.test_compaction import REPO, TOMORROW, check_manifests, data_files, fresh, numbers, plant
 from tests.support.oracle import second_look_after
@@ -227,6 +228,38 @@ def test_the_compactor_deletes_a_late_part_and_does_not_join_it(
     report = fresh(compactor).run(TOMORROW)
     assert (report.ghosts, report.files_before) == (1, 0)
     assert numbers(hub_api) == [1, *planted]
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_deletion_of_late_parts_that_is_overtaken_is_made_again(
+    hub_api: HfApi, local_hub: LocalHub, compactor: Compactor, planted: list[int], status: int
+) -> None:
+    late = data_files(hub_api)[0]
+    content = compactor.repo.content(late)
+    compactor.run(TOMORROW)
+    by_a_person(hub_api, CommitOperationAdd(late, content))
+    fault = Fault(route="commit", status=status, body='{"error": "A commit has happened since."}', times=2)
+    local_hub.faults.add(fault)
+    assert compactor.run(TOMORROW).ghosts == 1
+    assert len(local_hub.faults.hits) == 2
+    assert late not in data_files(hub_api)
+    assert numbers(hub_api) == planted
+
+
+def test_the_joined_file_is_sent_before_the_newest_commit_is_read(
+    hub_api: HfApi, local_hub: LocalHub, compactor: Compactor, planted: list[int]
+) -> None:
+    """Others commit while it is sent, so a commit that was read before would be an old one."""
+    by_a_person(hub_api, CommitOperationAdd(".gitattributes", f"{part_rule()}\n".encode()))
+    local_hub.faults.add(Fault(route="commit", status=412, body='{"error": "A commit has happened since."}'))
+    local_hub.requests.clear()
+    assert compactor.run(TOMORROW).files_before == 6
+    routes = [request.route for request in local_hub.requests]
+    sent, commit = routes.index("xet-shard"), routes.index("commit")
+    newest = max(index for index, route in enumerate(routes[:commit]) if route == "commits")
+    assert sent < newest
+    assert (routes.count("xet-shard"), routes.count("commit")) == (1, 2), "it is not sent again"
+    assert numbers(hub_api) == planted
 
 
 def test_three_writers_and_two_compactors_at_once(make: Make, hub_api: HfApi, compactor: Compactor) -> None:

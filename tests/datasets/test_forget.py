@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -317,6 +317,23 @@ def test_rows_of_joined_files_are_removed_and_the_files_are_joined_again(
             writer.flush()
     assert rows(hub_api) == [*left, ("ben", 100), ("ben", 101), ("ben", 102)]
     assert VALUE.encode() not in everything_in(local_hub)
+
+
+def test_rows_of_files_of_half_a_month_are_removed(hub_api: HfApi, local_hub: LocalHub, run: Run) -> None:
+    hub_api.create_repo(REPO, repo_type="dataset")
+    names = [
+        f"data/2026-01/train-202601{day:02d}-0123456789ab-{seq:05d}-p0000.jsonl" for day in (1, 2) for seq in (0, 1)
+    ]
+    lines = [b'{"user":"%s","n":%d}\n' % (VALUE.encode() if n == 1 else b"ben", n) for n in range(4)]
+    parts = [CommitOperationAdd(name, line) for name, line in zip(names, lines, strict=True)]
+    hub_api.create_commit(REPO, parts, commit_message="planted", repo_type="dataset")
+    repo = RemoteRepo(hub_api, Target(local_hub.endpoint, REPO, "dataset", "main"))
+    for day in (date(2026, 1, 2), date(2026, 1, 3), date(2026, 2, 3)):
+        Compactor(repo, "data", {"jsonl": Joiner()}).run(day)
+    (joined,) = data_files(hub_api)
+    assert joined.endswith("p0002.jsonl")
+    assert "1 row of 1 file removed" in run("forget", REPO, "--where", f"user={VALUE}", "--yes")
+    assert rows(hub_api) == [("ben", 0), ("ben", 2), ("ben", 3)]
 
 
 @pytest.mark.parametrize("by", ["values", "a function"])

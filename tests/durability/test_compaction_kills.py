@@ -48,11 +48,19 @@ def test_no_row_is_lost_or_doubled_by_kills_of_a_compactor(place: Place, start: 
     killed: Counter[str] = Counter()
     for number in range(kills):
         at_post = number % 2
-        step = -1 if at_post else 1 + (number * steps) // kills
-        victim = compact(start, place, step, chance.random() * 0.1 if at_post else 0.0, days=1 + 60 * (number % 3 == 2))
-        if victim.wait(60) == -signal.SIGKILL:
-            killed[next(line for line in victim.lines if line.startswith("killed"))] += 1
-    assert killed.total() >= kills * 3 // 4, killed
+        step, reached = -1 if at_post else 1 + (number * steps) // kills, ""
+        while not reached:  # a run that has less to join has fewer steps
+            delay = chance.random() * 0.1 if at_post else 0.0
+            victim = compact(start, place, step, delay, days=1 + 60 * (number % 3 == 2))
+            code = victim.wait(60)
+            reached = next((line for line in victim.lines if line.startswith("killed")), "")
+            assert code == -signal.SIGKILL or delay or not reached, victim.errors()
+            if not reached:
+                last_step = int(victim.wait_line("steps").split()[1])
+                assert last_step < step or at_post, "it passed its step and was not killed"
+                step = step if at_post else 1 + step % last_step
+        killed[reached] += 1
+    assert len(killed) > 1, killed
     last = compact(start, place, 0, 0, days=61)
     assert last.wait(60) == 0, last.errors()
     for writer in writers:
@@ -66,4 +74,4 @@ def test_no_row_is_lost_or_doubled_by_kills_of_a_compactor(place: Place, start: 
     joins = [c for c in place.api.list_repo_commits(REPO, repo_type="dataset") if c.title.startswith("Join")]
     print(f"{verdict.on_hub} rows, {len(joins)} joins, {verdict.commits} commits, {dict(killed)}")
     assert verdict.on_hub == len(recorded(place.records, "acknowledged"))
-    assert len(joins) >= kills / 4
+    assert joins

@@ -121,8 +121,34 @@ MUTANTS = [
     Mutant(
         "joins_free",
         "a join is not counted in the hour's commits",
-        (Edit("hubspool/push/budget.py", "Turns.note_beside", "self._beside += commits", ""),),
+        (Edit("hubspool/push/budget.py", "Turns.note_beside", "max(self._owed - past, 0.0) + commits", "self._owed"),),
         (f"{UNIT}/test_rules.py::test_commits_beside_the_pushes_stay_within_the_hour",),
+    ),
+    Mutant(
+        "flush_waits_for_join",
+        "a flush waits until the Hub has answered a join",
+        (
+            Edit(
+                "hubspool/scheduling/daily.py",
+                "beside_pushes",
+                "replace(context.api.session, interrupt=threading.Event(), ends_answers=True)",
+                "replace(context.api.session, interrupt=threading.Event())",
+            ),
+        ),
+        (f"{DATASETS}/test_compaction_daily.py::test_a_flush_ends_a_join_that_is_under_way[commit-flush]",),
+    ),
+    Mutant(
+        "half_months_kept",
+        "rows in files that were joined twice are not removed",
+        (
+            Edit(
+                "hubspool/push/compaction.py",
+                "Compactor.run",
+                "bool(join.sources[0].level) is is_joined",
+                "join.sources[0].level == is_joined",
+            ),
+        ),
+        (f"{DATASETS}/test_forget.py::test_rows_of_files_of_half_a_month_are_removed",),
     ),
     Mutant(
         "today_joined",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
@@ -12,6 +12,7 @@ from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import RemoteFile
 from hubspool.push.rules import compacted
+from hubspool.scheduling.daily import seconds_until_due
 
 TODAY = date(2026, 1, 20)
 JOINED = "train-20260102-joined.0123456789ab-00000-p{level:04d}.jsonl"
@@ -96,3 +97,31 @@ def test_a_part_that_was_joined_never_grows() -> None:
     after = compacted(known, 10, 1, "a", "b")
     assert (after.closed, after.end) == (Closed.COMPACTED, 10)
     assert compacted(known, None, 0, "", "").closed is Closed.FOREIGN
+
+
+NOW = datetime(2026, 1, 20, 12, tzinfo=timezone.utc)
+HOUR = 3600
+
+
+@pytest.mark.parametrize(
+    ("age", "parts", "wait"),
+    [
+        (None, 0, 20),
+        (None, 100, 20),  # too few: the parts of another day are to come first
+        (None, 101, 0),
+        (0, 101, 20),
+        (5, 101, 15),
+        (5, 50_000, 15),
+        (19.5, 101, 0.5),
+        (20, 101, 0),
+        (20, 100, 20),
+        (1000, 101, 0),
+        (1000, 2, 20),
+        (-3, 101, 23),
+    ],
+)
+def test_files_are_joined_when_the_newest_join_is_20_hours_old_and_there_are_more_than_100(
+    age: float | None, parts: int, wait: float
+) -> None:
+    newest = None if age is None else NOW - timedelta(hours=age)
+    assert seconds_until_due(newest, parts, NOW) == wait * HOUR

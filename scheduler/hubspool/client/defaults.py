@@ -43,6 +43,7 @@ class ClientDefaults:
         most_pages: pages of one list; more are an error.
         progress_least_bytes: a transfer or a download goes on as long as so many bytes arrive within each time-out.
         pool_hosts, pool_connections: hosts that keep connections open, and connections to each of them.
+        interrupt_poll_seconds: how often a request that may be interrupted asks whether it was.
         message_characters: characters of the Hub's message that an error repeats.
         body_characters: characters of the Hub's answer that an error keeps.
         block_bytes: bytes that are read from a content at a time. A multiple of 3, so that each block can be encoded in
@@ -98,6 +99,7 @@ class ClientDefaults:
     progress_least_bytes: int = 32 * 1024
     pool_hosts: int = 8
     pool_connections: int = 32
+    interrupt_poll_seconds: float = 0.1
     message_characters: int = 1000
     body_characters: int = 100_000
 

@@ -65,6 +65,7 @@ class HubSession:
         headers: sent with every request to the Hub's own address.
         product: names of the program that uses us, added to the User-Agent header.
         interrupt: once set, retries stop waiting and transfers end: the call fails with its last error.
+        ends_answers: `interrupt` also ends requests whose answer is awaited; a commit may land nevertheless.
         timeout: seconds that an answer may take, and 32 kB of a transfer; None reads HUBSPOOL_TIMEOUT at each call.
         commit_timeout: the same for the answer to a commit; None: 90, or HUBSPOOL_TIMEOUT if that is longer.
         retry: replaces the bounds of every retry (not what may be repeated); None keeps those of each call.
@@ -76,6 +77,7 @@ class HubSession:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     product: str = ""
     interrupt: threading.Event = field(default_factory=threading.Event)
+    ends_answers: bool = False
     timeout: float | None = None
     commit_timeout: float | None = None
     retry: RetryPolicy | None = None
@@ -277,7 +279,9 @@ class HubClient:
         from hubspool.client.connections import AnswerLimit, answer_limit, origin, prepared
 
         least_bytes = DEFAULTS.progress_least_bytes if stream else None
-        outer = answer_limit.set(AnswerLimit(options["timeout"][1], least_bytes, self.session.deadline))
+        session = self.session
+        interrupt = session.interrupt if session.ends_answers else None
+        outer = answer_limit.set(AnswerLimit(options["timeout"][1], least_bytes, session.deadline, interrupt))
         try:
             url = prepared(url)  # from here on everybody reads the same host from it
             local = is_loopback(url)
@@ -286,10 +290,10 @@ class HubClient:
                 raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE is set: no request to {shown}.", url=shown)
             self.check_address(url)
             own = origin(url) == origin(self.endpoint)
-            sent = {**self.auth_headers, **self.session.headers, **headers} if own else dict(headers)
-            sent = {"User-Agent": self.session.user_agent, "Accept-Encoding": "gzip, deflate", **sent}
-            self.session.counts["requests"] += 1
-            response = self.session.pool(local=local).request(
+            sent = {**self.auth_headers, **session.headers, **headers} if own else dict(headers)
+            sent = {"User-Agent": session.user_agent, "Accept-Encoding": "gzip, deflate", **sent}
+            session.counts["requests"] += 1
+            response = session.pool(local=local).request(
                 method, url, headers=sent, auth=_as_given, allow_redirects=False, stream=True, **options
             )
             if not stream or response.status_code // 100 != 2:

@@ -53,6 +53,8 @@ UNLESS_APPLIED = RetryPolicy(acts_twice=True)
 FLUSH = RetryPolicy(attempts=None, seconds=math.inf, cap=60.0, replans=True)
 #: A task of a large upload: as long as the process runs.
 LARGE_UPLOAD = RetryPolicy(attempts=None, seconds=math.inf, base=2.0, cap=60.0, replans=True)
+#: A commit on top of the newest one, which reads the branch again after a 409 or 412.
+ON_HEAD = RetryPolicy(acts_twice=True, replans=True)
 #: A change of metadata, which reads the file again after a 412.
 METADATA = RetryPolicy(attempts=5, replans=True)
 

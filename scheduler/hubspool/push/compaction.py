@@ -11,20 +11,21 @@ it too: the files of version 0.1, which had no folders of months, stay beside th
 from __future__ import annotations
 
 import logging
-import random
+import math
 import re
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
+from hubspool.client.retry import ON_HEAD, Caller, call_with_retries
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.push.defaults import DEFAULTS, PushLimits
@@ -37,9 +38,12 @@ from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
+    from hubspool.push.remote import Head
 
 logger = logging.getLogger(__name__)
 
+#: Operations, title and description of a commit.
+Change: TypeAlias = tuple[Sequence[CommitOperation], str, str]
 #: The level of a file of a day, and the last day of the first half of a month.
 _DAY_FILE, _HALF = 1, 15
 
@@ -203,6 +207,11 @@ class CompactionReport:
         """How many commits it made; the deletion of ghosts is one."""
         return len(self.commits) + bool(self.ghosts)
 
+    @property
+    def files_less(self) -> int:
+        """How many files the repository has less."""
+        return self.files_before - len(self.paths) + self.ghosts
+
     def event(self, commit: CommitInfo) -> CommitEvent:
         """Return the event of a join."""
         return CommitEvent(commit.oid, tuple(self.paths), 0, 0, joined=self.files_before)
@@ -220,11 +229,13 @@ class Compactor:
         manifests: as far as they are known.
         limits: of joined files.
         may_go_on: returns False to stop before the next step.
-        has_time: returns False to download no more, and to join what was.
+        has_time: returns False to download no more, to join what was, and to wait for no other attempt.
         pause: waits for so many seconds; returns True to stop.
         refused: path and content of files that cannot be joined, as other compactors found out; it is extended.
     """
 
+    #: The Hub's time, as of the last call of `due`.
+    now: datetime
     #: Of a commit; gets the number of files that it replaces.
     title = "Join {} files"
 
@@ -260,6 +271,7 @@ class Compactor:
             before: segments of this day or later are left alone; today by default, as the Hub's clock says.
         """
         head = self.repo.head()
+        self.now = head.at
         before = before or head.at.date()
         self._seen = self.repo.at(head.oid)
         self.files = files = self._seen.list_files(self.folder, recursive=True)
@@ -270,14 +282,11 @@ class Compactor:
         joins = due(left, self.manifests.held, before, self.limits)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
 
-    def run(
-        self, before: date | None = None, most: int | None = None, note: Callable[[Join], object] = lambda _: None
-    ) -> CompactionReport:
-        """Make the joins that are due, or `most` of them.
+    def run(self, before: date | None = None, note: Callable[[Join], object] = lambda _: None) -> CompactionReport:
+        """Make all joins that are due.
 
         Args:
             before: see `due`.
-            most: number of joins; None for all.
             note: called with each join before it is made.
 
         Raises:
@@ -285,28 +294,61 @@ class Compactor:
         """
         report = CompactionReport()
         # What is written meanwhile is left for another run, or this one might never end.
-        for level in (0, _DAY_FILE):
+        for is_joined in (False, True):
             joins, ghosts = self.due(before)
-            self._delete(ghosts, report)
-            now = [join for join in joins if join.sources[0].level == level]
-            for number, join in enumerate(now):
-                if not self.may_go_on() or (most is not None and len(report.commits) >= most):
-                    report.left = len(joins) - number
-                    return report
-                note(join)
-                self._make(join, report)
+            self.make([join for join in joins if bool(join.sources[0].level) is is_joined], ghosts, report, note)
+            if report.left:
+                break
         return report
 
+    def make(
+        self,
+        joins: Sequence[Join],
+        ghosts: Sequence[str],
+        report: CompactionReport,
+        note: Callable[[Join], object] = lambda _: None,
+    ) -> None:
+        """Delete ghosts and make joins that `due` returned; `report` counts them."""
+        self._delete(ghosts, report)
+        for number, join in enumerate(joins):
+            if not self.may_go_on():
+                report.left = len(joins) - number
+                return
+            note(join)
+            self._make(join, report)
+
     def _delete(self, ghosts: Sequence[str], report: CompactionReport) -> None:
-        if not ghosts:
-            return
-        head = self.repo.head()
-        left = [*self.repo.at(head.oid).files(ghosts)]
-        if left:
-            self.repo.commit(
-                [CommitOperationDelete(path) for path in left], "Delete files whose rows were joined", "", head.oid
-            )
+        left: list[str] = []
+
+        def change(head: Head) -> Change | None:
+            left[:] = self.repo.at(head.oid).files(ghosts)
+            deletions = [CommitOperationDelete(path) for path in left]
+            return (deletions, "Delete files whose rows were joined", "") if left else None
+
+        if ghosts and self._commit_at_head(change) is not None:
             report.ghosts += len(left)
+
+    def _commit_at_head(self, change: Callable[[Head], Change | None]) -> CommitInfo | None:
+        """Make the commit that `change` describes on top of the newest commit; again if others come first.
+
+        Returns:
+            None if it was not made: `change` returned None, others came first each time, or there is no time left.
+        """
+
+        def attempt() -> CommitInfo | None:
+            if not self.may_go_on():
+                return None
+            head = self.repo.head()
+            wanted = change(head)
+            return None if wanted is None else self.repo.commit(*wanted, head.oid)
+
+        policy = replace(ON_HEAD, attempts=self.limits.join_attempts)
+        caller = Caller(self.pause, lambda *_: None, lambda: math.inf if self.has_time() else 0.0)
+        try:
+            return call_with_retries(attempt, policy, caller)
+        except (ConflictError, ParentCommitMismatchError) as error:
+            logger.info("other commits came first each time; the files are joined at another time: %s", error)
+            return None
 
     def _make(self, join: Join, report: CompactionReport) -> None:
         with tempfile.TemporaryDirectory(prefix="hubspool-join-") as name:
@@ -410,8 +452,11 @@ class Compactor:
         """Commit a join, at the newest commit at which its sources are still what was joined."""
         replaced = {source.path for source in sources if source.level}
         wanted = {source.path: source.file.content_id for source in sources}
-        for attempt in range(self.limits.join_attempts):
-            head = self.repo.head()
+        # Before the newest commit is read: the more time passes after that, the more often others come first.
+        target = self.repo.target
+        self.repo.api.preupload_lfs_files(target.repo_id, adds, repo_type=target.repo_type, revision=target.revision)
+
+        def change(head: Head) -> Change | None:
             at = self.repo.at(head.oid)
             files = at.files([*wanted])
             self.manifests.read(self.repo, head, wanted)
@@ -419,7 +464,7 @@ class Compactor:
                 self.manifests.held(path) for path in wanted
             ):
                 logger.info("%s was changed or joined meanwhile; it is joined at another time", sources[0].path)
-                return
+                return None
             month = max(source.day for source in sources)
             manifest = manifest_path(f"{month:%Y-%m}", head.at, uuid.uuid4().hex[:12])
             old, kept = self.manifests.replaced_by(replaced)
@@ -429,18 +474,10 @@ class Compactor:
                 CommitOperationAdd(manifest, content),
                 *(CommitOperationDelete(path) for path in [*wanted, *old]),
             ]
-            try:
-                title = self.title.format(len(wanted))
-                commit = self.repo.commit(operations, title, join_description(manifest), head.oid)
-            except (ConflictError, ParentCommitMismatchError):
-                if self.pause(random.uniform(0, 2**attempt)):  # noqa: S311  jitter
-                    return
-                continue
+            return operations, self.title.format(len(wanted)), join_description(manifest)
+
+        if (commit := self._commit_at_head(change)) is not None:
             report.commits.append(commit)
             report.files_before += len(wanted)
             report.paths += [addition.path_in_repo for addition in adds]
             report.bytes_joined += sum(addition.size for addition in adds)
-            return
-        logger.info(
-            "other commits came first %d times; the files are joined at another time", self.limits.join_attempts
-        )

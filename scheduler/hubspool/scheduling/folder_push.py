@@ -79,7 +79,7 @@ def _keep_small(scheduler: CommitScheduler, context: PushContext, result: PushRe
     worker, loop, turns = scheduler._worker, scheduler._runner.loop, scheduler._worker.turns
     if result.commit is not None and not result.in_doubt:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
-    if not context.is_spool or worker.urgency is not Urgency.PERIOD:
+    if not context.is_spool or worker.urgency is Urgency.FINAL:  # somebody waits for it
         return
     if scheduler.compact and turns.may_commit_beside(has_pushed=result.commit is not None):
         report = worker.compaction.after_push(context, loop)

@@ -16,6 +16,7 @@ from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
 from hubspool.push.removal import Removal
 from hubspool.push.remover import Expirer, RemovalReport, Remover
+from hubspool.scheduling.daily import beside_pushes
 from hubspool.scheduling.defaults import DEFAULTS
 
 if TYPE_CHECKING:
@@ -109,18 +110,21 @@ class Removing:
             self._look_again(context, loop)
             if retain_days is not None and time.monotonic() >= self._retain_at:
                 self._retain_at = time.monotonic() + DEFAULTS.compaction_period
-                expirer = _made(Expirer, context, loop)
-                expirer.split, expirer.days = split, retain_days
-                expirer.run()
+                with beside_pushes(context, loop) as beside:
+                    expirer = _made(Expirer, beside, loop)
+                    expirer.split, expirer.days = split, retain_days
+                    expirer.run()
         except HubspoolError as error:
             logger.info("%s: rows are removed at another time: %s", context.target.repo_id, error)
 
     def _look_again(self, context: PushContext, loop: PushLoop[Any]) -> None:
         seconds, now = context.limits.second_look_seconds, datetime.fromtimestamp(context.clock(), timezone.utc)
         if any(removal.is_due(now, seconds) for removal in context.memory.manifests.removals.values()):
-            _made(Remover, context, loop).check()
+            with beside_pushes(context, loop) as beside:
+                _made(Remover, beside, loop).check()
         if due := [removal for removal in self._waiting if removal.is_due(now, seconds)]:
-            _made(Remover, context, loop).remove(due)
+            with beside_pushes(context, loop) as beside:
+                _made(Remover, beside, loop).remove(due)
             self._waiting = [removal for removal in self._waiting if removal not in due]
 
 

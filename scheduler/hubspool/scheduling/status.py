@@ -32,11 +32,13 @@ class CompactionTimes:
         files: data files of the repository, as of its last look; None before the first.
         last_at: when files were last joined, UTC; None if that is not known.
         next_at: when it looks again, UTC; None if it is off.
+        error: why the last look, or the join after it, failed; None if it did not.
     """
 
     files: int | None = None
     last_at: datetime | None = None
     next_at: datetime | None = None
+    error: str | None = None
 
 
 NOT_COMPACTED = CompactionTimes()
@@ -70,6 +72,7 @@ class SchedulerStatus:
         files_on_hub: data files of the repository, as of the last look of the daily compaction; None before the first.
         last_compaction_at: when files of the repository were last joined, by anybody, UTC; None if it is not known.
         next_compaction_at: when this scheduler looks whether old files are to be joined, UTC; None: never.
+        last_compaction_error: why its last look, or the join after it, failed; None if it did not.
         full_folders: folders of the repository near the Hub's limit of 10,000 entries → their entries, as far as this
             scheduler knows them: of its own files, or of a spool's repository as of that look.
     """
@@ -94,12 +97,14 @@ class SchedulerStatus:
     files_on_hub: int | None = None
     last_compaction_at: datetime | None = None
     next_compaction_at: datetime | None = None
+    last_compaction_error: str | None = None
     full_folders: dict[str, int] = field(default_factory=dict)
 
     @property
     def warnings(self) -> list[str]:
         """What will stop pushes if nothing is done about it, in sentences."""
-        return [full_folder_text(*folder) for folder in self.full_folders.items()]
+        failed = [f"Old files were not joined: {self.last_compaction_error}"] if self.last_compaction_error else []
+        return [*(full_folder_text(*folder) for folder in self.full_folders.items()), *failed]
 
     def __str__(self) -> str:
         """Return a line for each thing that a person asks first; times are local."""

@@ -266,6 +266,7 @@ class StatusTracker:
                 files_on_hub=compaction.files,
                 last_compaction_at=compaction.last_at,
                 next_compaction_at=compaction.next_at,
+                last_compaction_error=compaction.error,
                 full_folders=dict(result.full_folders),
             )
 

@@ -3,8 +3,8 @@
     python -m tests.support.programs.killed_compactor STEP DELAY ARGUMENT …
 
 A step is a request that it sends, a file that it opens for writing, or one that it removes; the delay is in seconds
-from there on. Step 0 kills at none, and prints the number of steps. Step -1 is the POST of the first join, which leaves
-out the newest part of each writer: while it changes, no join of it is made.
+from there on. The step is printed before the kill, and the number of steps at the end. Step 0 kills at none. Step -1 is
+the POST of the first join, which leaves out the newest part of each writer: while it changes, no join of it is made.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(step: int, delay: float, arguments: list[str]) -> None:
         is_post = event == "http.client.send" and b"/commit/" in bytes(values[1])[:200]
         seen += is_step
         if (step > 0 and is_step and seen == step) or (step < 0 and is_post):
-            print(f"killed at {event}", flush=True)
+            print(f"killed at {seen} {event}", flush=True)
             kill()
 
     def settled(files: Iterable[RemoteFile], *arguments: Any) -> list[compaction.Join]:
