@@ -26,6 +26,7 @@ from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.events import CommitEvent
+from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
 from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
@@ -251,7 +252,8 @@ class Compactor:
         self._seen = self.repo.at(head.oid)
         self.files = files = self._seen.list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
-        ghosts = [path for path in files if self.manifests.held(path)]
+        held = [file for path, file in files.items() if self.manifests.held(path)]
+        ghosts = removable_ghosts(self._seen, held, self.manifests, head.named)
         joins = due(files.values(), self.manifests.held, before, self.limits)
         again = {f"{source.day:%Y-%m}" for join in joins for source in join.sources if source.level}
         self.manifests.read(self.repo, head, (), again)

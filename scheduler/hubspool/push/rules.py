@@ -321,19 +321,16 @@ def after_changed_in_doubt(part: Part, rows: int, *, has_landed: bool, is_last: 
     return after_foreign_change(part, None)
 
 
-def compacted(part: Part, end: int | None, rows: int, sha256: str, content_id: str) -> Part:
+def compacted(part: Part, end: int, rows: int, sha256: str, content_id: str) -> Part:
     """Return the part after a manifest names its path: what the manifest says counts, whatever the ledger knows.
 
     Args:
         part: as the ledger has it.
-        end: up to where the joined file has its bytes; None if these are not the bytes of the local file: somebody has
-            changed them, and they are not sent again.
+        end: up to where the joined file has its bytes, which are those of the local file.
         rows: lines in [part.start, `end`).
         sha256: of that range.
         content_id: of the part's file before it was joined.
     """
-    if end is None:
-        return after_foreign_change(part, None)
     return replace(adopted(part, end, rows, sha256, content_id), closed=Closed.COMPACTED)
 
 

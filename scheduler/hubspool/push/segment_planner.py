@@ -53,7 +53,7 @@ class SegmentPlanner:
 
     def _plan_lines(self, segment: ScannedFile, owner: Owner, parts: list[Part], run: PlanRun) -> None:
         context, plan, size = self.context, run.plan, segment.stat.size
-        if (until := context.memory.held_back.get(segment.source)) is not None:
+        if (until := self._held_back_until(segment.source, parts)) is not None:
             plan.waits_until = max(plan.waits_until, until)
             sent = max((part.end for part in parts), default=0)
             plan.postpone(segment.source, sent, size, second_look_reason(until))
@@ -78,6 +78,13 @@ class SegmentPlanner:
         if owner is not Owner.ALIVE or end == size:
             plan.settled[segment.source] = segment.stat
         self._note_removable(segment, owner, parts, ranges, run)
+
+    def _held_back_until(self, source: str, parts: list[Part]) -> float | None:
+        """Return when a segment may be sent whose last commit is in doubt, and must not land after what follows."""
+        held, memory = self.context.memory.manifests.held, self.context.memory
+        doubtful = [part.sent_at or 0.0 for part in parts if part.in_doubt and held(part.path)]
+        doubt = max(doubtful) + self.context.limits.second_look_seconds if doubtful else None
+        return memory.held_back.get(source, doubt)
 
     def _is_over(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> bool:
         """Return True if a segment has pending rows that are too old to be sent (`retain_days`)."""
@@ -219,10 +226,19 @@ class SegmentPlanner:
 
     def _is_certain(self, parts: list[Part], run: PlanRun) -> bool:
         """Return True if no part is on the Hub only by the word of one look; look a second time if that is due."""
+        context = self.context
         once = [part for part in parts if part.sent_at is not None and not part.in_doubt]
-        if any(not rules.is_second_look(part.sent_at, run.now, self.context.limits) for part in once):
+        if any(not rules.is_second_look(part.sent_at, run.now, context.limits) for part in once):
             return False
-        files = run.reader.files([part.path for part in once]) if once else {}
+        if not once:
+            return True
+        head = context.repo.head()
+        joined = context.after_joins(head, once)
+        if any(joined.get((part.source, part.number), part).end < part.end for part in once):
+            context.ledger.recover([once[0].source])  # the first look has seen what landed after the join
+            return False
+        once = [part for part in once if (part.source, part.number) not in joined]
+        files = context.repo.at(head.oid).files([part.path for part in once])
         if any(part.path not in files or files[part.path].content_id != part.content_id for part in once):
             return False
         run.plan.parts.extend(replace(part, sent_at=None) for part in once)
