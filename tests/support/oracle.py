@@ -8,13 +8,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.cli.verify import check
+from hubspool.client import http, retry
 from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
@@ -98,6 +101,14 @@ def second_look_after(seconds: float) -> Iterator[None]:
         yield
     finally:
         CommitScheduler._limits = before
+
+
+@contextlib.contextmanager
+def hub_ahead(days: int = 62) -> Iterator[None]:
+    """Let the Hub's clock be ahead: what schedulers of this process write meanwhile is old there, and may be joined."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(http, "hub_time", lambda headers: retry.hub_time(headers) + timedelta(days=days))
+        yield
 
 
 def judge(

@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 _JOINED = re.compile(
     r"(?P<name>.+)-(?P<date>\d{8})-joined\.[0-9a-f]{12}-\d{5}-p(?P<level>\d{4})\.(?P<suffix>[a-z0-9]+)"
 )
+#: How far the clocks of the Hub's servers may be apart.
+_HUB_CLOCKS = timedelta(minutes=10)
 #: The level of a file of a day, and the last day of the first half of a month.
 _DAY_FILE, _HALF = 1, 15
 
@@ -245,10 +247,11 @@ class Compactor:
         """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
 
         Args:
-            before: segments of this day or later are left alone; today by default, as the Hub's clock says.
+            before: segments of this day or later are left alone, and those of today (UTC, as the Hub's clock says):
+                after a commit with rows of today, their writers do not look whether these were joined.
         """
         head = self.repo.head()
-        before = before or head.at.date()
+        before = min((head.at - _HUB_CLOCKS).date(), before or date.max)
         self._seen = self.repo.at(head.oid)
         self.files = files = self._seen.list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
