@@ -29,7 +29,7 @@ from hubspool.push.events import CommitEvent
 from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
-from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
+from hubspool.push.remote import PartRecords, RemoteFile, RemoteRepo, join_description
 from hubspool.spool.segment_name import SegmentName, part_number
 
 if TYPE_CHECKING:
@@ -241,6 +241,7 @@ class Compactor:
         self.has_time = has_time
         self.pause = pause or threading.Event().wait
         self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
+        self._records: PartRecords | None = None
         self._seen = repo  # at the commit of that call: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
@@ -336,6 +337,9 @@ class Compactor:
         """Return the lines of the manifest for one joined file."""
         runs: list[JoinedRun] = []
         joiner = self.joiners[join.sources[0].suffix]
+        parts = [source.path for source in join.sources if not source.level and joiner.keeps_bytes]
+        self._records = self._records or PartRecords(self.repo)
+        named = self._records.of(parts, min(source.day for source in join.sources))
         for source in join.sources:
             content = local[source]
             if source.level:
@@ -345,6 +349,9 @@ class Compactor:
             segment = SegmentName.of_part(PurePosixPath(source.path).name)
             assert segment is not None
             span = joiner.range_of(content)
+            said, size = named.get(source.path), source.file.size
+            if said and said.end - said.start == size and said.sha256 == _sha256(content, 0, size):
+                span = (said.start, said.end)
             run = JoinedRun(
                 segment=str(segment),
                 folder=str(PurePosixPath(source.path).parent),

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from hubspool.client.file_range import FileRange
 from hubspool.errors import HubspoolError, LocalFileError
 from hubspool.files import has_content, open_regular
-from hubspool.push.compare import Digest, common_lines, digests, find_content
+from hubspool.push.compare import Digest, common_lines, digests, find_content, find_digest
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.encode_all import encode_all, refusal
 from hubspool.push.encodings import Encoding, Span
@@ -164,6 +164,22 @@ class Payloads:
             return after_changed_in_doubt(part, rows, has_landed=has_landed, is_last=is_last)
         digest = digests(path, part.start, [end])[0]
         return compacted(part, end, digest.rows, digest.sha256, held.digest)
+
+    def range_of_joined(self, path: Path, held: HeldPart, starts: Sequence[int]) -> tuple[int, int] | None:
+        """Return the range of a segment that a joined file holds of one of its parts; None if it is not found.
+
+        Args:
+            path: the segment.
+            held: what the manifest says of the part.
+            starts: where it may begin if no commit says it; other lines are tried after these.
+        """
+        size = path.stat().st_size
+        start = held.start
+        if start is None and held.digest:
+            at = (each for each in starts if has_content(path, held.size, held.digest, each))
+            start = next(at, None)
+            start = find_digest(path, size, held.size, held.digest) if start is None else start
+        return None if start is None or held.end(start) > size else (start, held.end(start))
 
     def closed_by_others(
         self, path: Path, part: Part, kind: Kind | None, file: RemoteFile | None, reader: RepoReader

@@ -30,6 +30,9 @@ _T = TypeVar("_T")
 #: How many parts the description of a commit names; what a commit of more writes can be checked by its size alone.
 MOST_NAMED_PARTS = 200
 
+#: How many commits are read to learn where parts begin in their segments.
+MOST_READ_COMMITS = 10_000
+
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 _PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
 _PART = re.compile(r"^hubspool-part: (.+) (\d+) (\d+) ([0-9a-f]+)$", re.MULTILINE)
@@ -94,6 +97,35 @@ def squash_description(commits: Iterable[GitCommitInfo], keep: Callable[[str], b
     """
     named = islice((each for each in named_parts(commits).items() if keep(each[0])), MOST_NAMED_PARTS)
     return "\n".join(_part_line(path, part.start, part.end, part.sha256) for path, part in named)
+
+
+class PartRecords:
+    """What the commits of a branch say of parts; they are read from the newest back, as far as is needed.
+
+    Used by one thread.
+    """
+
+    def __init__(self, repo: RemoteRepo) -> None:
+        pages = repo.api.client().pages(repo.target.route("commits"))
+        self._commits = map(parse_commit, islice(pages, MOST_READ_COMMITS))
+        self._named: dict[str, NamedPart] = {}
+
+    def of(self, paths: Iterable[str], since: date) -> dict[str, NamedPart]:
+        """Return path → what the newest commit says that names it, for those of `paths` that one names.
+
+        Args:
+            paths: of parts.
+            since: no commit of an earlier day names them.
+        """
+        wanted = [*paths]
+        missing = {*wanted} - self._named.keys()
+        while missing and (commit := next(self._commits, None)) is not None:
+            for path, part in named_parts([commit]).items():
+                self._named.setdefault(path, part)
+            missing -= self._named.keys()
+            if commit.created_at.date() < since:
+                break
+        return {path: self._named[path] for path in wanted if path in self._named}
 
 
 @dataclass(frozen=True)
