@@ -142,7 +142,7 @@ MUTANTS = [
     Mutant(
         "lagging_replica_is_final",
         "a replica of the Hub that does not know the new commit yet ends the push",
-        (Edit("hubspool/push/remote.py", "RemoteRepo._ask", "if self._is_commit", "if False"),),
+        (Edit("hubspool/push/remote.py", "RemoteRepo._ask", "self._is_commit", "False"),),
         (f"{PUSH}::test_a_replica_of_the_hub_that_does_not_know_the_new_commit_yet_is_asked_again",),
     ),
     Mutant(

@@ -26,7 +26,7 @@ from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.events import CommitEvent
-from hubspool.push.ghosts import removable_ghosts
+from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
 from hubspool.push.remote import PartRecords, RemoteFile, RemoteRepo, join_description
@@ -242,6 +242,7 @@ class Compactor:
         self.pause = pause or threading.Event().wait
         self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
         self._records: PartRecords | None = None
+        self._tails: list[RemoteFile] = []  # ghosts with rows that nothing else has, as of the last call of `due`
         self._seen = repo  # at the commit of that call: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
@@ -258,6 +259,7 @@ class Compactor:
         self.manifests.read(self.repo, head, files)
         held = [file for path, file in files.items() if self.manifests.held(path)]
         ghosts = removable_ghosts(self._seen, held, self.manifests, head.named)
+        self._tails = [file for file in held if file.path not in ghosts]
         joins = due(files.values(), self.manifests.held, before, self.limits)
         again = {f"{source.day:%Y-%m}" for join in joins for source in join.sources if source.level}
         self.manifests.read(self.repo, head, (), again)
@@ -281,6 +283,7 @@ class Compactor:
         for level in (0, _DAY_FILE):
             joins, ghosts = self.due(before)
             self._delete(ghosts, report)
+            self._take_in_tails(report)
             now = [join for join in joins if join.sources[0].level == level]
             for number, join in enumerate(now):
                 if not self.may_go_on() or (most is not None and len(report.commits) >= most):
@@ -330,6 +333,55 @@ class Compactor:
             if not groups or not self.may_go_on():
                 return
             self._commit([source for group in groups for source in group.sources], adds, lines, report)
+
+    def _take_in_tails(self, report: CompactionReport) -> None:
+        """Put the rows that replicas without manifests have added to joined parts into the joined files.
+
+        The next run deletes the ghosts. Writers that know manifests send such rows in another part.
+        """
+        for ghost in self._tails:
+            source = OldFile.of(ghost)
+            self._records = self._records or PartRecords(self.repo)
+            if source is None or not is_of_old_replica(
+                ghost, self._records.of([ghost.path], source.day).get(ghost.path)
+            ):
+                continue
+            run = self.manifests.run_of(ghost.path)
+            joined = OldFile.of(self.files[run.path]) if run.path in self.files else None
+            if joined is not None and not run.removed and self.may_go_on():
+                self._take_in(ghost, run, source.order[2] - run.first, joined, report)
+
+    def _take_in(
+        self, ghost: RemoteFile, run: JoinedRun, index: int, joined: OldFile, report: CompactionReport
+    ) -> None:
+        """Replace a joined file by one in which a ghost takes the place of its part."""
+        with tempfile.TemporaryDirectory(prefix="hubspool-join-") as name:
+            old, late, new = (Path(name) / each for each in ("old", "late", "new"))
+            self._seen.download(run.path, old)
+            self._seen.download(ghost.path, late)
+            if _sha256(old, run.offset, sum(run.sizes)) != run.sha256:
+                return  # a person has changed it
+            at, more = run.offset + sum(run.sizes[:index]), ghost.size - run.sizes[index]
+            with old.open("rb") as rows:
+                new.write_bytes(rows.read(at) + late.read_bytes())
+                rows.seek(run.sizes[index], 1)
+                with new.open("ab") as out:
+                    out.write(rows.read())
+            path = Join((replace(joined, level=joined.level - 1),)).path(uuid.uuid4().hex[:12])
+            runs = []
+            for each in self.manifests.runs_in(run.path):
+                after = replace(each, path=path, offset=each.offset + more * (each.offset > at))
+                if each == run:
+                    joiner = self.joiners[joined.suffix]
+                    sizes, digests = [*run.sizes], [*run.digests]
+                    sizes[index], digests[index] = ghost.size, ghost.content_id
+                    rows_more = joiner.rows(new) - joiner.rows(old)
+                    after = replace(
+                        after, sizes=(*sizes,), digests=(*digests,), rows=run.rows + rows_more,
+                        sha256=_sha256(new, run.offset, sum(sizes)),
+                    )  # fmt: skip
+                runs.append(after)
+            self._commit([joined], [CommitOperationAdd(path, new)], runs, report)
 
     def _runs(
         self, join: Join, path: str, out: Path, local: Mapping[OldFile, Path], offsets: Mapping[OldFile, int]

@@ -19,7 +19,8 @@ def removable_ghosts(
     """Return the paths of those ghosts that have no row which is nowhere else.
 
     A writer that knows the manifests sends what its ghost has beyond them in its next part; until then the ghost stays.
-    One that knows no manifests (version 0.1), or whose disk was wiped before that, does not: its ghost stays for ever.
+    One that knows no manifests (version 0.1) does not: `Compactor` takes the rows of its ghost into the joined file. Where
+    it cannot (other formats than JSON Lines; a disk that was wiped before the next part was sent), the ghost stays.
     Where rows were removed on purpose, the ghost has them, and is deleted whatever else it has.
 
     Args:
@@ -31,9 +32,16 @@ def removable_ghosts(
     return [file.path for file in files if not _has_tail(reader, file, manifests, named)]
 
 
+def is_of_old_replica(file: RemoteFile, what: NamedPart | None) -> bool:
+    """Return whether a file of lines was written by a replica that knows no manifests, whose commits name no parts."""
+    return file.path.endswith(".jsonl") and (what is None or what.end - what.start != file.size)
+
+
 def _has_tail(reader: RepoReader, file: RemoteFile, manifests: Manifests, named: Mapping[str, NamedPart]) -> bool:
     held, what = manifests.held(file.path), named.get(file.path)
     assert held is not None
+    if what is not None and is_of_old_replica(file, what):
+        what = None
     if file.content_id == held.digest or not held.is_whole:
         return False
     start = held.start if held.start is not None else what.start if what else None

@@ -219,6 +219,10 @@ class Manifests:
         """Return the manifest that names the part at `path`; an empty text if none does."""
         return next((file for file, runs in self._files.items() if any(path in dict(r.parts()) for r in runs)), "")
 
+    def run_of(self, path: str) -> JoinedRun:
+        """Return the run that has the part at `path`, which a manifest names."""
+        return next(run for runs in self._files.values() for run in runs if path in dict(run.parts()))
+
     def newest(self) -> datetime | None:
         """Return the time of the newest manifest that was read; None if there is none."""
         return max(filter(None, map(written_at, self._files)), default=None)
