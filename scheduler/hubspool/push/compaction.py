@@ -340,11 +340,10 @@ class Compactor:
         The next run deletes the ghosts. Writers that know manifests send such rows in another part.
         """
         for ghost in self._tails:
-            source = OldFile.of(ghost)
+            if (source := OldFile.of(ghost)) is None:
+                continue
             self._records = self._records or PartRecords(self.repo)
-            if source is None or not is_of_old_replica(
-                ghost, self._records.of([ghost.path], source.day).get(ghost.path)
-            ):
+            if not is_of_old_replica(ghost, self._records.of([ghost.path], source.day).get(ghost.path)):
                 continue
             run = self.manifests.run_of(ghost.path)
             joined = OldFile.of(self.files[run.path]) if run.path in self.files else None
@@ -362,25 +361,21 @@ class Compactor:
             if _sha256(old, run.offset, sum(run.sizes)) != run.sha256:
                 return  # a person has changed it
             at, more = run.offset + sum(run.sizes[:index]), ghost.size - run.sizes[index]
-            with old.open("rb") as rows:
-                new.write_bytes(rows.read(at) + late.read_bytes())
-                rows.seek(run.sizes[index], 1)
-                with new.open("ab") as out:
-                    out.write(rows.read())
+            content = old.read_bytes()  # at most `join_bytes`, as the ghost
+            new.write_bytes(content[:at] + late.read_bytes() + content[at + run.sizes[index] :])
+            sizes, digests = [*run.sizes], [*run.digests]
+            sizes[index], digests[index] = ghost.size, ghost.content_id
+            joiner = self.joiners[joined.suffix]
+            longer = replace(
+                run,
+                sizes=(*sizes,),
+                digests=(*digests,),
+                rows=run.rows + joiner.rows(new) - joiner.rows(old),
+                sha256=_sha256(new, run.offset, sum(sizes)),
+            )
             path = Join((replace(joined, level=joined.level - 1),)).path(uuid.uuid4().hex[:12])
-            runs = []
-            for each in self.manifests.runs_in(run.path):
-                after = replace(each, path=path, offset=each.offset + more * (each.offset > at))
-                if each == run:
-                    joiner = self.joiners[joined.suffix]
-                    sizes, digests = [*run.sizes], [*run.digests]
-                    sizes[index], digests[index] = ghost.size, ghost.content_id
-                    rows_more = joiner.rows(new) - joiner.rows(old)
-                    after = replace(
-                        after, sizes=(*sizes,), digests=(*digests,), rows=run.rows + rows_more,
-                        sha256=_sha256(new, run.offset, sum(sizes)),
-                    )  # fmt: skip
-                runs.append(after)
+            found = [longer if each == run else each for each in self.manifests.runs_in(run.path)]
+            runs = [replace(each, path=path, offset=each.offset + more * (each.offset > at)) for each in found]
             self._commit([joined], [CommitOperationAdd(path, new)], runs, report)
 
     def _runs(

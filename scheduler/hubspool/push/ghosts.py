@@ -19,9 +19,9 @@ def removable_ghosts(
     """Return the paths of those ghosts that have no row which is nowhere else.
 
     A writer that knows the manifests sends what its ghost has beyond them in its next part; until then the ghost stays.
-    One that knows no manifests (version 0.1) does not: `Compactor` takes the rows of its ghost into the joined file. Where
-    it cannot (other formats than JSON Lines; a disk that was wiped before the next part was sent), the ghost stays.
-    Where rows were removed on purpose, the ghost has them, and is deleted whatever else it has.
+    One that knows no manifests (version 0.1) does not: `Compactor` takes the rows of its ghost into the joined file.
+    Where it cannot (other formats than JSON Lines; a disk that was wiped before the next part was sent), the ghost
+    stays. Where rows were removed on purpose, the ghost has them, and is deleted whatever else it has.
 
     Args:
         reader: of one commit.
