@@ -104,7 +104,8 @@ def test_recovery_finds_joined_parts_that_do_not_follow_each_other(
             by_a_person(hub_api, f"data/{month}/{segment.removesuffix('.jsonl')}-p{number:04d}.jsonl", lines[row])
         assert compactor.run().files_before == len(order)
         ledger_of(writer).unlink()
-        make(folder="a", keep_local=True).flush()
+        with suppress(HubspoolError):
+            make(folder="a", keep_local=True).flush()
     assert numbers(hub_api) == sorted(rows)
 
 
