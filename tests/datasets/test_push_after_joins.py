@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -12,7 +13,7 @@ import pytest
 
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.target import Target
-from hubspool.errors import HubspoolError
+from hubspool.errors import HubspoolError, SecondLookError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.compaction import Compactor, Joiner
 from hubspool.push.manifest import MANIFESTS, parse
@@ -144,6 +145,32 @@ def test_what_was_sent_in_doubt_and_edited_before_the_join_is_not_sent_again(
     assert numbers(hub_api) == [7, 10]
     sent(writer, 2)
     assert numbers(hub_api) == [2, 7, 10]
+
+
+@ahead
+def test_rows_in_doubt_of_a_part_that_was_edited_and_joined_wait_for_their_commit(
+    make: Make, hub_api: HfApi, local_hub: LocalHub, compactor: Compactor
+) -> None:
+    other = make(folder="b")
+    sent(other, 10)
+    before, edits = {*data_files(hub_api)}, [b'{"n":7}\n']
+
+    def edit(_: object) -> None:
+        if edits:
+            (path,) = {*data_files(hub_api)} - before
+            by_a_person(hub_api, path, edits.pop())
+            assert compactor.run().files_before == 2
+
+    writer = make(folder="a", on_error=edit)
+    sent(writer, 0)
+    local_hub.faults.add(Fault(route="commit", drop=True, late=math.inf))
+    writer.append({"n": 1})
+    with pytest.raises(SecondLookError):
+        writer.flush(30)
+    assert numbers(hub_api) == [7, 10]
+    local_hub.faults.release()  # the commit lands after the join: only its row that the joined file lacks is sent again
+    writer.flush()
+    assert numbers(hub_api) == [1, 7, 10]
 
 
 def late(compactor: Compactor, path: str, content: bytes) -> None:
