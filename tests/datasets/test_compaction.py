@@ -23,6 +23,7 @@ from tests.support.oracle import second_look_after
 
 REPO = "local/votes"
 TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
+pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 Make = Callable[..., JsonlScheduler]
 
 

@@ -24,6 +24,7 @@ from tests.support.oracle import second_look_after
 
 Make = Callable[..., JsonlScheduler]
 JOIN_POST = r"/commit/main$"
+pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 
 
 @pytest.fixture

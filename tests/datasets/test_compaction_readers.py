@@ -24,6 +24,7 @@ from hubspool_templates.rows import RowScheduler
 
 REPO = "local/votes"
 TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
+pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 #: Prints what each way of reading finds: split → rows, or rows.
 READ = """
 import hashlib, io, json, math, sys, zipfile

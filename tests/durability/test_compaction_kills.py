@@ -11,9 +11,11 @@ import signal
 import sys
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 
 import pytest
 
+from hubspool.local_hub import Fault
 from tests.support.env import Place, Start
 from tests.support.oracle import REPO, recorded
 from tests.support.processes import Process
@@ -37,6 +39,8 @@ def test_no_row_is_lost_or_doubled_by_kills_of_a_compactor(place: Place, start: 
     chance = random.Random(batch)
     options = {"rows": 1, "rounds": 0, "no_flush": True, "every": 0.06, "pause": 0.1, "roll_bytes": 4000}
     options |= {"exit_budget": 60, "second_look": 1}
+    ahead = format_datetime(datetime.now(timezone.utc) + timedelta(days=62), usegmt=True)
+    place.hub.faults.add(Fault(headers={"Date": ahead}, times=None))  # what is written now is old there
     writers = [start(folder=place.root / f"replica{n}", **options) for n in range(3)]
     for writer in writers:
         writer.wait_line("round")

@@ -8,6 +8,7 @@ from tests.support.mutation import Edit, Mutant
 FAULTS = f"{DATASETS}/test_compaction_faults.py"
 KINDS = f"{DATASETS}/test_compaction_kinds.py"
 DUE = f"{UNIT}/test_compaction_due.py"
+PUSH = f"{DATASETS}/test_push_after_joins.py"
 
 MUTANTS = [
     Mutant(
@@ -44,8 +45,9 @@ MUTANTS = [
             Edit(
                 "hubspool/push/segment_planner.py",
                 "SegmentPlanner._found_ranges",
-                "(held_part := joined.get(number)) is not None",
-                "(held_part := joined.get(number)) is not None and number not in files",
+                "self.context.memory.manifests.of_segment(source)",
+                "{n: held for n, held in self.context.memory.manifests.of_segment(source).items()"
+                " if n not in self._part_files(source, run)}",
             ),
         ),
         (f"{FAULTS}::test_a_lost_ledger_believes_the_manifest_and_not_what_stands_at_a_joined_part",),
@@ -63,8 +65,8 @@ MUTANTS = [
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._ghosts",
-                "return [CommitOperationDelete(path) for path in self.context.repo.at(head.oid).files(paths)]",
-                "return []",
+                "removable_ghosts(at, files.values(), memory.manifests, named)",
+                "[]",
             ),
         ),
         (f"{FAULTS}::test_a_commit_that_lands_after_its_part_was_joined_is_deleted_by_the_next_push",),
@@ -72,7 +74,14 @@ MUTANTS = [
     Mutant(
         "answer_is_final",
         "rows count as acknowledged by the answer, before the manifests of that commit were read",
-        (Edit("hubspool/push/committer.py", "Committer._commit", "self._joined_before(commit.oid, intents)", "{}"),),
+        (
+            Edit(
+                "hubspool/push/committer.py",
+                "Committer._commit",
+                "self._joined_before(commit.oid, intents, head)",
+                "{}",
+            ),
+        ),
         (f"{FAULTS}::test_rows_that_land_in_a_part_after_its_join_are_sent_in_the_next",),
     ),
     Mutant(
@@ -86,6 +95,56 @@ MUTANTS = [
         "a joined part counts as sent although a person had changed it",
         (Edit("hubspool/push/payloads.py", "Payloads.after_join", "not is_ours", "False"),),
         (f"{FAULTS}::test_what_a_person_edits_before_the_join_is_joined_and_not_sent_again",),
+    ),
+    Mutant(
+        "older_ledger_believed",
+        "a ledger is taken to know all parts of a segment that the manifests name",
+        (Edit("hubspool/push/context.py", "PushContext.after_joins", "(s, number) not in after", "False"),),
+        (f"{PUSH}::test_an_older_ledger_finds_joined_parts_that_it_does_not_know",),
+    ),
+    Mutant(
+        "tails_deleted",
+        "a late part is deleted although it has rows that nothing else has",
+        (Edit("hubspool/push/ghosts.py", "removable_ghosts", "not _has_tail(reader, file, manifests, named)", "True"),),
+        (f"{PUSH}::test_rows_that_only_a_late_part_has_are_not_deleted",),
+    ),
+    Mutant(
+        "doubt_is_over",
+        "a part in doubt whose file a person had changed before it was joined counts as never sent",
+        (Edit("hubspool/push/rules.py", "after_changed_in_doubt", "part.in_doubt and has_landed", "False"),),
+        (f"{PUSH}::test_what_was_sent_in_doubt_and_edited_before_the_join_is_not_sent_again",),
+    ),
+    Mutant(
+        "joined_part_begins_where_another_ends",
+        "a joined part of which no commit says where it begins is taken to follow the one before it",
+        (
+            Edit(
+                "hubspool/push/payloads.py",
+                "Payloads.range_of_joined",
+                "has_content(path, held.size, held.digest, each)",
+                "True",
+            ),
+        ),
+        (f"{PUSH}::test_recovery_finds_joined_parts_that_do_not_follow_each_other",),
+    ),
+    Mutant(
+        "given_day_believed",
+        "`hubspool compact --before` joins parts of today",
+        (
+            Edit(
+                "hubspool/push/compaction.py",
+                "Compactor.due",
+                "min((head.at - _HUB_CLOCKS).date(), before or date.max)",
+                "before or head.at.date()",
+            ),
+        ),
+        (f"{PUSH}::test_parts_of_today_are_not_joined_whatever_day_is_given",),
+    ),
+    Mutant(
+        "lagging_replica_is_final",
+        "a replica of the Hub that does not know the new commit yet ends the push",
+        (Edit("hubspool/push/remote.py", "RemoteRepo._ask", "self._is_commit", "False"),),
+        (f"{PUSH}::test_a_replica_of_the_hub_that_does_not_know_the_new_commit_yet_is_asked_again",),
     ),
     Mutant(
         "sources_unchecked",

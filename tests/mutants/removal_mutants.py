@@ -40,7 +40,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/segment_planner.py",
                 "SegmentPlanner._plan_lines",
-                "context.memory.held_back.get(segment.source)",
+                "self._held_back_until(segment.source, parts)",
                 "None",
             ),
         ),

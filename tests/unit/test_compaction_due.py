@@ -11,7 +11,7 @@ from hubspool.push.compaction import Join, due
 from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import RemoteFile
-from hubspool.push.rules import compacted
+from hubspool.push.rules import after_changed_in_doubt, compacted
 from hubspool.scheduling.daily import seconds_until_due
 
 TODAY = date(2026, 1, 20)
@@ -96,7 +96,7 @@ def test_a_part_that_was_joined_never_grows() -> None:
     known = Part("train-20260101-0123456789ab-00000.jsonl", 0, part(1), 0, 10, 0.0)
     after = compacted(known, 10, 1, "a", "b")
     assert (after.closed, after.end) == (Closed.COMPACTED, 10)
-    assert compacted(known, None, 0, "", "").closed is Closed.FOREIGN
+    assert after_changed_in_doubt(known, 0, has_landed=False, is_last=True).closed is Closed.FOREIGN
 
 
 NOW = datetime(2026, 1, 20, 12, tzinfo=timezone.utc)

@@ -117,7 +117,8 @@ class HubSession:
             HubspoolError: The last error.
         """
         if self.retry is not None:
-            policy = replace(self.retry, acts_twice=policy.acts_twice, replans=policy.replans)
+            same = {"acts_twice": policy.acts_twice, "replans": policy.replans, "awaits_commit": policy.awaits_commit}
+            policy = replace(self.retry, **same)
         caller = Caller(self.interrupt.wait, _log_failure, lambda: self.deadline - time.monotonic())
         return call_with_retries(call, policy, caller)
 

@@ -289,6 +289,7 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 log_level="error",  # its warnings repeat what any client sends
                 access_log=False,
+                date_header=False,  # `HubApp` writes it, and a fault may change it
                 proxy_headers=False,
                 server_header=False,
                 backlog=LIMITS.accepted_at_once,

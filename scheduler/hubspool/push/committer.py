@@ -24,12 +24,13 @@ from hubspool.push import rules
 from hubspool.push.compare import digests
 from hubspool.push.context import PushContext
 from hubspool.push.events import CommitEvent, CommitPlan, State
+from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.lines import Kind
 from hubspool.push.part import Part
 from hubspool.push.plan import PushPlan
-from hubspool.push.remote import Head, RemoteFile, description
+from hubspool.push.remote import Head, NamedPart, RemoteFile, description
 from hubspool.push.rules import Read, Upload
-from hubspool.spool.segment_name import part_rule
+from hubspool.spool.segment_name import SegmentName, part_rule
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo, GitCommitInfo
@@ -230,11 +231,22 @@ class Committer:
             raise ChangedMeanwhileError(next(iter(joined.values())).path)
         return context.repo.at(head.oid).files(paths)
 
-    def _ghosts(self, head: Head) -> list[CommitOperationDelete]:
-        """Return operations that delete parts which landed after they were joined: their rows are in another file."""
-        held = self.context.memory.manifests.held
-        paths = sorted(path for path in head.late_parts if held(path))
-        return [CommitOperationDelete(path) for path in self.context.repo.at(head.oid).files(paths)]
+    def _ghosts(self, head: Head, sending: Iterable[Part] = ()) -> list[CommitOperationDelete]:
+        """Return operations that delete parts which landed after they were joined: their rows are in other files.
+
+        Args:
+            head: of the branch; the commit must be made on top of it.
+            sending: parts that the same commit writes.
+        """
+        memory = self.context.memory
+        late = {(path, head.named[path].commit) for path in head.late_parts if memory.manifests.held(path)}
+        memory.absent &= late
+        paths = sorted(path for path, _ in late - memory.absent)
+        at = self.context.repo.at(head.oid)
+        files = at.files(paths)
+        memory.absent |= {each for each in late if each[0] not in files and each[0] in paths}
+        named = {**head.named, **{part.path: NamedPart("", part.start, part.sent_end, "") for part in sending}}
+        return [CommitOperationDelete(path) for path in removable_ghosts(at, files.values(), memory.manifests, named)]
 
     def _is_wanted(
         self, upload: Upload, operation: CommitOperationAdd, remote_id: str | None, file: RemoteFile | None
@@ -321,9 +333,9 @@ class Committer:
         message = context.hooks.message(summary)
         push_id = uuid.uuid4().hex
         # Paths that belong to this spool alone need no parentCommit.
-        ghosts = self._ghosts(head)
-        parent = head.oid if extra or ghosts or any(upload.guarded for upload in uploads) else None
         intents = [(upload, self._intent(upload, operations[upload.part.path], push_id)) for upload in uploads]
+        ghosts = self._ghosts(head, [part for _, part in intents])
+        parent = head.oid if extra or ghosts or any(upload.guarded for upload in uploads) else None
         context.ledger.save(context.key, [part for _, part in intents])
         context.hooks.enter(State.COMMITTING)
         try:
@@ -340,19 +352,24 @@ class Committer:
             if error.outcome is Outcome.NOT_APPLIED:
                 context.ledger.save(context.key, [upload.part for upload in uploads])
             raise
-        joined = self._joined_before(commit.oid, intents)
+        joined = self._joined_before(commit.oid, intents, head)
         self._acknowledge([(upload, part) for upload, part in intents if (part.source, part.number) not in joined])
         self._note_commit(commit, summary)
         if joined:
             raise ChangedMeanwhileError(next(iter(joined.values())).path)
 
-    def _joined_before(self, oid: str, intents: Sequence[tuple[Upload, Part]]) -> dict[tuple[str, int], Part]:
+    def _joined_before(
+        self, oid: str, intents: Sequence[tuple[Upload, Part]], head: Head
+    ) -> dict[tuple[str, int], Part]:
         """Return the parts of a commit that landed which another commit had joined before, as the manifests have them.
 
-        A part that was never sent before cannot have been joined, and needs no look.
+        A part that was never sent before cannot have been joined, and needs no look; nor one of a segment of today,
+        unless `hubspool forget` is at work. If it began since the push did, the next push looks.
         """
-        context = self.context
-        again = [part for upload, part in intents if not upload.guarded and (part.commits or upload.is_repeat)]
+        context, today = self.context, head.latest_day()
+        is_removing = not all(removal.is_checked for removal in context.memory.manifests.removals.values())
+        sent = [part for upload, part in intents if not upload.guarded and (part.commits or upload.is_repeat)]
+        again = [part for part in sent if is_removing or SegmentName.of(part.source).day < today]
         return context.after_joins(context.repo.at(oid).head(), again) if again else {}
 
     def _intent(self, upload: Upload, operation: CommitOperationAdd, push_id: str) -> Part:

@@ -30,10 +30,11 @@ from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.events import CommitEvent
+from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
 from hubspool.push.joiner import Joiner
 from hubspool.push.kinds import together
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
-from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
+from hubspool.push.remote import PartRecords, RemoteFile, RemoteRepo, join_description
 from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 #: Operations, title and description of a commit.
 Change: TypeAlias = tuple[Sequence[CommitOperation], str, str]
+#: How far the clocks of the Hub's servers may be apart.
+_HUB_CLOCKS = timedelta(minutes=10)
 #: The level of a file of a day, and the last day of the first half of a month.
 _DAY_FILE, _HALF = 1, 15
 
@@ -262,21 +265,26 @@ class Compactor:
         self.pause = pause or threading.Event().wait
         self.refused = set() if refused is None else refused
         self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
+        self._records: PartRecords | None = None
+        self._tails: list[RemoteFile] = []  # ghosts with rows that nothing else has, as of the last call of `due`
         self._seen = repo  # at the commit of that call: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
         """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
 
         Args:
-            before: segments of this day or later are left alone; today by default, as the Hub's clock says.
+            before: segments of this day or later are left alone, and those of today (UTC, as the Hub's clock says):
+                after a commit with rows of today, their writers do not look whether these were joined.
         """
         head = self.repo.head()
         self.now = head.at
-        before = before or head.at.date()
+        before = min((head.at - _HUB_CLOCKS).date(), before or date.max)
         self._seen = self.repo.at(head.oid)
         self.files = files = self._seen.list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
-        ghosts = [path for path in files if self.manifests.held(path)]
+        held = [file for path, file in files.items() if self.manifests.held(path)]
+        ghosts = removable_ghosts(self._seen, held, self.manifests, head.named)
+        self._tails = [file for file in held if file.path not in ghosts]
         self.refused &= {(path, file.content_id) for path, file in files.items()}
         left = [file for path, file in files.items() if (path, file.content_id) not in self.refused]
         joins = due(left, self.manifests.held, before, self.limits)
@@ -310,6 +318,7 @@ class Compactor:
     ) -> None:
         """Delete ghosts and make joins that `due` returned; `report` counts them."""
         self._delete(ghosts, report)
+        self._take_in_tails(report)
         for number, join in enumerate(joins):
             if not self.may_go_on():
                 report.left = len(joins) - number
@@ -410,12 +419,59 @@ class Compactor:
             return key
         return None
 
+    def _take_in_tails(self, report: CompactionReport) -> None:
+        """Put the rows that replicas without manifests have added to joined parts into the joined files.
+
+        The next run deletes the ghosts. Writers that know manifests send such rows in another part.
+        """
+        for ghost in self._tails:
+            if (source := OldFile.of(ghost)) is None:
+                continue
+            self._records = self._records or PartRecords(self.repo)
+            if not is_of_old_replica(ghost, self._records.of([ghost.path], source.day).get(ghost.path)):
+                continue
+            run = self.manifests.run_of(ghost.path)
+            joined = OldFile.of(self.files[run.path]) if run.path in self.files else None
+            if joined is not None and not run.removed and self.may_go_on():
+                self._take_in(ghost, run, source.order[2] - run.first, joined, report)
+
+    def _take_in(
+        self, ghost: RemoteFile, run: JoinedRun, index: int, joined: OldFile, report: CompactionReport
+    ) -> None:
+        """Replace a joined file by one in which a ghost takes the place of its part."""
+        with tempfile.TemporaryDirectory(prefix="hubspool-join-") as name:
+            old, late, new = (Path(name) / each for each in ("old", "late", "new"))
+            self._seen.download(run.path, old)
+            self._seen.download(ghost.path, late)
+            if _sha256(old, run.offset, sum(run.sizes)) != run.sha256:
+                return  # a person has changed it
+            at, more = run.offset + sum(run.sizes[:index]), ghost.size - run.sizes[index]
+            content = old.read_bytes()  # at most `join_bytes`, as the ghost
+            new.write_bytes(content[:at] + late.read_bytes() + content[at + run.sizes[index] :])
+            sizes, digests = [*run.sizes], [*run.digests]
+            sizes[index], digests[index] = ghost.size, ghost.content_id
+            joiner = self.joiners[joined.suffix]
+            longer = replace(
+                run,
+                sizes=(*sizes,),
+                digests=(*digests,),
+                rows=run.rows + joiner.rows(new) - joiner.rows(old),
+                sha256=_sha256(new, run.offset, sum(sizes)),
+            )
+            path = Join((replace(joined, level=joined.level - 1),)).path(uuid.uuid4().hex[:12])
+            found = [longer if each == run else each for each in self.manifests.runs_in(run.path)]
+            runs = [replace(each, path=path, offset=each.offset + more * (each.offset > at)) for each in found]
+            self._commit([joined], [CommitOperationAdd(path, new)], runs, report)
+
     def _runs(
         self, join: Join, path: str, out: Path, local: Mapping[OldFile, Path], offsets: Mapping[OldFile, int]
     ) -> list[JoinedRun]:
         """Return the lines of the manifest for one joined file."""
         runs: list[JoinedRun] = []
         joiner = self.joiners[join.sources[0].suffix]
+        parts = [source.path for source in join.sources if not source.level and joiner.keeps_bytes]
+        self._records = self._records or PartRecords(self.repo)
+        named = self._records.of(parts, min(source.day for source in join.sources))
         for source in join.sources:
             content = local[source]
             if source.level:
@@ -423,6 +479,9 @@ class Compactor:
                 runs += [replace(run, path=path, offset=offsets[source] + run.offset) for run in moved]
                 continue
             span = joiner.range_of(content)
+            said, size = named.get(source.path), source.file.size
+            if said and said.end - said.start == size and said.sha256 == _sha256(content, 0, size):
+                span = (said.start, said.end)
             run = JoinedRun(
                 segment=source.segment,
                 folder=source.parent,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from hubspool.push.part import Closed, Part
 from hubspool.push.payloads import Payloads
 from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
 from hubspool.push.removal import Removal
-from hubspool.push.rules import Naming, OnExisting
+from hubspool.push.rules import Naming, OnExisting, is_second_look
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
@@ -67,6 +67,7 @@ class PushMemory:
         told_of_rewritten: the warning about a rewritten line file was given.
         unfit: lines that the encoding could not store: name of the segment → position of the line → error.
         manifests: which parts were joined into other files.
+        absent: late parts that are not there any more, each with the commit that named it.
         full_folders: folders of the repository near the Hub's limit → their entries.
         removals: of rows that a function of the program chooses; the Hub has those that values choose.
         held_back: segment → until when it is not sent (seconds since the epoch): rows that are to be removed were sent
@@ -83,6 +84,7 @@ class PushMemory:
     told_of_rewritten: bool = False
     unfit: dict[str, dict[int, str]] = field(default_factory=dict)
     manifests: Manifests = field(default_factory=Manifests)
+    absent: set[tuple[str, str]] = field(default_factory=set)
     full_folders: dict[str, int] = field(default_factory=dict)
     removals: list[Removal] = field(default_factory=list)
     held_back: dict[str, float] = field(default_factory=dict)
@@ -167,32 +169,44 @@ class PushContext:
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key), self.memory.unfit)
 
     def after_joins(
-        self, head: Head, parts: Iterable[Part], sources: Iterable[str] = ()
+        self, head: Head, parts: Iterable[Part], sources: Collection[str] = ()
     ) -> dict[tuple[str, int], Part]:
         """Read the manifests at the commit `head.oid`, and store in the ledger what they say about parts of segments.
 
         Args:
             head: of the branch.
             parts: as the ledger has them.
-            sources: segments whose parts it may have lost.
+            sources: segments of which these are all parts that the ledger has: one of which the manifests name another
+                part is recovered, since the ledger is older than the Hub. The months of other segments are forgotten.
 
         Returns:
             The parts that changed, by source and number.
         """
-        known = list(parts)
+        known, manifests = list(parts), self.memory.manifests
         asked = [*head.late_parts, *sources, *(part.source for part in known)]
-        self.memory.manifests.read(self.repo, head, asked)
-        changed = {}
-        for part in known:
-            held = self.memory.manifests.held(part.path)
-            if held is None or part.closed in (Closed.COMPACTED, Closed.MOVED):
-                continue
-            with suppress(FileNotFoundError):  # the segment was removed meanwhile: all of it is sent
-                changed[part.source, part.number] = after = self.payloads.after_join(
-                    self.folder / part.source, part, held
-                )
-                if after.closed is Closed.FOREIGN:
-                    self.memory.foreign_changes.closed[part.path] = "somebody else changed it before it was joined"
+        manifests.read(self.repo, head, asked, only=bool(sources))
+        after = {(part.source, part.number): self._after_join(head, part) for part in known}
+        changed = {key: part for key, part in after.items() if part not in known}
         if changed:
             self.ledger.save(self.key, changed.values())
+        unknown = {s for s in sources for number in manifests.of_segment(s) if (s, number) not in after}
+        self.ledger.recover(sorted(unknown - self.ledger.recovering(self.key).keys()))
         return changed
+
+    def _after_join(self, head: Head, part: Part) -> Part:
+        manifests, told = self.memory.manifests, self.memory.foreign_changes.closed
+        held = manifests.held(part.path)
+        if held is None or part.closed is Closed.MOVED or (part.closed is Closed.FOREIGN and part.path in told):
+            return part
+        if part.closed is Closed.COMPACTED and held.end(part.start) <= part.end:
+            return part
+        has_landed = part.in_doubt and head.landed_before(part.push_id, manifests.named_in(part.path))
+        is_last = part.push_id in head.pushes or is_second_look(part.sent_at, self.clock(), self.limits)
+        try:
+            path = self.folder / part.source
+            after = self.payloads.after_join(path, part, held, has_landed=has_landed, is_last=is_last)
+        except FileNotFoundError:  # the segment was removed meanwhile: all of it is sent
+            return part
+        if after.closed is Closed.FOREIGN:
+            told[part.path] = "somebody else changed it before it was joined"
+        return after

@@ -8,6 +8,7 @@ search of all interleavings (tests/unit/test_compaction_model.py) showed that we
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hubspool.push.removal import Removal
+from hubspool.errors import HubspoolError, RemoteEntryNotFoundError
+from hubspool.push.removal import REMOVALS, Removal
 from hubspool.spool.segment_name import RECORDS, JoinedName, SegmentName, part_path
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ class JoinedRun:
         sizes: bytes of the segment in each part.
         digests: id of each part's content: sha256, or a git blob id for a regular file; empty for JSON Lines of which
             rows were removed, since who guesses the row could check it.
-        starts: where each part begins in the segment, in bytes; empty for JSON Lines, where only its ledger knows.
+        starts: where each part begins in the segment, in bytes; empty for JSON Lines of which no commit says it, so
+            that only its ledger knows.
         rows: in all these parts.
         sha256: of the bytes that the joined file holds of them; empty for other formats than JSON Lines.
         removed: rows that were removed on purpose from the joined file (`hubspool forget`, `retain_days`).
@@ -63,7 +66,8 @@ class JoinedRun:
         for index, size in enumerate(self.sizes):
             number = self.first + index
             path = str(PurePosixPath(self.folder) / PurePosixPath(part_path(self.segment, number)).name)
-            yield path, HeldPart(number, size, self.digests[index], self.starts[index] if self.starts else None)
+            start = self.starts[index] if self.starts else None
+            yield path, HeldPart(number, size, self.digests[index], start, is_whole=not self.removed)
 
     def continues_with(self, other: JoinedRun) -> bool:
         """Return whether `other` begins where this run ends: with the next part of its segment, in the same file."""
@@ -94,12 +98,14 @@ class HeldPart:
         size: bytes of the segment.
         digest: id of the part's content on the Hub.
         start: in the segment, in bytes; None if the ledger of its writer alone knows it.
+        is_whole: no row of its run was removed on purpose.
     """
 
     number: int
     size: int
     digest: str
     start: int | None = None
+    is_whole: bool = True
 
     def end(self, start: int) -> int:
         """Return the end of the part in its segment, in bytes; `start` counts where the manifest does not say it."""
@@ -114,10 +120,15 @@ def parse(content: bytes) -> list[JoinedRun]:
     """
     known = {each.name for each in fields(JoinedRun)}
     runs = []
-    for line in content.splitlines():
-        found = {name: value for name, value in orjson.loads(line).items() if name in known}
-        tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts")}
-        runs.append(JoinedRun(**{**found, **tuples}))
+    try:
+        for line in content.splitlines():
+            found = {name: value for name, value in orjson.loads(line).items() if name in known}
+            tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts")}
+            runs.append(JoinedRun(**{**found, **tuples}))
+            if not all(isinstance(number, int) for _, part in runs[-1].parts() for number in (part.number, part.size)):
+                raise ValueError(f"a size is no number: {found['sizes']}")
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ValueError(str(error)) from error
     return runs
 
 
@@ -136,7 +147,7 @@ def written_at(path: str) -> datetime | None:
 
 @dataclass
 class Manifests:
-    """The manifests of a repository, as far as they were read. Used by the pushing thread.
+    """The manifests of a repository, as far as they were read. Used by one thread.
 
     A month is read when a segment of it is first asked for; later, only what commits with a join have added. Each file
     is downloaded once, since a manifest never changes.
@@ -149,25 +160,48 @@ class Manifests:
     #: Path → removal of rows, as of the same commit.
     removals: dict[str, Removal] = field(default_factory=dict)
 
-    def read(self, repo: RemoteRepo, head: Head, sources: Iterable[str], also: Iterable[str] = ()) -> None:
+    def read(
+        self, repo: RemoteRepo, head: Head, sources: Iterable[str], also: Iterable[str] = (), *, only: bool = False
+    ) -> None:
         """Read what is missing up to the commit `head.oid`, for the months of some segments or parts, and others.
 
+        Args:
+            repo: the branch.
+            head: of the branch.
+            sources: segments and parts.
+            also: months.
+            only: forget all other months.
+
         Raises:
-            HubspoolError: a request failed.
+            HubspoolError: a request failed, or a manifest is damaged.
         """
-        months = self._months | {month for source in sources if (month := _month_of(source))} | {*also}
-        if head.shows_no_join_since(self._seen) and months == self._months:
-            self._seen = head.oid
-            return
-        at = repo.at(head.oid)
-        paths = [path for month in sorted(months) for path in at.list_files(f"{MANIFESTS}/{month}")]
-        for path in paths:
-            if path not in self._files:
-                self._files[path] = parse(at.content(path))
-        self._files = {path: self._files[path] for path in paths}
-        self._parts = dict(each for runs in self._files.values() for run in runs for each in run.parts())
-        self.removals = Removal.read_all(at, self.removals)
-        self._months, self._seen = months, head.oid
+        asked = {month for source in sources if (month := _month_of(source))} | {*also}
+        known, self._months = self._months, asked if only else self._months | asked
+        new, at = head.joins_since(self._seen), repo.at(head.oid)
+        found = dict(self._files)
+        try:
+            for month in sorted(self._months):
+                folder = f"{MANIFESTS}/{month}"
+                if new is None or month not in known:
+                    there = {*at.list_files(folder)}
+                    found = {path: runs for path, runs in found.items() if path in there or not _is_in(path, folder)}
+                    found |= {path: _read(at, path) for path in sorted(there - found.keys())}
+                    continue
+                for path in sorted({path for path in new if _is_in(path, folder)} - found.keys()):
+                    with suppress(RemoteEntryNotFoundError):  # its parts were joined once more, in a newer manifest
+                        runs = _read(at, path)
+                        found = {other: each for other, each in found.items() if not _names(runs, each)}
+                        found[path] = runs
+            if new is None or any(_is_in(path, REMOVALS) for path in new):
+                self.removals = Removal.read_all(at, self.removals)
+        except BaseException:
+            self._months = known & self._months
+            raise
+        found = {path: runs for path, runs in found.items() if PurePosixPath(path).parent.name in self._months}
+        if found.keys() != self._files.keys():
+            self._files = found
+            self._parts = dict(each for runs in found.values() for run in runs for each in run.parts())
+        self._seen = head.oid
 
     def held(self, path: str) -> HeldPart | None:
         """Return what a joined file holds of the part at `path`; None if it was not joined."""
@@ -179,6 +213,14 @@ class Manifests:
         return {
             held.number: held for path, held in self._parts.items() if PurePosixPath(path).name.startswith(f"{stem}-p")
         }
+
+    def named_in(self, path: str) -> str:
+        """Return the manifest that names the part at `path`; an empty text if none does."""
+        return next((file for file, runs in self._files.items() if any(path in dict(r.parts()) for r in runs)), "")
+
+    def run_of(self, path: str) -> JoinedRun:
+        """Return the run that has the part at `path`, which a manifest names."""
+        return next(run for runs in self._files.values() for run in runs if path in dict(run.parts()))
 
     def newest(self) -> datetime | None:
         """Return the time of the newest manifest that was read; None if there is none."""
@@ -199,6 +241,28 @@ class Manifests:
         """Return the manifests that name joined files which are joined once more, and what they say of others."""
         old = [path for path, runs in self._files.items() if any(run.path in paths for run in runs)]
         return old, [run for path in old for run in self._files[path] if run.path not in paths]
+
+
+def _read(repo: RemoteRepo, path: str) -> list[JoinedRun]:
+    try:
+        return parse(repo.content(path))
+    except ValueError as error:
+        if isinstance(error, HubspoolError):
+            raise
+        raise HubspoolError(
+            f"{path} on the Hub is damaged: {error}. It says which rows joined files have.",
+            hint="Put back the version of the commit that added it; `hubspool verify` shows what else is damaged.",
+            path=path,
+        ) from error
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder}/")
+
+
+def _names(new: Iterable[JoinedRun], old: Iterable[JoinedRun]) -> bool:
+    """Return whether a manifest has taken the place of an older one: a part is named by one of them."""
+    return not {path for run in new for path, _ in run.parts()}.isdisjoint(p for run in old for p, _ in run.parts())
 
 
 def _month_of(source: str) -> str | None:

@@ -134,6 +134,7 @@ class Pusher:
         snapshot = planner.scan(rules.unless_compared(settled, context.limits) if final else settled)
         known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
         doubtful = {source for source, parts in known.items() if any(part.in_doubt for part in parts)}
+        doubtful |= ledger.recovering(key).keys()
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
         head, reader = None, context.repo

@@ -24,6 +24,7 @@ from hubspool.errors import (
     RemoteEntryNotFoundError,
 )
 from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile, _sha256
+from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.joiner import Matches
 from hubspool.push.manifest import JoinedRun
 from hubspool.push.remote import RemoteFile, join_description
@@ -73,8 +74,9 @@ class Remover(Compactor):
         head = self.repo.head()
         files = self.repo.at(head.oid).list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
-        ghosts = [path for path in files if self.manifests.held(path)]
-        found = [OldFile.of(file) for path, file in files.items() if path not in ghosts]
+        held = [file for path, file in files.items() if self.manifests.held(path)]
+        ghosts = [] if self._is_dry else removable_ghosts(self.repo.at(head.oid), held, self.manifests, head.named)
+        found = [OldFile.of(file) for file in files.values() if file not in held]
         new = [
             each
             for each in found
@@ -83,7 +85,7 @@ class Remover(Compactor):
         others = [path for path in files if _is_data(path) and OldFile.of(files[path]) is None]
         unread = [each.path for each in new if each.suffix not in self.joiners]
         self._report.unread = sorted({*self._report.unread, *unread, *others})
-        return [Join((each,)) for each in new if each.suffix in self.joiners], [] if self._is_dry else ghosts
+        return [Join((each,)) for each in new if each.suffix in self.joiners], ghosts
 
     def _asked(self, file: OldFile) -> list[Removal]:
         """Return the removals that a file may have rows for: later days have rows that came after the request."""
@@ -106,7 +108,7 @@ class Remover(Compactor):
             if is_dry or report.rows == rows:
                 break
         if not is_dry and self.may_go_on():
-            self.repo.squash()
+            self._squash()
             report.kept = [f"the history of {name}" for name in self.repo.other_refs()]
             if not report.kept:  # the Hub would delete content that these show
                 self._delete_large_files(before, report)
@@ -140,6 +142,12 @@ class Remover(Compactor):
             if len(report.commits) > commits:
                 self._report.rows += len(removed)
                 self._report.files += 1
+
+    def _squash(self) -> None:
+        """Squash the history; the digest of a part of which rows were removed would let a reader check a guess."""
+        at = self.repo.at(self.repo.head().oid)
+        files, held = at.list_files(self.folder, recursive=True), self.manifests.held
+        self.repo.squash(lambda path: path in files or ((part := held(path)) is not None and part.is_whole))
 
     def _delete_large_files(self, before: Mapping[str, tuple[str, str]], report: RemovalReport) -> None:
         """Delete the large files that only the history had; of files that people wrote, none is deleted."""

@@ -305,19 +305,32 @@ def after_foreign_change(part: Part, kind: Kind | None) -> Part:
     return replace(part.withdrawn(), closed=Closed.FOREIGN)
 
 
-def compacted(part: Part, end: int | None, rows: int, sha256: str, content_id: str) -> Part:
+def after_changed_in_doubt(part: Part, rows: int, *, has_landed: bool, is_last: bool) -> Part:
+    """Return a part of a segment after a person has changed or removed its content on the Hub, before or after a join.
+
+    Args:
+        part: as the ledger has it.
+        rows: lines in what was sent of it.
+        has_landed: its commit in doubt is among those of the branch.
+        is_last: its commit in doubt can land no more, if it has not. Until then the part stays as it is.
+    """
+    if part.in_doubt and has_landed:
+        part = part.acknowledged(rows)
+    elif part.in_doubt and not is_last:
+        return part
+    return after_foreign_change(part, None)
+
+
+def compacted(part: Part, end: int, rows: int, sha256: str, content_id: str) -> Part:
     """Return the part after a manifest names its path: what the manifest says counts, whatever the ledger knows.
 
     Args:
         part: as the ledger has it.
-        end: up to where the joined file has its bytes; None if these are not the bytes of the local file: somebody has
-            changed them, and they are not sent again.
+        end: up to where the joined file has its bytes, which are those of the local file.
         rows: lines in [part.start, `end`).
         sha256: of that range.
         content_id: of the part's file before it was joined.
     """
-    if end is None:
-        return after_foreign_change(part, None)
     return replace(adopted(part, end, rows, sha256, content_id), closed=Closed.COMPACTED)
 
 

@@ -85,7 +85,7 @@ def _parsed(content: bytes) -> Sequence[JoinedRun] | None:
     try:
         runs = parse(content)
         return runs if all([*run.parts()] for run in runs) else None
-    except (ValueError, TypeError, AttributeError, IndexError):
+    except ValueError:
         return None
 
 
