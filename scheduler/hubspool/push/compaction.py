@@ -321,6 +321,7 @@ class Compactor:
             segment = SegmentName.of_part(PurePosixPath(source.path).name)
             assert segment is not None
             span = joiner.range_of(content)
+            rows = joiner.rows(content)
             run = JoinedRun(
                 segment=str(segment),
                 folder=str(PurePosixPath(source.path).parent),
@@ -330,7 +331,8 @@ class Compactor:
                 sizes=(source.file.size if span is None else span[1] - span[0],),
                 digests=(source.file.content_id,),
                 starts=() if span is None else (span[0],),
-                rows=joiner.rows(content),
+                rows=rows,
+                counts=(rows,),
             )
             last = runs[-1] if runs else None
             runs[-1:] = [last.extended(run)] if last and last.continues_with(run) else [*runs[-1:], run]

@@ -38,6 +38,7 @@ class JoinedRun:
         digests: id of each part's content: sha256, or a git blob id for a regular file.
         starts: where each part begins in the segment, in bytes; empty for JSON Lines, where only its ledger knows.
         rows: in all these parts.
+        counts: rows of each part; empty where they were not counted.
         sha256: of the bytes that the joined file holds of them; empty for other formats than JSON Lines.
         removed: rows that were removed on purpose from the joined file (`hubspool forget`, `retain_days`).
 
@@ -55,6 +56,7 @@ class JoinedRun:
     rows: int = 0
     sha256: str = ""
     removed: int = 0
+    counts: tuple[int, ...] = ()
 
     def parts(self) -> Iterator[tuple[str, HeldPart]]:
         """Yield the path of each part, and what the joined file holds of it."""
@@ -76,6 +78,7 @@ class JoinedRun:
             digests=(*self.digests, *other.digests),
             starts=(*self.starts, *other.starts),
             rows=self.rows + other.rows,
+            counts=(*self.counts, *other.counts),
         )
 
     def line(self) -> bytes:
@@ -114,7 +117,7 @@ def parse(content: bytes) -> list[JoinedRun]:
     runs = []
     for line in content.splitlines():
         found = {name: value for name, value in orjson.loads(line).items() if name in known}
-        tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts")}
+        tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts", "counts")}
         runs.append(JoinedRun(**{**found, **tuples}))
     return runs
 
@@ -179,12 +182,6 @@ class Manifests:
     def newest(self) -> datetime | None:
         """Return the time of the newest manifest that was read; None if there is none."""
         return max(filter(None, map(written_at, self._files)), default=None)
-
-    def ghosts(self, repo: RemoteRepo, files: Collection[str]) -> set[str]:
-        """Return those files of a branch whose rows are in a joined file too: a reader leaves them out."""
-        if any(path.startswith(f"{MANIFESTS}/") for path in files):
-            self.read(repo, repo.head(), files)
-        return {path for path in files if self.held(path)}
 
     def runs_in(self, path: str) -> list[JoinedRun]:
         """Return the runs that a joined file is made of, in its order."""
