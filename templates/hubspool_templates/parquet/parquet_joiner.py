@@ -27,10 +27,11 @@ class ParquetJoiner(Joiner):
         import pyarrow.parquet as pq
 
         try:
+            file = pq.read_metadata(path)
             schema = pq.read_schema(path)
         except (pa.ArrowException, OSError):
             return None
-        if (schema.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):
+        if (file.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):  # a grown file's schema does not name them
             return None
         known = _without_range(schema)
         return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))

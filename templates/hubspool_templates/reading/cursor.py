@@ -38,14 +38,19 @@ class Position:
     def read_of(self, piece: Piece) -> dict[int, int | None]:
         """Return what was read of a piece: part → units; None is all."""
         read: dict[int, int | None] = {}
-        for number, content_id in zip(piece.numbers, piece.ids, strict=True):
+        for number in piece.numbers:
             if number < self.number:
                 read[number] = 0 if number in self.late else None
             elif number == self.number:
-                read[number] = None if content_id.startswith(self.digits) else self.units
+                read[number] = self.units if self.changed_in(piece) else None
             else:
                 read[number] = 0
         return read
+
+    def changed_in(self, piece: Piece) -> bool:
+        """Whether a piece has the last part that was read, with another content."""
+        index = self.number - piece.first
+        return 0 <= index < len(piece.ids) and not piece.ids[index].startswith(self.digits)
 
     def moved_to(self, other: Position) -> Position:
         """Return the position after a listing that shows `other`; where that listing is older, this one stays."""

@@ -150,6 +150,8 @@ class HubRows:
             position = self._at_cursor.positions.get(piece.key)
         if position is None:
             return [piece]
+        if position.units is None and position.changed_in(piece):
+            position = replace(position, units=self._rows_then(piece, position))
         read = position.read_of(piece)
         if all(units == 0 for units in read.values()):
             return [piece]
@@ -159,8 +161,6 @@ class HubRows:
             return self._grown_file(piece, position)
         if piece.sizes is None and not piece.is_alone:
             raise self._too_old(f"Rows of {piece.file.path} were removed since, and it is not known which.")
-        if position.units is None:
-            read[position.number] = self._rows_then(piece, position)
         return split_off(piece, read)
 
     def _grown_file(self, piece: Piece, position: Position) -> list[Piece]:
