@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.events import api
 
-from hubspool_templates import JsonlScheduler
+from hubspool_templates import JsonlScheduler, read_rows
 from hubspool_templates.ui.save_button import Once, outcome_line, refuse_if_disk_is_full
 from romanise import LIBRARIES, SAMPLES, Pair, romanise, script_of, winner_of
-from tab import LAST_ROWS, PAGE_ONLY, Tab, live, newest, utc_now
+from tab import PAGE_ONLY, Tab, live, newest, utc_now
 from vote import TEXT_LIMIT, check
 
 ANOTHER_SAMPLE = (
@@ -32,7 +31,7 @@ COLOURS = {"anyascii": "first", "text-unidecode": "second"}
 
 @dataclass(frozen=True)
 class Votes:
-    """The votes of one file on the Hub, as far as the page needs them."""
+    """The votes, as far as the page needs them."""
 
     wins: Counter[tuple[str, str]]
     """Votes by script and library."""
@@ -47,7 +46,7 @@ class Arena(Tab[JsonlScheduler]):
     noun = "vote"
     lead = "Two libraries write any script in Latin letters. Which does it better?"
     kept = "The text, both results and your choice become one row of the dataset"
-    suffix = ".jsonl"
+    nothing = Votes(Counter(), [])
     guide = "feedback"
 
     def __init__(self, scheduler: JsonlScheduler) -> None:
@@ -85,35 +84,29 @@ class Arena(Tab[JsonlScheduler]):
         return disabled, disabled, thanks, gr.Button(variant="primary")
 
     def standings(self) -> str:
-        """Votes on the Hub by script and library, as a table with bars; an empty text without votes."""
-        total: Counter[tuple[str, str]] = Counter()
-        for votes in self.saved.answers():
-            total.update(votes.wins)
+        """Votes by script and library, as a table with bars; an empty text without votes."""
+        total = self.saved.answer().wins
         scripts = sorted({script for script, _ in total})
         most = max((sum(total[script, library] for library in COLOURS) for script in scripts), default=0)
         rows = "".join(_bars(script, [total[script, library] for library in COLOURS], most) for script in scripts)
         names = " ".join(f'<span class="{colour}">{library}</span>' for library, colour in COLOURS.items())
-        return f"<table><caption>Votes on the Hub, by script: {names}</caption>{rows}</table>" if rows else ""
+        return f"<table><caption>Votes by script: {names}</caption>{rows}</table>" if rows else ""
 
     def last_rows(self) -> list[dict[str, Any]]:
-        """The newest votes on the Hub."""
+        """The newest votes."""
         columns = ("input", "output_1", "output_2", "user_choice", "time")
-        rows = newest([row for votes in self.saved.answers() for row in votes.newest])
+        rows = self.saved.answer().newest
         return [{column: row.get(column, "") for column in columns} for row in rows]
 
-    @staticmethod
-    def read(path: Path) -> Votes:
-        """Count the votes of one file; rows that other programs wrote may lack a column."""
+    def read(self) -> Votes:
+        """Count the votes; rows that other programs wrote may lack a column."""
         wins: Counter[tuple[str, str]] = Counter()
-        last: deque[dict[str, Any]] = deque(maxlen=LAST_ROWS)
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                last.append(row)
-                library = winner_of(*(row[column] for column in ("input", "output_1", "output_2", "user_choice")))
-                if library:
-                    wins[script_of(row["input"]), library] += 1
-        return Votes(wins, list(last))
+        rows = list(read_rows(self.scheduler.repo_id, pending=self.scheduler))
+        for row in rows:
+            values: list[Any] = [row.get(column) for column in ("input", "output_1", "output_2", "user_choice")]
+            if None not in values and (library := winner_of(*values)):
+                wins[script_of(row["input"]), library] += 1
+        return Votes(wins, newest(rows))
 
     def build(self, page: gr.Blocks) -> None:
         """The text, both results, the two buttons, and the standings."""
@@ -143,7 +136,7 @@ class Arena(Tab[JsonlScheduler]):
         outcome = outcome_line("outcome")
         another = gr.Button("Another sample", elem_id="another")
         standings = gr.HTML(visible=False, elem_id="standings")
-        live(page, self.saved, self.standings, standings, "No vote is on the Hub yet. Yours will appear here.")
+        live(page, self.saved, self.standings, standings, "No vote yet. Yours will appear here.")
 
         results = [turn, shown, *outputs, *buttons, outcome, another]
         text.change(_show, text, results, trigger_mode="always_last", **PAGE_ONLY)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image, UnidentifiedImageError
 
-from hubspool_templates import ZipScheduler, save_button
-from tab import LAST_ROWS, Tab, newest, refusal, utc_now
+from hubspool_templates import ZipScheduler, read_rows, save_button
+from tab import Tab, newest, refusal, utc_now
 from vote import check_label
 
 FILES_LIMIT = 50
@@ -28,7 +26,6 @@ class BulkImages(Tab[ZipScheduler]):
     noun = "image"
     lead = f"Up to {FILES_LIMIT} pictures with one label. They go into zip archives, so one commit holds many files."
     kept = "Each file, its name, and what the camera wrote into it (often the place) become part of the dataset"
-    suffix = ".zip"
     guide = "archives"
 
     def save_images(self, paths: list[str] | None, label: str) -> str:
@@ -50,15 +47,13 @@ class BulkImages(Tab[ZipScheduler]):
         return " ".join([f"Thank you, {count} stored.", *(f"Not stored: {fault}" for fault in faults.values())])
 
     def last_rows(self) -> list[dict[str, Any]]:
-        """The newest members of the archives on the Hub."""
-        return newest([row for archive in self.saved.answers() for row in archive])
+        """The newest members of the archives."""
+        return [*self.saved.answer()]
 
-    @staticmethod
-    def read(path: Path) -> list[dict[str, Any]]:
-        """Return the last rows of the table in one archive."""
-        with zipfile.ZipFile(path) as archive:
-            lines = archive.read("metadata.jsonl").splitlines()
-        return [json.loads(line) for line in lines[-LAST_ROWS:]]
+    def read(self) -> list[dict[str, Any]]:
+        """Return the newest members without their pictures."""
+        rows = read_rows(self.scheduler.repo_id, pending=self.scheduler)
+        return newest([{name: value for name, value in row.items() if name != "image"} for row in rows])
 
     def build(self, _page: gr.Blocks) -> None:
         """The files, a label and a button."""

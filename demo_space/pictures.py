@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from hubspool_templates import ParquetScheduler, save_button
+from hubspool_templates import ParquetScheduler, read_rows, save_button
 from tab import LAST_ROWS, Tab, live, newest, refusal, utc_now
 from vote import check_label
 
@@ -34,7 +31,6 @@ class Pictures(Tab[ParquetScheduler]):
     noun = "picture"
     lead = "Draw something, or take a photo, and say what it is."
     kept = f"It is reduced to {SIDE_KEPT:,} pixels, without camera and place, and becomes one row of the dataset"
-    suffix = ".parquet"
     guide = "images"
 
     def save_picture(self, path: str, label: str) -> str:
@@ -64,26 +60,20 @@ class Pictures(Tab[ParquetScheduler]):
         kept.paste(image)  # the pixels, without metadata
         kept.thumbnail((SIDE_KEPT, SIDE_KEPT))
         self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": utc_now()})
-        return "Thank you, the picture is stored. It will appear below once it is on the Hub."
+        return "Thank you, the picture is stored. It appears below."
 
     def gallery(self) -> list[tuple[Image.Image, str]]:
-        """The newest pictures on the Hub."""
-        return [(row["image"], row["label"]) for row in self._newest(SHOWN)]
+        """The newest pictures."""
+        return [(row["image"], row["label"]) for row in self.saved.answer()]
 
     def last_rows(self) -> list[dict[str, Any]]:
-        """The newest rows on the Hub, without the pictures."""
-        return [{name: row[name] for name in SCHEMA if name != "image"} for row in self._newest(LAST_ROWS)]
+        """The newest rows, without the pictures."""
+        return [{name: row[name] for name in SCHEMA if name != "image"} for row in self.saved.answer()[:LAST_ROWS]]
 
-    def _newest(self, count: int) -> list[dict[str, Any]]:
-        return newest([row for part in self.saved.answers() for row in part], count)
-
-    @staticmethod
-    def read(path: Path) -> list[dict[str, Any]]:
-        """Return the last rows of one file, with pictures as small as the gallery shows them."""
-        table = pq.read_table(path)
-        rows: list[dict[str, Any]] = table.slice(max(0, len(table) - SHOWN)).to_pylist()
+    def read(self) -> list[dict[str, Any]]:
+        """Return the newest rows, with pictures as small as the gallery shows them."""
+        rows = newest(list(read_rows(self.scheduler.repo_id, pending=self.scheduler)), SHOWN)
         for row in rows:
-            row["image"] = Image.open(io.BytesIO(row["image"]["bytes"]))
             row["image"].thumbnail((320, 320))
         return rows
 
@@ -101,7 +91,7 @@ class Pictures(Tab[ParquetScheduler]):
                 )
                 save_button("Save the sketch", self.save_sketch, [sketch, label], api_visibility="private")
         gallery = gr.Gallery(
-            label="Newest pictures on the Hub",
+            label="Newest pictures",
             columns=4,
             fit_columns=False,
             height="auto",
@@ -109,7 +99,7 @@ class Pictures(Tab[ParquetScheduler]):
             visible=False,
             elem_id="gallery",
         )
-        live(page, self.saved, self.gallery, gallery, "No picture is on the Hub yet. Yours will appear here.")
+        live(page, self.saved, self.gallery, gallery, "No picture yet. Yours will appear here.")
 
 
 def _refuse_other_files(photo: gr.Image) -> None:

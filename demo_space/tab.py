@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
@@ -34,7 +33,6 @@ class Tab(ABC, Generic[S]):
         noun: one row, in a word.
         lead: the sentence below the title.
         kept: what is stored; the name of the dataset follows.
-        suffix: the end of the names of its files on the Hub.
         guide: the page of the documentation.
     """
 
@@ -43,18 +41,18 @@ class Tab(ABC, Generic[S]):
     noun: ClassVar[str]
     lead: ClassVar[str]
     kept: ClassVar[str]
-    suffix: ClassVar[str]
     guide: ClassVar[str]
+    nothing: ClassVar[Any] = ()
+    """What `read` returns of an empty dataset."""
 
     def __init__(self, scheduler: S) -> None:
         self.scheduler = scheduler
-        self.saved = Saved(scheduler, self.suffix, self.read)
+        self.saved: Saved[Any] = Saved(scheduler, self.read, self.nothing)
         self.missing_token = missing_token(self.noun, scheduler.repo_id, os.environ)
 
-    @staticmethod
     @abstractmethod
-    def read(path: Path) -> Any:
-        """Return what the page needs of one file of the dataset."""
+    def read(self) -> Any:
+        """Return what the page needs of the dataset."""
 
     @abstractmethod
     def build(self, page: gr.Blocks) -> None:
@@ -62,7 +60,7 @@ class Tab(ABC, Generic[S]):
 
     @abstractmethod
     def last_rows(self) -> list[dict[str, Any]]:
-        """The newest rows on the Hub without media, newest first; what people look for is in the first columns."""
+        """The newest rows without media, newest first; what people look for is in the first columns."""
 
     def render(self, page: gr.Blocks) -> None:
         """Adds the whole tab to the page."""
@@ -88,12 +86,12 @@ class Tab(ABC, Generic[S]):
 def live(
     page: gr.Blocks, saved: Saved[Any], show: Callable[[], Any], output: gr.components.Component, empty: str
 ) -> None:
-    """Shows what is on the Hub when the page opens, and again after each change; a sentence while there is nothing."""
+    """Shows what is stored when the page opens, and again after each change; a sentence while there is nothing."""
     seen = gr.State(-1)
     hint = gr.HTML(f"<p>{empty}</p>", elem_classes="empty-hint")
 
     def refresh(version: int) -> tuple[Any, ...]:
-        saved.answers()
+        saved.answer()
         if saved.version == version:
             return gr.skip(), gr.skip(), gr.skip()
         value = show()

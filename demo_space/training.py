@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,11 +16,12 @@ import pandas as pd
 
 from hubspool_templates import TrainingLogs
 from hubspool_templates.ui.save_button import outcome_line
-from tab import PAGE_ONLY, Tab, newest, refusal
+from tab import LAST_ROWS, PAGE_ONLY, Tab, newest, refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 EPOCHS_LIMIT = 30
 COLUMNS = ["epoch", "loss", "accuracy"]
+_LOG = re.compile(r"(?:.*/)?\d{8}-\d{6}-[^/]*/metrics\.csv")
 
 
 try:
@@ -64,7 +67,6 @@ class Training(Tab[TrainingLogs]):
     noun = "run"
     lead = "Train a small network to tell the inside of a ring from the outside."
     kept = "Loss and accuracy of each epoch become lines of a CSV file in the dataset"
-    suffix = ".csv"
     guide = "training_logs"
 
     def start_training(self, epochs: float) -> Iterator[tuple[Any, str]]:
@@ -95,14 +97,21 @@ class Training(Tab[TrainingLogs]):
 
     def last_rows(self) -> list[dict[str, Any]]:
         """The newest runs on the Hub, with their last values."""
-        return newest(self.saved.answers())
+        return newest([*self.saved.answer()])
 
-    @staticmethod
-    def read(path: Path) -> dict[str, Any]:
-        """Return the last values of one log."""
-        last = pd.read_csv(path).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
-        started = datetime.strptime(path.parent.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
-        return {"run": path.parent.name, **last[0], "time": started.isoformat()}
+    def read(self) -> list[dict[str, Any]]:
+        """Return the last values of the newest logs on the Hub; files of other programs are left out."""
+        api, repo = self.scheduler.api, self.scheduler.repo_id
+        logs = [path for path in api.list_repo_files(repo, repo_type="dataset") if _LOG.fullmatch(path)]
+        found = []
+        for path in sorted(logs)[-LAST_ROWS:]:
+            local = Path(api.hf_hub_download(repo, path, repo_type="dataset"))
+            run = path.split("/")[-2]
+            with suppress(ValueError):
+                last = pd.read_csv(local).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
+                started = datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
+                found.append({"run": run, **last[0], "time": started.isoformat()})
+        return found
 
     def build(self, page: gr.Blocks) -> None:
         """The number of epochs, a button, and the curve."""

@@ -85,11 +85,17 @@ def read_rows(
 
 
 class Rows(Iterator[Row]):
-    """The rows that `read_rows` found: an iterator that is used once. Threads: one at a time."""
+    """The rows that `read_rows` found: an iterator that is used once. Threads: one at a time.
+
+    Attributes:
+        keeps_media: set it to get media as objects with `bytes` and `path`, and images not as PIL images.
+        columns: those of the card.
+    """
 
     def __init__(self, reading: HubRows | None, waiting: Waiting, split: str | None, latest: str | None) -> None:
         self._reading, self._waiting, self._split, self._latest = reading, waiting, split, latest
-        self._keeps_media = False
+        self.keeps_media = False
+        self.columns = reading.columns if reading else Schema()
         self._is_read = False
         self._rows = self._all()
 
@@ -130,21 +136,8 @@ class Rows(Iterator[Row]):
             ImportError: pyarrow is not installed.
         """
         _need("pyarrow", "to_arrow", "hubspool[parquet]")
-        import pyarrow as pa
-
-        from hubspool_templates.parquet.tables import arrow_schema, arrow_table, learned
-
-        self._keeps_media = True
-        schema = self._reading.columns if self._reading else Schema()
-        tables: list[pa.Table] = []
-        while rows := list(islice(self, DEFAULTS.batch_rows)):
-            table, schema = arrow_table(rows, learned(rows, schema))
-            tables.append(table)
-        if not tables:
-            return arrow_schema(schema).empty_table()
-        return pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(
-            arrow_schema(schema).metadata
-        )
+        self.keeps_media = True
+        return table_of(self, self.columns)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as a pandas table; json columns are text.
@@ -169,7 +162,7 @@ class Rows(Iterator[Row]):
         return found
 
     def _as_value(self, media: Media) -> Any:
-        return media if self._keeps_media else plain(media)
+        return media if self.keeps_media else plain(media)
 
     def _all(self) -> Iterator[Row]:
         hub = self._reading.rows(self._reading.new, self._as_value) if self._reading else iter(())
@@ -180,6 +173,23 @@ class Rows(Iterator[Row]):
     def _pending_rows(self) -> Iterator[Row]:
         with self._waiting as waiting:
             yield from waiting.rows(self._reading, self._split, self._as_value)
+
+
+def table_of(rows: Iterable[Row], columns: Schema) -> pa.Table:
+    """Return rows, whose media are `Media`, as a table with these columns and those that the rows have beside them."""
+    import pyarrow as pa
+
+    from hubspool_templates.parquet.tables import arrow_schema, arrow_table, learned
+
+    tables: list[pa.Table] = []
+    left = iter(rows)
+    while some := list(islice(left, DEFAULTS.batch_rows)):
+        table, columns = arrow_table(some, learned(some, columns))
+        tables.append(table)
+    if not tables:
+        return arrow_schema(columns).empty_table()
+    joined = pa.concat_tables(tables, promote_options="permissive")
+    return joined.replace_schema_metadata(arrow_schema(columns).metadata)
 
 
 def _last_of_each(rows: Iterable[Row], column: str) -> Iterator[Row]:
