@@ -25,7 +25,7 @@ help:
 	@echo "make replicas     REPLICAS=16 on one repo and its budget of commits, for HOURS=3 of a minute each"
 	@echo "make losses       what huggingface_hub's scheduler loses, beside ours: prints the table of docs/losses.md"
 	@echo "make mutants      breaks one mechanism after the other; a test must notice each"
-	@echo "make recipes      the recipes for training logs that need torch: installs 2 GB (6 with CUDA)"
+	@echo "make recipes      the examples of docs/training_logs.md that need torch: installs 2 GB (6 with CUDA)"
 	@echo "make soak         mixed load, faults and restarts for MINUTES=10, and a model of power loss"
 	@echo "make load         8 processes on one local Hub, and whether everything is there afterwards: LOAD_MINUTES=1"
 	@echo "make compat       other versions of huggingface_hub, and the npm client, against the local Hub"
@@ -166,6 +166,7 @@ build: $(VENV)/build/stamp
 	rm -rf dist/*.whl dist/*.tar.gz
 	$(VENV)/build/bin/python -m build --quiet
 	$(VENV)/build/bin/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	$(VENV)/build/bin/python .ci/check_readme.py dist/*.whl dist/*.tar.gz
 	$(BIN)/python -m venv --clear $(VENV)/empty
 	$(VENV)/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-input dist/*.whl
 	$(VENV)/empty/bin/hubspool --version

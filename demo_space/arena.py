@@ -6,15 +6,14 @@ import json
 import random
 import uuid
 from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
-from gradio.events import api
+from gradio.events import Dependency, api
 
-from hubspool_templates import JsonlScheduler, read_rows
+from hubspool_templates import JsonlScheduler
 from hubspool_templates.ui.save_button import Once, outcome_line, refuse_if_disk_is_full
 from romanise import LIBRARIES, SAMPLES, Pair, romanise, script_of, winner_of
 from tab import PAGE_ONLY, Tab, live, newest, utc_now
@@ -29,15 +28,6 @@ COLOURS = {"anyascii": "first", "text-unidecode": "second"}
 """The class of each library's bars."""
 
 
-@dataclass(frozen=True)
-class Votes:
-    """The votes, as far as the page needs them."""
-
-    wins: Counter[tuple[str, str]]
-    """Votes by script and library."""
-    newest: list[dict[str, Any]]
-
-
 class Arena(Tab[JsonlScheduler]):
     """The tab and its API event."""
 
@@ -46,8 +36,8 @@ class Arena(Tab[JsonlScheduler]):
     noun = "vote"
     lead = "Two libraries write any script in Latin letters. Which does it better?"
     kept = "The text, both results and your choice become one row of the dataset"
-    nothing = Votes(Counter(), [])
     guide = "feedback"
+    columns = ("input", "output_1", "output_2", "user_choice", "time")
 
     def __init__(self, scheduler: JsonlScheduler) -> None:
         super().__init__(scheduler)
@@ -78,37 +68,36 @@ class Arena(Tab[JsonlScheduler]):
         better = winner_of(text, output_1, output_2, choice)
         thanks = "Thank you, your vote is stored."
         if better:
-            (other,) = LIBRARIES - {better}
+            (other,) = LIBRARIES.keys() - {better}
             thanks += f" You preferred <b>{better}</b> to {other}."
         disabled = gr.Button(interactive=False)
         return disabled, disabled, thanks, gr.Button(variant="primary")
 
     def standings(self) -> str:
         """Votes by script and library, as a table with bars; an empty text without votes."""
-        total = self.saved.answer().wins
+        total: Counter[tuple[str, str]] = (self.saved.answer() or [Counter()])[0]
         scripts = sorted({script for script, _ in total})
         most = max((sum(total[script, library] for library in COLOURS) for script in scripts), default=0)
         rows = "".join(_bars(script, [total[script, library] for library in COLOURS], most) for script in scripts)
         names = " ".join(f'<span class="{colour}">{library}</span>' for library, colour in COLOURS.items())
         return f"<table><caption>Votes by script: {names}</caption>{rows}</table>" if rows else ""
 
-    def last_rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """The newest votes."""
-        columns = ("input", "output_1", "output_2", "user_choice", "time")
-        rows = self.saved.answer().newest
-        return [{column: row.get(column, "") for column in columns} for row in rows]
+        _, rows = self.saved.answer() or (None, [])
+        return list(rows)
 
-    def read(self) -> Votes:
-        """Count the votes; rows that other programs wrote may lack a column."""
+    def read(self) -> tuple[Counter[tuple[str, str]], list[dict[str, Any]]]:
+        """Return the votes by script and library, and the newest; rows of other programs may lack a column."""
         wins: Counter[tuple[str, str]] = Counter()
-        rows = list(read_rows(self.scheduler.repo_id, pending=self.scheduler))
+        rows = list(self.all_rows())
         for row in rows:
             values: list[Any] = [row.get(column) for column in ("input", "output_1", "output_2", "user_choice")]
             if None not in values and (library := winner_of(*values)):
                 wins[script_of(row["input"]), library] += 1
-        return Votes(wins, newest(rows))
+        return wins, newest(rows)
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> list[Dependency]:
         """The text, both results, the two buttons, and the standings."""
         text = gr.Textbox(label="Text in any script", lines=2, max_lines=6, elem_id="text", elem_classes="big")
         samples = gr.Dataset(
@@ -144,10 +133,12 @@ class Arena(Tab[JsonlScheduler]):
         another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
         page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
         samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
-        for choice, button in enumerate(buttons, start=1):
-            changed = [*buttons, outcome, another]
-            button.click(partial(self.vote, choice), [turn, shown, *outputs], changed, **PAGE_ONLY)
         api(self.save_feedback, api_name="save_feedback")
+        given, changed = [turn, shown, *outputs], [*buttons, outcome, another]
+        return [
+            button.click(partial(self.vote, choice), given, changed, **PAGE_ONLY)
+            for choice, button in enumerate(buttons, start=1)
+        ]
 
 
 def _show(text: str, request: gr.Request) -> tuple[Any, ...]:

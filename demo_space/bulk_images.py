@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 from PIL import Image, UnidentifiedImageError
 
-from hubspool_templates import ZipScheduler, read_rows, save_button
-from tab import Tab, newest, refusal, utc_now
+from hubspool_templates import ZipScheduler, save_button
+from tab import Tab, refusal, utc_now
 from vote import check_label
 
 FILES_LIMIT = 50
@@ -27,6 +27,7 @@ class BulkImages(Tab[ZipScheduler]):
     lead = f"Up to {FILES_LIMIT} pictures with one label. They go into zip archives, so one commit holds many files."
     kept = "Each file, its name, and what the camera wrote into it (often the place) become part of the dataset"
     guide = "archives"
+    columns = ("file_name", "label", "time")
 
     def save_images(self, paths: list[str] | None, label: str) -> str:
         """Stores the files with their label, except those that are refused, which the answer names."""
@@ -46,20 +47,11 @@ class BulkImages(Tab[ZipScheduler]):
         count = "1 image is" if len(good) == 1 else f"{len(good)} images are"
         return " ".join([f"Thank you, {count} stored.", *(f"Not stored: {fault}" for fault in faults.values())])
 
-    def last_rows(self) -> list[dict[str, Any]]:
-        """The newest members of the archives."""
-        return [*self.saved.answer()]
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return the newest members without their pictures."""
-        rows = read_rows(self.scheduler.repo_id, pending=self.scheduler)
-        return newest([{name: value for name, value in row.items() if name != "image"} for row in rows])
-
-    def build(self, _page: gr.Blocks) -> None:
+    def build(self, _page: gr.Blocks) -> list[Dependency]:
         """The files, a label and a button."""
         label = gr.Textbox(label="What do they show?", elem_id="images-label")
         files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], elem_id="images")
-        save_button("Save the images", self.save_images, [files, label], api_name="save_images")
+        return [save_button("Save the images", self.save_images, [files, label], api_name="save_images")]
 
 
 def _fault(file: Path) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 from PIL import Image, UnidentifiedImageError
 
-from hubspool_templates import ParquetScheduler, read_rows, save_button
-from tab import LAST_ROWS, Tab, live, newest, refusal, utc_now
+from hubspool_templates import ParquetScheduler, save_button
+from tab import Tab, live, newest, refusal, utc_now
 from vote import check_label
 
 SCHEMA = {"image": "image", "label": "string", "kind": "string", "time": "string"}
@@ -18,9 +21,6 @@ SIDE_KEPT = 1_024
 """Pixels on the longer side of a picture that is stored."""
 SHOWN = 12
 """Pictures in the gallery."""
-
-UNREADABLE = "This file is not a picture that can be read. Please use JPEG, PNG or WebP."
-_BAD_PICTURE = (UnidentifiedImageError, Image.DecompressionBombError, OSError)
 
 
 class Pictures(Tab[ParquetScheduler]):
@@ -32,19 +32,17 @@ class Pictures(Tab[ParquetScheduler]):
     lead = "Draw something, or take a photo, and say what it is."
     kept = f"It is reduced to {SIDE_KEPT:,} pixels, without camera and place, and becomes one row of the dataset"
     guide = "images"
+    columns = ("label", "kind", "time")
 
     def save_picture(self, path: str, label: str) -> str:
         """Stores a photo with its label: on this disk when this returns, on the Hub after a later push."""
         if not path:
             raise refusal("Please choose a picture first.")
-        try:
-            with Image.open(path) as image:
-                if max(image.size) > SIDE_LIMIT:
-                    size = f"{image.width:,} by {image.height:,}"
-                    raise refusal(f"The picture has {size} pixels; at most {SIDE_LIMIT:,} on a side are allowed.")
-                photo = image.convert("RGB")
-        except _BAD_PICTURE as error:
-            raise refusal(UNREADABLE) from error
+        with _readable(), Image.open(path) as image:
+            if max(image.size) > SIDE_LIMIT:
+                size = f"{image.width:,} by {image.height:,}"
+                raise refusal(f"The picture has {size} pixels; at most {SIDE_LIMIT:,} on a side are allowed.")
+            photo = image.convert("RGB")
         return self._store(photo, label, "photo")
 
     def save_sketch(self, sketch: dict[str, Any] | None, label: str) -> str:
@@ -64,32 +62,30 @@ class Pictures(Tab[ParquetScheduler]):
 
     def gallery(self) -> list[tuple[Image.Image, str]]:
         """The newest pictures."""
-        return [(row["image"], row["label"]) for row in self.saved.answer()]
-
-    def last_rows(self) -> list[dict[str, Any]]:
-        """The newest rows, without the pictures."""
-        return [{name: row[name] for name in SCHEMA if name != "image"} for row in self.saved.answer()[:LAST_ROWS]]
+        return [(row["image"], row["label"]) for row in self.rows()]
 
     def read(self) -> list[dict[str, Any]]:
         """Return the newest rows, with pictures as small as the gallery shows them."""
-        rows = newest(list(read_rows(self.scheduler.repo_id, pending=self.scheduler)), SHOWN)
+        rows = newest(list(self.all_rows()), SHOWN)
         for row in rows:
             row["image"].thumbnail((320, 320))
         return rows
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> list[Dependency]:
         """A label, a photo, a sketch, and the newest pictures."""
         label = gr.Textbox(label="What is it?", elem_id="picture-label")
         with gr.Tabs():
             with gr.Tab("Photo"):
                 photo = gr.Image(label="Photo", type="filepath", sources=["upload", "webcam"], height=300)
-                _refuse_other_files(photo)
-                save_button("Save the photo", self.save_picture, [photo, label], api_name="save_picture")
+                # Not with a subclass: Gradio writes a stub file beside the module of each subclass.
+                photo.preprocess = _readable()(photo.preprocess)  # type: ignore[method-assign]
+                photos = save_button("Save the photo", self.save_picture, [photo, label], api_name="save_picture")
             with gr.Tab("Sketch"):
                 sketch = gr.Sketchpad(
                     label="Sketch", type="pil", canvas_size=(400, 300), layers=False, transforms=(), elem_id="sketch"
                 )
-                save_button("Save the sketch", self.save_sketch, [sketch, label], api_visibility="private")
+                given = [sketch, label]
+                sketches = save_button("Save the sketch", self.save_sketch, given, api_visibility="private")
         gallery = gr.Gallery(
             label="Newest pictures",
             columns=4,
@@ -100,19 +96,13 @@ class Pictures(Tab[ParquetScheduler]):
             elem_id="gallery",
         )
         live(page, self.saved, self.gallery, gallery, "No picture yet. Yours will appear here.")
+        return [photos, sketches]
 
 
-def _refuse_other_files(photo: gr.Image) -> None:
-    """Answers a file that is no picture with a sentence, where Gradio would show an error of its code.
-
-    Not with a subclass: Gradio writes a stub file beside the module of each subclass.
-    """
-    read = photo.preprocess
-
-    def preprocess(payload: Any) -> Any:
-        try:
-            return read(payload)
-        except _BAD_PICTURE as error:
-            raise refusal(UNREADABLE) from error
-
-    photo.preprocess = preprocess  # type: ignore[method-assign]
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Answers a file that is no picture with a sentence, where Gradio would show an error of its code."""
+    try:
+        yield
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+        raise refusal("This file is not a picture that can be read. Please use JPEG, PNG or WebP.") from error

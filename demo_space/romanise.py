@@ -21,7 +21,7 @@ SAMPLES = {
     "Russian": "Съешь ещё этих мягких булок",
     "Thai": "สวัสดีชาวโลก",
 }
-LIBRARIES = {"anyascii", "text-unidecode"}
+LIBRARIES = {"anyascii": anyascii, "text-unidecode": unidecode}
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,6 @@ class Pair:
 
     output_1: str
     output_2: str
-    library_1: str
-    library_2: str
 
     @property
     def agree(self) -> bool:
@@ -41,10 +39,8 @@ class Pair:
 
 def romanise(text: str, *, swapped: bool = False) -> Pair:
     """Both romanisations of `text`, text-unidecode first if `swapped`."""
-    pair = Pair(anyascii(text), unidecode(text), "anyascii", "text-unidecode")
-    if swapped:
-        pair = Pair(pair.output_2, pair.output_1, pair.library_2, pair.library_1)
-    return pair
+    first, second = (library(text) for library in LIBRARIES.values())
+    return Pair(second, first) if swapped else Pair(first, second)
 
 
 def script_of(text: str) -> str:
@@ -56,8 +52,6 @@ def script_of(text: str) -> str:
 
 def winner_of(text: str, output_1: str, output_2: str, choice: int) -> str | None:
     """The library of the chosen result; None if the two libraries do not give these results."""
-    pair = romanise(text)
-    for shown in (pair, romanise(text, swapped=True)):
-        if not pair.agree and (output_1, output_2) == (shown.output_1, shown.output_2):
-            return shown.library_1 if choice == 1 else shown.library_2
-    return None
+    better = Pair(output_1, output_2) if choice == 1 else Pair(output_2, output_1)
+    results = romanise(text), romanise(text, swapped=True)
+    return None if better.agree else dict(zip(results, LIBRARIES, strict=True)).get(better)

@@ -6,18 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any
 
 from hubspool import CommitScheduler, HubspoolError
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MAX_AGE_SECONDS = 60.0
 """How old an answer may be if this process stored nothing since; another replica may have."""
 
 
-class Saved(Generic[T]):
+class Saved:
     """What the page needs of a dataset.
 
     Not promised: the newest state. One thread reads at a time; other threads, and all threads while the Hub is away,
@@ -26,20 +25,20 @@ class Saved(Generic[T]):
     Args:
         scheduler: the scheduler of the dataset; a new row or commit of it makes the answer old.
         read: returns the answer, which stays in memory, so keep it small.
-        answer: until the first one was read.
     """
 
-    def __init__(self, scheduler: CommitScheduler, read: Callable[[], T], answer: T) -> None:
+    def __init__(self, scheduler: CommitScheduler, read: Callable[[], Any]) -> None:
         self.scheduler = scheduler
         self.version = 0
         """Grows with each change."""
-        self._read, self._answer = read, answer
+        self._read = read
+        self._answer: Any = None
         self._reading = threading.Lock()
         self._seen: tuple[object, ...] = ()
         self._next = 0.0
 
-    def answer(self) -> T:
-        """The answer; reads first if there may be something new."""
+    def answer(self) -> Any:
+        """The answer, None before the first; reads first if there may be something new."""
         status = self.scheduler.status()
         seen = (status.last_commit, status.pending_rows)
         if (seen != self._seen or time.monotonic() >= self._next) and self._reading.acquire(blocking=False):

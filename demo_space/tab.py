@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
+from gradio.events import Dependency
 
 from destination import link, missing_token, progress
 from hubspool import CommitScheduler
+from hubspool_templates import read_rows
 from saved import Saved
 
 S = TypeVar("S", bound=CommitScheduler)
@@ -34,6 +36,7 @@ class Tab(ABC, Generic[S]):
         lead: the sentence below the title.
         kept: what is stored; the name of the dataset follows.
         guide: the page of the documentation.
+        columns: what the last tab shows of a row; what people look for comes first.
     """
 
     title: ClassVar[str]
@@ -42,25 +45,32 @@ class Tab(ABC, Generic[S]):
     lead: ClassVar[str]
     kept: ClassVar[str]
     guide: ClassVar[str]
-    nothing: ClassVar[Any] = ()
-    """What `read` returns of an empty dataset."""
+    columns: ClassVar[tuple[str, ...]]
 
     def __init__(self, scheduler: S) -> None:
         self.scheduler = scheduler
-        self.saved: Saved[Any] = Saved(scheduler, self.read, self.nothing)
+        self.saved = Saved(scheduler, self.read)
         self.missing_token = missing_token(self.noun, scheduler.repo_id, os.environ)
 
-    @abstractmethod
     def read(self) -> Any:
-        """Return what the page needs of the dataset."""
+        """Return what the page needs of the dataset, with the rows that are pending; it stays in memory."""
+        return newest([{name: row.get(name) for name in self.columns} for row in self.all_rows()])
+
+    def all_rows(self) -> Iterator[dict[str, Any]]:
+        """Return all rows, those that are pending too."""
+        return read_rows(self.scheduler.repo_id, pending=self.scheduler)
 
     @abstractmethod
-    def build(self, page: gr.Blocks) -> None:
-        """Adds the components of this tab to the page."""
+    def build(self, page: gr.Blocks) -> list[Dependency]:
+        """Adds the components of this tab to the page; returns the events that store something."""
 
-    @abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """The newest rows, pending ones too."""
+        return list(self.saved.answer() or [])
+
     def last_rows(self) -> list[dict[str, Any]]:
-        """The newest rows without media, newest first; what people look for is in the first columns."""
+        """The newest rows without media, newest first."""
+        return [{name: row.get(name, "") for name in self.columns} for row in newest(self.rows())]
 
     def render(self, page: gr.Blocks) -> None:
         """Adds the whole tab to the page."""
@@ -68,10 +78,11 @@ class Tab(ABC, Generic[S]):
         shown = f"Stored with <code>{type(self.scheduler).__name__}</code> · {source}"
         gr.HTML(f"<h2>{self.title}</h2><p>{self.lead}<br>{shown}</p>")
         notice = gr.HTML(elem_id=f"notice-{self.name}")
-        self.build(page)
-        line = gr.HTML(elem_id=f"progress-{self.name}")
-        outputs = [notice, line]
+        saves = self.build(page)
+        outputs = [notice, gr.HTML(elem_id=f"progress-{self.name}")]
         gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], self.words, None, outputs, queue=False, **PAGE_ONLY)
+        for save in saves:  # what was stored is pending at once, not after the next tick
+            save.then(self.words, None, outputs, queue=False, **PAGE_ONLY)
 
     def words(self) -> tuple[str, str]:
         """What a visitor reads before the first click, and how many rows are pending."""
@@ -83,9 +94,7 @@ class Tab(ABC, Generic[S]):
         return notice, progress(self.noun, status, self.missing_token, datetime.now(timezone.utc))
 
 
-def live(
-    page: gr.Blocks, saved: Saved[Any], show: Callable[[], Any], output: gr.components.Component, empty: str
-) -> None:
+def live(page: gr.Blocks, saved: Saved, show: Callable[[], Any], output: gr.components.Component, empty: str) -> None:
     """Shows what is stored when the page opens, and again after each change; a sentence while there is nothing."""
     seen = gr.State(-1)
     hint = gr.HTML(f"<p>{empty}</p>", elem_classes="empty-hint")

@@ -7,21 +7,22 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import gradio as gr
 import numpy as np
 import pandas as pd
+from gradio.events import Dependency
 
 from hubspool_templates import TrainingLogs
 from hubspool_templates.ui.save_button import outcome_line
-from tab import LAST_ROWS, PAGE_ONLY, Tab, newest, refusal
+from tab import LAST_ROWS, PAGE_ONLY, Tab, refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 EPOCHS_LIMIT = 30
 COLUMNS = ["epoch", "loss", "accuracy"]
-_LOG = re.compile(r"(?:.*/)?\d{8}-\d{6}-[^/]*/metrics\.csv")
+LOG = re.compile(r"(?:.*/)?\d{8}-\d{6}-[^/]*/metrics\.csv")
+"""The path of a log on the Hub."""
 
 
 try:
@@ -68,6 +69,7 @@ class Training(Tab[TrainingLogs]):
     lead = "Train a small network to tell the inside of a ring from the outside."
     kept = "Loss and accuracy of each epoch become lines of a CSV file in the dataset"
     guide = "training_logs"
+    columns = ("run", *COLUMNS, "time")
 
     def start_training(self, epochs: float) -> Iterator[tuple[Any, str]]:
         """Trains, and shows the curve from the log after each epoch."""
@@ -95,25 +97,20 @@ class Training(Tab[TrainingLogs]):
         words = f"Run {name}, epoch {last.epoch:.0f}: {last.accuracy:.1%} of the unseen points are right."
         return _curve(curve), words
 
-    def last_rows(self) -> list[dict[str, Any]]:
-        """The newest runs on the Hub, with their last values."""
-        return newest([*self.saved.answer()])
-
     def read(self) -> list[dict[str, Any]]:
-        """Return the last values of the newest logs on the Hub; files of other programs are left out."""
+        """Return the last values of the newest logs on the Hub; a file of another program is left out."""
         api, repo = self.scheduler.api, self.scheduler.repo_id
-        logs = [path for path in api.list_repo_files(repo, repo_type="dataset") if _LOG.fullmatch(path)]
+        logs = [path for path in api.list_repo_files(repo, repo_type="dataset") if LOG.fullmatch(path)]
         found = []
         for path in sorted(logs)[-LAST_ROWS:]:
-            local = Path(api.hf_hub_download(repo, path, repo_type="dataset"))
-            run = path.split("/")[-2]
+            log, run = api.hf_hub_download(repo, path, repo_type="dataset"), path.split("/")[-2]
             with suppress(ValueError):
-                last = pd.read_csv(local).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
+                last = pd.read_csv(log).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
                 started = datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
                 found.append({"run": run, **last[0], "time": started.isoformat()})
         return found
 
-    def build(self, page: gr.Blocks) -> None:
+    def build(self, page: gr.Blocks) -> list[Dependency]:
         """The number of epochs, a button, and the curve."""
         epochs = gr.Slider(1, EPOCHS_LIMIT, 15, step=1, label="Epochs", elem_id="epochs")
         button = gr.Button("Start training", variant="primary")
@@ -129,14 +126,10 @@ class Training(Tab[TrainingLogs]):
             visible=False,
             elem_id="curve",
         )
-        button.click(
-            self.start_training,
-            epochs,
-            [curve, outcome],
-            api_name="start_training",
-            concurrency_limit=1,  # other runs wait for their turn
-        )
         page.load(self.newest_run, None, [curve, outcome], **PAGE_ONLY)
+        # One run at a time; others get their turn.
+        options: dict[str, Any] = {"api_name": "start_training", "concurrency_limit": 1}
+        return [button.click(self.start_training, epochs, [curve, outcome], **options)]
 
 
 def _curve(log: pd.DataFrame) -> Any:

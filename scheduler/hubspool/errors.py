@@ -19,9 +19,9 @@
     ├── PushLockBusyError (OSError)               another process is pushing the same folder
     ├── FilesMissingError (OSError)               files of a running scheduler were moved or removed
     ├── LockHeldError (TimeoutError)              the app holds scheduler.lock for too long
-    ├── ChangedMeanwhileError                     a path on the Hub changed since the push was planned
+    ├── ChangedMeanwhileError (OSError)           a path on the Hub changed since the push was planned
     ├── StalledError (TimeoutError)               a push makes no progress
-    ├── StateFileError (OSError)                     the ledger cannot be opened at the moment
+    ├── StateFileError (OSError)                  the ledger cannot be opened at the moment
     ├── RepoReplacedError (OSError)               the repository was deleted and created again
     ├── OtherAccountError (PermissionError)       the rows belong to another account than the token's
     ├── EntryNotFoundError (FileNotFoundError)
@@ -207,7 +207,7 @@ def second_look_reason(until: float) -> str:
 
 
 class SecondLookError(FlushTimeout):
-    """Rows wait on the disk until no commit of an earlier process can arrive any more; all others are sent.
+    """Rows stay pending until no commit of an earlier process can arrive any more; all others are sent.
 
     Args:
         name: of the repository.
@@ -280,12 +280,12 @@ class PushLockBusyError(HubspoolError, OSError):
 class LockHeldError(HubspoolError, TimeoutError):
     """A push could not take `scheduler.lock` in time; it sent what needs no lock.
 
-    Line files were sent up to their last newline; the other files that changed wait for the next push.
+    Line files were sent up to their last newline; the other files that changed are sent by the next push.
     """
 
     def __init__(self, folder: str | Path, seconds: float) -> None:
         super().__init__(
-            f"scheduler.lock of {folder} was not free within {seconds:.1f} seconds; whole files wait for it.",
+            f"scheduler.lock of {folder} was not free within {seconds:.1f} seconds; whole files stay pending.",
             hint="Leave `with scheduler.lock` before a call of flush() or stop(), and never hold the lock around"
             " super().push_to_hub() or a request.",
             path=folder,

@@ -2,11 +2,7 @@
 
 Not promised: that a name outside `__all__` of this module and of `hubspool` stays where it is.
 
-To send files in another way, subclass `hubspool.CommitScheduler` and override `push_to_hub`. To store rows, let the
-subclass set `spool_name` before it calls the constructor, and own a `Spool` of that name in `spool_folder`; give it an
-`Encoding` where the rows are stored as something else than JSON Lines. Get the `Spool` from `CommitScheduler.shared`:
-a program that makes its scheduler again has one spool. Where the files need others beside them in the same commit (a
-dataset card), override `additional_operations`.
+The page "Your own scheduler" says which class to derive from, and what to override.
 
 Rows on this disk:
 
@@ -17,7 +13,7 @@ Rows on this disk:
 - `is_spool`, `is_spool_folder`: whether a folder, or a name, is that of a spool, which no upload takes for user files.
 - `Stat`: size, times and inode of a file; differs after a change, unless two changes are within 50 ms.
 
-Rows in another form on the Hub:
+Rows in another format on the Hub:
 
 - `Encoding`: how the lines of a part become a file; override `encode` and `span_of`.
 - `Span`: which lines of which segment a file holds.

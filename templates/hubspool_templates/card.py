@@ -200,7 +200,7 @@ class CardUpdater:
             if self.config is not None:
                 raise HubspoolError(
                     f"{target.repo_id} has a config {config!r} whose columns differ from those of the rows.",
-                    hint="Pass another config=…; the rows wait on the disk.",
+                    hint="Pass another config=…; the rows are pending on the disk.",
                 )
             config = next(each for n in count(1) if (each := f"{name}-{n}" if n > 1 else name) not in card.configs)
             known = Schema()
@@ -453,8 +453,8 @@ def _name_of(config: Mapping[str, Any]) -> str:
 def _other_form(repo_id: str, form: str | None, glob: str) -> HubspoolError:
     way_out = f"use {SCHEDULERS[form]}, or " if form in SCHEDULERS else ""
     return HubspoolError(
-        f"{repo_id} has {form} files, and these rows are {form_of([glob])}; datasets reads only one form.",
-        hint=f"For these rows {way_out}name another repository; they wait on the disk (`hubspool flush --from --to`).",
+        f"{repo_id} has {form} files, and these rows are {form_of([glob])}; datasets reads only one format.",
+        hint=f"For these rows {way_out}name another repository; they stay on the disk (`hubspool flush --from --to`).",
     )
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from hubspool import HfApi
 from tests.support.demo_launcher import RunningDemo
-from tests.support.demo_page import commit_now, open_tab
+from tests.support.demo_page import commit_now, draw, open_tab
 from tests.support.paths import ROOT
 from tests.support.visitor import Visitor
 
@@ -73,16 +73,7 @@ def test_a_sketch_becomes_a_row(demo: RunningDemo, visitor: Visitor) -> None:
     save.click()
     refused(page, "The sketch is still empty")
     expect(page.locator("#sketch").get_by_label("Brush").first).to_have_attribute("data-taken", "yes")
-    canvas = page.locator("#sketch canvas").first
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    assert box
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x - 40, y - 30)
-    page.mouse.down()
-    page.mouse.move(x + 30, y + 20, steps=8)
-    page.mouse.up()
-    expect(page.locator("#sketch").get_by_role("button", name="Undo")).to_be_enabled()
+    draw(page)
     save.click()
     thanked(page, "Thank you, the picture is stored.")
     commit_now(page, "pictures")

@@ -156,11 +156,11 @@ def test_what_loaded_before_loads_afterwards(
     head = hub_api.repo_info(REPO, repo_type="dataset").sha
     append(scheduler, new)
     if result == "refused":
-        with pytest.raises(HubspoolError, match="datasets reads only one form"):
+        with pytest.raises(HubspoolError, match="datasets reads only one format"):
             scheduler.flush(timeout=SECONDS)
         error = scheduler.status().last_error
         assert error is not None
-        assert "datasets reads only one form" in str(error)
+        assert "datasets reads only one format" in str(error)
         assert scheduler.status().pending_rows == 1
         assert hub_api.repo_info(REPO, repo_type="dataset").sha == head
         assert loaded("")[""] == old

@@ -371,7 +371,7 @@ def test_a_switch_of_the_template_in_one_folder_loses_nothing(make: Make, load_a
         scheduler.append({"n": 2})
     assert [row["n"] for row in load_all()[1]] == [2]
     again = make(kind=JsonlScheduler, name="lines", path_in_repo="lines")
-    with pytest.raises(HubspoolError, match="datasets reads only one form"):
+    with pytest.raises(HubspoolError, match="datasets reads only one format"):
         again.flush(SECONDS)
     assert again.status().pending_rows is not None
     assert [json.loads(path.read_bytes())["n"] for path in again.spool_folder.glob("lines-*.jsonl")] == [1]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,8 +18,6 @@ from hubspool.files import StatePaths
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.routes.table import ROUTES
 from hubspool.push.ledger import Ledger
-from hubspool_templates import read_rows
-from tests.support.environment import clean_environment
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -139,21 +135,5 @@ def test_the_route_of_the_page_answers_and_knows_faults(route: str) -> None:
         assert len(hub.faults.hits) == 1
 
 
-def test_the_scheduler_of_the_page_stores_its_rows(local_hub: LocalHub, hub_api: HfApi, tmp_path: Path) -> None:
-    (code,) = [code for code in EXAMPLES if "RowScheduler" in code]
-    environment = {
-        **clean_environment(),
-        "HF_ENDPOINT": local_hub.endpoint,
-        "HF_TOKEN": local_hub.token,
-        "HF_HOME": str(tmp_path / "home"),
-    }
-    command = [sys.executable, "-c", code.replace("your-name/", "local/")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    (row,) = read_rows("local/timed", api=hub_api)
-    assert row["event"] == "started"
-    assert set(row) == {"event", "at"}
-
-
 def test_all_examples_are_run_here() -> None:
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 1

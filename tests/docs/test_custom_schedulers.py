@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from hubspool import HfApi
+from hubspool.extending import Encoding
 from hubspool.local_hub import Fault, LocalHub
 from hubspool_templates import read_rows
 from tests.support.environment import clean_environment
@@ -104,5 +105,18 @@ def test_what_is_redacted_reaches_neither_the_disk_nor_the_hub(run: Run, hub_api
     assert not any(b"ada@" in content or b"visitor-17" in content for content in left)
 
 
+def test_rows_of_your_own_are_stored(run: Run, hub_api: HfApi) -> None:
+    run("TimedRows")
+    (row,) = read_rows("local/timed", api=hub_api)
+    assert row["event"] == "started"
+    assert set(row) == {"event", "at"}
+
+
+def test_the_methods_of_an_encoding_are_those_that_exist() -> None:
+    named = re.findall(r"^\| `Encoding\.(\w+)` \|", PAGE, re.MULTILINE)
+    assert len(named) == 7
+    assert [name for name in named if not callable(getattr(Encoding, name))] == []
+
+
 def test_all_examples_are_run_here() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4

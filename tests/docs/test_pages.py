@@ -195,6 +195,16 @@ def test_each_variable_that_settings_reads_is_described() -> None:
     assert names - {"XDG_CACHE_HOME", "HUGGINGFACE_HUB_CACHE", "SPACE_ID"} <= {*SETTINGS}
 
 
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_page_uses_the_words_of_the_glossary(name: str) -> None:
+    prose = re.sub(r"```.*?```|`[^`]*`|options: {.*?}", "", PAGES[name], flags=re.DOTALL)
+    prose = prose.replace("**recipe**", "")  # a table of the ledger
+    found = re.findall(
+        r"\b(?:stock|recipes?|waiting|(?:another|same|that|the) form that|(?:another|same) form)\b", prose
+    )
+    assert found == []
+
+
 def test_contributing_names_what_exists() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     targets = re.findall(r"`make ([\w-]+)", text)

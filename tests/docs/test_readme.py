@@ -17,7 +17,7 @@ ORDER = [
     "What you see on the Hub",
     "Two commands",
     "How it works",
-    "Beside the stock scheduler",
+    "Beside huggingface_hub's scheduler",
     "Ready-made schedulers",
     "Switch in one line",
     "Limits",
@@ -29,7 +29,7 @@ ORDER = [
 @pytest.mark.timeout(200)
 def test_the_readme_does_what_it_says(reader: Reader) -> None:
     reader.read(README)
-    assert "Waiting for the next push: 1." in reader.said
+    assert "Pending: 1." in reader.said
     assert re.search(r"^Solaris True 20\d\d-", reader.said, re.MULTILINE)
     (row,) = reader.rows("film-votes")
     assert set(row) == {"film", "liked", "timestamp"}
@@ -56,6 +56,23 @@ def test_five_cases_stand_for_the_table_of_losses() -> None:
     assert len(rows) == 5
     assert {*rows} <= {*PAGES["losses.md"].splitlines()}
     assert "](docs/losses.md)" in README
+
+
+@pytest.mark.parametrize(
+    ("said", "owner", "there"),
+    [
+        (r"about (\d+) commits an hour", "docs/limits.md", r"about (\d+) commits an hour"),
+        (r"pending within (\d+) s", "docs/promises.md", r"`exit_budget` \((\d+) s\)"),
+        (r"Python ([\d.]+) or newer", "docs/quick_start.md", r"Python ([\d.]+) or newer"),
+        (r"`datasets` ([\d.]+) or newer", "docs/troubleshooting.md", r"need `datasets` ([\d.]+)\."),
+        (r"(\d+) packages \((\d+) MB\)", "Makefile", r"(\d+) packages, (\d+) MB"),
+        (r"\| huggingface_hub ([\d.]+) \|", "docs/losses.md", r"\| huggingface_hub ([\d.]+) \|"),
+        (r"\| huggingface_hub ([\d.]+) \|", "docs/benchmarks.md", r"`huggingface_hub` ([\d.]+),"),
+    ],
+)
+def test_a_number_is_that_of_its_page(said: str, owner: str, there: str) -> None:
+    page = " ".join((ROOT / owner).read_text(encoding="utf-8").split())
+    assert {*re.findall(said, " ".join(README.split()))} == {*re.findall(there, page)} != set()
 
 
 def test_nothing_is_said_twice() -> None:

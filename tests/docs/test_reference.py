@@ -12,6 +12,7 @@ import click
 import pytest
 
 import hubspool
+import hubspool.errors
 import hubspool.extending
 import hubspool.local_hub
 import hubspool_templates
@@ -41,6 +42,17 @@ def rendered(hook: ModuleType) -> str:
 def test_every_public_name_is_in_the_reference(module: ModuleType, rendered: str) -> None:
     found = {*re.findall(r"^::: ([\w.]+)", rendered, re.MULTILINE), *re.findall(r"`(hubspool\.\w+)` \|", rendered)}
     assert [name for name in module.__all__ if f"{module.__name__}.{name}" not in found] == []
+
+
+def test_every_public_error_is_on_its_page_once() -> None:
+    names = {name for name, value in vars(hubspool.errors).items() if inspect.isclass(value)}
+    names = {name for name in names if name[0] != "_" and vars(hubspool.errors)[name].__module__ == "hubspool.errors"}
+    assert "RateLimitedError" in names
+    found = re.findall(r"^::: (?:hubspool|hubspool\.errors)\.(\w+)$", PAGES["errors.md"], re.MULTILINE)
+    assert sorted(name for name in found if name != "errors") == sorted(names)
+    tree = str(hubspool.errors.__doc__)
+    missing = [name for name in names - {"Outcome", "ErrorResponse"} if not re.search(rf"\b{name}\b", tree)]
+    assert missing == []
 
 
 @pytest.mark.parametrize(

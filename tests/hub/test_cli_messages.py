@@ -15,10 +15,10 @@ import click
 import pytest
 
 from hubspool import HfApi
-from hubspool.cli import group, main
+from hubspool.cli import group
 from hubspool.local_hub import Fault, LocalHub
+from tests.support.command_calls import Call, command_calls
 
-Call = Callable[..., tuple[int, str, str]]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -27,19 +27,8 @@ def call(
     local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Call:
     """Runs one command in this process, in a folder with `file.txt` and `rows/`: exit code, stdout, stderr."""
-    monkeypatch.setenv("HF_ENDPOINT", local_hub.endpoint)
-    monkeypatch.setenv("HF_TOKEN", local_hub.token)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    (tmp_path / "work" / "rows").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "work")
-    Path("rows", "a.txt").write_text("a\n")
-    Path("file.txt").write_text("f\n")
-
-    def command(*args: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        return (main(args), *capfd.readouterr())
-
-    return command
+    return command_calls(local_hub, tmp_path, monkeypatch, capfd, "rows/a.txt", "file.txt")
 
 
 WRONG = {

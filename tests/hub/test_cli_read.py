@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,11 +24,11 @@ REPO = "local/votes"
 
 
 @pytest.fixture
-def votes(hub_api: HfApi, tmp_path: Path) -> JsonlScheduler:
+def votes(hub_api: HfApi, tmp_path: Path) -> Iterator[JsonlScheduler]:
     with JsonlScheduler(REPO, tmp_path / "votes", every=600, hf_api=hub_api) as scheduler:
-        for n in range(3):
-            scheduler.append({"id": n % 2, "text": f"no. {n}, a\nb", "tags": [n]})
-    return scheduler
+        scheduler.extend({"id": n % 2, "text": f"no. {n}, a\nb", "tags": [n]} for n in range(3))
+        scheduler.flush()
+        yield scheduler
 
 
 def test_rows_go_to_stdout_and_the_cursor_to_stderr(run: Run, votes: JsonlScheduler) -> None:

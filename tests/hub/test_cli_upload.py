@@ -19,12 +19,11 @@ from pathlib import Path
 import pytest
 
 from hubspool import HfApi
-from hubspool.cli import main
 from hubspool.local_hub import Fault, LocalHub
+from tests.support.command_calls import Call, command_calls
 
 REPO = "local/films"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-Call = Callable[..., tuple[int, str, str]]
 
 
 def orders(arguments: Sequence[str], option: Sequence[str]) -> list[tuple[str, ...]]:
@@ -36,23 +35,8 @@ def call(
     local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Call:
     """Runs one command in this process, in a folder with `rows/` in it: exit code, stdout, stderr."""
-    monkeypatch.setenv("HF_ENDPOINT", local_hub.endpoint)
-    monkeypatch.setenv("HF_TOKEN", local_hub.token)
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "0")
-    (tmp_path / "work" / "rows").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "work")
-    for name in ("a.txt", "b.csv", "c.log"):
-        Path("rows", name).write_text(f"{name}\n")
-
-    def command(*args: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            code = main(args)
-        except SystemExit as error:
-            code = int(error.code or 0)
-        return (code, *capfd.readouterr())
-
-    return command
+    return command_calls(local_hub, tmp_path, monkeypatch, capfd, "rows/a.txt", "rows/b.csv", "rows/c.log")
 
 
 @pytest.fixture

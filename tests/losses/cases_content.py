@@ -229,7 +229,9 @@ leave()
     return Outcome(f"{sent / 1e6:.0f} MB sent, {ratio:.1f} times the payload; {kept.text}", kept.ok and ratio < 2)
 
 
-@case("L18 (600 pushes)", "200 rows of 1 kB are added between pushes, 600 times (stock: 100 times)", cheap=False)
+@case(
+    "L18 (600 pushes)", "200 rows of 1 kB are added between pushes, 600 times (huggingface_hub: 100 times)", cheap=False
+)
 def many_pushes(trial: Trial) -> Outcome:
     return _grow(trial, "data.jsonl", pushes=600 if trial.is_ours else 100, rows=200)
 

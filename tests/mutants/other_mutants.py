@@ -28,7 +28,7 @@ MUTANTS = [
         "bound_name_ignored",
         "rows for a name without a namespace are sent with another account's token",
         (Edit("hubspool/scheduling/repo_setup.py", "RepoSetup._account", "bound not in (None, account)", "False"),),
-        (f"{DESTINATIONS}::test_a_name_is_bound_to_the_account_that_it_was_first_sent_with",),
+        (f"{DESTINATIONS}/test_names.py::test_a_name_is_bound_to_the_account_that_it_was_first_sent_with",),
     ),
     Mutant(
         "disk_durability_not_synced",
@@ -276,7 +276,7 @@ MUTANTS = [
         "spool_uploaded",
         "an upload of a folder takes pending rows for files of the user",
         (Edit("hubspool/client/folder.py", "_walk", "not is_spool(folder / entry.name)", "True"),),
-        (f"{DESTINATIONS}::test_an_upload_of_the_folder_leaves_the_rows_out",),
+        (f"{DESTINATIONS}/test_folders.py::test_an_upload_of_the_folder_leaves_the_rows_out",),
     ),
     Mutant(
         "hub_xorb_unchecked",

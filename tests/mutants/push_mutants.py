@@ -307,7 +307,9 @@ MUTANTS = [
         "moved_rows_stay_too",
         "rows that a person sent to another repository stay pending for the old one",
         (Edit("hubspool/push/moves.py", "reroute", MARKED, ""),),
-        (f"{DESTINATIONS}::test_what_a_lost_repository_had_stays_and_rows_in_doubt_move_only_when_told_to",),
+        (
+            f"{DESTINATIONS}/test_folders.py::test_what_a_lost_repository_had_stays_and_rows_in_doubt_move_only_when_told_to",
+        ),
     ),
     Mutant(
         "unfit_row_takes_its_neighbours",

@@ -27,15 +27,6 @@ TEXT = (ROOT / "docs" / "training_logs.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", TEXT, re.DOTALL)
 NEEDS = ("torch", "transformers", "lightning")
 
-#: What ``srun python train.py`` of the Slurm recipe runs here.
-RANKED = """
-import os
-from hubspool_templates import TrainingLogs
-with TrainingLogs("local/digits", "runs/loop"):
-    with open(f"runs/loop/{os.environ['SLURM_PROCID']}.csv", "w") as table:
-        table.write("epoch\\n")
-"""
-
 Environment = dict[str, str]
 
 
@@ -141,29 +132,6 @@ def test_lightning(run: Callable[..., object], stored: Callable[[], dict[str, by
     assert [path for path in files if path.endswith("hparams.yaml")]
     assert list(tmp_path.rglob("*.ckpt"))
     assert not [path for path in files if "checkpoints" in path]
-
-
-def test_slurm(
-    environment: Environment, stored: Callable[[], dict[str, bytes]], hub_api: HfApi, tmp_path: Path
-) -> None:
-    """Two processes with the variables that srun sets; both log, the first one sends."""
-    (tmp_path / "train.py").write_text(RANKED)
-    (tmp_path / "runs" / "loop").mkdir(parents=True)
-    launcher = tmp_path / "bin" / "srun"
-    launcher.parent.mkdir()
-    launcher.write_text(
-        '#!/bin/bash\nSLURM_PROCID=1 SLURM_NTASKS=2 "$@" || exit 1\nSLURM_PROCID=0 SLURM_NTASKS=2 "$@"\n'
-    )
-    launcher.chmod(0o755)
-    script = tmp_path / "job.sh"
-    script.write_text(recipe("srun", "bash"))
-    more = {"PATH": f"{launcher.parent}{os.pathsep}{environment['PATH']}"}
-    done = subprocess.run(
-        ["bash", script], cwd=tmp_path, env={**environment, **more}, capture_output=True, text=True, timeout=SECONDS
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert sorted(stored()) == ["runs/loop/0.csv", "runs/loop/1.csv"]
-    assert len(hub_api.list_repo_commits(REPO)) == 2  # the repo's first, and one by rank 0
 
 
 def test_from_the_shell(

@@ -29,6 +29,20 @@ def commit_now(page: Page, dataset: str) -> None:
     expect(panel).to_contain_text(re.compile("Committed\\.|There was nothing new"), timeout=60_000)
 
 
+def draw(page: Page) -> None:
+    """Draw one stroke on the sketch pad."""
+    canvas = page.locator("#sketch canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 40, y - 30)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 20, steps=8)
+    page.mouse.up()
+    expect(page.locator("#sketch").get_by_role("button", name="Undo")).to_be_enabled()
+
+
 def click_until_refused(button: Locator, words: str) -> None:
     """Click until a refusal appears: the server takes the clicks of the first second for parts of a double click."""
     toast = button.page.get_by_test_id("toast-body").first

@@ -20,7 +20,7 @@ SOURCE = "https://github.com/hubspool/hubspool"
 NOT_SERVED = "import gradio\ngradio.Blocks.launch = lambda self, **options: None\n"
 #: What a visitor does in the app whose code has this line.
 VISITS = {
-    'return f"Thank you. Waiting': "print(save('Solaris', True)); votes.flush()",
+    'return f"Thank you. Pending': "print(save('Solaris', True)); votes.flush()",
     "async def save(film": "import asyncio; print(asyncio.run(save('Solaris', True))); votes.flush()",
     "callback = HubFlaggingCallback": "callback.flag(['abc', 'cba']); callback.scheduler.flush()",
     "page.chatbot.like(logger.like": "logger.log([{'role': 'user', 'content': 'hello'}]); logger.scheduler.flush()",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pandas as pd
 import pytest
+from PIL import Image
 
+from arena import Arena
+from bulk_images import BulkImages
 from hubspool import HfApi
-from hubspool_templates import TrainingLogs
+from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
 from on_the_hub import CELL_LIMIT, _rows, _table
+from pictures import SCHEMA, Pictures
 from training import Training
 
 REPO = "local/logs"
@@ -43,6 +49,26 @@ def test_files_of_other_programs_are_left_out(training: Training, hub_api: HfApi
     assert training.saved.version == version, "a file that cannot be read is asked for once"
 
 
+def test_the_last_rows_of_pictures_are_shown_without_the_pictures(hub_api: HfApi, tmp_path: Path) -> None:
+    picture, text = tmp_path / "a.png", tmp_path / "a.txt"
+    Image.new("RGB", (20, 10)).save(picture)
+    text.write_text("no picture")
+    for kind, save in ((Pictures, "save_picture"), (BulkImages, "save_images")):
+        given: Any = str if kind is Pictures else lambda path: [str(path)]
+        options = {"schema": SCHEMA} if kind is Pictures else {}
+        scheduler: Any = TABS[kind]
+        with scheduler(f"local/{kind.name}", tmp_path / kind.name, hf_api=hub_api, every=600, **options) as made:
+            tab: Any = kind(made)
+            assert "stored" in getattr(tab, save)(given(picture), "a label")
+            with pytest.raises(gr.Error, match="not a picture that can be read"):
+                getattr(tab, save)(given(text), "a label")
+            made.flush(60)
+            (row,) = tab.last_rows()
+        assert tuple(row) == kind.columns
+        assert row["label"] == "a label"
+        assert all(row.values())
+
+
 def test_a_log_without_a_line_is_no_run(training: Training) -> None:
     folder = training.scheduler.folder_path
     for run, text in (("1", "epoch,loss,accuracy\n1,0.5,0.75\n"), ("2", "")):
@@ -51,6 +77,32 @@ def test_a_log_without_a_line_is_no_run(training: Training) -> None:
     curve, words = training.newest_run()
     assert words.startswith("Run 1, epoch 1: 75.0%")
     assert isinstance(curve["value"], pd.DataFrame)
+
+
+TABS = {Arena: JsonlScheduler, Pictures: ParquetScheduler, BulkImages: ZipScheduler, Training: TrainingLogs}
+
+
+@pytest.mark.parametrize(("kind", "saves"), [(Arena, 2), (Pictures, 2), (BulkImages, 1), (Training, 1)])
+def test_the_line_of_progress_is_written_again_after_each_save(
+    kind: Any, saves: int, hub_api: HfApi, tmp_path: Path
+) -> None:
+    """Not only by the timer, which would say for seconds that nothing is pending."""
+    scheduler: Any = TABS[kind]
+    with scheduler(REPO, tmp_path / "rows", hf_api=hub_api, every=600) as made:
+        page = asyncio.run(rendered(kind(made)))
+    ids = {each["props"].get("elem_id"): each["id"] for each in page.config["components"]}
+    events = page.config["dependencies"]
+    shown = [event for event in events if ids[f"progress-{kind.name}"] in event["outputs"]]
+    after = {event["trigger_after"] for event in shown} - {None}
+    assert [event["targets"][0][1] for event in events if event["id"] in after] == ["click"] * saves
+    assert len(shown) == 1 + saves
+    assert not any(event["queue"] for event in shown), "it is written while a training runs"
+
+
+async def rendered(tab: Any) -> gr.Blocks:
+    with gr.Blocks() as page:
+        tab.render(page)
+    return page
 
 
 class Rows:

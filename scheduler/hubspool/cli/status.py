@@ -105,7 +105,7 @@ def _text(fields: dict[str, Any]) -> str:
         f"  commit      {fields['last_commit'] or 'none yet'}",
     ]
     if fields["second_look"]:
-        lines.append(f"  waiting     a segment {second_look_reason(fields['second_look'])}")
+        lines.append(f"  postponed   a segment {second_look_reason(fields['second_look'])}")
     if fields["in_doubt"]:
         lines.append(f"  in doubt    {counted(fields['in_doubt'], 'part')}, checked by the next push")
     if fields["moved_to"]:

@@ -248,7 +248,7 @@ def _of_answer(parse: Callable[P, T]) -> Callable[P, T]:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             shown = f"{type(error).__name__}: {error}"
-            raise BadResponseError(f"An answer of the Hub has not the form of its API ({shown}).") from error
+            raise BadResponseError(f"An answer of the Hub does not have the format of its API ({shown}).") from error
 
     return checked
 

@@ -128,7 +128,7 @@ class CommitScheduler:
             ``board.csv``): each keeps its name and becomes a new version, as files that are no line data do.
         restore: before the constructor returns, download what the repository has and the folder lacks, up to 30 s; if
             that fails, `on_existing` decides as for any other folder, and `status()` shows the error.
-        strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows wait on the disk.
+        strict: raise in the constructor when the Hub cannot be reached or refuses; by default rows stay pending.
         handle_signals: flush on SIGTERM too (from the main thread only).
         exit_budget: seconds that the end of the process may take for the final push.
         state_dir: gets a folder with the ledger and the push lock for each folder or spool that has this `state_dir`;
@@ -149,7 +149,7 @@ class CommitScheduler:
     Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `pending_rows` and `lifespan`; `last_future` and
     `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer about the token.
     `private` and `last_uploaded` (local path → time of change, s, of the files that this object has sent) are there
-    for code of the stock scheduler that reads them; nothing here depends on them.
+    for code of `huggingface_hub`'s scheduler that reads them; nothing here depends on them.
 
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
@@ -172,7 +172,7 @@ class CommitScheduler:
     #: The split of the rows that a subclass writes to a `Spool` in `spool_folder`; None sends the folder's files. A
     #: subclass sets it, and `encoding`, before `super().__init__()`.
     spool_name: str | None = None
-    #: How rows of the spool are stored in another form; None stores them as they are.
+    #: How rows of the spool are stored in another format; None stores them as they are.
     encoding: Encoding | None = None
     #: False: this object creates no folder, thread or request. A subclass sets it before `super().__init__()`.
     is_sending = True
@@ -293,7 +293,7 @@ class CommitScheduler:
         Only the first object of a worker waits for the Hub, unless a later one is `strict` or restores the folder.
 
         Raises:
-            HubspoolError, TimeoutError: with `strict`. Otherwise rows wait on the disk and the first push tries again.
+            HubspoolError, TimeoutError: with `strict`. Otherwise rows stay pending and the first push tries again.
             OtherAccountError: always, because rows of this token's account must not wait among those of another.
         """
         if is_first:

@@ -124,7 +124,7 @@ def _errors(status: SchedulerStatus) -> str:
     lines += [f"Not sent: {path}: {reason}" for path, reason in status.skipped.items()]
     lines += status.warnings
     if not status.is_healthy:
-        lines += [f"Still waiting: {path}: {reason}" for path, reason in status.postponed.items()]
+        lines += [f"Postponed: {path}: {reason}" for path, reason in status.postponed.items()]
     return f'<div class="error">{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>' if lines else ""
 
 

@@ -15,6 +15,7 @@ from html import escape
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.events import Dependency
 
 from hubspool import SpoolFull
 from hubspool_templates.defaults import DEFAULTS
@@ -63,7 +64,7 @@ def save_button(
     *,
     double_click_seconds: float = DEFAULTS.double_click_seconds,
     **event: Any,
-) -> gr.Button:
+) -> Dependency:
     """Add a button to the page that stores the form once, clears its inputs, and shows what `save` answers.
 
     A double click, a second click, or a click again after a lost answer stores nothing more: the browser sends a key
@@ -85,7 +86,7 @@ def save_button(
         event: more arguments of `gr.Button.click`, for example `api_name`.
 
     Returns:
-        The button.
+        What `gr.Button.click` returns: its `then(…)` adds what the page does after each click, stored or refused.
 
     Raises:
         TypeError: `save` cannot be called with the values of the inputs alone.
@@ -122,7 +123,7 @@ def save_button(
     clicked.failure(None, None, outcome, js="() => ''", api_visibility="private")
     if root := gr.context.Context.root_block:
         root.load(None, None, key, js="() => `form ${Date.now()} ${Math.random()}`", api_visibility="private")
-    return button
+    return clicked
 
 
 def outcome_line(elem_id: str | None = None) -> gr.HTML:
