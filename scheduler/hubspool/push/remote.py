@@ -141,6 +141,10 @@ class RemoteRepo:
     """Reads one branch of one repository; implements `RepoReader`. Every call is a request.
 
     Not guaranteed: fresh answers. The Hub's replicas lag by some seconds.
+
+    Args:
+        api: the client.
+        target: the repository and branch, or commit.
     """
 
     def __init__(self, api: HfApi, target: Target) -> None:
