@@ -15,7 +15,7 @@ from PIL import Image
 
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.target import Target
-from hubspool.errors import HFValidationError, RepositoryNotFoundError
+from hubspool.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from hubspool.local_hub import LocalHub
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
@@ -142,6 +142,47 @@ def test_what_is_missing_or_of_another_format_is_an_error_at_the_call(hub_api: H
     assert [row["n"] for row in read_rows("local/json", hub_api)] == [1, 2, 3, 4]
 
 
+def test_a_damaged_file_is_named(hub_api: HfApi) -> None:
+    upload(hub_api, {"a.jsonl": b'{"n":1}\n{"n":\n'})
+    with pytest.raises(HFValidationError, match=r"a.jsonl of local/votes cannot be read"):
+        list(read_rows(REPO, hub_api))
+
+
+def test_a_squash_during_a_read_takes_nothing_from_it(
+    make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Hub may forget the old commits at once; ours keeps them, so that it is played here."""
+    with make() as scheduler:
+        scheduler.append({"n": 0})
+        scheduler.flush()
+        gone: list[str] = []
+        target_of = RemoteRepo.list_files
+
+        def list_files(self: RemoteRepo, *folder: Any, **options: Any) -> Any:
+            if not gone:
+                gone.append(self.target.revision)
+                scheduler.append({"n": 1})
+                scheduler.flush()
+                raise RevisionNotFoundError("squashed")
+            return target_of(self, *folder, **options)
+
+        monkeypatch.setattr(RemoteRepo, "list_files", list_files)
+        rows = read_rows(REPO, hub_api)
+        download = HfApi.hf_hub_download
+
+        def not_at_a_commit(self: HfApi, *args: Any, revision: str, **options: Any) -> str:
+            if revision != "main":
+                gone.append(revision)
+                raise RevisionNotFoundError("squashed")
+            return download(self, *args, revision=revision, **options)
+
+        monkeypatch.setattr(HfApi, "hf_hub_download", not_at_a_commit)
+        scheduler.append({"n": 2})
+        scheduler.flush()
+        assert [row["n"] for row in rows] == [0, 1]  # the part has three by now
+        assert len(gone) == 2
+
+
 def test_a_column_that_the_card_calls_a_timestamp_holds_datetimes(hub_api: HfApi) -> None:
     card = b"---\nconfigs:\n- config_name: default\n  data_files: '*.jsonl'\ndataset_info:\n  features:\n"
     card += b"  - name: at\n    dtype: timestamp[us, tz=UTC]\n---\n"
@@ -239,4 +280,4 @@ def test_a_file_in_lines_is_read_from_any_byte(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"n":1}\n{"n":2}\n{"n":3}\n')
     assert [row["n"] for row in formats.lines_of(path, 8, 16, {})] == [2]
-    assert [row["n"] for row in formats.lines_of(path, 8, None, {})] == [2, 3]
+    assert [row["n"] for row in formats.lines_of(path, 8, 24, {})] == [2, 3]

@@ -59,7 +59,7 @@ class RangedFile(io.RawIOBase):
         return data
 
 
-def lines_of(source: Source, start: int, end: int | None, kinds: Mapping[str, FieldType]) -> Iterator[Row]:
+def lines_of(source: Source, start: int, end: int, kinds: Mapping[str, FieldType]) -> Iterator[Row]:
     """Yield the rows of JSON Lines from byte `start` to `end`; of a file that is one JSON array, all of them."""
     times = time_columns(kinds)
     with _opened(source) as file:
@@ -69,7 +69,7 @@ def lines_of(source: Source, start: int, end: int | None, kinds: Mapping[str, Fi
             return
         file.seek(start)
         position = start
-        while (end is None or position < end) and (line := file.readline()):
+        while position < end and (line := file.readline()):
             position += len(line)
             if line.strip():
                 yield with_times(appended(line), times)

@@ -11,14 +11,16 @@ from datetime import datetime, timezone
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any
+from zipfile import BadZipFile
 
-from hubspool import HfApi
+from hubspool import HfApi, HubspoolError
 from hubspool.extending import (
     BadRequestError,
     CursorTooOldError,
     HFValidationError,
     JoinedRun,
     Progress,
+    RemoteEntryNotFoundError,
     RemoteFile,
     RemoteRepo,
     RevisionNotFoundError,
@@ -75,17 +77,10 @@ class HubRows:
         self, api: HfApi, target: Target, config: str | None, split: str | None, since: str | datetime | None
     ) -> None:
         self.api, self.target = api, target
-        listed = api.client().pages(target.route("commits"))
-        page = list(islice(listed, 50))
-        if not page:
-            raise HFValidationError(f"{target.repo_id} has no commit at {target.revision}.")
-        self._older = chain(page, listed)
-        self.commits = [str(commit["id"]) for commit in page]
-        self.at = _time(page[0]["date"])
-        self.listing = Listing.of(RemoteRepo(api, replace(target, revision=self.commits[0])))
-        card = self.listing.files.get("README.md")
-        path = card and cached_file(api, self.listing.repo.target, card)
-        self.card = Card(path.read_text(encoding="utf-8") if path else None)
+        try:
+            self.listing, self.card = self._pinned()
+        except RevisionNotFoundError:  # the history was squashed between two requests
+            self.listing, self.card = self._pinned()
         paths = [path for path in self.listing.files if not is_manifest(path)]
         self.config, chosen = chosen_files(self.card, paths, config, split)
         self.columns = Schema.of_features(self.card.features(self.config))
@@ -93,6 +88,21 @@ class HubRows:
         self._before = _NEVER if since is None else self._since(since)
         self._counted: dict[str, int] = {}
         self.new = self.pieces if since is None else [new for piece in self.pieces for new in self._new_of(piece)]
+
+    def _pinned(self) -> tuple[Listing, Card]:
+        """List the files of the newest commit, and read its card."""
+        listed = self.api.client().pages(self.target.route("commits"))
+        page = list(islice(listed, 50))
+        if not page:
+            raise HFValidationError(f"{self.target.repo_id} has no commit at {self.target.revision}.")
+        self._older = chain(page, listed)
+        #: The newest commits, that which is read first.
+        self.commits = [str(commit["id"]) for commit in page]
+        self.at = _time(page[0]["date"])
+        listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=self.commits[0])))
+        card = listing.files.get("README.md")
+        path = card and cached_file(self.api, listing.repo.target, card)
+        return listing, Card(path.read_text(encoding="utf-8") if path else None)
 
     def cursor(self) -> Cursor:
         """Return the cursor after everything was read."""
@@ -192,14 +202,23 @@ class HubRows:
     def rows(self, pieces: list[Piece], as_value: Callable[[Media], Any]) -> Iterator[Row]:
         """Yield the rows of pieces, with their files fetched ahead."""
         total = sum({piece.file.path: piece.file.size for piece in pieces}.values())
-        with _Fetcher(self.listing.repo, pieces) as fetcher, Progress(f"Reading {self.target.repo_id}", total) as bar:
+        fetcher = _Fetcher(self.listing.repo, RemoteRepo(self.api, self.target), pieces)
+        with fetcher, Progress(f"Reading {self.target.repo_id}", total) as bar:
             done = 0
             seen: set[str] = set()
             for number, piece in enumerate(pieces):
                 count = 0
-                for row in self._rows_of(piece, fetcher.source(number), as_value):
-                    count += 1
-                    yield row
+                try:
+                    for row in self._rows_of(piece, fetcher.source(number), as_value):
+                        count += 1
+                        yield row
+                except HubspoolError:
+                    raise
+                except (ValueError, BadZipFile) as error:
+                    raise HFValidationError(
+                        f"{piece.file.path} of {self.target.repo_id} cannot be read: {error}.",
+                        hint="Repair or remove the file; each commit of it is in the history.",
+                    ) from error
                 if piece.sizes is None and piece.is_alone:
                     self._counted[piece.key] = piece.start + count
                 done += 0 if piece.file.path in seen else piece.file.size
@@ -207,24 +226,29 @@ class HubRows:
                 bar.update(done)
 
     def _rows_of(self, piece: Piece, source: Source, as_value: Callable[[Media], Any]) -> Iterator[Row]:
-        start, end = piece.start, piece.end
         if is_lines(piece.file.path):
+            start, end = piece.start, _end_of(piece)
             if isinstance(source, bytes):  # that range alone
-                start, end = 0, None
+                start, end = 0, end - start
             return formats.lines_of(source, start, end, self.columns.fields)
         read = formats.parquet_rows if piece.file.path.endswith(".parquet") else formats.archive_rows
-        return read(source, start, end, as_value)
+        return read(source, piece.start, piece.end, as_value)
 
 
 class _Fetcher(ExitStack):
     """Fetches the files of pieces in their order, up to two ahead of the one that is read.
 
     A file of which little is new is not fetched whole: of lines the range, of Parquet what is read.
+
+    Args:
+        repo: at the commit that is read.
+        branch: in its place if a squash removes that commit meanwhile: parts only grow.
+        pieces: to read.
     """
 
-    def __init__(self, repo: RemoteRepo, pieces: list[Piece]) -> None:
+    def __init__(self, repo: RemoteRepo, branch: RemoteRepo, pieces: list[Piece]) -> None:
         super().__init__()
-        self._repo = repo
+        self._repo, self._branch = repo, branch
         self._wanted: dict[str, list[Piece]] = {}
         for piece in pieces:
             self._wanted.setdefault(piece.file.path, []).append(piece)
@@ -257,7 +281,12 @@ class _Fetcher(ExitStack):
         return size < piece.file.size and size <= DEFAULTS.range_bytes and len(wanted) <= DEFAULTS.ranges
 
     def _fetch(self, piece: Piece) -> Source:
-        repo = self._repo
+        try:
+            return self._fetch_from(self._repo, piece)
+        except (RevisionNotFoundError, RemoteEntryNotFoundError):
+            return self._fetch_from(self._branch, piece)
+
+    def _fetch_from(self, repo: RemoteRepo, piece: Piece) -> Source:
         path = cached_file(repo.api, repo.target, piece.file, download=not self._is_range(piece))
         if path is not None:
             return path
