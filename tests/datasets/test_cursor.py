@@ -259,6 +259,8 @@ def test_an_older_answer_never_takes_a_cursor_back() -> None:
     assert position(then, before=cursor, at=AT - timedelta(seconds=1)) == cursor
     assert position(before=cursor).positions == cursor.positions
     assert position(now, before=position(then)).positions == cursor.positions
+    longer = position(now, RemoteFile(PART % 4, 10, "c" * 64))
+    assert position(now, before=longer, at=AT - timedelta(seconds=1)) == longer
 
 
 def test_a_part_that_comes_late_is_new_and_then_it_is_not() -> None:
