@@ -19,10 +19,10 @@ from hubspool.errors import HFValidationError, RepositoryNotFoundError, Revision
 from hubspool.local_hub import LocalHub
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
-from hubspool.push.remote import RemoteRepo
+from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool_templates import ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
-from hubspool_templates.reading import formats
+from hubspool_templates.reading import formats, on_hub
 
 REPO = "local/votes"
 TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
@@ -222,6 +222,37 @@ def test_files_that_are_in_the_cache_are_not_asked_for_again(make: Make, hub_api
     api = HfApi(endpoint=hub_api.endpoint, token=hub_api.token)
     assert len(list(read_rows(REPO, api))) == 3
     assert api.session.counts["requests"] == 2  # the commits and the list of files
+
+
+def test_files_are_fetched_two_ahead_and_a_bar_shows_how_far_it_is(
+    hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"data/train-{n}.jsonl": b'{"n":%d}\n' % n for n in range(6)}
+    upload(hub_api, files)
+    fetched: list[str] = []
+    shown: list[int] = []
+    fetch = on_hub.cached_file
+
+    def cached_file(api: HfApi, target: Target, file: RemoteFile, **options: Any) -> Path | None:
+        found = fetch(api, target, file, **options)
+        fetched.append(file.path)
+        return found
+
+    class Bar(on_hub.Progress):
+        def update(self, done: int) -> None:
+            shown.append(done)
+
+    monkeypatch.setattr(on_hub, "cached_file", cached_file)
+    monkeypatch.setattr(on_hub, "Progress", Bar)
+    rows = read_rows(REPO, hub_api)
+    assert fetched == []
+    assert next(rows) == {"n": 0}
+    assert {*fetched} <= {*[*files][:3]}
+    assert [row["n"] for row in rows] == [1, 2, 3, 4, 5]
+    assert sorted(fetched) == sorted(files)
+    size = sum(map(len, files.values()))
+    assert shown[-1] == size
+    assert shown == sorted(shown)
 
 
 def test_a_half_read_dataset_has_no_cursor_and_leaves_no_thread(make: Make, hub_api: HfApi) -> None:
