@@ -66,7 +66,7 @@ class Pictures(Tab[ParquetScheduler]):
 
     def read(self) -> list[dict[str, Any]]:
         """Return the newest rows, with pictures as small as the gallery shows them."""
-        rows = newest(list(self.all_rows()), SHOWN)
+        rows = newest(self.all_rows(), SHOWN)
         for row in rows:
             row["image"].thumbnail((320, 320))
         return rows

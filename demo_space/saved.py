@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 MAX_AGE_SECONDS = 60.0
 """How old an answer may be if this process stored nothing since; another replica may have."""
+FOREIGN = (ValueError, LookupError, TypeError, AttributeError)
+"""What `read` may raise for rows that another program wrote."""
 
 
 class Saved:
@@ -47,7 +49,7 @@ class Saved:
                     self._answer = answer
                     self.version += 1
                 self._seen = seen
-            except (HubspoolError, OSError, ValueError) as error:
+            except (HubspoolError, OSError, *FOREIGN) as error:
                 logger.info("%s cannot be read now: %s", self.scheduler.repo_id, error)
             finally:
                 self._next = time.monotonic() + MAX_AGE_SECONDS

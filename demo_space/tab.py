@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
+from heapq import nlargest
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
@@ -54,7 +55,7 @@ class Tab(ABC, Generic[S]):
 
     def read(self) -> Any:
         """Return what the page needs of the dataset, with the rows that are pending; it stays in memory."""
-        return newest([{name: row.get(name) for name in self.columns} for row in self.all_rows()])
+        return newest({name: row.get(name) for name in self.columns} for row in self.all_rows())
 
     def all_rows(self) -> Iterator[dict[str, Any]]:
         """Return all rows, those that are pending too."""
@@ -109,9 +110,9 @@ def live(page: gr.Blocks, saved: Saved, show: Callable[[], Any], output: gr.comp
     gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], refresh, seen, [seen, hint, output], **PAGE_ONLY)
 
 
-def newest(rows: list[dict[str, Any]], count: int = LAST_ROWS) -> list[dict[str, Any]]:
+def newest(rows: Iterable[dict[str, Any]], count: int = LAST_ROWS) -> list[dict[str, Any]]:
     """The newest rows by their column `time`, newest first; the time as people read it."""
-    found = sorted(rows, key=lambda row: str(row.get("time")), reverse=True)[:count]
+    found = nlargest(count, rows, key=lambda row: str(row.get("time")))
     return [{**row, "time": str(row.get("time"))[:19].replace("T", " ")} for row in found]
 
 

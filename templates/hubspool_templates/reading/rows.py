@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -98,6 +99,7 @@ class Rows(Iterator[Row]):
         self.columns = reading.columns if reading else Schema()
         self._is_read = False
         self._rows = self._all()
+        weakref.finalize(self, waiting.close)  # somebody may not read to the end
 
     def __next__(self) -> Row:
         return next(self._rows)
