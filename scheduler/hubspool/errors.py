@@ -202,7 +202,7 @@ class FlushTimeout(HubspoolError, TimeoutError):  # noqa: N818 - the name is par
 def second_look_reason(until: float) -> str:
     """Return why a segment is not sent before `until`, seconds since the epoch."""
     at = time.strftime("%H:%M", time.localtime(until))
-    why = "its ledger was lost or copied, and what an earlier process sent may still arrive"
+    why = "what was sent earlier may still arrive: its ledger was lost or copied, or rows of it are to be removed"
     return f"waits for the second look until {at}: {why}"
 
 

@@ -16,8 +16,9 @@ Rows on this disk:
 Rows in another format on the Hub:
 
 - `Encoding`: how the lines of a part become a file; override `encode` and `span_of`.
+- `Matches`: whether a row is to be removed, as a joiner is asked (`hubspool forget`).
 - `Span`: which lines of which segment a file holds.
-- `Joiner`: joins old files of this form into one.
+- `Joiner`: how old files of that form are joined into few; an `Encoding` has one as `joiner`.
 - `FileRange`: a byte range of a growing file; `open` reads exactly that range.
 - `count_lines`, `is_object`: the lines in a range of a file; whether a line is one complete JSON object.
 
@@ -32,7 +33,7 @@ Options:
 
 - `SchedulerOptions`: the keyword arguments of `CommitScheduler`, for ``**options: Unpack[SchedulerOptions]``.
 - `CommonOptions`: the same without those that the ready-made schedulers declare with defaults of their own.
-- `Compact`: "daily" or False.
+- `Compact`: the values of the option `compact`.
 - `DEFAULT_EVERY`: minutes between two pushes.
 - `renew_after_fork`: gives a forked child a new value of an attribute, usually an unlocked lock.
 
@@ -77,7 +78,7 @@ from hubspool.errors import (
 from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
-from hubspool.push.joiner import Joiner
+from hubspool.push.joiner import Joiner, Matches
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
@@ -107,6 +108,7 @@ __all__ = [
     "JoinedRun",
     "Joiner",
     "LineKind",
+    "Matches",
     "Patterns",
     "PendingSegments",
     "Progress",

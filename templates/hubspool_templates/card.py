@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,13 @@ class Card:
         folder = str((config or {}).get("data_dir") or "").strip("/")
         return splits_of([path for path in paths if not folder or path.startswith(f"{folder}/")])
 
+    def loads(self, config_name: str, path: str, *, ours: bool = False) -> bool:
+        """Whether `datasets` loads a file for a config; with `ours`, by a pattern of a scheduler's own files."""
+        if ours:
+            patterns = _paths(self._config(config_name) or {})
+            return any(covers(pattern, path) for pattern in patterns if _is_ours([pattern]))
+        return any(self.files(config_name, [path]).values())
+
     def keep_files(self, split: str, glob: str, config_name: str, paths: Sequence[str]) -> None:
         """Name the files that each config loads today, where new files of `glob` would change what it loads.
 
@@ -435,6 +443,22 @@ class Card:
         info = self._fields.get("dataset_info") or {}
         infos = [info] if isinstance(info, dict) else self._list("dataset_info")
         return next((each for each in infos if _name_of(each) == config_name), {})
+
+
+def configs_of(text: str | None) -> list[tuple[str, frozenset[str], Callable[[str], bool], Callable[[str], bool]]]:
+    """Return the configs of a README.md: name, columns, whether it loads a file, whether by a scheduler's pattern.
+
+    The columns are empty where the card has none.
+
+    Raises:
+        HFValidationError: a person has to repair the card.
+    """
+    card = Card(text)
+    return [
+        (name, frozenset(each["name"] for each in card.features(name)), partial(card.loads, name),
+         partial(card.loads, name, ours=True))
+        for name in card.configs or ["default"]
+    ]  # fmt: skip
 
 
 def _is_ours(patterns: Sequence[str]) -> bool:

@@ -28,6 +28,7 @@ class TemplateDefaults:
             beside larger ones new rows get a config of their own.
         row_group_rows: rows of one Parquet row group; a viewer, and `datasets`, read one row group at a time.
         row_group_bytes: the same in bytes of spool lines.
+        join_group_bytes: the same in bytes of a file that was joined; memory for three is taken.
         sample_rows: the first rows of a part, whose columns are those of most other rows.
         read_ahead_bytes: lines that are read once for both the check and the encoding: those of a whole segment.
         footer_bytes: bytes at the end of a Parquet file that are read first; most footers fit.
@@ -58,6 +59,7 @@ class TemplateDefaults:
     learned_bytes: int = 256 * 1024 * 1024
     row_group_rows: int = 50_000
     row_group_bytes: int = 16 * 1024 * 1024
+    join_group_bytes: int = 8 * 1024 * 1024
     sample_rows: int = 100
     read_ahead_bytes: int = 64 * 1024 * 1024
     footer_bytes: int = 64 * 1024

@@ -54,6 +54,7 @@ class RowOptions(SchedulerOptions, total=False):
     max_spool_bytes: int
     keep_local: bool
     compact: Compact
+    retain_days: int | None
     redact: Callable[[Row], Row] | None
     durability: Durability
     timestamp: bool
@@ -87,6 +88,9 @@ class RowScheduler(CommitScheduler):
         keep_local: keep segments in the spool after all their rows are on the Hub.
         compact: "daily" lets one of all replicas join the files of past days into few, once a day: a reader pays one or
             two requests for each file. False never does; `hubspool compact` can.
+        retain_days: remove files from the repository once their newest rows are more days old, though never the newest
+            file of a split; rows that have waited longer than that on this disk are not sent. None keeps all. The
+            history keeps them, unless `squash_history` is set.
         redact: called with each row before it is written to the disk; returns the row to store.
         timestamp: give each row a column ``timestamp``, the time of `append` (UTC, microseconds), unless it has one.
         id: give each row a column ``id``, unless it has one: text that no other row has, and that sorts in the order of
@@ -130,6 +134,7 @@ class RowScheduler(CommitScheduler):
         max_spool_bytes: int = DEFAULTS.max_spool_bytes,
         keep_local: bool = False,
         compact: Compact = "daily",
+        retain_days: int | None = None,
         redact: Callable[[Row], Row] | None = None,
         durability: Durability = "process",
         timestamp: bool = False,
@@ -150,6 +155,8 @@ class RowScheduler(CommitScheduler):
         if compact not in ("daily", False):
             raise HFValidationError(f"compact is {compact!r}.", hint="Give 'daily' or False.")
         self.compact = compact
+        _limit("retain_days", retain_days)
+        self.retain_days = retain_days
         if config is not None and not re.fullmatch(r"\w[\w.-]*", config):
             raise HFValidationError(f"config is {config!r}.", hint="Use letters, digits, '_', '-' and '.'.")
         self._config, self._path_in_repo = config, path_in_repo
@@ -255,6 +262,7 @@ class RowScheduler(CommitScheduler):
     def recipe(self) -> dict[str, Any]:
         """Return the options that build this scheduler again, as JSON values."""
         given = {"name": self.name, "keep_local": self.keep_local, "compact": self.compact, "config": self._config}
+        given["retain_days"] = self.retain_days
         return {**super().recipe(), **given, "path_in_repo": self._path_in_repo}
 
     def learn(self, line: bytes) -> None:

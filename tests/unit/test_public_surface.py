@@ -41,6 +41,7 @@ OF_EXTENDING = {
     "JoinedRun",
     "Joiner",
     "LineKind",
+    "Matches",
     "Patterns",
     "PendingSegments",
     "Progress",

@@ -107,7 +107,7 @@ class History:
 
     def list_repo_commits(self, *args: Any, **kwargs: Any) -> list[Any]:
         self.lists += 1
-        return [type("Commit", (), {"commit_id": oid})() for oid in self.oids]
+        return [type("Commit", (), {"commit_id": oid, "message": ""})() for oid in self.oids]
 
     def super_squash_history(self, *args: Any, **kwargs: Any) -> None:
         self.squashes += 1
@@ -162,3 +162,21 @@ def test_the_watchdog_goes_on_when_one_scheduler_cannot_be_looked_at(caplog: pyt
     watchdog.unwatch(whole)
     watchdog.look()
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("writers", [1, 8, 50])
+def test_commits_beside_the_pushes_stay_within_the_hour(writers: int) -> None:
+    """Every writer makes another commit after each of its pushes."""
+    now = 0.0
+    turns = [Turns(300, Budget(), lambda: now) for _ in range(writers)]
+    next_at = dict.fromkeys(range(writers), 0.0)
+    commits: list[float] = []
+    while now < 6 * 3600:
+        number = min(next_at, key=lambda n: next_at[n])
+        now = next_at[number]
+        turns[number].note_commit()
+        turns[number].note_beside(1)
+        commits += [now, now]
+        next_at[number] = now + max(300.0, turns[number].seconds_until_next(writers))
+    assert sum(3600 <= at < 7200 for at in commits) <= 101 + writers
+    assert sum(at >= 5 * 3600 for at in commits) <= 101 + 2 * writers

@@ -44,7 +44,7 @@ def compact(repo_id: str, before: datetime | None, dry_run: bool, revision: str,
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
     repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, "dataset", revision))
-    compactor = Compactor(repo, "", _joiners())
+    compactor = Compactor(repo, "", joiners())
     day = None if before is None else before.date()
     if dry_run:
         _show_due(compactor, day)
@@ -75,7 +75,8 @@ def _text(join: Join) -> str:
     return f"{join.sources[0].name}, {days}: {len(join.sources)} {join.sources[0].suffix} files, {size:,} bytes"
 
 
-def _joiners() -> dict[str, Joiner]:
+def joiners() -> dict[str, Joiner]:
+    """Return suffix → what reads and joins files of that format, as far as it is installed."""
     from hubspool.push.joiner import Joiner
 
     try:

@@ -71,11 +71,22 @@ class Turns:
         self._committed_at: float | None = None
         self._tokens, self._counted_at = math.inf, clock()
         self._writers = 1  # as last told
+        self._beside = 0  # commits since the last push
 
     def note_commit(self) -> None:
         """Record a commit of this writer."""
         self._committed_at = self._clock()
         self._tokens = self._count() - 1
+        self._beside = 0
+
+    def may_commit_beside(self, *, has_pushed: bool) -> bool:
+        """Return whether this writer may make a commit that is no push: after a push, or in place of one."""
+        return has_pushed or self.seconds_until_next(self._writers) <= 0
+
+    def note_beside(self, commits: int) -> None:
+        """Record commits that this writer made after its push; its next push waits for their share too."""
+        self._tokens = self._count() - commits
+        self._beside += commits
 
     def seconds_until_next(self, writers: int, *, early: bool = False) -> float:
         """Return the seconds until the other writers have had their share; 0 if this writer may commit now.
@@ -87,7 +98,7 @@ class Turns:
         self._writers = writers or self._writers
         if self._committed_at is None or not writers:
             return 0.0
-        period = self.budget.period(self.period, writers, random.random())  # noqa: S311  jitter
+        period = self.budget.period(self.period, writers * (1 + self._beside), random.random())  # noqa: S311  jitter
         left = max(period - (self._clock() - self._committed_at), 0.0)
         if not early:
             return left if period > self.period else 0.0

@@ -11,6 +11,7 @@ import logging
 import random
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from hubspool.client.operations import CommitOperation, CommitOperationAdd, Comm
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.push.defaults import DEFAULTS, PushLimits
+from hubspool.push.events import CommitEvent
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
 from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
@@ -186,6 +188,15 @@ class CompactionReport:
     ghosts: int = 0
     left: int = 0
 
+    @property
+    def all_commits(self) -> int:
+        """How many commits it made; the deletion of ghosts is one."""
+        return len(self.commits) + bool(self.ghosts)
+
+    def event(self, commit: CommitInfo) -> CommitEvent:
+        """Return the event of a join."""
+        return CommitEvent(commit.oid, tuple(self.paths), 0, 0, joined=self.files_before)
+
 
 class Compactor:
     """Joins the old files of one folder of a repository. Used by one thread.
@@ -199,8 +210,12 @@ class Compactor:
         manifests: as far as they are known.
         limits: of joined files.
         may_go_on: returns False to stop before the next step.
-        pause: waits for so many seconds.
+        has_time: returns False to download no more, and to join what was.
+        pause: waits for so many seconds; returns True to stop.
     """
+
+    #: Of a commit; gets the number of files that it replaces.
+    title = "Join {} files"
 
     def __init__(
         self,
@@ -211,7 +226,8 @@ class Compactor:
         *,
         limits: PushLimits = DEFAULTS,
         may_go_on: Callable[[], bool] = lambda: True,
-        pause: Callable[[float], object] = lambda _: None,
+        has_time: Callable[[], bool] = lambda: True,
+        pause: Callable[[float], bool] | None = None,
     ) -> None:
         self.repo = repo
         self.folder = folder
@@ -219,8 +235,10 @@ class Compactor:
         self.manifests = manifests or Manifests()
         self.limits = limits
         self.may_go_on = may_go_on
-        self.pause = pause
+        self.has_time = has_time
+        self.pause = pause or threading.Event().wait
         self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
+        self._seen = repo  # at the commit of that call: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
         """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
@@ -230,16 +248,19 @@ class Compactor:
         """
         head = self.repo.head()
         before = before or head.at.date()
-        self.files = files = self.repo.at(head.oid).list_files(self.folder, recursive=True)
+        self._seen = self.repo.at(head.oid)
+        self.files = files = self._seen.list_files(self.folder, recursive=True)
         self.manifests.read(self.repo, head, files)
         ghosts = [path for path in files if self.manifests.held(path)]
         joins = due(files.values(), self.manifests.held, before, self.limits)
+        again = {f"{source.day:%Y-%m}" for join in joins for source in join.sources if source.level}
+        self.manifests.read(self.repo, head, (), again)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
 
     def run(
         self, before: date | None = None, most: int | None = None, note: Callable[[Join], object] = lambda _: None
     ) -> CompactionReport:
-        """Make joins until none is due, or `most` were made.
+        """Make the joins that are due, or `most` of them.
 
         Args:
             before: see `due`.
@@ -250,21 +271,18 @@ class Compactor:
             HubspoolError: a request failed; what was joined before stays.
         """
         report = CompactionReport()
-        tried: set[str] = set()
-        while True:
+        # What is written meanwhile is left for another run, or this one might never end.
+        for level in (0, _DAY_FILE):
             joins, ghosts = self.due(before)
             self._delete(ghosts, report)
-            joins = [join for join in joins if not tried.issuperset(source.path for source in join.sources)]
-            report.left = len(joins)
-            if not joins or not self.may_go_on() or (most is not None and len(report.commits) >= most):
-                return report
-            now = [join for join in joins if join.level == joins[0].level]  # what these make may be due at the next
-            for join in now if most is None else now[: most - len(report.commits)]:
-                if not self.may_go_on():
-                    break
+            now = [join for join in joins if join.sources[0].level == level]
+            for number, join in enumerate(now):
+                if not self.may_go_on() or (most is not None and len(report.commits) >= most):
+                    report.left = len(joins) - number
+                    return report
                 note(join)
-                tried.update(source.path for source in join.sources)
                 self._make(join, report)
+        return report
 
     def _delete(self, ghosts: Sequence[str], report: CompactionReport) -> None:
         if not ghosts:
@@ -283,12 +301,13 @@ class Compactor:
             local = {source: folder / str(number) for number, source in enumerate(join.sources)}
 
             def fetch(source: OldFile) -> None:
-                if self.may_go_on():
-                    self.repo.download(source.path, local[source])
+                if self.may_go_on() and self.has_time():
+                    self._seen.download(source.path, local[source])
 
             for_each(join.sources, fetch, self.limits.join_downloads)
             if not self.may_go_on():
                 return
+            local = {source: path for source, path in local.items() if path.exists()}
             joiner = self.joiners[join.sources[0].suffix]
             by_key: dict[object, list[OldFile]] = {}
             for source, path in local.items():
@@ -362,8 +381,8 @@ class Compactor:
             ):
                 logger.info("%s was changed or joined meanwhile; it is joined at another time", sources[0].path)
                 return
-            month = PurePosixPath(adds[0].path_in_repo).parent.name
-            manifest = manifest_path(month, head.at, uuid.uuid4().hex[:12])
+            month = max(source.day for source in sources)
+            manifest = manifest_path(f"{month:%Y-%m}", head.at, uuid.uuid4().hex[:12])
             old, kept = self.manifests.replaced_by(replaced)
             content = b"".join(run.line() for run in [*kept, *runs])
             operations: list[CommitOperation] = [
@@ -372,9 +391,11 @@ class Compactor:
                 *(CommitOperationDelete(path) for path in [*wanted, *old]),
             ]
             try:
-                commit = self.repo.commit(operations, f"Join {len(wanted)} files", join_description(manifest), head.oid)
+                title = self.title.format(len(wanted))
+                commit = self.repo.commit(operations, title, join_description(manifest), head.oid)
             except (ConflictError, ParentCommitMismatchError):
-                self.pause(random.uniform(0, 2**attempt))  # noqa: S311  jitter
+                if self.pause(random.uniform(0, 2**attempt)):  # noqa: S311  jitter
+                    return
                 continue
             report.commits.append(commit)
             report.files_before += len(wanted)

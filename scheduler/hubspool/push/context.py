@@ -20,6 +20,7 @@ from hubspool.push.manifest import Manifests
 from hubspool.push.part import Closed, Part
 from hubspool.push.payloads import Payloads
 from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
+from hubspool.push.removal import Removal
 from hubspool.push.rules import Naming, OnExisting
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class PushMemory:
         unfit: lines that the encoding could not store: name of the segment → position of the line → error.
         manifests: which parts were joined into other files.
         full_folders: folders of the repository near the Hub's limit → their entries.
+        removals: of rows that a function of the program chooses; the Hub has those that values choose.
+        held_back: segment → until when it is not sent (seconds since the epoch): rows that are to be removed were sent
+            with an unknown outcome.
     """
 
     foreign_changes: ForeignChanges
@@ -80,6 +84,8 @@ class PushMemory:
     unfit: dict[str, dict[int, str]] = field(default_factory=dict)
     manifests: Manifests = field(default_factory=Manifests)
     full_folders: dict[str, int] = field(default_factory=dict)
+    removals: list[Removal] = field(default_factory=list)
+    held_back: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -106,6 +112,7 @@ class PushContext:
         budget: the commits that all writers of the repository share.
         encoding: of the segments; None sends their lines as they are.
         hub_id: the Hub's `_id` of the repository, if it is known.
+        retain_days: rows of segments that began more days ago are not sent; None sends all.
         limits: the numbers of the push; the encoding replaces those for its parts.
         clock: returns seconds since the epoch.
 
@@ -135,6 +142,7 @@ class PushContext:
     encoding: Encoding | None
     is_spool: bool = False
     hub_id: str | None = None
+    retain_days: int | None = None
     limits: PushLimits = DEFAULTS
     clock: Callable[[], float] = time.time
 

@@ -42,6 +42,8 @@ class Encoding(ABC):
     part_commits = DEFAULTS.part_commits
     #: Size of the lines of a part, in bytes.
     part_bytes = DEFAULTS.part_bytes
+    #: What joins old files of this format into few; None: they stay as they are.
+    joiner: Joiner | None = None
 
     @abstractmethod
     def encode(self, span: Span, lines: FileRange, grown: Path | None, out: Path) -> bool:
@@ -75,10 +77,6 @@ class Encoding(ABC):
         """
         return damaged_lines(lines.path, lines.start, lines.end)
 
-    def joiner(self) -> Joiner | None:
-        """Return what joins old files of this format into few; None: they stay as they are."""
-        return None
-
     def in_place_of(self, line: bytes) -> bytes:
         """Return the line to encode in place of one that `encode` raises an error for: it holds that line as text."""
         return orjson.dumps({UNFIT: line.decode("utf-8", "replace").rstrip("\n")}, None, orjson.OPT_APPEND_NEWLINE)
@@ -89,6 +87,9 @@ class Encoding(ABC):
 
     def reuse(self, path: Path) -> None:  # noqa: B027  optional
         """Called for a file that an earlier push, perhaps of another process, has encoded and that is sent now."""
+
+    def forget_line(self, segment: Path, line: bytes) -> None:  # noqa: B027  optional
+        """Called before a line of a segment is overwritten (`hubspool forget`); removes the files that it names."""
 
     def release(self, segment: Path, size: int) -> None:  # noqa: B027  optional
         """Called before a segment is removed: its first `size` bytes are on the Hub.

@@ -7,6 +7,7 @@ search of all interleavings (tests/unit/test_compaction_model.py) showed that we
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from hubspool.push.removal import Removal
 from hubspool.spool.segment_name import SegmentName, part_path
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class JoinedRun:
         offset: where it holds the first of the parts: a byte of JSON Lines, a row of other formats.
         first: number of the first part.
         sizes: bytes of the segment in each part.
-        digests: id of each part's content: sha256, or a git blob id for a regular file.
+        digests: id of each part's content: sha256, or a git blob id for a regular file; empty for JSON Lines of which
+            rows were removed, since who guesses the row could check it.
         starts: where each part begins in the segment, in bytes; empty for JSON Lines, where only its ledger knows.
         rows: in all these parts.
         counts: rows of each part; empty where they were not counted.
@@ -147,15 +150,16 @@ class Manifests:
     _months: set[str] = field(default_factory=set)
     _files: dict[str, list[JoinedRun]] = field(default_factory=dict)  # path of the manifest → its runs
     _parts: dict[str, HeldPart] = field(default_factory=dict)
+    #: Path → removal of rows, as of the same commit.
+    removals: dict[str, Removal] = field(default_factory=dict)
 
-    def read(self, repo: RemoteRepo, head: Head, sources: Iterable[str]) -> None:
-        """Read what is missing up to the commit `head.oid`, for the months of some segments or parts.
+    def read(self, repo: RemoteRepo, head: Head, sources: Iterable[str], also: Iterable[str] = ()) -> None:
+        """Read what is missing up to the commit `head.oid`, for the months of some segments or parts, and others.
 
         Raises:
             HubspoolError: a request failed.
         """
-        names = (_month_of(PurePosixPath(source).name) for source in sources)
-        months = self._months | {month for month in names if month}
+        months = self._months | {month for source in sources if (month := _month_of(source))} | {*also}
         if head.shows_no_join_since(self._seen) and months == self._months:
             self._seen = head.oid
             return
@@ -166,6 +170,7 @@ class Manifests:
                 self._files[path] = parse(at.content(path))
         self._files = {path: self._files[path] for path in paths}
         self._parts = dict(each for runs in self._files.values() for run in runs for each in run.parts())
+        self.removals = Removal.read_all(at, self.removals)
         self._months, self._seen = months, head.oid
 
     def held(self, path: str) -> HeldPart | None:
@@ -194,6 +199,9 @@ class Manifests:
         return old, [run for path in old for run in self._files[path] if run.path not in paths]
 
 
-def _month_of(name: str) -> str | None:
-    segment = SegmentName.parse(name) or SegmentName.of_part(name)
-    return segment.month if segment else None
+def _month_of(source: str) -> str | None:
+    """Return the month of a segment or part by its name, and of a joined file by its folder."""
+    path = PurePosixPath(source)
+    if (segment := SegmentName.parse(path.name) or SegmentName.of_part(path.name)) is not None:
+        return segment.month
+    return path.parent.name if re.fullmatch(r"\d{4}-\d\d", path.parent.name) else None

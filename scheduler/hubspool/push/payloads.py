@@ -14,7 +14,7 @@ from hubspool.push.compare import Digest, common_lines, digests, find_content
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.encode_all import encode_all, refusal
 from hubspool.push.encodings import Encoding, Span
-from hubspool.push.lines import Kind, damaged_lines
+from hubspool.push.lines import Kind, cut, damaged_lines
 from hubspool.push.manifest import HeldPart
 from hubspool.push.part import Part
 from hubspool.push.remote import RemoteFile, RepoReader
@@ -150,9 +150,11 @@ class Payloads:
         end = held.end(part.start)
         if part.content_id == held.digest and part.end == end:
             return compacted(part, end, part.rows, part.sha256 or "", held.digest)
-        is_ours = end <= path.stat().st_size and (
-            self._encoding_of(part.source) is not None or has_content(path, held.size, held.digest, part.start, 0)
-        )
+        is_ours = end <= path.stat().st_size
+        if is_ours and self._encoding_of(part.source) is None:
+            # Of a part of which rows were removed, the manifest has no digest, and this disk has other bytes.
+            is_removed = not held.digest and cut(path, Kind.TEXT, 0, end) == end
+            is_ours = is_removed or has_content(path, held.size, held.digest, part.start, 0)
         if not is_ours:
             return compacted(part, None, 0, "", "")
         digest = digests(path, part.start, [end])[0]

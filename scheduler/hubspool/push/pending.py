@@ -73,7 +73,7 @@ class PendingSegments(ExitStack):
         covered = [
             part
             for part in known
-            if part.closed is Closed.MOVED or self.last_commit is None or self.last_commit in commits
+            if part.closed in (Closed.MOVED, Closed.REMOVED) or self.last_commit is None or self.last_commit in commits
         ]
         ranges = [(part.start, part.end) for part in covered]
         end = 0

@@ -14,6 +14,7 @@ from hubspool.push import rules
 from hubspool.push.committer import Committer
 from hubspool.push.context import PushContext, PushMemory
 from hubspool.push.events import PushResult, State
+from hubspool.push.local_removal import LocalRemoval
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
 from hubspool.push.remote import ForeignChanges
@@ -136,16 +137,18 @@ class Pusher:
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
         head, reader = None, context.repo
-        if unsent:
+        if unsent or self.memory.removals:
             # What has become of their parts is read at one commit, before anything is decided about them.
             head = context.repo.head()
             reader = context.repo.at(head.oid)
             parts = [part for source in unsent for part in known.get(source, [])]
             for (source, number), part in context.after_joins(head, parts, unsent).items():
                 known[source] = [part if each.number == number else each for each in known[source]]
+            if context.is_spool and LocalRemoval(context, reader).apply(snapshot.segments, known):
+                return self._push(context, final)
         plan = planner.plan(snapshot, settled, known, reader, final=final)
         if plan.waits_until:
-            self.rescue.leave(ledger.recovering(key))
+            self.rescue.leave({*ledger.recovering(key), *self.memory.held_back})
         if plan.parts:
             ledger.save(key, plan.parts)
         if not context.is_spool:
@@ -171,7 +174,7 @@ class Pusher:
             pending_files=len(unsent | plan.skipped.keys() | plan.postponed.keys()),
             pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
             skipped={**plan.skipped, **self.rescue.missing},
-            notices=dict(self.memory.foreign_changes.closed),
+            notices={**self.memory.foreign_changes.closed, **plan.notices},
             unfit={segment: dict(lines) for segment, lines in self.memory.unfit.items()},
             waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},

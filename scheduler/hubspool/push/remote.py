@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hubspool.push.part import Part
 
 #: How many parts the description of a commit names; what a commit of more writes can be checked by its size alone.
-_NAMED_PARTS = 200
+MOST_NAMED_PARTS = 200
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 _PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
@@ -38,19 +38,53 @@ def description(push_id: str, writer: str, parts: Iterable[Part] = ()) -> str:
     It identifies the push and its writer to all writers of the repository, and names up to 200 of the parts that the
     commit writes: path, start and end in the segment (bytes), sha256 of that range.
     """
-    named = islice((part for part in parts if is_part_path(part.path)), _NAMED_PARTS)
+    named = islice((part for part in parts if is_part_path(part.path)), MOST_NAMED_PARTS)
     return "\n".join(
         [
             f"hubspool-push: {push_id}",
             f"hubspool-writer: {writer}",
-            *(f"hubspool-part: {part.path} {part.start} {part.sent_end} {part.sending_sha256}" for part in named),
+            *(_part_line(part.path, part.start, part.sent_end, part.sending_sha256) for part in named),
         ]
     )
+
+
+def _part_line(path: str, start: int, end: int, sha256: str | None) -> str:
+    return f"hubspool-part: {path} {start} {end} {sha256}"
 
 
 def join_description(manifest: str) -> str:
     """Return the description of a commit that joins parts: the path of its manifest."""
     return f"hubspool-join: {manifest}"
+
+
+@dataclass(frozen=True)
+class NamedPart:
+    """What the description of a commit says of a part: the bytes [start, end) of its segment, and their sha256."""
+
+    commit: str
+    start: int
+    end: int
+    sha256: str
+
+
+def named_parts(commits: Iterable[GitCommitInfo]) -> dict[str, NamedPart]:
+    """Return path → what the newest commit says that names it, the newest path first.
+
+    Args:
+        commits: newest first.
+    """
+    found: dict[str, NamedPart] = {}
+    for commit in commits:
+        for path, start, end, sha256 in _PART.findall(commit.message):
+            if is_part_path(path):
+                found.setdefault(path, NamedPart(commit.commit_id, int(start), int(end), sha256))
+    return found
+
+
+def squash_description(commits: Iterable[GitCommitInfo]) -> str:
+    """Return the description of the one commit that takes the place of `commits`: it names their newest 200 parts."""
+    named = islice(named_parts(commits).items(), MOST_NAMED_PARTS)
+    return "\n".join(_part_line(path, part.start, part.end, part.sha256) for path, part in named)
 
 
 @dataclass(frozen=True)
@@ -238,6 +272,33 @@ class RemoteRepo:
             revision=self.target.revision,
             parent_commit=parent,
         )
+
+    def squash(self) -> None:
+        """Replace the history of the branch by one commit."""
+        target = self.target
+        self.api.super_squash_history(target.repo_id, repo_type=target.repo_type, branch=target.revision)
+
+    def other_refs(self) -> list[str]:
+        """Return the names of all other branches, tags and pull requests."""
+        found = self.api.list_repo_refs(
+            self.target.repo_id, repo_type=self.target.repo_type, include_pull_requests=True
+        )
+        refs = [*found.branches, *found.tags, *(found.pull_requests or [])]
+        return [each.name for each in refs if each.name != self.target.revision]
+
+    def large_files(self) -> dict[str, tuple[str, str]]:
+        """Return sha256 → (the Hub's id, a path) of all large files, also those that only the history has."""
+        url = f"{self.target.api_url}/lfs-files"
+        return {entry["oid"]: (entry["fileOid"], entry["filename"]) for entry in self.api.client().pages(url)}
+
+    def delete_large_files(self, identifiers: Sequence[str]) -> None:
+        """Delete large files for ever.
+
+        Raises:
+            BadRequestError, ForbiddenError: the Hub keeps them.
+        """
+        body = {"deletions": {"sha": [*identifiers], "rewriteHistory": True}}
+        self.api.client().request("POST", f"{self.target.api_url}/lfs-files/batch", json=body)
 
     def list_files(self, folder: str, *, recursive: bool = False) -> dict[str, RemoteFile]:
         """Return path → file for all files in a folder; nothing if there is no such folder."""

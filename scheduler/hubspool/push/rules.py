@@ -151,6 +151,16 @@ def missing(parts: Sequence[Part], end: int) -> list[tuple[int, int]]:
     return [*gaps, (position, end)] if end > position else gaps
 
 
+def removed_parts(source: str, parts: Sequence[Part], ranges: Sequence[tuple[int, int, int]]) -> list[Part]:
+    """Return the parts, and one more for each range (start, end, rows) of lines that were removed and never sent."""
+    first = min([0, *(part.number for part in parts)])
+    new = [
+        Part(source, first - number, source, start, end, 0.0, rows=rows, closed=Closed.REMOVED)
+        for number, (start, end, rows) in enumerate(ranges, 1)
+    ]
+    return [*reversed(new), *parts]
+
+
 def bytes_left(parts: Sequence[Part], now: float, limits: PushLimits) -> int:
     """Return how many bytes the next upload of a segment can add to its part before the part is full."""
     current = open_part(parts, now, limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from itertools import chain
 
 from hubspool.errors import second_look_reason
@@ -52,8 +53,16 @@ class SegmentPlanner:
 
     def _plan_lines(self, segment: ScannedFile, owner: Owner, parts: list[Part], run: PlanRun) -> None:
         context, plan, size = self.context, run.plan, segment.stat.size
+        if (until := context.memory.held_back.get(segment.source)) is not None:
+            plan.waits_until = max(plan.waits_until, until)
+            sent = max((part.end for part in parts), default=0)
+            plan.postpone(segment.source, sent, size, second_look_reason(until))
+            return
         parts = self._close_rewritten(segment, parts, run)
         end = lines.cut(segment.path, Kind.TEXT, rules.position_of(parts), size)
+        parts = self._without_removed(segment, parts, end, run)
+        if self._is_over(segment, parts, end, run):
+            return
         ranges = self._new_ranges(segment, parts, end, run)
         parts = self._close_full_encoding(segment, parts, ranges, run)
         for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, run.now, context.limits):
@@ -69,6 +78,26 @@ class SegmentPlanner:
         if owner is not Owner.ALIVE or end == size:
             plan.settled[segment.source] = segment.stat
         self._note_removable(segment, owner, parts, ranges, run)
+
+    def _is_over(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> bool:
+        """Return True if a segment has pending rows that are too old to be sent (`retain_days`)."""
+        days, today = self.context.retain_days, datetime.fromtimestamp(run.now, timezone.utc).date()
+        if days is None or (today - SegmentName.of(segment.source).day).days <= days:
+            return False
+        rows = sum(lines.count_lines(segment.path, *gap) for gap in rules.missing(parts, end))
+        if rows:
+            run.plan.notices[segment.source] = f"{rows} rows are older than retain_days={days}, and are not sent"
+        return rows > 0
+
+    def _without_removed(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> list[Part]:
+        """Return the parts, with those of lines that were removed from this disk: these lines are not sent."""
+        gaps = rules.missing(parts, end)
+        removed = [(*line, 1) for gap in gaps for line in lines.removed_lines(segment.path, *gap)]
+        if not removed:
+            return parts
+        known = rules.removed_parts(segment.source, parts, removed)
+        run.plan.parts.extend(known[: len(removed)])
+        return known
 
     def _new_ranges(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> list[tuple[int, int]]:
         """Return the ranges of the lines up to `end` that no part has: one for each part, without damaged lines."""

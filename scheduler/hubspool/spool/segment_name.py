@@ -10,6 +10,7 @@ host: on a shared disk they distinguish the live segment of another host from an
 
 from __future__ import annotations
 
+import datetime
 import re
 import socket
 import uuid
@@ -111,6 +112,11 @@ class SegmentName:
     def month(self) -> str:
         """The month of its date, ``YYYY-MM``: the folder of its parts."""
         return f"{self.date[:4]}-{self.date[4:6]}"
+
+    @property
+    def day(self) -> datetime.date:
+        """The day on which it began."""
+        return datetime.datetime.strptime(self.date, "%Y%m%d").date()  # noqa: DTZ007  a day
 
     def next(self, date: str) -> SegmentName:
         """Return the name of the writer's next segment."""

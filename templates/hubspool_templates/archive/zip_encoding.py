@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from hubspool.extending import Encoding, FileRange, HFValidationError, Joiner, Span
+from hubspool.extending import Encoding, FileRange, HFValidationError, Span
 from hubspool_templates.archive.inbox import claimed_path, remove_claimed
 from hubspool_templates.media_types import COMMON_SUFFIX, is_compressed, media_of
 from hubspool_templates.schema import FieldType, Learner, Schema
@@ -71,11 +71,6 @@ class ZipEncoding(Encoding):
         self._learn(table)
         return True
 
-    def joiner(self) -> Joiner:
-        from hubspool_templates.archive.zip_joiner import ZipJoiner
-
-        return ZipJoiner()
-
     def in_place_of(self, line: bytes) -> bytes:
         row = orjson.loads(line)
         content = {key: row.pop(key) for key in ("claim", "data") if key in row}
@@ -109,6 +104,11 @@ class ZipEncoding(Encoding):
         if start < 0:
             return None
         return span_of_comment(end[start + 22 :])
+
+    def forget_line(self, segment: Path, line: bytes) -> None:
+        """Remove the claimed file of the line, which would otherwise be taken for one that has no line yet."""
+        if claim := orjson.loads(line).get("claim"):
+            claimed_path(segment.parent, claim).unlink(missing_ok=True)
 
     def release(self, segment: Path, size: int) -> None:
         """Remove the claimed files of this segment, unless it has lines that are not on the Hub."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hubspool.extending import Encoding, FileRange, Joiner, Span, is_object
+from hubspool.extending import Encoding, FileRange, Span, is_object
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.parquet.arrow_types import leaves
 from hubspool_templates.parquet.media import is_tagged, media_of_column, read_line
@@ -105,11 +105,6 @@ class ParquetEncoding(Encoding):
             return range_of(pq.read_metadata(io.BytesIO(tail)))
         except (pa.ArrowException, ValueError):
             return None
-
-    def joiner(self) -> Joiner:
-        from hubspool_templates.parquet.parquet_joiner import ParquetJoiner
-
-        return ParquetJoiner()
 
     def is_current(self, path: Path) -> bool:
         columns = columns_of_file(path)

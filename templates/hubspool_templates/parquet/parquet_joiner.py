@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hubspool.extending import Joiner
+from hubspool.extending import Joiner, Matches
 from hubspool_templates.defaults import DEFAULTS
+from hubspool_templates.parquet.media import read_line
 from hubspool_templates.parquet.parquet_encoding import RANGE, columns_of_file, opened_writer, range_of
 
 if TYPE_CHECKING:
@@ -27,13 +28,12 @@ class ParquetJoiner(Joiner):
         import pyarrow.parquet as pq
 
         try:
-            file = pq.read_metadata(path)
-            schema = pq.read_schema(path)
+            metadata = pq.read_metadata(path)
+            known = _without_range(metadata.schema.to_arrow_schema())
         except (pa.ArrowException, OSError):
             return None
-        if (file.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):  # a grown file's schema does not name them
+        if (metadata.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):  # the Arrow schema lacks what was added last
             return None
-        known = _without_range(schema)
         return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))
 
     def rows(self, path: Path) -> int:
@@ -47,39 +47,84 @@ class ParquetJoiner(Joiner):
         span = range_of(pq.read_metadata(path))
         return None if span is None else (span.start, span.end)
 
-    def join(self, paths: Sequence[Path], out: Path) -> list[int]:
+    def segment_of(self, path: Path) -> str | None:
+        import pyarrow.parquet as pq
+
+        span = range_of(pq.read_metadata(path))
+        return None if span is None else span.segment
+
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Collection[object]]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        try:
+            file = pq.ParquetFile(path)
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                has_ids = "id" in table.column_names and pa.types.is_string(table.schema.field("id").type)
+                yield table.column_names, table.column("id").to_pylist() if has_ids else ()
+            yield file.schema_arrow.names, ()
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"it cannot be read as Parquet: {error}") from error
+
+    def row_of(self, line: bytes) -> Mapping[str, Any]:
+        return read_line(line) if super().row_of(line) else {}
+
+    def remove(self, path: Path, out: Path, matches: Matches) -> list[tuple[int, int]]:
+        import pyarrow.parquet as pq
+
+        removed, position = set(), 0
+        file = pq.ParquetFile(path)
+        for number in range(file.num_row_groups):
+            rows = file.read_row_group(number).to_pylist()
+            removed |= {position + index for index, row in enumerate(rows) if matches(row)}
+            position += len(rows)
+        if removed:
+            self._write([path], out, removed)
+        return [(number, 1) for number in sorted(removed)]
+
+    def join(self, paths: Sequence[Path], out: Path) -> list[int]:
         offsets, rows = [], 0
         for path in paths:
             offsets.append(rows)
             rows += self.rows(path)
+        self._write(paths, out, set())
+        return offsets
+
+    def _write(self, paths: Sequence[Path], out: Path, removed: Set[int]) -> None:
+        """Write the rows of all files, without those of which the number is in `removed`."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         schema = _without_range(pq.read_schema(paths[0]))
         with pa.OSFile(str(out), "wb") as sink, opened_writer(schema, columns_of_file(paths[0]), sink) as writer:
-            for table in _groups(paths, schema):
+            for table in _groups(paths, schema, removed):
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
+                pa.default_memory_pool().release_unused()
             writer.add_key_value_metadata({_JOINED: "1"})
-        return offsets
 
 
 def _without_range(schema: pa.Schema) -> pa.Schema:
     return schema.with_metadata({k: v for k, v in (schema.metadata or {}).items() if k not in (RANGE, _JOINED)})
 
 
-def _groups(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
+def _groups(paths: Sequence[Path], schema: pa.Schema, removed: Set[int]) -> Iterator[pa.Table]:
     """Yield the rows of all files in tables of the size of a row group that the viewer takes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     waiting: list[pa.Table] = []
+    position = 0
     for path in paths:
         file = pq.ParquetFile(path)
         for number in range(file.num_row_groups):
-            table = file.read_row_group(number).replace_schema_metadata(schema.metadata)
+            table = file.read_row_group(number, use_threads=False).replace_schema_metadata(schema.metadata)
+            numbers = range(position, position := position + table.num_rows)
+            if not removed.isdisjoint(numbers):
+                table = table.filter(pa.array([each not in removed for each in numbers]))
             size = sum(each.nbytes for each in (*waiting, table))
             rows = sum(each.num_rows for each in (*waiting, table))
-            if waiting and (size > DEFAULTS.row_group_bytes or rows > DEFAULTS.row_group_rows):
+            if waiting and (size > DEFAULTS.join_group_bytes or rows > DEFAULTS.row_group_rows):
                 yield pa.concat_tables(waiting)
                 waiting = []
             waiting.append(table)

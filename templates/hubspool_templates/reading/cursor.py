@@ -42,7 +42,9 @@ class Position:
             if number < self.number:
                 read[number] = 0 if number in self.late else None
             elif number == self.number:
-                read[number] = self.units if self.changed_in(piece) else None
+                size = piece.sizes[number - piece.first] if piece.sizes else None
+                is_whole = size is not None and self.units is not None and self.units >= size
+                read[number] = self.units if self.changed_in(piece) and not is_whole else None
             else:
                 read[number] = 0
         return read

@@ -169,7 +169,7 @@ class HubRows:
             return []
         if piece.is_foreign:
             return self._grown_file(piece, position)
-        if piece.sizes is None and not piece.is_alone:
+        if piece.has_less or (piece.sizes is None and not piece.is_alone):
             raise self._too_old(f"Rows of {piece.file.path} were removed since, and it is not known which.")
         return split_off(piece, read)
 

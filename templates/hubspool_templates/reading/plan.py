@@ -32,7 +32,8 @@ class Piece:
         start, end: in the file; `end` None is the end of the file.
         first: number of the first part.
         ids: of the content of each part.
-        sizes: units of each part; None if only the file tells.
+        sizes: units of each part as it was appended; None if only the file tells.
+        has_less: rows were removed from it on purpose, so that `sizes` do not tell where a part begins in it.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Piece:
     first: int
     ids: tuple[str, ...]
     sizes: tuple[int, ...] | None
+    has_less: bool = False
 
     @property
     def is_foreign(self) -> bool:
@@ -100,7 +102,6 @@ def _in_joined(file: RemoteFile, runs: list[JoinedRun]) -> Iterable[Piece]:
     for run, end in zip(runs, [*(run.offset for run in runs[1:]), None], strict=True):
         segment = SegmentName.of(run.segment)
         sizes = run.sizes if is_lines(file.path) else run.counts
-        is_whole = not run.removed and len(sizes) == len(run.digests)
         yield Piece(
             _key(run.folder, segment),
             _order(segment, run.first),
@@ -109,7 +110,8 @@ def _in_joined(file: RemoteFile, runs: list[JoinedRun]) -> Iterable[Piece]:
             end,
             run.first,
             run.digests,
-            sizes if is_whole else None,
+            sizes if len(sizes) == len(run.digests) else None,
+            bool(run.removed),
         )
 
 

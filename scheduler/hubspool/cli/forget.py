@@ -1,0 +1,115 @@
+"""`hubspool forget REPO --where KEY=VALUE`: remove rows from a dataset, its history, and the disks of all replicas."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from hubspool.cli.compact import joiners
+from hubspool.cli.options import Command, token_option
+from hubspool.cli.output import print_line
+from hubspool.scheduling.status import counted
+
+if TYPE_CHECKING:
+    from hubspool.push.remover import RemovalReport, Remover
+
+#: What no request to the Hub reaches.
+_ELSEWHERE = "Not reached: clones, downloads and caches of other people; disks of replicas until their next push."
+
+
+@click.command("forget", cls=Command)
+@click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account.")
+@click.option(
+    "--where",
+    "conditions",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Remove rows with this value; if repeated, rows that have all of them. A key inside another: user.name=anna.",
+)
+@click.option("--check", is_flag=True, help="Look again for the rows of earlier requests, an hour after them.")
+@click.option("--dry-run", is_flag=True, help="Count the rows, and change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--revision", default="main", help="Branch.")
+@token_option
+def forget(
+    repo_id: str,
+    conditions: tuple[str, ...],
+    check: bool,
+    dry_run: bool,
+    yes: bool,
+    revision: str,
+    token: str | None,
+) -> None:
+    """Remove rows from all files of a dataset, from its history, and from the disks of all replicas.
+
+    Schedulers may go on meanwhile: they read the request at their next push, remove the rows from their disks, and do
+    not send them. The history of the branch is replaced by one commit. What a commit on its way brings back is removed
+    an hour later, by `--check` or by any scheduler that runs then.
+
+    Examples:
+      hubspool forget user/votes --where user=anna --dry-run
+      hubspool forget user/votes --where user=anna --yes
+      hubspool forget user/votes --check
+    """
+    from hubspool.client.hf_api import HfApi
+    from hubspool.client.target import Target
+    from hubspool.push.remote import RemoteRepo
+    from hubspool.push.removal import Removal
+    from hubspool.push.remover import Remover
+
+    if bool(conditions) == check:
+        raise click.UsageError("Give --where KEY=VALUE, or --check.")
+    values = dict(map(_condition, conditions))
+    api = HfApi(token=token, library_name="hubspool-cli")
+    if "/" not in repo_id:
+        repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
+    remover = Remover(RemoteRepo(api, Target.of(api.endpoint, repo_id, "dataset", revision)), "", joiners())
+    if check:
+        _check(remover, repo_id)
+        return
+    removal = Removal.of(values, remover.repo.head().at)
+    if dry_run:
+        _print(remover.remove([removal], is_dry=True), "would be removed")
+        return
+    if not yes:
+        what = ", ".join(conditions)
+        click.confirm(f"Remove all rows with {what} from {repo_id}, and its whole history?", abort=True, err=True)
+    remover.note([removal])
+    _print(remover.remove([removal]), "removed")
+    click.echo(_ELSEWHERE)
+    print_line(f"Done; {_later(removal.due_at(remover.limits.second_look_seconds), repo_id)}", "ok")
+
+
+def _check(remover: Remover, repo_id: str) -> None:
+    report, until = remover.check()
+    if report is None:
+        print_line("No request waits for its second look.", "ok")
+        return
+    _print(report, "removed")
+    print_line("Done." if until is None else f"Done; {_later(until, repo_id)}", "ok")
+
+
+def _later(until: datetime, repo_id: str) -> str:
+    at = until.astimezone()
+    return f"late commits are checked until {at:%H:%M}: then run hubspool forget --check {repo_id}, or any scheduler."
+
+
+def _print(report: RemovalReport, done: str) -> None:
+    click.echo(f"{counted(report.rows, 'row')} of {counted(report.files, 'file')} {done}.")
+    if report.ghosts:
+        click.echo(f"{counted(report.ghosts, 'file')} that came back after a join {done}.")
+    if report.large_files:
+        click.echo(f"{counted(report.large_files, 'large file')} of the history {done}.")
+    for path in report.unread:
+        click.echo(f"Not searched: {path}, which no scheduler of hubspool wrote.")
+    for kept in report.kept:
+        click.echo(f"Not reached: {kept}.")
+
+
+def _condition(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not key or not sign:
+        raise click.BadParameter(f"{text} is not KEY=VALUE.", param_hint="--where")
+    return key, value

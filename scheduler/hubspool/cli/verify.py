@@ -1,0 +1,122 @@
+"""`hubspool verify REPO [FOLDER]`: whether a dataset of rows is sound."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hubspool.cli.compact import joiners
+from hubspool.cli.options import Command, LocalPath, token_option
+from hubspool.cli.output import Output, print_line
+from hubspool.errors import HFValidationError
+from hubspool.scheduling.status import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hubspool.push.remote import RemoteRepo
+    from hubspool.push.verify import Found, RepoSnapshot
+    from hubspool.spool.destination import SpoolFolder
+
+_GRADES = {"damage": "FAIL", "warning": "warn", "note": ""}
+
+
+@click.command("verify", cls=Command)
+@click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account.")
+@click.argument(
+    "folder", required=False, type=LocalPath(exists=True, file_okay=False, resolve_path=True),
+    help="The folder_path of a scheduler of this dataset, to compare its ledger and its rows too.",
+)  # fmt: skip
+@click.option("--state-dir", type=LocalPath(), metavar="DIR", help="The state_dir, if the scheduler has one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line, with a list of findings.")
+@click.option("--revision", default="main", help="Branch or commit.")
+@token_option
+def verify(
+    repo_id: str, folder: Path | None, state_dir: Path | None, as_json: bool, revision: str, token: str | None
+) -> None:
+    """Check that no row was lost, changed or doubled.
+
+    Downloads every file of rows and compares it with what the commits, the manifests and the card say of it; with
+    FOLDER also with the ledger of its scheduler. Changes nothing, and schedulers may go on meanwhile. The exit code is
+    1 if there is damage. docs/verify.md lists what is found.
+
+    Examples:
+      hubspool verify user/votes
+      hubspool verify user/votes ./votes --json
+    """
+    from hubspool.client.hf_api import HfApi
+    from hubspool.client.target import Target
+    from hubspool.push.remote import RemoteRepo
+
+    api = HfApi(token=token, library_name="hubspool-cli")
+    if "/" not in repo_id:
+        repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
+    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, "dataset", revision))
+    seen, found = check(repo, folder, state_dir)
+    damages = sum(finding.kind.severity.value == "damage" for finding in found)
+    if not as_json:
+        for finding in found:
+            text = f"{finding.path}: {finding.sentence}."
+            text = "".join(each if each.isprintable() else "?" for each in text)  # names in rows may command a terminal
+            print_line(text, _GRADES[finding.kind.severity.value])
+    rows = sum(facts.rows for facts in seen.facts.values())
+    what = f"{counted(rows, 'row')} in {counted(len(seen.facts), 'file')} of {repo_id} at {seen.commit[:8]}"
+    text = f"{counted(damages, 'damage')} in {what}." if damages else f"Sound: {what}."
+    fields: dict[str, Any] = {
+        "repo_id": repo_id,
+        "commit": seen.commit,
+        "files": len(seen.facts),
+        "rows": rows,
+        "damages": damages,
+        "findings": [finding.fields() for finding in found],
+    }
+    Output("json" if as_json else None).result(text, fields)
+    if damages:
+        raise click.exceptions.Exit(1)
+
+
+def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) -> tuple[RepoSnapshot, list[Found]]:
+    """Return what was read of a dataset, and what was found in it and in the folder.
+
+    Raises:
+        HFValidationError: no scheduler of `folder` sends its rows to the dataset.
+        HubspoolError: a request failed.
+    """
+    from hubspool.cli.scheduler_records import opened_records
+    from hubspool.push.snapshot import LedgerFacts, read_snapshot, spool_findings
+    from hubspool.push.verify import findings
+
+    with ExitStack() as stack:
+        records = stack.enter_context(opened_records(folder, state_dir)) if folder else []
+        spools = [(each.spool, each.ledger) for each in records if each.spool and _is_of(each.spool, repo)]
+        if folder and not spools:
+            raise HFValidationError(
+                f"No scheduler of {folder} sends rows to {repo.target.repo_id} at {repo.target.revision}.",
+                hint="`hubspool status FOLDER` says where its rows go.",
+            )
+        before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
+        seen = read_snapshot(repo, joiners(), _configs_of)
+        found = findings(seen)
+        for (spool, ledger), known in zip(spools, before, strict=True):
+            found += spool_findings(spool.path, known, LedgerFacts.read(ledger, spool), seen)
+        return seen, found
+
+
+def _is_of(spool: SpoolFolder, repo: RemoteRepo) -> bool:
+    there, names = spool.destination, (spool.destination.repo_id, spool.given.lower())
+    if (there.repo_type, there.revision) != (repo.target.repo_type, repo.target.revision):
+        return False
+    return repo.target.repo_id.lower() in names or (spool.hub_id is not None and spool.hub_id == repo.identity())
+
+
+def _configs_of(text: str | None) -> Iterable[tuple[Any, ...]]:
+    try:
+        module = import_module("hubspool_templates.card")
+    except ModuleNotFoundError:  # the templates are not installed: the card is not checked
+        return ()
+    configs: Iterable[tuple[Any, ...]] = module.configs_of(text)
+    return configs

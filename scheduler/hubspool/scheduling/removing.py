@@ -1,0 +1,137 @@
+"""When rows are removed from the repository: on request, an hour after it once more, and once they are too old."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hubspool.errors import HubspoolError
+from hubspool.push.compaction import Compactor
+from hubspool.push.joiner import Joiner
+from hubspool.push.removal import Removal
+from hubspool.push.remover import Expirer, RemovalReport, Remover
+from hubspool.scheduling.defaults import DEFAULTS
+
+if TYPE_CHECKING:
+    from hubspool.push.context import PushContext
+    from hubspool.scheduling.push_loop import PushLoop
+
+logger = logging.getLogger(__name__)
+
+#: Values that the rows have, or a function that returns True for them.
+Rows = Mapping[str, Any] | Callable[[Mapping[str, Any]], bool]
+C = TypeVar("C", bound=Compactor)
+
+
+@dataclass(eq=False)
+class Request:
+    """A call of `CommitScheduler.forget`. The pushing thread sets `removal`, and the result of `done`."""
+
+    rows: Rows
+    done: Future[RemovalReport] = field(default_factory=Future)
+    removal: Removal | None = None
+
+
+class Removing:
+    """Removes rows from the repository, before and after pushes. Used by the pushing thread, except `requests`.
+
+    Attributes:
+        requests: calls of `forget` that wait; any thread adds to it, and takes its own away.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self._waiting: list[Removal] = []  # by functions, for their second look
+        self._retain_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
+
+    def remove(self, rows: Rows, flush: Callable[[], object], *, has_rows: bool) -> RemovalReport:
+        """Remove rows with the next final push, which `flush` makes; see `CommitScheduler.forget`."""
+        if not has_rows:
+            raise RuntimeError("forget() removes rows, and this scheduler keeps files: delete them in the repository.")
+        self.requests.append(request := Request(rows))
+        try:
+            flush()
+        except (HubspoolError, OSError):
+            if not request.done.done():
+                raise
+        finally:
+            if request in self.requests:
+                self.requests.remove(request)
+        return request.done.result(0)
+
+    def before_push(self, context: PushContext, *, final: bool) -> list[Request]:
+        """Tell all replicas what is to be removed, and this push too.
+
+        Returns:
+            The requests for `after_push`; none for a push that the flush of a request may end.
+        """
+        requests = [*self.requests] if final else []
+        for request in requests:
+            if request.removal is None:
+                at = context.repo.head().at
+                if callable(request.rows):
+                    request.removal = Removal.by(request.rows, at)
+                else:
+                    request.removal = Removal.of(request.rows, at)
+                    _made(Remover, context).note([request.removal])
+        context.memory.removals = [*filter(None, (request.removal for request in requests)), *self._waiting]
+        return requests
+
+    def after_push(self, context: PushContext, requests: list[Request], loop: PushLoop[Any]) -> None:
+        """Remove from the repository what the requests ask for.
+
+        Raises:
+            HubspoolError: a request to the Hub failed; the next push tries again.
+        """
+        for request in requests:
+            assert request.removal is not None
+            report = _made(Remover, context, loop).remove([request.removal])
+            if loop.stopping.is_set():
+                return
+            logger.info("%s: %d rows were removed on request", context.target.repo_id, report.rows)
+            if request.removal.chooses is not None:
+                self._waiting.append(request.removal)
+            request.done.set_result(report)
+            if request in self.requests:  # its caller may have given up
+                self.requests.remove(request)
+
+    def after_period(
+        self, context: PushContext, split: str | None, retain_days: int | None, loop: PushLoop[Any]
+    ) -> None:
+        """Make the second look of removals, and remove what is too old, where it is due; errors are logged."""
+        try:
+            self._look_again(context, loop)
+            if retain_days is not None and time.monotonic() >= self._retain_at:
+                self._retain_at = time.monotonic() + DEFAULTS.compaction_period
+                expirer = _made(Expirer, context, loop)
+                expirer.split, expirer.days = split, retain_days
+                expirer.run()
+        except HubspoolError as error:
+            logger.info("%s: rows are removed at another time: %s", context.target.repo_id, error)
+
+    def _look_again(self, context: PushContext, loop: PushLoop[Any]) -> None:
+        seconds, now = context.limits.second_look_seconds, datetime.fromtimestamp(context.clock(), timezone.utc)
+        if any(removal.is_due(now, seconds) for removal in context.memory.manifests.removals.values()):
+            _made(Remover, context, loop).check()
+        if due := [removal for removal in self._waiting if removal.is_due(now, seconds)]:
+            _made(Remover, context, loop).remove(due)
+            self._waiting = [removal for removal in self._waiting if removal not in due]
+
+
+def _made(kind: type[C], context: PushContext, loop: PushLoop[Any] | None = None) -> C:
+    joiner = Joiner() if context.encoding is None else context.encoding.joiner
+    return kind(
+        context.repo,
+        "" if kind is Remover else context.path_in_repo,
+        {context.encoding.suffix if context.encoding else "jsonl": joiner} if joiner else {},
+        context.memory.manifests,
+        limits=context.limits,
+        may_go_on=lambda: loop is None or not loop.pause(0),
+        pause=None if loop is None else loop.pause,
+    )
