@@ -1,4 +1,4 @@
-"""Appends, pushes, joins, kills, new days and squashes in any order: readers find every row exactly once.
+"""Appends, pushes, joins, kills, removals, days and squashes in any order: readers find every row exactly once.
 
 ``HUBSPOOL_EXAMPLES=200 pytest tests/datasets/test_reading_states.py`` tries more, for about half an hour.
 """
@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from hubspool import HfApi
 from hubspool.client.target import Target
+from hubspool.errors import CursorTooOldError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
@@ -52,6 +53,7 @@ class Readers(RuleBasedStateMachine):
         self.cursors: list[str | None] = [None, None]
         self.seen: list[list[int]] = [[], []]
         self.next_row = 0
+        self.forgotten: list[int] = []
         self.day = TODAY - timedelta(days=40)
         self.schedulers = {name: self.start(name) for name in self.appended}
 
@@ -100,9 +102,21 @@ class Readers(RuleBasedStateMachine):
     def squash(self) -> None:
         self.api.super_squash_history(self.repo, repo_type="dataset")
 
+    @rule(name=WRITERS, which=st.integers(0, 3))
+    def forget(self, name: str, which: int) -> None:
+        """Remove one of the last rows of a writer; readers may have it already."""
+        if which < len(rows := self.appended[name]):
+            self.forgotten.append(rows.pop(-1 - which))
+            self.schedulers[name].forget({"n": self.forgotten[-1]}, SECONDS)
+
     @rule(reader=READERS)
     def read(self, reader: int) -> None:
-        rows = read_rows(self.repo, self.api, since=self.cursors[reader])
+        try:
+            rows = read_rows(self.repo, self.api, since=self.cursors[reader])
+        except CursorTooOldError:  # a row was removed from the middle of what was read
+            assert self.forgotten
+            self.seen[reader] = []
+            rows = read_rows(self.repo, self.api)
         self.seen[reader] += [row["n"] for row in rows]
         self.cursors[reader] = rows.cursor
 
@@ -129,7 +143,7 @@ class Readers(RuleBasedStateMachine):
             assert sorted(row["n"] for row in read_rows(self.repo, self.api)) == everything
             for reader in (0, 1):
                 self.read(reader)
-                assert sorted(self.seen[reader]) == everything
+                assert sorted({*self.seen[reader]} - {*self.forgotten}) == everything
         finally:
             for scheduler in self.schedulers.values():
                 scheduler.stop(flush=False)
