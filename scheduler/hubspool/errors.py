@@ -128,7 +128,9 @@ class SettingError(HubspoolError, ValueError):
 
 
 class CursorTooOldError(HubspoolError, LookupError):
-    """Which rows came after a point in the past cannot be told any more: the history of the branch was squashed since.
+    """Which rows came after a point in the past cannot be told any more.
+
+    The history of the branch was squashed since, or rows were removed from the middle of what was read.
 
     Attributes:
         oldest: the earliest time that can be given; None if only a read of everything helps.
