@@ -12,7 +12,7 @@ import orjson
 
 from hubspool.extending import HFValidationError
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.reading.plan import Piece, day_of
+from hubspool_templates.reading.plan import RowRange, day_of
 
 #: Parts below the last one that were not there: they may come late, after one whose commit had an unknown outcome.
 _LATE = 16
@@ -35,7 +35,7 @@ class Position:
     digits: str
     late: tuple[int, ...] = ()
 
-    def read_of(self, piece: Piece) -> dict[int, int | None]:
+    def read_of(self, piece: RowRange) -> dict[int, int | None]:
         """Return what was read of a piece: part → units; None is all."""
         read: dict[int, int | None] = {}
         for number in piece.numbers:
@@ -49,7 +49,7 @@ class Position:
                 read[number] = 0
         return read
 
-    def changed_in(self, piece: Piece) -> bool:
+    def changed_in(self, piece: RowRange) -> bool:
         """Whether a piece has the last part that was read, with another content."""
         index = self.number - piece.first
         return 0 <= index < len(piece.ids) and not piece.ids[index].startswith(self.digits)
@@ -131,7 +131,7 @@ class Cursor:
         return Cursor(newest.commit, newest.at, kept, names_files)
 
 
-def positions_of(pieces: Iterable[Piece], counted: Mapping[str, int]) -> dict[str, Position]:
+def positions_of(pieces: Iterable[RowRange], counted: Mapping[str, int]) -> dict[str, Position]:
     """Return the positions after all pieces were read.
 
     Args:

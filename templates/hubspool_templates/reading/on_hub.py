@@ -35,7 +35,7 @@ from hubspool_templates.parquet.media import Media
 from hubspool_templates.reading import formats
 from hubspool_templates.reading.cursor import Cursor, Position, positions_of
 from hubspool_templates.reading.formats import RangedFile, Row, Source
-from hubspool_templates.reading.plan import Piece, chosen_files, is_lines, pieces_of, split_off
+from hubspool_templates.reading.plan import RowRange, chosen_files, is_lines, pieces_of, split_off
 from hubspool_templates.schema import Schema
 
 #: A time before all commits: nothing was read.
@@ -149,7 +149,7 @@ class HubRows:
         except CursorTooOldError:
             return None
 
-    def _new_of(self, piece: Piece) -> list[Piece]:
+    def _new_of(self, piece: RowRange) -> list[RowRange]:
         before = self._before
         position = before.positions.get(piece.key)
         if position is None and not before.names(piece.key):
@@ -173,7 +173,7 @@ class HubRows:
             raise self._too_old(f"Rows of {piece.file.path} were removed since, and it is not known which.")
         return split_off(piece, read)
 
-    def _grown_file(self, piece: Piece, position: Position) -> list[Piece]:
+    def _grown_file(self, piece: RowRange, position: Position) -> list[RowRange]:
         """Return what is new in a changed file of another program: what was added, or all of it."""
         size = position.units or 0
         if is_lines(piece.file.path) and 0 < size < piece.file.size:
@@ -182,7 +182,7 @@ class HubRows:
                 return [replace(piece, start=size)]
         return [piece]
 
-    def _rows_then(self, piece: Piece, position: Position) -> int:
+    def _rows_then(self, piece: RowRange, position: Position) -> int:
         """Return how many rows the last part that was read had then."""
         then = Target.of(self.target.endpoint, self.target.repo_id, self.target.repo_type, self._before.commit)
         for path in [*self._paths_of(piece, position.number)]:
@@ -192,14 +192,14 @@ class HubRows:
                     return formats.count_parquet_rows(RangedFile(repo, file))
         raise self._too_old(f"It is not known how much of {piece.file.path} was read.")
 
-    def _paths_of(self, piece: Piece, number: int) -> Iterator[str]:
+    def _paths_of(self, piece: RowRange, number: int) -> Iterator[str]:
         if piece.is_alone:
             yield piece.file.path
         for run in self.listing.runs:
             if run.path == piece.file.path:
                 yield from (path for path, held in run.parts() if held.number == number and run.segment in piece.key)
 
-    def rows(self, pieces: list[Piece], as_value: Callable[[Media], Any]) -> Iterator[Row]:
+    def rows(self, pieces: list[RowRange], as_value: Callable[[Media], Any]) -> Iterator[Row]:
         """Yield the rows of pieces, with their files fetched ahead."""
         total = sum({piece.file.path: piece.file.size for piece in pieces}.values())
         fetcher = _Fetcher(self.listing.repo, RemoteRepo(self.api, self.target), pieces)
@@ -225,7 +225,7 @@ class HubRows:
                 seen.add(piece.file.path)
                 bar.update(done)
 
-    def _rows_of(self, piece: Piece, source: Source, as_value: Callable[[Media], Any]) -> Iterator[Row]:
+    def _rows_of(self, piece: RowRange, source: Source, as_value: Callable[[Media], Any]) -> Iterator[Row]:
         if is_lines(piece.file.path):
             start, end = piece.start, _end_of(piece)
             if isinstance(source, bytes):  # that range alone
@@ -246,14 +246,14 @@ class _Fetcher(ExitStack):
         pieces: to read.
     """
 
-    def __init__(self, repo: RemoteRepo, branch: RemoteRepo, pieces: list[Piece]) -> None:
+    def __init__(self, repo: RemoteRepo, branch: RemoteRepo, pieces: list[RowRange]) -> None:
         super().__init__()
         self._repo, self._branch = repo, branch
-        self._wanted: dict[str, list[Piece]] = {}
+        self._wanted: dict[str, list[RowRange]] = {}
         for piece in pieces:
             self._wanted.setdefault(piece.file.path, []).append(piece)
         self._keys: list[int | str] = [n if self._is_range(p) else p.file.path for n, p in enumerate(pieces)]
-        first: dict[int | str, Piece] = {}
+        first: dict[int | str, RowRange] = {}
         for key, piece in zip(self._keys, pieces, strict=True):
             first.setdefault(key, piece)
         self._tasks = [*first.items()]
@@ -272,7 +272,7 @@ class _Fetcher(ExitStack):
             self._begun += 1
         return (self._futures.pop(key) if isinstance(key, int) else self._futures[key]).result()
 
-    def _is_range(self, piece: Piece) -> bool:
+    def _is_range(self, piece: RowRange) -> bool:
         path = piece.file.path
         if not is_lines(path):
             return piece.start > 0 and piece.is_alone and path.endswith(".parquet")
@@ -280,13 +280,13 @@ class _Fetcher(ExitStack):
         size = sum(_end_of(each) - each.start for each in wanted)
         return size < piece.file.size and size <= DEFAULTS.range_bytes and len(wanted) <= DEFAULTS.ranges
 
-    def _fetch(self, piece: Piece) -> Source:
+    def _fetch(self, piece: RowRange) -> Source:
         try:
             return self._fetch_from(self._repo, piece)
         except (RevisionNotFoundError, RemoteEntryNotFoundError):
             return self._fetch_from(self._branch, piece)
 
-    def _fetch_from(self, repo: RemoteRepo, piece: Piece) -> Source:
+    def _fetch_from(self, repo: RemoteRepo, piece: RowRange) -> Source:
         path = cached_file(repo.api, repo.target, piece.file, download=not self._is_range(piece))
         if path is not None:
             return path
@@ -295,7 +295,7 @@ class _Fetcher(ExitStack):
         return repo.read(piece.file.path, piece.start, _end_of(piece) - piece.start)
 
 
-def _end_of(piece: Piece) -> int:
+def _end_of(piece: RowRange) -> int:
     return piece.file.size if piece.end is None else piece.end
 
 

@@ -22,7 +22,7 @@ Order: TypeAlias = tuple[int, str, str, int, int]
 
 
 @dataclass(frozen=True)
-class Piece:
+class RowRange:
     """The rows of consecutive parts of one segment, in one file; or those of a file of another program.
 
     Args:
@@ -67,7 +67,7 @@ def is_lines(path: str) -> bool:
     return path.endswith(LINES)
 
 
-def pieces_of(files: Iterable[RemoteFile], runs: Iterable[JoinedRun]) -> list[Piece]:
+def pieces_of(files: Iterable[RemoteFile], runs: Iterable[JoinedRun]) -> list[RowRange]:
     """Return the pieces of files in their order: those of other programs by path, then by day, writer, and part.
 
     A file whose rows a joined file has too is left out.
@@ -77,7 +77,7 @@ def pieces_of(files: Iterable[RemoteFile], runs: Iterable[JoinedRun]) -> list[Pi
     for run in runs:
         ghosts.update(path for path, _ in run.parts())
         joined.setdefault(run.path, []).append(run)
-    found: list[Piece] = []
+    found: list[RowRange] = []
     for file in files:
         if file.path in joined:
             found += _in_joined(file, sorted(joined[file.path], key=lambda run: run.offset))
@@ -86,23 +86,23 @@ def pieces_of(files: Iterable[RemoteFile], runs: Iterable[JoinedRun]) -> list[Pi
     return sorted(found, key=lambda piece: piece.order)
 
 
-def _alone(file: RemoteFile) -> Piece:
+def _alone(file: RemoteFile) -> RowRange:
     path = PurePosixPath(file.path)
     sizes = (file.size,) if is_lines(file.path) else None
     segment = SegmentName.of_part(path.name)
     if segment is None:
-        return Piece(file.path, (0, file.path, "", 0, 0), file, 0, None, 0, (file.content_id,), sizes)
+        return RowRange(file.path, (0, file.path, "", 0, 0), file, 0, None, 0, (file.content_id,), sizes)
     number = int(path.stem[-4:])
-    return Piece(
+    return RowRange(
         _key(str(path.parent), segment), _order(segment, number), file, 0, None, number, (file.content_id,), sizes
     )
 
 
-def _in_joined(file: RemoteFile, runs: list[JoinedRun]) -> Iterable[Piece]:
+def _in_joined(file: RemoteFile, runs: list[JoinedRun]) -> Iterable[RowRange]:
     for run, end in zip(runs, [*(run.offset for run in runs[1:]), None], strict=True):
         segment = SegmentName.of(run.segment)
         sizes = run.sizes if is_lines(file.path) else run.counts
-        yield Piece(
+        yield RowRange(
             _key(run.folder, segment),
             _order(segment, run.first),
             file,
@@ -130,7 +130,7 @@ def day_of(key: str) -> str:
     return segment.date if segment else ""
 
 
-def split_off(piece: Piece, units: Mapping[int, int | None]) -> list[Piece]:
+def split_off(piece: RowRange, units: Mapping[int, int | None]) -> list[RowRange]:
     """Return what is left of a piece after parts of it were read.
 
     Args:
@@ -142,7 +142,7 @@ def split_off(piece: Piece, units: Mapping[int, int | None]) -> list[Piece]:
         size = None if piece.sizes is None else piece.sizes[0]
         is_read = read is None or (size is not None and read >= size)
         return [] if is_read else [replace(piece, start=piece.start + (read or 0))]
-    found: list[Piece] = []
+    found: list[RowRange] = []
     position = piece.start
     for index, (number, size) in enumerate(zip(piece.numbers, piece.sizes, strict=True)):
         start = position + min(size, size if (read := units.get(number, 0)) is None else read)
