@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hubspool import CommitOperationAdd, HfApi
+from hubspool.client.repo_info import DatasetInfo
 from hubspool.client.target import Target
 from hubspool.errors import CursorTooOldError, HFValidationError
 from hubspool.local_hub import LocalHub
@@ -153,7 +154,9 @@ def test_after_a_squash_late_rows_of_months_ago_count_as_read(follower: Follower
     assert follower.read() == []
 
 
-def test_since_a_commit_or_a_time_means_the_commit_that_brought_the_row(make: Make, hub_api: HfApi) -> None:
+def test_since_a_commit_or_a_time_means_the_commit_that_brought_the_row(
+    make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer = make()
     for n in range(4):
         add(writer, n)
@@ -173,10 +176,10 @@ def test_since_a_commit_or_a_time_means_the_commit_that_brought_the_row(make: Ma
     with pytest.raises(CursorTooOldError) as caught:
         read("f" * 40)
     assert caught.value.oldest == oldest
-    created = hub_api.repo_info(REPO, repo_type="dataset").created_at
-    assert created is not None
+    created = oldest - timedelta(hours=1)
+    monkeypatch.setattr(hub_api, "repo_info", lambda *_, **__: DatasetInfo(REPO, created_at=created))
     with pytest.raises(CursorTooOldError, match="can be read from is 20"):
-        read(created + (oldest - created) / 2)
+        read(oldest - timedelta(minutes=30))
     assert read(created - timedelta(days=1)) == [0, 1, 2, 3]  # the repository is younger
     assert read(oldest) == []
     with pytest.raises(HFValidationError, match="no cursor, commit or date"):

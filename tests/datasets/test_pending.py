@@ -171,6 +171,16 @@ def test_where_the_hub_answers_with_an_older_commit_rows_come_from_the_disk(make
         assert list(segments.lines(name, held, [segments.last_commit])) == []
 
 
+def test_a_row_that_is_removed_before_it_was_sent_is_not_pending(make: Make, hub_api: HfApi) -> None:
+    scheduler = make()
+    add(scheduler, 0)
+    scheduler.flush()
+    add(scheduler, 1, 2)
+    scheduler.forget({"n": 1})
+    add(scheduler, 3)
+    assert read(hub_api, scheduler) == [0, 2, 3]
+
+
 def test_a_torn_line_is_no_row(make: Make, hub_api: HfApi) -> None:
     scheduler = make()
     add(scheduler, 0)

@@ -42,7 +42,7 @@ class Position:
             if number < self.number:
                 read[number] = 0 if number in self.late else None
             elif number == self.number:
-                size = piece.sizes[number - piece.first] if piece.sizes else None
+                size = piece.sizes[number - piece.first] if piece.has_less and piece.sizes else None  # and no digest
                 is_whole = size is not None and self.units is not None and self.units >= size
                 read[number] = self.units if self.changed_in(piece) and not is_whole else None
             else:
