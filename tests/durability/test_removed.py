@@ -62,7 +62,7 @@ for line in sys.stdin:
     elif word == "fork":
         if os.fork() == 0:
             producer.put_many(number)
-            print("child", os.getpid(), flush=True)
+            print(f"child {os.getpid()}\\n", end="", flush=True)  # one write: the parent writes "done" meanwhile
             signal.pause()
     elif word == "fork_only":
         if os.fork() == 0:
@@ -80,7 +80,7 @@ for line in sys.stdin:
         print("status", json.dumps([status.pending_rows, status.last_error, status.skipped]), flush=True)
     elif word == "leave":
         break
-    print("done", flush=True)
+    print("done\\n", end="", flush=True)
 scheduler.stop(timeout=60)
 print("stopped", flush=True)
 """

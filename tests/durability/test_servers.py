@@ -41,7 +41,7 @@ def wait_until_served(process: Process, url: str) -> None:
 
     session = requests.Session()
     session.mount(
-        "http://", requests.adapters.HTTPAdapter(max_retries=Retry(connect=60, backoff_factor=0.2, backoff_max=1))
+        "http://", requests.adapters.HTTPAdapter(max_retries=Retry(None, connect=60, backoff_factor=0.2, backoff_max=1))
     )
     assert session.get(url, timeout=60).status_code < 500, process.errors()
 

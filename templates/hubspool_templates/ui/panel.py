@@ -160,6 +160,7 @@ def _bars(
         f'<span style="height:{100 * number / (most or 1):.1f}%" title="{commit.at:%H:%M:%S}: {show(number)}"></span>'
         for number, commit in zip(values, commits, strict=True)
     )
+    first = f"<span>{commits[0].at:%H:%M:%S}</span>" if len(commits) > 1 else ""
     commits_text = "last commit" if len(values) == 1 else f"last {len(values)} commits"
     label = f"{what.capitalize()} of the {commits_text}: from {show(min(values))} to {show(most)}"
     return (
@@ -167,7 +168,7 @@ def _bars(
         f'<div class="plot" style="max-width: max(11rem, {len(values) * 1.7:.1f}rem)">'
         f'<div class="axis" aria-hidden="true"><span>{show(most)}</span><span>0</span></div>'
         f'<div class="bars" role="img" aria-label="{label}">{bars}</div>'
-        f'<div class="ends"><span>{commits[0].at:%H:%M:%S}</span><span>{commits[-1].at:%H:%M:%S} UTC</span></div>'
+        f'<div class="ends">{first}<span>{commits[-1].at:%H:%M:%S} UTC</span></div>'
         "</div></figure>"
     )
 
