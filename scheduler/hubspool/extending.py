@@ -40,37 +40,54 @@ Options:
 The repository:
 
 - `Target`: endpoint, id, type and revision of a repository; `CommitScheduler.target` is one.
-- `ghosts_among`: files whose rows another file has too, since compaction joined them; a reader leaves them out.
+- `RemoteRepo`: reads files, lists and ranges of a repository at a revision; `RemoteFile` is an entry of a list.
+- `joined_runs`: what the joined files of a list are made of, a `JoinedRun` for consecutive parts; `is_manifest` tells
+  the files that say so.
+- `cached_file`: a file in the cache that `huggingface_hub` shares; downloaded if it is not there.
+- `PendingSegments`, `pending_segments`: rows of spools that a commit does not hold; `RangeOnHub` is what it holds.
+- `Progress`: a bar on a terminal.
 - `read_text`: the content of a small text file at a revision.
 - `FrontMatter`: the fields at the top of a README.md; changes some and keeps comments and all else.
 - `broken_card`: the error for a README.md that a person has to repair.
 
 Errors: `HFValidationError` (a value cannot be used; also a ValueError), `RemoteEntryNotFoundError` (the repository has
-no such file or folder); every error is a `hubspool.HubspoolError`.
+no such file or folder), `RepositoryNotFoundError`, `RevisionNotFoundError`, `BadRequestError` (the Hub refused to
+look), `CursorTooOldError` (history was squashed since a reader's last read); every error is a `hubspool.HubspoolError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hubspool.client.download import cache_folder
 from hubspool.client.file_range import FileRange
 from hubspool.client.front_matter import FrontMatter, broken_card
 from hubspool.client.patterns import Patterns
+from hubspool.client.progress import Progress
 from hubspool.client.target import Target
-from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
+from hubspool.errors import (
+    BadRequestError,
+    CursorTooOldError,
+    HFValidationError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.joiner import Joiner, Matches
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
-from hubspool.push.manifest import Manifests
-from hubspool.push.remote import RemoteRepo
+from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
+from hubspool.push.pending import PendingSegments, RangeOnHub, pending_segments
+from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
 from hubspool.scheduling.defaults import Compact
 from hubspool.scheduling.options import CommonOptions, SchedulerOptions
-from hubspool.settings import process_rank
+from hubspool.settings import Settings, process_rank
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.spool import Durability, Spool
 
@@ -79,18 +96,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_EVERY",
+    "BadRequestError",
     "CommonOptions",
     "Compact",
+    "CursorTooOldError",
     "Durability",
     "Encoding",
     "FileRange",
     "FrontMatter",
     "HFValidationError",
+    "JoinedRun",
     "Joiner",
     "LineKind",
     "Matches",
     "Patterns",
+    "PendingSegments",
+    "Progress",
+    "RangeOnHub",
     "RemoteEntryNotFoundError",
+    "RemoteFile",
+    "RemoteRepo",
+    "RepositoryNotFoundError",
+    "RevisionNotFoundError",
     "SchedulerOptions",
     "SegmentName",
     "Span",
@@ -99,12 +126,15 @@ __all__ = [
     "StatePaths",
     "Target",
     "broken_card",
+    "cached_file",
     "count_lines",
-    "ghosts_among",
+    "is_manifest",
     "is_object",
     "is_spool",
     "is_spool_folder",
+    "joined_runs",
     "kind_by_name",
+    "pending_segments",
     "process_rank",
     "read_text",
     "renew_after_fork",
@@ -113,18 +143,39 @@ __all__ = [
 DEFAULT_EVERY = _SCHEDULING.every
 
 
-def ghosts_among(api: HfApi, target: Target, files: Collection[str]) -> set[str]:
-    """Return those of `files` whose rows are in a joined file too.
+def is_manifest(path: str) -> bool:
+    """Whether a path is that of a manifest, which says what joined files are made of."""
+    return path.startswith(f"{MANIFESTS}/")
+
+
+def joined_runs(manifests: Iterable[Path]) -> list[JoinedRun]:
+    """Return what joined files are made of: the runs of parts in all manifests of a commit.
+
+    Raises:
+        ValueError: a manifest is damaged.
+    """
+    return [run for path in manifests for run in parse(path.read_bytes())]
+
+
+def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool = True) -> Path | None:
+    """Return a file of a listing from the cache that `huggingface_hub` shares; no request if its content is there.
 
     Args:
         api: the client.
-        target: the repository and revision.
-        files: all paths of the repository there.
+        target: the repository and the commit of the listing.
+        file: the file.
+        download: get it if it is not there; None is returned if not.
 
     Raises:
         HubspoolError: a request failed.
     """
-    return Manifests().ghosts(RemoteRepo(api, target), files)
+    cache = Path(Settings.from_env().hub_cache).expanduser()
+    blob = cache_folder(target, cache) / "blobs" / file.content_id
+    if blob.is_file():
+        return blob
+    if not download:
+        return None
+    return Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
 
 
 def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:

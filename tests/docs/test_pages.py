@@ -21,7 +21,7 @@ ELSEWHERE = {"training_logs.md", "architecture.md", "custom_schedulers.md", "fra
 RUN = {
     *("quick_start.md", "feedback.md", "images.md", "chats.md", "archives.md", "replicas.md", "moving.md"),
     *("deploying.md", "uploads.md", "testing.md", "privacy.md", "existing_datasets.md", "local_hub.md", "index.md"),
-    *("README.md", "troubleshooting.md", "years.md", "monitoring.md"),
+    *("README.md", "troubleshooting.md", "years.md", "monitoring.md", "reading.md"),
 }
 SETTINGS = [
     name for row in re.findall(r"^\| `(.*?)` \|", PAGES["settings.md"], re.MULTILINE) for name in row.split("`, `")
@@ -113,7 +113,20 @@ def test_a_removed_row_stays_away(reader: Reader) -> None:
 @pytest.mark.timeout(400)
 def test_rows_of_other_columns_have_a_config_of_their_own(reader: Reader) -> None:
     reader.read(PAGES["existing_datasets.md"])
-    assert sorted(reader.rows("votes"), key=str) == [{"choice": "left"}, {"code": 500, "seconds": 1.5}]
+    assert reader.rows("votes") == [{"choice": "left"}]
+    assert list(read_rows("local/votes", reader.api, config="errors")) == [{"code": 500, "seconds": 1.5}]
+
+
+@pytest.mark.timeout(400)
+def test_the_page_on_reading_reads_in_every_way_that_it_names(reader: Reader) -> None:
+    reader.read(PAGES["reading.md"])
+    said = reader.said.splitlines()
+    assert len([line for line in said if line.startswith("{")]) == 3
+    assert len([line for line in said if line.startswith("new:")]) == 3
+    assert said[-10:-7] == ["with pending rows: 4", "latest: [2, 3, 5]", "sum: 11"]
+    assert said[-7].split() == ["id", "score", "note"]  # which rows are the last depends on the writers' ids
+    assert said[-4:] == ["datasets: 4", "pandas: 4", "duckdb: [(1, 4)]", "polars: (4, 3)"]
+    assert len((reader.folder / "scores.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_new_folder_in_the_repo_is_read_with_the_old_one(hub_api: HfApi, tmp_path: Path) -> None:

@@ -13,7 +13,19 @@ from hubspool import __version__
 from hubspool.cli import group, main
 from hubspool.scheduling.status import counted
 
-COMMANDS = ["compact", "doctor", "flush", "forget", "hub", "login", "status", "upload", "upload-large-folder", "verify"]
+COMMANDS = [
+    "compact",
+    "doctor",
+    "flush",
+    "forget",
+    "hub",
+    "login",
+    "read",
+    "status",
+    "upload",
+    "upload-large-folder",
+    "verify",
+]
 HEAVY = {"gradio", "hf_xet", "hubspool.client.hf_api", "hubspool.push.ledger", "requests", "sqlite3", "starlette"}
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

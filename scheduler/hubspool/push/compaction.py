@@ -456,6 +456,7 @@ class Compactor:
                 sizes=(*sizes,),
                 digests=(*digests,),
                 rows=run.rows + joiner.rows(new) - joiner.rows(old),
+                counts=(),
                 sha256=_sha256(new, run.offset, sum(sizes)),
             )
             path = Join((replace(joined, level=joined.level - 1),)).path(uuid.uuid4().hex[:12])
@@ -482,6 +483,7 @@ class Compactor:
             said, size = named.get(source.path), source.file.size
             if said and said.end - said.start == size and said.sha256 == _sha256(content, 0, size):
                 span = (said.start, said.end)
+            rows = joiner.rows(content)
             run = JoinedRun(
                 segment=source.segment,
                 folder=source.parent,
@@ -491,7 +493,8 @@ class Compactor:
                 sizes=(source.file.size if span is None else span[1] - span[0],),
                 digests=(source.file.content_id,),
                 starts=() if span is None else (span[0],),
-                rows=joiner.rows(content),
+                rows=rows,
+                counts=(rows,),
             )
             last = runs[-1] if runs else None
             runs[-1:] = [last.extended(run)] if last and last.continues_with(run) else [*runs[-1:], run]

@@ -43,6 +43,7 @@ class JoinedRun:
         starts: where each part begins in the segment, in bytes; empty for JSON Lines of which no commit says it, so
             that only its ledger knows.
         rows: in all these parts.
+        counts: rows of each part; empty where they were not counted.
         sha256: of the bytes that the joined file holds of them; empty for other formats than JSON Lines.
         removed: rows that were removed on purpose from the joined file (`hubspool forget`, `retain_days`).
 
@@ -60,6 +61,7 @@ class JoinedRun:
     rows: int = 0
     sha256: str = ""
     removed: int = 0
+    counts: tuple[int, ...] = ()
 
     def parts(self) -> Iterator[tuple[str, HeldPart]]:
         """Yield the path of each part, and what the joined file holds of it."""
@@ -82,6 +84,7 @@ class JoinedRun:
             digests=(*self.digests, *other.digests),
             starts=(*self.starts, *other.starts),
             rows=self.rows + other.rows,
+            counts=(*self.counts, *other.counts),
         )
 
     def line(self) -> bytes:
@@ -123,7 +126,7 @@ def parse(content: bytes) -> list[JoinedRun]:
     try:
         for line in content.splitlines():
             found = {name: value for name, value in orjson.loads(line).items() if name in known}
-            tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts")}
+            tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts", "counts")}
             runs.append(JoinedRun(**{**found, **tuples}))
             if not all(isinstance(number, int) for _, part in runs[-1].parts() for number in (part.number, part.size)):
                 raise ValueError(f"a size is no number: {found['sizes']}")
@@ -225,12 +228,6 @@ class Manifests:
     def newest(self) -> datetime | None:
         """Return the time of the newest manifest that was read; None if there is none."""
         return max(filter(None, map(written_at, self._files)), default=None)
-
-    def ghosts(self, repo: RemoteRepo, files: Collection[str]) -> set[str]:
-        """Return those files of a branch whose rows are in a joined file too: a reader leaves them out."""
-        if any(path.startswith(f"{MANIFESTS}/") for path in files):
-            self.read(repo, repo.head(), files)
-        return {path for path in files if self.held(path)}
 
     def runs_in(self, path: str) -> list[JoinedRun]:
         """Return the runs that a joined file is made of, in its order."""
