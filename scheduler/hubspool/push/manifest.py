@@ -74,7 +74,8 @@ class JoinedRun:
     def continues_with(self, other: JoinedRun) -> bool:
         """Return whether `other` begins where this run ends: with the next part of its segment, in the same file."""
         same = (self.segment, self.folder, self.path) == (other.segment, other.folder, other.path)
-        return same and other.first == self.first + len(self.sizes) and bool(self.starts) == bool(other.starts)
+        alike = (bool(self.starts), bool(self.counts)) == (bool(other.starts), bool(other.counts))
+        return same and alike and other.first == self.first + len(self.sizes)
 
     def extended(self, other: JoinedRun) -> JoinedRun:
         """Return this run with the parts of one that continues it."""
