@@ -6,7 +6,6 @@ import base64
 import os
 import pickle
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -111,8 +110,7 @@ def is_same(given: Any, found: Any, *, json: bool = False) -> bool:
     if isinstance(given, float) and isinstance(found, float | None) and (isnan(given) or json):
         if given - given != 0 or found is None:
             return found is None or isnan(found)
-        # The reader of JSON is not exact, and has no numbers below the smallest normal one.
-        return isclose(given, found, rel_tol=1e-14, abs_tol=sys.float_info.min)
+        return isclose(given, found, rel_tol=1e-14, abs_tol=1e-15)  # the reader of JSON reads 15 places after the point
     if isinstance(given, datetime) and isinstance(found, str):
         return found in (given.isoformat(), f"{given:%Y-%m-%d %H:%M:%S.%f}Z")
     if isinstance(given, bytes) and json:
