@@ -76,6 +76,7 @@ CASES: dict[str, tuple[list[Any], list[dict[str, Any]]]] = {
         [{"a": AT}, {"a": 60.0}, {"a": "x"}],
         [{"v": {"a": AT}}, {"v_unfit": {"a": 60.0}}, {"v_unfit": {"a": "x"}}],
     ),
+    "a whole number, then text": ([60.0, "x"], [{"v": "60"}, {"v": "x"}]),  # as Arrow writes it: docs/values.md
     "an int, then a list": ([1, [1]], [{"v": 1}, {"v": [1]}]),
     "a list, then a dict": ([["a"], {"a": 1}], [{"v": ["a"]}, {"v": {"a": 1}}]),
     "an image in a dict, then json": (

@@ -69,7 +69,7 @@ def host_name(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address leads to this machine, whoever resolves it."""
+    """Whether a name or address leads to this machine with every resolver."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

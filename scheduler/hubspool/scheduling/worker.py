@@ -176,7 +176,7 @@ class Worker(fork.ForkAware):
 
         self.writer_id = new_writer_id()
         self.pusher = self._pushing = None
-        # In place, since the app may keep a reference. Whoever held it may be a thread that the child does not have.
+        # In place, since the app may keep a reference. A thread that the child does not have may have held it.
         self.lock._at_fork_reinit()  # type: ignore[attr-defined]
         self.runner.restart_in_child()
 
