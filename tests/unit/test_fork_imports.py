@@ -24,7 +24,7 @@ thread.start()
 assert started.wait(30)
 if os.fork() == 0:
     if sys.argv[2] == "import":
-        signal.alarm(30)
+        signal.alarm(10)
         import slow
         assert slow.value == 7
     os._exit(0)
