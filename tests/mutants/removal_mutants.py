@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.mutation import Edit, Mutant
 
 FORGET, RETAIN = "tests/datasets/test_forget.py", "tests/datasets/test_retain.py"
+RACES = "tests/datasets/test_forget_races.py"
 
 MUTANTS = [
     Mutant(
@@ -51,6 +52,21 @@ MUTANTS = [
         "the second look after a removal reads no file",
         (Edit("hubspool/push/remover.py", "Remover.check", "self.remove(waiting)", "self.remove([])"),),
         (f"{FORGET}::test_commits_that_land_late_are_removed_by_the_second_look",),
+    ),
+    Mutant(
+        "forget_downloads_from_the_branch",
+        "a removal reads files as the branch has them, not as the commit that was listed",
+        (Edit("hubspool/push/remover.py", "Remover._searched", "self._seen.download", "self.repo.download"),),
+        (f"{RACES}::test_a_download_that_answers_with_an_older_version_loses_no_row",),
+    ),
+    Mutant(
+        "forget_skips_changed_files",
+        "files with rows to remove that were changed meanwhile count as done",
+        (Edit("hubspool/push/remover.py", "Remover._replace", "self.report.left += len(hits)", "pass"),),
+        (
+            f"{RACES}::test_a_part_that_grows_while_it_is_read_is_read_again",
+            f"{RACES}::test_it_fails_where_other_commits_come_first_each_time_and_keeps_its_second_look",
+        ),
     ),
     Mutant(
         "expired_files_without_manifest",

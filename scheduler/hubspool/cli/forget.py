@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import click
 from hubspool.cli.compact import joiners
 from hubspool.cli.options import Command, repo_type_option, token_option
 from hubspool.cli.output import print_line
+from hubspool.errors import HubspoolError
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
@@ -79,18 +82,33 @@ def forget(
         what = ", ".join(conditions)
         click.confirm(f"Remove all rows with {what} from {repo_id}, and its whole history?", abort=True, err=True)
     remover.note([removal])
-    _print(remover.remove([removal]), "removed")
+    with _says_what_was_done(remover):
+        _print(remover.remove([removal]), "removed")
     click.echo(_ELSEWHERE)
     print_line(f"Done; {_later(removal.due_at(remover.limits.second_look_seconds), repo_id)}", "ok")
 
 
 def _check(remover: Remover, repo_id: str) -> None:
-    report, until = remover.check()
+    with _says_what_was_done(remover):
+        report, until = remover.check()
     if report is None:
         print_line("No request waits for its second look.", "ok")
         return
     _print(report, "removed")
     print_line("Done." if until is None else f"Done; {_later(until, repo_id)}", "ok")
+
+
+@contextmanager
+def _says_what_was_done(remover: Remover) -> Iterator[None]:
+    """Add to an error, such as that of the Hub's limit of commits, what was removed before it."""
+    try:
+        yield
+    except HubspoolError as error:
+        if done := remover.report.commits:
+            rows, files = counted(remover.report.rows, "row"), counted(remover.report.files, "file")
+            was = f"{rows} of {files} are removed, in {counted(done, 'commit')}."
+            error.hint = f"{was} Run the same command again; it goes on. {error.hint}"
+        raise
 
 
 def _later(until: datetime, repo_id: str) -> str:
