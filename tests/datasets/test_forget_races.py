@@ -178,3 +178,20 @@ def test_a_scheduler_counts_the_commits_of_a_removal(make: Make, hub_api: HfApi)
     turns.note_beside = noted.append  # type: ignore[method-assign]
     assert writer.forget({"user": VALUE}, timeout=SECONDS).rows == 1
     assert sum(noted) == 2  # the request, and the files
+
+
+def test_a_file_that_an_editor_left_without_its_last_newline_keeps_its_other_rows(
+    make: Make, hub_api: HfApi, remover: Remover
+) -> None:
+    written(make).stop()
+    [part] = data_files(hub_api)
+    for edited in (
+        f'{{"user":"ben","n":1}}\n{{"user":"{VALUE}","n":2}}',
+        f'{{"user":"{VALUE}","n":2}}\n{{"user":"ben","n":1}}',
+    ):
+        edit = CommitOperationAdd(part, edited.encode())
+        hub_api.create_commit(REPO, [edit], commit_message="edited", repo_type="dataset")
+        assert remover.remove([asked(remover)]).rows == 1
+        assert rows(hub_api) == [("ben", 1)]
+        part = part.replace("-p0000", "-p0001")
+        hub_api.delete_files(REPO, data_files(hub_api), repo_type="dataset")
