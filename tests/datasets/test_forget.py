@@ -180,7 +180,7 @@ def test_the_history_of_other_branches_is_named_and_kept(
     writer.flush()
     hub_api.create_branch(REPO, branch="frozen", repo_type="dataset")
     text = run("forget", REPO, "--where", f"user={VALUE}", "--yes")
-    assert "Not reached: the history of frozen." in text
+    assert "Not reached: frozen, its files and its history." in text
     assert VALUE in "".join(map(str, read_rows(REPO, hub_api, revision="frozen")))
 
 
@@ -415,6 +415,20 @@ def test_the_new_history_names_the_parts_without_removed_rows(make: Make, hub_ap
     (kept,) = before & {*data_files(hub_api)}
     (squashed, *_) = hub_api.list_repo_commits(REPO, repo_type="dataset")
     assert [*named_parts([squashed])] == [kept]
+
+
+def test_files_of_people_are_named_and_keys_that_are_given_twice_refused(make: Make, hub_api: HfApi, run: Run) -> None:
+    writer = make(folder="a")
+    writer.append({"user": VALUE, "n": 0})
+    writer.flush()
+    names = [f"old/votes.{suffix}" for suffix in ("csv", "jsonl.gz", "tsv", "txt")]
+    files = [CommitOperationAdd(name, VALUE.encode()) for name in names]
+    hub_api.create_commit(REPO, files, commit_message="by hand", repo_type="dataset")
+    text = run("forget", REPO, "--where", f"user={VALUE}", "--dry-run")
+    assert re.findall(r"Not searched: (\S+),", text) == names
+    text = run("forget", REPO, "--where", f"user={VALUE}", "--where", "user=ben", "--dry-run", code=2)
+    assert "user is given with two values" in text
+    assert "1 row of 1 file would" in run("forget", REPO, *2 * ("--where", f"user={VALUE}"), "--dry-run")
 
 
 def test_it_asks_before_it_removes(make: Make, hub_api: HfApi, run: Run) -> None:

@@ -18,6 +18,8 @@ from hubspool.scheduling.status import counted
 if TYPE_CHECKING:
     from hubspool.push.remover import RemovalReport, Remover
 
+#: How many files that were not searched are named.
+_MOST_NAMED = 50
 #: What no request to the Hub reaches.
 _ELSEWHERE = "Not reached: clones, downloads and caches of other people; disks of replicas until their next push."
 
@@ -29,7 +31,8 @@ _ELSEWHERE = "Not reached: clones, downloads and caches of other people; disks o
     "conditions",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Remove rows with this value; if repeated, rows that have all of them. A key inside another: user.name=anna.",
+    help="Remove rows with this value, or with a list that has it; if repeated with other keys, rows that have all of"
+    " them. A key inside another: user.name=anna.",
 )
 @click.option("--check", is_flag=True, help="Look again for the rows of earlier requests, an hour after them.")
 @click.option("--dry-run", is_flag=True, help="Count the rows, and change nothing.")
@@ -66,7 +69,10 @@ def forget(
 
     if bool(conditions) == check:
         raise click.UsageError("Give --where KEY=VALUE, or --check.")
-    values = dict(map(_condition, conditions))
+    values: dict[str, str] = {}
+    for key, value in map(_condition, conditions):
+        if values.setdefault(key, value) != value:
+            raise click.BadParameter(f"{key} is given with two values. Run it once for each.", param_hint="--where")
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
@@ -122,8 +128,10 @@ def _print(report: RemovalReport, done: str) -> None:
         click.echo(f"{counted(report.ghosts, 'file')} that came back after a join {done}.")
     if report.large_files:
         click.echo(f"{counted(report.large_files, 'large file')} of the history {done}.")
-    for path in report.unread:
+    for path in report.unread[:_MOST_NAMED]:
         click.echo(f"Not searched: {path}, which no scheduler of hubspool wrote, or whose reader is not installed.")
+    if (more := len(report.unread) - _MOST_NAMED) > 0:
+        click.echo(f"Not searched: {counted(more, 'more file')}.")
     for kept in report.kept:
         click.echo(f"Not reached: {kept}.")
 

@@ -135,7 +135,7 @@ class Remover(Compactor):
             files = "1 file was" if report.left == 1 else f"{report.left} files were"
             raise ConflictError(f"{files} changed meanwhile, and may have rows to remove: run it again.")
         self._squash()
-        report.kept = [f"the history of {name}" for name in self.repo.other_refs()]
+        report.kept = [f"{name}, its files and its history" for name in self.repo.other_refs()]
         if not report.kept:  # the Hub would delete content that these show
             self._delete_large_files(before, report)
         return report
@@ -353,4 +353,4 @@ def _with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
 
 
 def _is_data(path: str) -> bool:
-    return path.endswith((".jsonl", ".ndjson", ".csv", ".json", ".parquet", ".zip")) and not path.startswith(".")
+    return path != "README.md" and not path.startswith(".")
