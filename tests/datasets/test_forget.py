@@ -403,6 +403,22 @@ def test_rows_of_each_format_are_removed_and_the_others_load_as_before(
     assert VALUE.encode() not in everything_in(local_hub)
 
 
+def test_values_inside_json_columns_of_parquet_are_found_on_the_hub_and_on_the_disk(
+    make: Make, hub_api: HfApi, run: Run
+) -> None:
+    writer = make(folder="a", kind=ParquetScheduler)
+    for n in range(2):
+        writer.extend([{"meta": {"name": VALUE}, "n": n}, {"meta": "text", "n": n}, {"meta": {"name": "ben"}, "n": n}])
+        if n == 0:
+            writer.flush()
+    assert read_rows(REPO, hub_api).columns.fields["meta"] == "json"
+    where = ("--where", f"meta.name={VALUE}", "--dry-run")
+    assert "1 row of 1 file would" in run("forget", REPO, *where)
+    report = writer.forget(lambda row: isinstance(row["meta"], dict) and row["meta"]["name"] == VALUE, SECONDS)
+    assert report.rows == 1
+    assert [row["meta"] for row in read_rows(REPO, hub_api)] == 2 * ["text", {"name": "ben"}]
+
+
 def test_the_new_history_names_the_parts_without_removed_rows(make: Make, hub_api: HfApi, run: Run) -> None:
     """`hubspool verify` compares them with what it says; the digest of the others would let a reader check a guess."""
     for folder, user in (("a", VALUE), ("b", "ben")):
