@@ -419,6 +419,20 @@ def test_values_inside_json_columns_of_parquet_are_found_on_the_hub_and_on_the_d
     assert [row["meta"] for row in read_rows(REPO, hub_api)] == 2 * ["text", {"name": "ben"}]
 
 
+def test_pending_rows_that_were_removed_are_no_damage_for_verify(make: Make, hub_api: HfApi, run: Run) -> None:
+    writer = make(folder="a", keep_local=True)
+    writer.extend([{"user": "ben", "n": 1}, {"user": VALUE, "n": 2}])
+    writer.flush()
+    writer.extend([{"user": "ben", "n": 3}, {"user": VALUE, "n": 4}])
+    writer.forget({"user": VALUE}, SECONDS)
+    assert "Sound" in run("verify", REPO, str(writer.folder_path))
+    writer.append({"user": "ben", "n": 5})
+    writer.flush()
+    text = run("verify", REPO, str(writer.folder_path))
+    assert "Sound" in text
+    assert "damage:" not in text
+
+
 def test_the_new_history_names_the_parts_without_removed_rows(make: Make, hub_api: HfApi, run: Run) -> None:
     """`hubspool verify` compares them with what it says; the digest of the others would let a reader check a guess."""
     for folder, user in (("a", VALUE), ("b", "ben")):
