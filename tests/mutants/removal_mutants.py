@@ -81,4 +81,17 @@ MUTANTS = [
         ),
         (f"{RETAIN}::test_a_scheduler_removes_old_files_and_a_lost_ledger_does_not_bring_them_back",),
     ),
+    Mutant(
+        "expired_by_this_clock_alone",
+        "pending rows are too old as soon as this machine's clock says so",
+        (
+            Edit(
+                "hubspool/push/segment_planner.py",
+                "SegmentPlanner._is_over",
+                "min(datetime.fromtimestamp(run.now, timezone.utc), hub_at)",
+                "datetime.fromtimestamp(run.now, timezone.utc)",
+            ),
+        ),
+        (f"{RETAIN}::test_a_clock_that_is_ahead_takes_no_pending_rows_away",),
+    ),
 ]

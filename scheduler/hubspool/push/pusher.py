@@ -141,6 +141,7 @@ class Pusher:
         if unsent or self.memory.removals:
             # What has become of their parts is read at one commit, before anything is decided about them.
             head = context.repo.head()
+            self.memory.hub_at = head.at
             reader = context.repo.at(head.oid)
             parts = [part for source in unsent for part in known.get(source, [])]
             for (source, number), part in context.after_joins(head, parts, unsent).items():
@@ -175,7 +176,7 @@ class Pusher:
             pending_files=len(unsent | plan.skipped.keys() | plan.postponed.keys()),
             pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
             skipped={**plan.skipped, **self.rescue.missing},
-            notices={**self.memory.foreign_changes.closed, **plan.notices},
+            notices={**self.memory.foreign_changes.closed, **self.memory.expired, **plan.notices},
             unfit={segment: dict(lines) for segment, lines in self.memory.unfit.items()},
             waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},
