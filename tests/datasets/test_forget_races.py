@@ -195,3 +195,54 @@ def test_a_file_that_an_editor_left_without_its_last_newline_keeps_its_other_row
         assert rows(hub_api) == [("ben", 1)]
         part = part.replace("-p0000", "-p0001")
         hub_api.delete_files(REPO, data_files(hub_api), repo_type="dataset")
+
+
+def an_hour_passes(writer: JsonlScheduler) -> None:
+    """Let the last look of a scheduler at the repository be an hour old."""
+    assert writer._worker.pusher is not None
+    writer._worker.pusher.memory.looked_at -= 3600
+
+
+def looks_of(hub: LocalHub) -> int:
+    return sum("/commits/" in request.path for request in [*hub.requests])
+
+
+def test_a_scheduler_without_new_rows_removes_them_from_its_disk_and_makes_the_second_look(
+    make: Make, hub_api: HfApi, local_hub: LocalHub, remover: Remover
+) -> None:
+    writer = written(make)
+    removal = asked(remover)
+    remover.note([removal])
+    assert remover.remove([removal]).rows == 1
+    looks = looks_of(local_hub)
+    writer.trigger().result(SECONDS)
+    assert looks_of(local_hub) == looks
+    an_hour_passes(writer)
+    writer.trigger().result(SECONDS)
+    [segment] = writer.spool_folder.glob("*.jsonl")
+    assert VALUE not in segment.read_text()
+    [found] = Removal.read_all(remover.repo, {}).values()
+    assert not found.is_checked
+    with second_look_after(0):
+        writer.trigger().result(SECONDS)
+    [found] = Removal.read_all(remover.repo, {}).values()
+    assert found.is_checked
+    looks = looks_of(local_hub)
+    with second_look_after(0):
+        writer.trigger().result(SECONDS)
+    assert looks_of(local_hub) == looks
+    writer.append({"user": "ben", "n": 3})
+    writer.flush()
+    assert rows(hub_api) == [("ben", 1), ("ben", 3)]
+
+
+def test_a_scheduler_without_new_rows_needs_no_hub(make: Make, local_hub: LocalHub) -> None:
+    writer = written(make)
+    an_hour_passes(writer)
+    local_hub.faults.add(Fault(route="commits", status=404, times=None))
+    writer.trigger().result(SECONDS)
+    an_hour_passes(writer)
+    writer.flush(SECONDS)
+    assert [each.status for each in local_hub.requests if each.route == "commits"][-1] == 404
+    local_hub.faults.clear()
+    assert writer.status().last_error is None

@@ -75,6 +75,7 @@ class PushMemory:
             with an unknown outcome.
         expired: segment → how many rows of it were too old to be sent.
         hub_at: the Hub's time when a push last read the newest commit; None before.
+        looked_at: when that was, in monotonic seconds; before, when this object was made.
     """
 
     foreign_changes: ForeignChanges
@@ -93,6 +94,7 @@ class PushMemory:
     held_back: dict[str, float] = field(default_factory=dict)
     expired: dict[str, str] = field(default_factory=dict)
     hub_at: datetime | None = None
+    looked_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass

@@ -247,14 +247,16 @@ class Remover(Compactor):
             What was removed now, None if no removal waits; and the time of the second look that is still to come.
         """
         head = self.repo.head()
-        waiting = [each for each in Removal.read_all(self.repo.at(head.oid), {}).values() if not each.is_checked]
+        known = self.manifests.removals = Removal.read_all(self.repo.at(head.oid), self.manifests.removals)
+        waiting = [each for each in known.values() if not each.is_checked]
         if not waiting:
             return None, None
         seconds = self.limits.second_look_seconds
         due = [each for each in waiting if each.is_due(head.at, seconds)]
         report = self.remove(waiting)
         if due and self.may_go_on():
-            self.note([replace(each, is_checked=True) for each in due])
+            self.note(checked := [replace(each, is_checked=True) for each in due])
+            self.manifests.removals |= {each.path: each for each in checked}
         return report, max((each.due_at(seconds) for each in waiting if each not in due), default=None)
 
 
