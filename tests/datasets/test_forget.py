@@ -465,14 +465,16 @@ def test_it_asks_before_it_removes(make: Make, hub_api: HfApi, run: Run) -> None
     writer = make(folder="a")
     writer.append({"user": VALUE, "n": 0})
     writer.flush()
-    assert f"Remove all rows with user={VALUE} from {REPO}" in run("forget", REPO, "--where", f"user={VALUE}", code=1)
+    text = run("forget", REPO, "--where", f"user={VALUE}", code=2)
+    assert f"Remove all rows with user={VALUE} from {REPO}" in text
+    assert "nothing was removed. Add --yes." in text
     assert rows(hub_api) == [(VALUE, 0)]
 
 
 def test_a_function_that_fails_is_the_callers_error_and_pushes_go_on(make: Make, hub_api: HfApi) -> None:
     writer = make(folder="a")
     writer.append({"user": VALUE, "n": 0})
-    with pytest.raises(KeyError):
+    with pytest.raises(RuntimeError, match=r"function given to forget\(\) raised KeyError.* columns user, n"):
         writer.forget(lambda row: bool(row["name"]), timeout=SECONDS)
     writer.flush(SECONDS)
     assert rows(hub_api) == [(VALUE, 0)]

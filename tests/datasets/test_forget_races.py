@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -11,12 +12,12 @@ from click.testing import CliRunner
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.cli import group
 from hubspool.client.target import Target
-from hubspool.errors import ConflictError
+from hubspool.errors import ConflictError, FlushTimeout
 from hubspool.local_hub import Fault, LocalHub, RateLimit
 from hubspool.push.joiner import Joiner
 from hubspool.push.remote import RemoteRepo
 from hubspool.push.removal import Removal
-from hubspool.push.remover import Remover
+from hubspool.push.remover import RemovalReport, Remover
 from hubspool_templates import JsonlScheduler, read_rows
 from tests.datasets.test_compaction import data_files
 from tests.support.oracle import SECONDS, second_look_after
@@ -246,3 +247,16 @@ def test_a_scheduler_without_new_rows_needs_no_hub(make: Make, local_hub: LocalH
     assert [each.status for each in local_hub.requests if each.route == "commits"][-1] == 404
     local_hub.faults.clear()
     assert writer.status().last_error is None
+
+
+def test_a_scheduler_that_is_stopped_meanwhile_says_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = written(make)
+    real = Remover.remove
+
+    def remove(self: Remover, *arguments: Any, **options: Any) -> RemovalReport:
+        writer._runner.loop.stopping.set()
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Remover, "remove", remove)
+    with pytest.raises(FlushTimeout, match="stopped before the rows were removed"):
+        writer.forget({"user": VALUE}, SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -86,7 +87,12 @@ def forget(
         return
     if not yes:
         what = ", ".join(conditions)
-        click.confirm(f"Remove all rows with {what} from {repo_id}, and its whole history?", abort=True, err=True)
+        try:
+            click.confirm(f"Remove all rows with {what} from {repo_id}, and its whole history?", abort=True, err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise click.UsageError("Nobody answered, and nothing was removed. Add --yes.") from None
     remover.note([removal])
     with _says_what_was_done(remover):
         _print(remover.remove([removal]), "removed")

@@ -106,9 +106,17 @@ class Removal:
         return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Return True if a row is to be removed."""
+        """Return True if a row is to be removed.
+
+        Raises:
+            RuntimeError: the function that chooses raised an error.
+        """
         if self.chooses is not None:
-            return bool(self.chooses(row))
+            try:
+                return bool(self.chooses(row))
+            except Exception as error:
+                what = f"{error!r} for a row with the columns {', '.join(map(str, row))}"
+                raise RuntimeError(f"The function given to forget() raised {what}.") from error
         return any(self._has_all(each) for each in _versions(row)) if self.where else False
 
     def _has_all(self, row: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hubspool.errors import HubspoolError
+from hubspool.errors import FlushTimeout, HubspoolError
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
 from hubspool.push.removal import Removal
@@ -70,6 +70,11 @@ class Removing:
         finally:
             if request in self.requests:
                 self.requests.remove(request)
+        if not request.done.done():
+            raise FlushTimeout(
+                "The scheduler was stopped before the rows were removed, or before it knew that all are.",
+                hint="Call forget() of a scheduler that runs, or run `hubspool forget`; what is removed stays so.",
+            )
         return request.done.result(0)
 
     def before_push(self, context: PushContext, *, final: bool) -> list[Request]:
