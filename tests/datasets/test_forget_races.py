@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.cli import group
 from hubspool.client.target import Target
-from hubspool.errors import ConflictError, FlushTimeout
+from hubspool.errors import ConflictError, FlushTimeout, HubspoolError
 from hubspool.local_hub import Fault, LocalHub, RateLimit
 from hubspool.push.joiner import Joiner
 from hubspool.push.remote import RemoteRepo
@@ -260,3 +260,17 @@ def test_a_scheduler_that_is_stopped_meanwhile_says_so(make: Make, monkeypatch: 
     monkeypatch.setattr(Remover, "remove", remove)
     with pytest.raises(FlushTimeout, match="stopped before the rows were removed"):
         writer.forget({"user": VALUE}, SECONDS)
+
+
+def test_a_read_meanwhile_says_that_files_were_changed(make: Make, hub_api: HfApi, remover: Remover) -> None:
+    for n in range(6):
+        writer = make(folder=f"copy-{n}")
+        writer.extend([{"user": "ben", "n": n}, {"user": VALUE, "n": n}])
+        writer.stop()
+    reading = iter(read_rows(REPO, hub_api))
+    next(reading)
+    report = remover.remove([asked(remover)])
+    assert (report.rows, report.large_files) == (6, 6)
+    with pytest.raises(HubspoolError, match=r"changed, or removed from the history, while it was read.*Read again"):
+        list(reading)
+    assert rows(hub_api) == [("ben", n) for n in range(6)]
