@@ -66,7 +66,7 @@ def test_rows_are_removed_from_the_files_that_have_them_and_all_others_stay(
     text = run("forget", REPO, "--where", f"user={VALUE}", "--yes")
     assert "2 rows of 2 files removed." in text
     assert "late commits are checked until" in text
-    assert "Not reached: clones" in text
+    assert "Not reached: clones, downloads and caches, also the Hugging Face cache of an app that reads" in text
     assert rows(hub_api) == [row for row in before if row[0] != VALUE]
     assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == 1
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 #: How many files that were not searched are named.
 _MOST_NAMED = 50
 #: What no request to the Hub reaches.
-_ELSEWHERE = "Not reached: clones, downloads and caches of other people; disks of replicas until their next push."
+_ELSEWHERE = (
+    "Not reached: clones, downloads and caches, also the Hugging Face cache of an app that reads the dataset; disks of"
+    " replicas until their next push."
+)
 
 
 @click.command("forget", cls=Command)
