@@ -94,4 +94,17 @@ MUTANTS = [
         ),
         (f"{RETAIN}::test_a_clock_that_is_ahead_takes_no_pending_rows_away",),
     ),
+    Mutant(
+        "idle_scheduler_reads_no_request",
+        "a scheduler without new rows never reads which rows are to be removed",
+        (
+            Edit(
+                "hubspool/push/pusher.py",
+                "Pusher._head",
+                "now - memory.looked_at < context.limits.look_seconds",
+                "now >= memory.looked_at",
+            ),
+        ),
+        (f"{RACES}::test_a_scheduler_without_new_rows_removes_them_from_its_disk_and_makes_the_second_look",),
+    ),
 ]
