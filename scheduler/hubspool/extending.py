@@ -71,11 +71,12 @@ from hubspool.errors import (
     BadRequestError,
     CursorTooOldError,
     HFValidationError,
+    HubspoolError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
+from hubspool.files import Stat, StatePaths, has_content, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.joiner import Joiner, Matches
@@ -167,7 +168,7 @@ def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool 
         download: get it if it is not there; None is returned if not.
 
     Raises:
-        HubspoolError: a request failed.
+        HubspoolError: a request failed; or what came does not begin with the content of the listing.
     """
     cache = Path(Settings.from_env().hub_cache).expanduser()
     blob = cache_folder(target, cache) / "blobs" / file.content_id
@@ -175,7 +176,15 @@ def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool 
         return blob
     if not download:
         return None
-    return Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
+    path = Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
+    found = path.resolve()
+    if found.name != file.content_id and not has_content(found, file.size, file.content_id):
+        raise HubspoolError(
+            f"{file.path} of {target.repo_id} was changed, or removed from the history, while it was read.",
+            hint="Read again, from the same cursor if there is one.",
+            path=file.path,
+        )
+    return path
 
 
 def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:

@@ -276,12 +276,8 @@ class Compactor:
             before: segments of this day or later are left alone, and those of today (UTC, as the Hub's clock says):
                 after a commit with rows of today, their writers do not look whether these were joined.
         """
-        head = self.repo.head()
-        self.now = head.at
+        head, files = self._listed()
         before = min((head.at - _HUB_CLOCKS).date(), before or date.max)
-        self._seen = self.repo.at(head.oid)
-        self.files = files = self._seen.list_files(self.folder, recursive=True)
-        self.manifests.read(self.repo, head, files)
         held = [file for path, file in files.items() if self.manifests.held(path)]
         ghosts = removable_ghosts(self._seen, held, self.manifests, head.named)
         self._tails = [file for file in held if file.path not in ghosts]
@@ -289,6 +285,14 @@ class Compactor:
         left = [file for path, file in files.items() if (path, file.content_id) not in self.refused]
         joins = due(left, self.manifests.held, before, self.limits)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
+
+    def _listed(self) -> tuple[Head, dict[str, RemoteFile]]:
+        """Return the newest commit and its files, after the manifests were read; downloads are of this commit."""
+        head = self.repo.head()
+        self.now, self._seen = head.at, self.repo.at(head.oid)
+        self.files = self._seen.list_files(self.folder, recursive=True)
+        self.manifests.read(self.repo, head, self.files)
+        return head, self.files
 
     def run(self, before: date | None = None, note: Callable[[Join], object] = lambda _: None) -> CompactionReport:
         """Make all joins that are due.

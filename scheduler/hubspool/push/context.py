@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,9 @@ class PushMemory:
         removals: of rows that a function of the program chooses; the Hub has those that values choose.
         held_back: segment → until when it is not sent (seconds since the epoch): rows that are to be removed were sent
             with an unknown outcome.
+        expired: segment → how many rows of it were too old to be sent.
+        hub_at: the Hub's time when a push last read the newest commit; None before.
+        looked_at: when that was, in monotonic seconds; before, when this object was made.
     """
 
     foreign_changes: ForeignChanges
@@ -88,6 +92,9 @@ class PushMemory:
     full_folders: dict[str, int] = field(default_factory=dict)
     removals: list[Removal] = field(default_factory=list)
     held_back: dict[str, float] = field(default_factory=dict)
+    expired: dict[str, str] = field(default_factory=dict)
+    hub_at: datetime | None = None
+    looked_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass

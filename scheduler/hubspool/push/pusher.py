@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from hubspool.push.defaults import PushLimits
     from hubspool.push.ledger import Ledger
+    from hubspool.push.remote import Head
 
 
 class Pusher:
@@ -137,10 +138,9 @@ class Pusher:
         doubtful |= ledger.recovering(key).keys()
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
-        head, reader = None, context.repo
-        if unsent or self.memory.removals:
-            # What has become of their parts is read at one commit, before anything is decided about them.
-            head = context.repo.head()
+        reader = context.repo
+        # What has become of their parts is read at one commit, before anything is decided about them.
+        if (head := self._head(context, needed=bool(unsent or self.memory.removals), final=final)) is not None:
             reader = context.repo.at(head.oid)
             parts = [part for source in unsent for part in known.get(source, [])]
             for (source, number), part in context.after_joins(head, parts, unsent).items():
@@ -167,6 +167,21 @@ class Pusher:
         self._finish(context, plan, committer)
         return self.result
 
+    def _head(self, context: PushContext, *, needed: bool, final: bool) -> Head | None:
+        """Return the newest commit; None where nothing needs it. Once an hour others may have asked to remove rows."""
+        memory, now = self.memory, time.monotonic()
+        if not needed and (final or not context.is_spool or now - memory.looked_at < context.limits.look_seconds):
+            return None
+        memory.looked_at = now
+        try:
+            head = context.repo.head()
+        except HubspoolError:
+            if needed:
+                raise
+            return None  # an hour later
+        memory.hub_at = head.at
+        return head
+
     def _result(self, plan: PushPlan, committer: Committer) -> PushResult:
         unsent = committer.unsent_sources
         return PushResult(
@@ -175,7 +190,7 @@ class Pusher:
             pending_files=len(unsent | plan.skipped.keys() | plan.postponed.keys()),
             pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
             skipped={**plan.skipped, **self.rescue.missing},
-            notices={**self.memory.foreign_changes.closed, **plan.notices},
+            notices={**self.memory.foreign_changes.closed, **self.memory.expired, **plan.notices},
             unfit={segment: dict(lines) for segment, lines in self.memory.unfit.items()},
             waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},

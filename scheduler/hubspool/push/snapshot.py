@@ -185,9 +185,9 @@ def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: 
 
 
 def _sent(ledger: LedgerFacts) -> Iterator[Part]:
-    """Yield the acknowledged parts that nobody but their scheduler has changed."""
+    """Yield the acknowledged parts that are on the Hub, where nobody but their scheduler has changed them."""
     for part in (part for parts in ledger.parts.values() for part in parts):
-        if part.end > part.start and part.closed not in (Closed.FOREIGN, Closed.MOVED):
+        if part.end > part.start and part.closed not in (Closed.FOREIGN, Closed.MOVED, Closed.REMOVED):
             yield part
 
 

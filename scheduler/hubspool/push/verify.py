@@ -340,7 +340,7 @@ def _ranges(seen: RepoSnapshot) -> Iterator[Found]:
                 yield Found(piece.path, kind, text)
             elif piece.start > last.end and segment not in partly:
                 text = f"no part has bytes {last.end} to {piece.start} of {segment}"
-                text += ": lines that are damaged on the disk, or not sent yet"
+                text += ": lines that are damaged on the disk, were removed there, or are not sent yet"
                 yield Found(piece.path, FoundKind.RANGE_GAP, text)
             last = max(last, piece, key=lambda each: each.end)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubspool.extending import Joiner, Matches
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.parquet.media import read_line
+from hubspool_templates.parquet.media import is_stored_otherwise, read_line, value_of_column
 from hubspool_templates.parquet.parquet_encoding import RANGE, columns_of_file, opened_writer, range_of
 
 if TYPE_CHECKING:
@@ -75,9 +76,12 @@ class ParquetJoiner(Joiner):
         import pyarrow.parquet as pq
 
         removed, position = set(), 0
-        file = pq.ParquetFile(path)
+        file, columns = pq.ParquetFile(path), columns_of_file(path).fields
+        as_json = {name: kind for name, kind in columns.items() if is_stored_otherwise(kind)}
         for number in range(file.num_row_groups):
             rows = file.read_row_group(number).to_pylist()
+            for row in rows:
+                row |= {name: value_of_column(row[name], kind, asdict) for name, kind in as_json.items()}
             removed |= {position + index for index, row in enumerate(rows) if matches(row)}
             position += len(rows)
         if removed:

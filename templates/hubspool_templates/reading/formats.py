@@ -17,8 +17,8 @@ from hubspool.extending import HFValidationError, RemoteFile, RemoteRepo
 from hubspool_templates.archive.zip_encoding import METADATA
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_types import media_of
-from hubspool_templates.parquet.media import Media, media_of_column, read_line
-from hubspool_templates.schema import FieldType, ListOf, Schema
+from hubspool_templates.parquet.media import Media, is_stored_otherwise, read_line, value_of_column
+from hubspool_templates.schema import FieldType, Schema
 from hubspool_templates.values import appended
 
 Row: TypeAlias = dict[str, Any]
@@ -96,7 +96,7 @@ def parquet_rows(source: Source, start: int, end: int | None, as_value: Callable
 
     metadata = file.schema_arrow.metadata or {}
     kinds = Schema.of_features(orjson.loads(metadata[COLUMNS])) if COLUMNS in metadata else _columns_of(file)
-    convert = {name: kind for name, kind in kinds.fields.items() if _is_stored_otherwise(kind)}
+    convert = {name: kind for name, kind in kinds.fields.items() if is_stored_otherwise(kind)}
     position = 0
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
@@ -110,7 +110,7 @@ def parquet_rows(source: Source, start: int, end: int | None, as_value: Callable
             passed += batch.num_rows
             for row in part.to_pylist():
                 for name, kind in convert.items():
-                    row[name] = _value(row.get(name), kind, as_value)
+                    row[name] = value_of_column(row.get(name), kind, as_value)
                 yield row
 
 
@@ -197,26 +197,6 @@ def _columns_of(file: Any) -> Schema:
         return schema_of(written.get("info", {}).get("features") or file.schema_arrow)
     except (HFValidationError, AttributeError, KeyError, TypeError):  # of another program: values as Arrow has them
         return Schema()
-
-
-def _is_stored_otherwise(kind: FieldType) -> bool:
-    if isinstance(kind, ListOf):
-        return _is_stored_otherwise(kind.item)
-    if isinstance(kind, Schema):
-        return any(map(_is_stored_otherwise, kind.fields.values()))
-    return kind == "json" or media_of_column(kind) is not None
-
-
-def _value(value: Any, kind: FieldType, as_value: Callable[[Media], Any]) -> Any:
-    if value is None:
-        return None
-    if isinstance(kind, ListOf):
-        return [_value(item, kind.item, as_value) for item in value]
-    if isinstance(kind, Schema):
-        return {name: _value(value.get(name), inner, as_value) for name, inner in kind.fields.items()}
-    if media := media_of_column(kind):
-        return value if value.get("bytes") is None else as_value(Media(media, value["bytes"], value.get("path")))
-    return orjson.loads(value) if kind == "json" else value
 
 
 def _untagged(value: Any, as_value: Callable[[Media], Any]) -> Any:

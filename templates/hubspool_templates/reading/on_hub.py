@@ -284,7 +284,10 @@ class _Fetcher(ExitStack):
         try:
             return self._fetch_from(self._repo, piece)
         except (RevisionNotFoundError, RemoteEntryNotFoundError):
-            return self._fetch_from(self._branch, piece)
+            # All of it, whose beginning is compared with the listing.
+            path = cached_file(self._branch.api, self._branch.target, piece.file)
+            assert path is not None
+            return path
 
     def _fetch_from(self, repo: RemoteRepo, piece: RowRange) -> Source:
         path = cached_file(repo.api, repo.target, piece.file, download=not self._is_range(piece))
