@@ -225,6 +225,19 @@ def wrong_sha256_in_a_manifest(of: Dataset) -> str:
     return of.write(path, b"\n".join([json.dumps(first).encode(), *lines[1:]]) + b"\n")
 
 
+def joined_copied(of: Dataset) -> str:
+    path = of.files("data/", "-joined.")[0]
+    return of.write(re.sub("joined[.][0-9a-f]{12}", f"joined.{'ab' * 6}", path), of.read(path))
+
+
+def manifest_gone_with_the_history(of: Dataset) -> str:
+    """No commit names the parts either."""
+    (manifest,), (joined,) = of.files(MANIFESTS), of.files("data/", "-joined.")
+    of.remove(manifest)
+    of.api.super_squash_history(of.name, repo_type="dataset", branch=of.branch)
+    return joined
+
+
 def manifest_cut(of: Dataset) -> str:
     path = of.files(MANIFESTS)[0]
     return of.write(path, of.read(path)[:-20])
@@ -295,6 +308,9 @@ DAMAGES = [
     ("jsonl", joined_changed, FoundKind.CONTENT_CHANGED, "its bytes from 0 on are not those"),
     ("jsonl", wrong_sha256_in_a_manifest, FoundKind.MANIFEST_WRONG, "its sha256 of .* in data/.* is wrong"),
     ("jsonl", manifest_cut, FoundKind.MANIFEST_WRONG, "it cannot be read"),
+    ("jsonl", joined_copied, FoundKind.MANIFEST_WRONG, "no manifest says .*; its bytes are those of data/.*-joined"),
+    ("parquet", joined_copied, FoundKind.MANIFEST_WRONG, "no manifest says what it holds; its bytes are those of"),
+    ("zip", manifest_gone_with_the_history, FoundKind.MANIFEST_WRONG, "no manifest says what it holds$"),
     ("jsonl", stray_file_in_the_glob, FoundKind.STRAY_FILE, "no scheduler wrote it, and the config default loads it"),
     ("parquet", stray_file_in_the_glob, FoundKind.STRAY_FILE, "no scheduler wrote it"),
     ("jsonl", card_without_a_column, FoundKind.CARD_WRONG, "lacks columns that data/.* has: words"),

@@ -181,6 +181,11 @@ class RepoSnapshot:
                 found.setdefault(span.segment, []).append(Piece(span.start, span.end, part_number(path), path))
         return found
 
+    @cached_property
+    def untold(self) -> set[str]:
+        """The months with a manifest that cannot be read."""
+        return {PurePosixPath(path).parent.name for path, runs in self.manifests.items() if runs is None}
+
     @property
     def partly_known(self) -> set[str | None]:
         """The segments with a part whose range is not known, or that is missing."""
@@ -229,7 +234,8 @@ def findings(seen: RepoSnapshot) -> list[Found]:
     for path in sorted(path for path in seen.files if path in seen.held):
         text = f"its rows are in {seen.held[path][0].run.path or 'no file, on purpose'} too; the next push deletes it"
         found.append(Found(path, FoundKind.GHOST, text))
-    return [*found, *_twice(seen, {finding.path for finding in found if finding.kind is FoundKind.PART_DOUBLED})]
+    known = (FoundKind.PART_DOUBLED, FoundKind.MANIFEST_WRONG)
+    return [*found, *_twice(seen, {finding.path for finding in found if finding.kind in known})]
 
 
 def _twice(seen: RepoSnapshot, doubled: Collection[str]) -> Iterator[Found]:
@@ -249,6 +255,9 @@ def _manifests(seen: RepoSnapshot) -> Iterator[Found]:
         if runs is None:
             text = "it cannot be read; nothing tells what its joined file is made of"
             yield Found(path, FoundKind.MANIFEST_WRONG, text)
+    for path, source in seen.sources.items():
+        if source.level and path not in seen.runs and f"{source.day:%Y-%m}" not in seen.untold:
+            yield Found(path, FoundKind.MANIFEST_WRONG, f"no manifest says what it holds{_twin(seen, path)}")
     for part, (first, *others) in seen.held.items():
         for held in others:
             text = f"{held.manifest} and {first.manifest} both name {part}, in {held.run.path} and {first.run.path}"
@@ -256,10 +265,9 @@ def _manifests(seen: RepoSnapshot) -> Iterator[Found]:
 
 
 def _missing(seen: RepoSnapshot) -> Iterator[Found]:
-    untold = {PurePosixPath(path).parent.name for path, runs in seen.manifests.items() if runs is None}
     for path, named in seen.named.items():
         is_there = path in seen.files or path in seen.held
-        if not is_there and SegmentName.of(segment_of(path) or "").month not in untold:
+        if not is_there and SegmentName.of(segment_of(path) or "").month not in seen.untold:
             text = f"commit {named.commit[:8]} wrote {_bytes(named, path)} to it, and no file and no manifest has them"
             yield Found(path, FoundKind.PART_MISSING, text)
     for path, runs in seen.runs.items():
@@ -317,10 +325,13 @@ def part_ranges(run: JoinedRun) -> list[tuple[int, int]]:
 
 def _unnamed(seen: RepoSnapshot) -> Iterator[Found]:
     for path in seen.unnamed:
-        twins = [p for p, file in seen.files.items() if p != path and file.content_id == seen.files[path].content_id]
-        text = "no commit of a scheduler wrote it, though one wrote earlier parts of its segment"
-        text += f"; its bytes are those of {twins[0]}" if twins else ""
+        text = f"no commit of a scheduler wrote it, though one wrote earlier parts of its segment{_twin(seen, path)}"
         yield Found(path, FoundKind.PART_DOUBLED, text)
+
+
+def _twin(seen: RepoSnapshot, path: str) -> str:
+    twins = [p for p, file in seen.files.items() if p != path and file.content_id == seen.files[path].content_id]
+    return f"; its bytes are those of {twins[0]}" if twins else ""
 
 
 def _ranges(seen: RepoSnapshot) -> Iterator[Found]:
@@ -371,7 +382,8 @@ def _unchecked(seen: RepoSnapshot) -> Iterator[Found]:
         facts = seen.facts.get(path)
         return facts is None or not (facts.span or facts.damage or path in seen.named or path in seen.runs)
 
-    paths = sorted(path for path in seen.sources if path not in seen.unnamed and is_unchecked(path))
+    parts = (path for path, source in seen.sources.items() if not source.level)
+    paths = sorted(path for path in parts if path not in seen.unnamed and is_unchecked(path))
     for folder, group in groupby(paths, lambda path: str(PurePosixPath(path).parent)):
         count = len([*group])
         text = f"{count} of its files cannot be checked: no commit and no manifest says what was sent of them"
