@@ -30,7 +30,7 @@ from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import MANIFESTS, parse
 from hubspool.push.remote import RemoteRepo, named_parts
 from hubspool.push.verify import Found, FoundKind, Severity
-from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
+from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
 from tests.support.oracle import hub_ahead, second_look_after
@@ -315,7 +315,7 @@ DAMAGES = [
     ("parquet", stray_file_in_the_glob, FoundKind.STRAY_FILE, "no scheduler wrote it"),
     ("jsonl", card_without_a_column, FoundKind.CARD_WRONG, "lacks columns that data/.* has: words"),
     ("parquet", card_without_a_column, FoundKind.CARD_WRONG, "lacks columns that data/.* has: words"),
-    ("jsonl", id_twice, FoundKind.ID_TWICE, "a row has the id .* of another row, in data/"),
+    ("jsonl", id_twice, FoundKind.ID_TWICE, "its row with the id .* is in data/.* too"),
     ("parquet", truncated, FoundKind.UNREADABLE, "it cannot be read as Parquet"),
     ("parquet", page_overwritten, FoundKind.UNREADABLE, "it cannot be read as Parquet"),
     ("zip", truncated, FoundKind.UNREADABLE, "it cannot be read as an archive"),
@@ -334,6 +334,21 @@ def test_a_planted_damage_is_found_at_its_path(
     assert (path, kind) in [(finding.path, finding.kind) for finding in found], found
     assert [finding for finding in found if re.search(sentence, finding.sentence)], found
     assert {finding.path for finding in found} == {path}, found
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_correction_with_the_id_of_the_row_is_no_damage(make: Make, dataset: Dataset, suffix: str) -> None:
+    scheduler = make(KINDS[suffix], id=True)
+    fill(scheduler, [1, 2])
+    scheduler.flush()
+    (first, _) = read_rows(REPO, dataset.api)
+    scheduler.append({**first, "n": 7})
+    scheduler.flush()
+    assert [row["n"] for row in read_rows(REPO, dataset.api, latest="id")] == [2, 7]
+    assert dataset.check(scheduler.folder_path) == []
+    scheduler.append({**first, "n": 7})
+    scheduler.flush()
+    assert [found.kind for found in dataset.check(scheduler.folder_path)] == [FoundKind.ID_TWICE]
 
 
 def test_ghosts_are_a_warning(make: Make, dataset: Dataset) -> None:

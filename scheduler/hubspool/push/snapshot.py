@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from hashlib import sha1, sha256
+from hashlib import blake2b, sha1, sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,12 @@ def read_snapshot(
     total, done = sum(source.file.size for source in chosen), 0
     # The database is a file on the disk, which its close removes.
     with closing(sqlite3.connect("")) as ids, Progress("Reading", total) as progress:
-        ids.execute("create table id (id text, path text)")
+        ids.execute("create table id (id text, row blob, path text)")
         for source, local in _downloads(at, chosen):
             seen.facts[source.path] = _facts(source, local, joiners[source.suffix], seen, ids)
             done += source.file.size
             progress.update(done)
-        query = "select id, group_concat(path, '\n') from id group by id having count(*) > 1 limit ?"
+        query = "select id, group_concat(path, '\n') from id group by id, row having count(*) > 1 limit ?"
         seen.twice = {each: paths.split("\n") for each, paths in ids.execute(query, (_MOST_TWICE,))}
     return seen
 
@@ -105,8 +105,8 @@ def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids
     try:
         for names, found in joiner.check(local):
             columns.update(names)
-            ours = [(each, source.path) for each in found if isinstance(each, str) and _is_ours(each, day)]
-            ids.executemany("insert into id values (?, ?)", ours)
+            rows = ((each, row) for each, row in found if isinstance(each, str) and _is_ours(each, day))
+            ids.executemany("insert into id values (?, ?, ?)", ((each, _key(row), source.path) for each, row in rows))
     except ValueError as error:
         return FileFacts(damage=str(error))
     span, segment = joiner.range_of(local), joiner.segment_of(local)
@@ -117,6 +117,10 @@ def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids
     return FileFacts(
         joiner.rows(local), frozenset(columns), (span and segment and Span(segment, *span)) or None, hashes
     )
+
+
+def _key(row: bytes) -> bytes:
+    return blake2b(row, digest_size=16).digest()
 
 
 def _is_ours(identifier: str, day: datetime) -> bool:

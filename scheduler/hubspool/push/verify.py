@@ -127,7 +127,7 @@ class RepoSnapshot:
         named: path → what the newest commit says that names the part.
         manifests: path → runs; None for one that cannot be read.
         configs: of the card; what is wrong with the card, where it cannot be read.
-        twice: id → files that have it, of the ids in more than one row.
+        twice: id → files that have it, of rows that are there more than once; a correction has other values.
         unnamed: parts that no commit names although it must: their segment has earlier parts that one names.
     """
 
@@ -239,14 +239,14 @@ def findings(seen: RepoSnapshot) -> list[Found]:
 
 
 def _twice(seen: RepoSnapshot, doubled: Collection[str]) -> Iterator[Found]:
-    """Tell of ids that two rows have, but for files that are known to be doubled as a whole."""
+    """Tell of rows with an id that are there twice, but for files that are known to be doubled as a whole."""
     found: dict[tuple[str, ...], list[str]] = {}
     for identifier, paths in seen.twice.items():
         found.setdefault(tuple(sorted(paths)), []).append(identifier)
     for paths, ids in found.items():
         if set(paths).isdisjoint(doubled):
             more = f", and {len(ids) - 1} more ids" if len(ids) > 1 else ""
-            text = f"a row has the id {ids[0]} of another row, in {', '.join(sorted({*paths[:-1]}))}{more}"
+            text = f"its row with the id {ids[0]} is in {', '.join(sorted({*paths[:-1]}))} too{more}"
             yield Found(paths[-1], FoundKind.ID_TWICE, text)
 
 

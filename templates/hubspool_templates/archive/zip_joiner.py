@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class ZipJoiner(Joiner):
             span = span_of_comment(archive.comment)
         return None if span is None else span.segment
 
-    def check(self, path: Path) -> Iterator[tuple[Collection[str], Collection[object]]]:
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterable[tuple[object, bytes]]]]:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = {*archive.namelist()}
@@ -68,9 +68,10 @@ class ZipJoiner(Joiner):
                     raise ValueError(f"its member {damaged} is damaged")
                 for number, line in enumerate(archive.read(METADATA).splitlines(), 1):
                     row = orjson.loads(line)
-                    if row.pop("file_name") not in names:
+                    if (name := row.pop("file_name")) not in names:
                         raise ValueError(f"its {METADATA} names a member in line {number} that it does not have")
-                    yield row, (row.get("id"),)
+                    values = orjson.dumps([row, archive.getinfo(name).CRC])  # a join may have changed the name
+                    yield row, ((row.get("id"), values),)
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, AttributeError) as error:
             raise ValueError(f"it cannot be read as an archive: {error}") from error
 
