@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -29,6 +30,8 @@ from hubspool.push.defaults import PushLimits
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import MANIFESTS, parse
 from hubspool.push.remote import RemoteRepo, named_parts
+from hubspool.push.removal import Removal
+from hubspool.push.remover import Remover
 from hubspool.push.verify import Found, FoundKind, Severity
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
@@ -433,6 +436,31 @@ def test_rows_that_were_removed_on_purpose_are_no_damage(make: Make, dataset: Da
     dataset.write(manifest, b"".join(run.line() for run in removed))
     for scheduler in writers:
         assert dataset.check(scheduler.folder_path) == []
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_what_is_left_of_a_joined_file_after_a_removal_is_checked(make: Make, dataset: Dataset, suffix: str) -> None:
+    for writer in range(3):
+        scheduler = make(KINDS[suffix], folder=f"copy-{writer}")
+        fill(scheduler, [writer, writer + 10])
+        scheduler.flush()
+    dataset.join(suffix)
+    remover = Remover(dataset.repo, "", {suffix: {"jsonl": Joiner, **JOINERS}[suffix]()})
+    assert remover.remove([Removal.of({"n": 11}, dataset.repo.head().at)]).rows == 1
+    assert dataset.check() == []
+    (joined,) = dataset.files("data/")
+    if suffix == "jsonl":
+        content = dataset.read(joined)
+        dataset.write(joined, content.replace(b'"n":1,', b'"n":5,'))
+        assert dataset.kinds() == {joined: FoundKind.CONTENT_CHANGED}
+        dataset.write(joined, b"".join(content.splitlines(keepends=True)[:-1]))
+        assert dataset.kinds() == {joined: FoundKind.CONTENT_CHANGED}
+        return  # what follows is for Parquet
+    table = pq.read_table(io.BytesIO(dataset.read(joined)))
+    out = io.BytesIO()
+    pq.write_table(table.slice(1), out)
+    dataset.write(joined, out.getvalue())
+    assert dataset.kinds() == {joined: FoundKind.CONTENT_CHANGED}
 
 
 def test_a_folder_tells_what_is_pending_lost_or_unknown(make: Make, dataset: Dataset) -> None:

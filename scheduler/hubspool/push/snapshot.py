@@ -27,7 +27,7 @@ from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import MOST_NAMED_PARTS, RemoteRepo, named_parts
-from hubspool.push.verify import Config, FileFacts, Found, FoundKind, RepoSnapshot, part_ranges
+from hubspool.push.verify import Config, FileFacts, Found, FoundKind, RepoSnapshot, part_ranges, run_ranges
 from hubspool.spool.destination import SpoolFolder
 from hubspool.spool.segment_name import segments_in
 
@@ -111,8 +111,8 @@ def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids
         return FileFacts(damage=str(error))
     span, segment = joiner.range_of(local), joiner.segment_of(local)
     ranges = {(0, source.file.size)}
-    for _, run in seen.runs.get(source.path, ()) if joiner.keeps_bytes else ():
-        ranges |= {(run.offset, sum(run.sizes)), *part_ranges(run)}
+    if joiner.keeps_bytes and (runs := seen.runs.get(source.path)):
+        ranges |= {*run_ranges(runs, source.file.size), *(each for _, run in runs for each in part_ranges(run))}
     hashes = {where: _hashes(local, *where) for where in ranges} if joiner.keeps_bytes else {}
     return FileFacts(
         joiner.rows(local), frozenset(columns), (span and segment and Span(segment, *span)) or None, hashes

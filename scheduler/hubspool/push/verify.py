@@ -291,27 +291,32 @@ def _contents(seen: RepoSnapshot) -> Iterator[Found]:
 
 
 def _joined(seen: RepoSnapshot, path: str, facts: FileFacts) -> Iterator[Found]:
-    """Compare a joined file with its manifests; rows that were removed on purpose leave ranges that say nothing."""
+    """Compare a joined file with its manifests: with what is left of it where rows were removed on purpose."""
     runs = seen.runs[path]
     names = ", ".join(dict.fromkeys(manifest for manifest, _ in runs))
-    is_whole = all(run.rows and not run.removed for _, run in runs)
-    rows = sum(run.rows for _, run in runs)
-    if is_whole and rows != facts.rows:
+    rows = sum(run.rows - run.removed for _, run in runs)
+    if all(run.rows for _, run in runs) and rows != facts.rows:
         yield Found(path, FoundKind.CONTENT_CHANGED, f"it has {facts.rows} rows, and {names} says {rows}")
         return
-    for manifest, run in runs:
-        if run.removed or not run.sha256:
+    for (manifest, run), where in zip(runs, run_ranges(runs, seen.files[path].size), strict=True):
+        if not run.sha256:
             continue
-        is_right = facts.hashes.get((run.offset, sum(run.sizes)), ("",))[0] == run.sha256
+        is_right = facts.hashes.get(where, ("",))[0] == run.sha256
         ids = [facts.hashes.get(where, ()) for where in part_ranges(run)]
         are_right = all(each in known for each, known in zip(run.digests, ids, strict=True))
         if not is_right and not are_right:
             text = f"its bytes from {run.offset} on are not those of {run.segment} that {manifest} names"
             yield Found(path, FoundKind.CONTENT_CHANGED, text)
-        elif not is_right or not are_right:
+        elif not run.removed and (not is_right or not are_right):
             wrong, right = ("id of a part", "sha256") if is_right else ("sha256", "ids of their parts")
             text = f"its {wrong} of {run.segment} in {path} is wrong: the bytes are right by the {right}"
             yield Found(manifest, FoundKind.MANIFEST_WRONG, text)
+
+
+def run_ranges(runs: Sequence[tuple[str, JoinedRun]], size: int) -> list[tuple[int, int]]:
+    """Return (offset, size) of each run in a joined file of JSON Lines: it goes up to the next one, or the end."""
+    ends = [*(run.offset for _, run in runs[1:]), size]
+    return [(run.offset, end - run.offset) for (_, run), end in zip(runs, ends, strict=True)]
 
 
 def part_ranges(run: JoinedRun) -> list[tuple[int, int]]:
