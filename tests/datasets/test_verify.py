@@ -15,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -35,7 +37,7 @@ from hubspool.push.remover import Remover
 from hubspool.push.verify import Found, FoundKind, Severity
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
-from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
+from hubspool_templates.parquet.parquet_encoding import RANGE, ParquetEncoding
 from tests.support.oracle import hub_ahead, second_look_after
 from tests.support.reader import PAGES
 
@@ -274,6 +276,58 @@ def page_overwritten(of: Dataset) -> str:
     return of.write(path, content[:30] + b"\xff" * 200 + content[230:])
 
 
+def parquet(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
+def with_other_numbers(table: pa.Table) -> pa.Table:
+    """The table with other values, the same columns, rows and metadata."""
+    index = table.column_names.index("n")
+    return table.set_column(index, table.schema.field(index), pc.add(table.column("n"), 100))
+
+
+def joined_rows_changed(of: Dataset) -> str:
+    path = of.files("data/", "-joined.")[0]
+    return of.write(path, parquet(with_other_numbers(pq.read_table(io.BytesIO(of.read(path))))))
+
+
+def part_rows_changed(of: Dataset) -> str:
+    path = of.parts()[1]
+    old = pq.ParquetFile(io.BytesIO(of.read(path)))
+    out = io.BytesIO()
+    with pq.ParquetWriter(out, old.schema_arrow) as writer:
+        writer.write_table(with_other_numbers(old.read()))
+        writer.add_key_value_metadata({RANGE: old.metadata.metadata[RANGE]})
+    return of.write(path, out.getvalue())
+
+
+def row_and_member_taken_out(of: Dataset, path: str) -> str:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(of.read(path))) as old, zipfile.ZipFile(out, "w") as new:
+        *lines, last = old.read("metadata.jsonl").splitlines(keepends=True)
+        for name in {*old.namelist()} - {"metadata.jsonl", json.loads(last)["file_name"]}:
+            new.writestr(name, old.read(name))
+        new.writestr("metadata.jsonl", b"".join(lines))
+        new.comment = old.comment
+    return of.write(path, out.getvalue())
+
+
+def archive_row_gone(of: Dataset) -> str:
+    return row_and_member_taken_out(of, of.parts()[1])
+
+
+def joined_archive_row_gone(of: Dataset) -> str:
+    return row_and_member_taken_out(of, of.files("data/", "-joined.")[0])
+
+
+def wrong_file_in_a_manifest(of: Dataset) -> str:
+    path = of.files(MANIFESTS)[0]
+    runs = [{**json.loads(line), "file": "0" * 64} for line in of.read(path).splitlines()]
+    return of.write(path, "".join(f"{json.dumps(run)}\n" for run in runs).encode())
+
+
 def archive_without_metadata(of: Dataset) -> str:
     path = of.parts()[1]
     out = io.BytesIO()
@@ -310,6 +364,11 @@ DAMAGES = [
     ("jsonl", range_overlap, FoundKind.RANGE_OVERLAP, "it has bytes .*, and data/.* has bytes"),
     ("jsonl", joined_changed, FoundKind.CONTENT_CHANGED, "its bytes from 0 on are not those"),
     ("jsonl", wrong_sha256_in_a_manifest, FoundKind.MANIFEST_WRONG, "its sha256 of .* in data/.* is wrong"),
+    ("jsonl", wrong_file_in_a_manifest, FoundKind.MANIFEST_WRONG, "its sha256 of data/.*-joined.* is wrong"),
+    ("parquet", joined_rows_changed, FoundKind.CONTENT_CHANGED, "it is not the file that .hubspool/manifest/.* names"),
+    ("parquet", part_rows_changed, FoundKind.CONTENT_CHANGED, "it does not hold what commit .* wrote: bytes"),
+    ("zip", archive_row_gone, FoundKind.CONTENT_CHANGED, "it does not hold what commit .* wrote: bytes"),
+    ("zip", joined_archive_row_gone, FoundKind.CONTENT_CHANGED, "it has 5 rows, and .* says 6"),
     ("jsonl", manifest_cut, FoundKind.MANIFEST_WRONG, "it cannot be read"),
     ("jsonl", joined_copied, FoundKind.MANIFEST_WRONG, "no manifest says .*; its bytes are those of data/.*-joined"),
     ("parquet", joined_copied, FoundKind.MANIFEST_WRONG, "no manifest says what it holds; its bytes are those of"),
@@ -432,7 +491,8 @@ def test_rows_that_were_removed_on_purpose_are_no_damage(make: Make, dataset: Da
     kept, gone = parse(dataset.read(manifest))
     rows = dataset.read(joined).splitlines(keepends=True)
     dataset.write(joined, rows[0])
-    removed = [replace(kept, removed=1, sha256=""), replace(gone, path="", removed=2, offset=0)]
+    file = sha256(rows[0]).hexdigest()
+    removed = [replace(kept, removed=1, sha256="", file=file), replace(gone, path="", removed=2, offset=0, file="")]
     dataset.write(manifest, b"".join(run.line() for run in removed))
     for scheduler in writers:
         assert dataset.check(scheduler.folder_path) == []
@@ -449,17 +509,44 @@ def test_what_is_left_of_a_joined_file_after_a_removal_is_checked(make: Make, da
     assert remover.remove([Removal.of({"n": 11}, dataset.repo.head().at)]).rows == 1
     assert dataset.check() == []
     (joined,) = dataset.files("data/")
+    content = dataset.read(joined)
     if suffix == "jsonl":
-        content = dataset.read(joined)
-        dataset.write(joined, content.replace(b'"n":1,', b'"n":5,'))
+        changed = [content.replace(b'"n":1,', b'"n":5,'), b"".join(content.splitlines(keepends=True)[:-1])]
+    else:
+        table = pq.read_table(io.BytesIO(content))
+        changed = [parquet(with_other_numbers(table)), parquet(table.slice(1))]
+    for each in changed:
+        dataset.write(joined, each)
         assert dataset.kinds() == {joined: FoundKind.CONTENT_CHANGED}
-        dataset.write(joined, b"".join(content.splitlines(keepends=True)[:-1]))
-        assert dataset.kinds() == {joined: FoundKind.CONTENT_CHANGED}
-        return  # what follows is for Parquet
-    table = pq.read_table(io.BytesIO(dataset.read(joined)))
-    out = io.BytesIO()
-    pq.write_table(table.slice(1), out)
-    dataset.write(joined, out.getvalue())
+
+
+def test_what_an_older_manifest_says_of_a_file_is_checked(make: Make, dataset: Dataset) -> None:
+    """It has no sha256 of the whole file, and older commits no id of a part's content."""
+    scheduler = make()
+    fill(scheduler, [1, 2])
+    scheduler.flush()
+    (part,) = dataset.parts()
+    (commit, *_) = dataset.api.list_repo_commits(REPO, repo_type="dataset")
+    (line,) = re.findall(f"hubspool-part: {part} .*", commit.message)
+    content = dataset.read(part)
+    dataset.write(part, content + b"{}\n")
+    dataset.write(part, content, line.rpartition(" ")[0])
+    assert dataset.check() == []
+    dataset.write(part, content.replace(b'"n":1,', b'"n":5,'))
+    assert dataset.kinds() == {part: FoundKind.CONTENT_CHANGED}
+    dataset.write(part, content)
+    other = make(folder="other")
+    fill(other, [3])
+    other.flush()
+    dataset.join()
+    (joined,), (manifest,) = dataset.files("data/"), dataset.files(MANIFESTS)
+    runs = parse(dataset.read(manifest))
+    assert {run.file for run in runs} == {sha256(dataset.read(joined)).hexdigest()}
+    lines = [json.loads(run.line()) for run in runs]
+    old = [json.dumps({key: value for key, value in each.items() if key != "file"}) + "\n" for each in lines]
+    dataset.write(manifest, "".join(old).encode())
+    assert dataset.check() == []
+    dataset.write(joined, dataset.read(joined).replace(b'"n":1,', b'"n":5,'))
     assert dataset.kinds() == {joined: FoundKind.CONTENT_CHANGED}
 
 

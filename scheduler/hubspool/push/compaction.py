@@ -530,7 +530,9 @@ class Compactor:
             month = max(source.day for source in sources)
             manifest = manifest_path(f"{month:%Y-%m}", head.at, uuid.uuid4().hex[:12])
             old, kept = self.manifests.replaced_by(replaced)
-            content = b"".join(run.line() for run in [*kept, *runs])
+            contents = {addition.path_in_repo: addition.sha256 for addition in adds}
+            told = [*kept, *(replace(run, file=contents.get(run.path, "")) for run in runs)]
+            content = b"".join(run.line() for run in told)
             operations: list[CommitOperation] = [
                 *adds,
                 CommitOperationAdd(manifest, content),

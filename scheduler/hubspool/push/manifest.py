@@ -45,6 +45,7 @@ class JoinedRun:
         rows: in all these parts.
         counts: rows of each part; empty where they were not counted.
         sha256: of the bytes that the joined file holds of them; empty for other formats than JSON Lines.
+        file: sha256 of the joined file; empty in manifests of older versions.
         removed: rows that were removed on purpose from the joined file (`hubspool forget`, `retain_days`).
 
     A run whose `path` is empty has no file any more: all its rows were removed on purpose.
@@ -62,6 +63,7 @@ class JoinedRun:
     sha256: str = ""
     removed: int = 0
     counts: tuple[int, ...] = ()
+    file: str = ""
 
     def parts(self) -> Iterator[tuple[str, HeldPart]]:
         """Yield the path of each part, and what the joined file holds of it."""

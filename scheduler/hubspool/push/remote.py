@@ -35,7 +35,7 @@ MOST_READ_COMMITS = 10_000
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 _PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
-_PART = re.compile(r"^hubspool-part: (.+) (\d+) (\d+) ([0-9a-f]+)$", re.MULTILINE)
+_PART = re.compile(r"^hubspool-part: (.+) (\d+) (\d+) ([0-9a-f]+)(?: ([0-9a-f]+))?$", re.MULTILINE)
 _JOIN = re.compile(r"^hubspool-join: (\S+)$", re.MULTILINE)
 
 
@@ -43,20 +43,22 @@ def description(push_id: str, writer: str, parts: Iterable[Part] = ()) -> str:
     """Return the description of a commit of rows.
 
     It identifies the push and its writer to all writers of the repository, and names up to 200 of the parts that the
-    commit writes: path, start and end in the segment (bytes), sha256 of that range.
+    commit writes: path, start and end in the segment (bytes), sha256 of that range, and the id of the content on the
+    Hub where that is not the sha256.
     """
     named = islice((part for part in parts if is_part_path(part.path)), MOST_NAMED_PARTS)
     return "\n".join(
         [
             f"hubspool-push: {push_id}",
             f"hubspool-writer: {writer}",
-            *(_part_line(part.path, part.start, part.sent_end, part.sending_sha256) for part in named),
+            *(_part_line(p.path, p.start, p.sent_end, p.sending_sha256, p.sending_id) for p in named),
         ]
     )
 
 
-def _part_line(path: str, start: int, end: int, sha256: str | None) -> str:
-    return f"hubspool-part: {path} {start} {end} {sha256}"
+def _part_line(path: str, start: int, end: int, sha256: str | None, content_id: str | None) -> str:
+    more = f" {content_id}" if content_id and content_id != sha256 else ""
+    return f"hubspool-part: {path} {start} {end} {sha256}{more}"
 
 
 def join_description(manifest: str) -> str:
@@ -66,12 +68,16 @@ def join_description(manifest: str) -> str:
 
 @dataclass(frozen=True)
 class NamedPart:
-    """What the description of a commit says of a part: the bytes [start, end) of its segment, and their sha256."""
+    """What the description of a commit says of a part: the bytes [start, end) of its segment, and their sha256.
+
+    `content_id` is empty where the content is these bytes, stored as a large file, or in commits of older versions.
+    """
 
     commit: str
     start: int
     end: int
     sha256: str
+    content_id: str = ""
 
 
 def named_parts(commits: Iterable[GitCommitInfo]) -> dict[str, NamedPart]:
@@ -82,9 +88,9 @@ def named_parts(commits: Iterable[GitCommitInfo]) -> dict[str, NamedPart]:
     """
     found: dict[str, NamedPart] = {}
     for commit in commits:
-        for path, start, end, sha256 in _PART.findall(commit.message):
+        for path, start, end, *ids in _PART.findall(commit.message):
             if is_part_path(path):
-                found.setdefault(path, NamedPart(commit.commit_id, int(start), int(end), sha256))
+                found.setdefault(path, NamedPart(commit.commit_id, int(start), int(end), *ids))
     return found
 
 
@@ -96,7 +102,7 @@ def squash_description(commits: Iterable[GitCommitInfo], keep: Callable[[str], b
         keep: returns False for the path of a part that is not to be named.
     """
     named = islice((each for each in named_parts(commits).items() if keep(each[0])), MOST_NAMED_PARTS)
-    return "\n".join(_part_line(path, part.start, part.end, part.sha256) for path, part in named)
+    return "\n".join(_part_line(path, p.start, p.end, p.sha256, p.content_id) for path, p in named)
 
 
 class PartRecords:

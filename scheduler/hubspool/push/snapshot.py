@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from hashlib import blake2b, sha1, sha256
+from hashlib import blake2b, sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from hubspool.client.progress import Progress
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import HFValidationError
+from hubspool.files import hash_range, new_blob_hash
 from hubspool.push import lines, rules
 from hubspool.push.backlog import spool_target
 from hubspool.push.compaction import OldFile
@@ -27,7 +28,7 @@ from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import MOST_NAMED_PARTS, RemoteRepo, named_parts
-from hubspool.push.verify import Config, FileFacts, Found, FoundKind, RepoSnapshot, part_ranges, run_ranges
+from hubspool.push.verify import Config, FileFacts, Found, FoundKind, RepoSnapshot, run_ranges
 from hubspool.spool.destination import SpoolFolder
 from hubspool.spool.segment_name import segments_in
 
@@ -110,12 +111,16 @@ def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids
     except ValueError as error:
         return FileFacts(damage=str(error))
     span, segment = joiner.range_of(local), joiner.segment_of(local)
-    ranges = {(0, source.file.size)}
-    if joiner.keeps_bytes and (runs := seen.runs.get(source.path)):
-        ranges |= {*run_ranges(runs, source.file.size), *(each for _, run in runs for each in part_ranges(run))}
-    hashes = {where: _hashes(local, *where) for where in ranges} if joiner.keeps_bytes else {}
     return FileFacts(
-        joiner.rows(local), frozenset(columns), (span and segment and Span(segment, *span)) or None, hashes
+        rows=joiner.rows(local),
+        columns=frozenset(columns),
+        span=Span(segment, *span) if span and segment else None,
+        ids=_digests(local, 0, source.file.size),
+        hashes={
+            where: _digests(local, *where)[0]
+            for where in run_ranges(seen.runs.get(source.path, ()), source.file.size)
+            if joiner.keeps_bytes
+        },
     )
 
 
@@ -129,16 +134,12 @@ def _is_ours(identifier: str, day: datetime) -> bool:
     return abs(int(identifier[:16], 16) / 1e9 - day.timestamp()) < _ID_DAYS.total_seconds()
 
 
-def _hashes(path: Path, start: int, size: int) -> tuple[str, str]:
+def _digests(path: Path, start: int, size: int) -> tuple[str, str]:
     """Return the sha256 of some bytes of a file, and the git blob id that they would have as a file."""
-    digest, blob = sha256(), sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    states = (sha256(), new_blob_hash(size))
     with path.open("rb") as file:
-        file.seek(start)
-        while size > 0 and (chunk := file.read(min(size, 1 << 20))):
-            digest.update(chunk)
-            blob.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest(), blob.hexdigest()
+        hash_range(file, start, start + size, *states)
+    return states[0].hexdigest(), states[1].hexdigest()
 
 
 @dataclass(frozen=True)
