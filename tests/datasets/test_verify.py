@@ -585,6 +585,37 @@ def test_a_folder_tells_what_is_pending_lost_or_unknown(make: Make, dataset: Dat
     assert all(finding.kind.severity is not Severity.DAMAGE for finding in found), found
 
 
+def test_a_list_of_commits_that_lags_behind_the_ledger_is_read_again(
+    make: Make, dataset: Dataset, local_hub: LocalHub
+) -> None:
+    scheduler = make()
+    for n in range(2):
+        fill(scheduler, [n])
+        scheduler.flush()
+    local_hub.faults.add(Fault(route="commits", stale=1, times=3))  # the head, its commits, and the head once more
+    waits: list[float] = []
+    seen, found = check(dataset.repo, scheduler.folder_path, pause=lambda seconds: bool(waits.append(seconds)))
+    assert found == []
+    assert (len(waits), seen.commit) == (1, dataset.repo.head().oid)
+
+
+def test_a_branch_that_stays_behind_the_ledger_is_damage(make: Make, dataset: Dataset, local_hub: LocalHub) -> None:
+    scheduler = make()
+    for n in range(2):
+        fill(scheduler, [n])
+        scheduler.flush()
+    local_hub.faults.add(Fault(route="commits", stale=1, times=None))
+    waits: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 3
+
+    found = check(dataset.repo, scheduler.folder_path, pause=pause)[1]
+    assert [finding.kind for finding in found if finding.kind.severity is Severity.DAMAGE] == [FoundKind.LEDGER_NEWER]
+    assert len(waits) == 3
+
+
 def test_a_lost_ledger_and_a_lost_answer_are_unknown(make: Make, dataset: Dataset, local_hub: LocalHub) -> None:
     scheduler = make(keep_local=True)
     fill(scheduler, [1])

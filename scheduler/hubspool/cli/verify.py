@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +17,9 @@ from hubspool.errors import HFValidationError
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from hubspool.push.ledger import Ledger
     from hubspool.push.remote import RemoteRepo
     from hubspool.push.verify import Found, RepoSnapshot
     from hubspool.spool.destination import SpoolFolder
@@ -86,16 +88,29 @@ def verify(
         raise click.exceptions.Exit(1)
 
 
-def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) -> tuple[RepoSnapshot, list[Found]]:
+def check(
+    repo: RemoteRepo,
+    folder: Path | None,
+    state_dir: Path | None = None,
+    *,
+    pause: Callable[[float], bool] | None = None,
+) -> tuple[RepoSnapshot, list[Found]]:
     """Return what was read of a dataset, and what was found in it and in the folder.
+
+    If the Hub lacks rows that a ledger knows to be there, and the last commit of this ledger too, its answer may be
+    old: all is read again from another commit, if the Hub tells one within a minute.
+
+    Args:
+        repo: the branch.
+        folder: of schedulers, or None.
+        state_dir: of these schedulers, if they have one.
+        pause: waits for so many seconds; returns True to stop.
 
     Raises:
         HFValidationError: no scheduler of `folder` sends its rows to the dataset.
         HubspoolError: a request failed.
     """
     from hubspool.cli.scheduler_records import opened_records
-    from hubspool.push.snapshot import LedgerFacts, read_snapshot, spool_findings
-    from hubspool.push.verify import Found, FoundKind, findings
 
     with ExitStack() as stack:
         records = stack.enter_context(opened_records(folder, state_dir)) if folder else []
@@ -105,15 +120,27 @@ def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) 
                 f"No scheduler of {folder} sends rows to {repo.target.repo_id} at {repo.target.revision}.",
                 hint="`hubspool status FOLDER` says where its rows go.",
             )
-        before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
-        seen = read_snapshot(repo, joiners(), _configs_of)
-        found = findings(seen)
-        found += [
-            Found(pattern, FoundKind.UNCHECKED, text) for pattern, text in left_alone(seen.files.values(), joiners())
-        ]
-        for (spool, ledger), known in zip(spools, before, strict=True):
-            found += spool_findings(spool.path, known, LedgerFacts.read(ledger, spool), seen)
+        seen, found, may_be_old = _compared(repo, spools)
+        if may_be_old and repo.await_other_head(seen.commit, pause or threading.Event().wait):
+            seen, found, _ = _compared(repo, spools)
         return seen, found
+
+
+def _compared(repo: RemoteRepo, spools: Sequence[tuple[SpoolFolder, Ledger]]) -> tuple[RepoSnapshot, list[Found], bool]:
+    from hubspool.push.snapshot import LedgerFacts, read_snapshot, spool_findings
+    from hubspool.push.verify import Found, FoundKind, findings
+
+    before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
+    seen = read_snapshot(repo, joiners(), _configs_of)
+    found = findings(seen)
+    found += [Found(pattern, FoundKind.UNCHECKED, text) for pattern, text in left_alone(seen.files.values(), joiners())]
+    may_be_old = False
+    for (spool, ledger), known in zip(spools, before, strict=True):
+        of_spool = [*spool_findings(spool.path, known, LedgerFacts.read(ledger, spool), seen)]
+        is_newer = any(finding.kind is FoundKind.LEDGER_NEWER for finding in of_spool)
+        may_be_old |= is_newer and known.last_commit not in seen.commits
+        found += of_spool
+    return seen, found, may_be_old
 
 
 def _is_of(spool: SpoolFolder, repo: RemoteRepo) -> bool:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hubspool.client.download import download
 from hubspool.client.repo_info import RepoFile, parse_commit
-from hubspool.client.retry import AT_COMMIT
+from hubspool.client.retry import AT_COMMIT, NEWER_HEAD, Caller, call_with_retries
 from hubspool.client.target import Target
-from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError
+from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError, RevisionNotFoundError
 from hubspool.spool.segment_name import is_part_path
 
 if TYPE_CHECKING:
@@ -282,6 +282,24 @@ class RemoteRepo:
             named=named_parts(commits),
             asked_at=asked_at,
         )
+
+    def await_other_head(self, oid: str, pause: Callable[[float], bool]) -> bool:
+        """Wait until the newest commit is another one than `oid`; return False if it is none after a minute.
+
+        Args:
+            oid: what the Hub said, although a newer commit was made.
+            pause: waits for so many seconds; returns True to stop.
+        """
+
+        def ask() -> None:
+            if self.head().oid == oid:
+                raise RevisionNotFoundError(f"{self.target.repo_id} has no newer commit than {oid}.")
+
+        try:
+            call_with_retries(ask, NEWER_HEAD, Caller(pause, lambda *_: None))
+        except RevisionNotFoundError:
+            return False
+        return True
 
     def at(self, oid: str) -> RemoteRepo:
         """Return a reader of one commit: it never answers with what is older."""

@@ -60,7 +60,8 @@ def read_snapshot(
     files = at.list_files("", recursive=True)
     manifests = {path: _parsed(at.content(path)) for path in files if path.startswith(f"{MANIFESTS}/")}
     commits = repo.api.list_repo_commits(at.target.repo_id, repo_type=at.target.repo_type, revision=at.target.revision)
-    seen = RepoSnapshot(at.target.revision, files, named=named_parts(commits), manifests=manifests)
+    oids = {commit.commit_id for commit in commits}
+    seen = RepoSnapshot(at.target.revision, files, named=named_parts(commits), manifests=manifests, commits=oids)
     try:
         seen.configs = [Config(*each) for each in configs_of(at.text("README.md"))]
     except (HFValidationError, UnicodeDecodeError) as error:
@@ -144,16 +145,22 @@ def _digests(path: Path, start: int, size: int) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class LedgerFacts:
-    """What a ledger says of the segments of a spool: their parts, and which are looked for on the Hub again."""
+    """What a ledger says of the segments of a spool: their parts, and which are looked for on the Hub again.
+
+    `last_commit` is the id of the newest commit of its scheduler; None if there is none.
+    """
 
     parts: Mapping[str, Sequence[Part]]
     recovering: Collection[str]
+    last_commit: str | None
 
     @classmethod
     def read(cls, ledger: Ledger, spool: SpoolFolder) -> LedgerFacts:
         """Read the ledger of a spool."""
         target = spool_target(ledger, spool)
-        return cls({} if target is None else ledger.parts(target), ledger.recovering(target or 0))
+        if target is None:
+            return cls({}, ledger.recovering(0), None)
+        return cls(ledger.parts(target), ledger.recovering(target), ledger.identity(target)[1])
 
 
 def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: RepoSnapshot) -> Iterator[Found]:

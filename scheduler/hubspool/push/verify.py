@@ -131,6 +131,7 @@ class RepoSnapshot:
         configs: of the card; what is wrong with the card, where it cannot be read.
         twice: id → files that have it, of rows that are there more than once; a correction has other values.
         unnamed: parts that no commit names although it must: their segment has earlier parts that one names.
+        commits: ids of the commits that lead to it.
     """
 
     commit: str
@@ -141,6 +142,7 @@ class RepoSnapshot:
     configs: Sequence[Config] | str = ()
     twice: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unnamed: Collection[str] = ()
+    commits: Collection[str] = ()
 
     @cached_property
     def runs(self) -> dict[str, list[tuple[str, JoinedRun]]]:
