@@ -667,7 +667,32 @@ def test_the_command_prints_findings_and_its_exit_code_says_whether_there_is_dam
     other = hub_environment / "other"
     other.mkdir()
     code, output = run(REPO, other)
-    assert code == 1
+    assert (code, "is not a scheduler's folder" in output) == (2, True), output
+    code, output = run("local/mistyped")
+    assert (code, output.startswith("hubspool: ")) == (2, True), output
+    dataset.api.create_repo("local/other", repo_type="dataset")
+    code, output = run("local/other")
+    assert code == 0
+    assert re.fullmatch(r"Nothing was checked: no file of a scheduler is in local/other at [0-9a-f]{8}\.\n", output), (
+        output
+    )
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_only_a_very_old_commit_tells_is_not_checked(
+    make: Make, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make()
+    for n in range(5):
+        fill(scheduler, [n])
+        scheduler.flush()
+    assert dataset.check() == []
+    monkeypatch.setattr("hubspool.push.remote.MOST_READ_COMMITS", 3)
+    (note,) = dataset.check(scheduler.folder_path)
+    assert note.kind is FoundKind.UNCHECKED
+    assert note.sentence.startswith("2 of its files cannot be checked")
+    path = dataset.remove(dataset.parts()[-1])
+    assert dataset.kinds() == {path: FoundKind.PART_MISSING, str(Path(path).parent): FoundKind.UNCHECKED}
 
 
 def test_the_page_lists_every_kind() -> None:

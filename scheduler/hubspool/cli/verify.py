@@ -12,8 +12,8 @@ import click
 
 from hubspool.cli.compact import joiners, left_alone
 from hubspool.cli.options import Command, LocalPath, repo_type_option, token_option
-from hubspool.cli.output import Output, print_line
-from hubspool.errors import HFValidationError
+from hubspool.cli.output import Output, print_error, print_line
+from hubspool.errors import HFValidationError, HubspoolError
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hubspool.spool.destination import SpoolFolder
 
 _GRADES = {"damage": "FAIL", "warning": "warn", "note": ""}
+#: The exit code of wrong usage and of failed requests; damage has 1.
+_NOT_CHECKED = 2
 
 
 @click.command("verify", cls=Command)
@@ -51,7 +53,7 @@ def verify(
 
     Downloads every file of rows and compares it with what the commits, the manifests and the card say of it; with
     FOLDER also with the ledger of its scheduler. Changes nothing, and schedulers may go on meanwhile. The exit code is
-    1 if there is damage. docs/verify.md lists what is found.
+    1 if there is damage, 2 if the dataset could not be checked. docs/verify.md lists what is found.
 
     Examples:
       hubspool verify user/votes
@@ -62,10 +64,13 @@ def verify(
     from hubspool.push.remote import RemoteRepo
 
     api = HfApi(token=token, library_name="hubspool-cli")
-    if "/" not in repo_id:
-        repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision))
-    seen, found = check(repo, folder, state_dir)
+    try:
+        if "/" not in repo_id:
+            repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
+        seen, found = check(RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision)), folder, state_dir)
+    except HubspoolError as error:
+        print_error(str(error))
+        raise click.exceptions.Exit(_NOT_CHECKED) from error
     damages = sum(finding.kind.severity.value == "damage" for finding in found)
     if not as_json:
         for finding in found:
@@ -73,8 +78,11 @@ def verify(
             text = "".join(each if each.isprintable() else "?" for each in text)  # names in rows may command a terminal
             print_line(text, _GRADES[finding.kind.severity.value])
     rows = sum(facts.rows for facts in seen.facts.values())
-    what = f"{counted(rows, 'row')} in {counted(len(seen.facts), 'file')} of {repo_id} at {seen.commit[:8]}"
+    where = f"{repo_id} at {seen.commit[:8]}"
+    what = f"{counted(rows, 'row')} in {counted(len(seen.facts), 'file')} of {where}"
     text = f"{counted(damages, 'damage')} in {what}." if damages else f"Sound: {what}."
+    if not seen.sources and not damages:
+        text = f"Nothing was checked: no file of a scheduler is in {where}."
     fields: dict[str, Any] = {
         "repo_id": repo_id,
         "commit": seen.commit,

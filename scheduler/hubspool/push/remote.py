@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 #: How many parts the description of a commit names; what a commit of more writes can be checked by its size alone.
 MOST_NAMED_PARTS = 200
 
-#: How many commits are read to learn where parts begin in their segments.
+#: How many commits are read to learn what they say of parts.
 MOST_READ_COMMITS = 10_000
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
@@ -112,8 +112,7 @@ class PartRecords:
     """
 
     def __init__(self, repo: RemoteRepo) -> None:
-        pages = repo.api.client().pages(repo.target.route("commits"))
-        self._commits = map(parse_commit, islice(pages, MOST_READ_COMMITS))
+        self._commits = repo.commits()
         self._named: dict[str, NamedPart] = {}
 
     def of(self, paths: Iterable[str], since: date) -> dict[str, NamedPart]:
@@ -282,6 +281,11 @@ class RemoteRepo:
             named=named_parts(commits),
             asked_at=asked_at,
         )
+
+    def commits(self) -> Iterator[GitCommitInfo]:
+        """Yield the newest 10,000 commits, newest first; a request for each 50."""
+        pages = self.api.client().pages(self.target.route("commits"))
+        return map(parse_commit, islice(pages, MOST_READ_COMMITS))
 
     def await_other_head(self, oid: str, pause: Callable[[float], bool]) -> bool:
         """Wait until the newest commit is another one than `oid`; return False if it is none after a minute.

@@ -27,7 +27,7 @@ from hubspool.push.joiner import Joiner
 from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.part import Closed, Part
-from hubspool.push.remote import MOST_NAMED_PARTS, RemoteRepo, named_parts
+from hubspool.push.remote import MOST_NAMED_PARTS, NamedPart, RemoteRepo, named_parts
 from hubspool.push.verify import Config, FileFacts, Found, FoundKind, RepoSnapshot, run_ranges
 from hubspool.spool.destination import SpoolFolder
 from hubspool.spool.segment_name import segments_in
@@ -59,15 +59,22 @@ def read_snapshot(
     at = repo.at(repo.head().oid)
     files = at.list_files("", recursive=True)
     manifests = {path: _parsed(at.content(path)) for path in files if path.startswith(f"{MANIFESTS}/")}
-    commits = repo.api.list_repo_commits(at.target.repo_id, repo_type=at.target.repo_type, revision=at.target.revision)
-    oids = {commit.commit_id for commit in commits}
-    seen = RepoSnapshot(at.target.revision, files, named=named_parts(commits), manifests=manifests, commits=oids)
+    oids: list[str] = []
+    named: dict[str, NamedPart] = {}
+    names_all = True
+    for commit in at.commits():
+        of_commit = named_parts([commit])
+        oids.append(commit.commit_id)
+        names_all &= len(of_commit) < MOST_NAMED_PARTS
+        for path, part in of_commit.items():
+            named.setdefault(path, part)
+    seen = RepoSnapshot(at.target.revision, files, named=named, manifests=manifests, commits={*oids})
     try:
         seen.configs = [Config(*each) for each in configs_of(at.text("README.md"))]
     except (HFValidationError, UnicodeDecodeError) as error:
         seen.configs = f"it cannot be read: {error}"
-    if (unnamed := seen.to_name()) and all(len(named_parts([each])) < MOST_NAMED_PARTS for each in commits):
-        before = repo.at(commits[-1].commit_id).files(unnamed)  # a squash of another program names no part
+    if names_all and (unnamed := seen.to_name()):
+        before = repo.at(oids[-1]).files(unnamed)  # a squash of another program names no part
         seen.unnamed = [path for path in unnamed if path not in before]
     chosen = [source for source in seen.sources.values() if source.suffix in joiners]
     total, done = sum(source.file.size for source in chosen), 0
