@@ -413,6 +413,100 @@ def test_a_correction_with_the_id_of_the_row_is_no_damage(make: Make, dataset: D
     assert [found.kind for found in dataset.check(scheduler.folder_path)] == [FoundKind.ID_TWICE]
 
 
+def compact(of: Dataset, suffix: str) -> None:
+    with hub_ahead():
+        Compactor(of.repo, "", {suffix: {"jsonl": Joiner, **JOINERS}[suffix]()}).run(TOMORROW)
+
+
+WRONG_LINES: list[dict[str, Any] | int | list[Any]] = [
+    1, [], {"segment": 5}, {"segment": "votes.jsonl"}, {"folder": None}, {"path": 3}, {"offset": "x"}, {"offset": -1},
+    {"first": "1"}, {"sizes": ["a", "b"]}, {"sizes": 3}, {"sizes": []}, {"digests": ["0"]}, {"digests": [1, 2]},
+    {"starts": [1]}, {"starts": ["a", "b"]}, {"counts": [None, 1]}, {"rows": None}, {"removed": "x"}, {"sha256": 5},
+    {"file": 3},
+]  # fmt: skip
+
+
+def test_a_manifest_with_a_wrong_value_is_damaged(bases: Bases) -> None:
+    dataset = Dataset(bases.api, repo="local/jsonl")
+    (path,) = dataset.files(MANIFESTS)
+    content = dataset.read(path)
+    fields = json.loads(content.splitlines()[0])
+    assert len(fields["sizes"]) == 2
+    parse(content)
+    for wrong in WRONG_LINES:
+        with pytest.raises(ValueError):
+            parse(json.dumps({**fields, **wrong} if isinstance(wrong, dict) else wrong).encode())
+
+
+def test_a_damaged_manifest_stops_a_compaction_with_its_path(damaged: Callable[[str], Dataset]) -> None:
+    dataset = damaged("jsonl")
+    path = manifest_cut(dataset)
+    with pytest.raises(HubspoolError, match=f"{path} on the Hub is damaged: .*It says which rows joined files have."):
+        compact(dataset, "jsonl")
+
+
+def footer_damaged(of: Dataset) -> str:
+    path = of.parts()[1]
+    content = of.read(path)
+    size = int.from_bytes(content[-8:-4], "little") + 8
+    return of.write(path, content[:-size] + b"\xff" * 40 + content[-size + 40 :])
+
+
+def repacked(of: Dataset, change: Callable[[zipfile.ZipFile, dict[str, bytes]], None]) -> str:
+    path = of.parts()[1]
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(of.read(path))) as old, zipfile.ZipFile(out, "w") as new:
+        members = {name: old.read(name) for name in old.namelist()}
+        change(new, members)
+        for name, content in members.items():
+            new.writestr(name, content)
+        new.comment = old.comment
+    return of.write(path, out.getvalue())
+
+
+def metadata_without_names(of: Dataset) -> str:
+    def change(_: zipfile.ZipFile, members: dict[str, bytes]) -> None:
+        members["metadata.jsonl"] = members["metadata.jsonl"].replace(b'"file_name"', b'"other_name"')
+
+    return repacked(of, change)
+
+
+def metadata_is_no_object(of: Dataset) -> str:
+    return repacked(of, lambda _, members: members.update({"metadata.jsonl": b"[1]\n"}))
+
+
+def member_encrypted(of: Dataset) -> str:
+    """Its flags say so; the standard library cannot write such an archive."""
+    path = of.parts()[1]
+    content = bytearray(of.read(path))
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + flags] |= 1
+    return of.write(path, bytes(content))
+
+
+UNREADABLE = [
+    ("parquet", footer_damaged, "it cannot be read as Parquet"),
+    ("zip", metadata_without_names, "its metadata.jsonl has no file_name in line 1"),
+    ("zip", metadata_is_no_object, "its metadata.jsonl has no file_name in line 1"),
+    ("zip", member_missing, "its metadata.jsonl names a member in line . that it does not have"),
+    ("zip", member_encrypted, "it cannot be read as an archive: .*encrypted"),
+    ("zip", archive_without_metadata, "the archive has no metadata.jsonl"),
+]
+
+
+@pytest.mark.parametrize(("suffix", "damage", "sentence"), UNREADABLE)
+def test_a_damaged_file_is_named_and_no_compaction_ends_at_it(
+    damaged: Callable[[str], Dataset], suffix: str, damage: Callable[[Dataset], str], sentence: str
+) -> None:
+    dataset = damaged(suffix)
+    path = damage(dataset)
+    (found,) = [each for each in dataset.check() if each.kind.severity is Severity.DAMAGE]
+    assert (found.path, found.kind) == (path, FoundKind.UNREADABLE)
+    assert re.search(sentence, found.sentence), found.sentence
+    compact(dataset, suffix)
+    assert dataset.parts() == [path]
+
+
 def test_ghosts_are_a_warning(make: Make, dataset: Dataset) -> None:
     writers = [make(folder=f"copy-{n}") for n in range(2)]
     for scheduler in writers:

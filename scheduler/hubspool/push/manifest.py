@@ -131,11 +131,20 @@ def parse(content: bytes) -> list[JoinedRun]:
             found = {name: value for name, value in orjson.loads(line).items() if name in known}
             tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts", "counts")}
             runs.append(JoinedRun(**{**found, **tuples}))
-            if not all(isinstance(number, int) for _, part in runs[-1].parts() for number in (part.number, part.size)):
-                raise ValueError(f"a size is no number: {found['sizes']}")
-    except (TypeError, AttributeError, IndexError) as error:
+            if not _is_sound(runs[-1]):
+                raise ValueError(f"a value of {runs[-1].segment} is of another kind, or is missing")
+    except (TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
     return runs
+
+
+def _is_sound(run: JoinedRun) -> bool:
+    texts = (run.segment, run.folder, run.path, run.sha256, run.file, *run.digests)
+    numbers = (run.offset, run.first, run.rows, run.removed, *run.sizes, *run.starts, *run.counts)
+    if not (all(isinstance(each, str) for each in texts) and all(isinstance(each, int) for each in numbers)):
+        return False
+    lengths = {len(run.sizes), len(run.digests), *(len(each) for each in (run.starts, run.counts) if each)}
+    return SegmentName.parse(run.segment) is not None and min(numbers) >= 0 and len(lengths) == 1 and lengths != {0}
 
 
 def manifest_path(month: str, at: datetime, identifier: str) -> str:

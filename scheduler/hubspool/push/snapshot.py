@@ -92,8 +92,7 @@ def read_snapshot(
 
 def _parsed(content: bytes) -> Sequence[JoinedRun] | None:
     try:
-        runs = parse(content)
-        return runs if all([*run.parts()] for run in runs) else None
+        return parse(content)
     except ValueError:
         return None
 

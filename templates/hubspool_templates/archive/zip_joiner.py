@@ -29,15 +29,15 @@ class ZipJoiner(Joiner):
 
     def key_of(self, path: Path) -> object:
         try:
-            with zipfile.ZipFile(path) as archive:
-                is_ours = archive.comment == _JOINED or span_of_comment(archive.comment) is not None
-                names = archive.namelist()
-                if not is_ours or METADATA not in names:
-                    return None
-                with archive.open(METADATA) as lines:
-                    columns = self.kinds_of(lines)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
+            for _ in self.check(path):  # what is damaged would end the join of all others
+                pass
+        except ValueError:
             return None
+        with zipfile.ZipFile(path) as archive:
+            is_ours = archive.comment == _JOINED or span_of_comment(archive.comment) is not None
+            names = archive.namelist()
+            with archive.open(METADATA) as lines:
+                columns = self.kinds_of(lines) if is_ours else None
         # Archives of images do not go with archives of sound.
         return columns and {**columns, "file_name": " ".join(sorted({*filter(None, map(media_of, names))}))}
 
@@ -67,12 +67,14 @@ class ZipJoiner(Joiner):
                 if (damaged := archive.testzip()) is not None:
                     raise ValueError(f"its member {damaged} is damaged")
                 for number, line in enumerate(archive.read(METADATA).splitlines(), 1):
-                    row = orjson.loads(line)
-                    if (name := row.pop("file_name")) not in names:
+                    row = {**super().row_of(line)}
+                    if not (name := str(row.pop("file_name", ""))):
+                        raise ValueError(f"its {METADATA} has no file_name in line {number}")
+                    if name not in names:
                         raise ValueError(f"its {METADATA} names a member in line {number} that it does not have")
                     values = orjson.dumps([row, archive.getinfo(name).CRC])  # a join may have changed the name
                     yield row, ((row.get("id"), values),)
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, AttributeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
             raise ValueError(f"it cannot be read as an archive: {error}") from error
 
     def row_of(self, line: bytes) -> Mapping[str, Any]:
