@@ -486,6 +486,7 @@ def member_encrypted(of: Dataset) -> str:
 
 UNREADABLE = [
     ("parquet", footer_damaged, "it cannot be read as Parquet"),
+    ("parquet", page_overwritten, "it cannot be read as Parquet"),
     ("zip", metadata_without_names, "its metadata.jsonl has no file_name in line 1"),
     ("zip", metadata_is_no_object, "its metadata.jsonl has no file_name in line 1"),
     ("zip", member_missing, "its metadata.jsonl names a member in line . that it does not have"),

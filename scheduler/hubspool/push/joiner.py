@@ -89,6 +89,15 @@ class Joiner:
         """
         return None
 
+    def is_sound(self, path: Path) -> bool:
+        """Read a whole file; return False if it is damaged."""
+        try:
+            for _ in self.check(path):
+                pass
+        except ValueError:
+            return False
+        return True
+
     def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterable[tuple[object, bytes]]]]:
         """Read a whole file, and yield the columns of some rows at a time, and the ``id`` of each with all its values.
 
