@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ class ParquetJoiner(Joiner):
         span = range_of(pq.read_metadata(path))
         return None if span is None else span.segment
 
-    def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterable[tuple[object, bytes]]]]:
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterator[tuple[object, bytes]]]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -63,8 +63,8 @@ class ParquetJoiner(Joiner):
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number)
                 has_ids = "id" in table.column_names and pa.types.is_string(table.schema.field("id").type)
-                yield table.column_names, _values(table) if has_ids else ()
-            yield file.schema_arrow.names, ()
+                yield table.column_names, _values(table) if has_ids else iter(())
+            yield file.schema_arrow.names, iter(())
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"it cannot be read as Parquet: {error}") from error
 
