@@ -118,6 +118,22 @@ def test_the_order_is_that_of_append_in_each_writer_and_by_day_between_them(make
     assert [row["n"] for row in read_rows(REPO, hub_api)] == [9, 1, 0, 3, 2]
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
+def test_an_app_that_was_restarted_is_read_in_the_order_of_time(
+    make: Make, hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    for n in range(6):
+        with make(folder=f"container-{n % 2 and n}") as app:  # a new container has an empty disk
+            app.append({"id": "a", "n": n})
+            app.append({"id": n, "n": n})
+    for is_joined in (False, True):
+        if is_joined:
+            compact(local_hub, hub_api)
+        assert [row["n"] for row in read_rows(REPO, hub_api)] == [n for n in range(6) for _ in "ab"]
+        assert [row["n"] for row in read_rows(REPO, hub_api).last(3)] == [4, 5, 5]
+        assert {row["id"]: row["n"] for row in read_rows(REPO, hub_api, latest="id")}["a"] == 5
+
+
 def test_configs_and_splits_are_chosen_and_unknown_ones_are_errors(make: Make, hub_api: HfApi) -> None:
     with make() as train, make(name="test-2") as test, make(config="errors", path_in_repo="errors") as errors:
         train.append({"n": 1})

@@ -107,6 +107,19 @@ MUTANTS = [
         (f"{DATASETS}/test_compaction.py::test_a_part_that_lands_after_its_join_is_deleted_by_the_next_push",),
     ),
     Mutant(
+        "writer_ids_without_their_time",
+        "after a restart the last row of a key is that of either process, by chance",
+        (
+            Edit(
+                "hubspool/spool/segment_name.py",
+                "new_writer_id",
+                "time.time_ns() // 1_000_000",
+                "2**44 - time.time_ns() // 1_000_000",
+            ),
+        ),
+        (f"{DATASETS}/test_reading.py::test_an_app_that_was_restarted_is_read_in_the_order_of_time",),
+    ),
+    Mutant(
         "reader_takes_sent_rows_for_pending",
         "rows that a push sends between the look at the disk and the look at the Hub are read twice",
         (Edit("hubspool/push/pending.py", "PendingSegments.lines", "ranges.append((start, end))", ""),),

@@ -26,7 +26,12 @@ Rows = Iterable[Mapping[str, Any]]
 @click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account.")
 @click.option("--since", metavar="WHEN", help="Only rows after a time, a commit, or the cursor of an earlier read.")
 @click.option("--latest", metavar="KEY", help="Only the last row of each value of this column.")
-@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the N newest rows.")
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the last N rows: those of the last day, of the writer that began last.",
+)
 @click.option("--config", help="Config of the dataset; the one that `datasets` loads by default.")
 @click.option("--split", help="Split; all by default.")
 @click.option(

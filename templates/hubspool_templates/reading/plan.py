@@ -68,7 +68,8 @@ def is_lines(path: str) -> bool:
 
 
 def pieces_of(files: Iterable[RemoteFile], runs: Iterable[JoinedRun]) -> list[RowRange]:
-    """Return the pieces of files in their order: those of other programs by path, then by day, writer, and part.
+    """Return the pieces of files in their order: those of other programs by path, then by day, writer (the id
+    begins with its time), and part.
 
     A file whose rows a joined file has too is left out.
     """

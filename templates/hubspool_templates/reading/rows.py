@@ -41,8 +41,10 @@ def read_rows(
 ) -> Rows:
     """Return the rows of a dataset, with the values that were appended: of JSON Lines, Parquet and zip files.
 
-    The order is that of `append` within a writer (a scheduler object). Rows of several writers come by day, then by
-    writer; those of files that other programs wrote come first. Not promised: an order in time across writers.
+    The order is that of `append` within a writer (a scheduler object). Rows of several writers come by day, then in the
+    order in which the writers began: those of an app that was restarted are in the order of time, by the clocks of its
+    machines. Not promised: an order in time across writers that run side by side. Rows of files that other programs
+    wrote come first.
 
     Everything is read at one commit, the newest at the time of the call. Files come into the cache of
     `huggingface_hub`, two ahead, and are not asked for again while they are there. Memory: the rows that are worked on,
