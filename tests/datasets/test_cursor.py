@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.spool import spool
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
+from hubspool_templates.reading import on_hub
 from hubspool_templates.reading.cursor import Cursor, positions_of
 from hubspool_templates.reading.plan import pieces_of
 
@@ -144,6 +146,35 @@ def test_a_new_month_and_late_rows_of_an_old_one(
     upload(hub_api, late)  # from months before the cursor's commit: that commit did not have it
     assert follower.read() == [2]
     assert follower.read() == []
+
+
+@pytest.mark.usefixtures("hub_is_ahead")
+def test_manifests_of_old_months_are_parsed_once_and_nothing_new_costs_no_second_listing(
+    make: Make, compact: Callable[[], None], hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = [make(folder=folder) for folder in "ab"]
+    for n, writer in enumerate(writers):
+        add(writer, n)
+    compact()
+    rows = read_rows(REPO, hub_api)
+    assert sorted(row["n"] for row in rows) == [0, 1]
+    old = replace(Cursor.parse(rows.cursor), positions={}, at=NOW + timedelta(days=90))  # names no segment of before
+    parsed: list[Path] = []
+
+    def joined_runs(paths: list[Path]) -> list[JoinedRun]:
+        parsed.extend(paths)
+        return read_runs(paths)
+
+    read_runs = on_hub.joined_runs
+    monkeypatch.setattr(on_hub, "joined_runs", joined_runs)
+    api = HfApi(endpoint=hub_api.endpoint, token=hub_api.token)
+    assert list(read_rows(REPO, api, since=str(old))) == []
+    assert api.session.counts["requests"] == 2  # the commits and the files
+    assert len(parsed) == 1
+    add(writers[0], 2)
+    parsed.clear()
+    assert [row["n"] for row in read_rows(REPO, hub_api, since=str(old))] == [2]
+    assert len(parsed) == 1  # two commits have it
 
 
 def test_after_a_squash_late_rows_of_months_ago_count_as_read(follower: Follower, hub_api: HfApi) -> None:

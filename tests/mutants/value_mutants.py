@@ -103,7 +103,14 @@ MUTANTS = [
     Mutant(
         "reader_reads_ghosts",
         "a part that lands after it was joined is read beside the joined file",
-        (Edit("hubspool_templates/reading/plan.py", "pieces_of", "file.path not in ghosts", "True"),),
+        (
+            Edit(
+                "hubspool_templates/reading/plan.py",
+                "pieces_of",
+                "alone.first - run.first in range(len(run.sizes))",
+                "False",
+            ),
+        ),
         (f"{DATASETS}/test_compaction.py::test_a_part_that_lands_after_its_join_is_deleted_by_the_next_push",),
     ),
     Mutant(

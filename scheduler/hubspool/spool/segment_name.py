@@ -19,7 +19,7 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -179,9 +179,14 @@ def segments_in(folder: Path) -> list[str]:
 
 def part_path(source: str, number: int) -> str:
     """Return the path of part `number` of the segment at `source`; both paths are relative."""
+    stem, suffix = _around_number(source)
+    return f"{stem}-p{number:04d}.{suffix}"
+
+
+@lru_cache(64)  # a manifest names a hundred parts of a segment
+def _around_number(source: str) -> tuple[str, str]:
     segment = SegmentName.of(source)
-    name = f"{segment.stem}-p{number:04d}.{segment.suffix or 'jsonl'}"
-    return str(PurePosixPath(source).parent / segment.month / name)
+    return str(PurePosixPath(source).parent / segment.month / segment.stem), segment.suffix or "jsonl"
 
 
 def flat_path(path: str) -> str:

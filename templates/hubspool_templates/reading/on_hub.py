@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -49,20 +49,26 @@ class Listing:
     Args:
         repo: the repository at it.
         files: by path.
-        runs: of which joined files are made.
+        manifests: id of the content of each → runs of which joined files are made.
     """
 
     repo: RemoteRepo
     files: dict[str, RemoteFile]
-    runs: list[JoinedRun]
+    manifests: dict[str, list[JoinedRun]]
 
     @classmethod
-    def of(cls, repo: RemoteRepo) -> Listing:
-        """List the files, in one request for a thousand, and read the manifests that the cache lacks."""
+    def of(cls, repo: RemoteRepo, known: Mapping[str, list[JoinedRun]]) -> Listing:
+        """List the files, in one request for a thousand, and read the manifests that are not known."""
         files = repo.list_files("", recursive=True)
         manifests = [file for path, file in files.items() if is_manifest(path)]
-        paths = [path for each in manifests if (path := cached_file(repo.api, repo.target, each))]
-        return cls(repo, files, joined_runs(paths))
+        return cls(
+            repo, files, {each.content_id: known.get(each.content_id) or _runs(repo, each) for each in manifests}
+        )
+
+    @property
+    def runs(self) -> list[JoinedRun]:
+        """All runs of which joined files are made."""
+        return [*chain.from_iterable(self.manifests.values())]
 
 
 class HubRows:
@@ -99,7 +105,7 @@ class HubRows:
         #: The newest commits, that which is read first.
         self.commits = [str(commit["id"]) for commit in page]
         self.at = _time(page[0]["date"])
-        listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=self.commits[0])))
+        listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=self.commits[0])), {})
         card = listing.files.get("README.md")
         path = card and cached_file(self.api, listing.repo.target, card)
         return listing, Card(path.read_text(encoding="utf-8") if path else None)
@@ -128,11 +134,14 @@ class HubRows:
 
     def _at_commit(self, commit: str, at: datetime) -> Cursor:
         """Return what the repository held at a commit."""
-        try:
-            listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=commit)))
-        except (RevisionNotFoundError, BadRequestError) as error:
-            raise self._too_old(f"There is no commit {commit} any more.") from error
-        held = pieces_of(listing.files.values(), listing.runs)
+        held = self.pieces
+        if commit != self.commits[0]:
+            repo = RemoteRepo(self.api, replace(self.target, revision=commit))
+            try:
+                listing = Listing.of(repo, self.listing.manifests)
+            except (RevisionNotFoundError, BadRequestError) as error:
+                raise self._too_old(f"There is no commit {commit} any more.") from error
+            held = pieces_of(listing.files.values(), listing.runs)
         return Cursor(commit, at, positions_of(held, {}), is_complete=True)
 
     def _too_old(self, message: str, oldest: datetime | None = None) -> CursorTooOldError:
@@ -293,6 +302,11 @@ class _Fetcher(ExitStack):
         if not is_lines(piece.file.path):
             return RangedFile(repo, piece.file)
         return repo.read(piece.file.path, piece.start, _end_of(piece) - piece.start)
+
+
+def _runs(repo: RemoteRepo, manifest: RemoteFile) -> list[JoinedRun]:
+    path = cached_file(repo.api, repo.target, manifest)
+    return joined_runs([path] if path else [])
 
 
 def _end_of(piece: RowRange) -> int:
