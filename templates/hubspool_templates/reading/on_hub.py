@@ -39,7 +39,7 @@ from hubspool_templates.reading.plan import RowRange, chosen_files, is_lines, pi
 from hubspool_templates.schema import Schema
 
 #: A time before all commits: nothing was read.
-_NEVER = Cursor("", datetime.fromtimestamp(0, timezone.utc), is_complete=True)
+NEVER = Cursor("", datetime.fromtimestamp(0, timezone.utc), names_files=True)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class HubRows:
         self.config, chosen = chosen_files(self.card, paths, config, split)
         self.columns = Schema.of_features(self.card.features(self.config))
         self.pieces = pieces_of([self.listing.files[path] for path in chosen], self.listing.runs)
-        self._before = _NEVER if since is None else self._since(since)
+        self._before = NEVER if since is None else self._since(since)
         self._counted: dict[str, int] = {}
         self.new = self.pieces if since is None else [new for piece in self.pieces for new in self._new_of(piece)]
 
@@ -115,6 +115,8 @@ class HubRows:
         return self._before.after(self.commits[0], self.at, positions_of(self.pieces, self._counted))
 
     def _since(self, since: str | datetime) -> Cursor:
+        if since == "":
+            return NEVER
         if isinstance(since, str):
             if re.fullmatch(r"[0-9a-f]{40}", since):
                 return self._at_commit(since, self.at)
@@ -129,7 +131,7 @@ class HubRows:
                 return self._at_commit(commit["id"], _time(commit["date"]))
         created = self.api.repo_info(self.target.repo_id, repo_type=self.target.repo_type).created_at
         if commit["title"] == "initial commit" or (created is not None and since < created):
-            return _NEVER
+            return NEVER
         raise self._too_old(f"The history before {since.isoformat()} was squashed.", _time(commit["date"]))
 
     def _at_commit(self, commit: str, at: datetime) -> Cursor:

@@ -17,7 +17,7 @@ from hubspool.extending import HFValidationError, RepositoryNotFoundError
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.parquet.media import Media
 from hubspool_templates.reading.formats import Row, plain
-from hubspool_templates.reading.on_hub import HubRows
+from hubspool_templates.reading.on_hub import NEVER, HubRows
 from hubspool_templates.reading.pending import Waiting
 from hubspool_templates.schema import Schema
 
@@ -60,8 +60,8 @@ def read_rows(
         config: by default the one that `datasets` loads.
         split: by default all.
         since: only rows that came after it: `Rows.cursor` of an earlier read, a commit, or a time (that of the commit
-            that brought the row; without a time zone it is UTC) as a datetime or as ISO 8601 text. A file of another
-            program that did not only grow is read again.
+            that brought the row; without a time zone it is UTC) as a datetime or as ISO 8601 text. An empty text
+            is a time before all commits. A file of another program that did not only grow is read again.
         pending: a scheduler, or its folder: its rows that the Hub does not have yet come last. The repository may be
             missing. A cursor does not count them: they come again with a later read.
         latest: a column: only the last row of each of its values, and all rows without a value.
@@ -118,7 +118,7 @@ class Rows(Iterator[Row]):
         """
         if not self._is_read:
             raise HFValidationError("The cursor is known after the last row.", hint="Read all rows first.")
-        return "" if self._reading is None else str(self._reading.cursor())
+        return str(NEVER if self._reading is None else self._reading.cursor())
 
     def last(self, count: int) -> list[Row]:
         """Return the last rows; only the files that hold them are read, except with `latest`."""
