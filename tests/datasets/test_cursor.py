@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import random
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hubspool import CommitOperationAdd, HfApi
@@ -230,6 +234,32 @@ def test_a_file_of_another_program_is_read_on_if_it_grew_and_again_if_it_was_rew
     upload(hub_api, {"b.jsonl": b'{"n":5}\n'})
     assert follower.read() == [5]
     assert follower.read() == []
+
+
+@pytest.mark.parametrize("form", ["zip", "parquet"])
+def test_a_rewritten_file_of_another_program_is_read_again(form: str, follower: Follower, hub_api: HfApi) -> None:
+    def content(count: int) -> bytes:
+        file = io.BytesIO()
+        if form == "parquet":
+            pq.write_table(pa.table({"n": list(range(count))}), file)
+        else:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr(
+                    "metadata.jsonl", b"".join(b'{"file_name":"a.txt","n":%d}\n' % n for n in range(count))
+                )
+                archive.writestr("a.txt", "x")
+        return file.getvalue()
+
+    upload(hub_api, {f"a.{form}": content(2), f"b.{form}": content(1)})
+    assert follower.read() == [0, 1, 0]
+    upload(hub_api, {"x.txt": b"1"})
+    assert follower.read() == []
+    before = hub_api.list_repo_commits(REPO, repo_type="dataset")[0].commit_id
+    squashed = without_commit(follower.cursor)
+    upload(hub_api, {f"a.{form}": content(3)})
+    assert follower.read() == [0, 1, 2]
+    for since in (before, squashed):
+        assert [row["n"] for row in read_rows(REPO, hub_api, since=since)] == [0, 1, 2]
 
 
 def test_a_cursor_names_a_hundred_files_of_other_programs_and_looks_at_its_commit_for_more(

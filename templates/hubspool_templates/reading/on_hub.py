@@ -171,6 +171,8 @@ class HubRows:
             position = self._at_cursor.positions.get(piece.key)
         if position is None:
             return [piece]
+        if piece.is_foreign and position.changed_in(piece):
+            return self._grown_file(piece, position)
         if position.units is None and position.changed_in(piece):
             position = replace(position, units=self._rows_then(piece, position))
         read = position.read_of(piece)
@@ -178,8 +180,6 @@ class HubRows:
             return [piece]
         if all(units is None for units in read.values()):
             return []
-        if piece.is_foreign:
-            return self._grown_file(piece, position)
         if piece.has_less or (piece.sizes is None and not piece.is_alone):
             raise self._too_old(f"Rows of {piece.file.path} were removed since, and it is not known which.")
         return split_off(piece, read)
@@ -196,7 +196,8 @@ class HubRows:
     def _rows_then(self, piece: RowRange, position: Position) -> int:
         """Return how many rows the last part that was read had then."""
         then = Target.of(self.target.endpoint, self.target.repo_id, self.target.repo_type, self._before.commit)
-        for path in [*self._paths_of(piece, position.number)]:
+        paths = self._paths_of(piece, position.number) if piece.file.path.endswith(".parquet") else ()
+        for path in paths:
             with suppress(RevisionNotFoundError, BadRequestError):
                 repo = RemoteRepo(self.api, then)
                 if file := repo.files([path]).get(path):
