@@ -219,8 +219,10 @@ def test_since_a_commit_or_a_time_means_the_commit_that_brought_the_row(
         read(oldest - timedelta(minutes=30))
     assert read(created - timedelta(days=1)) == [0, 1, 2, 3]  # the repository is younger
     assert read(oldest) == []
-    with pytest.raises(HFValidationError, match="no cursor, commit or date"):
-        read("yesterday")
+    assert read((datetime.now(timezone.utc) - timedelta(days=400)).date()) == [0, 1, 2, 3]
+    for wrong in ("yesterday", 1.5, b"2026"):
+        with pytest.raises(HFValidationError, match="no cursor, commit or date"):
+            read(wrong)
 
 
 def test_a_file_of_another_program_is_read_on_if_it_grew_and_again_if_it_was_rewritten(

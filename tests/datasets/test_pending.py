@@ -152,6 +152,13 @@ def test_rows_that_a_person_deleted_do_not_come_back_as_pending(make: Make, hub_
     assert read(hub_api, scheduler) == [1, 100, 2, 3]
 
 
+def test_pending_rows_can_be_looked_at_before_all_are_read(make: Make, hub_api: HfApi) -> None:
+    scheduler = make(kind=ZipScheduler)
+    scheduler.add(Image.effect_noise((800, 800), 100), "big.png", n=799)
+    rows = read_rows(REPO, hub_api, pending=scheduler)
+    assert numbers(rows.last(1)) == numbers(rows.last(1)) == numbers(rows) == [799]
+
+
 @pytest.mark.parametrize("applied", [True, False])
 def test_rows_in_doubt_come_once(applied: bool, make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
     found: list[list[int]] = []

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import builtins
 import io
+import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.target import Target
-from hubspool.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from hubspool.errors import HFValidationError, HubspoolError, RepositoryNotFoundError, RevisionNotFoundError
 from hubspool.local_hub import LocalHub
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
+from hubspool.push.manifest import MANIFESTS
 from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool_templates import ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
@@ -165,6 +169,89 @@ def test_a_damaged_file_is_named(hub_api: HfApi) -> None:
     upload(hub_api, {"a.jsonl": b'{"n":1}\n{"n":\n'})
     with pytest.raises(HFValidationError, match=r"a.jsonl of local/votes cannot be read"):
         list(read_rows(REPO, hub_api))
+
+
+def zipped(members: dict[str, bytes], is_encrypted: bool = False) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    content = bytearray(file.getvalue())
+    if is_encrypted:
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+def damaged_parquet() -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": [1, 2, 3]}), file)
+    content = bytearray(file.getvalue())
+    content[-60:-20] = b"\xff" * 40
+    return bytes(content)
+
+
+def damaged_member() -> bytes:
+    content = bytearray(zipped({"1.txt": b"x" * 5000}))
+    content[36:40] = b"\xff" * 4
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.parquet", damaged_parquet(), "thrift"),
+        ("a.zip", damaged_member(), "decompressing"),
+        (
+            "a.zip",
+            zipped({"1.txt": b"", "metadata.jsonl": b'{"name":"1.txt"}'}),
+            "line 1 of metadata.jsonl has no file_name",
+        ),
+        ("a.zip", zipped({"metadata.jsonl": b'{"file_name":"1.txt"}'}), "There is no item named '1.txt'"),
+        ("a.zip", zipped({"1.txt": b"", "metadata.jsonl": b"[1]"}), "in metadata.jsonl, line 1 is no object"),
+        ("a.zip", zipped({"1.txt": b"x"}, is_encrypted=True), "encrypted"),
+        ("a.jsonl", b'{"a":1}\n1\n', "the line at byte 8 is no object"),
+        ("a.jsonl", b'"x"\n', "the line at byte 0 is no object"),
+        ("a.json", b'[{"a":1},[1]]', "item 2 is no object"),
+        ("a.json", b'[{"a":1}', "unexpected end"),
+    ],
+)
+def test_a_file_that_is_damaged_is_named_and_says_why(name: str, content: bytes, reason: str, hub_api: HfApi) -> None:
+    upload(hub_api, {name: content})
+    with pytest.raises(HFValidationError, match=rf"{name} of local/votes cannot be read: .*{reason}.*Repair or remove"):
+        list(read_rows(REPO, hub_api))
+
+
+def test_a_damaged_manifest_is_named(hub_api: HfApi) -> None:
+    path = f"{MANIFESTS}/2026-11/20261129T000000-0123456789ab.jsonl"
+    upload(hub_api, {"a.jsonl": b'{"n":1}\n', path: b'{"segment'})
+    with pytest.raises(HubspoolError, match=rf"{path} on the Hub is damaged: .*Put back the version"):
+        read_rows(REPO, hub_api)
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_file_that_is_changed_by_a_squash_during_a_read_is_not_taken_for_another(
+    is_removed: bool, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(hub_api, {"a.jsonl": b'{"n":1}\n', "b.jsonl": b'{"n":2}\n'})
+    rows = read_rows(REPO, hub_api)
+    download = HfApi.hf_hub_download
+    missed: list[str] = []
+
+    def not_at_a_commit(self: HfApi, *args: Any, revision: str, **options: Any) -> str:
+        if revision != "main":
+            missed.append(revision)
+            raise RevisionNotFoundError("squashed")
+        return download(self, *args, revision=revision, **options)
+
+    monkeypatch.setattr(HfApi, "hf_hub_download", not_at_a_commit)
+    if is_removed:
+        hub_api.delete_file("a.jsonl", REPO, repo_type="dataset")
+    else:
+        upload(hub_api, {"a.jsonl": b'{"n":5}\n{"n":6}\n'})
+    with pytest.raises(HubspoolError, match=r"a.jsonl of local/votes was changed while it was read.*the same cursor"):
+        list(rows)
+    assert missed
 
 
 def test_a_squash_during_a_read_takes_nothing_from_it(

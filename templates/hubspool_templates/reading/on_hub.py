@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any
@@ -38,6 +39,8 @@ from hubspool_templates.reading.formats import RangedFile, Row, Source
 from hubspool_templates.reading.plan import RowRange, chosen_files, is_lines, pieces_of, split_off
 from hubspool_templates.schema import Schema
 
+#: What the readers of the formats raise for damaged files; an OSError with a number is of this machine.
+_DAMAGE = (ValueError, BadZipFile, KeyError, RuntimeError, EOFError, OSError, zlib.error)
 #: A time before all commits: nothing was read.
 NEVER = Cursor("", datetime.fromtimestamp(0, timezone.utc), names_files=True)
 
@@ -80,7 +83,7 @@ class HubRows:
     """
 
     def __init__(
-        self, api: HfApi, target: Target, config: str | None, split: str | None, since: str | datetime | None
+        self, api: HfApi, target: Target, config: str | None, split: str | None, since: str | date | None
     ) -> None:
         self.api, self.target = api, target
         try:
@@ -114,10 +117,11 @@ class HubRows:
         """Return the cursor after everything was read."""
         return self._before.after(self.commits[0], self.at, positions_of(self.pieces, self._counted))
 
-    def _since(self, since: str | datetime) -> Cursor:
+    def _since(self, since: str | date) -> Cursor:
         if since == "":
             return NEVER
-        if isinstance(since, str):
+        if not isinstance(since, datetime):
+            since = str(since)  # a date too
             if re.fullmatch(r"[0-9a-f]{40}", since):
                 return self._at_commit(since, self.at)
             try:
@@ -220,15 +224,17 @@ class HubRows:
             seen: set[str] = set()
             for number, piece in enumerate(pieces):
                 count = 0
+                source = fetcher.source(number)
                 try:
-                    for row in self._rows_of(piece, fetcher.source(number), as_value):
+                    for row in self._rows_of(piece, source, as_value):
                         count += 1
                         yield row
-                except HubspoolError:
-                    raise
-                except (ValueError, BadZipFile) as error:
+                except _DAMAGE as error:
+                    if isinstance(error, HubspoolError) or getattr(error, "errno", None) is not None:
+                        raise
+                    why = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
                     raise HFValidationError(
-                        f"{piece.file.path} of {self.target.repo_id} cannot be read: {error}.",
+                        f"{piece.file.path} of {self.target.repo_id} cannot be read: {why}.",
                         hint="Repair or remove the file; each commit of it is in the history.",
                     ) from error
                 if piece.sizes is None and piece.is_alone:
@@ -254,7 +260,7 @@ class _Fetcher(ExitStack):
 
     Args:
         repo: at the commit that is read.
-        branch: in its place if a squash removes that commit meanwhile: parts only grow.
+        branch: in its place if a squash removes that commit meanwhile, of files that only grew since.
         pieces: to read.
     """
 
@@ -294,22 +300,35 @@ class _Fetcher(ExitStack):
 
     def _fetch(self, piece: RowRange) -> Source:
         try:
-            return self._fetch_from(self._repo, piece)
-        except (RevisionNotFoundError, RemoteEntryNotFoundError):
-            return self._fetch_from(self._branch, piece)
-
-    def _fetch_from(self, repo: RemoteRepo, piece: RowRange) -> Source:
-        path = cached_file(repo.api, repo.target, piece.file, download=not self._is_range(piece))
-        if path is not None:
-            return path
-        if not is_lines(piece.file.path):
-            return RangedFile(repo, piece.file)
-        return repo.read(piece.file.path, piece.start, _end_of(piece) - piece.start)
+            path = cached_file(self._repo.api, self._repo.target, piece.file, download=not self._is_range(piece))
+            if path is not None:
+                return path
+            if not is_lines(piece.file.path):
+                return RangedFile(self._repo, piece.file)
+            return self._repo.read(piece.file.path, piece.start, _end_of(piece) - piece.start)
+        except (RevisionNotFoundError, RemoteEntryNotFoundError) as error:
+            file, repo = piece.file, self._branch
+            with suppress(RemoteEntryNotFoundError):
+                path = cached_file(repo.api, repo.target, file)
+                if path and formats.begins_with(path, file.size, file.content_id):
+                    return path
+            raise HubspoolError(
+                f"{file.path} of {repo.target.repo_id} was changed while it was read.",
+                hint="Read again, from the same cursor.",
+                path=file.path,
+            ) from error
 
 
 def _runs(repo: RemoteRepo, manifest: RemoteFile) -> list[JoinedRun]:
     path = cached_file(repo.api, repo.target, manifest)
-    return joined_runs([path] if path else [])
+    try:
+        return joined_runs([path] if path else [])
+    except ValueError as error:
+        raise HubspoolError(
+            f"{manifest.path} on the Hub is damaged: {error}. It says which rows joined files have.",
+            hint="Put back the version of the commit that added it; `hubspool verify` shows what else is damaged.",
+            path=manifest.path,
+        ) from error
 
 
 def _end_of(piece: RowRange) -> int:

@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import date
 from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
@@ -33,7 +33,7 @@ def read_rows(
     *,
     config: str | None = None,
     split: str | None = None,
-    since: str | datetime | None = None,
+    since: str | date | None = None,
     pending: CommitScheduler | str | Path | None = None,
     latest: str | None = None,
     revision: str | None = None,
@@ -60,7 +60,7 @@ def read_rows(
         config: by default the one that `datasets` loads.
         split: by default all.
         since: only rows that came after it: `Rows.cursor` of an earlier read, a commit, or a time (that of the commit
-            that brought the row; without a time zone it is UTC) as a datetime or as ISO 8601 text. An empty text
+            that brought the row; without a time zone it is UTC) as a datetime, a date or ISO 8601 text. An empty text
             is a time before all commits. A file of another program that did not only grow is read again.
         pending: a scheduler, or its folder: its rows that the Hub does not have yet come last. The repository may be
             missing. A cursor does not count them: they come again with a later read.
@@ -100,10 +100,11 @@ class Rows(Iterator[Row]):
         self.keeps_media = False
         self.columns = reading.columns if reading else Schema()
         self._is_read = False
-        self._rows = self._all()
-        weakref.finalize(self, waiting.close)  # somebody may not read to the end
+        self._rows: Iterator[Row] | None = None  # made by the first `next`: it refers to this object
+        weakref.finalize(self, waiting.close)  # not at the end: `last` and a loop may both read
 
     def __next__(self) -> Row:
+        self._rows = self._all() if self._rows is None else self._rows
         return next(self._rows)
 
     @property
@@ -175,8 +176,7 @@ class Rows(Iterator[Row]):
         self._is_read = True
 
     def _pending_rows(self) -> Iterator[Row]:
-        with self._waiting as waiting:
-            yield from waiting.rows(self._reading, self._split, self._as_value)
+        return self._waiting.rows(self._reading, self._split, self._as_value)
 
 
 def table_of(rows: Iterable[Row], columns: Schema) -> pa.Table:
