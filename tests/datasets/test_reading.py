@@ -6,6 +6,7 @@ import builtins
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool_templates import ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.reading import formats, on_hub
+from hubspool_templates.reading import rows as reading_rows
 
 REPO = "local/votes"
 TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
@@ -387,6 +389,18 @@ def test_tables_have_the_columns_of_the_card(make: Make, hub_api: HfApi) -> None
     assert read_rows(REPO, hub_api).to_pandas()["n"].tolist() == [1, 2]
     assert read_rows(REPO, hub_api).to_polars()["n"].to_list() == [1, 2]
     assert read_rows(REPO, hub_api).to_polars().columns == ["n", "image", "at"]
+
+
+def test_a_table_has_columns_that_widen_late(make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_rows, "DEFAULTS", replace(reading_rows.DEFAULTS, batch_rows=3))
+    values = [1, 2, 3, 4, {"a": 5}, None, "six", 7]
+    upload(hub_api, {"train.jsonl": b"".join(orjson.dumps({"a": each}) + b"\n" for each in values)})
+    table = read_rows(REPO, hub_api).to_arrow()
+    assert table["a"].to_pylist() == ["1", "2", "3", "4", '{"a":5}', None, '"six"', "7"]
+    assert table.schema.field("a").type == pa.string()
+    upload(hub_api, {"train.jsonl": b'{"n":1}\n' * 4 + b'{"n":1.5,"b":"x"}\n'})
+    table = read_rows(REPO, hub_api).to_arrow()
+    assert table.to_pydict() == {"n": [1.0, 1.0, 1.0, 1.0, 1.5], "b": [None] * 4 + ["x"]}
 
 
 def test_an_empty_table_has_the_columns_too(make: Make, hub_api: HfApi) -> None:

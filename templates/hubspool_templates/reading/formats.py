@@ -116,7 +116,7 @@ def parquet_rows(source: Source, start: int, end: int | None, as_value: Callable
             passed += batch.num_rows
             for row in part.to_pylist():
                 for name, kind in convert.items():
-                    row[name] = _value(row.get(name), kind, as_value)
+                    row[name] = stored_value(row.get(name), kind, as_value)
                 yield row
 
 
@@ -216,13 +216,14 @@ def _is_stored_otherwise(kind: FieldType) -> bool:
     return kind == "json" or media_of_column(kind) is not None
 
 
-def _value(value: Any, kind: FieldType, as_value: Callable[[Media], Any]) -> Any:
+def stored_value(value: Any, kind: FieldType, as_value: Callable[[Media], Any]) -> Any:
+    """Return the value that was appended, from what a column of this type holds of it."""
     if value is None:
         return None
     if isinstance(kind, ListOf):
-        return [_value(item, kind.item, as_value) for item in value]
+        return [stored_value(item, kind.item, as_value) for item in value]
     if isinstance(kind, Schema):
-        return {name: _value(value.get(name), inner, as_value) for name, inner in kind.fields.items()}
+        return {name: stored_value(value.get(name), inner, as_value) for name, inner in kind.fields.items()}
     if media := media_of_column(kind):
         return value if value.get("bytes") is None else as_value(Media(media, value["bytes"], value.get("path")))
     return orjson.loads(value) if kind == "json" else value

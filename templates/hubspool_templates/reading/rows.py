@@ -16,6 +16,7 @@ from hubspool import CommitScheduler, HfApi
 from hubspool.extending import HFValidationError, RepositoryNotFoundError
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.parquet.media import Media
+from hubspool_templates.reading import formats
 from hubspool_templates.reading.formats import Row, plain
 from hubspool_templates.reading.on_hub import NEVER, HubRows
 from hubspool_templates.reading.pending import Waiting
@@ -185,15 +186,27 @@ def table_of(rows: Iterable[Row], columns: Schema) -> pa.Table:
 
     from hubspool_templates.parquet.tables import arrow_schema, arrow_table, learned
 
-    tables: list[pa.Table] = []
+    tables: list[tuple[pa.Table, Schema]] = []
     left = iter(rows)
     while some := list(islice(left, DEFAULTS.batch_rows)):
         table, columns = arrow_table(some, learned(some, columns))
-        tables.append(table)
+        tables.append((table, columns))
     if not tables:
         return arrow_schema(columns).empty_table()
-    joined = pa.concat_tables(tables, promote_options="permissive")
+    joined = pa.concat_tables([_widened(*each, columns) for each in tables], promote_options="permissive")
     return joined.replace_schema_metadata(arrow_schema(columns).metadata)
+
+
+def _widened(table: pa.Table, before: Schema, columns: Schema) -> pa.Table:
+    """Return a table whose columns have the types of `columns`, which later rows have widened."""
+    from hubspool_templates.parquet.tables import arrow_table
+
+    for name, kind in before.fields.items():
+        if (wider := columns.fields[name]) != kind:
+            rows = [{name: formats.stored_value(value, kind, lambda media: media)} for value in table[name].to_pylist()]
+            column = arrow_table(rows, Schema({name: wider}))[0][name]
+            table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 def _last_of_each(rows: Iterable[Row], column: str) -> Iterator[Row]:
