@@ -309,6 +309,12 @@ def test_latest_keeps_the_last_row_of_each_key(make: Make, hub_api: HfApi) -> No
     assert [row["v"] for row in read_rows(REPO, hub_api, latest="id")] == ["b", "x", "c", "e", "y"]
 
 
+def test_latest_takes_equal_keys_for_one(hub_api: HfApi) -> None:
+    keys = [1, {"a": 1, "b": [2]}, True, "1", [1], 1.0, {"b": [2.0], "a": 1}, False, 0]
+    upload(hub_api, {"a.jsonl": b"".join(orjson.dumps({"id": key, "n": n}) + b"\n" for n, key in enumerate(keys))})
+    assert [row["n"] for row in read_rows(REPO, hub_api, latest="id")] == [2, 3, 4, 5, 6, 7, 8]
+
+
 def test_the_last_rows_are_read_from_the_last_files_alone(make: Make, hub_api: HfApi) -> None:
     for n in range(4):
         with make(folder=f"copy-{n}") as copy:

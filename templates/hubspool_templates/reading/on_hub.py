@@ -185,7 +185,7 @@ class HubRows:
         if all(units is None for units in read.values()):
             return []
         if piece.has_less or (piece.sizes is None and not piece.is_alone):
-            raise self._too_old(f"Rows of {piece.file.path} were removed since, and it is not known which.")
+            raise CursorTooOldError(f"Rows of {piece.file.path} were removed since, and it is not known which.")
         return split_off(piece, read)
 
     def _grown_file(self, piece: RowRange, position: Position) -> list[RowRange]:

@@ -212,11 +212,19 @@ def _widened(table: pa.Table, before: Schema, columns: Schema) -> pa.Table:
 def _last_of_each(rows: Iterable[Row], column: str) -> Iterator[Row]:
     found: dict[object, Row] = {}
     for row in rows:
-        value = row.get(column)
-        key = object() if value is None else repr(value) if isinstance(value, (dict, list)) else (type(value), value)
+        key = object() if row.get(column) is None else _key(row[column])
         found.pop(key, None)
         found[key] = row
     yield from found.values()
+
+
+def _key(value: Any) -> object:
+    """Return what is equal for equal values: 1 and 1.0, but not 1 and true; an object in any order."""
+    if isinstance(value, dict):
+        return dict, frozenset((name, _key(each)) for name, each in value.items())
+    if isinstance(value, list):
+        return list, tuple(map(_key, value))
+    return float if isinstance(value, int) and not isinstance(value, bool) else type(value), value
 
 
 def _need(module: str, method: str, package: str) -> None:
