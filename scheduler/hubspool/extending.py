@@ -44,6 +44,7 @@ The repository:
 - `joined_runs`: what the joined files of a list are made of, a `JoinedRun` for consecutive parts; `is_manifest` tells
   the files that say so.
 - `cached_file`: a file in the cache that `huggingface_hub` shares; downloaded if it is not there.
+  `changed_meanwhile`: the error for content that is not, or no longer, what the list said.
 - `PendingSegments`, `pending_segments`: rows of spools that a commit does not hold; `RangeOnHub` is what it holds.
 - `Progress`: a bar on a terminal.
 - `read_text`: the content of a small text file at a revision.
@@ -128,6 +129,7 @@ __all__ = [
     "Target",
     "broken_card",
     "cached_file",
+    "changed_meanwhile",
     "count_lines",
     "is_manifest",
     "is_object",
@@ -179,12 +181,17 @@ def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool 
     path = Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
     found = path.resolve()
     if found.name != file.content_id and not has_content(found, file.size, file.content_id):
-        raise HubspoolError(
-            f"{file.path} of {target.repo_id} was changed, or removed from the history, while it was read.",
-            hint="Read again, from the same cursor if there is one.",
-            path=file.path,
-        )
+        raise changed_meanwhile(target, file.path)
     return path
+
+
+def changed_meanwhile(target: Target, path: str) -> HubspoolError:
+    """Return the error for a file whose content is not, or no longer, what the listing said."""
+    return HubspoolError(
+        f"{path} of {target.repo_id} was changed while it was read.",
+        hint="Read again, from the same cursor if there is one.",
+        path=path,
+    )
 
 
 def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:

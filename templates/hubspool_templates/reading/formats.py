@@ -65,14 +65,20 @@ def lines_of(source: Source, start: int, end: int, kinds: Mapping[str, FieldType
     with _opened(source) as file:
         if start == 0 and file.read(1) == b"[":
             file.seek(0)
-            yield from orjson.loads(file.read())
+            yield from (_row(item, "item", n) for n, item in enumerate(orjson.loads(file.read()), start=1))
             return
         file.seek(start)
         position = start
         while position < end and (line := file.readline()):
-            position += len(line)
             if line.strip():
-                yield with_times(appended(line), times)
+                yield with_times(_row(appended(line), "the line at byte", position), times)
+            position += len(line)
+
+
+def _row(value: Any, what: str, number: int) -> Row:
+    if type(value) is not dict:
+        raise ValueError(f"{what} {number} is no object")
+    return value
 
 
 def time_columns(kinds: Mapping[str, FieldType]) -> list[str]:
@@ -124,11 +130,14 @@ def archive_rows(source: Source, start: int, end: int | None, as_value: Callable
     with zipfile.ZipFile(source) as archive:  # type: ignore[arg-type]
         names = archive.namelist()
         if METADATA in names:
-            table = [appended(line) for line in archive.read(METADATA).splitlines()]
+            lines = enumerate(archive.read(METADATA).splitlines(), start=1)
+            table = [_row(appended(line), f"in {METADATA}, line", number) for number, line in lines]
         else:
             table = [{"file_name": name} for name in names if not name.endswith("/")]
-        for row in table[start:end]:
-            yield _member(row.pop("file_name"), archive.read, row, as_value)
+        for number, row in enumerate(table[start:end], start=start + 1):
+            if type(name := row.pop("file_name", None)) is not str:
+                raise ValueError(f"line {number} of {METADATA} has no file_name")
+            yield _member(name, archive.read, row, as_value)
 
 
 def pending_row(
