@@ -284,10 +284,7 @@ class _Fetcher(ExitStack):
         try:
             return self._fetch_from(self._repo, piece)
         except (RevisionNotFoundError, RemoteEntryNotFoundError):
-            # All of it, whose beginning is compared with the listing.
-            path = cached_file(self._branch.api, self._branch.target, piece.file)
-            assert path is not None
-            return path
+            return self._fetch_from(self._branch, piece)
 
     def _fetch_from(self, repo: RemoteRepo, piece: RowRange) -> Source:
         path = cached_file(repo.api, repo.target, piece.file, download=not self._is_range(piece))
