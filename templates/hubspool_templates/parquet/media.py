@@ -203,14 +203,14 @@ def is_stored_otherwise(kind: FieldType) -> bool:
     return kind == "json" or media_of_column(kind) is not None
 
 
-def value_of_column(value: Any, kind: FieldType, as_value: Callable[[Media], Any]) -> Any:
-    """Return a value of a Parquet file as it was appended; media as `as_value` makes of them."""
+def stored_value(value: Any, kind: FieldType, as_value: Callable[[Media], Any]) -> Any:
+    """Return the value that was appended, from what a column of this type holds of it."""
     if value is None:
         return None
     if isinstance(kind, ListOf):
-        return [value_of_column(item, kind.item, as_value) for item in value]
+        return [stored_value(item, kind.item, as_value) for item in value]
     if isinstance(kind, Schema):
-        return {name: value_of_column(value.get(name), inner, as_value) for name, inner in kind.fields.items()}
+        return {name: stored_value(value.get(name), inner, as_value) for name, inner in kind.fields.items()}
     if media := media_of_column(kind):
         return value if value.get("bytes") is None else as_value(Media(media, value["bytes"], value.get("path")))
     return orjson.loads(value) if kind == "json" else value

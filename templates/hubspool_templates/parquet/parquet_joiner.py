@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubspool.extending import Joiner, Matches
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.parquet.media import is_stored_otherwise, read_line, value_of_column
+from hubspool_templates.parquet.media import is_stored_otherwise, read_line, stored_value
 from hubspool_templates.parquet.parquet_encoding import RANGE, columns_of_file, opened_writer, range_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ParquetJoiner(Joiner):
         for number in range(file.num_row_groups):
             rows = file.read_row_group(number).to_pylist()
             for row in rows:
-                row |= {name: value_of_column(row[name], kind, asdict) for name, kind in as_json.items()}
+                row |= {name: stored_value(row[name], kind, asdict) for name, kind in as_json.items()}
             removed |= {position + index for index, row in enumerate(rows) if matches(row)}
             position += len(rows)
         if removed:

@@ -17,7 +17,7 @@ from hubspool.extending import HFValidationError, RemoteFile, RemoteRepo
 from hubspool_templates.archive.zip_encoding import METADATA
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_types import media_of
-from hubspool_templates.parquet.media import Media, is_stored_otherwise, read_line, value_of_column
+from hubspool_templates.parquet.media import Media, is_stored_otherwise, read_line, stored_value
 from hubspool_templates.schema import FieldType, Schema
 from hubspool_templates.values import appended
 
@@ -116,7 +116,7 @@ def parquet_rows(source: Source, start: int, end: int | None, as_value: Callable
             passed += batch.num_rows
             for row in part.to_pylist():
                 for name, kind in convert.items():
-                    row[name] = value_of_column(row.get(name), kind, as_value)
+                    row[name] = stored_value(row.get(name), kind, as_value)
                 yield row
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hubspool import CommitScheduler, HfApi
 from hubspool.extending import HFValidationError, RepositoryNotFoundError
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.parquet.media import Media, value_of_column
+from hubspool_templates.parquet.media import Media, stored_value
 from hubspool_templates.reading.formats import Row, plain
 from hubspool_templates.reading.on_hub import NEVER, HubRows
 from hubspool_templates.reading.pending import Waiting
@@ -202,7 +202,7 @@ def _widened(table: pa.Table, before: Schema, columns: Schema) -> pa.Table:
 
     for name, kind in before.fields.items():
         if (wider := columns.fields[name]) != kind:
-            rows = [{name: value_of_column(value, kind, lambda media: media)} for value in table[name].to_pylist()]
+            rows = [{name: stored_value(value, kind, lambda media: media)} for value in table[name].to_pylist()]
             column = arrow_table(rows, Schema({name: wider}))[0][name]
             table = table.set_column(table.column_names.index(name), name, column)
     return table
