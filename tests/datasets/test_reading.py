@@ -163,7 +163,7 @@ def test_what_is_missing_or_of_another_format_is_an_error_at_the_call(hub_api: H
     upload(hub_api, {"c.csv": b"a\n1\n"})
     with pytest.raises(ValueError, match=r"c.csv is a file of CSV; read_rows reads JSON Lines, Parquet and zip"):
         read_rows(REPO, hub_api)
-    upload(hub_api, {"a.json": b'[{"n": 1},\n {"n": 2}]', "b.json": b'{"n": 3}\n\n{"n": 4}'}, "local/json")
+    upload(hub_api, {"a.json": b'\n  [{"n": 1},\n {"n": 2}]', "b.json": b'{"n": 3}\n\n{"n": 4}'}, "local/json")
     assert [row["n"] for row in read_rows("local/json", hub_api)] == [1, 2, 3, 4]
 
 

@@ -63,7 +63,7 @@ def lines_of(source: Source, start: int, end: int, kinds: Mapping[str, FieldType
     """Yield the rows of JSON Lines from byte `start` to `end`; of a file that is one JSON array, all of them."""
     times = time_columns(kinds)
     with _opened(source) as file:
-        if start == 0 and file.read(1) == b"[":
+        if start == 0 and file.read(64).lstrip()[:1] == b"[":
             file.seek(0)
             yield from (_row(item, "item", n) for n, item in enumerate(orjson.loads(file.read()), start=1))
             return
