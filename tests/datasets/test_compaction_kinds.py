@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -305,3 +306,22 @@ def test_a_file_that_goes_with_no_other_one_keeps_its_content(
     seen, found = check(repo, None)
     assert [each for each in found if each.kind.severity is Severity.DAMAGE] == []
     assert sum(facts.rows for facts in seen.facts.values()) == 2
+
+
+def test_a_joined_parquet_file_without_a_row_repeats_the_bytes_of_the_file_with_it(
+    make: Make, hub_api: HfApi, local_hub: LocalHub, compactor: Callable[..., Any]
+) -> None:
+    """Pages begin where the content says, so that Xet knows all pages after the row that is gone."""
+    chance = random.Random(1)
+    rows = [{"n": n, "text": chance.randbytes(2000).hex()} for n in range(4000)]
+    for half in (rows[:2000], rows[2000:]):
+        with make(ParquetScheduler, folder=f"from-{half[0]['n']}") as scheduler:
+            scheduler.extend(half)
+    assert len(compactor().run(TOMORROW).paths) == 1
+    [whole] = data_files(hub_api)
+    size = hub_api.get_paths_info(REPO, [whole], repo_type="dataset")[0].size
+    before = len(local_hub.requests)
+    removal = Removal.of({"n": 1}, datetime.now(timezone.utc))
+    assert compactor(kind=Remover).remove([removal]).rows == 1
+    sent = sum(each.bytes_in for each in [*local_hub.requests][before:] if each.route == "xet-xorb")
+    assert 0 < sent < 0.4 * size
