@@ -95,6 +95,19 @@ MUTANTS = [
         (f"{RETAIN}::test_a_clock_that_is_ahead_takes_no_pending_rows_away",),
     ),
     Mutant(
+        "forget_squashes_for_nothing",
+        "a value that no row has costs the history",
+        (
+            Edit(
+                "hubspool/push/remover.py",
+                "Remover.remove",
+                "not report.rows and not any(commit.title.startswith(_TITLE) for commit in self.repo.commits())",
+                "False",
+            ),
+        ),
+        (f"{FORGET}::test_a_value_that_no_row_has_leaves_the_history_as_it_is",),
+    ),
+    Mutant(
         "idle_scheduler_reads_no_request",
         "a scheduler without new rows never reads which rows are to be removed",
         (
