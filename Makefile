@@ -21,7 +21,7 @@ help:
 	@echo "make coverage     tests/unit and tests/hub with their branch coverage: a table by folder; make test-rest: the others"
 	@echo "make durability   kills, exits, outages, lost answers, full disks, replicas: real processes, minutes"
 	@echo "make durability-pythons  the same under Python 3.10 and 3.13, in environments of their own (PYTHONS=...)"
-	@echo "make kill9        kills at system calls and at random: POINTS=40 KILLS=40"
+	@echo "make kill9        kills at system calls and at random, and of a compactor: POINTS=40 KILLS=40"
 	@echo "make replicas     REPLICAS=16 on one repo and its budget of commits, for HOURS=3 of a minute each"
 	@echo "make losses       what huggingface_hub's scheduler loses, beside ours: prints the table of docs/losses.md"
 	@echo "make mutants      breaks one mechanism after the other; a test must notice each"
@@ -45,7 +45,10 @@ demo: $(VENV)/demo.stamp
 space: $(VENV)/demo.stamp
 	@$(BIN)/python demo_space/make_space.py $(if $(APP),--app $(APP)) $(if $(REPO),--repo $(REPO))
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# More than two processors: tests wait for processes, servers and the disk for a third of their time, and those of
+# durability for half of it.
+WORKERS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 TRACED := tests/unit tests/hub
 REST   := tests/docs tests/contract tests/datasets tests/mutants tests/recipes tests/browser
 TESTS  := $(TRACED) $(REST)
@@ -68,6 +71,7 @@ test-rest: $(VENV)/dev.stamp
 
 test-all: coverage test-rest test-slow recipes load compat durability kill9 mutants losses-ours
 
+durability: WORKERS = 4
 durability: $(VENV)/dev.stamp
 	$(PYTEST) $(ARGS) tests/durability
 
@@ -85,6 +89,7 @@ POINTS ?= 40
 KILLS ?= 40
 kill9: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.durability.kill9 --points $(POINTS) --kills $(KILLS)
+	COMPACTION_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/durability/test_compaction_kills.py
 
 REPLICAS ?= 16
 HOURS ?= 3
@@ -100,7 +105,7 @@ losses: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.losses.runner
 
 # One after the other: each measures, and load from another would show. PARTS=… picks some.
-BENCHES = imports scheduling jsonl training_logs parquet uploads local_hub
+BENCHES = imports scheduling jsonl reading training_logs parquet uploads local_hub years
 .PHONY: bench bench-quick compat
 bench: $(VENV)/dev.stamp
 	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python -m tests.benchmarks.$$part; done

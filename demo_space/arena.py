@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,7 +16,7 @@ from gradio.events import Dependency, api
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.ui.save_button import Once, outcome_line, refuse_if_disk_is_full
 from romanise import LIBRARIES, SAMPLES, Pair, romanise, script_of, winner_of
-from tab import LAST_ROWS, PAGE_ONLY, Tab, live, utc_now
+from tab import PAGE_ONLY, Tab, live, newest, utc_now
 from vote import TEXT_LIMIT, check
 
 ANOTHER_SAMPLE = (
@@ -37,7 +36,6 @@ class Arena(Tab[JsonlScheduler]):
     noun = "vote"
     lead = "Two libraries write any script in Latin letters. Which does it better?"
     kept = "The text, both results and your choice become one row of the dataset"
-    suffix = ".jsonl"
     guide = "feedback"
     columns = ("input", "output_1", "output_2", "user_choice", "time")
 
@@ -76,33 +74,28 @@ class Arena(Tab[JsonlScheduler]):
         return disabled, disabled, thanks, gr.Button(variant="primary")
 
     def standings(self) -> str:
-        """Votes on the Hub by script and library, as a table with bars; an empty text without votes."""
-        total: Counter[tuple[str, str]] = Counter()
-        for wins, _ in self.saved.answers():
-            total.update(wins)
+        """Votes by script and library, as a table with bars; an empty text without votes."""
+        total: Counter[tuple[str, str]] = (self.saved.answer() or [Counter()])[0]
         scripts = sorted({script for script, _ in total})
         most = max((sum(total[script, library] for library in COLOURS) for script in scripts), default=0)
         rows = "".join(_bars(script, [total[script, library] for library in COLOURS], most) for script in scripts)
         names = " ".join(f'<span class="{colour}">{library}</span>' for library, colour in COLOURS.items())
-        return f"<table><caption>Votes on the Hub, by script: {names}</caption>{rows}</table>" if rows else ""
+        return f"<table><caption>Votes by script: {names}</caption>{rows}</table>" if rows else ""
 
     def rows(self) -> list[dict[str, Any]]:
-        """The last votes of each file on the Hub."""
-        return [row for _, rows in self.saved.answers() for row in rows]
+        """The newest votes."""
+        _, rows = self.saved.answer() or (None, [])
+        return list(rows)
 
-    @staticmethod
-    def read(path: Path) -> tuple[Counter[tuple[str, str]], list[dict[str, Any]]]:
-        """Return the votes of one file by script and library, and its last rows."""
+    def read(self) -> tuple[Counter[tuple[str, str]], list[dict[str, Any]]]:
+        """Return the votes by script and library, and the newest; rows of other programs may lack a column."""
         wins: Counter[tuple[str, str]] = Counter()
-        last: deque[dict[str, Any]] = deque(maxlen=LAST_ROWS)
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                last.append(row)
-                library = winner_of(*(row[column] for column in ("input", "output_1", "output_2", "user_choice")))
-                if library:
-                    wins[script_of(row["input"]), library] += 1
-        return wins, list(last)
+        rows = list(self.all_rows())
+        for row in rows:
+            values: list[Any] = [row.get(column) for column in ("input", "output_1", "output_2", "user_choice")]
+            if None not in values and (library := winner_of(*values)):
+                wins[script_of(row["input"]), library] += 1
+        return wins, newest(rows)
 
     def build(self, page: gr.Blocks) -> list[Dependency]:
         """The text, both results, the two buttons, and the standings."""
@@ -132,13 +125,15 @@ class Arena(Tab[JsonlScheduler]):
         outcome = outcome_line("outcome")
         another = gr.Button("Another sample", elem_id="another")
         standings = gr.HTML(visible=False, elem_id="standings")
-        live(page, self.saved, self.standings, standings, "No vote is on the Hub yet. Yours will appear here.")
+        live(page, self.saved, self.standings, standings, "No vote yet. Yours will appear here.")
 
         results = [turn, shown, *outputs, *buttons, outcome, another]
         text.change(_show, text, results, trigger_mode="always_last", **PAGE_ONLY)
         # In the browser: an answer of the server may arrive after the visitor began to type.
         another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
-        page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
+        # The box itself: `text` is of the moment when the page asked, and a quick visitor has typed since.
+        typed = 'document.querySelector("#text textarea")?.value || text'
+        page.load(None, text, text, js=f"(text) => {{ text = {typed}; if (text) return text; {ANOTHER_SAMPLE} }}")
         samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
         api(self.save_feedback, api_name="save_feedback")
         given, changed = [turn, shown, *outputs], [*buttons, outcome, another]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
 from PIL import Image, UnidentifiedImageError
 
 from hubspool_templates import ZipScheduler, save_button
-from tab import LAST_ROWS, Tab, refusal, utc_now
+from tab import Tab, refusal, utc_now
 from vote import check_label
 
 FILES_LIMIT = 50
@@ -29,7 +26,6 @@ class BulkImages(Tab[ZipScheduler]):
     noun = "image"
     lead = f"Up to {FILES_LIMIT} pictures with one label. They go into zip archives, so one commit holds many files."
     kept = "Each file, its name, and what the camera wrote into it (often the place) become part of the dataset"
-    suffix = ".zip"
     guide = "archives"
     columns = ("file_name", "label", "time")
 
@@ -50,13 +46,6 @@ class BulkImages(Tab[ZipScheduler]):
             self.scheduler.add(file, file.name, label=label, time=time)
         count = "1 image is" if len(good) == 1 else f"{len(good)} images are"
         return " ".join([f"Thank you, {count} stored.", *(f"Not stored: {fault}" for fault in faults.values())])
-
-    @staticmethod
-    def read(path: Path) -> list[dict[str, Any]]:
-        """Return the last rows of the table in one archive."""
-        with zipfile.ZipFile(path) as archive:
-            lines = archive.read("metadata.jsonl").splitlines()
-        return [json.loads(line) for line in lines[-LAST_ROWS:]]
 
     def build(self, _page: gr.Blocks) -> list[Dependency]:
         """The files, a label and a button."""

@@ -53,7 +53,9 @@ class OnTheHub:
 
     def render(self, opened: gr.Tab) -> None:
         """Adds the tab to the page; it asks the Hub when a visitor opens it."""
-        gr.HTML(f"<h2>{self.title}</h2><p>Read from the Hub, not from this server's memory.</p>")
+        gr.HTML(
+            f"<h2>{self.title}</h2><p>Read from the Hub. The last rows include those that are still on this disk.</p>"
+        )
         repos = gr.HTML(elem_id="repos")
         refresh = gr.Button("Read again", elem_id="read-again")
         rows = gr.HTML(elem_id="rows")
@@ -66,7 +68,7 @@ class OnTheHub:
 def _rows(tab: Tab[Any]) -> str:
     rows = tab.last_rows()
     if not rows:
-        return f"<p>No {tab.noun} is on the Hub yet.</p>"
+        return f"<p>No {tab.noun} yet.</p>"
     cells = [[_cell(row.get(name, "")) for name in rows[0]] for row in rows]
     return _table(["time (UTC)" if name == "time" else escape(name) for name in rows[0]], cells)
 

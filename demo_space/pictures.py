@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import pyarrow.parquet as pq
 from gradio.events import Dependency
 from PIL import Image, UnidentifiedImageError
 
@@ -34,7 +31,6 @@ class Pictures(Tab[ParquetScheduler]):
     noun = "picture"
     lead = "Draw something, or take a photo, and say what it is."
     kept = f"It is reduced to {SIDE_KEPT:,} pixels, without camera and place, and becomes one row of the dataset"
-    suffix = ".parquet"
     guide = "images"
     columns = ("label", "kind", "time")
 
@@ -62,19 +58,16 @@ class Pictures(Tab[ParquetScheduler]):
         kept.paste(image)  # the pixels, without metadata
         kept.thumbnail((SIDE_KEPT, SIDE_KEPT))
         self.scheduler.append({"image": kept, "label": label, "kind": kind, "time": utc_now()})
-        return "Thank you, the picture is stored. It will appear below once it is on the Hub."
+        return "Thank you, the picture is stored. It appears below."
 
     def gallery(self) -> list[tuple[Image.Image, str]]:
-        """The newest pictures on the Hub."""
-        return [(row["image"], row["label"]) for row in newest(self.rows(), SHOWN)]
+        """The newest pictures."""
+        return [(row["image"], row["label"]) for row in self.rows()]
 
-    @staticmethod
-    def read(path: Path) -> list[dict[str, Any]]:
-        """Return the last rows of one file, with pictures as small as the gallery shows them."""
-        table = pq.read_table(path)
-        rows: list[dict[str, Any]] = table.slice(max(0, len(table) - SHOWN)).to_pylist()
+    def read(self) -> list[dict[str, Any]]:
+        """Return the newest rows, with pictures as small as the gallery shows them."""
+        rows = newest(self.all_rows(), SHOWN)
         for row in rows:
-            row["image"] = Image.open(io.BytesIO(row["image"]["bytes"]))
             row["image"].thumbnail((320, 320))
         return rows
 
@@ -94,7 +87,7 @@ class Pictures(Tab[ParquetScheduler]):
                 given = [sketch, label]
                 sketches = save_button("Save the sketch", self.save_sketch, given, api_visibility="private")
         gallery = gr.Gallery(
-            label="Newest pictures on the Hub",
+            label="Newest pictures",
             columns=4,
             fit_columns=False,
             height="auto",
@@ -102,7 +95,7 @@ class Pictures(Tab[ParquetScheduler]):
             visible=False,
             elem_id="gallery",
         )
-        live(page, self.saved, self.gallery, gallery, "No picture is on the Hub yet. Yours will appear here.")
+        live(page, self.saved, self.gallery, gallery, "No picture yet. Yours will appear here.")
         return [photos, sketches]
 
 

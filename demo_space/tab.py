@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
-from pathlib import Path
+from heapq import nlargest
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
@@ -14,6 +14,7 @@ from gradio.events import Dependency
 
 from destination import link, missing_token, progress
 from hubspool import CommitScheduler
+from hubspool_templates import read_rows
 from saved import Saved
 
 S = TypeVar("S", bound=CommitScheduler)
@@ -35,7 +36,6 @@ class Tab(ABC, Generic[S]):
         noun: one row, in a word.
         lead: the sentence below the title.
         kept: what is stored; the name of the dataset follows.
-        suffix: the end of the names of its files on the Hub.
         guide: the page of the documentation.
         columns: what the last tab shows of a row; what people look for comes first.
     """
@@ -45,30 +45,32 @@ class Tab(ABC, Generic[S]):
     noun: ClassVar[str]
     lead: ClassVar[str]
     kept: ClassVar[str]
-    suffix: ClassVar[str]
     guide: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
 
     def __init__(self, scheduler: S) -> None:
         self.scheduler = scheduler
-        self.saved = Saved(scheduler, self.suffix, self.read)
+        self.saved = Saved(scheduler, self.read)
         self.missing_token = missing_token(self.noun, scheduler.repo_id, os.environ)
 
-    @staticmethod
-    @abstractmethod
-    def read(path: Path) -> Any:
-        """Return what the page needs of one file of the dataset: its last rows, unless `rows` says otherwise."""
+    def read(self) -> Any:
+        """Return what the page needs of the dataset, with the rows that are pending; it stays in memory."""
+        return newest({name: row.get(name) for name in self.columns} for row in self.all_rows())
+
+    def all_rows(self) -> Iterator[dict[str, Any]]:
+        """Return all rows, those that are pending too."""
+        return read_rows(self.scheduler.repo_id, pending=self.scheduler)
 
     @abstractmethod
     def build(self, page: gr.Blocks) -> list[Dependency]:
         """Adds the components of this tab to the page; returns the events that store something."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """The last rows of each file on the Hub."""
-        return [row for rows in self.saved.answers() for row in rows]
+        """The newest rows, pending ones too."""
+        return list(self.saved.answer() or [])
 
     def last_rows(self) -> list[dict[str, Any]]:
-        """The newest rows on the Hub without media, newest first."""
+        """The newest rows without media, newest first."""
         return [{name: row.get(name, "") for name in self.columns} for row in newest(self.rows())]
 
     def render(self, page: gr.Blocks) -> None:
@@ -93,15 +95,13 @@ class Tab(ABC, Generic[S]):
         return notice, progress(self.noun, status, self.missing_token, datetime.now(timezone.utc))
 
 
-def live(
-    page: gr.Blocks, saved: Saved[Any], show: Callable[[], Any], output: gr.components.Component, empty: str
-) -> None:
-    """Shows what is on the Hub when the page opens, and again after each change; a sentence while there is nothing."""
+def live(page: gr.Blocks, saved: Saved, show: Callable[[], Any], output: gr.components.Component, empty: str) -> None:
+    """Shows what is stored when the page opens, and again after each change; a sentence while there is nothing."""
     seen = gr.State(-1)
     hint = gr.HTML(f"<p>{empty}</p>", elem_classes="empty-hint")
 
     def refresh(version: int) -> tuple[Any, ...]:
-        saved.answers()
+        saved.answer()
         if saved.version == version:
             return gr.skip(), gr.skip(), gr.skip()
         value = show()
@@ -110,9 +110,9 @@ def live(
     gr.on([page.load, gr.Timer(STATUS_SECONDS).tick], refresh, seen, [seen, hint, output], **PAGE_ONLY)
 
 
-def newest(rows: list[dict[str, Any]], count: int = LAST_ROWS) -> list[dict[str, Any]]:
+def newest(rows: Iterable[dict[str, Any]], count: int = LAST_ROWS) -> list[dict[str, Any]]:
     """The newest rows by their column `time`, newest first; the time as people read it."""
-    found = sorted(rows, key=lambda row: str(row.get("time")), reverse=True)[:count]
+    found = nlargest(count, rows, key=lambda row: str(row.get("time")))
     return [{**row, "time": str(row.get("time"))[:19].replace("T", " ")} for row in found]
 
 

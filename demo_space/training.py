@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import gradio as gr
@@ -15,11 +16,13 @@ from gradio.events import Dependency
 
 from hubspool_templates import TrainingLogs
 from hubspool_templates.ui.save_button import outcome_line
-from tab import PAGE_ONLY, Tab, refusal
+from tab import LAST_ROWS, PAGE_ONLY, Tab, refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 EPOCHS_LIMIT = 30
 COLUMNS = ["epoch", "loss", "accuracy"]
+LOG = re.compile(r"(?:.*/)?\d{8}-\d{6}-[^/]*/metrics\.csv")
+"""The path of a log on the Hub."""
 
 
 try:
@@ -65,7 +68,6 @@ class Training(Tab[TrainingLogs]):
     noun = "run"
     lead = "Train a small network to tell the inside of a ring from the outside."
     kept = "Loss and accuracy of each epoch become lines of a CSV file in the dataset"
-    suffix = ".csv"
     guide = "training_logs"
     columns = ("run", *COLUMNS, "time")
 
@@ -95,12 +97,18 @@ class Training(Tab[TrainingLogs]):
         words = f"Run {name}, epoch {last.epoch:.0f}: {last.accuracy:.1%} of the unseen points are right."
         return _curve(curve), words
 
-    @staticmethod
-    def read(path: Path) -> list[dict[str, Any]]:
-        """Return a row with the last values of one log."""
-        last = pd.read_csv(path).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
-        started = datetime.strptime(path.parent.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
-        return [{"run": path.parent.name, **last[0], "time": started.isoformat()}]
+    def read(self) -> list[dict[str, Any]]:
+        """Return the last values of the newest logs on the Hub; a file of another program is left out."""
+        api, repo = self.scheduler.api, self.scheduler.repo_id
+        logs = [path for path in api.list_repo_files(repo, repo_type="dataset") if LOG.fullmatch(path)]
+        found = []
+        for path in sorted(logs)[-LAST_ROWS:]:
+            log, run = api.hf_hub_download(repo, path, repo_type="dataset"), path.split("/")[-2]
+            with suppress(ValueError):
+                last = pd.read_csv(log).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
+                started = datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
+                found.append({"run": run, **last[0], "time": started.isoformat()})
+        return found
 
     def build(self, page: gr.Blocks) -> list[Dependency]:
         """The number of epochs, a button, and the curve."""

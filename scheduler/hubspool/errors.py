@@ -4,6 +4,7 @@
 
     HubspoolError
     ├── HFValidationError (ValueError)            a value was refused before anything was sent
+    ├── CursorTooOldError (LookupError)           what a reader has read before cannot be told any more
     ├── SettingError (ValueError)                 an environment variable cannot be read
     ├── LocalTokenNotFoundError (OSError)         a token is needed and there is none
     ├── LocalFileError (OSError)                  a local file cannot be read while it is being sent
@@ -60,6 +61,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -125,6 +127,23 @@ class SettingError(HubspoolError, ValueError):
     """An environment variable holds a value that cannot be read."""
 
 
+class CursorTooOldError(HubspoolError, LookupError):
+    """Which rows came after a point in the past cannot be told any more.
+
+    The history of the branch was squashed since, or rows were removed from the middle of what was read.
+
+    Attributes:
+        oldest: the earliest time that can be given; None if only a read of everything helps.
+    """
+
+    default_hint = "Read everything once, and keep the new cursor."
+
+    def __init__(self, message: str, *, oldest: datetime | None = None) -> None:
+        hint = f"The oldest time that can be read from is {oldest.isoformat()}. " if oldest else ""
+        super().__init__(message, hint=hint + self.default_hint)
+        self.oldest = oldest
+
+
 class LocalTokenNotFoundError(HubspoolError, OSError):
     """A token is needed, and neither the argument, HF_TOKEN nor the token file has one."""
 
@@ -185,7 +204,7 @@ class FlushTimeout(HubspoolError, TimeoutError):  # noqa: N818 - the name is par
 def second_look_reason(until: float) -> str:
     """Return why a segment is not sent before `until`, seconds since the epoch."""
     at = time.strftime("%H:%M", time.localtime(until))
-    why = "its ledger was lost or copied, and what an earlier process sent may still arrive"
+    why = "what was sent earlier may still arrive: its ledger was lost or copied, or rows of it are to be removed"
     return f"waits for the second look until {at}: {why}"
 
 

@@ -16,7 +16,9 @@ Rows on this disk:
 Rows in another format on the Hub:
 
 - `Encoding`: how the lines of a part become a file; override `encode` and `span_of`.
+- `Matches`: whether a row is to be removed, as a joiner is asked (`hubspool forget`).
 - `Span`: which lines of which segment a file holds.
+- `Joiner`: how old files of that form are joined into few; an `Encoding` has one as `joiner`.
 - `FileRange`: a byte range of a growing file; `open` reads exactly that range.
 - `count_lines`, `is_object`: the lines in a range of a file; whether a line is one complete JSON object.
 
@@ -31,38 +33,63 @@ Options:
 
 - `SchedulerOptions`: the keyword arguments of `CommitScheduler`, for ``**options: Unpack[SchedulerOptions]``.
 - `CommonOptions`: the same without those that the ready-made schedulers declare with defaults of their own.
+- `Compact`: the values of the option `compact`.
 - `DEFAULT_EVERY`: minutes between two pushes.
 - `renew_after_fork`: gives a forked child a new value of an attribute, usually an unlocked lock.
 
 The repository:
 
 - `Target`: endpoint, id, type and revision of a repository; `CommitScheduler.target` is one.
+- `RemoteRepo`: reads files, lists and ranges of a repository at a revision; `RemoteFile` is an entry of a list.
+- `joined_runs`: what the joined files of a list are made of, a `JoinedRun` for consecutive parts; `is_manifest` tells
+  the files that say so.
+- `cached_file`: a file in the cache that `huggingface_hub` shares; downloaded if it is not there.
+  `changed_meanwhile`: the error for content that is not, or no longer, what the list said.
+- `PendingSegments`, `pending_segments`: rows of spools that a commit does not hold; `RangeOnHub` is what it holds.
+- `Progress`: a bar on a terminal.
 - `read_text`: the content of a small text file at a revision.
 - `FrontMatter`: the fields at the top of a README.md; changes some and keeps comments and all else.
 - `broken_card`: the error for a README.md that a person has to repair.
 
 Errors: `HFValidationError` (a value cannot be used; also a ValueError), `RemoteEntryNotFoundError` (the repository has
-no such file or folder); every error is a `hubspool.HubspoolError`.
+no such file or folder), `RepositoryNotFoundError`, `RevisionNotFoundError`, `BadRequestError` (the Hub refused to
+look), `CursorTooOldError` (history was squashed since a reader's last read); every error is a `hubspool.HubspoolError`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hubspool.client.download import cache_folder
 from hubspool.client.file_range import FileRange
 from hubspool.client.front_matter import FrontMatter, broken_card
 from hubspool.client.patterns import Patterns
+from hubspool.client.progress import Progress
 from hubspool.client.target import Target
-from hubspool.errors import HFValidationError, RemoteEntryNotFoundError
-from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
+from hubspool.errors import (
+    BadRequestError,
+    CursorTooOldError,
+    HFValidationError,
+    HubspoolError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from hubspool.files import Stat, StatePaths, has_content, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
+from hubspool.push.joiner import Joiner, Matches
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
-from hubspool.push.remote import RemoteRepo
+from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
+from hubspool.push.pending import PendingSegments, RangeOnHub, pending_segments
+from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
+from hubspool.scheduling.defaults import Compact
 from hubspool.scheduling.options import CommonOptions, SchedulerOptions
-from hubspool.settings import process_rank
+from hubspool.settings import Settings, process_rank
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.spool import Durability, Spool
 
@@ -71,15 +98,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_EVERY",
+    "BadRequestError",
     "CommonOptions",
+    "Compact",
+    "CursorTooOldError",
     "Durability",
     "Encoding",
     "FileRange",
     "FrontMatter",
     "HFValidationError",
+    "JoinedRun",
+    "Joiner",
     "LineKind",
+    "Matches",
     "Patterns",
+    "PendingSegments",
+    "Progress",
+    "RangeOnHub",
     "RemoteEntryNotFoundError",
+    "RemoteFile",
+    "RemoteRepo",
+    "RepositoryNotFoundError",
+    "RevisionNotFoundError",
     "SchedulerOptions",
     "SegmentName",
     "Span",
@@ -88,17 +128,70 @@ __all__ = [
     "StatePaths",
     "Target",
     "broken_card",
+    "cached_file",
+    "changed_meanwhile",
     "count_lines",
+    "is_manifest",
     "is_object",
     "is_spool",
     "is_spool_folder",
+    "joined_runs",
     "kind_by_name",
+    "pending_segments",
     "process_rank",
     "read_text",
     "renew_after_fork",
 ]
 
 DEFAULT_EVERY = _SCHEDULING.every
+
+
+def is_manifest(path: str) -> bool:
+    """Whether a path is that of a manifest, which says what joined files are made of."""
+    return path.startswith(f"{MANIFESTS}/")
+
+
+def joined_runs(manifests: Iterable[Path]) -> list[JoinedRun]:
+    """Return what joined files are made of: the runs of parts in all manifests of a commit.
+
+    Raises:
+        ValueError: a manifest is damaged.
+    """
+    return [run for path in manifests for run in parse(path.read_bytes())]
+
+
+def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool = True) -> Path | None:
+    """Return a file of a listing from the cache that `huggingface_hub` shares; no request if its content is there.
+
+    Args:
+        api: the client.
+        target: the repository and the commit of the listing.
+        file: the file.
+        download: get it if it is not there; None is returned if not.
+
+    Raises:
+        HubspoolError: a request failed; or what came does not begin with the content of the listing.
+    """
+    cache = Path(Settings.from_env().hub_cache).expanduser()
+    blob = cache_folder(target, cache) / "blobs" / file.content_id
+    if blob.is_file():
+        return blob
+    if not download:
+        return None
+    path = Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
+    found = path.resolve()
+    if found.name != file.content_id and not has_content(found, file.size, file.content_id):
+        raise changed_meanwhile(target, file.path)
+    return path
+
+
+def changed_meanwhile(target: Target, path: str) -> HubspoolError:
+    """Return the error for a file whose content is not, or no longer, what the listing said."""
+    return HubspoolError(
+        f"{path} of {target.repo_id} was changed while it was read.",
+        hint="Read again, from the same cursor if there is one.",
+        path=path,
+    )
 
 
 def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:

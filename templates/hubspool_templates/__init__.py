@@ -8,10 +8,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hubspool_templates.archive.zip_scheduler import ZipScheduler
-from hubspool_templates.jsonl import JsonlScheduler, read_rows
+from hubspool_templates.jsonl import JsonlScheduler
 from hubspool_templates.logs.summary_writer import HubSummaryWriter
 from hubspool_templates.logs.training_logs import TrainingLogs
 from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
+from hubspool_templates.reading.rows import read_rows
 from hubspool_templates.rows import RowScheduler
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ _SIZES = [
 
 #: The end of a part's file name, as exact as a glob can be: the glob of "train" must not match files of "train-2".
 PART_GLOB = "-".join(["[0-9]" * 8, "*", "[0-9]" * 5, f"p{'[0-9]' * 4}"])
+#: The folder of a month. Not ``**``, which matches files beside the folders too: `datasets` would load them twice.
+MONTH_GLOB = f"{'[0-9]' * 4}-{'[0-9]' * 2}/"
 
 
 class OtherColumnsError(HubspoolError):
@@ -168,8 +171,10 @@ class CardUpdater:
             HubspoolError: the files of the repository have another form, and `datasets` reads only one.
         """
         split = re.sub(r"\W", "_", name)
-        if (listed := card.config_of(glob)) is not None:
-            return listed, _schema(card.features(listed))
+        beside_months = glob.replace(MONTH_GLOB, "")  # where earlier versions put the files
+        listed = card.config_of(glob) or card.config_of(beside_months)
+        if listed is not None:
+            return card.add_files(split, glob, listed), _schema(card.features(listed))
         tree = self.api.list_repo_tree(
             target.repo_id, recursive=True, repo_type=target.repo_type, revision=revision or target.revision
         )
@@ -242,10 +247,14 @@ class CardUpdater:
         """Estimate the number of rows on the Hub from the sizes of its files and of the rows in the plan."""
         suffix = globs[0].rpartition(".")[2]
         total = 0
-        for folder in {glob.rpartition("/")[0] for glob in globs}:
+        for folder in {glob.rpartition(MONTH_GLOB)[0].rstrip("/") for glob in globs}:
             try:
                 entries = self.api.list_repo_tree(
-                    target.repo_id, folder or None, repo_type=target.repo_type, revision=plan.parent or target.revision
+                    target.repo_id,
+                    folder or None,
+                    recursive=True,
+                    repo_type=target.repo_type,
+                    revision=plan.parent or target.revision,
                 )
                 total += sum(getattr(entry, "size", 0) for entry in entries if entry.path.endswith(suffix))
             except RemoteEntryNotFoundError:
@@ -309,6 +318,13 @@ class Card:
             }
         folder = str((config or {}).get("data_dir") or "").strip("/")
         return splits_of([path for path in paths if not folder or path.startswith(f"{folder}/")])
+
+    def loads(self, config_name: str, path: str, *, ours: bool = False) -> bool:
+        """Whether `datasets` loads a file for a config; with `ours`, by a pattern of a scheduler's own files."""
+        if ours:
+            patterns = _paths(self._config(config_name) or {})
+            return any(covers(pattern, path) for pattern in patterns if _is_ours([pattern]))
+        return any(self.files(config_name, [path]).values())
 
     def keep_files(self, split: str, glob: str, config_name: str, paths: Sequence[str]) -> None:
         """Name the files that each config loads today, where new files of `glob` would change what it loads.
@@ -427,6 +443,22 @@ class Card:
         info = self._fields.get("dataset_info") or {}
         infos = [info] if isinstance(info, dict) else self._list("dataset_info")
         return next((each for each in infos if _name_of(each) == config_name), {})
+
+
+def configs_of(text: str | None) -> list[tuple[str, frozenset[str], Callable[[str], bool], Callable[[str], bool]]]:
+    """Return the configs of a README.md: name, columns, whether it loads a file, whether by a scheduler's pattern.
+
+    The columns are empty where the card has none.
+
+    Raises:
+        HFValidationError: a person has to repair the card.
+    """
+    card = Card(text)
+    return [
+        (name, frozenset(each["name"] for each in card.features(name)), partial(card.loads, name),
+         partial(card.loads, name, ours=True))
+        for name in card.configs or ["default"]
+    ]  # fmt: skip
 
 
 def _is_ours(patterns: Sequence[str]) -> bool:

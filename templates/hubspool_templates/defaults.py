@@ -28,9 +28,18 @@ class TemplateDefaults:
             beside larger ones new rows get a config of their own.
         row_group_rows: rows of one Parquet row group; a viewer, and `datasets`, read one row group at a time.
         row_group_bytes: the same in bytes of spool lines.
+        join_group_bytes: the same in bytes of a file that was joined; memory for three is taken.
+        member_memory: memory for the name and the place of a member of an archive that is joined.
         sample_rows: the first rows of a part, whose columns are those of most other rows.
         read_ahead_bytes: lines that are read once for both the check and the encoding: those of a whole segment.
         footer_bytes: bytes at the end of a Parquet file that are read first; most footers fit.
+        cursor_days: a cursor names the segments of so many days before its commit; for others that commit is listed.
+        cursor_files: and up to so many files of other programs.
+        files_ahead: files that are fetched before their rows are read.
+        range_bytes: so much of a file, or less, is fetched alone, where only that is new.
+        ranges: but not more ranges than these.
+        claimed_open: dropped files that a reader of pending rows keeps open.
+        batch_rows: rows that are converted at once.
         panel_refresh_seconds: how often an open page asks the scheduler for its status.
         panel_wait_seconds: how long "Commit now" waits for the outcome before it says that the push continues.
         double_click_seconds: a click this soon after an answer is the second half of a double click.
@@ -51,9 +60,18 @@ class TemplateDefaults:
     learned_bytes: int = 256 * 1024 * 1024
     row_group_rows: int = 50_000
     row_group_bytes: int = 16 * 1024 * 1024
+    join_group_bytes: int = 8 * 1024 * 1024
+    member_memory: int = 1500
     sample_rows: int = 100
     read_ahead_bytes: int = 64 * 1024 * 1024
     footer_bytes: int = 64 * 1024
+    cursor_days: int = 35
+    cursor_files: int = 100
+    files_ahead: int = 2
+    range_bytes: int = 4 * 1024 * 1024
+    ranges: int = 4
+    claimed_open: int = 256
+    batch_rows: int = 10_000
     panel_refresh_seconds: float = 2.0
     panel_wait_seconds: float = 60.0
     double_click_seconds: float = 1.0

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
-from hubspool import CommitOperationAdd, CommitPlan, HfApi
-from hubspool.extending import HFValidationError, StatePaths
-from hubspool_templates.existing import form_of
+from hubspool import CommitOperationAdd, CommitPlan
+from hubspool.extending import StatePaths
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Schema
 from hubspool_templates.values import RowEncoder, appended
@@ -76,42 +74,3 @@ class JsonlScheduler(RowScheduler):
         if self._encoder.widenings == widenings:
             return lines
         return [self._encoder.encode(appended(line)) for line in lines]  # not `rows`: their iterators are read
-
-
-def read_rows(
-    repo_id: str, api: HfApi | None = None, *, repo_type: str = "dataset", revision: str = "main"
-) -> Iterator[dict[str, Any]]:
-    """Return an iterator of every row of a dataset of JSON Lines files, from the Hub, file by file.
-
-    Not promised: the order in which the rows were appended. Files are downloaded one at a time, never the whole
-    dataset.
-
-    Args:
-        repo_id: the dataset, ``user/name``.
-        api: the client; by default one with the token of the environment.
-        repo_type: type of the repository.
-        revision: branch, tag or commit.
-
-    Raises:
-        RepositoryNotFoundError: the dataset does not exist, or the token may not read it.
-        HFValidationError: its files have another format (Parquet, zip).
-    """
-    api = api or HfApi()
-    files = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
-    paths = sorted(path for path in files if path.endswith((".jsonl", ".ndjson")))
-    if not paths and (form := form_of(files)):
-        raise HFValidationError(
-            f"{repo_id} has {form} files, and read_rows reads JSON Lines only.",
-            hint=f"Use datasets.load_dataset({repo_id!r}).",
-        )
-    return _rows_of(repo_id, api, paths, repo_type, revision)
-
-
-def _rows_of(repo_id: str, api: HfApi, paths: list[str], repo_type: str, revision: str) -> Iterator[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        for path in paths:
-            local = Path(api.hf_hub_download(repo_id, path, repo_type=repo_type, revision=revision, local_dir=folder))
-            with local.open("rb") as lines:
-                for line in lines:
-                    yield appended(line)
-            local.unlink()

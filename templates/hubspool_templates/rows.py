@@ -20,6 +20,7 @@ import orjson
 from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler
 from hubspool.extending import (
     CommonOptions,
+    Compact,
     Durability,
     HFValidationError,
     Patterns,
@@ -28,7 +29,7 @@ from hubspool.extending import (
     Spool,
     renew_after_fork,
 )
-from hubspool_templates.card import PART_GLOB, CardUpdater
+from hubspool_templates.card import MONTH_GLOB, PART_GLOB, CardUpdater
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.existing import columns_of_lines
 from hubspool_templates.schema import FieldType, Learner, Schema
@@ -52,6 +53,8 @@ class RowOptions(SchedulerOptions, total=False):
     push_after_bytes: int | None
     max_spool_bytes: int
     keep_local: bool
+    compact: Compact
+    retain_days: int | None
     redact: Callable[[Row], Row] | None
     durability: Durability
     timestamp: bool
@@ -83,6 +86,11 @@ class RowScheduler(CommitScheduler):
         push_after_rows, push_after_bytes: push sooner, once that many rows or bytes were appended.
         max_spool_bytes: `append` raises `SpoolFull` when the spool would have more bytes.
         keep_local: keep segments in the spool after all their rows are on the Hub.
+        compact: "daily" lets one of all replicas join the files of past days into few, once a day: a reader pays one or
+            two requests for each file. False never does; `hubspool compact` can.
+        retain_days: remove files from the repository once their newest rows are more days old, though never the newest
+            file of a split; rows that have waited longer than that on this disk are not sent, and leave it. None keeps
+            all. The history keeps them, unless `squash_history` is set.
         redact: called with each row before it is written to the disk; returns the row to store.
         timestamp: give each row a column ``timestamp``, the time of `append` (UTC, microseconds), unless it has one.
         id: give each row a column ``id``, unless it has one: text that no other row has, and that sorts in the order of
@@ -97,6 +105,7 @@ class RowScheduler(CommitScheduler):
     """
 
     keep_local = False
+    compact: Compact = "daily"
     #: A sentence for a new card: where the data comes from.
     card_sentence = "Rows of this dataset were appended one by one, as they came up."
     #: Dtypes in the card that new rows may widen; any other dtype is a person's decision.
@@ -124,6 +133,8 @@ class RowScheduler(CommitScheduler):
         push_after_bytes: int | None = None,
         max_spool_bytes: int = DEFAULTS.max_spool_bytes,
         keep_local: bool = False,
+        compact: Compact = "daily",
+        retain_days: int | None = None,
         redact: Callable[[Row], Row] | None = None,
         durability: Durability = "process",
         timestamp: bool = False,
@@ -141,6 +152,11 @@ class RowScheduler(CommitScheduler):
         folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
         self.name = self.spool_name = name
         self.keep_local = keep_local
+        if compact not in ("daily", False):
+            raise HFValidationError(f"compact is {compact!r}.", hint="Give 'daily' or False.")
+        self.compact = compact
+        _limit("retain_days", retain_days)
+        self.retain_days = retain_days
         if config is not None and not re.fullmatch(r"\w[\w.-]*", config):
             raise HFValidationError(f"config is {config!r}.", hint="Use letters, digits, '_', '-' and '.'.")
         self._config, self._path_in_repo = config, path_in_repo
@@ -235,13 +251,18 @@ class RowScheduler(CommitScheduler):
         written = self.spool.rows_kept()
         return sum(written.values()) - self.rows_on_hub(written) + self.waiting_rows(written)
 
+    def appended(self) -> tuple[int | None, int | None]:
+        """Return how many rows and bytes this process wrote to the spool."""
+        return self.spool.written()
+
     def chosen_paths(self) -> Callable[[str], bool]:
         """Return a function that chooses segments only: other files in the folder are not rows."""
         return lambda path: SegmentName.parse(path) is not None
 
     def recipe(self) -> dict[str, Any]:
         """Return the options that build this scheduler again, as JSON values."""
-        given = {"name": self.name, "keep_local": self.keep_local, "config": self._config}
+        given = {"name": self.name, "keep_local": self.keep_local, "compact": self.compact, "config": self._config}
+        given["retain_days"] = self.retain_days
         return {**super().recipe(), **given, "path_in_repo": self._path_in_repo}
 
     def learn(self, line: bytes) -> None:
@@ -270,7 +291,7 @@ class RowScheduler(CommitScheduler):
 
     def glob_of(self, name: str) -> str:
         """Return the glob of the files, in the repository, that have the rows of a split."""
-        glob = f"{name}-{PART_GLOB}.{self.encoding.suffix if self.encoding else 'jsonl'}"
+        glob = f"{MONTH_GLOB}{name}-{PART_GLOB}.{self.encoding.suffix if self.encoding else 'jsonl'}"
         return f"{self.path_in_repo}/{glob}" if self.path_in_repo else glob
 
     def _files_of(self, plan: CommitPlan) -> dict[str, str]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from hubspool import HfApi
+from hubspool.client.target import Target
 from hubspool.local_hub import LocalHub
+from hubspool.push.compaction import Compactor
+from hubspool.push.joiner import Joiner
+from hubspool.push.remote import RemoteRepo
 from hubspool_templates import JsonlScheduler, ParquetScheduler
+from tests.support.oracle import hub_ahead
 from tests.support.other_clients import python_with
 from tests.support.paths import ROOT
 
@@ -75,3 +81,24 @@ def test_the_oldest_datasets_that_we_name_reads_json_columns(
         assert ran.stdout.splitlines() == ["[{'a': 1}, [1, 'b'], 2]"] * 2, ran.stderr
         ran = read([python_with("datasets==4.6.1"), "-c", LOAD])
         assert "Json" in ran.stderr
+
+
+@pytest.mark.timeout(500)
+def test_the_oldest_datasets_that_we_name_reads_what_was_joined(
+    client_environment: dict[str, str], tmp_path: Path
+) -> None:
+    with LocalHub() as hub:
+        client_environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HOME": str(tmp_path / "cache")}
+        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        for copy, value in enumerate([1, 2, "a", "b"]):
+            with JsonlScheduler("local/lines", tmp_path / f"rows-{copy}", hf_api=api) as rows:
+                rows.append({"v": value})
+        repo = RemoteRepo(api, Target.of(hub.endpoint, "local/lines", "dataset"))
+        tomorrow = repo.head().at.date() + timedelta(days=1)
+        with hub_ahead():
+            report = Compactor(repo, "data", {"jsonl": Joiner()}).run(tomorrow)
+        assert (report.files_before, len(report.paths)) == (4, 2)
+        script = 'import datasets; print(sorted(datasets.load_dataset("local/lines", split="train")["v"]))'
+        read = partial(subprocess.run, env=client_environment, capture_output=True, text=True, timeout=SECONDS)
+        ran = read([python_with(READS_JSON), "-c", script])
+        assert ran.stdout == "['1', '2', 'a', 'b']\n", ran.stderr

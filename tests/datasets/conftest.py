@@ -14,6 +14,7 @@ from hubspool import CommitScheduler
 from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler
 from tests.support.fork_server import ForkServer
+from tests.support.oracle import hub_ahead
 
 REPO = "local/votes"
 LOAD = """
@@ -32,6 +33,13 @@ def scheduler_kind() -> type[CommitScheduler]:
 @pytest.fixture
 def scheduler_options() -> dict[str, Any]:
     return {"repo_id": REPO}
+
+
+@pytest.fixture
+def hub_is_ahead() -> Iterator[None]:
+    """The Hub's clock is two months ahead, and parts of today may be joined."""
+    with hub_ahead():
+        yield
 
 
 @pytest.fixture(scope="session")

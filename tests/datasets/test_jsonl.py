@@ -75,7 +75,8 @@ def test_a_part_closes_after_sixteen_commits_and_the_next_goes_on(make: Make, hu
     names = parts(hub_api)
     assert [name[-10:] for name in names] == ["0000.jsonl", "0001.jsonl", "0002.jsonl"]
     (segment,) = segments(scheduler)
-    assert all(name.startswith(f"data/{segment.removesuffix('.jsonl')}-p") for name in names)
+    month = f"{segment[6:10]}-{segment[10:12]}"
+    assert all(name.startswith(f"data/{month}/{segment.removesuffix('.jsonl')}-p") for name in names)
     assert [row["n"] for row in read_rows(REPO, hub_api)] == list(range(34))
 
 
@@ -370,17 +371,6 @@ def test_a_folder_for_two_repos_loses_no_row_of_either(make: Make, hub_api: HfAp
         first.flush(SECONDS)
     make(repo_id="local/second").flush(SECONDS)
     assert 2 in numbers(hub_api, "local/second")
-
-
-@pytest.mark.parametrize(("path", "form"), [("data/a.parquet", "Parquet"), ("a.zip", "zip"), ("b/c.csv", "CSV")])
-def test_read_rows_of_another_form_is_an_error_and_never_nothing(path: str, form: str, hub_api: HfApi) -> None:
-    hub_api.create_repo(REPO, repo_type="dataset")
-    assert list(read_rows(REPO, hub_api)) == []
-    hub_api.upload_file(path_or_fileobj=b"x", path_in_repo=path, repo_id=REPO, repo_type="dataset")
-    with pytest.raises(ValueError, match=f"has {form} files, and read_rows reads JSON Lines only"):
-        read_rows(REPO, hub_api)
-    hub_api.upload_file(path_or_fileobj=b"{}\n", path_in_repo="data/d.jsonl", repo_id=REPO, repo_type="dataset")
-    assert list(read_rows(REPO, hub_api)) == [{}]
 
 
 def test_thousands_of_segments_that_are_sent_at_once_are_forgotten_and_not_taken_for_lost(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ import yaml
 
 from hubspool import HfApi
 from hubspool.cli import group
+from hubspool.local_hub import Fault
 from hubspool_templates import JsonlScheduler, read_rows
 from tests.support.paths import ROOT
 from tests.support.reader import PAGES, Reader, blocks, make_targets
@@ -21,7 +24,7 @@ ELSEWHERE = {"training_logs.md", "architecture.md", "custom_schedulers.md", "fra
 RUN = {
     *("quick_start.md", "feedback.md", "images.md", "chats.md", "archives.md", "replicas.md", "moving.md"),
     *("deploying.md", "uploads.md", "testing.md", "privacy.md", "existing_datasets.md", "local_hub.md", "index.md"),
-    *("README.md", "troubleshooting.md"),
+    *("README.md", "troubleshooting.md", "years.md", "monitoring.md", "reading.md"),
 }
 SETTINGS = [
     name for row in re.findall(r"^\| `(.*?)` \|", PAGES["settings.md"], re.MULTILINE) for name in row.split("`, `")
@@ -68,6 +71,20 @@ def test_replicas_share_a_dataset_and_files_move_over(reader: Reader) -> None:
 
 
 @pytest.mark.timeout(400)
+def test_files_are_joined_and_numbers_are_printed(reader: Reader) -> None:
+    tomorrow = format_datetime(datetime.now(timezone.utc) + timedelta(days=1), usegmt=True)
+    reader.hub.faults.add(Fault(headers={"Date": tomorrow}, times=None))  # files of today are left alone
+    reader.read(PAGES["years.md"])
+    reader.hub.faults.clear()
+    reader.read(PAGES["monitoring.md"])
+    assert "3 files would become 1" in reader.said
+    assert "['one', 'three', 'two']" in reader.said
+    assert len([path for path in reader.files("years") if path.startswith("data/")]) == 1
+    assert "hubspool.rows.pending = 1\n" in reader.said
+    assert re.search(r"^hubspool_pending_rows\{.*\} 0$", reader.said, re.MULTILINE)
+
+
+@pytest.mark.timeout(400)
 def test_the_uploads_do_what_they_say(reader: Reader) -> None:
     reader.read(PAGES["uploads.md"])
     files = reader.files("papers")
@@ -102,7 +119,20 @@ def test_a_removed_row_stays_away(reader: Reader) -> None:
 @pytest.mark.timeout(400)
 def test_rows_of_other_columns_have_a_config_of_their_own(reader: Reader) -> None:
     reader.read(PAGES["existing_datasets.md"])
-    assert reader.rows("votes") == [{"code": 500, "seconds": 1.5}, {"choice": "left"}]
+    assert reader.rows("votes") == [{"choice": "left"}]
+    assert list(read_rows("local/votes", reader.api, config="errors")) == [{"code": 500, "seconds": 1.5}]
+
+
+@pytest.mark.timeout(400)
+def test_the_page_on_reading_reads_in_every_way_that_it_names(reader: Reader) -> None:
+    reader.read(PAGES["reading.md"])
+    said = reader.said.splitlines()
+    assert len([line for line in said if line.startswith("{")]) == 3
+    assert len([line for line in said if line.startswith("new:")]) == 3
+    assert said[-10:-7] == ["with pending rows: 4", "latest: [2, 3, 5]", "sum: 11"]
+    assert said[-7].split() == ["id", "score", "note"]  # which rows are the last depends on the writers' ids
+    assert said[-4:] == ["datasets: 4", "pandas: 4", "duckdb: [(1, 4)]", "polars: (4, 3)"]
+    assert len((reader.folder / "scores.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_new_folder_in_the_repo_is_read_with_the_old_one(hub_api: HfApi, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubspool.local_hub import LocalHub
-from tests.support.oracle import judge, torn_tails
+from tests.support.oracle import judge, torn_tails, verified
 from tests.support.processes import Process, producer_command, strace
 
 #: Without open and close: hf_xet reads thousands of certificates, which would crowd out everything else.
@@ -173,11 +173,14 @@ def random_kills(count: int, size: int, seed: int) -> Tally:
 
 
 def _judge(hub: LocalHub, root: Path, tally: Tally) -> None:
+    found = verified(hub, root / "folder", all_sent=False)
     verdict = judge(hub, root / "folder", root / "records")
+    found += verified(hub, root / "folder")
+    tally.other += [f"hubspool verify: {text}" for text in found]
     tally.acknowledged += verdict.acknowledged
     tally.lost += len(verdict.lost)
     tally.doubled += len(verdict.doubled)
-    if verdict.faults:  # what a person needs to find out why
+    if verdict.faults or found:  # what a person needs to find out why
         kept = shutil.copytree(root, tempfile.mkdtemp(prefix="hubspool-kill9-kept-"), dirs_exist_ok=True)
         tally.other += [f"{kind}: {found[:5]} (kept in {kept})" for kind, found in verdict.faults.items()]
 

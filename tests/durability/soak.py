@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.local_hub.faults import RateLimit
-from tests.support.oracle import judge, torn_tails
+from tests.support.oracle import judge, torn_tails, verified
 from tests.support.processes import Process, producer_command
 
 PRODUCERS = 3
@@ -110,6 +110,7 @@ def main() -> int:
         hub.faults.release()
         # What an hour of faults has left may take longer than what a test leaves.
         verdict = judge(hub, root / "folder", root / "records", flush_seconds=600)
+        found = verified(hub, root / "folder")
     print(f"{args.minutes:g} minutes, seed {args.seed}: {dict(done)}")
     print(
         f"{verdict.acknowledged:,} rows acknowledged, {verdict.on_hub:,} on the Hub in {verdict.commits:,} commits:"
@@ -118,8 +119,11 @@ def main() -> int:
     print(verdict.last_flush)
     for kind, found in verdict.faults.items():
         print(f"  {kind}: {len(found)}, {found[:5]}")
-    print("the promise was kept" if not verdict.faults else "THE PROMISE WAS BROKEN")
-    return int(bool(verdict.faults))
+    for text in found:
+        print(f"  hubspool verify: {text}")
+    broken = bool(verdict.faults or found)
+    print("THE PROMISE WAS BROKEN" if broken else "the promise was kept")
+    return int(broken)
 
 
 if __name__ == "__main__":

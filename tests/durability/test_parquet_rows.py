@@ -14,6 +14,7 @@ from hubspool.errors import HubspoolError
 from hubspool.local_hub import Fault
 from hubspool_templates import ParquetScheduler
 from tests.support.env import InProcess, Open, Place, Start
+from tests.support.oracle import verified
 from tests.support.spools import spool_of
 
 ANSWERS = {
@@ -43,6 +44,7 @@ def state_of(place: Place) -> Path:
 def check(place: Place) -> None:
     verdict = place.judge(kind=ParquetScheduler).check()
     assert verdict.on_hub >= verdict.acknowledged > 0
+    assert verified(place.hub, place.folder) == []
 
 
 @pytest.mark.parametrize("fault", ANSWERS.values(), ids=ANSWERS.keys())

@@ -104,6 +104,8 @@ def test_status_tells_what_waits_and_asks_nobody(
     folder = leave_rows(0)
     run("flush", folder)
     folder = leave_rows(4)
+    local_hub.stop()  # the last request of the process that ended may not have been counted yet
+    local_hub.start()
     count = len(local_hub.requests)
     text = run("status", folder)
     (line,) = run("status", folder, "--json").stdout.splitlines()

@@ -75,7 +75,7 @@ def test_an_organization_that_cannot_be_is_named(text: str, said: str, tmp_path:
         LocalHub(tmp_path, users=with_organizations([User("ada", "hf_a"), User("bob", "hf_b")], [text]))
 
 
-def test_large_files_are_listed_and_kept(local_hub: LocalHub, stock_api: HfApi, dataset: str) -> None:
+def test_large_files_are_listed_and_deleted(local_hub: LocalHub, stock_api: HfApi, dataset: str) -> None:
     for path, content in {
         "a.bin": b"a" * 5000,
         "same.bin": b"a" * 5000,
@@ -88,5 +88,6 @@ def test_large_files_are_listed_and_kept(local_hub: LocalHub, stock_api: HfApi, 
         ("a.bin", 5000, "refs/heads/main"),
         ("sub/b.bin", 6000, "refs/heads/main"),
     ]
-    with pytest.raises(HfHubHTTPError, match="keeps large files"):
-        stock_api.permanently_delete_lfs_files(dataset, files, repo_type="dataset")
+    stock_api.permanently_delete_lfs_files(dataset, files[:1], repo_type="dataset")
+    left = [each.filename for each in stock_api.list_lfs_files(dataset, repo_type="dataset")]
+    assert left == [each.filename for each in files[1:]]

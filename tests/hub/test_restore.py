@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 from hubspool import CommitScheduler, HfApi
 from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.push.compaction import Compactor
+from hubspool.push.joiner import Joiner
 from hubspool.push.remote import RemoteRepo
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
+from tests.support.oracle import hub_ahead
 
 REPO = "local/kept"
 Make = Callable[..., CommitScheduler]
@@ -97,3 +101,35 @@ def test_parts_are_not_fetched_in_any_form(kind: Any, hub_api: HfApi, tmp_path: 
         left = [path.name for path in (tmp_path / "after").rglob("*") if path.is_file()]
     assert not {Path(path).name for path in stored} & set(left)
     assert stored == {path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.startswith("data/")}
+
+
+@pytest.mark.parametrize("path_in_repo", ["", "data"])
+def test_joined_files_and_their_manifests_are_neither_fetched_nor_sent(
+    make: Make, hub_api: HfApi, tmp_path: Path, path_in_repo: str
+) -> None:
+    """Once more under another name, their rows would be in the dataset twice."""
+    options: dict[str, Any] = {"hf_api": hub_api, "every": 60, "handle_signals": False}
+    for n in range(2):
+        with JsonlScheduler(REPO, tmp_path / f"rows-{n}", **options) as rows:
+            rows.append({"n": n})
+    repo = RemoteRepo(hub_api, Target.of(hub_api.endpoint, REPO, "dataset"))
+    tomorrow = repo.head().at.date() + timedelta(days=1)
+    with hub_ahead():
+        assert Compactor(repo, "data", {"jsonl": Joiner()}).run(tomorrow).files_before == 2
+    stored = repo.list_files("", recursive=True)
+    assert any("-joined." in path for path in stored)
+    assert any(path.startswith(".hubspool/") for path in stored)
+    scheduler = make(folder="after", restore=True, path_in_repo=path_in_repo)
+    assert [path.name for path in scheduler.folder_path.rglob("*.jsonl")] == []
+    for path in filter(lambda path: path.endswith(".jsonl"), stored):  # as an earlier version fetched them
+        local = scheduler.folder_path / path.removeprefix(f"{path_in_repo}/" if path_in_repo else "")
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.write_bytes(repo.content(path) + b'{"n":9}\n')
+    (scheduler.folder_path / "votes.jsonl").write_text('{"n":2}\n')
+    scheduler.flush(60)
+    assert repo.list_files("", recursive=True).keys() - stored.keys() == {f"{path_in_repo}/votes.jsonl".lstrip("/")}
+    after = repo.list_files("", recursive=True)
+    assert {path: after[path] for path in stored if path != ".gitattributes"} == {
+        path: file for path, file in stored.items() if path != ".gitattributes"
+    }
+    assert scheduler.status().skipped == {}

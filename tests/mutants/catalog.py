@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from tests.mutants import other_mutants, push_mutants, value_mutants
+from tests.mutants import compaction_mutants, other_mutants, push_mutants, removal_mutants, value_mutants
 
-MUTANTS = [*push_mutants.MUTANTS, *other_mutants.MUTANTS, *value_mutants.MUTANTS]
+MUTANTS = [
+    *push_mutants.MUTANTS,
+    *compaction_mutants.MUTANTS,
+    *other_mutants.MUTANTS,
+    *removal_mutants.MUTANTS,
+    *value_mutants.MUTANTS,
+]

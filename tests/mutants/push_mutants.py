@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.killers import DESTINATIONS, KILLERS, LOSSES, REMOVED, UNIT
+from tests.mutants.killers import DATASETS, DESTINATIONS, KILLERS, LOSSES, REMOVED, UNIT
 from tests.support.mutation import Edit, Mutant
 
 INTENT_TEST = f"{KILLERS}::test_the_intent_is_in_the_ledger_before_the_request_and_stays_until_its_outcome_is_known"
@@ -44,9 +44,9 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher._push",
-                "committer = Committer(context, plan)",
+                "committer = Committer(context, plan, head)",
                 "[(context.folder / source).unlink() for source in plan.removable]\n"
-                "committer = Committer(context, plan)",
+                "committer = Committer(context, plan, head)",
             ),
         ),
         (f"{KILLERS}::test_a_segment_stays_until_its_commit_is_known",),
@@ -98,7 +98,8 @@ MUTANTS = [
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._commit",
-                "self._acknowledge(intents)",
+                "self._acknowledge([(upload, part) for upload, part in intents"
+                " if (part.source, part.number) not in joined])",
                 "context.ledger.save(context.key, [part for _, part in intents])\nself._acknowledge(intents)",
             ),
         ),
@@ -150,7 +151,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._commit",
-                "parent = head if extra or any(upload.guarded for upload in uploads) else None",
+                "parent = head.oid if extra or ghosts or any(upload.guarded for upload in uploads) else None",
                 "parent = None",
             ),
         ),
@@ -234,7 +235,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher._push",
-                "committer = Committer(context, plan)",
+                "committer = Committer(context, plan, head)",
                 "ledger.settle(key, plan.settled.items())\ncommitter = Committer(context, plan)",
             ),
         ),
@@ -323,5 +324,24 @@ MUTANTS = [
             ),
         ),
         (f"{UNIT}/test_encodings.py::test_lines_that_cannot_be_encoded_are_found_in_few_attempts_and_kept_as_text",),
+    ),
+    Mutant(
+        "squash_forgets_parts",
+        "after a squash nothing says what was sent, and rows that are lost later are not noticed",
+        (
+            Edit(
+                "hubspool/scheduling/squash.py",
+                "SquashPolicy.after_commit",
+                "squash_description(commits)",
+                "''",
+            ),
+        ),
+        (f"{DATASETS}/test_verify.py::test_a_squashed_history_still_tells_what_was_sent",),
+    ),
+    Mutant(
+        "unnamed_part_accepted",
+        "a copy of a part, which no commit of a scheduler wrote, is not noticed",
+        (Edit("hubspool/push/snapshot.py", "read_snapshot", "path not in before", "path in before"),),
+        (f"{DATASETS}/test_verify.py::test_a_planted_damage_is_found_at_its_path",),
     ),
 ]

@@ -87,4 +87,49 @@ MUTANTS = [
         ),
         ("tests/unit/test_gradio_parts.py::test_a_form_is_stored_once_per_key_also_by_clicks_at_the_same_time",),
     ),
+    Mutant(
+        "reader_goes_back",
+        "an older answer of the Hub takes a reader's cursor back, and rows are read twice",
+        (
+            Edit(
+                "hubspool_templates/reading/cursor.py",
+                "Position.moved_to",
+                "max(self, other, key=lambda each: each.number)",
+                "other",
+            ),
+        ),
+        (f"{DATASETS}/test_cursor.py::test_an_older_answer_never_takes_a_cursor_back",),
+    ),
+    Mutant(
+        "reader_reads_ghosts",
+        "a part that lands after it was joined is read beside the joined file",
+        (
+            Edit(
+                "hubspool_templates/reading/plan.py",
+                "pieces_of",
+                "alone.first - run.first in range(len(run.sizes))",
+                "False",
+            ),
+        ),
+        (f"{DATASETS}/test_compaction.py::test_a_part_that_lands_after_its_join_is_deleted_by_the_next_push",),
+    ),
+    Mutant(
+        "writer_ids_without_their_time",
+        "after a restart the last row of a key is that of either process, by chance",
+        (
+            Edit(
+                "hubspool/spool/segment_name.py",
+                "new_writer_id",
+                "time.time_ns() // 1_000_000",
+                "2**44 - time.time_ns() // 1_000_000",
+            ),
+        ),
+        (f"{DATASETS}/test_reading.py::test_an_app_that_was_restarted_is_read_in_the_order_of_time",),
+    ),
+    Mutant(
+        "reader_takes_sent_rows_for_pending",
+        "rows that a push sends between the look at the disk and the look at the Hub are read twice",
+        (Edit("hubspool/push/pending.py", "PendingSegments.lines", "ranges.append((start, end))", ""),),
+        (f"{DATASETS}/test_pending.py::test_a_push_between_the_look_at_the_disk_and_the_hub_changes_nothing",),
+    ),
 ]

@@ -8,17 +8,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from hubspool import CommitScheduler, HfApi
+from hubspool.cli.verify import check
+from hubspool.client import http, retry
 from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
 from hubspool.push.defaults import PushLimits
+from hubspool.push.manifest import MANIFESTS, parse
+from hubspool.push.remote import RemoteRepo
+from hubspool.push.verify import Severity
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.rows import RowScheduler
@@ -96,6 +103,14 @@ def second_look_after(seconds: float) -> Iterator[None]:
         CommitScheduler._limits = before
 
 
+@contextlib.contextmanager
+def hub_ahead(days: int = 62) -> Iterator[None]:
+    """Let the Hub's clock be ahead: what schedulers of this process write meanwhile is old there, and may be joined."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(http, "hub_time", lambda headers: retry.hub_time(headers) + timedelta(days=days))
+        yield
+
+
 def judge(
     hub: LocalHub,
     folder: Path,
@@ -137,6 +152,18 @@ def judge(
     if start:
         _look_at_what_is_left(folder, set(head), verdict)
     return verdict
+
+
+def verified(hub: LocalHub, folder: Path, repo: str = REPO, *, all_sent: bool = True) -> list[str]:
+    """Return what `hubspool verify` says against the Hub and the folder.
+
+    Args:
+        all_sent: False for a folder that somebody is still to send from: only damage counts.
+    """
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    _, found = check(RemoteRepo(api, Target.of(api.endpoint, repo, "dataset")), folder)
+    wrong = {Severity.DAMAGE, Severity.WARNING} if all_sent else {Severity.DAMAGE}
+    return [f"{each.path}: {each.sentence}" for each in found if each.kind.severity in wrong]
 
 
 def _start_once_more(
@@ -188,16 +215,31 @@ def _look_at_what_is_left(folder: Path, on_hub: set[str], verdict: Verdict) -> N
 def _versions(api: HfApi, repo: str, verdict: Verdict) -> Iterator[Counter[str]]:
     """Yield how often each version of the branch holds each row, oldest version first."""
     read: dict[tuple[str, str], list[str]] = {}
+    manifests: dict[str, set[str]] = {}
     for commit in reversed(api.list_repo_commits(repo, repo_type="dataset")):
         rows: Counter[str] = Counter()
-        for entry in api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit.commit_id):
-            if not isinstance(entry, RepoFile) or not entry.path.endswith((".jsonl", ".parquet")):
+        tree = list(api.list_repo_tree(repo, recursive=True, repo_type="dataset", revision=commit.commit_id))
+        entries = [entry for entry in tree if isinstance(entry, RepoFile)]
+        joined = {path for entry in entries for path in _joined(api, repo, commit.commit_id, entry, manifests)}
+        for entry in entries:
+            if entry.path.startswith(".") or not entry.path.endswith((".jsonl", ".parquet")) or entry.path in joined:
                 continue
             key = (entry.path, entry.content_id)
             if key not in read:
                 read[key] = _rows(api, repo, commit.commit_id, entry.path, verdict)
             rows.update(read[key])
         yield rows
+
+
+def _joined(api: HfApi, repo: str, revision: str, entry: RepoFile, known: dict[str, set[str]]) -> set[str]:
+    """Return the paths that a manifest names; readers leave out what stands there."""
+    if not entry.path.startswith(f"{MANIFESTS}/"):
+        return set()
+    if entry.path not in known:
+        target = Target.of(api.endpoint, repo, "dataset", revision)
+        content = api.client().request("GET", target.file_url(entry.path)).content
+        known[entry.path] = {path for run in parse(content) for path, _ in run.parts()}
+    return known[entry.path]
 
 
 def _rows(api: HfApi, repo: str, revision: str, path: str, verdict: Verdict) -> list[str]:

@@ -45,7 +45,7 @@ def test_files_of_other_programs_are_left_out(training: Training, hub_api: HfApi
     assert [row["run"] for row in training.last_rows()] == [RUN]
     version = training.saved.version
     training.saved._next = 0.0
-    training.saved.answers()
+    training.saved.answer()
     assert training.saved.version == version, "a file that cannot be read is asked for once"
 
 

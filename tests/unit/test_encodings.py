@@ -112,7 +112,7 @@ def read(payload: Payload) -> bytes:
 
 
 def test_the_form_of_a_segment_is_the_suffix_of_its_parts(part: Part) -> None:
-    assert part.path == "data/train-20260102-0123456789ab-00000-p0000.shout"
+    assert part.path == "data/2026-01/train-20260102-0123456789ab-00000-p0000.shout"
 
 
 def test_the_same_lines_are_encoded_once_also_by_the_next_process(segment: OneSegment, part: Part) -> None:

@@ -27,7 +27,7 @@ def segment_part(number: int = 0, start: int = 0, end: int = 0, **fields: object
 def test_the_first_rows_of_a_segment_open_a_part() -> None:
     uploads = rules.plan_segment(SEGMENT, [], [(0, 40)], NAMING, 0, LIMITS)
     assert [(u.part.path, u.part.start, u.end) for u in uploads] == [
-        ("data/train-20260102-0123456789ab-00000-p0000.jsonl", 0, 40)
+        ("data/2026-01/train-20260102-0123456789ab-00000-p0000.jsonl", 0, 40)
     ]
 
 

@@ -206,10 +206,10 @@ def test_a_living_segment_is_cut_at_its_last_newline(folder: Folder) -> None:
     with path.open("ab") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
         found = folder.plan(final=True)
-        assert sent(found) == [(f"data/{path.stem}-p0000.jsonl", 0, 16)]
+        assert sent(found) == [(f"data/2026-01/{path.stem}-p0000.jsonl", 0, 16)]
         assert (found.postponed_bytes, found.removable, found.settled) == (5, {}, {})
     left = folder.plan()
-    assert sent(left) == [(f"data/{path.stem}-p0000.jsonl", 0, 16)]
+    assert sent(left) == [(f"data/2026-01/{path.stem}-p0000.jsonl", 0, 16)]
     assert list(left.settled) == [path.name]
     assert left.removable == {}  # something follows its last newline: it is kept
 
@@ -232,9 +232,9 @@ def test_a_living_segment_of_another_host_is_its_own_hosts(folder: Folder) -> No
 def test_large_segments_are_cut_into_parts_at_line_ends(folder: Folder) -> None:
     path = folder.segment(b'{"n":1234}\n' * 5)  # 11 bytes each, 30 fit a part
     assert sent(folder.plan()) == [
-        (f"data/{path.stem}-p0000.jsonl", 0, 22),
-        (f"data/{path.stem}-p0001.jsonl", 22, 44),
-        (f"data/{path.stem}-p0002.jsonl", 44, 55),
+        (f"data/2026-01/{path.stem}-p0000.jsonl", 0, 22),
+        (f"data/2026-01/{path.stem}-p0001.jsonl", 22, 44),
+        (f"data/2026-01/{path.stem}-p0002.jsonl", 44, 55),
     ]
 
 
@@ -255,10 +255,10 @@ def test_damaged_lines_are_left_out_and_told(folder: Folder) -> None:
 def test_parts_of_a_lost_ledger_are_found_on_the_hub_by_a_second_look(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n{"n":2}\n{"n":3}\n')
     hub = Hub(**{
-        f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n',
-        f"data/{path.stem}-p0001.jsonl": b'{"n":2}\n',
+        f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n',  # where earlier versions put parts
+        f"data/2026-01/{path.stem}-p0001.jsonl": b'{"n":2}\n',
     })  # fmt: skip
-    assert sent(folder.recovered(hub)) == [(f"data/{path.stem}-p0002.jsonl", 16, 24)]
+    assert sent(folder.recovered(hub)) == [(f"data/2026-01/{path.stem}-p0002.jsonl", 16, 24)]
     parts = folder.known_in_ledger()[path.name]
     assert [(part.start, part.end, part.rows, part.closed) for part in parts] == [
         (0, 8, 1, Closed.UNKNOWN),
@@ -268,7 +268,7 @@ def test_parts_of_a_lost_ledger_are_found_on_the_hub_by_a_second_look(folder: Fo
 
 def test_a_recovered_segment_waits_for_an_hour_and_says_so(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n{"n":2}\n')
-    hub = Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n'})
+    hub = Hub(**{f"data/2026-01/{path.stem}-p0000.jsonl": b'{"n":1}\n'})
     folder.planner.context.ledger.recover([path.name])
     for later in (0, LIMITS.second_look_seconds - 1):
         found = folder.plan(hub)
@@ -282,7 +282,7 @@ def test_a_recovered_segment_waits_for_an_hour_and_says_so(folder: Folder) -> No
 
 def test_a_recovered_segment_that_the_hub_has_whole_is_no_longer_pending(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n{"n":2}\n')
-    hub = Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n{"n":2}\n'})
+    hub = Hub(**{f"data/2026-01/{path.stem}-p0000.jsonl": b'{"n":1}\n{"n":2}\n'})
     folder.planner.context.ledger.recover([path.name])
     found = folder.plan(hub)
     assert (found.waits_until, found.postponed_bytes, found.removable) == (0, 0, {})
@@ -293,26 +293,26 @@ def test_a_gap_between_parts_on_the_hub_goes_into_a_new_part(folder: Folder) -> 
     """The part before it was in doubt, and the next one was sent without it."""
     path = folder.segment(b'{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n')
     hub = Hub(**{
-        f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n',
-        f"data/{path.stem}-p0002.jsonl": b'{"n":3}\n',
+        f"data/2026-01/{path.stem}-p0000.jsonl": b'{"n":1}\n',
+        f"data/2026-01/{path.stem}-p0002.jsonl": b'{"n":3}\n',
     })  # fmt: skip
     assert sent(folder.recovered(hub)) == [
-        (f"data/{path.stem}-p0003.jsonl", 8, 16),
-        (f"data/{path.stem}-p0004.jsonl", 24, 32),
+        (f"data/2026-01/{path.stem}-p0003.jsonl", 8, 16),
+        (f"data/2026-01/{path.stem}-p0004.jsonl", 24, 32),
     ]
 
 
 def test_a_copy_of_a_folder_does_not_send_what_the_original_sent_since(folder: Folder) -> None:
     path = folder.segment(b'{"n":1}\n{"n":2}\n')
-    hub = Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":1}\n{"n":2}\n{"n":3}\n'})
+    hub = Hub(**{f"data/2026-01/{path.stem}-p0000.jsonl": b'{"n":1}\n{"n":2}\n{"n":3}\n'})
     assert sent(folder.recovered(hub)) == []
 
 
 def test_parts_on_the_hub_that_a_person_changed_are_not_sent_again(folder: Folder) -> None:
     """Somebody redacted a row, with as many bytes: it is not sent again, and the rows after it arrive."""
     path = folder.segment(b'{"n":1}\n{"n":2}\n')
-    found = folder.recovered(Hub(**{f"data/{path.stem}-p0000.jsonl": b'{"n":0}\n'}))
-    assert sent(found) == [(f"data/{path.stem}-p0001.jsonl", 8, 16)]
+    found = folder.recovered(Hub(**{f"data/2026-01/{path.stem}-p0000.jsonl": b'{"n":0}\n'}))
+    assert sent(found) == [(f"data/2026-01/{path.stem}-p0001.jsonl", 8, 16)]
 
 
 def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(

@@ -107,7 +107,7 @@ class History:
 
     def list_repo_commits(self, *args: Any, **kwargs: Any) -> list[Any]:
         self.lists += 1
-        return [type("Commit", (), {"commit_id": oid})() for oid in self.oids]
+        return [type("Commit", (), {"commit_id": oid, "message": ""})() for oid in self.oids]
 
     def super_squash_history(self, *args: Any, **kwargs: Any) -> None:
         self.squashes += 1
@@ -162,3 +162,53 @@ def test_the_watchdog_goes_on_when_one_scheduler_cannot_be_looked_at(caplog: pyt
     watchdog.unwatch(whole)
     watchdog.look()
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("writers", [1, 8, 50])
+def test_commits_beside_the_pushes_stay_within_the_hour(writers: int) -> None:
+    """Every writer makes another commit after each of its pushes."""
+    now = 0.0
+    turns = [Turns(300, Budget(), lambda: now) for _ in range(writers)]
+    next_at = dict.fromkeys(range(writers), 0.0)
+    commits: list[float] = []
+    while now < 6 * 3600:
+        number = min(next_at, key=lambda n: next_at[n])
+        now = next_at[number]
+        turns[number].note_commit()
+        turns[number].note_beside(1)
+        commits += [now, now]
+        next_at[number] = now + max(300.0, turns[number].seconds_until_next(writers))
+    assert sum(3600 <= at < 7200 for at in commits) <= 101 + writers
+    assert sum(at >= 5 * 3600 for at in commits) <= 101 + 2 * writers
+
+
+def test_a_long_series_of_joins_delays_the_next_push_by_two_shares_at_most() -> None:
+    """An idle writer joined for hours; then nine others begin, and it has a row."""
+    now = 0.0
+    turns = Turns(300, Budget(jitter=0), lambda: now)
+    turns.note_commit()
+    for _ in range(70):
+        now += 300
+        assert turns.may_commit_beside(has_pushed=False)
+        turns.note_beside(1)
+    assert turns.seconds_until_next(10) <= 2 * 360
+
+
+def test_a_writer_that_never_pushed_makes_no_more_joins_than_the_hour_has_room_for() -> None:
+    now, joins = 0.0, 0
+    turns = Turns(1, Budget(), lambda: now)
+    while now < 3600:
+        if turns.may_commit_beside(has_pushed=False):
+            turns.note_beside(1)
+            joins += 1
+        now += 1
+    assert 90 <= joins <= 105
+
+
+def test_a_look_that_joins_nothing_costs_nothing() -> None:
+    now = 0.0
+    turns = Turns(300, Budget(jitter=0), lambda: now)
+    turns.note_commit()
+    now += 40
+    turns.note_beside(0)
+    assert turns.seconds_until_next(1) == 0

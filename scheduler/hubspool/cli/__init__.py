@@ -16,14 +16,18 @@ import click
 from click.shell_completion import shell_complete
 
 from hubspool import __version__
+from hubspool.cli.compact import compact
 from hubspool.cli.doctor import doctor
 from hubspool.cli.flush import flush
+from hubspool.cli.forget import forget
 from hubspool.cli.hub import hub
 from hubspool.cli.login import login
 from hubspool.cli.output import print_error
+from hubspool.cli.read import read
 from hubspool.cli.status import status
 from hubspool.cli.upload import upload
 from hubspool.cli.upload_large_folder import upload_large_folder
+from hubspool.cli.verify import verify
 from hubspool.errors import HubspoolError
 
 logger = logging.getLogger(__name__)
@@ -34,7 +38,7 @@ _COMPLETE = "_HUBSPOOL_COMPLETE"
 
 @click.group(
     _NAME,
-    commands=[upload, upload_large_folder, flush, status, doctor, login, hub],
+    commands=[upload, upload_large_folder, flush, status, read, compact, verify, forget, doctor, login, hub],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     epilog="\b\nExamples:\n  hubspool upload --help\n"

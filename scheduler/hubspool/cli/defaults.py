@@ -14,12 +14,14 @@ class CliDefaults:
         long_history: commits from which `doctor` warns; a longer history makes clones and listings slow.
         host: address on which `hub` listens; nothing outside this machine can reach this one.
         port: port on which `hub` listens; 0 is any free one, so that several Hubs can run.
+        cell_characters: characters of a value that `read --format table` shows.
     """
 
     replicas: int = 1
     long_history: int = 10_000
     host: str = "127.0.0.1"
     port: int = 0
+    cell_characters: int = 40
 
 
 DEFAULTS = CliDefaults()

@@ -17,7 +17,7 @@ from hubspool.errors import HubspoolError, RepositoryNotFoundError
 from hubspool.files import disk_of
 from hubspool.push.budget import Budget
 from hubspool.scheduling.defaults import DEFAULTS as SCHEDULING
-from hubspool.scheduling.status import counted
+from hubspool.scheduling.status import counted, full_folder_text
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def _token(api: HfApi) -> Finding:
 
 
 def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Finding]:
+    from hubspool.client.folder import full_folders
     from hubspool.client.target import Target
     from hubspool.push.remote import RemoteRepo
 
@@ -96,7 +97,8 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
             repo = f"{api.whoami(cache=True)['name']}/{repo}"
         info = api.repo_info(repo, repo_type=repo_type)
         commits = [commit.created_at for commit in api.list_repo_commits(repo, repo_type=repo_type)]
-        head = RemoteRepo(api, Target.of(api.endpoint, repo, repo_type)).head()
+        remote = RemoteRepo(api, Target.of(api.endpoint, repo, repo_type))
+        head, files = remote.head(), remote.list_files("", recursive=True)
     except HubspoolError as error:
         if isinstance(error, RepositoryNotFoundError):
             text = "does not exist, or this token cannot see it. A scheduler creates it if the token permits that."
@@ -114,6 +116,9 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
     text = f"{counted(recent, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
     problem = f", more than the budget of {_BUDGET.commits}; push less often."
     yield _graded(recent <= _BUDGET.commits, "commits", text, problem)
+    yield Finding("ok", "files", f"{len(files):,} files")
+    for path, entries in full_folders(files).items():
+        yield Finding("warn", "files", full_folder_text(path, entries))
 
 
 def _budget(every: float, replicas: int) -> Finding:

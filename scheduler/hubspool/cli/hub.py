@@ -43,6 +43,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
     metavar="NAME:USER[,USER...]",
     help="An organization and its members, who may use its namespace like their own; may be repeated.",
 )
+@click.option(
+    "--folder-limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Refuse commits that leave more entries in a folder; the Hub's limit is 10000. By default any number.",
+)
 @click.option("--faults", is_flag=True, help="For tests: let clients make this Hub fail.")
 def hub(
     root: Path,
@@ -51,6 +57,7 @@ def hub(
     users: tuple[str, ...],
     users_file: Path | None,
     organizations: tuple[str, ...],
+    folder_limit: int | None,
     faults: bool,
 ) -> None:
     """Serve a Hub from a folder of this machine.
@@ -84,7 +91,9 @@ def hub(
     for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
     try:
-        server = LocalHub(root, host=host, port=port, users=accounts or None, fault_routes=faults).start()
+        server = LocalHub(
+            root, host=host, port=port, users=accounts or None, folder_limit=folder_limit, fault_routes=faults
+        ).start()
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and error.filename:
             raise HubspoolError(

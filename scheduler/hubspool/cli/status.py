@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+import orjson
 
 from hubspool.cli.options import Command, folder_options
 from hubspool.cli.output import Output, print_error
@@ -14,11 +16,14 @@ from hubspool.cli.scheduler_records import SchedulerRecord, opened_records, unna
 from hubspool.errors import second_look_reason
 from hubspool.scheduling.status import counted
 
+_LABELS = ("endpoint", "repo_type", "repo_id", "revision", "path_in_repo")
+
 
 @click.command("status", cls=Command)
 @folder_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line for each repository.")
-def status(folder: Path, state_dir: Path | None, as_json: bool) -> None:
+@click.option("--prometheus", is_flag=True, help="Print the numbers in the text format of Prometheus.")
+def status(folder: Path, state_dir: Path | None, as_json: bool, prometheus: bool) -> None:
     """Show what of a scheduler's folder is on the Hub.
 
     Reads the folder and the ledgers of its schedulers; sends nothing to the Hub.
@@ -26,11 +31,14 @@ def status(folder: Path, state_dir: Path | None, as_json: bool) -> None:
     Examples:
       hubspool status ./votes
       hubspool status ./votes --json
+      hubspool status ./votes --prometheus > /var/lib/node_exporter/votes.prom
     """
     with opened_records(folder, state_dir) as records:
         found = [_status_of(folder, record) for record in records]
     output = Output("json" if as_json else None)
-    for fields in found:
+    if prometheus:
+        click.echo("\n".join(_exposition(found)))
+    for fields in () if prometheus else found:
         output.result(_text(fields), fields)
     for error in (unnamed := unnamed_spools(folder)):
         print_error(str(error))
@@ -72,6 +80,16 @@ def _status_of(folder: Path, record: SchedulerRecord) -> dict[str, Any]:
         **asdict(found),
         "last_commit": None if record.target is None else ledger.identity(record.target)[1],
     }
+
+
+def _exposition(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of a Prometheus exposition: a gauge for each number, a sample for each scheduler."""
+    for name in ("pending_rows", "pending_bytes", "pending_files", "rows", "bytes", "in_doubt", "writers"):
+        yield f"# TYPE hubspool_{name} gauge"
+        for fields in found:
+            if fields[name] is not None:
+                labels = (f"{label}={orjson.dumps(fields[label]).decode()}" for label in _LABELS)
+                yield f"hubspool_{name}{{{','.join(labels)}}} {fields[name]}"
 
 
 def _text(fields: dict[str, Any]) -> str:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import socket
+import threading
 import time
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -36,11 +39,18 @@ class AnswerLimit:
         seconds: for the whole answer, or for each `least_bytes` of it.
         least_bytes: None bounds the whole answer.
         until: monotonic time after which nothing is awaited.
+        interrupt: once set, nothing is awaited or sent; None for a request that is not to be interrupted.
     """
 
     seconds: float
     least_bytes: int | None
     until: float
+    interrupt: threading.Event | None = None
+
+    def check_interrupt(self) -> None:
+        """Raise TimeoutError once the request is interrupted."""
+        if self.interrupt is not None and self.interrupt.is_set():
+            raise TimeoutError("the request was interrupted")
 
 
 #: Of the request that the running code makes.
@@ -116,6 +126,8 @@ class _Connection:
             view = memoryview(data)
             pieces = [view[start : start + step] for start in range(0, len(view), step)]
         for piece in pieces:
+            if (limit := answer_limit.get()) is not None:
+                limit.check_interrupt()
             super().send(piece)  # type: ignore[misc]
 
 
@@ -132,18 +144,24 @@ class _LimitedReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, buffer: Any) -> int:
         began = time.monotonic()
-        left = min(self._limit.seconds - self._seconds, self._limit.until - began)
-        if left <= 0:
-            raise TimeoutError("the answer did not arrive in time")
-        self._sock.settimeout(left)
-        count: int | None = self._raw.readinto(buffer)
+        count = self._received(buffer, min(began + self._limit.seconds - self._seconds, self._limit.until))
         self._seconds += time.monotonic() - began
-        self._bytes += count or 0
+        self._bytes += count
         if self._limit.least_bytes is not None and self._bytes >= self._limit.least_bytes:
             self._seconds, self._bytes = 0.0, 0
         return count
+
+    def _received(self, buffer: Any, until: float) -> int:
+        # Not through the raw stream, which refuses to be read again after a time-out.
+        step = math.inf if self._limit.interrupt is None else DEFAULTS.interrupt_poll_seconds
+        while (left := until - time.monotonic()) > 0:
+            self._limit.check_interrupt()
+            self._sock.settimeout(min(left, step))
+            with suppress(TimeoutError):
+                return self._sock.recv_into(buffer)
+        raise TimeoutError("the answer did not arrive in time")
 
     def close(self) -> None:
         super().close()

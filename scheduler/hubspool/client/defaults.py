@@ -43,6 +43,7 @@ class ClientDefaults:
         most_pages: pages of one list; more are an error.
         progress_least_bytes: a transfer or a download goes on as long as so many bytes arrive within each time-out.
         pool_hosts, pool_connections: hosts that keep connections open, and connections to each of them.
+        interrupt_poll_seconds: how often a request that may be interrupted asks whether it was.
         message_characters: characters of the Hub's message that an error repeats.
         body_characters: characters of the Hub's answer that an error keeps.
         block_bytes: bytes that are read from a content at a time. A multiple of 3, so that each block can be encoded in
@@ -56,7 +57,9 @@ class ClientDefaults:
         preupload_batches_ahead: batches whose upload modes are asked for while earlier ones are sent.
         paths_per_request: paths in one paths-info request; the Hub answers 413 to many more.
         copies_per_request: objects that one request makes known to another repository.
-        files_per_folder, files_per_repo: entries from which on the Hub gets slow; more of them are a warning.
+        files_per_folder, files_per_repo: entries that the Hub takes in a folder, and advises in a repository; more of
+            them are a warning.
+        nearly_full_folder: entries of a folder from which on schedulers and `hubspool doctor` warn.
         file_bytes: the largest file that the Hub takes.
         progress_bytes: contents larger than this, in all, get a progress bar.
         bar_seconds, log_seconds: seconds before a bar appears, and between two log lines where there is no terminal.
@@ -96,6 +99,7 @@ class ClientDefaults:
     progress_least_bytes: int = 32 * 1024
     pool_hosts: int = 8
     pool_connections: int = 32
+    interrupt_poll_seconds: float = 0.1
     message_characters: int = 1000
     body_characters: int = 100_000
 
@@ -109,6 +113,7 @@ class ClientDefaults:
     paths_per_request: int = 500
     copies_per_request: int = 500
     files_per_folder: int = 10_000
+    nearly_full_folder: int = 8_000
     files_per_repo: int = 100_000
     file_bytes: int = 200_000_000_000
 

@@ -63,7 +63,7 @@ def download_to_cache(
         LocalEntryNotFoundError: with `local_only`, the file is not in the cache.
         RequestError: the download failed; the cache is unchanged.
     """
-    folder = cache / "--".join((f"{target.repo_type}s", *target.repo_id.split("/")))
+    folder = cache_folder(target, cache)
     is_commit = re.fullmatch(r"[0-9a-f]{40}", target.revision) is not None
     reference = folder / "refs" / target.revision
 
@@ -100,6 +100,11 @@ def download_to_cache(
     if not is_commit:
         _replace(reference, lambda part: part.write_text(pointer.relative_to(folder).parts[1], encoding="utf-8"))
     return str(pointer)
+
+
+def cache_folder(target: Target, cache: Path) -> Path:
+    """Return the folder of a repository in the cache; ``blobs/<content id>`` in it are contents."""
+    return cache / "--".join((f"{target.repo_type}s", *target.repo_id.split("/")))
 
 
 def _link(pointer: Path, stored: Path) -> None:

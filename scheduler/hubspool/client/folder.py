@@ -39,12 +39,22 @@ def find_files(
     outside = [path for path, local in found.items() if local.is_symlink() and root not in local.resolve().parents]
     if outside:
         logger.warning("Links out of %s are followed: %d, first %s.", root, len(outside), outside[0])
-    for name, count in Counter(path.rpartition("/")[0] for path in found).items():
-        if count > DEFAULTS.files_per_folder:
-            logger.warning(
-                "%s/ has %d files; the Hub advises at most %d a folder.", name, count, DEFAULTS.files_per_folder
-            )
+    for name, count in full_folders(found, DEFAULTS.files_per_folder + 1).items():
+        logger.warning("%s/ has %d entries; the Hub takes %d in a folder.", name, count, DEFAULTS.files_per_folder)
     return found
+
+
+def full_folders(paths: Iterable[str], least: int = DEFAULTS.nearly_full_folder) -> dict[str, int]:
+    """Return folder → number of files and folders in it, for the folders of `paths` with at least so many."""
+    counts: Counter[str] = Counter()
+    seen = {""}
+    for path in paths:
+        entry = path
+        while entry not in seen:
+            seen.add(entry)
+            entry = entry.rpartition("/")[0]
+            counts[entry] += 1
+    return {folder: count for folder, count in counts.items() if count >= least}
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:

@@ -11,6 +11,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -64,19 +65,24 @@ class HubSession:
         headers: sent with every request to the Hub's own address.
         product: names of the program that uses us, added to the User-Agent header.
         interrupt: once set, retries stop waiting and transfers end: the call fails with its last error.
+        ends_answers: `interrupt` also ends requests whose answer is awaited; a commit may land nevertheless.
         timeout: seconds that an answer may take, and 32 kB of a transfer; None reads HUBSPOOL_TIMEOUT at each call.
         commit_timeout: the same for the answer to a commit; None: 90, or HUBSPOOL_TIMEOUT if that is longer.
         retry: replaces the bounds of every retry (not what may be repeated); None keeps those of each call.
         deadline: monotonic time when all requests and waits must be over.
+        counts: ``requests``: how many were sent, repeated ones included; not those of hf_xet. Threads that send at the
+            same time may count one too few.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     product: str = ""
     interrupt: threading.Event = field(default_factory=threading.Event)
+    ends_answers: bool = False
     timeout: float | None = None
     commit_timeout: float | None = None
     retry: RetryPolicy | None = None
     deadline: float = math.inf
+    counts: Counter[str] = field(default_factory=Counter, repr=False)
     _pools: dict[bool, requests.Session] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +117,8 @@ class HubSession:
             HubspoolError: The last error.
         """
         if self.retry is not None:
-            policy = replace(self.retry, acts_twice=policy.acts_twice, replans=policy.replans)
+            same = {"acts_twice": policy.acts_twice, "replans": policy.replans, "awaits_commit": policy.awaits_commit}
+            policy = replace(self.retry, **same)
         caller = Caller(self.interrupt.wait, _log_failure, lambda: self.deadline - time.monotonic())
         return call_with_retries(call, policy, caller)
 
@@ -273,7 +280,9 @@ class HubClient:
         from hubspool.client.connections import AnswerLimit, answer_limit, origin, prepared
 
         least_bytes = DEFAULTS.progress_least_bytes if stream else None
-        outer = answer_limit.set(AnswerLimit(options["timeout"][1], least_bytes, self.session.deadline))
+        session = self.session
+        interrupt = session.interrupt if session.ends_answers else None
+        outer = answer_limit.set(AnswerLimit(options["timeout"][1], least_bytes, session.deadline, interrupt))
         try:
             url = prepared(url)  # from here on everybody reads the same host from it
             local = is_loopback(url)
@@ -282,9 +291,10 @@ class HubClient:
                 raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE is set: no request to {shown}.", url=shown)
             self.check_address(url)
             own = origin(url) == origin(self.endpoint)
-            sent = {**self.auth_headers, **self.session.headers, **headers} if own else dict(headers)
-            sent = {"User-Agent": self.session.user_agent, "Accept-Encoding": "gzip, deflate", **sent}
-            response = self.session.pool(local=local).request(
+            sent = {**self.auth_headers, **session.headers, **headers} if own else dict(headers)
+            sent = {"User-Agent": session.user_agent, "Accept-Encoding": "gzip, deflate", **sent}
+            session.counts["requests"] += 1
+            response = session.pool(local=local).request(
                 method, url, headers=sent, auth=_as_given, allow_redirects=False, stream=True, **options
             )
             if not stream or response.status_code // 100 != 2:

@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from hubspool.errors import ConflictError, HubspoolError, Outcome, ParentCommitMismatchError, RequestError
+from hubspool.errors import (
+    ConflictError,
+    HubspoolError,
+    Outcome,
+    ParentCommitMismatchError,
+    RequestError,
+    RevisionNotFoundError,
+)
 
 T = TypeVar("T")
 
@@ -35,6 +42,7 @@ class RetryPolicy:
         cap: longest wait that we choose ourselves, seconds; the Hub may ask for longer ones.
         replans: each attempt reads the branch again and makes another request, so that a conflict (409) and a branch
             that moved (412) can pass too.
+        awaits_commit: only a commit that the Hub does not know yet is asked for again.
     """
 
     acts_twice: bool = False
@@ -43,16 +51,23 @@ class RetryPolicy:
     base: float = 1.0
     cap: float = 16.0
     replans: bool = False
+    awaits_commit: bool = False
 
 
 #: One HTTP request that only reads, or that may act twice without harm.
 SAFE = RetryPolicy()
+#: The requests that read one commit, around the policy of each: it exists, but a replica of the Hub may lag behind.
+AT_COMMIT = RetryPolicy(awaits_commit=True)
+#: The newest commit of a branch, of which a newer one is known: as long as an answer may be old.
+NEWER_HEAD = RetryPolicy(attempts=None, cap=8.0, awaits_commit=True)
 #: One HTTP request that would act twice.
 UNLESS_APPLIED = RetryPolicy(acts_twice=True)
 #: `flush()`: as long as the caller waits.
 FLUSH = RetryPolicy(attempts=None, seconds=math.inf, cap=60.0, replans=True)
 #: A task of a large upload: as long as the process runs.
 LARGE_UPLOAD = RetryPolicy(attempts=None, seconds=math.inf, base=2.0, cap=60.0, replans=True)
+#: A commit on top of the newest one, which reads the branch again after a 409 or 412.
+ON_HEAD = RetryPolicy(acts_twice=True, replans=True)
 #: A change of metadata, which reads the file again after a 412.
 METADATA = RetryPolicy(attempts=5, replans=True)
 
@@ -108,6 +123,8 @@ def decide_retry(
 
 def can_pass(policy: RetryPolicy, error: BaseException) -> bool:
     """Whether retrying later can succeed without user action."""
+    if policy.awaits_commit:
+        return isinstance(error, RevisionNotFoundError)
     moved = policy.replans and isinstance(error, (ConflictError, ParentCommitMismatchError))
     return moved or (isinstance(error, HubspoolError) and error.retryable)
 

@@ -8,6 +8,7 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
@@ -233,7 +234,8 @@ class _Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("ascii")
         self.route = ""
-        self.headers: dict[str, str] = {"X-Request-Id": _request_id(Headers(scope=scope))}
+        now, request_id = formatdate(usegmt=True), _request_id(Headers(scope=scope))
+        self.headers: dict[str, str] = {"Date": now, "X-Request-Id": request_id}
         self.keep_bytes: int | None = None
         self._receive: Callable[[], Awaitable[Message]] = receive
         self._send: Callable[[Message], Awaitable[None]] = send

@@ -66,6 +66,8 @@ class LocalHub:
             the token `hf_local`.
         xet: whether clients upload large files with Xet; otherwise with LFS.
         lfs_part_size: bytes; larger LFS uploads go in parts of this size.
+        folder_limit: entries of a folder; a commit that adds more is refused, as on the Hub with 10,000. None for any
+            number.
         fault_routes: whether clients may set faults over HTTP, see `hubspool.local_hub.control`.
 
     Attributes:
@@ -84,6 +86,7 @@ class LocalHub:
         users: Iterable[User | str] | None = None,
         xet: bool = True,
         lfs_part_size: int = LIMITS.lfs_part,
+        folder_limit: int | None = None,
         fault_routes: bool = False,
     ) -> None:
         if users is None and not is_loopback(host):
@@ -99,6 +102,7 @@ class LocalHub:
         self._root = Path(root) if root is not None else None
         self._host, self._port = host, port
         self._xet, self._lfs_part_size = xet, lfs_part_size
+        self._folder_limit = folder_limit
         self._fault_routes = fault_routes
         self._endpoint: str | None = None
         self._running: _Running | None = None
@@ -143,7 +147,13 @@ class LocalHub:
         files = DurableFiles(root, durable=self._root is not None)
         try:
             files.lock()
-            services = ServiceContainer(files, self._accounts, xet=self._xet, lfs_part_size=self._lfs_part_size)
+            services = ServiceContainer(
+                files,
+                self._accounts,
+                xet=self._xet,
+                lfs_part_size=self._lfs_part_size,
+                folder_limit=self._folder_limit,
+            )
         except BaseException:
             listener.close()
             files.unlock()
@@ -279,6 +289,7 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 log_level="error",  # its warnings repeat what any client sends
                 access_log=False,
+                date_header=False,  # `HubApp` writes it, and a fault may change it
                 proxy_headers=False,
                 server_header=False,
                 backlog=LIMITS.accepted_at_once,

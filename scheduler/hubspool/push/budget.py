@@ -27,15 +27,16 @@ class Budget:
     hour: float = 3600.0
     jitter: float = 0.05
 
-    def period(self, every: float, writers: int, chance: float) -> float:
+    def period(self, every: float, writers: int, chance: float, owed: float = 1.0) -> float:
         """Return the seconds from one push to the next, so that all writers together stay within the budget.
 
         Args:
             every: the caller's period, in seconds.
             writers: number of hubspool writers that committed in the last hour, this one included.
             chance: a random number in [0, 1).
+            owed: commits whose share of the hour is not over.
         """
-        fair = writers * self.hour / self.commits
+        fair = owed * writers * self.hour / self.commits
         return fair * (1 - self.jitter + 2 * self.jitter * chance) if fair > every else every
 
     def tokens(self, left: float, seconds: float, writers: int) -> float:
@@ -71,11 +72,25 @@ class Turns:
         self._committed_at: float | None = None
         self._tokens, self._counted_at = math.inf, clock()
         self._writers = 1  # as last told
+        self._owed = 1.0  # commits whose share of the hour was not over at `_committed_at`
 
     def note_commit(self) -> None:
         """Record a commit of this writer."""
-        self._committed_at = self._clock()
+        self._committed_at, self._owed = self._clock(), 1.0
         self._tokens = self._count() - 1
+
+    def may_commit_beside(self, *, has_pushed: bool) -> bool:
+        """Return whether this writer may make a commit that is no push: after a push, or in place of one."""
+        return has_pushed or self.seconds_until_next(self._writers) <= 0
+
+    def note_beside(self, commits: int) -> None:
+        """Record commits that are no pushes; the next push waits for their share of the hour too."""
+        if not commits:
+            return
+        now, share = self._clock(), self._writers * self.budget.hour / self.budget.commits
+        past = math.inf if self._committed_at is None else (now - self._committed_at) / share
+        self._committed_at, self._owed = now, max(self._owed - past, 0.0) + commits
+        self._tokens = self._count() - commits
 
     def seconds_until_next(self, writers: int, *, early: bool = False) -> float:
         """Return the seconds until the other writers have had their share; 0 if this writer may commit now.
@@ -87,7 +102,7 @@ class Turns:
         self._writers = writers or self._writers
         if self._committed_at is None or not writers:
             return 0.0
-        period = self.budget.period(self.period, writers, random.random())  # noqa: S311  jitter
+        period = self.budget.period(self.period, writers, random.random(), self._owed)  # noqa: S311  jitter
         left = max(period - (self._clock() - self._committed_at), 0.0)
         if not early:
             return left if period > self.period else 0.0

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hubspool.client.commit import CommitRequest, commit_info
-from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
     BadRequestError,
@@ -24,12 +24,13 @@ from hubspool.push import rules
 from hubspool.push.compare import digests
 from hubspool.push.context import PushContext
 from hubspool.push.events import CommitEvent, CommitPlan, State
+from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.lines import Kind
 from hubspool.push.part import Part
 from hubspool.push.plan import PushPlan
-from hubspool.push.remote import Head, RemoteFile, description
+from hubspool.push.remote import Head, NamedPart, RemoteFile, description
 from hubspool.push.rules import Read, Upload
-from hubspool.spool.segment_name import part_rule
+from hubspool.spool.segment_name import SegmentName, part_rule
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo, GitCommitInfo
@@ -46,6 +47,7 @@ class Committer:
     Args:
         context: the folder, the target and the options.
         plan: what to send.
+        head: of the branch, if the push has read it.
 
     Attributes:
         commit: the last commit that landed.
@@ -54,9 +56,10 @@ class Committer:
         unsent: uploads that are not known to be on the Hub.
     """
 
-    def __init__(self, context: PushContext, plan: PushPlan) -> None:
+    def __init__(self, context: PushContext, plan: PushPlan, head: Head | None = None) -> None:
         self.context = context
         self.plan = plan
+        self._head = head
         self.commit: CommitInfo | None = None
         self.writers = 0
         self.unsent = set(plan.uploads)
@@ -88,7 +91,7 @@ class Committer:
 
     def _send(self, uploads: Sequence[Upload]) -> None:
         context = self.context
-        head = context.repo.head()
+        head, self._head = self._head or context.repo.head(), None
         self._check_identity(head)
         self._pushes = head.pushes
         last = context.ledger.identity(context.key)[1]
@@ -107,7 +110,7 @@ class Committer:
         self._transfer(uploads, [*extra, *operations.values()])
         wanted = self._wanted(uploads, operations)
         if wanted:
-            self._commit(wanted, operations, extra, head.oid)
+            self._commit(wanted, operations, extra, head)
             context.memory.has_lfs_rule = context.memory.has_lfs_rule or bool(attributes)
 
     def _check_identity(self, head: Head) -> None:
@@ -151,8 +154,7 @@ class Committer:
     def _attributes(self, uploads: Sequence[Upload]) -> list[CommitOperationAdd]:
         """Return a new ``.gitattributes`` if the uploads begin parts and the repository has no LFS rule for them."""
         context = self.context
-        begins_part = any(upload.part.commits == 0 and not upload.guarded for upload in uploads)
-        if context.memory.has_lfs_rule or not begins_part:
+        if context.memory.has_lfs_rule or not any(upload.begins_part for upload in uploads):
             return []
         text, rule = context.repo.text(".gitattributes") or "", part_rule(context.payloads.suffix)
         context.memory.has_lfs_rule = rule in text.splitlines()
@@ -184,7 +186,7 @@ class Committer:
             if ids[upload.part.path] not in {operations[upload.part.path].content_id, *_expected_ids(upload)}
         ]
         # preupload returns no id for a file that is stored in the other form (regular or LFS): ask for it.
-        files = self.context.repo.files(unexpected)
+        files = self._files(unexpected, uploads)
         ids.update({path: files[path].content_id if path in files else None for path in unexpected})
         doubtful = [upload for upload in uploads if upload.part.in_doubt and upload in self.unsent]
         wanted = [
@@ -211,8 +213,40 @@ class Committer:
         if self.commit is None or not is_late:  # else a newer one of this push was noted before
             self.commit = commit
         context.ledger.identify(context.key, known, last if is_late and last else commit.oid)
-        event = CommitEvent(commit.oid, tuple(sorted(summary.paths)), summary.bytes_new, summary.rows_new)
+        paths = tuple(sorted(summary.paths))
+        event = CommitEvent(commit.oid, paths, summary.bytes_new, summary.rows_new, summary.parts_new)
         context.hooks.committed(event, commit)
+
+    def _files(self, paths: list[str], uploads: Sequence[Upload]) -> dict[str, RemoteFile]:
+        """Return path → file at paths of uploads with unexpected content.
+
+        Raises:
+            ChangedMeanwhileError: a part was joined since the push began, which must plan again.
+        """
+        context = self.context
+        if not paths or not context.is_spool:
+            return context.repo.files(paths)
+        head = context.repo.head()
+        if joined := context.after_joins(head, [upload.part for upload in uploads]):
+            raise ChangedMeanwhileError(next(iter(joined.values())).path)
+        return context.repo.at(head.oid).files(paths)
+
+    def _ghosts(self, head: Head, sending: Iterable[Part] = ()) -> list[CommitOperationDelete]:
+        """Return operations that delete parts which landed after they were joined: their rows are in other files.
+
+        Args:
+            head: of the branch; the commit must be made on top of it.
+            sending: parts that the same commit writes.
+        """
+        memory = self.context.memory
+        late = {(path, head.named[path].commit) for path in head.late_parts if memory.manifests.held(path)}
+        memory.absent &= late
+        paths = sorted(path for path, _ in late - memory.absent)
+        at = self.context.repo.at(head.oid)
+        files = at.files(paths)
+        memory.absent |= {each for each in late if each[0] not in files and each[0] in paths}
+        named = {**head.named, **{part.path: NamedPart("", part.start, part.sent_end, "") for part in sending}}
+        return [CommitOperationDelete(path) for path in removable_ghosts(at, files.values(), memory.manifests, named)]
 
     def _is_wanted(
         self, upload: Upload, operation: CommitOperationAdd, remote_id: str | None, file: RemoteFile | None
@@ -286,25 +320,30 @@ class Committer:
         self._skip(upload, f"{part.path} was changed or removed on the Hub by somebody else")
 
     def _commit(
-        self, uploads: list[Upload], operations: _Operations, extra: list[CommitOperationAdd], head: str
+        self, uploads: list[Upload], operations: _Operations, extra: list[CommitOperationAdd], head: Head
     ) -> None:
-        """Commit uploads together with `extra`, the operations that the push adds."""
+        """Commit uploads together with `extra`, the operations that the push adds.
+
+        Raises:
+            ChangedMeanwhileError: the commit landed, but parts of it had been joined before; the push must plan again.
+        """
         context = self.context
-        summary = self._summary(uploads, head)
+        summary = self._summary(uploads, head.oid)
         context.hooks.before_commit(summary)
         message = context.hooks.message(summary)
         push_id = uuid.uuid4().hex
         # Paths that belong to this spool alone need no parentCommit.
-        parent = head if extra or any(upload.guarded for upload in uploads) else None
         intents = [(upload, self._intent(upload, operations[upload.part.path], push_id)) for upload in uploads]
+        ghosts = self._ghosts(head, [part for _, part in intents])
+        parent = head.oid if extra or ghosts or any(upload.guarded for upload in uploads) else None
         context.ledger.save(context.key, [part for _, part in intents])
         context.hooks.enter(State.COMMITTING)
         try:
             commit = context.api.create_commit(
                 context.target.repo_id,
-                [*extra, *(operations[upload.part.path] for upload in uploads)],
+                [*extra, *ghosts, *(operations[upload.part.path] for upload in uploads)],
                 commit_message=message,
-                commit_description=description(push_id, context.writer),
+                commit_description=description(push_id, context.writer, (part for _, part in intents)),
                 repo_type=context.target.repo_type,
                 revision=context.target.revision,
                 parent_commit=parent,
@@ -313,8 +352,25 @@ class Committer:
             if error.outcome is Outcome.NOT_APPLIED:
                 context.ledger.save(context.key, [upload.part for upload in uploads])
             raise
-        self._acknowledge(intents)
+        joined = self._joined_before(commit.oid, intents, head)
+        self._acknowledge([(upload, part) for upload, part in intents if (part.source, part.number) not in joined])
         self._note_commit(commit, summary)
+        if joined:
+            raise ChangedMeanwhileError(next(iter(joined.values())).path)
+
+    def _joined_before(
+        self, oid: str, intents: Sequence[tuple[Upload, Part]], head: Head
+    ) -> dict[tuple[str, int], Part]:
+        """Return the parts of a commit that landed which another commit had joined before, as the manifests have them.
+
+        A part that was never sent before cannot have been joined, and needs no look; nor one of a segment of today,
+        unless `hubspool forget` is at work. If it began since the push did, the next push looks.
+        """
+        context, today = self.context, head.latest_day()
+        is_removing = not all(removal.is_checked for removal in context.memory.manifests.removals.values())
+        sent = [part for upload, part in intents if not upload.guarded and (part.commits or upload.is_repeat)]
+        again = [part for part in sent if is_removing or SegmentName.of(part.source).day < today]
+        return context.after_joins(context.repo.at(oid).head(), again) if again else {}
 
     def _intent(self, upload: Upload, operation: CommitOperationAdd, push_id: str) -> Part:
         sha256 = self.plan.uploads[upload].sha256
@@ -349,6 +405,7 @@ class Committer:
                 for upload in uploads
                 if self.plan.kinds.get(upload.part.source, Kind.JSON_LINES).has_rows
             ),
+            parts_new=sum(upload.begins_part for upload in uploads),
             new=tuple((upload.part.source, upload.part.end, upload.end) for upload in uploads),
             parent=parent,
         )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hubspool.push.remote import RemoteFile
 
 
+#: How much of a local file is read to find lines by their digest.
+_SEARCH_BYTES = 1 << 30
 #: How much of a file on the Hub is downloaded to find its content in a local file.
 _PROBE_BYTES = 4096
 
@@ -92,6 +94,32 @@ def find_content(
             if begins_line and has_content(path, remote.size, remote.content_id, start, head):
                 return start
             start = local.find(probe, start + 1, end)
+    return None
+
+
+def find_digest(path: Path, end: int, size: int, content_id: str, most: int = _SEARCH_BYTES) -> int | None:
+    """Return where in [0, `end`) of a file of lines whole lines of `size` bytes have the id of a content on the Hub.
+
+    Args:
+        path: the local file.
+        end: of the range to search, in bytes.
+        size: of the content.
+        content_id: of the content.
+        most: bytes to read for it; what is not found by then is not found.
+    """
+    with open_regular(path) as file:
+        begins, position = [0], 0
+        for line in file:
+            position += len(line)
+            begins.append(position)
+    ends = {*begins}
+    for begin in begins:
+        if size and begin + size <= end and begin + size in ends:
+            most -= size
+            if most < 0:
+                return None
+            if has_content(path, size, content_id, begin):
+                return begin
     return None
 
 

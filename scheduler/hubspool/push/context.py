@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,12 @@ from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Encoding
 from hubspool.push.events import CommitEvent, CommitPlan, PushResult, State
 from hubspool.push.ledger import Ledger
+from hubspool.push.manifest import Manifests
+from hubspool.push.part import Closed, Part
 from hubspool.push.payloads import Payloads
-from hubspool.push.remote import ForeignChanges, RemoteRepo
-from hubspool.push.rules import Naming, OnExisting
+from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
+from hubspool.push.removal import Removal
+from hubspool.push.rules import Naming, OnExisting, is_second_look
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
@@ -63,6 +67,15 @@ class PushMemory:
         record_pushes: record file → its acknowledged end, and since when it is that.
         told_of_rewritten: the warning about a rewritten line file was given.
         unfit: lines that the encoding could not store: name of the segment → position of the line → error.
+        manifests: which parts were joined into other files.
+        absent: late parts that are not there any more, each with the commit that named it.
+        full_folders: folders of the repository near the Hub's limit → their entries.
+        removals: of rows that a function of the program chooses; the Hub has those that values choose.
+        held_back: segment → until when it is not sent (seconds since the epoch): rows that are to be removed were sent
+            with an unknown outcome.
+        expired: segment → how many rows of it were too old to be sent.
+        hub_at: the Hub's time when a push last read the newest commit; None before.
+        looked_at: when that was, in monotonic seconds; before, when this object was made.
     """
 
     foreign_changes: ForeignChanges
@@ -74,6 +87,14 @@ class PushMemory:
     record_pushes: dict[str, tuple[int, float]] = field(default_factory=dict)
     told_of_rewritten: bool = False
     unfit: dict[str, dict[int, str]] = field(default_factory=dict)
+    manifests: Manifests = field(default_factory=Manifests)
+    absent: set[tuple[str, str]] = field(default_factory=set)
+    full_folders: dict[str, int] = field(default_factory=dict)
+    removals: list[Removal] = field(default_factory=list)
+    held_back: dict[str, float] = field(default_factory=dict)
+    expired: dict[str, str] = field(default_factory=dict)
+    hub_at: datetime | None = None
+    looked_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -100,6 +121,7 @@ class PushContext:
         budget: the commits that all writers of the repository share.
         encoding: of the segments; None sends their lines as they are.
         hub_id: the Hub's `_id` of the repository, if it is known.
+        retain_days: rows of segments that began more days ago are not sent; None sends all.
         limits: the numbers of the push; the encoding replaces those for its parts.
         clock: returns seconds since the epoch.
 
@@ -129,6 +151,7 @@ class PushContext:
     encoding: Encoding | None
     is_spool: bool = False
     hub_id: str | None = None
+    retain_days: int | None = None
     limits: PushLimits = DEFAULTS
     clock: Callable[[], float] = time.time
 
@@ -151,3 +174,46 @@ class PushContext:
         self.key = self.find_target()
         self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key), self.memory.unfit)
+
+    def after_joins(
+        self, head: Head, parts: Iterable[Part], sources: Collection[str] = ()
+    ) -> dict[tuple[str, int], Part]:
+        """Read the manifests at the commit `head.oid`, and store in the ledger what they say about parts of segments.
+
+        Args:
+            head: of the branch.
+            parts: as the ledger has them.
+            sources: segments of which these are all parts that the ledger has: one of which the manifests name another
+                part is recovered, since the ledger is older than the Hub. The months of other segments are forgotten.
+
+        Returns:
+            The parts that changed, by source and number.
+        """
+        known, manifests = list(parts), self.memory.manifests
+        asked = [*head.late_parts, *sources, *(part.source for part in known)]
+        manifests.read(self.repo, head, asked, only=bool(sources))
+        after = {(part.source, part.number): self._after_join(head, part) for part in known}
+        changed = {key: part for key, part in after.items() if part not in known}
+        if changed:
+            self.ledger.save(self.key, changed.values())
+        unknown = {s for s in sources for number in manifests.of_segment(s) if (s, number) not in after}
+        self.ledger.recover(sorted(unknown - self.ledger.recovering(self.key).keys()))
+        return changed
+
+    def _after_join(self, head: Head, part: Part) -> Part:
+        manifests, told = self.memory.manifests, self.memory.foreign_changes.closed
+        held = manifests.held(part.path)
+        if held is None or part.closed is Closed.MOVED or (part.closed is Closed.FOREIGN and part.path in told):
+            return part
+        if part.closed is Closed.COMPACTED and held.end(part.start) <= part.end:
+            return part
+        has_landed = part.in_doubt and head.landed_before(part.push_id, manifests.named_in(part.path))
+        is_last = part.push_id in head.pushes or is_second_look(part.sent_at, self.clock(), self.limits)
+        try:
+            path = self.folder / part.source
+            after = self.payloads.after_join(path, part, held, has_landed=has_landed, is_last=is_last)
+        except FileNotFoundError:  # the segment was removed meanwhile: all of it is sent
+            return part
+        if after.closed is Closed.FOREIGN:
+            told[part.path] = "somebody else changed it before it was joined"
+        return after

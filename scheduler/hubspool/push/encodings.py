@@ -11,6 +11,7 @@ import orjson
 
 from hubspool.client.file_range import FileRange
 from hubspool.push.defaults import DEFAULTS
+from hubspool.push.joiner import Joiner
 from hubspool.push.lines import damaged_lines
 
 #: The column of rows that could not be stored, each as JSON text.
@@ -41,6 +42,8 @@ class Encoding(ABC):
     part_commits = DEFAULTS.part_commits
     #: Size of the lines of a part, in bytes.
     part_bytes = DEFAULTS.part_bytes
+    #: What joins old files of this format into few; None: they stay as they are.
+    joiner: Joiner | None = None
 
     @abstractmethod
     def encode(self, span: Span, lines: FileRange, grown: Path | None, out: Path) -> bool:
@@ -84,6 +87,9 @@ class Encoding(ABC):
 
     def reuse(self, path: Path) -> None:  # noqa: B027  optional
         """Called for a file that an earlier push, perhaps of another process, has encoded and that is sent now."""
+
+    def forget_line(self, segment: Path, line: bytes) -> None:  # noqa: B027  optional
+        """Called before a line of a segment is overwritten (`hubspool forget`); removes the files that it names."""
 
     def release(self, segment: Path, size: int) -> None:  # noqa: B027  optional
         """Called before a segment is removed: its first `size` bytes are on the Hub.

@@ -41,6 +41,7 @@ class CommitPlan:
         bytes_total: size of the content at those paths.
         bytes_new: of it, bytes that no acknowledged commit contains.
         rows_new: lines among the new bytes; none in images, event files and other binary content.
+        parts_new: how many of the paths are parts of a spool that the commit begins.
         new: the new ranges: path in the folder, start and end in bytes.
         parent: the commit whose content the paths that are not parts of a spool replace; None if it is not known.
     """
@@ -49,6 +50,7 @@ class CommitPlan:
     bytes_total: int
     bytes_new: int
     rows_new: int
+    parts_new: int = 0
     new: tuple[tuple[str, int, int], ...] = ()
     parent: str | None = None
 
@@ -62,6 +64,8 @@ class CommitEvent:
         paths: in the repository.
         bytes_new: bytes that no earlier commit contains.
         rows_new: lines among them.
+        parts_new: how many of the paths are parts of a spool that the commit began.
+        joined: how many files it replaced by those at `paths`: a compaction, which adds no row.
         at: when the answer arrived, UTC.
     """
 
@@ -69,6 +73,8 @@ class CommitEvent:
     paths: tuple[str, ...]
     bytes_new: int
     rows_new: int
+    parts_new: int = 0
+    joined: int = 0
     at: datetime = field(default_factory=lambda: datetime.now(timezone.utc), compare=False)
 
 
@@ -106,6 +112,7 @@ class PushResult:
         postponed: path → reason, for files of which something is sent later.
         stuck: path → the first byte that is not sent yet, of files that this push could not send to their end. A file
             that stays at the same byte for two periods makes the scheduler unhealthy.
+        full_folders: folders of the repository near the Hub's limit → their entries.
         is_busy: another process holds the push lock.
         in_doubt: the outcome of a commit is unknown.
     """
@@ -120,5 +127,6 @@ class PushResult:
     waits_until: float = 0.0
     postponed: dict[str, str] = field(default_factory=dict)
     stuck: dict[str, int] = field(default_factory=dict)
+    full_folders: dict[str, int] = field(default_factory=dict)
     is_busy: bool = False
     in_doubt: bool = False

@@ -43,6 +43,7 @@ create table if not exists place (id integer primary key check (id = 1), text te
 create table if not exists recovery (
     target integer not null, source text not null, looked_at real, found integer, done integer,
     primary key (target, source)) without rowid;
+create table if not exists removal (path text primary key) without rowid;
 create table if not exists recipe (id integer primary key, options text not null unique);
 create table if not exists settled (
     target integer not null, path text not null, size integer not null, mtime_ns integer not null,
@@ -276,6 +277,15 @@ class Ledger:
     def recipes(self) -> list[dict[str, Any]]:
         """Return the options of the schedulers of this folder, in the order of their first use."""
         return [orjson.loads(options) for (options,) in self._db.rows("select options from recipe order by id")]
+
+    def removals(self) -> set[str]:
+        """Return the removals of rows (their paths on the Hub) that were applied to the segments of this folder."""
+        return {path for (path,) in self._db.rows("select path from removal")}
+
+    def note_removals(self, paths: Iterable[str]) -> None:
+        """Store that removals of rows were applied to all segments that are here now."""
+        with self._db.write() as db:
+            db.executemany("insert or ignore into removal values (?)", [(path,) for path in paths])
 
     def settled(self, target: int) -> dict[str, Stat]:
         """Return path → `Stat` of every file whose whole content is on the Hub. Do not change the returned dict.

@@ -6,7 +6,8 @@ half a row makes the whole dataset fail to load. A file of binary records is cut
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -178,6 +179,42 @@ def damaged_lines(path: Path, start: int, end: int) -> tuple[tuple[int, int], ..
                 found.append((position, position + len(line)))
             position += len(line)
     return tuple(found)
+
+
+def removed_lines(path: Path, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of the lines in [start, end) that `overwrite` has removed: they consist of spaces."""
+    with open_regular(path) as file:
+        if not any(block[:1] == b" " or b"\n " in block for block in blocks(file, start, end)):
+            return ()
+    return tuple(_matching(path, start, end, lambda line: line[:1] == b" " and not line.strip()))
+
+
+def overwrite(path: Path, ranges: Iterable[tuple[int, int]]) -> None:
+    """Write spaces over lines of a segment, which keeps the positions of all others; durable when this returns.
+
+    Its writer only appends, so that it may go on meanwhile.
+    """
+    with path.open("r+b", buffering=0) as file:
+        for start, end in ranges:
+            file.seek(start)
+            file.write(b" " * (end - 1 - start))
+        os.fsync(file.fileno())
+
+
+def matching_lines(path: Path, end: int, matches: Callable[[bytes], bool]) -> list[tuple[int, int]]:
+    """Return the ranges of the lines that match, of those that end in [0, end)."""
+    return list(_matching(path, 0, cut(path, Kind.TEXT, 0, end), matches))
+
+
+def _matching(path: Path, start: int, end: int, matches: Callable[[bytes], bool]) -> Iterator[tuple[int, int]]:
+    with open_regular(path) as file:
+        file.seek(start)
+        for line in file:
+            if start >= end:
+                return
+            if matches(line):
+                yield start, start + len(line)
+            start += len(line)
 
 
 def healthy_ranges(damaged: tuple[tuple[int, int], ...], start: int, end: int) -> list[tuple[int, int]]:

@@ -21,6 +21,11 @@ class Closed(str, Enum):
     """Its encoded file cannot be extended by the next rows: they have other columns."""
     REWRITTEN = "rewritten"
     """The local file no longer begins with what was committed."""
+    COMPACTED = "compacted"
+    """Its file was joined with others; the manifest says up to where, and what is beyond goes to the next part."""
+    REMOVED = "removed"
+    """Its lines were removed on this disk (`hubspool forget`), and were never sent. Its number is negative, since no
+    path on the Hub belongs to it."""
     MOVED = "moved"
     """A person sent its rows to another repository; its path is the name of the segment that they are in now."""
 
@@ -31,7 +36,7 @@ class Part:
 
     Args:
         source: local path, relative to the folder.
-        number: of the part in its source, from 0.
+        number: of the part in its source, from 0; negative for lines that were removed before they were sent.
         path: in the repository.
         start: of the range, in bytes.
         end: of the acknowledged range, in bytes; equals `start` until a commit is acknowledged.

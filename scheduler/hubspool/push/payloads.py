@@ -10,14 +10,15 @@ from pathlib import Path, PurePosixPath
 from hubspool.client.file_range import FileRange
 from hubspool.errors import HubspoolError, LocalFileError
 from hubspool.files import has_content, open_regular
-from hubspool.push.compare import Digest, common_lines, digests, find_content
+from hubspool.push.compare import Digest, common_lines, digests, find_content, find_digest
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.encode_all import encode_all, refusal
 from hubspool.push.encodings import Encoding, Span
-from hubspool.push.lines import Kind, damaged_lines
+from hubspool.push.lines import Kind, cut, damaged_lines
+from hubspool.push.manifest import HeldPart
 from hubspool.push.part import Part
 from hubspool.push.remote import RemoteFile, RepoReader
-from hubspool.push.rules import after_foreign_change
+from hubspool.push.rules import after_changed_in_doubt, after_foreign_change, compacted
 from hubspool.spool.segment_name import SegmentName
 from hubspool.spool.staging import StagedFile, StagingFolder
 
@@ -137,6 +138,48 @@ class Payloads:
             return None
         found = find_content(path, size, file, partial(reader.read, file.path), anywhere)
         return None if found is None else (found, found + file.size - anywhere)
+
+    def after_join(
+        self, path: Path, part: Part, held: HeldPart, *, has_landed: bool = False, is_last: bool = True
+    ) -> Part:
+        """Return a part of a segment after its file was joined with others (`rules.compacted`).
+
+        Args:
+            path: the local file.
+            part: as the ledger has it.
+            held: what the manifest says of it.
+            has_landed: its commit in doubt landed before the join.
+            is_last: its commit in doubt can land no more, or has landed after the join.
+        """
+        end = held.end(part.start)
+        if part.content_id == held.digest and part.end == end:
+            return compacted(part, end, part.rows, part.sha256 or "", held.digest)
+        is_ours = end <= path.stat().st_size
+        if is_ours and self._encoding_of(part.source) is None:
+            # Of a part of which rows were removed, the manifest has no digest, and this disk has other bytes.
+            is_removed = not held.digest and cut(path, Kind.TEXT, 0, end) == end
+            is_ours = is_removed or has_content(path, held.size, held.digest, part.start, 0)
+        if not is_ours:
+            rows = digests(path, part.start, [part.sent_end])[0].rows if has_landed else 0
+            return after_changed_in_doubt(part, rows, has_landed=has_landed, is_last=is_last)
+        digest = digests(path, part.start, [end])[0]
+        return compacted(part, end, digest.rows, digest.sha256, held.digest)
+
+    def range_of_joined(self, path: Path, held: HeldPart, starts: Sequence[int]) -> tuple[int, int] | None:
+        """Return the range of a segment that a joined file holds of one of its parts; None if it is not found.
+
+        Args:
+            path: the segment.
+            held: what the manifest says of the part.
+            starts: where it may begin if no commit says it; other lines are tried after these.
+        """
+        size = path.stat().st_size
+        start = held.start
+        if start is None and held.digest:
+            at = (each for each in starts if has_content(path, held.size, held.digest, each))
+            start = next(at, None)
+            start = find_digest(path, size, held.size, held.digest) if start is None else start
+        return None if start is None or held.end(start) > size else (start, held.end(start))
 
     def closed_by_others(
         self, path: Path, part: Part, kind: Kind | None, file: RemoteFile | None, reader: RepoReader

@@ -25,6 +25,7 @@ class PushPlan:
         settled: files of which nothing is left to send after the uploads, while they stay as they are.
         removable: segments that may be removed after the uploads → their size in bytes.
         skipped: path → reason, for files that are not sent.
+        notices: path → what is to be told of a file, though nothing failed.
         postponed: path → reason, for files of which something is left for a later push.
         postponed_from: path → first byte that is left.
         postponed_bytes: how much that is.
@@ -38,6 +39,7 @@ class PushPlan:
     settled: dict[str, Stat] = field(default_factory=dict)
     removable: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, str] = field(default_factory=dict)
     postponed: dict[str, str] = field(default_factory=dict)
     postponed_from: dict[str, int] = field(default_factory=dict)
     postponed_bytes: int = 0

@@ -8,11 +8,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hubspool.client.folder import full_folders
 from hubspool.errors import HubspoolError, PushLockBusyError
 from hubspool.push import rules
 from hubspool.push.committer import Committer
 from hubspool.push.context import PushContext, PushMemory
 from hubspool.push.events import PushResult, State
+from hubspool.push.local_removal import LocalRemoval
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
 from hubspool.push.remote import ForeignChanges
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from hubspool.push.defaults import PushLimits
     from hubspool.push.ledger import Ledger
+    from hubspool.push.remote import Head
 
 
 class Pusher:
@@ -132,14 +135,27 @@ class Pusher:
         snapshot = planner.scan(rules.unless_compared(settled, context.limits) if final else settled)
         known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
         doubtful = {source for source, parts in known.items() if any(part.in_doubt for part in parts)}
+        doubtful |= ledger.recovering(key).keys()
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
-        plan = planner.plan(snapshot, settled, known, context.repo, final=final)
+        reader = context.repo
+        # What has become of their parts is read at one commit, before anything is decided about them.
+        if (head := self._head(context, needed=bool(unsent or self.memory.removals), final=final)) is not None:
+            reader = context.repo.at(head.oid)
+            parts = [part for source in unsent for part in known.get(source, [])]
+            for (source, number), part in context.after_joins(head, parts, unsent).items():
+                known[source] = [part if each.number == number else each for each in known[source]]
+            if context.is_spool and LocalRemoval(context, reader).apply(snapshot.segments, known):
+                return self._push(context, final)
+        plan = planner.plan(snapshot, settled, known, reader, final=final)
         if plan.waits_until:
-            self.rescue.leave(ledger.recovering(key))
+            self.rescue.leave({*ledger.recovering(key), *self.memory.held_back})
         if plan.parts:
             ledger.save(key, plan.parts)
-        committer = Committer(context, plan)
+        if not context.is_spool:
+            names = [f"{context.path_in_repo}/{source}".lstrip("/") for source in settled]
+            self.memory.full_folders = full_folders([*names, *(upload.part.path for upload in plan.uploads)])
+        committer = Committer(context, plan, head)
         self.result = self._result(plan, committer)
         try:
             if plan.uploads:
@@ -151,6 +167,21 @@ class Pusher:
         self._finish(context, plan, committer)
         return self.result
 
+    def _head(self, context: PushContext, *, needed: bool, final: bool) -> Head | None:
+        """Return the newest commit; None where nothing needs it. Once an hour others may have asked to remove rows."""
+        memory, now = self.memory, time.monotonic()
+        if not needed and (final or not context.is_spool or now - memory.looked_at < context.limits.look_seconds):
+            return None
+        memory.looked_at = now
+        try:
+            head = context.repo.head()
+        except HubspoolError:
+            if needed:
+                raise
+            return None  # an hour later
+        memory.hub_at = head.at
+        return head
+
     def _result(self, plan: PushPlan, committer: Committer) -> PushResult:
         unsent = committer.unsent_sources
         return PushResult(
@@ -159,11 +190,12 @@ class Pusher:
             pending_files=len(unsent | plan.skipped.keys() | plan.postponed.keys()),
             pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
             skipped={**plan.skipped, **self.rescue.missing},
-            notices=dict(self.memory.foreign_changes.closed),
+            notices={**self.memory.foreign_changes.closed, **self.memory.expired, **plan.notices},
             unfit={segment: dict(lines) for segment, lines in self.memory.unfit.items()},
             waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},
             stuck={**plan.postponed_from, **dict.fromkeys(plan.skipped, -1)},
+            full_folders=self.memory.full_folders,
             in_doubt=any(upload.is_repeat for upload in committer.unsent),
         )
 

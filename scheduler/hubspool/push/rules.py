@@ -52,6 +52,11 @@ class Upload:
         return self.part.in_doubt
 
     @property
+    def begins_part(self) -> bool:
+        """Return True if it is the first of a part of a segment."""
+        return self.part.commits == 0 and not self.guarded
+
+    @property
     def size(self) -> int:
         """Size of the content in bytes; if the lines are encoded, the size of the lines."""
         return self.part.head + self.end - self.part.start
@@ -144,6 +149,16 @@ def missing(parts: Sequence[Part], end: int) -> list[tuple[int, int]]:
             gaps.append((position, min(start, end)))
         position = max(position, stop)
     return [*gaps, (position, end)] if end > position else gaps
+
+
+def removed_parts(source: str, parts: Sequence[Part], ranges: Sequence[tuple[int, int, int]]) -> list[Part]:
+    """Return the parts, and one more for each range (start, end, rows) of lines that were removed and never sent."""
+    first = min([0, *(part.number for part in parts)])
+    new = [
+        Part(source, first - number, source, start, end, 0.0, rows=rows, closed=Closed.REMOVED)
+        for number, (start, end, rows) in enumerate(ranges, 1)
+    ]
+    return [*reversed(new), *parts]
 
 
 def bytes_left(parts: Sequence[Part], now: float, limits: PushLimits) -> int:
@@ -288,6 +303,35 @@ def after_foreign_change(part: Part, kind: Kind | None) -> Part:
     if kind is Kind.WHOLE:
         return replace(part.withdrawn(), content_id=None, sha256=None)
     return replace(part.withdrawn(), closed=Closed.FOREIGN)
+
+
+def after_changed_in_doubt(part: Part, rows: int, *, has_landed: bool, is_last: bool) -> Part:
+    """Return a part of a segment after a person has changed or removed its content on the Hub, before or after a join.
+
+    Args:
+        part: as the ledger has it.
+        rows: lines in what was sent of it.
+        has_landed: its commit in doubt is among those of the branch.
+        is_last: its commit in doubt can land no more, if it has not. Until then the part stays as it is.
+    """
+    if part.in_doubt and has_landed:
+        part = part.acknowledged(rows)
+    elif part.in_doubt and not is_last:
+        return part
+    return after_foreign_change(part, None)
+
+
+def compacted(part: Part, end: int, rows: int, sha256: str, content_id: str) -> Part:
+    """Return the part after a manifest names its path: what the manifest says counts, whatever the ledger knows.
+
+    Args:
+        part: as the ledger has it.
+        end: up to where the joined file has its bytes, which are those of the local file.
+        rows: lines in [part.start, `end`).
+        sha256: of that range.
+        content_id: of the part's file before it was joined.
+    """
+    return replace(adopted(part, end, rows, sha256, content_id), closed=Closed.COMPACTED)
 
 
 def resolved(part: Part, rows: int, remote_id: str | None) -> Part | None:

@@ -12,7 +12,7 @@ from stat import S_ISREG
 
 from hubspool import files
 from hubspool.files import Stat
-from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.segment_name import RECORDS, JoinedName, SegmentName
 
 #: Longest tick of the kernel's clock for file times, in nanoseconds.
 _TICK_NS = 10_000_000
@@ -63,7 +63,8 @@ def scan(
 
     Returns:
         The snapshot, with relative paths, separated by ``/``. Links to files count as files, links to folders are not
-        followed; ``.git``, ``.cache/huggingface`` and spools of rows are left out.
+        followed; ``.git``, ``.cache/huggingface`` and spools of rows are left out, and joined files and ``.hubspool``,
+        which a copy of a repository has.
     """
     walk = _Walk(folder, known, chosen, is_spool)
     walk.list_tree("")
@@ -132,7 +133,11 @@ class _Walk:
                     self.unreadable[path] = str(error)
 
     def _is_left_out(self, folder: str) -> bool:
-        return f"/{folder}".endswith(f"/{files.CLIENT_CACHE}") or files.is_spool(Path(self._path(folder)))
+        return (
+            folder == RECORDS
+            or f"/{folder}".endswith(f"/{files.CLIENT_CACHE}")
+            or files.is_spool(Path(self._path(folder)))
+        )
 
     def _path(self, relative: str) -> str:
         return f"{self._base}/{relative}"
@@ -176,7 +181,7 @@ class _Walk:
         found = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
         if found == self.known.get(path) and not self._is_spool:
             return
-        if S_ISREG(stat.st_mode) and self.chosen(path):
+        if S_ISREG(stat.st_mode) and self.chosen(path) and JoinedName.parse(entry.name) is None:
             (self.segments if self._is_spool else self.changed)[path] = Stat(*found)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 from itertools import chain
 
 from hubspool.errors import second_look_reason
@@ -15,7 +18,9 @@ from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
 from hubspool.push.remote import RemoteFile
 from hubspool.push.rules import FoundRange
 from hubspool.spool.owners import Owner, is_of_future, is_removable, owner_of
-from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.segment_name import SegmentName, flat_path
+
+logger = logging.getLogger(__name__)
 
 
 class SegmentPlanner:
@@ -52,8 +57,14 @@ class SegmentPlanner:
 
     def _plan_lines(self, segment: ScannedFile, owner: Owner, parts: list[Part], run: PlanRun) -> None:
         context, plan, size = self.context, run.plan, segment.stat.size
+        if (until := self._held_back_until(segment.source, parts)) is not None:
+            plan.waits_until = max(plan.waits_until, until)
+            sent = max((part.end for part in parts), default=0)
+            plan.postpone(segment.source, sent, size, second_look_reason(until))
+            return
         parts = self._close_rewritten(segment, parts, run)
         end = lines.cut(segment.path, Kind.TEXT, rules.position_of(parts), size)
+        parts = self._without_removed(segment, parts, end, run)
         ranges = self._new_ranges(segment, parts, end, run)
         parts = self._close_full_encoding(segment, parts, ranges, run)
         for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, run.now, context.limits):
@@ -69,6 +80,41 @@ class SegmentPlanner:
         if owner is not Owner.ALIVE or end == size:
             plan.settled[segment.source] = segment.stat
         self._note_removable(segment, owner, parts, ranges, run)
+
+    def _held_back_until(self, source: str, parts: list[Part]) -> float | None:
+        """Return when a segment may be sent whose last commit is in doubt, and must not land after what follows."""
+        held, memory = self.context.memory.manifests.held, self.context.memory
+        doubtful = [part.sent_at or 0.0 for part in parts if part.in_doubt and held(part.path)]
+        doubt = max(doubtful) + self.context.limits.second_look_seconds if doubtful else None
+        return memory.held_back.get(source, doubt)
+
+    def _is_over(self, source: str, run: PlanRun) -> bool:
+        """Return True if the rows of a segment are too old to be sent (`retain_days`), by this clock and by the Hub's.
+
+        A clock that is far ahead would take all pending rows away.
+        """
+        days, hub_at = self.context.retain_days, self.context.memory.hub_at
+        if days is None or hub_at is None:
+            return False
+        today = min(datetime.fromtimestamp(run.now, timezone.utc), hub_at).date()
+        return (today - SegmentName.of(source).day).days > days
+
+    def _without_removed(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> list[Part]:
+        """Return the parts, with those of lines that were removed from this disk or are too old: none is sent."""
+        gaps, path = rules.missing(parts, end), segment.path
+        if gaps and self._is_over(segment.source, run):
+            removed = [(*gap, lines.count_lines(path, *gap)) for gap in gaps]
+            rows = sum(count for *_, count in removed)
+            why = f"{rows} rows are older than retain_days={self.context.retain_days}, and are not sent"
+            logger.warning("%s: %s", segment.source, why)
+            self.context.memory.expired[segment.source] = why
+        else:
+            removed = [(*line, 1) for gap in gaps for line in lines.removed_lines(path, *gap)]
+        if not removed:
+            return parts
+        known = rules.removed_parts(segment.source, parts, removed)
+        run.plan.parts.extend(known[: len(removed)])
+        return known
 
     def _new_ranges(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> list[tuple[int, int]]:
         """Return the ranges of the lines up to `end` that no part has: one for each part, without damaged lines."""
@@ -136,34 +182,57 @@ class SegmentPlanner:
         """Return the ranges of a segment that the files at its part paths hold.
 
         A file with other bytes is a part that a person has changed: its rows are not sent again. Its end is known only
-        where as many bytes end a line.
+        where as many bytes end a line, or where the next part begins.
         """
         source, path = segment.source, segment.path
+        joined, files = self.context.memory.manifests.of_segment(source), self._part_files(source, run)
         damaged = dict(lines.damaged_lines(path, 0, segment.stat.size))
-        found: list[FoundRange] = []
-        for number, file in sorted(self._part_files(source, run).items()):
-            expected = found[-1].end if found else 0
-            while expected in damaged:
-                expected = damaged[expected]
-            part = self.context.naming.segment_part(source, number, expected, run.now)
-            held = self.context.payloads.range_on_hub(path, part, file, run.reader, anywhere=0)
-            end = expected + file.size
-            if held is None and lines.cut(path, Kind.TEXT, expected, end) == end <= segment.stat.size:
-                held = (expected, end)
-            if held is not None:
-                found.append(FoundRange(number, *held, lines.count_lines(path, *held), file.content_id))
-        return found
+        found: dict[int, FoundRange] = {}
+
+        def starts(number: int) -> list[int]:
+            """Where a part may begin: where the one before it ends, or another one."""
+            before = found[number - 1].end if number - 1 in found else 0
+            return [_after(damaged, start) for start in dict.fromkeys([before, 0, *(e.end for e in found.values())])]
+
+        def note(number: int, start: int, end: int) -> None:
+            content_id = joined[number].digest if number in joined else files[number].content_id
+            found[number] = FoundRange(number, start, end, lines.count_lines(path, start, end), content_id)
+
+        left, before = sorted({*joined, *files}), None
+        while left and len(left) != before:  # each part that is found may be what another one begins after
+            before = len(left)
+            for number in left:
+                if number in joined:  # whatever stands at its path
+                    held = self.context.payloads.range_of_joined(path, joined[number], starts(number))
+                else:
+                    part = self.context.naming.segment_part(source, number, starts(number)[0], run.now)
+                    held = self.context.payloads.range_on_hub(path, part, files[number], run.reader, anywhere=0)
+                if held is not None:
+                    note(number, *held)
+            left = [number for number in left if number not in found]
+        for number in left:
+            start = starts(number)[0]
+            size = joined[number].size if number in joined else files[number].size
+            end = _end_by_size(segment, number, start, start + size, found)
+            if end > start or number in joined:
+                note(number, start, end)
+        return [found[number] for number in sorted(found)]
 
     def _part_files(self, source: str, run: PlanRun) -> dict[int, RemoteFile]:
-        """Return the files at the part paths of a segment, by the number of the part."""
+        """Return the files at the part paths of a segment, by the number of the part.
+
+        They may be beside the folder of the month, where earlier versions put them.
+        """
         found: dict[int, RemoteFile] = {}
+        joined = self.context.memory.manifests.of_segment(source)
         step = self.context.limits.probe_paths
         for first in range(0, self.context.limits.probe_limit, step):
             numbers = range(first, first + step)
             paths = {self.context.naming.segment_part(source, i, 0, run.now).path: i for i in numbers}
+            paths |= {flat_path(path): number for path, number in paths.items()}
             files = run.reader.files([*paths])
             found.update((paths[path], file) for path, file in files.items())
-            if len(files) < step:
+            if any(number not in found and number not in joined for number in numbers):
                 break
         return found
 
@@ -176,14 +245,38 @@ class SegmentPlanner:
 
     def _is_certain(self, parts: list[Part], run: PlanRun) -> bool:
         """Return True if no part is on the Hub only by the word of one look; look a second time if that is due."""
+        context = self.context
         once = [part for part in parts if part.sent_at is not None and not part.in_doubt]
-        if any(not rules.is_second_look(part.sent_at, run.now, self.context.limits) for part in once):
+        if any(not rules.is_second_look(part.sent_at, run.now, context.limits) for part in once):
             return False
-        files = run.reader.files([part.path for part in once]) if once else {}
+        if not once:
+            return True
+        head = context.repo.head()
+        joined = context.after_joins(head, once)
+        if any(joined.get((part.source, part.number), part).end < part.end for part in once):
+            context.ledger.recover([once[0].source])  # the first look has seen what landed after the join
+            return False
+        once = [part for part in once if (part.source, part.number) not in joined]
+        files = context.repo.at(head.oid).files([part.path for part in once])
         if any(part.path not in files or files[part.path].content_id != part.content_id for part in once):
             return False
         run.plan.parts.extend(replace(part, sent_at=None) for part in once)
         return True
+
+
+def _end_by_size(segment: ScannedFile, number: int, start: int, end: int, found: Mapping[int, FoundRange]) -> int:
+    """Return the end of a part with other bytes, which begins at `start`; `start` itself if it cannot be told."""
+    following = min((each.start for each in found.values() if each.start >= start), default=segment.stat.size)
+    if number + 1 in found:
+        return following
+    return end if end <= following and lines.cut(segment.path, Kind.TEXT, start, end) == end else start
+
+
+def _after(damaged: Mapping[int, int], position: int) -> int:
+    """Return where the first line from `position` on begins that is not damaged."""
+    while position in damaged:
+        position = damaged[position]
+    return position
 
 
 def _close_last(plan: PushPlan, parts: list[Part], reason: Closed) -> list[Part]:

@@ -14,11 +14,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from hubspool.errors import HubspoolError, LockHeldError, OtherAccountError
-from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.scheduling.defaults import DEFAULTS, Compact
 from hubspool.scheduling.folder_push import push_folder, shared_budget
-from hubspool.scheduling.messages import OURS, described, shortened
+from hubspool.scheduling.messages import OURS, described, short_traceback, shortened
 from hubspool.scheduling.options import check_values, full_signature, unknown_option, warn_of
 from hubspool.scheduling.push_loop import Urgency
+from hubspool.scheduling.status import NOT_COMPACTED
 from hubspool.scheduling.worker import Worker, join, open_unless_known
 from hubspool.scheduling.writer_lock import LimitedLock
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from hubspool.push.defaults import PushLimits
     from hubspool.push.encodings import Encoding
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
+    from hubspool.push.remover import RemovalReport
+    from hubspool.scheduling.removing import Rows
     from hubspool.scheduling.status import SchedulerStatus
 
 logger = logging.getLogger(__name__)
@@ -65,19 +68,6 @@ def _starting(init: Callable[..., None], kind: type) -> Callable[..., None]:
             self._start()
 
     return build_and_start
-
-
-def _short_traceback(method: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a method so that the traceback of an expected error ends with the line of its caller."""
-
-    @functools.wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except (HubspoolError, OSError) as error:
-            raise shortened(error)  # noqa: B904  the same error
-
-    return call
 
 
 class CommitScheduler:
@@ -145,22 +135,26 @@ class CommitScheduler:
     belong together. A push holds it to read lengths. It waits for it for 10 s, then sends line files without it and
     fails with `LockHeldError`, as do `flush` and `stop`. Rows need no lock. In a forked child it is free.
 
-    Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `pending_rows` and `lifespan`; `last_future` and
-    `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer about the token.
-    `private` and `last_uploaded` (local path → time of change, s, of the files that this object has sent) are there
-    for code of `huggingface_hub`'s scheduler that reads them; nothing here depends on them.
+    Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `metrics`, `forget`, `pending_rows` and `lifespan`;
+    `last_future` and `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer for
+    the token. `private` and `last_uploaded` (local path → time of change, s, of files that this object has sent) are
+    there for code of `huggingface_hub`'s scheduler that reads them.
 
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
     lock no longer than a push does; `retries_push` says whether a failed call is repeated within the period. A subclass
     that keeps `push_to_hub` may override `additional_operations`, `chosen_paths`, `encoding`, `pending_rows`, `recipe`,
-    `left_in_folder` and the class attributes `keep_local`, `budget`, `versions_rewritten` and `is_sending`; it may call
-    `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for all objects of a folder. With
-    `spool_name` set, it sends the rows that it writes to `spool_folder`.
+    `appended`, `left_in_folder` and the class attributes `keep_local`, `compact`, `retain_days`, `budget`, `is_sending`
+    and `versions_rewritten`; it may call `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for
+    all objects of a folder. With `spool_name` set, it sends the rows that it writes to `spool_folder`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
     keep_local = True
+    #: Whether the parts of past days are joined into few files, once a day by one of all replicas.
+    compact: Compact = False
+    #: Rows of segments that began more days ago are removed from the repository, and not sent; None keeps them.
+    retain_days: int | None = None
     #: Whether line data that no longer begins with what was committed becomes a new version of its file; False: as
     #: `on_existing` says.
     versions_rewritten = False
@@ -376,7 +370,7 @@ class CommitScheduler:
         """
         return self._runner.loop.trigger() if self.is_sending else self.last_future
 
-    @_short_traceback
+    @short_traceback
     def flush(self, timeout: float | None = None) -> CommitInfo | None:
         """Wait until everything written so far is on the Hub.
 
@@ -399,7 +393,18 @@ class CommitScheduler:
             raise RuntimeError("flush() was called in the constructor; the first push starts after it.")
         return self._runner.flush(timeout) if self.is_sending else None
 
-    @_short_traceback
+    @short_traceback
+    def forget(self, rows: Rows, timeout: float | None = None) -> RemovalReport:
+        """Remove rows from the repository's files and history, and from this disk; docs/privacy.md has what is left.
+
+        Args:
+            rows: key → value, which all must match: all replicas remove them at their next push. Or a function of a row
+                that returns True for those to remove, called in the pushing thread: it does not reach other replicas.
+            timeout: seconds; None waits as `flush` does, whose errors it raises too.
+        """
+        return self._worker.removing.remove(rows, lambda: self.flush(timeout), has_rows=self._setup.spool is not None)
+
+    @short_traceback
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
         """Send what is left, then end the thread, if no other object shares it; stopping twice does nothing.
 
@@ -420,7 +425,39 @@ class CommitScheduler:
             seconds_left=self._runner.loop.seconds_left,
             repo_url=self._setup.repo_url,
             pending=self._setup.pending() if rows else (0, 0) if rows == 0 else None,
+            compaction=self._worker.compaction.times() if self.compact else NOT_COMPACTED,
         )
+
+    def metrics(self) -> dict[str, float]:
+        """Return counters and gauges for a monitoring system, without a request.
+
+        The names follow OpenTelemetry: ``hubspool.rows.appended``, ``.acknowledged`` and ``.pending`` (rows),
+        ``hubspool.data.appended``, ``.acknowledged`` and ``.pending`` (bytes), ``hubspool.pending.age`` (seconds since
+        all that existed was on the Hub: the oldest pending row is not older; a row that an earlier process left counts
+        from the start of this one), ``hubspool.pushes``, ``hubspool.push.failures``, ``hubspool.requests`` (of
+        `hf_api`, which schedulers may share, without those of hf_xet), ``hubspool.parts``, ``hubspool.compactions``.
+
+        All counters begin with this process; those of schedulers that share a destination are together. Without a
+        spool of rows those of appended and pending rows are missing. Thread-safe.
+        """
+        status, counts = self.status(), self._tracker.counts
+        appended, size = self.appended()
+        rows = {"appended": appended, "acknowledged": counts["rows"], "pending": status.pending_rows}
+        data = {"appended": size, "acknowledged": counts["bytes"], "pending": status.pending_bytes}
+        return {
+            **{f"hubspool.rows.{name}": value for name, value in rows.items() if value is not None},
+            **{f"hubspool.data.{name}": value for name, value in data.items() if value is not None},
+            "hubspool.pending.age": self._tracker.pending_age() if status.pending_files else 0.0,
+            "hubspool.pushes": counts["pushes"],
+            "hubspool.push.failures": counts["failures"],
+            "hubspool.requests": self.api.client().session.counts["requests"],
+            "hubspool.parts": counts["parts"],
+            "hubspool.compactions": counts["compactions"],
+        }
+
+    def appended(self) -> tuple[int | None, int | None]:
+        """Return how many rows and bytes this process wrote to the spool; None without a spool of rows."""
+        return None, None
 
     def pending_rows(self) -> int | None:
         """Return how many rows of the spool are not known to be on the Hub; None without a spool of rows."""

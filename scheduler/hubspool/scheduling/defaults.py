@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+#: Values of the option `compact`.
+Compact = Literal["daily", False]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,12 @@ class SchedulingDefaults:
         late_periods: a scheduler without a success for so many periods is unhealthy.
         setup_seconds: how long a starting app waits in the constructor for the Hub's answers, all together.
         restore: how long `restore=True` may hold the constructor up.
+        compaction_period: how old the newest join is when old files are joined again; a fifth is added at random.
+        first_compaction: a scheduler looks for the first time within this time of its start.
+        compaction_files: fewer old parts than this are not worth a commit.
+        compaction_seconds: how long files are downloaded for one join; those that have arrived are joined then.
+        compaction_limit: how long one join may take in all before the next push has its turn.
+        beside_poll: how often the requests of a join are ended if a flush waits.
         watchdog_interval: how often the watchdog looks for a push without progress.
     """
 
@@ -42,6 +52,12 @@ class SchedulingDefaults:
     late_periods: float = 2.0
     setup_seconds: float = 10.0
     restore: float = 30.0
+    compaction_period: float = 20 * 3600.0
+    first_compaction: float = 3600.0
+    compaction_files: int = 100
+    compaction_seconds: float = 20.0
+    compaction_limit: float = 90.0
+    beside_poll: float = 0.1
     watchdog_interval: float = 15.0
 
 

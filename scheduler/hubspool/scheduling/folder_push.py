@@ -43,8 +43,9 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
     context = _context_of(scheduler, pusher.memory, limits)
     turns, worker.squash.history = worker.turns, scheduler.squash_history
     turns.period, turns.budget = period, context.budget
-    final = scheduler.is_final_push
+    final, began = scheduler.is_final_push, time.monotonic()
     patience = DEFAULTS.final_lock_wait if final else DEFAULTS.lock_wait
+    requests = worker.removing.before_push(context, final=final)
     try:
         result = pusher.push(context, final=final, lock_timeout=runner.limited(patience))
     finally:
@@ -56,19 +57,36 @@ def push_folder(scheduler: CommitScheduler) -> CommitInfo | None:
             raise PushLockBusyError(scheduler.spool_folder, pusher.holder(), waited)
         logger.info("%s: another process is pushing this folder and sends these rows too", scheduler.spool_folder)
         return None
+    if not result.pending_files and not scheduler.left_in_folder():
+        tracker.note_all_sent(began)
     scheduler.last_commit = result.commit or scheduler.last_commit
     tracker.period = period
+    _keep_small(scheduler, context, result)
+    worker.removing.after_push(context, requests, runner.loop)
     if result.writers:
         early = turns.seconds_until_next(result.writers, early=True)
         runner.loop.delay_requests(early)
         if (wait := early if worker.was_postponed else turns.seconds_until_next(result.writers)) > 0:
             runner.loop.postpone(wait)
             tracker.period = max(wait, tracker.period)
-    if result.commit is not None and not result.in_doubt:
-        worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
     if final and result.waits_until:
         raise SecondLookError(scheduler.repo_id, result.waits_until)
     return result.commit
+
+
+def _keep_small(scheduler: CommitScheduler, context: PushContext, result: PushResult) -> None:
+    """Squash the history, join old files and remove what is too old, where the options ask for it and it is due."""
+    worker, loop, turns = scheduler._worker, scheduler._runner.loop, scheduler._worker.turns
+    if result.commit is not None and not result.in_doubt:
+        worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
+    if not context.is_spool or worker.urgency is Urgency.FINAL:  # somebody waits for it
+        return
+    if scheduler.compact and turns.may_commit_beside(has_pushed=result.commit is not None):
+        report = worker.compaction.after_push(context, loop)
+        turns.note_beside(report.all_commits)
+        for commit in report.commits:
+            scheduler._tracker.note_commit(report.event(commit), commit)
+    worker.removing.after_period(context, scheduler.spool_name, scheduler.retain_days, loop)
 
 
 def shared_budget(scheduler: CommitScheduler) -> Budget:
@@ -102,6 +120,7 @@ def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: PushLimi
         keep_local=scheduler.keep_local,
         budget=shared_budget(scheduler),
         encoding=scheduler.encoding,
+        retain_days=scheduler.retain_days,
         limits=limits,
         clock=scheduler._clock,
         hooks=PushHooks(
@@ -117,7 +136,8 @@ def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: PushLimi
 
 
 def _note_commit(scheduler: CommitScheduler, event: CommitEvent, commit: CommitInfo) -> None:
-    scheduler._worker.turns.note_commit()
+    if not event.joined:  # `note_beside` counts it
+        scheduler._worker.turns.note_commit()
     scheduler._tracker.note_commit(event, commit)
     for path in event.paths if scheduler.spool_name is None else ():
         local = scheduler.folder_path / path.removeprefix(f"{scheduler.path_in_repo}/")

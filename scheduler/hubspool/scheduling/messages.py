@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import errno
+import functools
 import logging
+from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from hubspool.errors import HubspoolError
 
 E = TypeVar("E", bound=BaseException)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Errors of a local disk that a person can end: it is full or read-only.
 _OF_THE_DISK = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS})
@@ -85,3 +89,16 @@ def in_words(seconds: float) -> str:
     if seconds < 100:
         return f"in {seconds:.0f} s"
     return f"in {seconds / 60:.0f} minutes" if seconds < 6000 else f"in {seconds / 3600:.0f} hours"
+
+
+def short_traceback(method: Callable[P, T]) -> Callable[P, T]:
+    """Wrap a method so that the traceback of an expected error ends with the line of its caller."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except (HubspoolError, OSError) as error:
+            raise shortened(error)  # noqa: B904  the same error
+
+    return call

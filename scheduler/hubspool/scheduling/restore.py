@@ -16,7 +16,7 @@ from hubspool.client.target import Target
 from hubspool.client.validation import local_path
 from hubspool.errors import HFValidationError, HubspoolError, LocalFileError, RemoteEntryNotFoundError
 from hubspool.scheduling.defaults import DEFAULTS
-from hubspool.spool.segment_name import is_part_path
+from hubspool.spool.segment_name import is_written_by_schedulers
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +80,8 @@ def restore(
 def _local(entry: RepoFile | RepoFolder, prefix: str, folder: Path, chosen: Callable[[str], bool]) -> Path | None:
     """Return the place of an entry in the folder; None if it is not to be downloaded."""
     source = entry.path.removeprefix(prefix)
-    # Parts hold rows that were sent; no program appends to them.
-    if not isinstance(entry, RepoFile) or is_part_path(source) or not chosen(source):
+    # Parts and joined files hold rows that were sent; no program appends to them.
+    if not isinstance(entry, RepoFile) or is_written_by_schedulers(entry.path) or not chosen(source):
         return None
     if source in (".gitattributes", "README.md") and not prefix:
         return None  # these describe the repository, not the folder

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hubspool.push.remote import squash_description
+
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
     from hubspool.client.target import Target
@@ -28,7 +30,8 @@ class SquashPolicy:
         """Squash the branch if it is due; return whether it was.
 
         Only the writer of the newest commit squashes, so of many writers one does. The commits are counted by listing
-        them, and listed again only once our own commits may have reached the number.
+        them, and listed again only once our own commits may have reached the number. The new commit names the newest
+        parts that they named (`hubspool verify`).
 
         Args:
             api: the client.
@@ -41,10 +44,14 @@ class SquashPolicy:
             self._count = None if self._count is None else self._count + 1
             if self._count is not None and self._count <= self.history:
                 return False
-            commits = api.list_repo_commits(target.repo_id, repo_type=target.repo_type, revision=target.revision)
+        commits = api.list_repo_commits(target.repo_id, repo_type=target.repo_type, revision=target.revision)
+        if self.history is not True:
             self._count = len(commits)
             if self._count <= self.history or commits[0].commit_id != oid:
                 return False
-        api.super_squash_history(target.repo_id, repo_type=target.repo_type, branch=target.revision)
+        message = f"Super-squash branch '{target.revision}'\n\n{squash_description(commits)}"
+        api.super_squash_history(
+            target.repo_id, repo_type=target.repo_type, branch=target.revision, commit_message=message.rstrip()
+        )
         self._count = 1
         return True

@@ -7,12 +7,41 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from hubspool.client.defaults import DEFAULTS as CLIENT
 from hubspool.push.events import CommitEvent, State
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return the number with its noun: "1 file", "2 files"; `plural` is needed where it is not the noun with an s."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def full_folder_text(path: str, entries: int) -> str:
+    """Return the warning of a folder in the repository that is nearly full."""
+    return (
+        f"The folder {path or '/'} of the repository has {entries:,} entries; the Hub refuses more than"
+        f" {CLIENT.files_per_folder:,}. Write new files to another folder, or store them in archives (ZipScheduler)."
+    )
+
+
+@dataclass(frozen=True)
+class CompactionTimes:
+    """What the daily compaction knows.
+
+    Args:
+        files: data files of the repository, as of its last look; None before the first.
+        last_at: when files were last joined, UTC; None if that is not known.
+        next_at: when it looks again, UTC; None if it is off.
+        error: why the last look, or the join after it, failed; None if it did not.
+    """
+
+    files: int | None = None
+    last_at: datetime | None = None
+    next_at: datetime | None = None
+    error: str | None = None
+
+
+NOT_COMPACTED = CompactionTimes()
 
 
 @dataclass(frozen=True)
@@ -39,6 +68,13 @@ class SchedulerStatus:
         is_healthy: False if for two periods no push succeeded or went on, or one of the pending files did not get on,
             whatever the reason; the next success of that kind makes it True again.
         recent_commits: the last 30 commits of this scheduler since it started, oldest first.
+        parts: part files that its commits began since it started.
+        files_on_hub: data files of the repository, as of the last look of the daily compaction; None before the first.
+        last_compaction_at: when files of the repository were last joined, by anybody, UTC; None if it is not known.
+        next_compaction_at: when this scheduler looks whether old files are to be joined, UTC; None: never.
+        last_compaction_error: why its last look, or the join after it, failed; None if it did not.
+        full_folders: folders of the repository near the Hub's limit of 10,000 entries → their entries, as far as this
+            scheduler knows them: of its own files, or of a spool's repository as of that look.
     """
 
     state: State
@@ -57,6 +93,18 @@ class SchedulerStatus:
     postponed: dict[str, str] = field(default_factory=dict)
     is_healthy: bool = True
     recent_commits: tuple[CommitEvent, ...] = ()
+    parts: int = 0
+    files_on_hub: int | None = None
+    last_compaction_at: datetime | None = None
+    next_compaction_at: datetime | None = None
+    last_compaction_error: str | None = None
+    full_folders: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What will stop pushes if nothing is done about it, in sentences."""
+        failed = [f"Old files were not joined: {self.last_compaction_error}"] if self.last_compaction_error else []
+        return [*(full_folder_text(*folder) for folder in self.full_folders.items()), *failed]
 
     def __str__(self) -> str:
         """Return a line for each thing that a person asks first; times are local."""
@@ -79,6 +127,11 @@ class SchedulerStatus:
         yield "last commit", f"{self.last_commit[:8]}{when}" if self.last_commit else "none yet"
         yield "next push", f"at {_clock(self.next_push_at)}" if self.next_push_at else "none: stopped"
         yield "repository", self.repo_url or "not reached yet"
+        if self.files_on_hub is not None:
+            joined = f", joined at {_clock(self.last_compaction_at)}" if self.last_compaction_at else ""
+            yield "on the Hub", f"{counted(self.files_on_hub, 'data file')}{joined}"
+        for text in self.warnings:
+            yield "warning", text
         for path, reason in list(self.skipped.items())[:3]:
             yield "skipped", f"{path}: {reason}"
         if len(self.skipped) > 3:

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -17,7 +17,7 @@ from hubspool.errors import HubspoolError, StalledError, UnfitRowsError
 from hubspool.push.events import CommitEvent, ErrorEvent, PushResult, State
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.messages import described, in_words, is_expected
-from hubspool.scheduling.status import SchedulerStatus
+from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes, SchedulerStatus, full_folder_text
 from hubspool.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class StatusTracker:
         self._failures = 0
         self._gave_up = False  # the attempts of a push ended since the last success
         self._commits = 0
+        self._all_sent_at = time.monotonic()
+        #: ``pushes`` that ended, ``failures``, acknowledged ``rows`` and ``bytes``, ``parts`` begun, ``compactions``.
+        self.counts: Counter[str] = Counter()  # written by the pushing thread
         self._recent: deque[CommitEvent] = deque(maxlen=30)
 
     @property
@@ -121,13 +124,29 @@ class StatusTracker:
             unfit = UnfitRowsError(len(rows), rows[-1]) if rows else None
             notices = {**result.notices, **({"#unfit": str(unfit)} if unfit else {})}
             is_new, self._unfit = len(rows) > self._unfit, len(rows)
+            full = {path: n for path, n in result.full_folders.items() if path not in self._result.full_folders}
             self._result, self._left = replace(result, notices=notices), dict(left)
             now = time.monotonic()
             stuck = {**result.stuck, **dict.fromkeys(left, -1)}
             self._stuck = {each: self._stuck.get(each, now) for each in stuck.items()}
+        for path, count in full.items():
+            logger.warning("%s: %s", self._name(), full_folder_text(path, count))
         if unfit and is_new:
             logger.error("%s: %s", self._name(), unfit)
             call_hook(self._on_error, ErrorEvent(unfit, self._failures, None))
+
+    def note_all_sent(self, since: float) -> None:
+        """Note that what existed at a monotonic time is on the Hub."""
+        with self._lock:
+            self._all_sent_at = since
+
+    def pending_age(self) -> float:
+        """Return how many seconds ago all that existed was on the Hub; the oldest pending row is not older.
+
+        A row that an earlier process left counts from the start of this one.
+        """
+        with self._lock:
+            return time.monotonic() - self._all_sent_at
 
     def note_permanent(self, notices: Mapping[str, str]) -> None:
         """Note what no push changes (path → reason); `status().skipped` has it."""
@@ -136,6 +155,7 @@ class StatusTracker:
 
     def note_success(self) -> None:
         """Note that a push ended without an error."""
+        self.counts["pushes"] += 1
         with self._lock:
             self._error, self._failures, self._gave_up = None, 0, False
             if not self._result.is_busy:  # another process pushes, which is no success of ours
@@ -146,6 +166,9 @@ class StatusTracker:
         """Note a commit that landed."""
         logger.info(
             "%s: %d files, %d new bytes: %s", self._name(), len(event.paths), event.bytes_new, commit.commit_url
+        )
+        self.counts += Counter(
+            rows=event.rows_new, bytes=event.bytes_new, parts=event.parts_new, compactions=bool(event.joined)
         )
         with self._lock:
             self._last_commit, self._last_commit_at = event.oid, event.at
@@ -176,6 +199,7 @@ class StatusTracker:
         if next_try is None:
             next_try = "with the next period" if retry_in is None else in_words(retry_in)
         expected = is_expected(error)
+        self.counts["failures"] += 1
         with self._lock:
             ends_first = retry_in is None and not self._gave_up
             is_new = not self._failures or ends_first or _kind(error) != _kind(self._error)
@@ -211,6 +235,7 @@ class StatusTracker:
         seconds_left: float | None,
         repo_url: str | None,
         pending: tuple[int, int] | None = None,
+        compaction: CompactionTimes = NOT_COMPACTED,
     ) -> SchedulerStatus:
         """Return a snapshot; `pending` are files and bytes of a spool that are not known to be on the Hub.
 
@@ -237,6 +262,12 @@ class StatusTracker:
                 postponed=dict(result.postponed),
                 is_healthy=self._is_healthy(),
                 recent_commits=tuple(self._recent),
+                parts=self.counts["parts"],
+                files_on_hub=compaction.files,
+                last_compaction_at=compaction.last_at,
+                next_compaction_at=compaction.next_at,
+                last_compaction_error=compaction.error,
+                full_folders=dict(result.full_folders),
             )
 
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool import fork
 from hubspool.errors import HFValidationError, HubspoolError
+from hubspool.scheduling.daily import DailyCompaction
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.push_runner import PushRunner
+from hubspool.scheduling.removing import Removing
 from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.status_tracker import StatusTracker, call_hook
 
@@ -71,6 +73,8 @@ class Worker(fork.ForkAware):
         self.setup = setup
         self.turns = turns
         self.squash = SquashPolicy(False)
+        self.compaction = DailyCompaction()
+        self.removing = Removing(turns)
         self.lock = threading.Lock()
         self.tracker = StatusTracker(lambda: setup.repo_id, self._on_commit, self._on_error, period)
         setup.rescue.listeners.add(self.tracker)

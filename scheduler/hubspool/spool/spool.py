@@ -93,6 +93,7 @@ class Spool(fork.ForkAware):
         self._limit = _NO_SEGMENT  # size at which the segment, or the spool, is full
         self._rows: dict[str, int] = {}  # of the segments before this one
         self._count = 0  # rows in this one
+        self._ended_size = 0  # bytes of the segments before this one
         self._ended: list[EndedSegment] = []  # not synced yet
         self._sync_fd: int | None = None  # duplicate that the sync thread closes, or a fork's child
         self._finishing = threading.Lock()  # held by the thread that finishes ended segments
@@ -108,6 +109,11 @@ class Spool(fork.ForkAware):
         """Return the rows that this object wrote: file name of the segment → number."""
         with self._lock:
             return {**self._rows, str(self._name): self._count} if self._fd is not None else dict(self._rows)
+
+    def written(self) -> tuple[int, int]:
+        """Return how many rows and bytes this object wrote."""
+        with self._lock:
+            return sum(self._rows.values()) + self._count, self._ended_size + self._size
 
     def rows_kept(self) -> dict[str, int]:
         """Return `rows_written` without the segments that were removed after all their rows were on the Hub."""
@@ -340,6 +346,7 @@ class Spool(fork.ForkAware):
         ended = EndedSegment(self.folder / str(self._name), self._fd, sync_failed)
         self._ended.append(ended)
         self._rows[str(self._name)] = self._count
+        self._ended_size += self._size
         self._fd, self._limit = None, _NO_SEGMENT
         self._size = self._count = 0
 

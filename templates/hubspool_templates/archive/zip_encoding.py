@@ -64,8 +64,8 @@ class ZipEncoding(Encoding):
             for name, row in members:
                 _write_member(archive, name, row, spool)
             table = [{"file_name": name, **row["metadata"]} for name, row in members]
-            archive.writestr(_info(METADATA, 0), b"".join(orjson.dumps(row) + b"\n" for row in table))
-            if hint := _folder_hint([name for name, _ in members]):
+            archive.writestr(member_info(METADATA, 0), b"".join(orjson.dumps(row) + b"\n" for row in table))
+            if hint := folder_hint([name for name, _ in members]):
                 archive.writestr(zipfile.ZipInfo(hint, _DATE), b"")
             archive.comment = orjson.dumps(asdict(span))
         self._learn(table)
@@ -103,15 +103,25 @@ class ZipEncoding(Encoding):
         start = end.rfind(b"PK\x05\x06")
         if start < 0:
             return None
-        try:
-            return Span(**orjson.loads(end[start + 22 :]))
-        except (orjson.JSONDecodeError, TypeError):
-            return None
+        return span_of_comment(end[start + 22 :])
+
+    def forget_line(self, segment: Path, line: bytes) -> None:
+        """Remove the claimed file of the line, which would otherwise be taken for one that has no line yet."""
+        if claim := orjson.loads(line).get("claim"):
+            claimed_path(segment.parent, claim).unlink(missing_ok=True)
 
     def release(self, segment: Path, size: int) -> None:
         """Remove the claimed files of this segment, unless it has lines that are not on the Hub."""
         if segment.exists() and segment.stat().st_size == size:
             remove_claimed(segment)
+
+
+def span_of_comment(comment: bytes) -> Span | None:
+    """Return the lines that an archive with this comment encodes; None if it says nothing of them."""
+    try:
+        return Span(**orjson.loads(comment))
+    except (orjson.JSONDecodeError, TypeError):
+        return None
 
 
 def member_name(name: str) -> str:
@@ -154,15 +164,15 @@ def distinct(names: list[str]) -> list[str]:
 
 def _write_member(archive: zipfile.ZipFile, name: str, row: dict[str, Any], spool: Path) -> None:
     if "claim" not in row:
-        archive.writestr(_info(name, 0), b64decode(row["data"]))
+        archive.writestr(member_info(name, 0), b64decode(row["data"]))
         return
     source = claimed_path(spool, row["claim"])
-    info = _info(name, source.stat().st_size)
+    info = member_info(name, source.stat().st_size)
     with source.open("rb") as content, archive.open(info, "w", force_zip64=info.file_size > _LARGE) as member:
         shutil.copyfileobj(content, member, 1024 * 1024)
 
 
-def _folder_hint(names: list[str]) -> str | None:
+def folder_hint(names: list[str]) -> str | None:
     """Return the name of an empty folder that makes `datasets` read a folder of images, audio or video; or None.
 
     `datasets` decides by the most frequent suffix in the first ten archives, folders included. If each archive held one
@@ -177,7 +187,8 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _info(name: str, size: int) -> zipfile.ZipInfo:
+def member_info(name: str, size: int) -> zipfile.ZipInfo:
+    """Return the entry of a member, the same on every system; `size` of its content in bytes, 0 if it is small."""
     info = zipfile.ZipInfo(name, _DATE)
     info.compress_type = zipfile.ZIP_STORED if is_compressed(name) else zipfile.ZIP_DEFLATED
     info.create_system = 3  # Unix, so that every system writes the same bytes

@@ -21,6 +21,7 @@ from hubspool import CommitScheduler
 from hubspool.extending import HFValidationError, read_text
 from hubspool_templates.archive.inbox import DroppedFiles, Inbox
 from hubspool_templates.archive.zip_encoding import ZipEncoding, member_name
+from hubspool_templates.archive.zip_joiner import ZipJoiner
 from hubspool_templates.card import Card
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_files import image_bytes, prepared
@@ -93,6 +94,7 @@ class ZipScheduler(RowScheduler):
     ) -> None:
         self._check_media, self._strip_exif = check_media, strip_exif
         self.encoding: ZipEncoding = ZipEncoding()
+        self.encoding.joiner = ZipJoiner()
         options.setdefault("commit_message", _message)
         super().__init__(repo_id, folder_path, **options)
         self._encoder = self.shared("encoder", lambda: RowEncoder(on_widened=self.spool.close))

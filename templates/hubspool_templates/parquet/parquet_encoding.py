@@ -27,11 +27,12 @@ from hubspool_templates.schema import FieldType, ListOf, Schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 logger = logging.getLogger(__name__)
 
 #: The key in a file's metadata whose value says which lines the file holds.
-_RANGE = b"hubspool.range"
+RANGE = b"hubspool.range"
 
 
 class ParquetEncoding(Encoding):
@@ -77,14 +78,14 @@ class ParquetEncoding(Encoding):
             self._free_read_ahead(lines)
             return True
         try:
-            schema = _columns(grown)
+            schema = columns_of_file(grown)
             table = self._rows(lines, schema)
             if table is None:
                 return False
             _write(table, schema, lines.size, span, out, grown)
             self._free_read_ahead(lines)
             before, after = pq.read_metadata(grown), pq.read_metadata(out)
-            return bool(after.num_rows == before.num_rows + table.num_rows and _range(after) == span)
+            return bool(after.num_rows == before.num_rows + table.num_rows and range_of(after) == span)
         except (pa.ArrowException, ValueError, KeyError) as error:
             # Perhaps another version of pyarrow wrote it. The rows go to a new file, which needs nothing of this one.
             logger.warning("%s cannot be continued, a new file begins: %s", grown.name, error)
@@ -101,16 +102,16 @@ class ParquetEncoding(Encoding):
         if length > len(tail):
             tail = read(size - length, length)
         try:
-            return _range(pq.read_metadata(io.BytesIO(tail)))
+            return range_of(pq.read_metadata(io.BytesIO(tail)))
         except (pa.ArrowException, ValueError):
             return None
 
     def is_current(self, path: Path) -> bool:
-        columns = _columns(path)
+        columns = columns_of_file(path)
         return self.schema.extend(columns).can_read(columns)
 
     def reuse(self, path: Path) -> None:
-        self.schema = self.schema.extend(_columns(path))
+        self.schema = self.schema.extend(columns_of_file(path))
 
     def _read_ahead(self, lines: FileRange) -> ReadAhead | None:
         if not 0 < lines.size <= DEFAULTS.read_ahead_bytes:
@@ -182,25 +183,10 @@ def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, gr
     indexes keep their positions, and the old part of the footer stays right.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     arrow = arrow_schema(schema)
-    media = {name for name, kind in schema.fields.items() if _has_media(kind)}
-    texts = [leaf for field in arrow if field.name not in media for leaf in leaves(field.type, field.name)]
-    pictures = [leaf for field in arrow if field.name in media for leaf in leaves(field.type, field.name)]
     rows = max(1, min(DEFAULTS.row_group_rows, table.num_rows * DEFAULTS.row_group_bytes // max(size, 1)))
-    with (
-        pa.OSFile(str(out), "wb") as sink,
-        pq.ParquetWriter(
-            sink,
-            arrow,
-            compression={**dict.fromkeys(texts, "zstd"), **dict.fromkeys(pictures, "none")},
-            use_dictionary=texts,
-            write_statistics=texts,
-            use_content_defined_chunking=True,
-            write_page_index=True,
-        ) as writer,
-    ):
+    with pa.OSFile(str(out), "wb") as sink, opened_writer(arrow, schema, sink) as writer:
         if grown is not None:
             with grown.open("rb") as old:
                 left = _footer_start(grown)
@@ -208,16 +194,34 @@ def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, gr
                 while left > 0 and (block := old.read(min(left, BLOCK))):
                     left -= sink.write(block)
         writer.write_table(pa.Table.from_arrays(table.columns, schema=arrow), row_group_size=rows)
-        writer.add_key_value_metadata({_RANGE: _range_text(span)})
+        writer.add_key_value_metadata({RANGE: _range_text(span)})
     if grown is not None:
         _join_footers(grown, out, span)
+
+
+def opened_writer(arrow: pa.Schema, schema: Schema, sink: Any) -> pq.ParquetWriter:
+    """Return a writer of files that `datasets` reads, and of which a changed file sends only what changed."""
+    import pyarrow.parquet as pq
+
+    media = {name for name, kind in schema.fields.items() if _has_media(kind)}
+    texts = [leaf for field in arrow if field.name not in media for leaf in leaves(field.type, field.name)]
+    pictures = [leaf for field in arrow if field.name in media for leaf in leaves(field.type, field.name)]
+    return pq.ParquetWriter(
+        sink,
+        arrow,
+        compression={**dict.fromkeys(texts, "zstd"), **dict.fromkeys(pictures, "none")},
+        use_dictionary=texts,
+        write_statistics=texts,
+        use_content_defined_chunking=True,
+        write_page_index=True,
+    )
 
 
 def _join_footers(grown: Path, out: Path, span: Span) -> None:
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(grown)
-    before = metadata.metadata[_RANGE]
+    before = metadata.metadata[RANGE]
     metadata.append_row_groups(pq.read_metadata(out))
     footer = io.BytesIO()
     metadata.write_metadata_file(footer)
@@ -241,12 +245,14 @@ def _range_text(span: Span) -> str:
     return f"{span.segment} {span.start:020d} {span.end:020d}"
 
 
-def _range(metadata: Any) -> Span | None:
-    words = (metadata.metadata or {}).get(_RANGE, b"").decode().rsplit(" ", 2)
+def range_of(metadata: Any) -> Span | None:
+    """Return the lines that a file encodes, from its metadata; None if it says nothing of them."""
+    words = (metadata.metadata or {}).get(RANGE, b"").decode().rsplit(" ", 2)
     return Span(words[0], int(words[1]), int(words[2])) if len(words) == 3 else None
 
 
-def _columns(path: Path) -> Schema:
+def columns_of_file(path: Path) -> Schema:
+    """Return the columns of a file that `ParquetEncoding` wrote."""
     import pyarrow.parquet as pq
 
     return Schema.of_features(orjson.loads(pq.read_metadata(path).metadata[COLUMNS]))

@@ -14,6 +14,7 @@ from hubspool_templates.card import Card, OtherColumnsError
 from hubspool_templates.parquet.arrow_types import is_storable, schema_of
 from hubspool_templates.parquet.media import MediaEncoder
 from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
+from hubspool_templates.parquet.parquet_joiner import ParquetJoiner
 from hubspool_templates.parquet.tables import misfits
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Schema, feature_of
@@ -80,6 +81,7 @@ class ParquetScheduler(RowScheduler):
         self._declared = None if schema is None else schema_of(schema)
         self._encoder = MediaEncoder(self._declared, check_media=check_media, strip_exif=strip_exif, paths=paths)
         self.encoding: ParquetEncoding = ParquetEncoding(self._columns_in_card, self._declared)
+        self.encoding.joiner = ParquetJoiner()
         self._fixed = {"schema": None if self._declared is None else self._declared.to_features()}
         super().__init__(repo_id, folder_path, **options)
 

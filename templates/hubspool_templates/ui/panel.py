@@ -95,6 +95,8 @@ def _facts(scheduler: CommitScheduler) -> str:
         "Next commit": "at the next start" if status.next_push_at is None else _until(now, status.next_push_at),
         "Last commit": "none yet" if status.last_commit_at is None else f"{status.last_commit_at:%H:%M:%S} UTC",
         "Commits since the start": f"{status.commits_in_repo:,}",
+        **({} if status.files_on_hub is None else {"Files on the Hub": f"{status.files_on_hub:,}"}),
+        **({} if (at := status.last_compaction_at) is None else {"Last compaction": f"{at:%d %b %H:%M} UTC"}),
     }
     cells = "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in facts.items())
     return (
@@ -120,6 +122,7 @@ def _errors(status: SchedulerStatus) -> str:
         lines += [f"{times} failed. Nothing is lost: pending data stays on the disk.", status.last_error]
         lines += [status.last_error_hint] if status.last_error_hint else []
     lines += [f"Not sent: {path}: {reason}" for path, reason in status.skipped.items()]
+    lines += status.warnings
     if not status.is_healthy:
         lines += [f"Postponed: {path}: {reason}" for path, reason in status.postponed.items()]
     return f'<div class="error">{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>' if lines else ""

@@ -162,30 +162,34 @@ def get(context: RequestContext) -> Response:
 
 
 def listing(context: RequestContext) -> Response:
-    """Answer with the large files in the newest commits of all refs; each content once."""
+    """Answer with the large files in all commits of all refs; each content once."""
     repo = context.repo()
     found: dict[str, dict[str, object]] = {}
     for prefix in (BRANCHES, TAGS, PULLS):
         for name, head in repo.git.refs(prefix).items():
-            commit = repo.git.commit(context.commit_of(repo, head))
-            for entry in repo.git.files(commit.root):
-                pointer = load_file(repo, entry).pointer
-                if pointer is not None and pointer.sha256 not in found:
-                    found[pointer.sha256] = {
-                        "fileOid": pointer.sha256,
-                        "oid": pointer.sha256,
-                        "filename": entry.path,
-                        "size": pointer.size,
-                        "pushedAt": iso(commit.date),
-                        "ref": prefix + name,
-                    }
+            for commit in repo.git.history(context.commit_of(repo, head)):
+                for entry in repo.git.files(commit.root):
+                    pointer = load_file(repo, entry).pointer
+                    if pointer is not None and pointer.sha256 not in found:
+                        found[pointer.sha256] = {
+                            "fileOid": pointer.sha256,
+                            "oid": pointer.sha256,
+                            "filename": entry.path,
+                            "size": pointer.size,
+                            "pushedAt": iso(commit.date),
+                            "ref": prefix + name,
+                        }
     return ok(list(found.values()))
 
 
 def delete(context: RequestContext) -> Response:
-    """Refuse to delete content: all repositories of a root share it."""
-    context.repo("write")
-    raise ApiError(400, "This local Hub keeps large files for as long as its folder: remove the repository instead")
+    """Take content from a repository; other repositories share the store, and keep it.
+
+    Commits that still name it show a pointer in its place, whatever `rewriteHistory` says.
+    """
+    repo = context.repo("write")
+    repo.held.remove(map(str, member(member(context.json(), "deletions", dict, {}), "sha", list, [])))
+    return ok()
 
 
 def duplicate(context: RequestContext) -> Response:

@@ -21,7 +21,7 @@ from hubspool.local_hub.services.patterns import MatchBudget
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
-from hubspool.local_hub.storage.tree_edit import PathConflictError, TreeEdit
+from hubspool.local_hub.storage.tree_edit import FolderFullError, PathConflictError, TreeEdit
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
 _AS_THE_HUB = (b"", b".", b"..")  # it takes them between backslashes, but for `..` at the beginning of a path
@@ -53,6 +53,15 @@ def check_path(path: str) -> str:
     if _FORBIDDEN.search(path):
         raise ApiError(422, f"Invalid path {path!r}: no control character")
     return path
+
+
+def full_folders(paths: Iterable[str], limit: int | None) -> ApiError:
+    """Return the Hub's refusal of folders with too many entries."""
+    return ApiError(
+        400,
+        "Your push was rejected because it contains too many files per directory. Each directory in your git repo can "
+        f"only contain up to {limit} files. Offending directories: {' '.join(paths)}",
+    )
 
 
 @dataclass(frozen=True)
@@ -202,16 +211,24 @@ def apply(repo: Repository, rev: str, commit: ParsedCommit, author: str) -> str:
 
 
 def build(repo: Repository, base: str, commit: ParsedCommit, author: str) -> str:
-    """Store a commit whose parent is `base`; no ref points to it."""
+    """Store a commit whose parent is `base`; no ref points to it.
+
+    Raises:
+        ApiError: 404 for the deletion of a path that does not exist; 422 if a file and a folder would share a path; 400
+            for a folder with more entries than the Hub takes.
+    """
     edit = TreeEdit(repo.git, repo.git.commit(base).root)
     with repo.git.gather():
         try:
             for change in commit.changes:
                 change.apply(edit)
             _cover_by_rules(repo.git, edit, commit.lfs_paths)
+            tree = edit.write()
         except PathConflictError as error:
             raise ApiError(422, f"A file and a folder cannot both be called {str(error)!r}") from None
-        return repo.git.add_commit(edit.write(), [base], author, commit.message)
+        except FolderFullError as error:
+            raise full_folders([str(error)], repo.git.folder_limit) from None
+        return repo.git.add_commit(tree, [base], author, commit.message)
 
 
 def _cover_by_rules(git: GitStore, edit: TreeEdit, paths: list[str]) -> None:

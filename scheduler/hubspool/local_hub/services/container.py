@@ -24,14 +24,17 @@ class ServiceContainer:
         accounts: users of the Hub.
         xet: whether clients get Xet tokens; without them they use LFS.
         lfs_part_size: bytes; larger LFS uploads go in parts of this size if the client can do that.
+        folder_limit: entries of a folder beyond which a commit is refused; None for any number.
     """
 
-    def __init__(self, files: DurableFiles, accounts: Accounts, *, xet: bool, lfs_part_size: int) -> None:
+    def __init__(
+        self, files: DurableFiles, accounts: Accounts, *, xet: bool, lfs_part_size: int, folder_limit: int | None
+    ) -> None:
         self.files = files
         self.accounts = accounts
         self.lfs_part_size = lfs_part_size
         self.signer = Signer(files.random_bytes("secret", 32))
         self.log_ins = LogIns(accounts, self.signer)
         self.store_id = files.random_bytes("store-id", 8).hex()
-        self.repositories = Repositories(files)
+        self.repositories = Repositories(files, folder_limit)
         self.contents = ContentStore(LfsStore(files), XetStore(files), uses_xet=xet)

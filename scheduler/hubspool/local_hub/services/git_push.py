@@ -22,7 +22,7 @@ from dulwich.refs import check_ref_format
 from hubspool.local_hub.identifiers import BRANCHES, MAIN, PULLS, TAGS
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError
-from hubspool.local_hub.services.commit_writer import check_path
+from hubspool.local_hub.services.commit_writer import check_path, full_folders
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
@@ -125,7 +125,8 @@ class _PushedObjects:
 
     Attributes:
         named: objects that the pushed ones refer to.
-        paths: of blobs, the last part of a path.
+        full: folders with too many entries.
+        paths: of blobs and folders, the last part of a path.
     """
 
     repo: Repository
@@ -133,6 +134,7 @@ class _PushedObjects:
     oids: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
     too_large: set[str] = field(default_factory=set)
+    full: set[str] = field(default_factory=set)
     paths: dict[str, str] = field(default_factory=dict)
 
     def check(self, pushed: ShaFile) -> None:
@@ -167,6 +169,8 @@ class _PushedObjects:
             raise ApiError(400, f"the LFS object {pointer.sha256} was not uploaded: git lfs push comes first")
 
     def _check_tree(self, tree: Tree) -> None:
+        if self.repo.git.folder_limit is not None and len(tree) > self.repo.git.folder_limit:
+            self.full.add(tree.id.decode())
         for name, mode, oid in tree.iteritems():
             text = check_path(name.decode("utf-8", "surrogateescape"))
             if stat.S_IFMT(mode) == _SUBMODULE:
@@ -178,11 +182,13 @@ class _PushedObjects:
         """Check all objects together.
 
         Raises:
-            ApiError: A file is too large, or an object is named and neither pushed nor stored.
+            ApiError: A file is too large, a folder too full, or an object is named and neither pushed nor stored.
         """
         if self.too_large:
             names = ", ".join(sorted(self.paths.get(oid, oid) for oid in self.too_large))
             raise ApiError(400, f"it contains files larger than 10 MiB, use git-lfs or Xet. Offending files: {names}")
+        if self.full:
+            raise full_folders(sorted(self.paths.get(oid, "/") for oid in self.full), self.repo.git.folder_limit)
         if missing := sorted(oid for oid in self.named - self.oids if not self.repo.git.has(oid)):
             raise ApiError(400, f"the object {missing[0]} is missing")
 

@@ -42,6 +42,13 @@ class HeldContent:
                 self._files.append(self._path, "".join(f"\n{sha256}" for sha256 in new).encode())
                 known.update(new)
 
+    def remove(self, gone: Iterable[str]) -> None:
+        """Forget content: nobody can read it through this repository any more."""
+        with self._lock:
+            known = self._load()
+            known.difference_update(gone)
+            self._files.write(self._path, "\n".join(sorted(known)).encode())
+
     def _load(self) -> set[str]:
         if self._known is None:
             try:

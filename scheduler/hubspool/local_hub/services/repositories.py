@@ -74,13 +74,15 @@ class Repository:
         held: the large content that it holds.
     """
 
-    def __init__(self, files: DurableFiles, path: Path, repo_type: RepoType, repo_id: str) -> None:
+    def __init__(
+        self, files: DurableFiles, path: Path, repo_type: RepoType, repo_id: str, folder_limit: int | None
+    ) -> None:
         self.type: RepoType = repo_type
         self.id = repo_id
         self.path = path
         self._files = files
         self.settings = RepositorySettings(**json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
-        self.git = GitStore(files, path)
+        self.git = GitStore(files, path, folder_limit)
         self.held = HeldContent(files, path / _HELD, self.git)
         self._blobs: LruCache[str, tuple[int, LfsPointer | None]] = LruCache(LIMITS.cached_sizes)
         self._lock = threading.Lock()
@@ -147,11 +149,16 @@ class Repository:
 class Repositories:
     """All repositories of one root.
 
+    Args:
+        files: of the root.
+        folder_limit: entries of a folder beyond which a commit is refused; None for any number.
+
     Thread-safety: every method may be called from any thread.
     """
 
-    def __init__(self, files: DurableFiles) -> None:
+    def __init__(self, files: DurableFiles, folder_limit: int | None) -> None:
         self._files = files
+        self._folder_limit = folder_limit
         self._open: dict[Path, Repository] = {}
         self._damaged: set[Path] = set()  # those that the log has named
         self._lock = threading.Lock()
@@ -174,7 +181,7 @@ class Repositories:
             if path not in self._open:
                 if not (path / _SETTINGS).is_file():
                     return None
-                self._open[path] = Repository(self._files, path, repo_type, repo_id)
+                self._open[path] = Repository(self._files, path, repo_type, repo_id, self._folder_limit)
             return self._open[path]
 
     def at(self, path: str) -> Repository:

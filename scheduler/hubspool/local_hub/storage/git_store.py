@@ -92,13 +92,15 @@ class GitStore:
     Attributes:
         path: its folder.
         repo: dulwich's own object, for the git protocol.
+        folder_limit: entries of a folder beyond which a commit is refused; None for any number.
 
     Thread-safety: any thread may read and add objects; `set_ref` and `delete_ref` need the caller's lock of the
     repository.
     """
 
-    def __init__(self, files: DurableFiles, path: Path) -> None:
+    def __init__(self, files: DurableFiles, path: Path, folder_limit: int | None = None) -> None:
         self.path = path
+        self.folder_limit = folder_limit
         self._files = files
         self.repo = Repo(str(path))
         self._objects: LruCache[str, ShaFile] = LruCache(LIMITS.cached_objects)

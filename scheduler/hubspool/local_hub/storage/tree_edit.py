@@ -13,6 +13,10 @@ class PathConflictError(ValueError):
     """A file is at a path where a folder is needed, or a folder where a file is needed."""
 
 
+class FolderFullError(ValueError):
+    """A folder has more entries than the repository may have in one; the message is its path."""
+
+
 class TreeEdit:
     """Collects changes of a folder; `write()` stores them. Not thread-safe."""
 
@@ -83,12 +87,18 @@ class TreeEdit:
             del parent._tree[name]
         return exists
 
-    def write(self) -> str:
-        """Store the changed folders, without empty ones; return the id of the tree."""
+    def write(self, path: str = "/") -> str:
+        """Store the changed folders, without empty ones; return the id of the tree, whose path is `path`.
+
+        Raises:
+            FolderFullError: A changed folder has more entries than `GitStore.folder_limit`.
+        """
         for name, folder in self._folders.items():
-            oid = folder.write()
+            oid = folder.write(f"{path}{name.decode()}/")
             if len(folder._tree):
                 self._tree[name] = (stat.S_IFDIR, ObjectID(oid.encode()))
             elif name in self._tree:
                 del self._tree[name]
+        if self._store.folder_limit is not None and len(self._tree) > self._store.folder_limit:
+            raise FolderFullError(path)
         return self._store.add(self._tree)

@@ -1,0 +1,163 @@
+"""When the parts of past days are joined: once a day, by whichever replica is first."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from hubspool.client.folder import full_folders
+from hubspool.errors import HubspoolError
+from hubspool.push.compaction import CompactionReport, Compactor
+from hubspool.push.joiner import Joiner
+from hubspool.push.remote import RemoteRepo
+from hubspool.scheduling.defaults import DEFAULTS
+from hubspool.scheduling.messages import described
+from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes
+
+if TYPE_CHECKING:
+    from hubspool.push.context import PushContext
+    from hubspool.push.manifest import Manifests
+    from hubspool.scheduling.push_loop import PushLoop
+
+logger = logging.getLogger(__name__)
+
+
+def seconds_until_due(newest: datetime | None, parts: int, now: datetime) -> float:
+    """Return the seconds until old files are to be joined; 0: now.
+
+    Args:
+        newest: time of the newest join, by any replica; None if there was none.
+        parts: files that would be joined.
+        now: the Hub's time; this machine's clock may be hours off.
+    """
+    if parts <= DEFAULTS.compaction_files:
+        return DEFAULTS.compaction_period
+    return 0.0 if newest is None else max(DEFAULTS.compaction_period - (now - newest).total_seconds(), 0.0)
+
+
+@contextmanager
+def beside_pushes(context: PushContext, loop: PushLoop[Any], seconds: float = math.inf) -> Iterator[PushContext]:
+    """Yield a context whose requests and transfers fail within a moment once a flush waits, or the loop must end.
+
+    Not guaranteed: that a commit which was sent by then does not land. A thread of its own watches the loop; where no
+    thread can be started, requests end by their own time-outs.
+
+    Args:
+        context: of the push before.
+        loop: of the pushing thread, which calls this.
+        seconds: after which the requests end too.
+    """
+    until = time.monotonic() + seconds
+    beside, ended = copy(context), threading.Event()
+    beside.api = copy(context.api)
+    beside.api.session = replace(context.api.session, interrupt=threading.Event(), ends_answers=True)
+    beside.repo = RemoteRepo(beside.api, context.target)
+
+    def watch() -> None:
+        while not ended.wait(DEFAULTS.beside_poll):
+            if loop.pause(0) or time.monotonic() > until:
+                beside.api.interrupt.set()
+
+    with suppress(RuntimeError):
+        threading.Thread(target=watch, name="hubspool-beside", daemon=True).start()
+    try:
+        yield beside
+    finally:
+        ended.set()
+        beside.api.session.close()
+
+
+class DailyCompaction:
+    """Joins old parts after a push that no flush waits for, one joined file a push. Used by the pushing thread.
+
+    It looks at the repository when the newest join may be a day old, at a random time of four hours, so that of many
+    replicas one does the work and the others find it done.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due_at = clock() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
+        self._goes_on = False  # files were joined since the last look that found nothing to do
+        self._known = NOT_COMPACTED
+        self._refused: set[tuple[str, str]] = set()  # for `Compactor`
+        #: Of all months; None unless files are being joined: a year of four replicas takes 30 MB.
+        self.manifests: Manifests | None = None
+
+    def times(self) -> CompactionTimes:
+        """Return what is known about the repository's files; any thread may call it."""
+        left = max(self._due_at - self._clock(), 0.0)
+        return replace(self._known, next_at=datetime.now(timezone.utc) + timedelta(seconds=left))
+
+    def after_push(self, context: PushContext, loop: PushLoop[Any]) -> CompactionReport:
+        """Make one join if it is due, and return what was done.
+
+        An error is logged and shown by `times`, and the next look is a day later. After a flush that ended a join, the
+        next look is within an hour.
+        """
+        report = CompactionReport()
+        joiner = Joiner() if context.encoding is None else context.encoding.joiner
+        if self._clock() < self._due_at or joiner is None or loop.pause(0):
+            return report
+        wait, error = DEFAULTS.compaction_period, ""
+        try:
+            with beside_pushes(context, loop, DEFAULTS.compaction_limit) as beside:
+                wait = self._join(beside, joiner, loop, report)
+        except HubspoolError as failure:
+            error = described(failure)[0]
+            level = logging.INFO if loop.pause(0) else logging.WARNING
+            logger.log(level, "%s: old files are joined at another time: %s", context.target.repo_id, failure)
+        except Exception as failure:
+            # The rows are on the Hub. A damaged file there, or a full disk here, is no failure of their push.
+            error = described(failure)[0]
+            logger.exception("%s: old files are joined at another time", context.target.repo_id)
+        if loop.pause(0) and not report.commits:  # a flush waits
+            wait, error = random.uniform(0, DEFAULTS.first_compaction), ""  # noqa: S311  jitter
+        elif wait:
+            wait += random.uniform(0, DEFAULTS.compaction_period / 5)  # noqa: S311  jitter
+        self._goes_on = bool(report.commits)
+        if not self._goes_on:
+            self.manifests = None
+        self._due_at = self._clock() + wait
+        self._known = replace(self._known, error=error or None)
+        return report
+
+    def _join(self, context: PushContext, joiner: Joiner, loop: PushLoop[Any], report: CompactionReport) -> float:
+        """Make one join if it is due; return the seconds until the next look."""
+        ends = self._clock() + DEFAULTS.compaction_seconds
+        manifests = self.manifests = self.manifests or replace(context.memory.manifests)
+        compactor = Compactor(
+            context.repo,
+            context.path_in_repo,
+            {context.payloads.suffix or "jsonl": joiner},
+            manifests,
+            limits=context.limits,
+            may_go_on=lambda: not loop.pause(0),
+            has_time=lambda: self._clock() < ends,
+            pause=loop.pause,
+            refused=self._refused,
+        )
+        joins, ghosts = compactor.due()
+        context.memory.full_folders = full_folders(compactor.files)
+        files = sum(path != "README.md" and not path.startswith(".") for path in compactor.files)
+        newest = manifests.newest()
+        self._known = CompactionTimes(files, newest)
+        wait = seconds_until_due(newest, sum(len(join.sources) for join in joins), compactor.now)
+        if not joins or (wait and not self._goes_on):
+            return wait
+        try:
+            compactor.make(joins[:1], ghosts, report)
+        finally:
+            self._known = CompactionTimes(files - report.files_less, compactor.now if report.commits else newest)
+        return 0.0 if report.commits else DEFAULTS.compaction_period

@@ -1,0 +1,143 @@
+"""Joins Parquet files of equal columns into one, row group by row group."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hubspool.extending import Joiner, Matches
+from hubspool_templates.defaults import DEFAULTS
+from hubspool_templates.parquet.media import is_stored_otherwise, read_line, stored_value
+from hubspool_templates.parquet.parquet_encoding import RANGE, columns_of_file, opened_writer, range_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The key in the metadata of a joined file.
+_JOINED = b"hubspool.joined"
+
+
+class ParquetJoiner(Joiner):
+    """Joins files that `ParquetEncoding` wrote; a file of another program stays. Memory: one row group."""
+
+    keeps_bytes = False
+    needs = "pyarrow"
+
+    def key_of(self, path: Path) -> object:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            metadata = pq.read_metadata(path)
+            known = _without_range(metadata.schema.to_arrow_schema())
+        except (pa.ArrowException, OSError):
+            return None
+        if (metadata.metadata or {}).keys().isdisjoint((RANGE, _JOINED)):  # the Arrow schema lacks what was added last
+            return None
+        return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))
+
+    def rows(self, path: Path) -> int:
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(path).num_rows)
+
+    def range_of(self, path: Path) -> tuple[int, int] | None:
+        import pyarrow.parquet as pq
+
+        span = range_of(pq.read_metadata(path))
+        return None if span is None else (span.start, span.end)
+
+    def segment_of(self, path: Path) -> str | None:
+        import pyarrow.parquet as pq
+
+        span = range_of(pq.read_metadata(path))
+        return None if span is None else span.segment
+
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterator[tuple[object, bytes]]]]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            file = pq.ParquetFile(path)
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                has_ids = "id" in table.column_names and pa.types.is_string(table.schema.field("id").type)
+                yield table.column_names, _values(table) if has_ids else iter(())
+            yield file.schema_arrow.names, iter(())
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"it cannot be read as Parquet: {error}") from error
+
+    def row_of(self, line: bytes) -> Mapping[str, Any]:
+        return read_line(line) if super().row_of(line) else {}
+
+    def remove(self, path: Path, out: Path, matches: Matches) -> list[tuple[int, int]]:
+        import pyarrow.parquet as pq
+
+        removed, position = set(), 0
+        file, columns = pq.ParquetFile(path), columns_of_file(path).fields
+        as_json = {name: kind for name, kind in columns.items() if is_stored_otherwise(kind)}
+        for number in range(file.num_row_groups):
+            rows = file.read_row_group(number).to_pylist()
+            for row in rows:
+                row |= {name: stored_value(row[name], kind, asdict) for name, kind in as_json.items()}
+            removed |= {position + index for index, row in enumerate(rows) if matches(row)}
+            position += len(rows)
+        if removed:
+            self._write([path], out, removed)
+        return [(number, 1) for number in sorted(removed)]
+
+    def join(self, paths: Sequence[Path], out: Path) -> list[int]:
+        offsets, rows = [], 0
+        for path in paths:
+            offsets.append(rows)
+            rows += self.rows(path)
+        self._write(paths, out, set())
+        return offsets
+
+    def _write(self, paths: Sequence[Path], out: Path, removed: Set[int]) -> None:
+        """Write the rows of all files, without those of which the number is in `removed`."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = _without_range(pq.read_schema(paths[0]))
+        with pa.OSFile(str(out), "wb") as sink, opened_writer(schema, columns_of_file(paths[0]), sink) as writer:
+            for table in _groups(paths, schema, removed):
+                writer.write_table(table, row_group_size=max(1, table.num_rows))
+                pa.default_memory_pool().release_unused()
+            writer.add_key_value_metadata({_JOINED: "1"})
+
+
+def _values(table: pa.Table) -> Iterator[tuple[object, bytes]]:
+    for batch in table.to_batches(max_chunksize=1000):
+        for row in batch.to_pylist():
+            yield row["id"], repr([each for each in row.items() if each[1] is not None]).encode()
+
+
+def _without_range(schema: pa.Schema) -> pa.Schema:
+    return schema.with_metadata({k: v for k, v in (schema.metadata or {}).items() if k not in (RANGE, _JOINED)})
+
+
+def _groups(paths: Sequence[Path], schema: pa.Schema, removed: Set[int]) -> Iterator[pa.Table]:
+    """Yield the rows of all files in tables of the size of a row group that the viewer takes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    waiting: list[pa.Table] = []
+    position = 0
+    for path in paths:
+        file = pq.ParquetFile(path)
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number, use_threads=False).replace_schema_metadata(schema.metadata)
+            numbers = range(position, position := position + table.num_rows)
+            if not removed.isdisjoint(numbers):
+                table = table.filter(pa.array([each not in removed for each in numbers]))
+            size = sum(each.nbytes for each in (*waiting, table))
+            rows = sum(each.num_rows for each in (*waiting, table))
+            if waiting and (size > DEFAULTS.join_group_bytes or rows > DEFAULTS.row_group_rows):
+                yield pa.concat_tables(waiting)
+                waiting = []
+            waiting.append(table)
+    if waiting:
+        yield pa.concat_tables(waiting)

@@ -1,0 +1,1 @@
+"""Rows read back from a dataset: everything, or what came after an earlier read."""
