@@ -131,7 +131,7 @@ def due(files: Iterable[RemoteFile], held: Callable[[str], object], before: date
 
     Args:
         files: of the repository.
-        held: whether a manifest names a path: what stands there is a ghost, and is not joined.
+        held: returns a true value for the path of a part that was joined before; such a file is not joined again.
         before: parts whose segment is of this day or later are left alone; files of days, until their half of the month
             is two days over then.
         limits: of a joined file.
