@@ -177,6 +177,7 @@ class LocalHub:
         if running is None:
             return
         self.faults.stop()
+        running.services.stopping.set()
         running.server.end()
         running.thread.join(LIMITS.stop_seconds)
         running.services.repositories.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+
+from hubspool.local_hub.services.buckets import Buckets
 from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.log_ins import LogIns
 from hubspool.local_hub.services.repositories import Repositories
@@ -18,6 +21,7 @@ class ServiceContainer:
     Attributes:
         store_id: part of the address of the Xet store. Random for each root, because a client's cache that knows
             chunks of a deleted store at the same address fails for ever.
+        stopping: ends connections that last.
 
     Args:
         files: folder of the Hub, which must be locked; its indexes are read here.
@@ -34,4 +38,6 @@ class ServiceContainer:
         self.log_ins = LogIns(accounts, self.signer)
         self.store_id = files.random_bytes("store-id", 8).hex()
         self.repositories = Repositories(files)
+        self.buckets = Buckets(files)
+        self.stopping = threading.Event()
         self.contents = ContentStore(LfsStore(files), XetStore(files), uses_xet=xet)
