@@ -150,8 +150,9 @@ class BucketState:
                 entries.append(self.files[path].describe())
                 at += 1
             else:
-                entries.append({"type": "directory", "path": path[:end]})
-                at = bisect_left(self.paths, f"{path[:end]}0", at)  # the character behind the slash
+                start, at = at, bisect_left(self.paths, f"{path[:end]}0", at)  # the character behind the slash
+                newest = max(self.files[inside].uploaded_at for inside in self.paths[start:at])
+                entries.append({"type": "directory", "path": path[:end], "uploadedAt": iso(newest / 1000)})
         return FolderPage(entries, None)
 
 
