@@ -156,7 +156,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("drop", "applied"), bool),
     **dict.fromkeys(("headers", "limit"), dict),
 }
-_REPO = re.compile(r"(?:models|datasets|spaces)/[^/]+/[^/]+")
+_REPO = re.compile(r"(?:models|datasets|spaces|buckets)/[^/]+/[^/]+")
 
 
 def _fits(name: str, value: object) -> bool:

@@ -26,7 +26,7 @@ from hubspool.local_hub.services.repositories import BaseRepositories, BaseRepos
 from hubspool.local_hub.storage.durable_files import DurableFiles
 
 _LOG = "hubspool-files.jsonl"
-_NO_KEY = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|\.\.$")
+_NO_KEY = re.compile(r"[\x00-\x1f\x7f\\]|\.\.$")
 
 
 def now() -> int:
@@ -234,7 +234,7 @@ def _new_file(operation: Any, path: str, at: int, size_of: Callable[[dict[str, A
         raise ApiError(400, f"Invalid operation type {kind!r}")
     if kind == "deleteFile":
         return None
-    _check_key(path)
+    _check_key(member(operation, "path", str, ""))
     mtime = member(operation, "mtime", int, -1)
     if not -1 <= mtime <= LIMITS.newest_commit * 1000:
         raise ApiError(400, f"Invalid mtime {mtime}: milliseconds since 1970")
@@ -252,7 +252,7 @@ def _check_key(path: str) -> None:
         ApiError: 400.
     """
     parts = path.split("/")
-    if len(parts) > LIMITS.path_depth or any(len(part.encode("utf-8", "replace")) > LIMITS.path_name for part in parts):
+    if len(parts) > LIMITS.path_depth or any(len(part.encode()) > LIMITS.path_name for part in parts):
         raise ApiError(400, "Invalid path: more than 100 folders, or a name of more than 255 bytes")
     if _NO_KEY.search(path) or not all(part not in ("", ".", "..") for part in parts):
         raise ApiError(400, "Invalid path: no empty name, '.', '..', '..' at the end, backslash or control character")
