@@ -35,7 +35,7 @@ def now() -> int:
 
 
 @dataclass(frozen=True)
-class BucketFile(StoredFile):
+class BucketEntry(StoredFile):
     """A file in a bucket.
 
     Attributes:
@@ -64,7 +64,7 @@ class Change:
     at: int
     path: str
     op: str
-    file: BucketFile | None
+    file: BucketEntry | None
 
     def encode(self) -> bytes:
         """Return its line in the log."""
@@ -78,7 +78,7 @@ class Change:
         try:
             number, at, path, op, values = orjson.loads(line)
             size, xet_hash, mtime, kind = values or (0, "", None, None)
-            file = BucketFile(path, size, xet_hash, mtime, kind, at) if values is not None else None
+            file = BucketEntry(path, size, xet_hash, mtime, kind, at) if values is not None else None
             return cls(number, at, path, op, file)
         except (ValueError, TypeError):
             return None
@@ -102,7 +102,7 @@ class BucketState:
         forgotten_at: when the newest change was that is not in `recent`.
     """
 
-    files: Mapping[str, BucketFile]
+    files: Mapping[str, BucketEntry]
     number: int
     updated_at: int
     recent: tuple[Change, ...] = ()
@@ -196,7 +196,7 @@ class Bucket(BaseRepository):
         with self.changing():
             if not self._log.exists():
                 raise repo_not_found()
-            at, files = now(), ChainMap[str, BucketFile | None]({}, {**self.state.files})
+            at, files = now(), ChainMap[str, BucketEntry | None]({}, {**self.state.files})
             done: list[Change] = []
             failed: list[dict[str, str]] = []
             for operation in operations:
@@ -223,7 +223,7 @@ class Bucket(BaseRepository):
         return failed
 
 
-def _new_file(operation: Any, path: str, at: int, size_of: Callable[[dict[str, Any]], int]) -> BucketFile | None:
+def _new_file(operation: Any, path: str, at: int, size_of: Callable[[dict[str, Any]], int]) -> BucketEntry | None:
     """Return the file that an operation creates; None if it deletes.
 
     Raises:
@@ -242,7 +242,7 @@ def _new_file(operation: Any, path: str, at: int, size_of: Callable[[dict[str, A
     if len(content_type) > LIMITS.path_name or not content_type.isascii() or not content_type.isprintable():
         raise ApiError(400, "Invalid contentType")
     size = size_of(operation)
-    return BucketFile(path, size, operation["xetHash"], mtime if mtime >= 0 else None, content_type or None, at)
+    return BucketEntry(path, size, operation["xetHash"], mtime if mtime >= 0 else None, content_type or None, at)
 
 
 def _check_key(path: str) -> None:
