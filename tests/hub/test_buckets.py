@@ -487,6 +487,18 @@ def test_a_watcher_that_asks_for_what_is_forgotten_is_reset(ada: Account, monkey
         assert next(events(stream))[0] == "ready"
 
 
+def test_a_clock_that_goes_back_changes_no_order(ada: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada.batch(empty("a"))
+    before = ada.request("GET").json()["updatedAt"]
+    with watch(ada) as stream:
+        _, ready = next(events(stream))
+    monkeypatch.setattr("hubspool.local_hub.services.buckets.time.time", lambda: 1_700_000_000.0)
+    ada.batch(empty("b"))
+    assert ada.request("GET").json()["updatedAt"] == before
+    with watch(ada, cursor=ready["cursor"]) as stream:
+        assert [change["path"] for change in next(events(stream))[1]["changes"]] == ["b"]
+
+
 @pytest.mark.parametrize("query", [{"cursor": "x"}, {"since": "yesterday"}, {"cursor": "a-" + "9" * 19}])
 def test_a_watcher_with_an_invalid_request_is_refused(ada: Account, query: dict[str, str]) -> None:
     assert watch(ada, **query).status_code == 400

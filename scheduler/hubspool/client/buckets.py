@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from hubspool import errors
 from hubspool.client.context import ApiContext
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
@@ -23,16 +24,6 @@ from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.repo_info import of_answer, parse_date
 from hubspool.client.retry import SAFE, UNLESS_APPLIED
 from hubspool.client.validation import check_listed_path, check_repo_id
-from hubspool.errors import (
-    BadRequestError,
-    BadResponseError,
-    BucketBatchError,
-    ConflictError,
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HFValidationError,
-    RepositoryNotFoundError,
-)
 
 Source = str | Path | bytes | FileRange
 
@@ -82,7 +73,6 @@ class BucketFile:
     xet_hash: str
     mtime: datetime | None = None
     uploaded_at: datetime | None = None
-    type: str = "file"
 
 
 @dataclass(frozen=True)
@@ -91,7 +81,6 @@ class BucketFolder:
 
     path: str
     uploaded_at: datetime | None = None
-    type: str = "directory"
 
 
 @of_answer
@@ -136,37 +125,30 @@ def send_batch(client: HubClient, bucket_url: str, lines: Sequence[Mapping[str, 
         nonlocal attempts
         attempts += 1
         try:
-            answer = client.send("POST", f"{bucket_url}/batch", body=body, headers=headers, commit=True)
-            failures = _failures(answer.content, len(lines))
-        except BadRequestError as error:  # 422: none was applied
-            failures = _failures_of(error, len(lines))
-            if not failures:
+            answer = client.send("POST", f"{bucket_url}/batch", body=body, headers=headers, commit=True).content
+        except errors.BadRequestError as error:  # 422 if none of the operations was applied
+            if error.response is None or '"failed"' not in error.response.text:
                 raise
+            answer = error.response.text.encode()
+        failures = _failures(answer, len(lines))
         if attempts > 1:
             deleted = {str(line["path"]) for line in lines if line["type"] == "deleteFile"}
             asked = sorted(deleted & {failure["path"] for failure in failures})
             gone = {*asked} - {file.path for file in _paths_info(client, bucket_url, asked)}
             failures = [failure for failure in failures if failure["path"] not in gone]
         if failures:
-            raise BucketBatchError(failures, len(lines))
+            raise errors.BucketBatchError(failures, len(lines))
 
     client.session.retrying(send, SAFE)
 
 
 @of_answer
-def _failures(body: bytes | str, count: int) -> list[dict[str, str]]:
+def _failures(body: bytes, count: int) -> list[dict[str, str]]:
     answer = json.loads(body)
     failed = [{"path": str(each["path"]), "error": str(each.get("error", ""))} for each in answer["failed"]]
     if answer["processed"] != count or (not failed and answer["success"] is not True):
-        raise BadResponseError(f"The Hub says that it processed {answer['processed']} of {count} operations.")
+        raise errors.BadResponseError(f"The Hub says that it processed {answer['processed']} of {count} operations.")
     return failed
-
-
-def _failures_of(error: BadRequestError, count: int) -> list[dict[str, str]]:
-    try:
-        return _failures(error.response.text if error.response is not None else "", count)
-    except BadResponseError:
-        return []
 
 
 def _paths_info(client: HubClient, bucket_url: str, paths: Sequence[str]) -> Iterator[BucketFile]:
@@ -174,7 +156,7 @@ def _paths_info(client: HubClient, bucket_url: str, paths: Sequence[str]) -> Ite
         wanted = paths[start : start + DEFAULTS.bucket_operations]
         answer = client.json("POST", f"{bucket_url}/paths-info", json={"paths": wanted})
         if not isinstance(answer, list):
-            raise BadResponseError(f"{bucket_url} did not answer with a list.", url=bucket_url)
+            raise errors.BadResponseError(f"{bucket_url} did not answer with a list.", url=bucket_url)
         yield from (file for entry in answer if isinstance(file := _parse(entry), BucketFile))
 
 
@@ -188,16 +170,11 @@ class BucketCalls(ApiContext):
             HFValidationError: the id is not ``namespace/name``.
         """
         if check_repo_id(bucket_id).count("/") != 1:
-            raise HFValidationError(f"Not the id of a bucket: {bucket_id!r}.", hint="Use 'namespace/name'.")
+            raise errors.HFValidationError(f"Not the id of a bucket: {bucket_id!r}.", hint="Use 'namespace/name'.")
         return f"{self.endpoint}/api/buckets/{bucket_id}"
 
     def create_bucket(
-        self,
-        bucket_id: str,
-        *,
-        private: bool | None = None,
-        exist_ok: bool = False,
-        token: bool | str | None = None,
+        self, bucket_id: str, *, private: bool | None = None, exist_ok: bool = False, token: bool | str | None = None
     ) -> BucketUrl:
         """Create a bucket, in the user's own namespace where `bucket_id` has none.
 
@@ -215,21 +192,21 @@ class BucketCalls(ApiContext):
         url = self.bucket_url(named)
         try:
             created = self.client(token).json("POST", url, policy=UNLESS_APPLIED, json=body)
-        except HfHubHTTPError as error:
+        except errors.HfHubHTTPError as error:
             if not exist_ok or not self._exists(bucket_id, token, error):
                 raise
             created = error.details or {"url": f"{self.endpoint}/buckets/{bucket_id}"}
         return BucketUrl(created["url"], self.endpoint)
 
-    def _exists(self, bucket_id: str, token: bool | str | None, error: HfHubHTTPError) -> bool:
+    def _exists(self, bucket_id: str, token: bool | str | None, error: errors.HfHubHTTPError) -> bool:
         """Return whether a bucket could not be created because it exists, or exists for a token that creates none."""
-        if isinstance(error, ConflictError):
+        if isinstance(error, errors.ConflictError):
             return "url" in (error.details or {})
         if error.status_code not in (401, 403) or "/" not in bucket_id:
             return False
         try:
             self.bucket_info(bucket_id, token=token)
-        except HfHubHTTPError:
+        except errors.HfHubHTTPError:
             return False  # the first error says more
         return True
 
@@ -251,7 +228,7 @@ class BucketCalls(ApiContext):
         """
         try:
             self.client(token).request("DELETE", self.bucket_url(bucket_id), policy=UNLESS_APPLIED)
-        except RepositoryNotFoundError:
+        except errors.RepositoryNotFoundError:
             if not missing_ok:
                 raise
 
@@ -326,10 +303,10 @@ class BucketCalls(ApiContext):
                 lines = [add_line(each) if isinstance(each, CommitOperationAdd) else each for each in operations]
                 try:
                     send_batch(client, url, lines)
-                except BucketBatchError as error:
+                except errors.BucketBatchError as error:
                     failures += error.failures
         if failures:
-            raise BucketBatchError(failures, len(whole))
+            raise errors.BucketBatchError(failures, len(whole))
 
     def download_bucket_files(
         self,
@@ -361,7 +338,7 @@ class BucketCalls(ApiContext):
         if missing := [path for path in paths if path not in known]:
             text = f"{bucket_id} has no file {', '.join(map(repr, missing))}."
             if raise_on_missing_files:
-                raise EntryNotFoundError(text, path=missing[0])
+                raise errors.EntryNotFoundError(text, path=missing[0])
             warnings.warn(text, stacklevel=2)
 
         def fetch(wanted: tuple[str | BucketFile, str | Path]) -> None:

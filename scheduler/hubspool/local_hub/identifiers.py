@@ -13,6 +13,7 @@ from typing import Literal, get_args
 RepoType = Literal["model", "dataset", "space"]
 REPO_TYPES: tuple[RepoType, ...] = get_args(RepoType)
 AnyType = Literal["model", "dataset", "space", "bucket"]
+ALL_TYPES: tuple[AnyType, ...] = get_args(AnyType)
 BRANCHES, TAGS, PULLS = "refs/heads/", "refs/tags/", "refs/pr/"
 MAIN = f"{BRANCHES}main"
 #: Patterns of path segments; the names of their groups are the arguments of a route's handler.

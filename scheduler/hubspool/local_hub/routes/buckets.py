@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -18,7 +18,7 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from hubspool.local_hub.identifiers import REPO_TYPES, is_content_hash, url_path
+from hubspool.local_hub.identifiers import ALL_TYPES, is_content_hash, url_path
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes import xet
 from hubspool.local_hub.routes.contents import XET_INFO, presentation, xet_headers
@@ -26,7 +26,7 @@ from hubspool.local_hub.routes.repos import is_private
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.services import file_access
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, repo_not_found
-from hubspool.local_hub.services.buckets import Bucket, Change
+from hubspool.local_hub.services.buckets import Bucket
 from hubspool.local_hub.services.repositories import BaseRepository, iso
 
 
@@ -37,7 +37,7 @@ def _describe(bucket: Bucket) -> dict[str, object]:
         "private": bucket.settings.private,
         "createdAt": bucket.settings.created_at,
         "updatedAt": iso(state.updated_at / 1000),
-        "size": sum(file.size for file in state.files.values()),
+        "size": state.size,
         "totalFiles": len(state.files),
     }
 
@@ -137,20 +137,16 @@ def _size(context: RequestContext, bucket: Bucket, operation: dict[str, Any]) ->
     xet_hash = member(operation, "xetHash", str, "")
     if not is_content_hash(xet_hash):
         raise ApiError(400, f"Invalid xetHash {xet_hash[:100]!r}")
-    source: BaseRepository = _source(context, operation) if operation["type"] == "copyFile" else bucket
+    source: BaseRepository = bucket
+    if operation["type"] == "copyFile":
+        kind, repo_id = (member(operation, name, str, "") for name in ("sourceRepoType", "sourceRepoId"))
+        if kind not in ALL_TYPES:
+            raise ApiError(400, f"Invalid sourceRepoType {kind!r}")
+        source = context.services.kept(kind).find(context.user, kind, repo_id)
     size = xet.size_of_held(context, source, xet_hash)
     if size is None:
         raise ApiError(404, f"The content {xet_hash} was not uploaded to {source.url_path}")
     return size
-
-
-def _source(context: RequestContext, operation: dict[str, Any]) -> BaseRepository:
-    kind, repo_id = (member(operation, name, str, "") for name in ("sourceRepoType", "sourceRepoId"))
-    if kind == "bucket":
-        return context.services.buckets.find(context.user, "bucket", repo_id)
-    if kind not in REPO_TYPES:
-        raise ApiError(400, f"Invalid sourceRepoType {kind!r}")
-    return context.services.repositories.find(context.user, kind, repo_id)
 
 
 def resolve(context: RequestContext) -> Response:
@@ -174,19 +170,18 @@ def events(context: RequestContext) -> Response:
         raise ApiError(400, "Events are sent as text/event-stream: say so in the header Accept")
     state = bucket.state
     known = state.number - len(state.recent)  # the last change that cannot be told any more
-    after = state.number
-    is_gone = False
+    after: int | None = state.number
     if "cursor" in query:
         found = re.fullmatch(r"([0-9a-f]+)-(\d{1,18})", query["cursor"])
         if found is None:
             raise ApiError(400, f"Invalid cursor {query['cursor'][:100]!r}")
-        after = int(found[2])
-        is_gone = found[1] != bucket.settings.id or not known <= after <= state.number
+        is_kept = found[1] == bucket.settings.id and known <= int(found[2]) <= state.number
+        after = int(found[2]) if is_kept else None
     elif "since" in query:
         since = _milliseconds(query["since"])
-        is_gone = since < state.forgotten_at
-        after = next((change.number - 1 for change in state.recent if change.at >= since), state.number)
-    stream = _stream(context, bucket, after) if not is_gone else _only(_event("reset", reason="cursor_too_old"))
+        found_at = (change.number - 1 for change in state.recent if change.at >= since)
+        after = next(found_at, state.number) if since >= state.forgotten_at else None
+    stream = _stream(context, bucket, after)
     return StreamingResponse(stream, headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
 
 
@@ -198,11 +193,11 @@ def _milliseconds(text: str) -> int:
         raise ApiError(400, f"Invalid since {text[:100]!r}: write 2026-01-31T12:00:00.000Z") from None
 
 
-async def _only(event: bytes) -> AsyncIterator[bytes]:
-    yield event
-
-
-async def _stream(context: RequestContext, bucket: Bucket, after: int) -> AsyncIterator[bytes]:
+async def _stream(context: RequestContext, bucket: Bucket, after: int | None) -> AsyncIterator[bytes]:
+    """Yield the events after a change; None: it is no longer known."""
+    if after is None:
+        yield _event("reset", reason="cursor_too_old")
+        return
     clock = asyncio.get_running_loop().time
     until, heard, is_ready = clock() + LIMITS.bucket_stream_seconds, clock(), False
     while clock() < until and not context.services.stopping.is_set():
@@ -215,22 +210,18 @@ async def _stream(context: RequestContext, bucket: Bucket, after: int) -> AsyncI
                     return
             except ApiError:  # it was deleted or renamed, or has become private
                 return
-            yield _changes(bucket, new) if new else b": ping\n\n"
             after = state.number
+            changes = [change.describe() for change in new]
+            yield _event("changes", **_cursor(bucket, after), changes=changes) if new else b": ping\n\n"
         if not is_ready:
             is_ready = True
-            yield _event("ready", **({"cursor": _cursor(bucket, after)} if after else {}))
+            yield _event("ready", **_cursor(bucket, after))
         await asyncio.sleep(LIMITS.bucket_poll_seconds)
-    yield _event("reconnect", **({"cursor": _cursor(bucket, after)} if after else {}))
+    yield _event("reconnect", **_cursor(bucket, after))
 
 
-def _changes(bucket: Bucket, changes: Sequence[Change]) -> bytes:
-    described = [change.describe() for change in changes]
-    return _event("changes", cursor=_cursor(bucket, changes[-1].number), changes=described)
-
-
-def _cursor(bucket: Bucket, number: int) -> str:
-    return f"{bucket.settings.id}-{number}"
+def _cursor(bucket: Bucket, number: int) -> dict[str, str]:
+    return {"cursor": f"{bucket.settings.id}-{number}"} if number else {}
 
 
 def _event(name: str, **data: object) -> bytes:

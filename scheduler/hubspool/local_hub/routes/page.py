@@ -24,7 +24,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext
 from hubspool.local_hub.services import file_access, markdown, preview
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found
-from hubspool.local_hub.services.buckets import Bucket
+from hubspool.local_hub.services.buckets import BucketState
 from hubspool.local_hub.services.repositories import BaseRepository, Repository, iso
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.git_store import TreeEntry
@@ -143,17 +143,14 @@ def index(context: RequestContext) -> Response:
             groups.append((plural(kind).capitalize(), "Newest commit", shown))
     kept = context.services.buckets.visible(context.user, "bucket")
     if kept:
-        groups.append(("Buckets", "Files", [(bucket, _Summary(bucket)) for bucket in kept]))
+        groups.append(("Buckets", "Files", [(bucket, _summary(bucket.state)) for bucket in kept]))
     return _render(context, "index.html", "Local Hub", {"groups": groups, "endpoint": context.endpoint})
 
 
-class _Summary:
-    """What the list of repositories shows of a bucket in place of its newest commit."""
-
-    def __init__(self, bucket: Bucket) -> None:
-        state = bucket.state
-        size = _templates.filters["filesizeformat"](sum(file.size for file in state.files.values()))
-        self.title, self.date = f"{len(state.files):,}, {size}", state.updated_at / 1000
+def _summary(state: BucketState) -> dict[str, object]:
+    """Return what the list of repositories shows of a bucket in place of its newest commit."""
+    size = _templates.filters["filesizeformat"](state.size)
+    return {"title": f"{len(state.files):,}, {size}", "date": state.updated_at / 1000}
 
 
 def bucket(context: RequestContext) -> Response:

@@ -14,7 +14,7 @@ from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import cards
 from hubspool.local_hub.services.api_errors import ApiError, member
 from hubspool.local_hub.services.file_access import load_file
-from hubspool.local_hub.services.repositories import BaseRepositories, Repository, iso
+from hubspool.local_hub.services.repositories import Repository, iso
 
 # Fields of `?expand=` that the Hub knows and that have no meaning on this machine: they are answered with null.
 _UNKNOWN_HERE = re.findall(
@@ -75,10 +75,9 @@ def is_private(body: dict[str, Any], *, default: bool) -> bool:
 
 def move(context: RequestContext) -> Response:
     body = context.json()
-    is_bucket = body.get("type") == "bucket"
-    kind: AnyType = "bucket" if is_bucket else repo_type(body)
+    kind: AnyType = "bucket" if body.get("type") == "bucket" else repo_type(body)
     old, new = member(body, "fromRepo", str, ""), member(body, "toRepo", str, "")
-    kept: BaseRepositories[Any] = context.services.buckets if is_bucket else context.services.repositories
+    kept = context.services.kept(kind)
     kept.move(context.user, kept.find(context.user, kind, old, "write"), new)
     return ok({"url": f"{context.endpoint}/{url_path(kind, new)}"})
 

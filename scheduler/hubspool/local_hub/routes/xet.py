@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import Any, Literal
+from typing import Literal
 
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from hubspool.local_hub.identifiers import EMPTY_FILE, split_url_path
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.services.api_errors import ApiError, repo_not_found
-from hubspool.local_hub.services.repositories import BaseRepositories, BaseRepository
+from hubspool.local_hub.services.repositories import BaseRepository
 from hubspool.local_hub.storage.lfs_store import read_range
 from hubspool.local_hub.storage.xet_store import ChunkRange
 
@@ -66,10 +66,7 @@ def _check(context: RequestContext, needed: Scope) -> BaseRepository:
     if needed == "write" and scope != "write":
         raise ApiError(403, "This Xet token may only read")
     _check_store(context)
-    kept: BaseRepositories[Any] = context.services.repositories
-    if split_url_path(path)[0] == "bucket":
-        kept = context.services.buckets
-    repo: BaseRepository = kept.at(path)
+    repo: BaseRepository = context.services.kept(split_url_path(path)[0]).at(path)
     if repo.settings.id != repo_id:  # the token is of a deleted repository of this name
         raise repo_not_found()
     return repo

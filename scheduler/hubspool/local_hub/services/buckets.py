@@ -113,6 +113,11 @@ class BucketState:
         """All paths, sorted."""
         return sorted(self.files)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files.values())
+
     def after(self, changes: Iterable[Change]) -> BucketState:
         """Return the state after some changes."""
         files, recent = dict(self.files), [*self.recent]
@@ -196,7 +201,8 @@ class Bucket(BaseRepository):
         with self.changing():
             if not self._log.exists():
                 raise repo_not_found()
-            at, files = now(), ChainMap[str, BucketEntry | None]({}, {**self.state.files})
+            at = max(now(), self.state.updated_at)  # changes are in the order of their times, whatever the clock does
+            files: ChainMap[str, BucketEntry | None] = ChainMap({}, self.state.files)  # type: ignore[arg-type]
             done: list[Change] = []
             failed: list[dict[str, str]] = []
             for operation in operations:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from hubspool.local_hub.services.buckets import Buckets
 from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.log_ins import LogIns
-from hubspool.local_hub.services.repositories import Repositories
+from hubspool.local_hub.services.repositories import BaseRepositories, Repositories
 from hubspool.local_hub.storage.accounts import Accounts
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.lfs_store import LfsStore
@@ -41,3 +42,7 @@ class ServiceContainer:
         self.buckets = Buckets(files)
         self.stopping = threading.Event()
         self.contents = ContentStore(LfsStore(files), XetStore(files), uses_xet=xet)
+
+    def kept(self, repo_type: str) -> BaseRepositories[Any]:
+        """Return the buckets, or the repositories of all other types."""
+        return self.buckets if repo_type == "bucket" else self.repositories
