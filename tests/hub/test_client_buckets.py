@@ -98,6 +98,20 @@ def test_files_are_added_listed_downloaded_and_deleted(hub_api: HfApi, bucket: s
     assert paths(hub_api)[:2] == ["copy.bin", "data/t"]
 
 
+def test_a_list_with_entries_of_an_unknown_kind_is_the_list_without_them(
+    hub_api: HfApi, bucket: str, local_hub: LocalHub
+) -> None:
+    new = {"type": "link", "path": "x"}
+    known = {"type": "file", "path": "a", "size": 1, "xetHash": "f" * 64, "more": 1}
+    local_hub.faults.add(Fault(route="bucket-tree", status=200, body=json.dumps([new, known])))
+    assert paths(hub_api) == ["a"]
+    hub_api.session.retry = RetryPolicy(attempts=1)
+    for body in ([{"type": "file", "path": "a"}], [1], [{**known, "path": "../a"}], {}):
+        local_hub.faults.add(Fault(route="bucket-tree", status=200, body=json.dumps(body)))
+        with pytest.raises(BadResponseError):
+            paths(hub_api)
+
+
 def test_a_download_of_a_missing_file_warns_or_raises(hub_api: HfApi, bucket: str, tmp_path: Path) -> None:
     hub_api.batch_bucket_files(bucket, add=[(b"1", "a")])
     wanted = [("none", tmp_path / "none"), ("a", tmp_path / "a")]

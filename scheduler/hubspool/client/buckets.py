@@ -84,7 +84,9 @@ class BucketFolder:
 
 
 @of_answer
-def _parse(entry: Mapping[str, Any]) -> BucketFile | BucketFolder:
+def _parse(entry: Mapping[str, Any]) -> BucketFile | BucketFolder | None:
+    if entry["type"] not in ("file", "directory"):  # huggingface_hub skips others, too
+        return None
     path = check_listed_path(entry["path"])
     changed, uploaded = (parse_date(entry[name]) if entry.get(name) else None for name in ("mtime", "uploadedAt"))
     if entry["type"] == "directory":
@@ -250,7 +252,8 @@ class BucketCalls(ApiContext):
         """
         url = f"{self.bucket_url(bucket_id)}/tree" + (f"/{quote(prefix, safe='')}" if prefix else "")
         params = {} if recursive is None else {"recursive": str(recursive).lower()}
-        return map(_parse, self.client(token).pages(url, params))
+        pages = self.client(token).pages(url, params)
+        return (found for entry in pages if (found := _parse(entry)) is not None)
 
     def get_bucket_paths_info(
         self, bucket_id: str, paths: Iterable[str], *, token: str | bool | None = None
