@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from hubspool.client.http import HubClient, HubSession
 from hubspool.client.target import Target
 from hubspool.settings import find_token
+
+if TYPE_CHECKING:
+    from hubspool.client.transfer.uploader import Uploader
 
 
 class ApiContext:
@@ -38,3 +44,9 @@ class ApiContext:
             HFValidationError: a value that the Hub does not take.
         """
         return Target.of(self.endpoint, repo_id, repo_type, revision)
+
+    @cached_property
+    def _uploader(self) -> Uploader:
+        from hubspool.client.transfer.uploader import Uploader
+
+        return Uploader()

@@ -212,7 +212,7 @@ class HubClient:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         form: Mapping[str, Any] | None = None,
-        body: Body | None = None,
+        body: Body | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
         commit: bool = False,
@@ -228,7 +228,7 @@ class HubClient:
             params: query.
             json: body as JSON.
             form: body as a form.
-            body: body in blocks.
+            body: body in blocks, or a small one as it is.
             headers: more headers.
             stream: leave the body of a success unread; the caller closes the answer. It must come unencoded.
             commit: use the longer time-out of a commit.

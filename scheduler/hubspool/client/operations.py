@@ -61,6 +61,7 @@ class CommitOperationAdd:
         should_ignore: a ``.gitignore`` leaves the file out. False before the Hub was asked.
         remote_oid: `content_id` of the Hub's file at the path; None: no file, or one of the other upload mode.
         is_uploaded: the Hub's large file storage has the content.
+        xet_hash: Xet's hash of the content, once it was sent through Xet.
         is_committed: a commit contains this addition, so no other commit can.
 
     Raises:
@@ -75,6 +76,7 @@ class CommitOperationAdd:
     remote_oid: str | None = field(default=None, init=False, repr=False)
     is_uploaded: bool = field(default=False, init=False, repr=False)
     is_committed: bool = field(default=False, init=False, repr=False)
+    xet_hash: str | None = field(default=None, init=False, repr=False)
     size: int = field(default=0, init=False)
     _sample: bytes | None = field(default=None, init=False, repr=False)
     _sha256: str | None = field(default=None, init=False, repr=False)
