@@ -80,3 +80,8 @@ class TemplateDefaults:
 
 
 DEFAULTS = TemplateDefaults()
+
+
+def folder_of(repo_id: str) -> str:
+    """Return the name of a scheduler's folder, if the caller gives none."""
+    return repo_id.removeprefix("hf://buckets/").replace("/", "--")

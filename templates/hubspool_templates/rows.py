@@ -30,7 +30,7 @@ from hubspool.extending import (
     renew_after_fork,
 )
 from hubspool_templates.card import MONTH_GLOB, PART_GLOB, CardUpdater
-from hubspool_templates.defaults import DEFAULTS
+from hubspool_templates.defaults import DEFAULTS, folder_of
 from hubspool_templates.existing import columns_of_lines
 from hubspool_templates.schema import FieldType, Learner, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
@@ -75,7 +75,8 @@ class RowScheduler(CommitScheduler):
     which reads a file of another program; `glob_of` names the files of a split. `spool` holds the rows on the disk.
 
     Args:
-        repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
+        repo_id: the dataset, ``user/name``; a name alone belongs to the token's user. Or a path in a bucket,
+            ``hf://buckets/user/name/path``, where each push writes a file that never changes.
         folder_path: the spool is in a folder of its own below this one, so any number of schedulers may share it;
             ``hubspool_data/<repo>`` in the current folder by default. On a Space choose a folder on persistent
             storage, if it has any.
@@ -149,7 +150,7 @@ class RowScheduler(CommitScheduler):
         self._push_after_rows = _limit("push_after_rows", push_after_rows)
         self._push_after_bytes = _limit("push_after_bytes", push_after_bytes)
         _limit("max_spool_bytes", max_spool_bytes)
-        folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
+        folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / folder_of(repo_id)
         self.name = self.spool_name = name
         self.keep_local = keep_local
         if compact not in ("daily", False):
@@ -159,7 +160,7 @@ class RowScheduler(CommitScheduler):
         self.retain_days = retain_days
         if config is not None and not re.fullmatch(r"\w[\w.-]*", config):
             raise HFValidationError(f"config is {config!r}.", hint="Use letters, digits, '_', '-' and '.'.")
-        self._config, self._path_in_repo = config, path_in_repo
+        self._config = config
         self._fixed = {**self._fixed, "durability": durability}
         super().__init__(
             repo_id=repo_id,
@@ -263,7 +264,11 @@ class RowScheduler(CommitScheduler):
         """Return the options that build this scheduler again, as JSON values."""
         given = {"name": self.name, "keep_local": self.keep_local, "compact": self.compact, "config": self._config}
         given["retain_days"] = self.retain_days
-        return {**super().recipe(), **given, "path_in_repo": self._path_in_repo}
+        return {
+            **super().recipe(),
+            **given,
+            "path_in_repo": self.path_in_repo.removesuffix(self._config or "").rstrip("/"),
+        }
 
     def learn(self, line: bytes) -> None:
         """Learn the columns of one line of the next commit; called by the pushing thread."""

@@ -22,7 +22,7 @@ from hubspool.client.file_range import FileRange
 from hubspool.client.http import HubClient
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.repo_info import of_answer, parse_date
-from hubspool.client.retry import SAFE, UNLESS_APPLIED
+from hubspool.client.retry import SAFE, UNLESS_APPLIED, RetryPolicy
 from hubspool.client.validation import check_listed_path, check_repo_id
 
 Source = str | Path | bytes | FileRange
@@ -110,7 +110,9 @@ def add_line(addition: CommitOperationAdd) -> dict[str, Any]:
     return {**line, "contentType": kind} if kind is not None else line
 
 
-def send_batch(client: HubClient, bucket_url: str, lines: Sequence[Mapping[str, Any]]) -> None:
+def send_batch(
+    client: HubClient, bucket_url: str, lines: Sequence[Mapping[str, Any]], policy: RetryPolicy = SAFE
+) -> None:
     """Send one batch of at most 1,000 operations, which the Hub may apply in part.
 
     A repetition acts as the first request did: it adds the same content, and a file that is to be deleted and is gone
@@ -141,7 +143,7 @@ def send_batch(client: HubClient, bucket_url: str, lines: Sequence[Mapping[str, 
         if failures:
             raise errors.BucketBatchError(failures, len(lines))
 
-    client.session.retrying(send, SAFE)
+    client.session.retrying(send, policy)
 
 
 @of_answer

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hubspool.client.http import HubClient, HubSession
 from hubspool.client.target import Target
+from hubspool.client.validation import check_repo_type
 from hubspool.settings import find_token
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class ApiContext:
         Raises:
             HFValidationError: a value that the Hub does not take.
         """
-        return Target.of(self.endpoint, repo_id, repo_type, revision)
+        return Target.of(self.endpoint, repo_id, check_repo_type(repo_type), revision)
 
     @cached_property
     def _uploader(self) -> Uploader:

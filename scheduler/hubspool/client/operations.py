@@ -20,12 +20,12 @@ from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
 from hubspool.client.validation import check_path_in_repo
 from hubspool.errors import FileChangedError, FileShrankError, HFValidationError, HubspoolError, LocalFileError
-from hubspool.files import new_blob_hash
+from hubspool.files import new_blob_hash, xet_id
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-UploadMode = Literal["lfs", "regular"]
+UploadMode = Literal["lfs", "regular", "xet"]
 
 #: Bytes of a content from which the Hub tells text from binary files; fixed by the protocol.
 SAMPLE_BYTES = 512
@@ -137,9 +137,14 @@ class CommitOperationAdd:
 
     @property
     def content_id(self) -> str | None:
-        """Id of the content: sha256 of large files, git's id of others; None before the Hub was asked."""
+        """Id of the content: sha256 of large files, git's id of others; None before the Hub was asked.
+
+        In a bucket (upload mode "xet") it is Xet's hash, as `hubspool.files.xet_id` writes it.
+        """
         if self.upload_mode is None:
             return None
+        if self.upload_mode == "xet":
+            return None if self.xet_hash is None else xet_id(self.xet_hash)
         return self.sha256 if self.upload_mode == "lfs" else self.git_blob_id
 
     @property

@@ -39,7 +39,7 @@ class RepoUrl(str):
             endpoint = f"{scheme}://{rest.split('/')[0]}"
         parts = url.removeprefix(endpoint).strip("/").split("/")
         self.repo_type, self.is_new = "model", False
-        if len(parts) > 1 and parts[0] in ("datasets", "spaces", "models"):
+        if len(parts) > 1 and parts[0] in ("datasets", "spaces", "models", "buckets"):
             self.repo_type = parts.pop(0)[:-1]
         if not 1 <= len(parts) <= 2 or not all(parts):
             raise HFValidationError(f"Not the address of a repository of {endpoint}: {url!r}.")

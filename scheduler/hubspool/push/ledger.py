@@ -43,6 +43,8 @@ create table if not exists place (id integer primary key check (id = 1), text te
 create table if not exists recovery (
     target integer not null, source text not null, looked_at real, found integer, done integer,
     primary key (target, source)) without rowid;
+create table if not exists doubt (
+    target integer not null, source text not null, until real not null, primary key (target, source)) without rowid;
 create table if not exists removal (path text primary key) without rowid;
 create table if not exists recipe (id integer primary key, options text not null unique);
 create table if not exists settled (
@@ -264,7 +266,7 @@ class Ledger:
     def start_over(self, target: int) -> None:
         """Delete all about a target: its repository was created again, and a person wants everything sent to it."""
         with self._db.write() as db:
-            for table in ("part", "settled"):
+            for table in ("part", "settled", "doubt"):
                 db.execute(f"delete from {table} where target = ?", (target,))  # noqa: S608  our names
             db.execute("update target set hub_id = null, last_oid = null where id = ?", (target,))
 
@@ -286,6 +288,22 @@ class Ledger:
         """Store that removals of rows were applied to all segments that are here now."""
         with self._db.write() as db:
             db.executemany("insert or ignore into removal values (?)", [(path,) for path in paths])
+
+    def doubt(self, target: int, files: Iterable[tuple[str, float]]) -> None:
+        """Store until when an older version of a user's file may land in a bucket, in seconds since the epoch."""
+        with self._db.write() as db:
+            db.executemany("insert or replace into doubt values (?, ?, ?)", [(target, *file) for file in files])
+
+    def doubts(self, target: int, now: float) -> frozenset[str]:
+        """Return the user's files over which an older version may have landed in a bucket, and can no more."""
+        query = "select source from doubt where target = ? and until <= ?"
+        return frozenset(source for (source,) in self._db.rows(query, (target, now)))
+
+    def end_doubts(self, target: int, sources: Iterable[str]) -> None:
+        """Forget what `doubt` has stored of files that were looked at again."""
+        if rows := [(target, source) for source in sources]:
+            with self._db.write() as db:
+                db.executemany("delete from doubt where target = ? and source = ?", rows)
 
     def settled(self, target: int) -> dict[str, Stat]:
         """Return path → `Stat` of every file whose whole content is on the Hub. Do not change the returned dict.

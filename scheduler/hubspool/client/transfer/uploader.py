@@ -72,13 +72,20 @@ class Uploader:
             for_each(chain([first], groups), send, DEFAULTS.groups_at_once if first[1].is_followed else 1)
         return sum(reports, TransferReport())
 
-    def upload_to_bucket(self, client: HubClient, url: str, additions: Sequence[CommitOperationAdd]) -> None:
+    def upload_to_bucket(
+        self,
+        client: HubClient,
+        url: str,
+        additions: Sequence[CommitOperationAdd],
+        options: TransferOptions | None = None,
+    ) -> None:
         """Send contents through Xet, the only way into a bucket; each addition gets its `xet_hash`.
 
         Args:
             client: the Hub.
             url: address that gives a write token.
             additions: the contents.
+            options: how to send.
 
         Raises:
             RequestError: the transfer failed, or Xet is switched off or not installed.
@@ -88,7 +95,7 @@ class Uploader:
             return
         is_small = all(addition.size <= DEFAULTS.small_file_bytes for addition in additions)
         is_ready = xet.is_available(Settings.from_env())
-        options = TransferOptions()
+        options = options or TransferOptions()
         if not is_ready or self._try_xet(client, url, additions, options, global_dedup=not is_small) is None:
             raise XetTransferError(
                 "A bucket takes files through Xet only, which this Hub or this machine does not have.",
