@@ -8,7 +8,8 @@ Rows on this disk:
 
 - `Spool`: the segments of one scheduler in its folder. `write` appends one line, `close` ends the current segment.
 - `Durability`: "process" (lines survive the end of the process) or "disk" (and of the machine).
-- `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file.
+- `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file. `RangeName`:
+  those of a file in a bucket, which holds a range of a segment.
 - `StatePaths`: the paths of a spool's ledger and other state.
 - `is_spool`, `is_spool_folder`: whether a folder, or a name, is that of a spool, which no upload takes for user files.
 - `Stat`: size, times and inode of a file; differs after a change, unless two changes are within 50 ms.
@@ -41,6 +42,7 @@ The repository:
 
 - `Target`: endpoint, id, type and revision of a repository; `CommitScheduler.target` is one.
 - `RemoteRepo`: reads files, lists and ranges of a repository at a revision; `RemoteFile` is an entry of a list.
+- `RemoteBucket`: the same of a bucket. `split_destination`: id, type and path of what a program gives as `repo_id`.
 - `joined_runs`: what the joined files of a list are made of, a `JoinedRun` for consecutive parts; `is_manifest` tells
   the files that say so.
 - `cached_file`: a file in the cache that `huggingface_hub` shares; downloaded if it is not there.
@@ -67,6 +69,7 @@ from hubspool.client.front_matter import FrontMatter, broken_card
 from hubspool.client.patterns import Patterns
 from hubspool.client.progress import Progress
 from hubspool.client.target import Target
+from hubspool.client.validation import split_destination
 from hubspool.errors import (
     BadRequestError,
     CursorTooOldError,
@@ -84,11 +87,12 @@ from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.pending import PendingSegments, RangeOnHub, pending_segments
 from hubspool.push.remote import RemoteFile, RemoteRepo
+from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
 from hubspool.scheduling.defaults import Compact
 from hubspool.scheduling.options import CommonOptions, SchedulerOptions
 from hubspool.settings import Settings, process_rank
-from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.segment_name import RangeName, SegmentName
 from hubspool.spool.spool import Durability, Spool
 
 if TYPE_CHECKING:
@@ -112,7 +116,9 @@ __all__ = [
     "Patterns",
     "PendingSegments",
     "Progress",
+    "RangeName",
     "RangeOnHub",
+    "RemoteBucket",
     "RemoteEntryNotFoundError",
     "RemoteFile",
     "RemoteRepo",
@@ -138,6 +144,7 @@ __all__ = [
     "process_rank",
     "read_text",
     "renew_after_fork",
+    "split_destination",
 ]
 
 DEFAULT_EVERY = _SCHEDULING.every
@@ -170,11 +177,14 @@ def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool 
         HubspoolError: a request failed.
     """
     cache = Path(Settings.from_env().hub_cache).expanduser()
-    blob = cache_folder(target, cache) / "blobs" / file.content_id
+    blob = cache_folder(target, cache) / "blobs" / file.content_id.replace(":", "-")
     if blob.is_file():
         return blob
     if not download:
         return None
+    if target.is_bucket:
+        RemoteRepo(api, target).download(file.path, blob)
+        return blob
     return Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
 
 

@@ -128,9 +128,9 @@ def _redirected(
         elif spool is not None:
             state = Path(spool.state_dir) if spool.state_dir else None
             there = spool.destination
-            kind = "dataset" if there.repo_type == "bucket" else there.repo_type
-            _, kind, path = split_destination(new, kind, there.path_in_repo)
-            there = replace(there, repo_id=new_id.lower(), repo_type=kind or "", path_in_repo=path or "")
+            old_kind = "dataset" if there.repo_type == "bucket" else there.repo_type
+            _, kind, path = split_destination(new, old_kind, there.path_in_repo)
+            there = replace(there, repo_id=new_id.lower(), repo_type=kind or old_kind, path_in_repo=path or "")
             into = spool_for(folder, there, new_id, state)
             moved = reroute(spool, into, include_doubtful=include_doubtful)
             click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}.", err=True)

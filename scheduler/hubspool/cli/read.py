@@ -23,7 +23,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 @click.command("read", cls=Command)
-@click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account.")
+@click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account. Or hf://buckets/….")
 @click.option("--since", metavar="WHEN", help="Only rows after a time, a commit, or the cursor of an earlier read.")
 @click.option("--latest", metavar="KEY", help="Only the last row of each value of this column.")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the N newest rows.")

@@ -67,7 +67,7 @@ def _status_of(folder: Path, record: SchedulerRecord) -> dict[str, Any]:
     else:
         given = asdict(spool.destination) | {"repo_id": spool.given} if spool else recipe
         place = split_destination(given["repo_id"], given["repo_type"], given["path_in_repo"])
-        target, path_in_repo = Target.of(given["endpoint"], place[0], place[1], given["revision"]), place[2]
+        target, path_in_repo = Target.of(given["endpoint"], place[0], place[1], given["revision"]), place[2] or ""
     if spool is not None:
         found = spool_backlog(spool, ledger, counts_rows=True)
     else:

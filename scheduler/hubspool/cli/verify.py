@@ -26,7 +26,7 @@ _GRADES = {"damage": "FAIL", "warning": "warn", "note": ""}
 
 
 @click.command("verify", cls=Command)
-@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
+@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account. Or hf://buckets/….")
 @click.argument(
     "folder", required=False, type=LocalPath(exists=True, file_okay=False, resolve_path=True),
     help="The folder_path of a scheduler of this dataset, to compare its ledger and its rows too.",
@@ -57,13 +57,17 @@ def verify(
     """
     from hubspool.client.hf_api import HfApi
     from hubspool.client.target import Target
+    from hubspool.client.validation import split_destination
     from hubspool.push.remote import RemoteRepo
+    from hubspool.push.remote_bucket import RemoteBucket
 
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision))
-    seen, found = check(repo, folder, state_dir)
+    name, kind, inside = split_destination(repo_id, repo_type, None)
+    target = Target.of(api.endpoint, name, kind, revision)
+    repo = (RemoteBucket if target.is_bucket else RemoteRepo)(api, target)
+    seen, found = check(repo, folder, state_dir, inside or "")
     damages = sum(finding.kind.severity.value == "damage" for finding in found)
     if not as_json:
         for finding in found:
@@ -86,15 +90,18 @@ def verify(
         raise click.exceptions.Exit(1)
 
 
-def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) -> tuple[RepoSnapshot, list[Found]]:
-    """Return what was read of a dataset, and what was found in it and in the folder.
+def check(
+    repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None, inside: str = ""
+) -> tuple[RepoSnapshot, list[Found]]:
+    """Return what was read of a dataset, or of the folder `inside` of a bucket, and all findings.
 
     Raises:
         HFValidationError: no scheduler of `folder` sends its rows to the dataset.
         HubspoolError: a request failed.
     """
     from hubspool.cli.scheduler_records import opened_records
-    from hubspool.push.snapshot import LedgerFacts, read_snapshot, spool_findings
+    from hubspool.push.remote_bucket import RemoteBucket
+    from hubspool.push.snapshot import LedgerFacts, read_bucket, read_snapshot, spool_findings
     from hubspool.push.verify import Found, FoundKind, findings
 
     with ExitStack() as stack:
@@ -106,7 +113,10 @@ def check(repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None) 
                 hint="`hubspool status FOLDER` says where its rows go.",
             )
         before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
-        seen = read_snapshot(repo, joiners(), _configs_of)
+        if isinstance(repo, RemoteBucket):
+            seen: RepoSnapshot = read_bucket(repo, inside, joiners())
+        else:
+            seen = read_snapshot(repo, joiners(), _configs_of)
         found = findings(seen)
         found += [
             Found(pattern, FoundKind.UNCHECKED, text) for pattern, text in left_alone(seen.files.values(), joiners())

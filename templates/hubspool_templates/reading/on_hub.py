@@ -20,6 +20,7 @@ from hubspool.extending import (
     HFValidationError,
     JoinedRun,
     Progress,
+    RemoteBucket,
     RemoteEntryNotFoundError,
     RemoteFile,
     RemoteRepo,
@@ -71,12 +72,19 @@ class HubRows:
     Args:
         api, target: the repository and revision.
         config, split, since: as in `read_rows`.
+        folder: of a bucket; empty for all of it.
     """
 
     def __init__(
-        self, api: HfApi, target: Target, config: str | None, split: str | None, since: str | datetime | None
+        self,
+        api: HfApi,
+        target: Target,
+        config: str | None,
+        split: str | None,
+        since: str | datetime | None,
+        folder: str = "",
     ) -> None:
-        self.api, self.target = api, target
+        self.api, self.target, self._folder = api, target, folder
         try:
             self.listing, self.card = self._pinned()
         except RevisionNotFoundError:  # the history was squashed between two requests
@@ -90,7 +98,12 @@ class HubRows:
         self.new = self.pieces if since is None else [new for piece in self.pieces for new in self._new_of(piece)]
 
     def _pinned(self) -> tuple[Listing, Card]:
-        """List the files of the newest commit, and read its card."""
+        """List the files of the newest commit, and read its card; a bucket has neither commits nor a card."""
+        if self.target.is_bucket:
+            self._older: Iterator[Any] = iter(())
+            self.commits, self.at = [""], datetime.now(timezone.utc)
+            bucket = RemoteBucket(self.api, self.target)
+            return Listing(bucket, bucket.list_files(self._folder, recursive=True), []), Card(None)
         listed = self.api.client().pages(self.target.route("commits"))
         page = list(islice(listed, 50))
         if not page:
@@ -109,6 +122,8 @@ class HubRows:
         return self._before.after(self.commits[0], self.at, positions_of(self.pieces, self._counted))
 
     def _since(self, since: str | datetime) -> Cursor:
+        if self.target.is_bucket:
+            return Cursor.parse(str(since))
         if isinstance(since, str):
             if re.fullmatch(r"[0-9a-f]{40}", since):
                 return self._at_commit(since, self.at)
@@ -129,6 +144,8 @@ class HubRows:
     def _at_commit(self, commit: str, at: datetime) -> Cursor:
         """Return what the repository held at a commit."""
         try:
+            if self.target.is_bucket:
+                raise self._too_old("A bucket has no history.")
             listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=commit)))
         except (RevisionNotFoundError, BadRequestError) as error:
             raise self._too_old(f"There is no commit {commit} any more.") from error
