@@ -45,7 +45,9 @@ OF_EXTENDING = {
     "Patterns",
     "PendingSegments",
     "Progress",
+    "RangeName",
     "RangeOnHub",
+    "RemoteBucket",
     "RemoteEntryNotFoundError",
     "RemoteFile",
     "RemoteRepo",
@@ -71,6 +73,7 @@ OF_EXTENDING = {
     "process_rank",
     "read_text",
     "renew_after_fork",
+    "split_destination",
 }
 
 
