@@ -85,6 +85,7 @@ POINTS ?= 40
 KILLS ?= 40
 kill9: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.durability.kill9 --points $(POINTS) --kills $(KILLS)
+	$(BIN)/python -m tests.durability.kill9 --points $(POINTS) --kills $(KILLS) --bucket
 	COMPACTION_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/durability/test_compaction_kills.py
 
 REPLICAS ?= 16
@@ -99,6 +100,7 @@ soak: $(VENV)/dev.stamp
 
 losses: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.losses.runner
+	$(BIN)/python -m tests.losses.runner --bucket
 
 # One after the other: each measures, and load from another would show. PARTS=… picks some.
 BENCHES = imports scheduling jsonl reading training_logs parquet uploads local_hub years
