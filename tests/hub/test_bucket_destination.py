@@ -15,11 +15,24 @@ import pytest
 
 from hubspool import CommitScheduler, HfApi
 from hubspool.client.buckets import send_batch
-from hubspool.errors import FlushTimeout, HFValidationError, HubspoolError, NotStoredError, RepoReplacedError
+from hubspool.errors import (
+    FlushTimeout,
+    HFValidationError,
+    HubspoolError,
+    NotStoredError,
+    RepoReplacedError,
+)
 from hubspool.local_hub import Fault, LocalHub, RateLimit
 from hubspool.push.published import marker, marker_path
 from hubspool.spool.segment_name import RangeName, SegmentName
-from hubspool_templates import JsonlScheduler, ParquetScheduler, RowScheduler, TrainingLogs, ZipScheduler
+from hubspool_templates import (
+    HubFlaggingCallback,
+    JsonlScheduler,
+    ParquetScheduler,
+    RowScheduler,
+    TrainingLogs,
+    ZipScheduler,
+)
 from tests.support.request_log import forget
 from tests.support.spools import spool_of
 
@@ -70,6 +83,12 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr("hubspool.push.bucket.send_batch", send)
     return sent
+
+
+def start_again(make: Make, scheduler: CommitScheduler) -> Any:
+    """The process ended without a flush and starts again."""
+    scheduler.stop(flush=False)
+    return make(type(scheduler))
 
 
 def hits(hub: LocalHub, fault: Fault) -> int:
@@ -425,3 +444,75 @@ def test_names_of_ranges_are_no_names_of_segments() -> None:
     assert SegmentName.parse(str(name)) is None
     assert SegmentName.parse(str(RangeName(SegmentName("t", "20260102", "0123456789ab", 3), 1, 2))) is None
     assert RangeName.parse(str(segment)) is None
+
+
+def test_flags_of_a_gradio_app_go_to_a_bucket(
+    hub_api: HfApi, tmp_path: Path, files: Callable[[], dict[str, bytes]]
+) -> None:
+    gradio = pytest.importorskip("gradio")
+    callback = HubFlaggingCallback(ADDRESS, hf_api=hub_api, every=600)
+    callback.setup([gradio.Number(label="n")], tmp_path / "flagged")
+    callback.flag([7])
+    callback.scheduler.stop(timeout=SECONDS)
+    assert numbers(files()) == [7]
+    assert [path.name for path in (tmp_path / "flagged").iterdir()] == ["local--votes"]
+
+
+def test_replicas_that_share_the_rate_limit_send_every_row_once(
+    make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, hub_api: HfApi
+) -> None:
+    schedulers = [make(folder=str(number), every=0.02) for number in range(8)]
+    local_hub.faults.add(Fault(path="/api/buckets/", limit=RateLimit(20, seconds=2)))
+    for number in range(5):
+        for replica, scheduler in enumerate(schedulers):
+            put(scheduler, number * 8 + replica)
+    for scheduler in schedulers:
+        scheduler.flush(SECONDS)
+    local_hub.faults.clear()
+    assert hub_api.session.paused_until > 0
+    assert numbers(files()) == [*range(40)]
+
+
+def test_a_renamed_bucket_keeps_its_rows_and_gets_the_next_ones(
+    make: Make, files: Callable[[], dict[str, bytes]], hub_api: HfApi
+) -> None:
+    hub_api.delete_bucket("local/ballots", missing_ok=True)
+    scheduler = make()
+    put(scheduler, 1)
+    scheduler.flush(SECONDS)
+    body = {"fromRepo": BUCKET, "toRepo": "local/ballots", "type": "bucket"}
+    hub_api.client().request("POST", f"{hub_api.endpoint}/api/repos/move", json=body)
+    put(scheduler, 2)
+    scheduler.flush(SECONDS)
+    again = start_again(make, scheduler)
+    put(again, 3)
+    again.flush(SECONDS)
+    assert hub_api.bucket_info("local/ballots").total_files == 3
+    assert numbers(files()) == [1, 2, 3]
+    again.stop()
+    hub_api.delete_bucket("local/ballots")
+
+
+def test_a_spool_is_used_on_when_the_hub_has_another_address(tmp_path: Path) -> None:
+    for number in range(2):
+        with LocalHub(tmp_path / "hub") as hub:
+            api = HfApi(endpoint=hub.endpoint, token=hub.token)
+            scheduler = JsonlScheduler(ADDRESS, tmp_path / "folder", hf_api=api, every=600)
+            put(scheduler, number)
+            scheduler.stop(timeout=SECONDS)
+            assert api.bucket_info(BUCKET).total_files == number + 1
+            spool_of(tmp_path / "folder")  # the only one
+
+
+def test_a_damaged_marker_is_named_and_nothing_is_sent_twice(
+    make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, hub_api: HfApi
+) -> None:
+    scheduler = make()
+    hub_api.batch_bucket_files(BUCKET, add=[(b"no marker", marker_path("2" * 40))])
+    local_hub.faults.add(Fault(route="bucket-batch", status=503))
+    put(scheduler, 1)
+    with pytest.raises(HubspoolError, match="is damaged"):
+        scheduler.flush(1)
+    hub_api.batch_bucket_files(BUCKET, delete=[marker_path("2" * 40)])
+    scheduler.flush(SECONDS)
+    assert numbers(files()) == [1]

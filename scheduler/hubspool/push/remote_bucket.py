@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from hubspool.client.buckets import BucketFile
+from hubspool.errors import BadResponseError
 from hubspool.files import xet_id
 from hubspool.push.published import MARKERS, parse_marker
 from hubspool.push.remote import RemoteFile, RemoteRepo
@@ -70,12 +71,16 @@ class RemoteBucket(RemoteRepo):
         """Return file name of a segment → ranges that markers name, in bytes; reads the markers that are new.
 
         Raises:
-            ValueError: a marker cannot be read.
+            BadResponseError: a marker cannot be read.
         """
         found: Ranges = {}
         for path in self._listed(f"{MARKERS}/"):
             if path not in self._markers:
-                self._markers[path] = parse_marker(self.content(path))
+                try:
+                    self._markers[path] = parse_marker(self.content(path))
+                except ValueError as error:
+                    text = f"{path} of {self.target.repo_id} tells what was published, and is damaged: {error}."
+                    raise BadResponseError(text, hint="Write it again; no row is sent twice meanwhile.") from None
             for segment, ranges in self._markers[path].items():
                 found.setdefault(segment, []).extend(ranges)
         return found

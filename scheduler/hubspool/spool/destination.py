@@ -134,8 +134,13 @@ class SpoolFolder:
         return destination in (self.destination, replace(self.destination, repo_id=self.given.lower()))
 
     def is_same_on_hub(self, hub_id: str, destination: Destination) -> bool:
-        """Return True if the rows go to the same files of the repository with this `_id`, whatever its address is."""
+        """Return True if the rows go to the same files of the repository with this `_id`, whatever its address is.
+
+        The `_id` of a bucket is a time, which two buckets may share: such a spool is one of the same name.
+        """
         here, there = self.destination, destination
+        if here.repo_type == "bucket" and here.repo_id != there.repo_id:
+            return False
         return hub_id == self.hub_id and replace(here, endpoint=there.endpoint, repo_id=there.repo_id) == there
 
     def save(self) -> None:
