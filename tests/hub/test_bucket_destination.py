@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from hubspool.errors import (
     RepoReplacedError,
 )
 from hubspool.local_hub import Fault, LocalHub, RateLimit
+from hubspool.push.defaults import PushLimits
 from hubspool.push.published import marker, marker_path
 from hubspool.spool.segment_name import RangeName, SegmentName
 from hubspool_templates import (
@@ -166,6 +168,38 @@ def test_a_push_is_one_file_named_by_segment_and_range_that_never_changes(
     parts = ranges(seen)
     assert [end for _, end in parts[:-1]] == [start for start, _ in parts[1:]]
     assert parts[0][0] == 0
+
+
+def test_a_push_sends_hardly_more_than_the_rows_and_makes_four_requests(make: Make, local_hub: LocalHub) -> None:
+    scheduler = make()
+    forget(local_hub)
+    size = 0
+    for number in range(10):
+        row = {"n": number, "text": random.Random(number).randbytes(3200).hex()[:4370]}
+        size += len(json.dumps(row, separators=(",", ":"))) + 1
+        scheduler.append(row)
+        scheduler.flush(SECONDS)
+    assert local_hub.requests.wait_idle()
+    assert sum(each.bytes_in for each in local_hub.requests) <= 1.5 * size
+    assert len(local_hub.requests) <= 4 * 10 + 1  # one Xet token for all
+
+
+def test_the_ledger_stays_small_however_often_a_segment_is_pushed(
+    make: Make, files: Callable[[], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CommitScheduler, "_limits", PushLimits(ranges=3))
+    scheduler = make(keep_local=True)
+    for number in range(9):
+        put(scheduler, number)
+        scheduler.flush(SECONDS)
+        ((_, parts),) = scheduler._setup.ledger.parts(1).items()
+        assert len(parts) <= 4
+    assert scheduler.rows_on_hub([*scheduler._setup.ledger.parts(1)]) == 9
+    again = start_again(make, scheduler)
+    put(again, 9)
+    again.flush(SECONDS)
+    assert len(ranges(files())) == 10
+    assert numbers(files()) == [*range(10)]
 
 
 @pytest.mark.parametrize("fault", [

@@ -49,6 +49,10 @@ class BucketSink:
         """
         context = self.context
         if context.is_spool:
+            for source, parts in known.items():
+                if len(parts) > context.limits.ranges and len(joined := rules.joined_ranges(parts)) < len(parts):
+                    context.ledger.replace(context.key, source, joined)
+                    known[source] = joined
             return context.repo
         last = [parts[-1] for parts in known.values()]
         if doubtful := [part for part in last if part.in_doubt]:

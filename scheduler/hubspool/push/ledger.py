@@ -343,6 +343,12 @@ class Ledger:
         with self._db.write() as db:
             self._save(db, target, parts)
 
+    def replace(self, target: int, source: str, parts: Iterable[Part]) -> None:
+        """Write parts in place of all others of their source."""
+        with self._db.write() as db:
+            db.execute("delete from part where target = ? and source = ?", (target, source))
+            self._save(db, target, parts)
+
     def _save(self, db: sqlite3.Connection, target: int, parts: Iterable[Part]) -> None:
         marks = ", ".join("?" * (len(_PART_FIELDS) + 1))
         db.executemany(

@@ -379,6 +379,19 @@ def looked_up(part: Part, rows: int, remote_id: str | None, published: Iterable[
     return replace(part.acknowledged(rows), closed=Closed.UNKNOWN if is_ours else Closed.FOREIGN)
 
 
+def joined_ranges(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts of a segment in a bucket, with those joined that follow each other and are acknowledged."""
+    found: list[Part] = []
+    for part in parts:
+        last = found[-1] if found else part
+        both_are_final = {last.closed, part.closed} <= {Closed.FULL, Closed.UNKNOWN} and not part.in_doubt
+        if found and both_are_final and not last.in_doubt and last.end == part.start:
+            found.pop()
+            part = replace(part, start=last.start, rows=last.rows + part.rows, sha256=None)  # noqa: PLW2901
+        found.append(part)
+    return found
+
+
 def recovered_ranges(
     source: str, known: Sequence[Part], found: Iterable[tuple[int, int]], naming: Naming, now: float
 ) -> list[Part]:
