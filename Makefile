@@ -45,7 +45,10 @@ demo: $(VENV)/demo.stamp
 space: $(VENV)/demo.stamp
 	@$(BIN)/python demo_space/make_space.py $(if $(APP),--app $(APP)) $(if $(REPO),--repo $(REPO))
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# More than two processors: tests wait for processes, servers and the disk for a third of their time, and those of
+# durability for half of it.
+WORKERS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 TRACED := tests/unit tests/hub
 REST   := tests/docs tests/contract tests/datasets tests/mutants tests/recipes tests/browser
 TESTS  := $(TRACED) $(REST)
@@ -68,6 +71,7 @@ test-rest: $(VENV)/dev.stamp
 
 test-all: coverage test-rest test-slow recipes load compat durability kill9 mutants losses-ours
 
+durability: WORKERS = 4
 durability: $(VENV)/dev.stamp
 	$(PYTEST) $(ARGS) tests/durability
 

@@ -131,7 +131,9 @@ class Arena(Tab[JsonlScheduler]):
         text.change(_show, text, results, trigger_mode="always_last", **PAGE_ONLY)
         # In the browser: an answer of the server may arrive after the visitor began to type.
         another.click(None, text, text, js=f"(text) => {{ {ANOTHER_SAMPLE} }}")
-        page.load(None, text, text, js=f"(text) => {{ if (text) return text; {ANOTHER_SAMPLE} }}")
+        # The box itself: `text` is of the moment when the page asked, and a quick visitor has typed since.
+        typed = 'document.querySelector("#text textarea")?.value || text'
+        page.load(None, text, text, js=f"(text) => {{ text = {typed}; if (text) return text; {ANOTHER_SAMPLE} }}")
         samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
         api(self.save_feedback, api_name="save_feedback")
         given, changed = [turn, shown, *outputs], [*buttons, outcome, another]

@@ -88,6 +88,7 @@ def squash(api: HfApi) -> None:
     api.super_squash_history(REPO, repo_type="dataset")
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
 @pytest.mark.parametrize("form", KINDS)
 def test_each_row_comes_once_while_parts_grow_and_are_joined(
     form: str, make: Make, follower: Follower, compact: Callable[[], None], hub_api: HfApi
@@ -112,6 +113,7 @@ def test_each_row_comes_once_while_parts_grow_and_are_joined(
     assert follower.read() == [12]
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_a_part_that_was_read_in_its_middle_is_read_on_after_a_join(
     form: str, make: Make, follower: Follower, compact: Callable[[], None], hub_api: HfApi

@@ -75,7 +75,8 @@ def test_a_part_closes_after_sixteen_commits_and_the_next_goes_on(make: Make, hu
     names = parts(hub_api)
     assert [name[-10:] for name in names] == ["0000.jsonl", "0001.jsonl", "0002.jsonl"]
     (segment,) = segments(scheduler)
-    assert all(name.startswith(f"data/{segment.removesuffix('.jsonl')}-p") for name in names)
+    month = f"{segment[6:10]}-{segment[10:12]}"
+    assert all(name.startswith(f"data/{month}/{segment.removesuffix('.jsonl')}-p") for name in names)
     assert [row["n"] for row in read_rows(REPO, hub_api)] == list(range(34))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,6 +37,8 @@ DEFAULTS = {
     "timestamp": False,
     "id": False,
     "config": None,
+    "compact": "daily",
+    "retain_days": None,
     "allow_patterns": None,
     "ignore_patterns": None,
 }
@@ -75,7 +78,7 @@ def test_rows_stand_under_path_in_repo_and_name(path_in_repo: str, make: Make, h
         scheduler.append({"n": 1})
     (path,) = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.endswith(".jsonl")]
     folder, _, name = path.rpartition("/")
-    assert folder == path_in_repo
+    assert re.fullmatch(rf"{path_in_repo}/?\d{{4}}-\d\d", folder)
     assert name.startswith("votes.2-")
 
 

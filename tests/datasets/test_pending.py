@@ -51,6 +51,7 @@ def read(api: HfApi, pending: Any) -> list[int]:
     return numbers(read_rows(REPO, api, pending=pending))
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
 @pytest.mark.parametrize("form", KINDS)
 @pytest.mark.parametrize("keep_local", [False, True])
 def test_rows_come_once_before_while_and_after_they_are_sent(

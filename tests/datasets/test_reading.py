@@ -42,6 +42,7 @@ def upload(api: HfApi, files: dict[str, bytes], repo: str = REPO) -> None:
     api.create_commit(repo, adds, commit_message="files", repo_type="dataset")
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
 def test_json_lines_come_as_they_were_appended_before_and_after_a_join(
     make: Make, hub_api: HfApi, local_hub: LocalHub
 ) -> None:
@@ -59,6 +60,7 @@ def test_json_lines_come_as_they_were_appended_before_and_after_a_join(
     assert list(read_rows(REPO, hub_api)) == rows
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
 def test_parquet_rows_have_their_images_times_bytes_and_json(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
     picture = Image.new("RGB", (3, 2), (255, 0, 0))
     rows = [
@@ -94,6 +96,7 @@ def test_images_are_bytes_without_pillow(make: Make, hub_api: HfApi, monkeypatch
     assert row["image"].startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
 def test_members_of_archives_come_with_their_columns(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
     with make(kind=ZipScheduler) as scheduler:
         for n in range(3):

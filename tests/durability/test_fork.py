@@ -89,9 +89,11 @@ for _ in range(5):
     if os.fork() == 0:
         child_work(scheduler, producer)
         os._exit(0)
-for _ in range(5):
-    reap()
-done.set()
+try:
+    for _ in range(5):
+        reap()
+finally:
+    done.set()
 """,
     "after stop": """
 scheduler, producer = new(sys.argv[1:])

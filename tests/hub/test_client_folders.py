@@ -270,7 +270,7 @@ def test_more_files_in_a_folder_than_the_hub_advises_is_a_warning(
         os.link(folder / "many" / "0", folder / "many" / str(number)) if number else (folder / "many" / "0").touch()
     with caplog.at_level(logging.WARNING):
         api.upload_folder(repo_id=REPO, folder_path=folder)
-    assert "many/ has 10001 files" in caplog.text
+    assert "many/ has 10001 entries" in caplog.text
     assert len(paths(api)) == 10_001
 
 

@@ -268,7 +268,7 @@ def test_limits_are_looked_at_before_anything_is_sent(
         file.truncate(200 * 10**9 + 1)
     with caplog.at_level(logging.WARNING), pytest.raises(HFValidationError, match=r"huge\.bin has 200000000001 bytes"):
         upload()
-    assert "many/ has 10001 files; the Hub advises at most 10000 a folder." in caplog.text
+    assert "many/ has 10001 entries; the Hub takes 10000 in a folder." in caplog.text
     assert count(local_hub, "repo-create") == 0
 
 

@@ -37,6 +37,12 @@ MUTANTS = [
         (f"{UNIT}/test_spool.py::test_disk_durability_syncs_before_write_returns_and_a_failed_sync_keeps_no_row",),
     ),
     Mutant(
+        "fork_during_an_import",
+        "a fork copies the lock of a module that the pushing thread is importing",
+        (Edit("hubspool/fork.py", "Imports.before_fork", "_threads_importing()", "False"),),
+        (f"{UNIT}/test_fork_imports.py::test_a_child_can_import_what_the_pushing_thread_was_importing",),
+    ),
+    Mutant(
         "flush_hides_what_is_not_stored",
         "flush returns although files could not be stored",
         (

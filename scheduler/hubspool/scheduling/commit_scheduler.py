@@ -135,18 +135,18 @@ class CommitScheduler:
     belong together. A push holds it to read lengths. It waits for it for 10 s, then sends line files without it and
     fails with `LockHeldError`, as do `flush` and `stop`. Rows need no lock. In a forked child it is free.
 
-    Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `forget`, `pending_rows` and `lifespan`; `last_future` and
-    `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer about the token.
-    `private` and `last_uploaded` (local path → time of change, s, of the files that this object has sent) are there
-    for code of `huggingface_hub`'s scheduler that reads them; nothing here depends on them.
+    Callers use `lock`, `trigger`, `flush`, `stop`, `status`, `metrics`, `forget`, `pending_rows` and `lifespan`;
+    `last_future` and `last_commit` are those of the latest push; `repo_id` gets its namespace from the Hub's answer for
+    the token. `private` and `last_uploaded` (local path → time of change, s, of files that this object has sent) are
+    there for code of `huggingface_hub`'s scheduler that reads them.
 
     A subclass may override `push_to_hub` and use in it `api`, `folder_path`, `path_in_repo`, `repo_id`, `repo_type`,
     `revision`, `target`, `lock`, `last_commit` and `is_final_push`; `with self.limited_lock as is_held` waits for the
     lock no longer than a push does; `retries_push` says whether a failed call is repeated within the period. A subclass
     that keeps `push_to_hub` may override `additional_operations`, `chosen_paths`, `encoding`, `pending_rows`, `recipe`,
-    `left_in_folder` and the class attributes `keep_local`, `compact`, `retain_days`, `budget`, `versions_rewritten` and
-    `is_sending`; it may call `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for all objects of
-    a folder. With `spool_name` set, it sends the rows that it writes to `spool_folder`.
+    `appended`, `left_in_folder` and the class attributes `keep_local`, `compact`, `retain_days`, `budget`, `is_sending`
+    and `versions_rewritten`; it may call `rows_on_hub` and `waiting_rows`, and `shared` for what must exist once for
+    all objects of a folder. With `spool_name` set, it sends the rows that it writes to `spool_folder`.
     """
 
     #: Whether segments stay in the folder after all of their rows are on the Hub.
