@@ -196,7 +196,7 @@ def test_flush_and_stop_show_an_error_once_and_no_frames_of_ours(rows: JsonlSche
             rows.stop(timeout=SECONDS)
     text = shown(caught.value)
     assert text.count("Traceback (most recent call last)") == 1
-    assert text.count('/hubspool/') == 1, text  # the frame of the call itself
+    assert text.count("/hubspool/") == 1, text  # the frame of the call itself
     assert "rows.flush(" not in text
 
 
