@@ -550,3 +550,62 @@ def test_a_damaged_marker_is_named_and_nothing_is_sent_twice(
     hub_api.batch_bucket_files(BUCKET, delete=[marker_path("2" * 40)])
     scheduler.flush(SECONDS)
     assert numbers(files()) == [1]
+
+
+@pytest.mark.parametrize("versioned", [None, "*.jsonl"])
+@pytest.mark.parametrize("has_more", [True, False])
+def test_an_older_version_of_lines_that_lands_late_takes_no_row_away(
+    has_more: bool, versioned: str | None, make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub
+) -> None:
+    scheduler = make(CommitScheduler, versioned=versioned)
+    put(scheduler, 1)
+    fault = local_hub.faults.add(Fault(route="bucket-batch", drop=True, late=float("inf")))
+    scheduler.stop(flush=False)
+    scheduler = make(CommitScheduler, versioned=versioned)
+    assert hits(local_hub, fault) == 1
+    put(scheduler, 2)
+    scheduler.flush(SECONDS)
+    assert numbers(files()) == [1, 2]
+    assert local_hub.faults.release()
+    assert numbers(files()) == [1]
+    before = scheduler._clock
+    if has_more:
+        put(scheduler, 3)
+    else:
+        scheduler._clock = lambda: before() + HOUR
+    scheduler.flush(SECONDS)
+    assert [*files()] == ["rows.jsonl"]
+    assert numbers(files()) == [1, 2, *([3] if has_more else [])]
+
+
+def test_a_file_that_is_gone_from_the_disk_holds_nothing_up(
+    make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub
+) -> None:
+    scheduler = make(CommitScheduler)
+    put(scheduler, 1)
+    local_hub.faults.add(Fault(route="bucket-batch", drop=True, applied=True))
+    scheduler.flush(SECONDS)
+    (scheduler.folder_path / "rows.jsonl").unlink()
+    (scheduler.folder_path / "other.jsonl").write_text('{"n": 2}\n')
+    before = scheduler._clock
+    scheduler._clock = lambda: before() + HOUR
+    scheduler.flush(SECONDS)
+    assert numbers(files()) == [1, 2]
+    assert scheduler._setup.ledger.doubts(1) == {}
+
+
+def test_what_a_person_puts_there_within_the_hour_is_no_older_version(
+    make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, hub_api: HfApi
+) -> None:
+    scheduler = make(CommitScheduler)
+    put(scheduler, 1)
+    local_hub.faults.add(Fault(route="bucket-batch", drop=True, applied=True))
+    scheduler.flush(SECONDS)
+    hub_api.batch_bucket_files(BUCKET, add=[(b'{"n": 7}\n', "rows.jsonl")])
+    before = scheduler._clock
+    scheduler._clock = lambda: before() + HOUR
+    scheduler.flush(SECONDS)
+    assert numbers(files()) == [7]
+    put(scheduler, 2)
+    scheduler.flush(SECONDS)
+    assert numbers(files()) == [2, 7]

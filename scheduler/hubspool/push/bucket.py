@@ -20,9 +20,10 @@ from hubspool.errors import BucketBatchError, HubspoolError, Outcome, RepoReplac
 from hubspool.files import Stat
 from hubspool.push import rules
 from hubspool.push.committer import Committer
+from hubspool.push.compare import digests
 from hubspool.push.context import PushContext
 from hubspool.push.events import State
-from hubspool.push.part import Closed
+from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PushPlan
 from hubspool.push.remote import RepoReader
 from hubspool.push.remote_bucket import RemoteBucket
@@ -36,7 +37,9 @@ class BucketSink:
 
     def __init__(self, context: PushContext) -> None:
         self.context = context
-        self._due = frozenset() if context.is_spool else context.ledger.doubts(context.key, context.clock())
+        self._doubts = {} if context.is_spool else context.ledger.doubts(context.key)
+        now = context.clock()
+        self._due = {source for source, versions in self._doubts.items() if max(versions.values()) <= now}
 
     def settled(self, settled: Mapping[str, Stat]) -> Mapping[str, Stat]:
         """Return the settled files without those whose second look is due."""
@@ -54,32 +57,45 @@ class BucketSink:
                     context.ledger.replace(context.key, source, joined)
                     known[source] = joined
             return context.repo
-        last = [parts[-1] for parts in known.values()]
+        last = [parts[-1] for source, parts in known.items() if source in snapshot.changed]
         if doubtful := [part for part in last if part.in_doubt]:
-            until = context.limits.second_look_seconds
-            context.ledger.doubt(context.key, [(part.source, (part.sent_at or 0.0) + until) for part in doubtful])
+            seconds = context.limits.second_look_seconds
+            new = [(part.source, part.sending_id or "", (part.sent_at or 0.0) + seconds) for part in doubtful]
+            context.ledger.doubt(context.key, new)
         due = [part for part in last if part.source in self._due and not part.in_doubt]
         files = context.repo.files([part.path for part in due])
         for part in due:
-            if part.path in files and files[part.path].content_id != part.content_id:  # an older version, or a person's
-                known[part.source][-1] = again = replace(part, content_id=None)
+            found = files[part.path].content_id if part.path in files else None
+            if found != part.content_id and found in self._doubts[part.source]:
+                known[part.source][-1] = again = self._unsent(part, found)
                 context.ledger.save(context.key, [again])
-        context.ledger.end_doubts(context.key, [part.source for part in due])
+        context.ledger.end_doubts(context.key, self._due.difference(part.source for part in doubtful))
         return context.repo
+
+    def _unsent(self, part: Part, content_id: str | None) -> Part:
+        """Return a part over which an older version has landed, so that all of it is sent again in its place."""
+        empty = digests(self.context.folder / part.source, part.start, [part.start], part.head)[0]
+        return replace(part, end=part.start, rows=0, sha256=empty.sha256, content_id=content_id)
 
     def sender(self, plan: PushPlan) -> Committer:
         """Return what sends the batches of a plan."""
-        return BucketSender(self.context, plan)
+        return BucketSender(self.context, plan, self._doubts)
 
 
 class BucketSender(Committer):
     """Sends one push to a bucket.
 
     Not guaranteed: that a file of the user which another program writes to the same path at the same time stays.
+
+    Args:
+        context: the folder, the bucket and the options.
+        plan: what to send.
+        doubts: file of the user → ids of its older versions that may land late.
     """
 
-    def __init__(self, context: PushContext, plan: PushPlan) -> None:
+    def __init__(self, context: PushContext, plan: PushPlan, doubts: Mapping[str, Collection[str]]) -> None:
         super().__init__(context, plan)
+        self._doubts = doubts
         self._adds_extra = False  # a bucket has no card and no LFS rules
 
     def send(self, uploads: Sequence[Upload]) -> None:
@@ -97,8 +113,8 @@ class BucketSender(Committer):
         """Acknowledge the ranges in doubt that the bucket has, or that a marker names."""
         context = self.context
         files = context.repo.files([upload.part.path for upload in uploads])
-        is_there = all(upload.part.path in files for upload in uploads)
-        published = {} if is_there or not isinstance(context.repo, RemoteBucket) else context.repo.published()
+        assert isinstance(context.repo, RemoteBucket)
+        published = {} if all(upload.part.path in files for upload in uploads) else context.repo.published()
         for push_id, group in groupby(uploads, lambda upload: upload.part.push_id):
             landed = []
             for upload in group:
@@ -155,13 +171,16 @@ class BucketSender(Committer):
             operation.set_upload_mode("xet")
 
     def _wanted(self, uploads: Sequence[Upload], operations: Mapping[str, CommitOperationAdd]) -> list[Upload]:
-        """Return the uploads to send: of the user's files those at whose path is what was sent last, or nothing."""
+        """Return the uploads to send: of the user's files those at whose path is nothing, or what was sent before."""
         files = self.context.repo.files([upload.part.path for upload in uploads if upload.guarded])
 
         def is_wanted(upload: Upload) -> bool:
             path = upload.part.path
             file = files.get(path)
-            return self._is_wanted(upload, operations[path], file.content_id if file else None, file)
+            found = file.content_id if file else None
+            if found in self._doubts.get(upload.part.source, ()):  # an older version, which has landed late
+                found = upload.part.content_id
+            return self._is_wanted(upload, operations[path], found, file)
 
         return [upload for upload in uploads if not upload.guarded or is_wanted(upload)]
 

@@ -44,7 +44,8 @@ create table if not exists recovery (
     target integer not null, source text not null, looked_at real, found integer, done integer,
     primary key (target, source)) without rowid;
 create table if not exists doubt (
-    target integer not null, source text not null, until real not null, primary key (target, source)) without rowid;
+    target integer not null, source text not null, content_id text not null, until real not null,
+    primary key (target, source, content_id)) without rowid;
 create table if not exists removal (path text primary key) without rowid;
 create table if not exists recipe (id integer primary key, options text not null unique);
 create table if not exists settled (
@@ -289,18 +290,22 @@ class Ledger:
         with self._db.write() as db:
             db.executemany("insert or ignore into removal values (?)", [(path,) for path in paths])
 
-    def doubt(self, target: int, files: Iterable[tuple[str, float]]) -> None:
-        """Store until when an older version of a user's file may land in a bucket, in seconds since the epoch."""
+    def doubt(self, target: int, versions: Iterable[tuple[str, str, float]]) -> None:
+        """Store versions of the user's files that may land late in a bucket: source, content id, until when."""
         with self._db.write() as db:
-            db.executemany("insert or replace into doubt values (?, ?, ?)", [(target, *file) for file in files])
+            db.executemany("insert or replace into doubt values (?, ?, ?, ?)", [(target, *each) for each in versions])
 
-    def doubts(self, target: int, now: float) -> frozenset[str]:
-        """Return the user's files over which an older version may have landed in a bucket, and can no more."""
-        query = "select source from doubt where target = ? and until <= ?"
-        return frozenset(source for (source,) in self._db.rows(query, (target, now)))
+    def doubts(self, target: int) -> dict[str, dict[str, float]]:
+        """Return source → id of each version that may land late, or has → until when, in seconds since the epoch."""
+        found: dict[str, dict[str, float]] = {}
+        for source, content_id, until in self._db.rows(
+            "select source, content_id, until from doubt where target = ?", (target,)
+        ):
+            found.setdefault(source, {})[content_id] = until
+        return found
 
     def end_doubts(self, target: int, sources: Iterable[str]) -> None:
-        """Forget what `doubt` has stored of files that were looked at again."""
+        """Delete what `doubt` has stored of files that were looked at again."""
         if rows := [(target, source) for source in sources]:
             with self._db.write() as db:
                 db.executemany("delete from doubt where target = ? and source = ?", rows)
