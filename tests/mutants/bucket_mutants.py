@@ -28,7 +28,7 @@ MUTANTS = [
             Edit(
                 BUCKET,
                 "BucketSink.look",
-                "part.path in files and files[part.path].content_id != part.content_id",
+                "found != part.content_id and found in self._doubts[part.source]",
                 "False",
             ),
         ),
