@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from hubspool import CommitScheduler, ErrorEvent, HfApi
+from hubspool import CommitEvent, CommitScheduler, ErrorEvent, HfApi
 from hubspool.client.buckets import send_batch
 from hubspool.errors import (
     FlushTimeout,
@@ -219,15 +219,17 @@ def test_a_refused_or_lost_answer_neither_loses_nor_doubles_a_row(
     files: Callable[[], dict[str, bytes]],
     local_hub: LocalHub,
 ) -> None:
-    scheduler = make(kind)
+    events: list[CommitEvent] = []
+    scheduler = make(kind, on_commit=events.append)
     hit = local_hub.faults.add(Fault(route="bucket-batch", **fault))
     put(scheduler, 1, 2)
-    scheduler.trigger().exception(SECONDS)
+    assert scheduler.trigger().exception(SECONDS) is None
     assert hits(local_hub, hit) == 1
     put(scheduler, 3)
     scheduler.flush(SECONDS)
     assert numbers(files()) == [1, 2, 3]
     assert scheduler.status().pending_files == 0
+    assert sum(event.rows_new for event in events) == 3
 
 
 @pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])

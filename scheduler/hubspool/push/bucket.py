@@ -129,7 +129,7 @@ class BucketSender(Committer):
                 self.unsent.discard(upload)
                 context.ledger.save(context.key, [after])
             if landed:
-                self._note(landed, push_id or "", "", is_late=True)
+                self._note(landed, push_id or "", "A push whose answer was lost", is_late=True)
 
     def _send(self, uploads: Sequence[Upload]) -> None:
         memory = self.context.memory
