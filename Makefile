@@ -107,7 +107,7 @@ losses: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.losses.runner --bucket
 
 # One after the other: each measures, and load from another would show. PARTS=… picks some.
-BENCHES = imports scheduling jsonl reading training_logs parquet uploads local_hub years
+BENCHES = imports scheduling jsonl reading training_logs parquet uploads local_hub years buckets
 .PHONY: bench bench-quick compat
 bench: $(VENV)/dev.stamp
 	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python -m tests.benchmarks.$$part; done

@@ -355,8 +355,8 @@ class BucketTrial(Trial):
     def address(self) -> str:
         return f"hf://buckets/{self.repo}"
 
-    def create(self, *, private: bool | None = None) -> None:
-        self.api.create_bucket(self.repo, private=private)
+    def create(self, **options: Any) -> None:
+        self.api.create_bucket(self.repo, **options)
 
     def delete(self) -> None:
         self.api.delete_bucket(self.repo)
