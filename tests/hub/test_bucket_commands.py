@@ -103,6 +103,17 @@ def test_read_and_verify_see_all_rows(kind: Any, make: Any, call: Call, hub_api:
     assert (code, json.loads(out)["rows"], json.loads(out)["findings"]) == (0, 3, [])
 
 
+def test_verify_compares_the_spools_of_a_folder_of_the_bucket(make: Any, call: Call, tmp_path: Path) -> None:
+    for path in ("raw", "other"):
+        scheduler = make(repo_id=f"{ADDRESS}/{path}", keep_local=True)
+        scheduler.append({"n": 1})
+        scheduler.flush(SECONDS)
+    code, out, _ = call("verify", f"{ADDRESS}/raw", "../folder", "--json")
+    assert (code, json.loads(out)["rows"], json.loads(out)["findings"]) == (0, 1, [])
+    code, out, _ = call("verify", ADDRESS, "../folder", "--json")
+    assert (code, json.loads(out)["rows"], json.loads(out)["findings"]) == (0, 2, [])
+
+
 def test_a_cursor_continues_after_the_rows_that_were_read(make: Any, hub_api: HfApi) -> None:
     scheduler = make()
     scheduler.append({"n": 1})

@@ -25,8 +25,7 @@ from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
 from hubspool.push.defaults import PushLimits
 from hubspool.push.manifest import MANIFESTS, parse
-from hubspool.push.remote import RemoteRepo
-from hubspool.push.remote_bucket import RemoteBucket
+from hubspool.push.remote_bucket import remote_of
 from hubspool.push.verify import Severity
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
@@ -164,8 +163,7 @@ def verified(hub: LocalHub, folder: Path, repo: str = REPO, *, all_sent: bool = 
         all_sent: False for a folder that somebody is still to send from: only damage counts.
     """
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    target = _target(api, repo)
-    _, found = check((RemoteBucket if target.is_bucket else RemoteRepo)(api, target), folder)
+    _, found = check(remote_of(api, _target(api, repo)), folder)
     wrong = {Severity.DAMAGE, Severity.WARNING} if all_sent else {Severity.DAMAGE}
     return [f"{each.path}: {each.sentence}" for each in found if each.kind.severity in wrong]
 

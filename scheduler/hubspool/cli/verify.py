@@ -58,15 +58,13 @@ def verify(
     from hubspool.client.hf_api import HfApi
     from hubspool.client.target import Target
     from hubspool.client.validation import split_destination
-    from hubspool.push.remote import RemoteRepo
-    from hubspool.push.remote_bucket import RemoteBucket
+    from hubspool.push.remote_bucket import remote_of
 
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
     name, kind, inside = split_destination(repo_id, repo_type, None)
-    target = Target.of(api.endpoint, name, kind, revision)
-    repo = (RemoteBucket if target.is_bucket else RemoteRepo)(api, target)
+    repo = remote_of(api, Target.of(api.endpoint, name, kind, revision))
     seen, found = check(repo, folder, state_dir, inside or "")
     damages = sum(finding.kind.severity.value == "damage" for finding in found)
     if not as_json:
@@ -106,7 +104,7 @@ def check(
 
     with ExitStack() as stack:
         records = stack.enter_context(opened_records(folder, state_dir)) if folder else []
-        spools = [(each.spool, each.ledger) for each in records if each.spool and _is_of(each.spool, repo)]
+        spools = [(each.spool, each.ledger) for each in records if each.spool and _is_of(each.spool, repo, inside)]
         if folder and not spools:
             raise HFValidationError(
                 f"No scheduler of {folder} sends rows to {repo.target.repo_id} at {repo.target.revision}.",
@@ -126,9 +124,11 @@ def check(
         return seen, found
 
 
-def _is_of(spool: SpoolFolder, repo: RemoteRepo) -> bool:
+def _is_of(spool: SpoolFolder, repo: RemoteRepo, inside: str) -> bool:
     there, names = spool.destination, (spool.destination.repo_id, spool.given.lower())
     if (there.repo_type, there.revision) != (repo.target.repo_type, repo.target.revision):
+        return False
+    if inside and not f"{there.path_in_repo}/".startswith(f"{inside}/"):
         return False
     return repo.target.repo_id.lower() in names or (spool.hub_id is not None and spool.hub_id == repo.identity())
 

@@ -86,5 +86,10 @@ class RemoteBucket(RemoteRepo):
         return found
 
 
+def remote_of(api: HfApi, target: Target) -> RemoteRepo:
+    """Return what reads a repository or a bucket."""
+    return (RemoteBucket if target.is_bucket else RemoteRepo)(api, target)
+
+
 def _remote(file: BucketFile) -> RemoteFile:
     return RemoteFile(file.path, file.size, xet_id(file.xet_hash))

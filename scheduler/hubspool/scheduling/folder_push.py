@@ -80,7 +80,8 @@ def _keep_small(scheduler: CommitScheduler, context: PushContext, result: PushRe
     if result.commit is not None and not result.in_doubt:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
     if context.target.is_bucket:
-        loop.rest(scheduler.api.session.paused_until - time.monotonic())
+        loop.rest(wait := scheduler.api.session.paused_until - time.monotonic())
+        scheduler._tracker.period = max(wait, scheduler._period)
         return
     if not context.is_spool or worker.urgency is Urgency.FINAL:  # somebody waits for it
         return

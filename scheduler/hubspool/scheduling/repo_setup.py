@@ -32,7 +32,7 @@ from hubspool.push.backlog import spool_target
 from hubspool.push.ledger import Ledger
 from hubspool.push.lines import count_lines
 from hubspool.push.moves import adopt, finish_moves
-from hubspool.push.remote_bucket import RemoteBucket
+from hubspool.push.remote_bucket import remote_of
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.settings import Settings, is_loopback
 from hubspool.spool.destination import Destination, SpoolFolder, spool_folders, spool_for
@@ -244,16 +244,9 @@ class RepoSetup:
 
     def _find_or_create(self, api: HfApi) -> str | None:
         """Return the Hub's `_id` of the repository; of a bucket when it was created."""
-        if self.target.is_bucket:
-            bucket = RemoteBucket(api, self.target)
-            try:
-                return bucket.identity()
-            except RepositoryNotFoundError:
-                api.create_bucket(self.repo_id, private=self.private, exist_ok=True)
-                logger.info("created the %s bucket %s", "private" if self.private else "public", self.repo_id)
-            return bucket.identity()
+        repo = remote_of(api, self.target)
         try:
-            return api.repo_info(self.repo_id, repo_type=self.repo_type).internal_id
+            return repo.identity()
         except RepositoryNotFoundError:
             if self.repo_type == "space":
                 raise HubspoolError(
@@ -261,15 +254,19 @@ class RepoSetup:
                     hint="Create it first; a Space needs an app and an SDK.",
                 ) from None
             try:
-                api.create_repo(self.repo_id, repo_type=self.repo_type, private=self.private, exist_ok=True)
+                if self.target.is_bucket:
+                    api.create_bucket(self.repo_id, private=self.private, exist_ok=True)
+                else:
+                    api.create_repo(self.repo_id, repo_type=self.repo_type, private=self.private, exist_ok=True)
             except ForbiddenError as error:
                 error.hint = (
                     f"The token does not see {self.repo_id} and may not create it: create it first, and give the token"
                     " write access to its contents (https://huggingface.co/settings/tokens)."
                 )
                 raise
-            logger.info("created the %s repository %s", "private" if self.private else "public", self.repo_id)
-        return api.repo_info(self.repo_id, repo_type=self.repo_type).internal_id
+            kind = "bucket" if self.target.is_bucket else "repository"
+            logger.info("created the %s %s %s", "private" if self.private else "public", kind, self.repo_id)
+        return repo.identity()
 
     def collect_rows(self) -> None:
         """Take the rows that another spool has for the same files on the Hub, and end what a killed move left."""

@@ -14,8 +14,7 @@ from hubspool.client.hf_api import HfApi
 from hubspool.client.target import Target
 from hubspool.client.validation import local_path
 from hubspool.errors import HFValidationError, HubspoolError, LocalFileError
-from hubspool.push.remote import RemoteRepo
-from hubspool.push.remote_bucket import RemoteBucket
+from hubspool.push.remote_bucket import remote_of
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.spool.segment_name import is_written_by_schedulers
 
@@ -50,9 +49,8 @@ def restore(
     api = copy(api)
     api.session = api.session.within(seconds)
     prefix = f"{path_in_repo}/" if path_in_repo else ""
-    repo = (RemoteBucket if target.is_bucket else RemoteRepo)(api, target)
     fetched = 0
-    for path in repo.list_files(path_in_repo, recursive=True):
+    for path in remote_of(api, target).list_files(path_in_repo, recursive=True):
         local = _local(path, prefix, folder, chosen)
         if local is None or os.path.lexists(local):
             continue
