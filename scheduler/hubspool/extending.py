@@ -46,6 +46,7 @@ The repository:
 - `joined_runs`: what the joined files of a list are made of, a `JoinedRun` for consecutive parts; `is_manifest` tells
   the files that say so.
 - `cached_file`: a file in the cache that `huggingface_hub` shares; downloaded if it is not there.
+  `changed_meanwhile`: the error for content that is not, or no longer, what the list said.
 - `PendingSegments`, `pending_segments`: rows of spools that a commit does not hold; `RangeOnHub` is what it holds.
 - `Progress`: a bar on a terminal.
 - `read_text`: the content of a small text file at a revision.
@@ -74,11 +75,12 @@ from hubspool.errors import (
     BadRequestError,
     CursorTooOldError,
     HFValidationError,
+    HubspoolError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
+from hubspool.files import Stat, StatePaths, has_content, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.joiner import Joiner, Matches
@@ -133,6 +135,7 @@ __all__ = [
     "Target",
     "broken_card",
     "cached_file",
+    "changed_meanwhile",
     "count_lines",
     "is_manifest",
     "is_object",
@@ -174,7 +177,7 @@ def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool 
         download: get it if it is not there; None is returned if not.
 
     Raises:
-        HubspoolError: a request failed.
+        HubspoolError: a request failed; or what came does not begin with the content of the listing.
     """
     cache = Path(Settings.from_env().hub_cache).expanduser()
     blob = cache_folder(target, cache) / "blobs" / file.content_id.replace(":", "-")
@@ -183,9 +186,25 @@ def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool 
     if not download:
         return None
     if target.is_bucket:
+        path = blob
         RemoteRepo(api, target).download(file.path, blob)
-        return blob
-    return Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
+    else:
+        path = Path(
+            api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision)
+        )
+    found = path.resolve()
+    if found.name != file.content_id and not has_content(found, file.size, file.content_id):
+        raise changed_meanwhile(target, file.path)
+    return path
+
+
+def changed_meanwhile(target: Target, path: str) -> HubspoolError:
+    """Return the error for a file whose content is not, or no longer, what the listing said."""
+    return HubspoolError(
+        f"{path} of {target.repo_id} was changed while it was read.",
+        hint="Read again, from the same cursor if there is one.",
+        path=path,
+    )
 
 
 def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:

@@ -90,8 +90,8 @@ class RowScheduler(CommitScheduler):
         compact: "daily" lets one of all replicas join the files of past days into few, once a day: a reader pays one or
             two requests for each file. False never does; `hubspool compact` can.
         retain_days: remove files from the repository once their newest rows are more days old, though never the newest
-            file of a split; rows that have waited longer than that on this disk are not sent. None keeps all. The
-            history keeps them, unless `squash_history` is set.
+            file of a split; rows that have waited longer than that on this disk are not sent, and leave it. None keeps
+            all. The history keeps them, unless `squash_history` is set.
         redact: called with each row before it is written to the disk; returns the row to store.
         timestamp: give each row a column ``timestamp``, the time of `append` (UTC, microseconds), unless it has one.
         id: give each row a column ``id``, unless it has one: text that no other row has, and that sorts in the order of

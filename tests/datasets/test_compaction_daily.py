@@ -357,6 +357,20 @@ def test_each_join_takes_one_listing_and_of_two_replicas_one_makes_all(
         assert other.push() == 0
 
 
+def test_manifests_of_months_that_the_replica_does_not_write_are_kept_only_while_files_are_joined(
+    replica: Replica, hub_api: HfApi
+) -> None:
+    plant(hub_api, range(1, 32), 4)
+    replica.clock.now = 2 * HOUR
+    own = replica.context.memory.manifests
+    joined, known = [], []
+    for _ in range(3):
+        joined.append(replica.push())
+        known.append(replica.compaction.manifests is not None)
+    assert (joined, known) == ([60, 64, 0], [True, True, False])
+    assert own.newest() is None
+
+
 def test_the_age_of_the_newest_join_is_counted_by_the_hubs_clock(
     replica: Replica, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

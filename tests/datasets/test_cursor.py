@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import random
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hubspool import CommitOperationAdd, HfApi
@@ -22,6 +27,7 @@ from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.spool import spool
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
+from hubspool_templates.reading import on_hub
 from hubspool_templates.reading.cursor import Cursor, positions_of
 from hubspool_templates.reading.plan import pieces_of
 
@@ -146,6 +152,35 @@ def test_a_new_month_and_late_rows_of_an_old_one(
     assert follower.read() == []
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
+def test_manifests_of_old_months_are_parsed_once_and_nothing_new_costs_no_second_listing(
+    make: Make, compact: Callable[[], None], hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = [make(folder=folder) for folder in "ab"]
+    for n, writer in enumerate(writers):
+        add(writer, n)
+    compact()
+    rows = read_rows(REPO, hub_api)
+    assert sorted(row["n"] for row in rows) == [0, 1]
+    old = replace(Cursor.parse(rows.cursor), positions={}, at=NOW + timedelta(days=90))  # names no segment of before
+    parsed: list[Path] = []
+
+    def joined_runs(paths: list[Path]) -> list[JoinedRun]:
+        parsed.extend(paths)
+        return read_runs(paths)
+
+    read_runs = on_hub.joined_runs
+    monkeypatch.setattr(on_hub, "joined_runs", joined_runs)
+    api = HfApi(endpoint=hub_api.endpoint, token=hub_api.token)
+    assert list(read_rows(REPO, api, since=str(old))) == []
+    assert api.session.counts["requests"] == 2  # the commits and the files
+    assert len(parsed) == 1
+    add(writers[0], 2)
+    parsed.clear()
+    assert [row["n"] for row in read_rows(REPO, hub_api, since=str(old))] == [2]
+    assert len(parsed) == 1  # two commits have it
+
+
 def test_after_a_squash_late_rows_of_months_ago_count_as_read(follower: Follower, hub_api: HfApi) -> None:
     old = f"{NOW - timedelta(days=60):%Y%m%d}"
     path = f"data/train-{old}-{'a' * 12}-0000%d-p0000.jsonl"
@@ -184,8 +219,10 @@ def test_since_a_commit_or_a_time_means_the_commit_that_brought_the_row(
         read(oldest - timedelta(minutes=30))
     assert read(created - timedelta(days=1)) == [0, 1, 2, 3]  # the repository is younger
     assert read(oldest) == []
-    with pytest.raises(HFValidationError, match="no cursor, commit or date"):
-        read("yesterday")
+    assert read((datetime.now(timezone.utc) - timedelta(days=400)).date()) == [0, 1, 2, 3]
+    for wrong in ("yesterday", 1.5, b"2026"):
+        with pytest.raises(HFValidationError, match="no cursor, commit or date"):
+            read(wrong)
 
 
 def test_a_file_of_another_program_is_read_on_if_it_grew_and_again_if_it_was_rewritten(
@@ -199,6 +236,32 @@ def test_a_file_of_another_program_is_read_on_if_it_grew_and_again_if_it_was_rew
     upload(hub_api, {"b.jsonl": b'{"n":5}\n'})
     assert follower.read() == [5]
     assert follower.read() == []
+
+
+@pytest.mark.parametrize("form", ["zip", "parquet"])
+def test_a_rewritten_file_of_another_program_is_read_again(form: str, follower: Follower, hub_api: HfApi) -> None:
+    def content(count: int) -> bytes:
+        file = io.BytesIO()
+        if form == "parquet":
+            pq.write_table(pa.table({"n": list(range(count))}), file)
+        else:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr(
+                    "metadata.jsonl", b"".join(b'{"file_name":"a.txt","n":%d}\n' % n for n in range(count))
+                )
+                archive.writestr("a.txt", "x")
+        return file.getvalue()
+
+    upload(hub_api, {f"a.{form}": content(2), f"b.{form}": content(1)})
+    assert follower.read() == [0, 1, 0]
+    upload(hub_api, {"x.txt": b"1"})
+    assert follower.read() == []
+    before = hub_api.list_repo_commits(REPO, repo_type="dataset")[0].commit_id
+    squashed = without_commit(follower.cursor)
+    upload(hub_api, {f"a.{form}": content(3)})
+    assert follower.read() == [0, 1, 2]
+    for since in (before, squashed):
+        assert [row["n"] for row in read_rows(REPO, hub_api, since=since)] == [0, 1, 2]
 
 
 def test_a_cursor_names_a_hundred_files_of_other_programs_and_looks_at_its_commit_for_more(
@@ -281,6 +344,14 @@ def test_a_part_that_comes_late_is_new_and_then_it_is_not() -> None:
     assert entry.read_of(late) == {1: None}
 
 
+def test_a_part_that_comes_very_late_is_read(hub_api: HfApi, follower: Follower) -> None:
+    upload(hub_api, {PART % number: b'{"n":%d}\n' % number for number in range(1, 40)})
+    assert follower.read() == [*range(1, 40)]
+    upload(hub_api, {PART % 0: b'{"n":0}\n'})
+    assert follower.read() == [0]
+    assert follower.read() == []
+
+
 def test_a_run_with_removed_rows_is_entered_at_its_ends_alone(hub_api: HfApi, follower: Follower) -> None:
     segment = f"train-20261128-{'a' * 12}-00000.jsonl"
     first, second = b'{"n":0}\n', b'{"n":1}\n{"n":2}\n'
@@ -290,8 +361,9 @@ def test_a_run_with_removed_rows_is_entered_at_its_ends_alone(hub_api: HfApi, fo
     run = JoinedRun(segment, "data/2026-11", joined, 0, 0, (8, 16), ("0" * 64, "1" * 64), rows=3, removed=1)
     manifest = f"{MANIFESTS}/2026-11/20261129T000000-0123456789ab.jsonl"
     upload(hub_api, {joined: first + second[8:], manifest: run.line()})
-    with pytest.raises(CursorTooOldError, match=r"Rows of .* were removed"):
+    with pytest.raises(CursorTooOldError, match=r"Rows of .* were removed.* Read everything once") as caught:
         follower.read()
+    assert caught.value.oldest is None  # a read since then may lack rows
     whole = replace(run, removed=0)
     upload(hub_api, {joined: first + second, manifest: whole.line()})
     assert follower.read() == [2]

@@ -66,7 +66,7 @@ def test_rows_are_removed_from_the_files_that_have_them_and_all_others_stay(
     text = run("forget", REPO, "--where", f"user={VALUE}", "--yes")
     assert "2 rows of 2 files removed." in text
     assert "late commits are checked until" in text
-    assert "Not reached: clones" in text
+    assert "Not reached: clones, downloads and caches, also the Hugging Face cache of an app that reads" in text
     assert rows(hub_api) == [row for row in before if row[0] != VALUE]
     assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == 1
 
@@ -180,7 +180,7 @@ def test_the_history_of_other_branches_is_named_and_kept(
     writer.flush()
     hub_api.create_branch(REPO, branch="frozen", repo_type="dataset")
     text = run("forget", REPO, "--where", f"user={VALUE}", "--yes")
-    assert "Not reached: the history of frozen." in text
+    assert "Not reached: frozen, its files and its history." in text
     assert VALUE in "".join(map(str, read_rows(REPO, hub_api, revision="frozen")))
 
 
@@ -403,6 +403,36 @@ def test_rows_of_each_format_are_removed_and_the_others_load_as_before(
     assert VALUE.encode() not in everything_in(local_hub)
 
 
+def test_values_inside_json_columns_of_parquet_are_found_on_the_hub_and_on_the_disk(
+    make: Make, hub_api: HfApi, run: Run
+) -> None:
+    writer = make(folder="a", kind=ParquetScheduler)
+    for n in range(2):
+        writer.extend([{"meta": {"name": VALUE}, "n": n}, {"meta": "text", "n": n}, {"meta": {"name": "ben"}, "n": n}])
+        if n == 0:
+            writer.flush()
+    assert read_rows(REPO, hub_api).columns.fields["meta"] == "json"
+    where = ("--where", f"meta.name={VALUE}", "--dry-run")
+    assert "1 row of 1 file would" in run("forget", REPO, *where)
+    report = writer.forget(lambda row: isinstance(row["meta"], dict) and row["meta"]["name"] == VALUE, SECONDS)
+    assert report.rows == 1
+    assert [row["meta"] for row in read_rows(REPO, hub_api)] == 2 * ["text", {"name": "ben"}]
+
+
+def test_pending_rows_that_were_removed_are_no_damage_for_verify(make: Make, hub_api: HfApi, run: Run) -> None:
+    writer = make(folder="a", keep_local=True)
+    writer.extend([{"user": "ben", "n": 1}, {"user": VALUE, "n": 2}])
+    writer.flush()
+    writer.extend([{"user": "ben", "n": 3}, {"user": VALUE, "n": 4}])
+    writer.forget({"user": VALUE}, SECONDS)
+    assert "Sound" in run("verify", REPO, str(writer.folder_path))
+    writer.append({"user": "ben", "n": 5})
+    writer.flush()
+    text = run("verify", REPO, str(writer.folder_path))
+    assert "Sound" in text
+    assert "damage:" not in text
+
+
 def test_the_new_history_names_the_parts_without_removed_rows(make: Make, hub_api: HfApi, run: Run) -> None:
     """`hubspool verify` compares them with what it says; the digest of the others would let a reader check a guess."""
     for folder, user in (("a", VALUE), ("b", "ben")):
@@ -417,18 +447,34 @@ def test_the_new_history_names_the_parts_without_removed_rows(make: Make, hub_ap
     assert [*named_parts([squashed])] == [kept]
 
 
+def test_files_of_people_are_named_and_keys_that_are_given_twice_refused(make: Make, hub_api: HfApi, run: Run) -> None:
+    writer = make(folder="a")
+    writer.append({"user": VALUE, "n": 0})
+    writer.flush()
+    names = [f"old/votes.{suffix}" for suffix in ("csv", "jsonl.gz", "tsv", "txt")]
+    files = [CommitOperationAdd(name, VALUE.encode()) for name in names]
+    hub_api.create_commit(REPO, files, commit_message="by hand", repo_type="dataset")
+    text = run("forget", REPO, "--where", f"user={VALUE}", "--dry-run")
+    assert re.findall(r"Not searched: (\S+),", text) == names
+    text = run("forget", REPO, "--where", f"user={VALUE}", "--where", "user=ben", "--dry-run", code=2)
+    assert "user is given with two values" in text
+    assert "1 row of 1 file would" in run("forget", REPO, *2 * ("--where", f"user={VALUE}"), "--dry-run")
+
+
 def test_it_asks_before_it_removes(make: Make, hub_api: HfApi, run: Run) -> None:
     writer = make(folder="a")
     writer.append({"user": VALUE, "n": 0})
     writer.flush()
-    assert f"Remove all rows with user={VALUE} from {REPO}" in run("forget", REPO, "--where", f"user={VALUE}", code=1)
+    text = run("forget", REPO, "--where", f"user={VALUE}", code=2)
+    assert f"Remove all rows with user={VALUE} from {REPO}" in text
+    assert "nothing was removed. Add --yes." in text
     assert rows(hub_api) == [(VALUE, 0)]
 
 
 def test_a_function_that_fails_is_the_callers_error_and_pushes_go_on(make: Make, hub_api: HfApi) -> None:
     writer = make(folder="a")
     writer.append({"user": VALUE, "n": 0})
-    with pytest.raises(KeyError):
+    with pytest.raises(RuntimeError, match=r"function given to forget\(\) raised KeyError.* columns user, n"):
         writer.forget(lambda row: bool(row["name"]), timeout=SECONDS)
     writer.flush(SECONDS)
     assert rows(hub_api) == [(VALUE, 0)]

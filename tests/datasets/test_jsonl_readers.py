@@ -41,7 +41,7 @@ class Files(HfFileSystem):
         return datetime(2000, 1, 1)
 
 files = Files()
-pattern = f"datasets/{repo}/data/*.jsonl"
+pattern = f"datasets/{repo}/data/**/*.jsonl"
 
 def by_pandas():
     frames = [pandas.read_json(f"hf://{path}", lines=True, precise_float=True) for path in files.glob(pattern)]

@@ -55,7 +55,7 @@ class Files(HfFileSystem):
         return datetime(2000, 1, 1)
 
 files = Files()
-pattern = f"datasets/{repo}/data/*.parquet"
+pattern = f"datasets/{repo}/data/**/*.parquet"
 
 def by_datasets(**options):
     found = datasets.load_dataset(repo, split="train", **options)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hubspool import HfApi
+from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.http import HubClient
 from hubspool.client.target import Target
 from hubspool.errors import RepositoryNotFoundError
@@ -116,6 +116,47 @@ def test_rows_are_there_before_their_repository_is(make: Make, hub_api: HfApi) -
         read_rows("local/other", hub_api, pending=scheduler.folder_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         read_rows(REPO, hub_api, pending=Path("/nowhere"))
+
+
+def test_the_cursor_of_a_missing_repository_reads_all_that_comes(make: Make, hub_api: HfApi) -> None:
+    scheduler = make(hf_api=HfApi(endpoint="http://127.0.0.1:9", token="x"), settle=False)
+    add(scheduler, 0)
+    rows = read_rows(REPO, hub_api, pending=scheduler)
+    assert numbers(rows) == [0]
+    again = read_rows(REPO, hub_api, since=rows.cursor, pending=scheduler)  # there is none yet
+    assert numbers(again) == [0]
+    other = make(folder="other")
+    add(other, 1)
+    other.flush()
+    assert numbers(read_rows(REPO, hub_api, since=rows.cursor)) == [1]
+    assert numbers(read_rows(REPO, hub_api, since=again.cursor)) == [1]
+    assert numbers(read_rows(REPO, hub_api, since="")) == [1]  # the file of a first start
+
+
+def test_rows_that_a_person_deleted_do_not_come_back_as_pending(make: Make, hub_api: HfApi) -> None:
+    scheduler = make(keep_local=True)
+    add(scheduler, 0)
+    scheduler.flush()
+    (path,) = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.endswith("-p0000.jsonl")]
+    hub_api.delete_file(path, REPO, repo_type="dataset")
+    add(scheduler, 1)
+    scheduler.flush()
+    (path,) = [path for path in hub_api.list_repo_files(REPO, repo_type="dataset") if path.endswith("-p0001.jsonl")]
+    edited = [CommitOperationAdd(path, b'{"n":1}\n{"n":100}\n')]
+    hub_api.create_commit(REPO, edited, commit_message="edit", repo_type="dataset")
+    add(scheduler, 2)
+    scheduler.flush()
+    add(scheduler, 3)
+    assert read(hub_api, scheduler) == [1, 100, 2, 3]
+    hub_api.super_squash_history(REPO, repo_type="dataset")  # and the ledger's last commit is not among the newest
+    assert read(hub_api, scheduler) == [1, 100, 2, 3]
+
+
+def test_pending_rows_can_be_looked_at_before_all_are_read(make: Make, hub_api: HfApi) -> None:
+    scheduler = make(kind=ZipScheduler)
+    scheduler.add(Image.effect_noise((800, 800), 100), "big.png", n=799)
+    rows = read_rows(REPO, hub_api, pending=scheduler)
+    assert numbers(rows.last(1)) == numbers(rows.last(1)) == numbers(rows) == [799]
 
 
 @pytest.mark.parametrize("applied", [True, False])

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import builtins
 import io
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.target import Target
-from hubspool.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from hubspool.errors import HFValidationError, HubspoolError, RepositoryNotFoundError, RevisionNotFoundError
 from hubspool.local_hub import LocalHub
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
+from hubspool.push.manifest import MANIFESTS
 from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool_templates import ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.reading import formats, on_hub
+from hubspool_templates.reading import rows as reading_rows
 
 REPO = "local/votes"
 TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
@@ -118,6 +124,22 @@ def test_the_order_is_that_of_append_in_each_writer_and_by_day_between_them(make
     assert [row["n"] for row in read_rows(REPO, hub_api)] == [9, 1, 0, 3, 2]
 
 
+@pytest.mark.usefixtures("hub_is_ahead")
+def test_an_app_that_was_restarted_is_read_in_the_order_of_time(
+    make: Make, hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    for n in range(6):
+        with make(folder=f"container-{n % 2 and n}") as app:  # a new container has an empty disk
+            app.append({"id": "a", "n": n})
+            app.append({"id": n, "n": n})
+    for is_joined in (False, True):
+        if is_joined:
+            compact(local_hub, hub_api)
+        assert [row["n"] for row in read_rows(REPO, hub_api)] == [n for n in range(6) for _ in "ab"]
+        assert [row["n"] for row in read_rows(REPO, hub_api).last(3)] == [4, 5, 5]
+        assert {row["id"]: row["n"] for row in read_rows(REPO, hub_api, latest="id")}["a"] == 5
+
+
 def test_configs_and_splits_are_chosen_and_unknown_ones_are_errors(make: Make, hub_api: HfApi) -> None:
     with make() as train, make(name="test-2") as test, make(config="errors", path_in_repo="errors") as errors:
         train.append({"n": 1})
@@ -141,7 +163,7 @@ def test_what_is_missing_or_of_another_format_is_an_error_at_the_call(hub_api: H
     upload(hub_api, {"c.csv": b"a\n1\n"})
     with pytest.raises(ValueError, match=r"c.csv is a file of CSV; read_rows reads JSON Lines, Parquet and zip"):
         read_rows(REPO, hub_api)
-    upload(hub_api, {"a.json": b'[{"n": 1},\n {"n": 2}]', "b.json": b'{"n": 3}\n\n{"n": 4}'}, "local/json")
+    upload(hub_api, {"a.json": b'\n  [{"n": 1},\n {"n": 2}]', "b.json": b'{"n": 3}\n\n{"n": 4}'}, "local/json")
     assert [row["n"] for row in read_rows("local/json", hub_api)] == [1, 2, 3, 4]
 
 
@@ -149,6 +171,89 @@ def test_a_damaged_file_is_named(hub_api: HfApi) -> None:
     upload(hub_api, {"a.jsonl": b'{"n":1}\n{"n":\n'})
     with pytest.raises(HFValidationError, match=r"a.jsonl of local/votes cannot be read"):
         list(read_rows(REPO, hub_api))
+
+
+def zipped(members: dict[str, bytes], is_encrypted: bool = False) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    content = bytearray(file.getvalue())
+    if is_encrypted:
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+def damaged_parquet() -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": [1, 2, 3]}), file)
+    content = bytearray(file.getvalue())
+    content[-60:-20] = b"\xff" * 40
+    return bytes(content)
+
+
+def damaged_member() -> bytes:
+    content = bytearray(zipped({"1.txt": b"x" * 5000}))
+    content[36:40] = b"\xff" * 4
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.parquet", damaged_parquet(), "thrift"),
+        ("a.zip", damaged_member(), "decompressing"),
+        (
+            "a.zip",
+            zipped({"1.txt": b"", "metadata.jsonl": b'{"name":"1.txt"}'}),
+            "line 1 of metadata.jsonl has no file_name",
+        ),
+        ("a.zip", zipped({"metadata.jsonl": b'{"file_name":"1.txt"}'}), "There is no item named '1.txt'"),
+        ("a.zip", zipped({"1.txt": b"", "metadata.jsonl": b"[1]"}), "in metadata.jsonl, line 1 is no object"),
+        ("a.zip", zipped({"1.txt": b"x"}, is_encrypted=True), "encrypted"),
+        ("a.jsonl", b'{"a":1}\n1\n', "the line at byte 8 is no object"),
+        ("a.jsonl", b'"x"\n', "the line at byte 0 is no object"),
+        ("a.json", b'[{"a":1},[1]]', "item 2 is no object"),
+        ("a.json", b'[{"a":1}', "unexpected end"),
+    ],
+)
+def test_a_file_that_is_damaged_is_named_and_says_why(name: str, content: bytes, reason: str, hub_api: HfApi) -> None:
+    upload(hub_api, {name: content})
+    with pytest.raises(HFValidationError, match=rf"{name} of local/votes cannot be read: .*{reason}.*Repair or remove"):
+        list(read_rows(REPO, hub_api))
+
+
+def test_a_damaged_manifest_is_named(hub_api: HfApi) -> None:
+    path = f"{MANIFESTS}/2026-11/20261129T000000-0123456789ab.jsonl"
+    upload(hub_api, {"a.jsonl": b'{"n":1}\n', path: b'{"segment'})
+    with pytest.raises(HubspoolError, match=rf"{path} on the Hub is damaged: .*Put back the version"):
+        read_rows(REPO, hub_api)
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_file_that_is_changed_by_a_squash_during_a_read_is_not_taken_for_another(
+    is_removed: bool, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(hub_api, {"a.jsonl": b'{"n":1}\n', "b.jsonl": b'{"n":2}\n'})
+    rows = read_rows(REPO, hub_api)
+    download = HfApi.hf_hub_download
+    missed: list[str] = []
+
+    def not_at_a_commit(self: HfApi, *args: Any, revision: str, **options: Any) -> str:
+        if revision != "main":
+            missed.append(revision)
+            raise RevisionNotFoundError("squashed")
+        return download(self, *args, revision=revision, **options)
+
+    monkeypatch.setattr(HfApi, "hf_hub_download", not_at_a_commit)
+    if is_removed:
+        hub_api.delete_file("a.jsonl", REPO, repo_type="dataset")
+    else:
+        upload(hub_api, {"a.jsonl": b'{"n":5}\n{"n":6}\n'})
+    with pytest.raises(HubspoolError, match=r"a.jsonl of local/votes was changed while it was read.*the same cursor"):
+        list(rows)
+    assert missed
 
 
 def test_a_squash_during_a_read_takes_nothing_from_it(
@@ -202,6 +307,12 @@ def test_latest_keeps_the_last_row_of_each_key(make: Make, hub_api: HfApi) -> No
         votes.append({"id": [1], "v": "e"})
         votes.append({"v": "y"})
     assert [row["v"] for row in read_rows(REPO, hub_api, latest="id")] == ["b", "x", "c", "e", "y"]
+
+
+def test_latest_takes_equal_keys_for_one(hub_api: HfApi) -> None:
+    keys = [1, {"a": 1, "b": [2]}, True, "1", [1], 1.0, {"b": [2.0], "a": 1}, False, 0]
+    upload(hub_api, {"a.jsonl": b"".join(orjson.dumps({"id": key, "n": n}) + b"\n" for n, key in enumerate(keys))})
+    assert [row["n"] for row in read_rows(REPO, hub_api, latest="id")] == [2, 3, 4, 5, 6, 7, 8]
 
 
 def test_the_last_rows_are_read_from_the_last_files_alone(make: Make, hub_api: HfApi) -> None:
@@ -284,6 +395,18 @@ def test_tables_have_the_columns_of_the_card(make: Make, hub_api: HfApi) -> None
     assert read_rows(REPO, hub_api).to_pandas()["n"].tolist() == [1, 2]
     assert read_rows(REPO, hub_api).to_polars()["n"].to_list() == [1, 2]
     assert read_rows(REPO, hub_api).to_polars().columns == ["n", "image", "at"]
+
+
+def test_a_table_has_columns_that_widen_late(make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_rows, "DEFAULTS", replace(reading_rows.DEFAULTS, batch_rows=3))
+    values = [1, 2, 3, 4, {"a": 5}, None, "six", 7]
+    upload(hub_api, {"train.jsonl": b"".join(orjson.dumps({"a": each}) + b"\n" for each in values)})
+    table = read_rows(REPO, hub_api).to_arrow()
+    assert table["a"].to_pylist() == ["1", "2", "3", "4", '{"a":5}', None, '"six"', "7"]
+    assert table.schema.field("a").type == pa.string()
+    upload(hub_api, {"train.jsonl": b'{"n":1}\n' * 4 + b'{"n":1.5,"b":"x"}\n'})
+    table = read_rows(REPO, hub_api).to_arrow()
+    assert table.to_pydict() == {"n": [1.0, 1.0, 1.0, 1.0, 1.5], "b": [None] * 4 + ["x"]}
 
 
 def test_an_empty_table_has_the_columns_too(make: Make, hub_api: HfApi) -> None:

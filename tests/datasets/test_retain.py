@@ -17,7 +17,7 @@ from hubspool.push.compaction import Compactor, Joiner, OldFile
 from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.push.remover import Expirer, expired
 from hubspool.spool.segment_name import SegmentName, new_writer_id
-from hubspool_templates import JsonlScheduler
+from hubspool_templates import JsonlScheduler, read_rows
 from tests.datasets.test_compaction import REPO, TOMORROW, data_files, numbers
 from tests.support.oracle import SECONDS, second_look_after
 
@@ -117,17 +117,31 @@ def test_joined_files_are_removed_by_their_newest_day(make: Make, hub_api: HfApi
     assert held.size == len(b'{"n":0}\n')
 
 
-def test_pending_rows_that_are_too_old_are_told_and_not_sent(make: Make, hub_api: HfApi) -> None:
+def test_pending_rows_that_are_too_old_are_told_and_not_sent_and_leave_the_disk(
+    make: Make, hub_api: HfApi, local_hub: LocalHub
+) -> None:
     writer = make(folder="a", retain_days=30)
     old = old_segment(writer, OLD, 1, 2)
     writer.append({"n": 3})
     writer.flush()
-    status = writer.status()
+    since = len([*local_hub.requests])
+    writer.trigger().result(SECONDS)
+    assert len([*local_hub.requests]) == since  # nothing is left to look at
     assert numbers(hub_api) == [3]
-    assert status.skipped == {old.name: "2 rows are older than retain_days=30, and are not sent"}
-    assert status.pending_rows == 2
+    assert writer.status().skipped == {old.name: "2 rows are older than retain_days=30, and are not sent"}
+    assert writer.status().pending_rows == 0
+    assert [row["n"] for row in read_rows(REPO, hub_api, pending=writer)] == [3]
+    assert not old.exists()
     writer.stop()
-    assert old.exists()
+    assert [*writer.spool_folder.glob("*.jsonl")] == []
+
+
+def test_a_clock_that_is_ahead_takes_no_pending_rows_away(make: Make, hub_api: HfApi) -> None:
+    writer = make(folder="a", retain_days=30)
+    writer._clock = lambda: time.time() + 40 * 24 * 3600
+    old_segment(writer, TOMORROW - timedelta(days=2), 1)
+    writer.flush()
+    assert numbers(hub_api) == [1]
 
 
 def test_rows_of_the_last_days_stay() -> None:

@@ -15,6 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -29,10 +32,12 @@ from hubspool.push.defaults import PushLimits
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import MANIFESTS, parse
 from hubspool.push.remote import RemoteRepo, named_parts
+from hubspool.push.removal import Removal
+from hubspool.push.remover import Remover
 from hubspool.push.verify import Found, FoundKind, Severity
-from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
+from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
-from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
+from hubspool_templates.parquet.parquet_encoding import RANGE, ParquetEncoding
 from tests.support.oracle import hub_ahead, second_look_after
 from tests.support.reader import PAGES
 
@@ -225,6 +230,19 @@ def wrong_sha256_in_a_manifest(of: Dataset) -> str:
     return of.write(path, b"\n".join([json.dumps(first).encode(), *lines[1:]]) + b"\n")
 
 
+def joined_copied(of: Dataset) -> str:
+    path = of.files("data/", "-joined.")[0]
+    return of.write(re.sub("joined[.][0-9a-f]{12}", f"joined.{'ab' * 6}", path), of.read(path))
+
+
+def manifest_gone_with_the_history(of: Dataset) -> str:
+    """No commit names the parts either."""
+    (manifest,), (joined,) = of.files(MANIFESTS), of.files("data/", "-joined.")
+    of.remove(manifest)
+    of.api.super_squash_history(of.name, repo_type="dataset", branch=of.branch)
+    return joined
+
+
 def manifest_cut(of: Dataset) -> str:
     path = of.files(MANIFESTS)[0]
     return of.write(path, of.read(path)[:-20])
@@ -256,6 +274,58 @@ def page_overwritten(of: Dataset) -> str:
     path = of.parts()[1]
     content = of.read(path)
     return of.write(path, content[:30] + b"\xff" * 200 + content[230:])
+
+
+def parquet(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
+def with_other_numbers(table: pa.Table) -> pa.Table:
+    """The table with other values, the same columns, rows and metadata."""
+    index = table.column_names.index("n")
+    return table.set_column(index, table.schema.field(index), pc.add(table.column("n"), 100))
+
+
+def joined_rows_changed(of: Dataset) -> str:
+    path = of.files("data/", "-joined.")[0]
+    return of.write(path, parquet(with_other_numbers(pq.read_table(io.BytesIO(of.read(path))))))
+
+
+def part_rows_changed(of: Dataset) -> str:
+    path = of.parts()[1]
+    old = pq.ParquetFile(io.BytesIO(of.read(path)))
+    out = io.BytesIO()
+    with pq.ParquetWriter(out, old.schema_arrow) as writer:
+        writer.write_table(with_other_numbers(old.read()))
+        writer.add_key_value_metadata({RANGE: old.metadata.metadata[RANGE]})
+    return of.write(path, out.getvalue())
+
+
+def row_and_member_taken_out(of: Dataset, path: str) -> str:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(of.read(path))) as old, zipfile.ZipFile(out, "w") as new:
+        *lines, last = old.read("metadata.jsonl").splitlines(keepends=True)
+        for name in {*old.namelist()} - {"metadata.jsonl", json.loads(last)["file_name"]}:
+            new.writestr(name, old.read(name))
+        new.writestr("metadata.jsonl", b"".join(lines))
+        new.comment = old.comment
+    return of.write(path, out.getvalue())
+
+
+def archive_row_gone(of: Dataset) -> str:
+    return row_and_member_taken_out(of, of.parts()[1])
+
+
+def joined_archive_row_gone(of: Dataset) -> str:
+    return row_and_member_taken_out(of, of.files("data/", "-joined.")[0])
+
+
+def wrong_file_in_a_manifest(of: Dataset) -> str:
+    path = of.files(MANIFESTS)[0]
+    runs = [{**json.loads(line), "file": "0" * 64} for line in of.read(path).splitlines()]
+    return of.write(path, "".join(f"{json.dumps(run)}\n" for run in runs).encode())
 
 
 def archive_without_metadata(of: Dataset) -> str:
@@ -294,12 +364,20 @@ DAMAGES = [
     ("jsonl", range_overlap, FoundKind.RANGE_OVERLAP, "it has bytes .*, and data/.* has bytes"),
     ("jsonl", joined_changed, FoundKind.CONTENT_CHANGED, "its bytes from 0 on are not those"),
     ("jsonl", wrong_sha256_in_a_manifest, FoundKind.MANIFEST_WRONG, "its sha256 of .* in data/.* is wrong"),
+    ("jsonl", wrong_file_in_a_manifest, FoundKind.MANIFEST_WRONG, "its sha256 of data/.*-joined.* is wrong"),
+    ("parquet", joined_rows_changed, FoundKind.CONTENT_CHANGED, "it is not the file that .hubspool/manifest/.* names"),
+    ("parquet", part_rows_changed, FoundKind.CONTENT_CHANGED, "it does not hold what commit .* wrote: bytes"),
+    ("zip", archive_row_gone, FoundKind.CONTENT_CHANGED, "it does not hold what commit .* wrote: bytes"),
+    ("zip", joined_archive_row_gone, FoundKind.CONTENT_CHANGED, "it has 5 rows, and .* says 6"),
     ("jsonl", manifest_cut, FoundKind.MANIFEST_WRONG, "it cannot be read"),
+    ("jsonl", joined_copied, FoundKind.MANIFEST_WRONG, "no manifest says .*; its bytes are those of data/.*-joined"),
+    ("parquet", joined_copied, FoundKind.MANIFEST_WRONG, "no manifest says what it holds; its bytes are those of"),
+    ("zip", manifest_gone_with_the_history, FoundKind.MANIFEST_WRONG, "no manifest says what it holds$"),
     ("jsonl", stray_file_in_the_glob, FoundKind.STRAY_FILE, "no scheduler wrote it, and the config default loads it"),
     ("parquet", stray_file_in_the_glob, FoundKind.STRAY_FILE, "no scheduler wrote it"),
     ("jsonl", card_without_a_column, FoundKind.CARD_WRONG, "lacks columns that data/.* has: words"),
     ("parquet", card_without_a_column, FoundKind.CARD_WRONG, "lacks columns that data/.* has: words"),
-    ("jsonl", id_twice, FoundKind.ID_TWICE, "a row has the id .* of another row, in data/"),
+    ("jsonl", id_twice, FoundKind.ID_TWICE, "its row with the id .* is in data/.* too"),
     ("parquet", truncated, FoundKind.UNREADABLE, "it cannot be read as Parquet"),
     ("parquet", page_overwritten, FoundKind.UNREADABLE, "it cannot be read as Parquet"),
     ("zip", truncated, FoundKind.UNREADABLE, "it cannot be read as an archive"),
@@ -318,6 +396,116 @@ def test_a_planted_damage_is_found_at_its_path(
     assert (path, kind) in [(finding.path, finding.kind) for finding in found], found
     assert [finding for finding in found if re.search(sentence, finding.sentence)], found
     assert {finding.path for finding in found} == {path}, found
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_correction_with_the_id_of_the_row_is_no_damage(make: Make, dataset: Dataset, suffix: str) -> None:
+    scheduler = make(KINDS[suffix], id=True)
+    fill(scheduler, [1, 2])
+    scheduler.flush()
+    (first, _) = read_rows(REPO, dataset.api)
+    scheduler.append({**first, "n": 7})
+    scheduler.flush()
+    assert [row["n"] for row in read_rows(REPO, dataset.api, latest="id")] == [2, 7]
+    assert dataset.check(scheduler.folder_path) == []
+    scheduler.append({**first, "n": 7})
+    scheduler.flush()
+    assert [found.kind for found in dataset.check(scheduler.folder_path)] == [FoundKind.ID_TWICE]
+
+
+def compact(of: Dataset, suffix: str) -> None:
+    with hub_ahead():
+        Compactor(of.repo, "", {suffix: {"jsonl": Joiner, **JOINERS}[suffix]()}).run(TOMORROW)
+
+
+WRONG_LINES: list[dict[str, Any] | int | list[Any]] = [
+    1, [], {"segment": 5}, {"segment": "votes.jsonl"}, {"folder": None}, {"path": 3}, {"offset": "x"}, {"offset": -1},
+    {"first": "1"}, {"sizes": ["a", "b"]}, {"sizes": 3}, {"sizes": []}, {"digests": ["0"]}, {"digests": [1, 2]},
+    {"starts": [1]}, {"starts": ["a", "b"]}, {"counts": [None, 1]}, {"rows": None}, {"removed": "x"}, {"sha256": 5},
+    {"file": 3},
+]  # fmt: skip
+
+
+def test_a_manifest_with_a_wrong_value_is_damaged(bases: Bases) -> None:
+    dataset = Dataset(bases.api, repo="local/jsonl")
+    (path,) = dataset.files(MANIFESTS)
+    content = dataset.read(path)
+    fields = json.loads(content.splitlines()[0])
+    assert len(fields["sizes"]) == 2
+    parse(content)
+    for wrong in WRONG_LINES:
+        with pytest.raises(ValueError):
+            parse(json.dumps({**fields, **wrong} if isinstance(wrong, dict) else wrong).encode())
+
+
+def test_a_damaged_manifest_stops_a_compaction_with_its_path(damaged: Callable[[str], Dataset]) -> None:
+    dataset = damaged("jsonl")
+    path = manifest_cut(dataset)
+    with pytest.raises(HubspoolError, match=f"{path} on the Hub is damaged: .*It says which rows joined files have."):
+        compact(dataset, "jsonl")
+
+
+def footer_damaged(of: Dataset) -> str:
+    path = of.parts()[1]
+    content = of.read(path)
+    size = int.from_bytes(content[-8:-4], "little") + 8
+    return of.write(path, content[:-size] + b"\xff" * 40 + content[-size + 40 :])
+
+
+def repacked(of: Dataset, change: Callable[[zipfile.ZipFile, dict[str, bytes]], None]) -> str:
+    path = of.parts()[1]
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(of.read(path))) as old, zipfile.ZipFile(out, "w") as new:
+        members = {name: old.read(name) for name in old.namelist()}
+        change(new, members)
+        for name, content in members.items():
+            new.writestr(name, content)
+        new.comment = old.comment
+    return of.write(path, out.getvalue())
+
+
+def metadata_without_names(of: Dataset) -> str:
+    def change(_: zipfile.ZipFile, members: dict[str, bytes]) -> None:
+        members["metadata.jsonl"] = members["metadata.jsonl"].replace(b'"file_name"', b'"other_name"')
+
+    return repacked(of, change)
+
+
+def metadata_is_no_object(of: Dataset) -> str:
+    return repacked(of, lambda _, members: members.update({"metadata.jsonl": b"[1]\n"}))
+
+
+def member_encrypted(of: Dataset) -> str:
+    """Its flags say so; the standard library cannot write such an archive."""
+    path = of.parts()[1]
+    content = bytearray(of.read(path))
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + flags] |= 1
+    return of.write(path, bytes(content))
+
+
+UNREADABLE = [
+    ("parquet", footer_damaged, "it cannot be read as Parquet"),
+    ("parquet", page_overwritten, "it cannot be read as Parquet"),
+    ("zip", metadata_without_names, "its metadata.jsonl has no file_name in line 1"),
+    ("zip", metadata_is_no_object, "its metadata.jsonl has no file_name in line 1"),
+    ("zip", member_missing, "its metadata.jsonl names a member in line . that it does not have"),
+    ("zip", member_encrypted, "it cannot be read as an archive: .*encrypted"),
+    ("zip", archive_without_metadata, "the archive has no metadata.jsonl"),
+]
+
+
+@pytest.mark.parametrize(("suffix", "damage", "sentence"), UNREADABLE)
+def test_a_damaged_file_is_named_and_no_compaction_ends_at_it(
+    damaged: Callable[[str], Dataset], suffix: str, damage: Callable[[Dataset], str], sentence: str
+) -> None:
+    dataset = damaged(suffix)
+    path = damage(dataset)
+    (found,) = [each for each in dataset.check() if each.kind.severity is Severity.DAMAGE]
+    assert (found.path, found.kind) == (path, FoundKind.UNREADABLE)
+    assert re.search(sentence, found.sentence), found.sentence
+    compact(dataset, suffix)
+    assert dataset.parts() == [path]
 
 
 def test_ghosts_are_a_warning(make: Make, dataset: Dataset) -> None:
@@ -398,10 +586,63 @@ def test_rows_that_were_removed_on_purpose_are_no_damage(make: Make, dataset: Da
     kept, gone = parse(dataset.read(manifest))
     rows = dataset.read(joined).splitlines(keepends=True)
     dataset.write(joined, rows[0])
-    removed = [replace(kept, removed=1, sha256=""), replace(gone, path="", removed=2, offset=0)]
+    file = sha256(rows[0]).hexdigest()
+    removed = [replace(kept, removed=1, sha256="", file=file), replace(gone, path="", removed=2, offset=0, file="")]
     dataset.write(manifest, b"".join(run.line() for run in removed))
     for scheduler in writers:
         assert dataset.check(scheduler.folder_path) == []
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_what_is_left_of_a_joined_file_after_a_removal_is_checked(make: Make, dataset: Dataset, suffix: str) -> None:
+    for writer in range(3):
+        scheduler = make(KINDS[suffix], folder=f"copy-{writer}")
+        fill(scheduler, [writer, writer + 10])
+        scheduler.flush()
+    dataset.join(suffix)
+    remover = Remover(dataset.repo, "", {suffix: {"jsonl": Joiner, **JOINERS}[suffix]()})
+    assert remover.remove([Removal.of({"n": 11}, dataset.repo.head().at)]).rows == 1
+    assert dataset.check() == []
+    (joined,) = dataset.files("data/")
+    content = dataset.read(joined)
+    if suffix == "jsonl":
+        changed = [content.replace(b'"n":1,', b'"n":5,'), b"".join(content.splitlines(keepends=True)[:-1])]
+    else:
+        table = pq.read_table(io.BytesIO(content))
+        changed = [parquet(with_other_numbers(table)), parquet(table.slice(1))]
+    for each in changed:
+        dataset.write(joined, each)
+        assert dataset.kinds() == {joined: FoundKind.CONTENT_CHANGED}
+
+
+def test_what_an_older_manifest_says_of_a_file_is_checked(make: Make, dataset: Dataset) -> None:
+    """It has no sha256 of the whole file, and older commits no id of a part's content."""
+    scheduler = make()
+    fill(scheduler, [1, 2])
+    scheduler.flush()
+    (part,) = dataset.parts()
+    (commit, *_) = dataset.api.list_repo_commits(REPO, repo_type="dataset")
+    (line,) = re.findall(f"hubspool-part: {part} .*", commit.message)
+    content = dataset.read(part)
+    dataset.write(part, content + b"{}\n")
+    dataset.write(part, content, line.rpartition(" ")[0])
+    assert dataset.check() == []
+    dataset.write(part, content.replace(b'"n":1,', b'"n":5,'))
+    assert dataset.kinds() == {part: FoundKind.CONTENT_CHANGED}
+    dataset.write(part, content)
+    other = make(folder="other")
+    fill(other, [3])
+    other.flush()
+    dataset.join()
+    (joined,), (manifest,) = dataset.files("data/"), dataset.files(MANIFESTS)
+    runs = parse(dataset.read(manifest))
+    assert {run.file for run in runs} == {sha256(dataset.read(joined)).hexdigest()}
+    lines = [json.loads(run.line()) for run in runs]
+    old = [json.dumps({key: value for key, value in each.items() if key != "file"}) + "\n" for each in lines]
+    dataset.write(manifest, "".join(old).encode())
+    assert dataset.check() == []
+    dataset.write(joined, dataset.read(joined).replace(b'"n":1,', b'"n":5,'))
+    assert dataset.kinds() == {joined: FoundKind.CONTENT_CHANGED}
 
 
 def test_a_folder_tells_what_is_pending_lost_or_unknown(make: Make, dataset: Dataset) -> None:
@@ -437,6 +678,37 @@ def test_a_folder_tells_what_is_pending_lost_or_unknown(make: Make, dataset: Dat
     found = dataset.check(scheduler.folder_path)
     assert (str(segment), FoundKind.LEDGER_OLDER) in [(finding.path, finding.kind) for finding in found]
     assert all(finding.kind.severity is not Severity.DAMAGE for finding in found), found
+
+
+def test_a_list_of_commits_that_lags_behind_the_ledger_is_read_again(
+    make: Make, dataset: Dataset, local_hub: LocalHub
+) -> None:
+    scheduler = make()
+    for n in range(2):
+        fill(scheduler, [n])
+        scheduler.flush()
+    local_hub.faults.add(Fault(route="commits", stale=1, times=3))  # the head, its commits, and the head once more
+    waits: list[float] = []
+    seen, found = check(dataset.repo, scheduler.folder_path, pause=lambda seconds: bool(waits.append(seconds)))
+    assert found == []
+    assert (len(waits), seen.commit) == (1, dataset.repo.head().oid)
+
+
+def test_a_branch_that_stays_behind_the_ledger_is_damage(make: Make, dataset: Dataset, local_hub: LocalHub) -> None:
+    scheduler = make()
+    for n in range(2):
+        fill(scheduler, [n])
+        scheduler.flush()
+    local_hub.faults.add(Fault(route="commits", stale=1, times=None))
+    waits: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 3
+
+    found = check(dataset.repo, scheduler.folder_path, pause=pause)[1]
+    assert [finding.kind for finding in found if finding.kind.severity is Severity.DAMAGE] == [FoundKind.LEDGER_NEWER]
+    assert len(waits) == 3
 
 
 def test_a_lost_ledger_and_a_lost_answer_are_unknown(make: Make, dataset: Dataset, local_hub: LocalHub) -> None:
@@ -490,7 +762,32 @@ def test_the_command_prints_findings_and_its_exit_code_says_whether_there_is_dam
     other = hub_environment / "other"
     other.mkdir()
     code, output = run(REPO, other)
-    assert code == 1
+    assert (code, "is not a scheduler's folder" in output) == (2, True), output
+    code, output = run("local/mistyped")
+    assert (code, output.startswith("hubspool: ")) == (2, True), output
+    dataset.api.create_repo("local/other", repo_type="dataset")
+    code, output = run("local/other")
+    assert code == 0
+    assert re.fullmatch(r"Nothing was checked: no file of a scheduler is in local/other at [0-9a-f]{8}\.\n", output), (
+        output
+    )
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_only_a_very_old_commit_tells_is_not_checked(
+    make: Make, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = make()
+    for n in range(5):
+        fill(scheduler, [n])
+        scheduler.flush()
+    assert dataset.check() == []
+    monkeypatch.setattr("hubspool.push.remote.MOST_READ_COMMITS", 3)
+    (note,) = dataset.check(scheduler.folder_path)
+    assert note.kind is FoundKind.UNCHECKED
+    assert note.sentence.startswith("2 of its files cannot be checked")
+    path = dataset.remove(dataset.parts()[-1])
+    assert dataset.kinds() == {path: FoundKind.PART_MISSING, str(Path(path).parent): FoundKind.UNCHECKED}
 
 
 def test_the_page_lists_every_kind() -> None:

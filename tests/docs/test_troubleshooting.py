@@ -155,7 +155,7 @@ CASES: dict[str, Callable[[LocalHub, Path], str]] = {
 #: What differs between two runs, and what the page has in its place.
 _VARYING = [
     (r"http://127\.0\.0\.1:\d+", "https://huggingface.co"),
-    (r"-20\d{6}-[0-9a-f]{12}-", "-20261128-1f2e3d4c5b6a-"),
+    (r"-20\d{6}-[0-9a-f]{23}-", "-20261128-1f2e3d4c5b6a-"),
     (r"\b[0-9a-f]{40}\b", "8f14e45fceea167a5a36dedd4bea2543e1f2a3b4"),
     (r"\b[0-9a-f]{7,12}\b(?!-)", "8f14e45f"),
     (r"datetime\.datetime\([^()]*(?:\([^()]*\))?[^()]*\)", "…"),

@@ -9,14 +9,16 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hubspool import HfApi
+from hubspool import CommitOperationAdd, HfApi
 from hubspool_templates import JsonlScheduler, ParquetScheduler
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -56,6 +58,49 @@ def test_each_format_has_all_values(run: Run, votes: JsonlScheduler, tmp_path: P
     done = run("read", REPO, "--format", "parquet", "-o", path, "--last", "2")
     assert (done.returncode, done.stdout) == (0, "")
     assert pq.read_table(path).to_pylist() == [{"id": n % 2, "text": f"no. {n}, a\nb", "tags": [n]} for n in (1, 2)]
+
+
+@pytest.mark.parametrize("form", ["csv", "table"])
+def test_a_large_dataset_takes_little_memory(form: str, tmp_path: Path) -> None:
+    rows = ({"n": n, "text": "x" * 500, **({"late": 1} if n == 19_999 else {})} for n in range(20_000))
+    write = import_module("hubspool.cli.read")._write
+    tracemalloc.start()
+    try:
+        with (tmp_path / "out").open("wb") as file:
+            assert write(form, rows, lambda: None, file) == 20_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000  # of 10 MB
+    finally:
+        tracemalloc.stop()
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert (lines[0].replace(",", " ").split(), len(lines)) == (["n", "text", "late"], 20_001)
+
+
+def test_a_table_commands_no_terminal(run: Run, votes: JsonlScheduler) -> None:
+    votes.append({"id": 7, "text": "\x1b[31mred\x07", "a\x1b[1m": 1})
+    votes.flush()
+    table = run("read", REPO, "--format", "table", "--last", "1").stdout
+    assert table.splitlines() == ["id  text       a?[1m", "7   ?[31mred?  1"]
+
+
+def test_a_read_that_fails_leaves_the_file_of_yesterday(run: Run, hub_api: HfApi, tmp_path: Path) -> None:
+    hub_api.create_repo(REPO, repo_type="dataset")
+    adds = [CommitOperationAdd("a.jsonl", b'{"n":1}\n' * 10_000), CommitOperationAdd("b.jsonl", b'{"n"\n')]
+    hub_api.create_commit(REPO, adds, commit_message="files", repo_type="dataset")
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    output, link = folder / "votes.jsonl", tmp_path / "link.jsonl"
+    output.write_text("yesterday")
+    output.chmod(0o640)
+    link.symlink_to(output)
+    for form in ("jsonl", "csv"):
+        failed = run("read", REPO, "--format", form, "-o", link)
+        assert (failed.returncode, output.read_text(), [*folder.iterdir()]) == (1, "yesterday", [output])
+        assert "b.jsonl of local/votes cannot be read" in failed.stderr
+    hub_api.delete_file("b.jsonl", REPO, repo_type="dataset")
+    assert run("read", REPO, "-o", link).returncode == 0
+    assert (link.is_symlink(), len(output.read_bytes()), output.stat().st_mode & 0o777) == (True, 80_000, 0o640)
+    assert [*folder.iterdir()] == [output]
+    assert len(run("read", REPO, "-o", "/dev/stdout").stdout) == 80_000
 
 
 def test_images_are_base64_in_lines(run: Run, hub_api: HfApi, tmp_path: Path) -> None:

@@ -15,9 +15,7 @@ MUTANTS = [
         "looks_without_manifests",
         "a push does not ask the manifests what has become of its parts",
         (
-            Edit(
-                "hubspool/push/sinks.py", "RepositorySink.look", "context.after_joins(self._head, parts, unsent)", "{}"
-            ),
+            Edit("hubspool/push/sinks.py", "RepositorySink.look", "context.after_joins(head, parts, unsent)", "{}"),
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._files",
@@ -178,6 +176,24 @@ MUTANTS = [
         "files of days are joined without the manifests that name their parts",
         (Edit("hubspool/push/manifest.py", "_month_of", "JoinedName.parse(name)", "None"),),
         (f"{FAULTS}::test_a_process_that_joins_files_of_days_names_their_parts",),
+    ),
+    Mutant(
+        "joined_file_without_digest",
+        "a manifest does not say which content its joined file has",
+        (Edit("hubspool/push/compaction.py", "Compactor._commit", 'contents.get(run.path, "")', '""'),),
+        (f"{DATASETS}/test_verify.py::test_what_is_left_of_a_joined_file_after_a_removal_is_checked[parquet]",),
+    ),
+    Mutant(
+        "corrections_are_damage",
+        "verify takes two rows with one id for one row that is there twice",
+        (Edit("hubspool/push/snapshot.py", "_facts", "_key(row)", 'b""'),),
+        (f"{DATASETS}/test_verify.py::test_a_correction_with_the_id_of_the_row_is_no_damage[jsonl]",),
+    ),
+    Mutant(
+        "old_list_of_commits_believed",
+        "verify takes a list of commits that lags behind the ledger for the state of the branch",
+        (Edit("hubspool/cli/verify.py", "_compared", "is_newer and known.last_commit not in seen.commits", "False"),),
+        (f"{DATASETS}/test_verify.py::test_a_list_of_commits_that_lags_behind_the_ledger_is_read_again",),
     ),
     Mutant(
         "joins_free",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.mutation import Edit, Mutant
 
 FORGET, RETAIN = "tests/datasets/test_forget.py", "tests/datasets/test_retain.py"
+RACES = "tests/datasets/test_forget_races.py"
 
 MUTANTS = [
     Mutant(
@@ -53,6 +54,21 @@ MUTANTS = [
         (f"{FORGET}::test_commits_that_land_late_are_removed_by_the_second_look",),
     ),
     Mutant(
+        "forget_downloads_from_the_branch",
+        "a removal reads files as the branch has them, not as the commit that was listed",
+        (Edit("hubspool/push/remover.py", "Remover._searched", "self._seen.download", "self.repo.download"),),
+        (f"{RACES}::test_a_download_that_answers_with_an_older_version_loses_no_row",),
+    ),
+    Mutant(
+        "forget_skips_changed_files",
+        "files with rows to remove that were changed meanwhile count as done",
+        (Edit("hubspool/push/remover.py", "Remover._replace", "self.report.left += len(hits)", "pass"),),
+        (
+            f"{RACES}::test_a_part_that_grows_while_it_is_read_is_read_again",
+            f"{RACES}::test_it_fails_where_other_commits_come_first_each_time_and_keeps_its_second_look",
+        ),
+    ),
+    Mutant(
         "expired_files_without_manifest",
         "files that are too old are deleted, and no manifest says so",
         (
@@ -64,5 +80,31 @@ MUTANTS = [
             ),
         ),
         (f"{RETAIN}::test_a_scheduler_removes_old_files_and_a_lost_ledger_does_not_bring_them_back",),
+    ),
+    Mutant(
+        "expired_by_this_clock_alone",
+        "pending rows are too old as soon as this machine's clock says so",
+        (
+            Edit(
+                "hubspool/push/segment_planner.py",
+                "SegmentPlanner._is_over",
+                "min(datetime.fromtimestamp(run.now, timezone.utc), hub_at)",
+                "datetime.fromtimestamp(run.now, timezone.utc)",
+            ),
+        ),
+        (f"{RETAIN}::test_a_clock_that_is_ahead_takes_no_pending_rows_away",),
+    ),
+    Mutant(
+        "idle_scheduler_reads_no_request",
+        "a scheduler without new rows never reads which rows are to be removed",
+        (
+            Edit(
+                "hubspool/push/sinks.py",
+                "RepositorySink._newest",
+                "now - memory.looked_at < context.limits.look_seconds",
+                "now >= memory.looked_at",
+            ),
+        ),
+        (f"{RACES}::test_a_scheduler_without_new_rows_removes_them_from_its_disk_and_makes_the_second_look",),
     ),
 ]

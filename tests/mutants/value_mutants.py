@@ -103,8 +103,28 @@ MUTANTS = [
     Mutant(
         "reader_reads_ghosts",
         "a part that lands after it was joined is read beside the joined file",
-        (Edit("hubspool_templates/reading/plan.py", "pieces_of", "file.path not in ghosts", "True"),),
+        (
+            Edit(
+                "hubspool_templates/reading/plan.py",
+                "pieces_of",
+                "alone.first - run.first in range(len(run.sizes))",
+                "False",
+            ),
+        ),
         (f"{DATASETS}/test_compaction.py::test_a_part_that_lands_after_its_join_is_deleted_by_the_next_push",),
+    ),
+    Mutant(
+        "writer_ids_without_their_time",
+        "after a restart the last row of a key is that of either process, by chance",
+        (
+            Edit(
+                "hubspool/spool/segment_name.py",
+                "new_writer_id",
+                "time.time_ns() // 1_000_000",
+                "2**44 - time.time_ns() // 1_000_000",
+            ),
+        ),
+        (f"{DATASETS}/test_reading.py::test_an_app_that_was_restarted_is_read_in_the_order_of_time",),
     ),
     Mutant(
         "reader_takes_sent_rows_for_pending",

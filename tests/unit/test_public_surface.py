@@ -62,6 +62,7 @@ OF_EXTENDING = {
     "Target",
     "broken_card",
     "cached_file",
+    "changed_meanwhile",
     "count_lines",
     "is_manifest",
     "is_object",

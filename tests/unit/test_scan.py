@@ -267,7 +267,7 @@ def test_numbers_are_racy_while_the_last_change_is_young() -> None:
 def segment_of(folder: Path, *, ours: bool = True) -> Path:
     writer = new_writer_id()
     if not ours:
-        writer = ("ffff" if host_digits() != "ffff" else "0000") + writer[4:]
+        writer = writer[:-12] + ("ffff" if host_digits() != "ffff" else "0000") + writer[-8:]
     return write(folder / str(SegmentName("train", "20260102", writer, 0)), b"row\n")
 
 

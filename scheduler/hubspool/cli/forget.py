@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,13 +13,19 @@ import click
 from hubspool.cli.compact import joiners
 from hubspool.cli.options import Command, repo_type_option, token_option
 from hubspool.cli.output import print_line
+from hubspool.errors import HubspoolError
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
     from hubspool.push.remover import RemovalReport, Remover
 
+#: How many files that were not searched are named.
+_MOST_NAMED = 50
 #: What no request to the Hub reaches.
-_ELSEWHERE = "Not reached: clones, downloads and caches of other people; disks of replicas until their next push."
+_ELSEWHERE = (
+    "Not reached: clones, downloads and caches, also the Hugging Face cache of an app that reads the dataset; disks of"
+    " replicas until their next push."
+)
 
 
 @click.command("forget", cls=Command)
@@ -26,7 +35,8 @@ _ELSEWHERE = "Not reached: clones, downloads and caches of other people; disks o
     "conditions",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Remove rows with this value; if repeated, rows that have all of them. A key inside another: user.name=anna.",
+    help="Remove rows with this value, or with a list that has it; if repeated with other keys, rows that have all of"
+    " them. A key inside another: user.name=anna.",
 )
 @click.option("--check", is_flag=True, help="Look again for the rows of earlier requests, an hour after them.")
 @click.option("--dry-run", is_flag=True, help="Count the rows, and change nothing.")
@@ -63,7 +73,10 @@ def forget(
 
     if bool(conditions) == check:
         raise click.UsageError("Give --where KEY=VALUE, or --check.")
-    values = dict(map(_condition, conditions))
+    values: dict[str, str] = {}
+    for key, value in map(_condition, conditions):
+        if values.setdefault(key, value) != value:
+            raise click.BadParameter(f"{key} is given with two values. Run it once for each.", param_hint="--where")
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
@@ -77,20 +90,40 @@ def forget(
         return
     if not yes:
         what = ", ".join(conditions)
-        click.confirm(f"Remove all rows with {what} from {repo_id}, and its whole history?", abort=True, err=True)
+        try:
+            click.confirm(f"Remove all rows with {what} from {repo_id}, and its whole history?", abort=True, err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise click.UsageError("Nobody answered, and nothing was removed. Add --yes.") from None
     remover.note([removal])
-    _print(remover.remove([removal]), "removed")
+    with _says_what_was_done(remover):
+        _print(remover.remove([removal]), "removed")
     click.echo(_ELSEWHERE)
     print_line(f"Done; {_later(removal.due_at(remover.limits.second_look_seconds), repo_id)}", "ok")
 
 
 def _check(remover: Remover, repo_id: str) -> None:
-    report, until = remover.check()
+    with _says_what_was_done(remover):
+        report, until = remover.check()
     if report is None:
         print_line("No request waits for its second look.", "ok")
         return
     _print(report, "removed")
     print_line("Done." if until is None else f"Done; {_later(until, repo_id)}", "ok")
+
+
+@contextmanager
+def _says_what_was_done(remover: Remover) -> Iterator[None]:
+    """Add to an error, such as that of the Hub's limit of commits, what was removed before it."""
+    try:
+        yield
+    except HubspoolError as error:
+        if done := remover.report.commits:
+            rows, files = counted(remover.report.rows, "row"), counted(remover.report.files, "file")
+            was = f"{rows} of {files} are removed, in {counted(done, 'commit')}."
+            error.hint = f"{was} Run the same command again; it goes on. {error.hint}"
+        raise
 
 
 def _later(until: datetime, repo_id: str) -> str:
@@ -104,8 +137,10 @@ def _print(report: RemovalReport, done: str) -> None:
         click.echo(f"{counted(report.ghosts, 'file')} that came back after a join {done}.")
     if report.large_files:
         click.echo(f"{counted(report.large_files, 'large file')} of the history {done}.")
-    for path in report.unread:
+    for path in report.unread[:_MOST_NAMED]:
         click.echo(f"Not searched: {path}, which no scheduler of hubspool wrote, or whose reader is not installed.")
+    if (more := len(report.unread) - _MOST_NAMED) > 0:
+        click.echo(f"Not searched: {counted(more, 'more file')}.")
     for kept in report.kept:
         click.echo(f"Not reached: {kept}.")
 

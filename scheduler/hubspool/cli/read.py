@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
+import os
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
+from shutil import copymode
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import click
@@ -20,13 +25,19 @@ from hubspool.cli.output import print_line
 from hubspool.scheduling.status import counted
 
 Rows = Iterable[Mapping[str, Any]]
+Lines = Iterable[list[str]]
 
 
 @click.command("read", cls=Command)
 @click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account. Or hf://buckets/….")
 @click.option("--since", metavar="WHEN", help="Only rows after a time, a commit, or the cursor of an earlier read.")
 @click.option("--latest", metavar="KEY", help="Only the last row of each value of this column.")
-@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the N newest rows.")
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the last N rows: those of the last day, of the writer that began last.",
+)
 @click.option("--config", help="Config of the dataset; the one that `datasets` loads by default.")
 @click.option("--split", help="Split; all by default.")
 @click.option(
@@ -72,7 +83,7 @@ def read(repo_id: str, last: int | None, form: str, output: Path | None, token: 
     if output is None:
         number = _write(form, rows, lambda: reading.table_of(rows, found.columns), sys.stdout.buffer)
     else:
-        with output.open("wb") as file:
+        with _replacing(output) as file:
             number = _write(form, rows, lambda: reading.table_of(rows, found.columns), file)
     note = counted(number, "row")
     print_line(f"{note}." if last else f"{note}. Read on later with --since {found.cursor}", err=True)
@@ -90,12 +101,44 @@ def _write(form: str, rows: Rows, as_arrow: Callable[[], Any], out: BinaryIO) ->
         for number, row in enumerate(rows, start=1):  # noqa: B007  the last one is the count
             out.write(orjson.dumps(row, _plain, orjson.OPT_APPEND_NEWLINE))
         return number
-    table = [{name: _text(value) for name, value in row.items()} for row in rows]
-    columns = [*dict.fromkeys(name for row in table for name in row)]
-    lines = [columns, *([row.get(name, "") for name in columns] for row in table)]
-    text = _csv(lines) if form == "csv" else _aligned(lines)
-    out.write(text.encode())
-    return len(table)
+    return _write_cells(rows, _text if form == "csv" else _short, _write_csv if form == "csv" else _write_aligned, out)
+
+
+def _write_cells(
+    rows: Rows, cell_of: Callable[[Any], str], write: Callable[[Lines, list[int], BinaryIO], None], out: BinaryIO
+) -> int:
+    """Write rows as lines of cells. They are on the disk first: all columns are known after the last row."""
+    number = 0
+    widths: dict[str, int] = {}
+    with TemporaryFile() as kept:
+        for number, row in enumerate(rows, start=1):  # noqa: B007  the last one is the count
+            cells = {name: cell_of(value) for name, value in row.items()}
+            for name, cell in cells.items():
+                widths[name] = max(widths.get(name) or len(cell_of(name)), len(cell))
+            kept.write(orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE))
+        kept.seek(0)
+        lines = ([row.get(name, "") for name in widths] for row in map(orjson.loads, kept))
+        write(chain([[*map(cell_of, widths)]], lines), [*widths.values()], out)
+    return number
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of another once all is written; a device or a pipe is written to directly."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    final = path.resolve()
+    hidden = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        with hidden.open("wb") as file:
+            yield file
+        if final.exists():
+            copymode(final, hidden)
+        hidden.replace(final)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> str:
@@ -109,20 +152,17 @@ def _text(value: Any) -> str:
     return text[1:-1] if text.startswith('"') else text
 
 
-def _csv(lines: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(lines)
-    return text.getvalue()
+def _write_csv(lines: Lines, _: list[int], out: BinaryIO) -> None:
+    csv.writer(codecs.getwriter("utf-8")(out)).writerows(lines)
 
 
-def _aligned(lines: list[list[str]]) -> str:
-    cells = [[_short(cell) for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in cells
-    )
+def _write_aligned(lines: Lines, widths: list[int], out: BinaryIO) -> None:
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        out.write("  ".join(padded).rstrip().encode() + b"\n")
 
 
-def _short(cell: str) -> str:
-    line = " ".join(cell.split())
+def _short(value: Any) -> str:
+    # A text of a visitor may command the terminal.
+    line = "".join(each if each.isprintable() else "?" for each in " ".join(_text(value).split()))
     return line if len(line) <= DEFAULTS.cell_characters else f"{line[: DEFAULTS.cell_characters - 1]}…"

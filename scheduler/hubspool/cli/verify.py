@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -11,18 +12,21 @@ import click
 
 from hubspool.cli.compact import joiners, left_alone
 from hubspool.cli.options import Command, LocalPath, repo_type_option, token_option
-from hubspool.cli.output import Output, print_line
-from hubspool.errors import HFValidationError
+from hubspool.cli.output import Output, print_error, print_line
+from hubspool.errors import HFValidationError, HubspoolError
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from hubspool.push.ledger import Ledger
     from hubspool.push.remote import RemoteRepo
     from hubspool.push.verify import Found, RepoSnapshot
     from hubspool.spool.destination import SpoolFolder
 
 _GRADES = {"damage": "FAIL", "warning": "warn", "note": ""}
+#: The exit code of wrong usage and of failed requests; damage has 1.
+_NOT_CHECKED = 2
 
 
 @click.command("verify", cls=Command)
@@ -49,7 +53,7 @@ def verify(
 
     Downloads every file of rows and compares it with what the commits, the manifests and the card say of it; with
     FOLDER also with the ledger of its scheduler. Changes nothing, and schedulers may go on meanwhile. The exit code is
-    1 if there is damage. docs/verify.md lists what is found.
+    1 if there is damage, 2 if the dataset could not be checked. docs/verify.md lists what is found.
 
     Examples:
       hubspool verify user/votes
@@ -61,11 +65,15 @@ def verify(
     from hubspool.push.remote_bucket import remote_of
 
     api = HfApi(token=token, library_name="hubspool-cli")
-    if "/" not in repo_id:
-        repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    name, kind, inside = split_destination(repo_id, repo_type, None)
-    repo = remote_of(api, Target.of(api.endpoint, name, kind, revision))
-    seen, found = check(repo, folder, state_dir, inside or "")
+    try:
+        if "/" not in repo_id:
+            repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
+        name, kind, inside = split_destination(repo_id, repo_type, None)
+        repo = remote_of(api, Target.of(api.endpoint, name, kind, revision))
+        seen, found = check(repo, folder, state_dir, inside=inside or "")
+    except HubspoolError as error:
+        print_error(str(error))
+        raise click.exceptions.Exit(_NOT_CHECKED) from error
     damages = sum(finding.kind.severity.value == "damage" for finding in found)
     if not as_json:
         for finding in found:
@@ -73,8 +81,11 @@ def verify(
             text = "".join(each if each.isprintable() else "?" for each in text)  # names in rows may command a terminal
             print_line(text, _GRADES[finding.kind.severity.value])
     rows = sum(facts.rows for facts in seen.facts.values())
-    what = f"{counted(rows, 'row')} in {counted(len(seen.facts), 'file')} of {repo_id} at {seen.commit[:8]}"
+    where = f"{repo_id} at {seen.commit[:8]}"
+    what = f"{counted(rows, 'row')} in {counted(len(seen.facts), 'file')} of {where}"
     text = f"{counted(damages, 'damage')} in {what}." if damages else f"Sound: {what}."
+    if not seen.sources and not damages:
+        text = f"Nothing was checked: no file of a scheduler is in {where}."
     fields: dict[str, Any] = {
         "repo_id": repo_id,
         "commit": seen.commit,
@@ -89,18 +100,30 @@ def verify(
 
 
 def check(
-    repo: RemoteRepo, folder: Path | None, state_dir: Path | None = None, inside: str = ""
+    repo: RemoteRepo,
+    folder: Path | None,
+    state_dir: Path | None = None,
+    *,
+    inside: str = "",
+    pause: Callable[[float], bool] | None = None,
 ) -> tuple[RepoSnapshot, list[Found]]:
-    """Return what was read of a dataset, or of the folder `inside` of a bucket, and all findings.
+    """Return what was read of a dataset or a bucket, and what was found in it and in the folder.
+
+    If the Hub lacks rows that a ledger knows to be there, and the last commit of this ledger too, its answer may be
+    old: all is read again from another commit, if the Hub tells one within a minute.
+
+    Args:
+        repo: the branch, or the bucket.
+        folder: of schedulers, or None.
+        state_dir: of these schedulers, if they have one.
+        inside: a folder of a bucket; empty for all of it.
+        pause: waits for so many seconds; returns True to stop.
 
     Raises:
         HFValidationError: no scheduler of `folder` sends its rows to the dataset.
         HubspoolError: a request failed.
     """
     from hubspool.cli.scheduler_records import opened_records
-    from hubspool.push.remote_bucket import RemoteBucket
-    from hubspool.push.snapshot import LedgerFacts, read_bucket, read_snapshot, spool_findings
-    from hubspool.push.verify import Found, FoundKind, findings
 
     with ExitStack() as stack:
         records = stack.enter_context(opened_records(folder, state_dir)) if folder else []
@@ -110,18 +133,34 @@ def check(
                 f"No scheduler of {folder} sends rows to {repo.target.repo_id} at {repo.target.revision}.",
                 hint="`hubspool status FOLDER` says where its rows go.",
             )
-        before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
-        if isinstance(repo, RemoteBucket):
-            seen: RepoSnapshot = read_bucket(repo, inside, joiners())
-        else:
-            seen = read_snapshot(repo, joiners(), _configs_of)
-        found = findings(seen)
-        found += [
-            Found(pattern, FoundKind.UNCHECKED, text) for pattern, text in left_alone(seen.files.values(), joiners())
-        ]
-        for (spool, ledger), known in zip(spools, before, strict=True):
-            found += spool_findings(spool.path, known, LedgerFacts.read(ledger, spool), seen)
+        seen, found, may_be_old = _compared(repo, inside, spools)
+        may_be_old = may_be_old and not repo.target.is_bucket
+        if may_be_old and repo.await_other_head(seen.commit, pause or threading.Event().wait):
+            seen, found, _ = _compared(repo, inside, spools)
         return seen, found
+
+
+def _compared(
+    repo: RemoteRepo, inside: str, spools: Sequence[tuple[SpoolFolder, Ledger]]
+) -> tuple[RepoSnapshot, list[Found], bool]:
+    from hubspool.push.remote_bucket import RemoteBucket
+    from hubspool.push.snapshot import LedgerFacts, read_bucket, read_snapshot, spool_findings
+    from hubspool.push.verify import Found, FoundKind, findings
+
+    before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
+    if isinstance(repo, RemoteBucket):
+        seen: RepoSnapshot = read_bucket(repo, inside, joiners())
+    else:
+        seen = read_snapshot(repo, joiners(), _configs_of)
+    found = findings(seen)
+    found += [Found(pattern, FoundKind.UNCHECKED, text) for pattern, text in left_alone(seen.files.values(), joiners())]
+    may_be_old = False
+    for (spool, ledger), known in zip(spools, before, strict=True):
+        of_spool = [*spool_findings(spool.path, known, LedgerFacts.read(ledger, spool), seen)]
+        is_newer = any(finding.kind is FoundKind.LEDGER_NEWER for finding in of_spool)
+        may_be_old |= is_newer and known.last_commit not in seen.commits
+        found += of_spool
+    return seen, found, may_be_old
 
 
 def _is_of(spool: SpoolFolder, repo: RemoteRepo, inside: str) -> bool:

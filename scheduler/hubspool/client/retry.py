@@ -58,6 +58,8 @@ class RetryPolicy:
 SAFE = RetryPolicy()
 #: The requests that read one commit, around the policy of each: it exists, but a replica of the Hub may lag behind.
 AT_COMMIT = RetryPolicy(awaits_commit=True)
+#: The newest commit of a branch, of which a newer one is known: as long as an answer may be old.
+NEWER_HEAD = RetryPolicy(attempts=None, cap=8.0, awaits_commit=True)
 #: One HTTP request that would act twice.
 UNLESS_APPLIED = RetryPolicy(acts_twice=True)
 #: `flush()`: as long as the caller waits.

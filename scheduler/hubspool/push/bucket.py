@@ -45,7 +45,14 @@ class BucketSink:
         """Return the settled files without those whose second look is due."""
         return {source: stat for source, stat in settled.items() if source not in self._due} if self._due else settled
 
-    def look(self, snapshot: Snapshot, unsent: Collection[str], known: Known) -> RepoReader | None:  # noqa: ARG002
+    def look(
+        self,
+        snapshot: Snapshot,
+        unsent: Collection[str],  # noqa: ARG002
+        known: Known,
+        *,
+        final: bool,  # noqa: ARG002
+    ) -> RepoReader | None:
         """Note which files of the user are in doubt, and look again at those that were an hour ago.
 
         Of segments nothing is read before the plan; `BucketSender` looks for ranges in doubt.

@@ -276,12 +276,8 @@ class Compactor:
             before: segments of this day or later are left alone, and those of today (UTC, as the Hub's clock says):
                 after a commit with rows of today, their writers do not look whether these were joined.
         """
-        head = self.repo.head()
-        self.now = head.at
+        head, files = self._listed()
         before = min((head.at - _HUB_CLOCKS).date(), before or date.max)
-        self._seen = self.repo.at(head.oid)
-        self.files = files = self._seen.list_files(self.folder, recursive=True)
-        self.manifests.read(self.repo, head, files)
         held = [file for path, file in files.items() if self.manifests.held(path)]
         ghosts = removable_ghosts(self._seen, held, self.manifests, head.named)
         self._tails = [file for file in held if file.path not in ghosts]
@@ -289,6 +285,14 @@ class Compactor:
         left = [file for path, file in files.items() if (path, file.content_id) not in self.refused]
         joins = due(left, self.manifests.held, before, self.limits)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
+
+    def _listed(self) -> tuple[Head, dict[str, RemoteFile]]:
+        """Return the newest commit and its files, after the manifests were read; downloads are of this commit."""
+        head = self.repo.head()
+        self.now, self._seen = head.at, self.repo.at(head.oid)
+        self.files = self._seen.list_files(self.folder, recursive=True)
+        self.manifests.read(self.repo, head, self.files)
+        return head, self.files
 
     def run(self, before: date | None = None, note: Callable[[Join], object] = lambda _: None) -> CompactionReport:
         """Make all joins that are due.
@@ -378,13 +382,26 @@ class Compactor:
             for number, group in enumerate(groups):
                 first, *others = group.sources
                 out = folder / f"joined-{number}" if others else local[first]
-                offsets = joiner.join([local[source] for source in group.sources], out) if others else [0]
+                try:
+                    offsets = joiner.join([local[source] for source in group.sources], out) if others else [0]
+                except (ValueError, OSError):
+                    if not self._refuse_damaged(group, local):
+                        raise
+                    self._make(join, report)  # without these
+                    return
                 joined = group.path(uuid.uuid4().hex[:12])
                 adds.append(CommitOperationAdd(joined, out))
                 lines += self._runs(group, joined, out, local, dict(zip(group.sources, offsets, strict=True)))
             if not groups or not self.may_go_on():
                 return
             self._commit([source for group in groups for source in group.sources], adds, lines, report)
+
+    def _refuse_damaged(self, group: Join, local: Mapping[OldFile, Path]) -> bool:
+        """Refuse the damaged files of a join that failed; return False if there is none."""
+        joiner = self.joiners[group.sources[0].suffix]
+        damaged = {(s.path, s.file.content_id) for s in group.sources if not joiner.is_sound(local[s])}
+        self.refused |= damaged
+        return bool(damaged)
 
     def _groups(self, join: Join, local: Mapping[OldFile, Path]) -> list[Join]:
         """Return the files to join into one each, of those that were downloaded.
@@ -395,7 +412,8 @@ class Compactor:
         joiner = self.joiners[join.sources[0].suffix]
         groups: list[tuple[object, int, list[OldFile]]] = []
         for source, path in local.items():
-            if (key := self._key_of(source, path)) is None:
+            is_refused = (source.path, source.file.content_id) in self.refused
+            if is_refused or (key := self._key_of(source, path)) is None:
                 self.refused.add((source.path, source.file.content_id))
                 continue
             memory = joiner.memory_of(path)
@@ -530,7 +548,9 @@ class Compactor:
             month = max(source.day for source in sources)
             manifest = manifest_path(f"{month:%Y-%m}", head.at, uuid.uuid4().hex[:12])
             old, kept = self.manifests.replaced_by(replaced)
-            content = b"".join(run.line() for run in [*kept, *runs])
+            contents = {addition.path_in_repo: addition.sha256 for addition in adds}
+            told = [*kept, *(replace(run, file=contents.get(run.path, "")) for run in runs)]
+            content = b"".join(run.line() for run in told)
             operations: list[CommitOperation] = [
                 *adds,
                 CommitOperationAdd(manifest, content),

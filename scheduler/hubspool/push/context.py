@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,9 @@ class PushMemory:
             with an unknown outcome.
         is_identified: a bucket is known to be the one of before; not so after an error.
         markers: of publishes of a bucket, by path.
+        expired: segment → how many rows of it were too old to be sent.
+        hub_at: the Hub's time when a push last read the newest commit; None before.
+        looked_at: when that was, in monotonic seconds; before, when this object was made.
     """
 
     foreign_changes: ForeignChanges
@@ -93,6 +97,9 @@ class PushMemory:
     held_back: dict[str, float] = field(default_factory=dict)
     is_identified: bool = True
     markers: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
+    expired: dict[str, str] = field(default_factory=dict)
+    hub_at: datetime | None = None
+    looked_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass

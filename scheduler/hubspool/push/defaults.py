@@ -30,6 +30,7 @@ class PushLimits:
         foreign_seconds: how long foreign content must stay at a path of ours before it counts; reads may be stale.
         second_look_seconds: how long a commit whose answer was lost may still land. A segment whose ledger was lost is
             not sent until it has passed and the parts on the Hub were listed once more.
+        look_seconds: how often a scheduler without new rows reads which rows others have asked to remove: one request.
         rest_seconds: a file that has not changed for this long has a finished last line, also without a newline.
         quote_bytes: a CSV whose quotes do not balance within this many bytes, or within a period, is cut at newlines.
         compare_final_bytes: a final push compares the content of files that did not change as far as their times tell,
@@ -44,6 +45,7 @@ class PushLimits:
         join_attempts: how often a join is committed where other commits come first.
         ranges: of a segment in a bucket in the ledger; neighbours are joined when there are more (a push every 5 s
             sends 17,000 a day).
+        removal_files: most files that one commit replaces by others without some of their rows.
         kept_segments: of how many removed segments the ledger knows that they are on the Hub, for processes that have
             them open.
     """
@@ -63,6 +65,7 @@ class PushLimits:
     compare_bytes: int = 32 * 1024 * 1024
     foreign_seconds: float = 60.0
     second_look_seconds: float = 3600.0
+    look_seconds: float = 3600.0
     rest_seconds: float = 10.0
     quote_bytes: int = 1024 * 1024
     compare_final_bytes: int = 256 * 1024 * 1024
@@ -76,6 +79,7 @@ class PushLimits:
     join_downloads: int = 4
     join_attempts: int = 5
     ranges: int = 64
+    removal_files: int = 100
     kept_segments: int = 20_000
 
 

@@ -18,7 +18,7 @@ import orjson
 
 from hubspool.errors import HubspoolError, RemoteEntryNotFoundError
 from hubspool.push.removal import REMOVALS, Removal
-from hubspool.spool.segment_name import RECORDS, JoinedName, SegmentName, part_path
+from hubspool.spool.segment_name import RECORDS, JoinedName, SegmentName, part_number
 
 if TYPE_CHECKING:
     from hubspool.push.remote import Head, RemoteRepo
@@ -45,6 +45,7 @@ class JoinedRun:
         rows: in all these parts.
         counts: rows of each part; empty where they were not counted.
         sha256: of the bytes that the joined file holds of them; empty for other formats than JSON Lines.
+        file: sha256 of the joined file; empty in manifests of older versions.
         removed: rows that were removed on purpose from the joined file (`hubspool forget`, `retain_days`).
 
     A run whose `path` is empty has no file any more: all its rows were removed on purpose.
@@ -62,14 +63,24 @@ class JoinedRun:
     sha256: str = ""
     removed: int = 0
     counts: tuple[int, ...] = ()
+    file: str = ""
 
     def parts(self) -> Iterator[tuple[str, HeldPart]]:
         """Yield the path of each part, and what the joined file holds of it."""
-        for index, size in enumerate(self.sizes):
-            number = self.first + index
-            path = str(PurePosixPath(self.folder) / PurePosixPath(part_path(self.segment, number)).name)
-            start = self.starts[index] if self.starts else None
-            yield path, HeldPart(number, size, self.digests[index], start, is_whole=not self.removed)
+        segment, folder = SegmentName.of(self.segment), _folder(self.folder)
+        stem, suffix = f"{folder}/{segment.stem}" if folder else segment.stem, segment.suffix or "jsonl"
+        for number in range(self.first, self.first + len(self.sizes)):
+            yield f"{stem}-p{number:04d}.{suffix}", self.part(number)
+
+    def part(self, number: int) -> HeldPart:
+        """Return what the joined file holds of a part of this run."""
+        index = number - self.first
+        start = self.starts[index] if self.starts else None
+        return HeldPart(number, self.sizes[index], self.digests[index], start, is_whole=not self.removed)
+
+    def has(self, number: int) -> bool:
+        """Return whether the part with this number is in this run."""
+        return self.first <= number < self.first + len(self.sizes)
 
     def continues_with(self, other: JoinedRun) -> bool:
         """Return whether `other` begins where this run ends: with the next part of its segment, in the same file."""
@@ -129,11 +140,20 @@ def parse(content: bytes) -> list[JoinedRun]:
             found = {name: value for name, value in orjson.loads(line).items() if name in known}
             tuples = {name: tuple(found.get(name, ())) for name in ("sizes", "digests", "starts", "counts")}
             runs.append(JoinedRun(**{**found, **tuples}))
-            if not all(isinstance(number, int) for _, part in runs[-1].parts() for number in (part.number, part.size)):
-                raise ValueError(f"a size is no number: {found['sizes']}")
-    except (TypeError, AttributeError, IndexError) as error:
+            if not _is_sound(runs[-1]):
+                raise ValueError(f"a value of {runs[-1].segment} is of another kind, or is missing")
+    except (TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
     return runs
+
+
+def _is_sound(run: JoinedRun) -> bool:
+    texts = (run.segment, run.folder, run.path, run.sha256, run.file, *run.digests)
+    numbers = (run.offset, run.first, run.rows, run.removed, *run.sizes, *run.starts, *run.counts)
+    if not (all(isinstance(each, str) for each in texts) and all(isinstance(each, int) for each in numbers)):
+        return False
+    lengths = {len(run.sizes), len(run.digests), *(len(each) for each in (run.starts, run.counts) if each)}
+    return SegmentName.parse(run.segment) is not None and min(numbers) >= 0 and len(lengths) == 1 and lengths != {0}
 
 
 def manifest_path(month: str, at: datetime, identifier: str) -> str:
@@ -157,10 +177,12 @@ class Manifests:
     is downloaded once, since a manifest never changes.
     """
 
-    _seen: str = ""  # the commit up to which `_parts` is complete, for `_months`
+    _seen: str = ""  # the commit up to which `_files` is complete, for `_months`
     _months: set[str] = field(default_factory=set)
     _files: dict[str, list[JoinedRun]] = field(default_factory=dict)  # path of the manifest → its runs
-    _parts: dict[str, HeldPart] = field(default_factory=dict)
+    #: File name of a segment → its runs, and the manifest of each. A `HeldPart` for each part would take four times the
+    #: memory: a year of four replicas has 140,000.
+    _runs: dict[str, list[tuple[str, JoinedRun]]] = field(default_factory=dict)
     #: Path → removal of rows, as of the same commit.
     removals: dict[str, Removal] = field(default_factory=dict)
 
@@ -203,28 +225,39 @@ class Manifests:
             raise
         found = {path: runs for path, runs in found.items() if PurePosixPath(path).parent.name in self._months}
         if found.keys() != self._files.keys():
-            self._files = found
-            self._parts = dict(each for runs in found.values() for run in runs for each in run.parts())
+            self._files, self._runs = found, {}
+            for path, run in ((path, run) for path, runs in found.items() for run in runs):
+                self._runs.setdefault(run.segment, []).append((path, run))
         self._seen = head.oid
 
     def held(self, path: str) -> HeldPart | None:
         """Return what a joined file holds of the part at `path`; None if it was not joined."""
-        return self._parts.get(path)
+        found = self._found(path)
+        return None if found is None else found[1].part(part_number(path))
 
     def of_segment(self, source: str) -> dict[int, HeldPart]:
         """Return number → part, for all joined parts of a segment."""
-        stem = SegmentName.of(source).stem
-        return {
-            held.number: held for path, held in self._parts.items() if PurePosixPath(path).name.startswith(f"{stem}-p")
-        }
+        runs = self._runs.get(PurePosixPath(source).name, ())
+        return {part.number: part for _, run in runs for _, part in run.parts()}
 
     def named_in(self, path: str) -> str:
         """Return the manifest that names the part at `path`; an empty text if none does."""
-        return next((file for file, runs in self._files.items() if any(path in dict(r.parts()) for r in runs)), "")
+        found = self._found(path)
+        return "" if found is None else found[0]
 
     def run_of(self, path: str) -> JoinedRun:
         """Return the run that has the part at `path`, which a manifest names."""
-        return next(run for runs in self._files.values() for run in runs if path in dict(run.parts()))
+        found = self._found(path)
+        assert found is not None
+        return found[1]
+
+    def _found(self, path: str) -> tuple[str, JoinedRun] | None:
+        """Return the manifest and the run that have the part at `path`; None if there is none."""
+        folder, _, name = path.rpartition("/")
+        segment = SegmentName.of_part(name)
+        runs = () if segment is None else self._runs.get(str(segment), ())
+        here = ((file, run) for file, run in runs if _folder(run.folder) == folder and run.has(part_number(name)))
+        return next(here, None)
 
     def newest(self) -> datetime | None:
         """Return the time of the newest manifest that was read; None if there is none."""
@@ -252,6 +285,10 @@ def _read(repo: RemoteRepo, path: str) -> list[JoinedRun]:
             hint="Put back the version of the commit that added it; `hubspool verify` shows what else is damaged.",
             path=path,
         ) from error
+
+
+def _folder(path: str) -> str:
+    return "" if path == "." else path
 
 
 def _is_in(path: str, folder: str) -> bool:

@@ -172,7 +172,7 @@ def _copy(path: Path, ranges: Sequence[tuple[int, int]]) -> Path:
     """
     name = SegmentName.of(path.name)
     digest = sha256(f"{path.name} {ranges[0][0]}".encode()).hexdigest()
-    moved = path.with_name(str(replace(name, writer=name.writer[:4] + digest[:8])))
+    moved = path.with_name(str(replace(name, writer=name.writer[:-8] + digest[:8])))
     with path.open("rb") as source, _hidden(moved).open("wb") as target:
         for start, end in ranges:
             target.writelines(blocks(source, start, end))

@@ -17,6 +17,9 @@ from hubspool.push.part import Closed, Part
 from hubspool.spool.destination import Destination, SpoolFolder, spool_folders
 from hubspool.spool.segment_name import segments_in
 
+#: Of parts that no commit needs to hold.
+_GONE = (Closed.MOVED, Closed.REMOVED, Closed.FOREIGN)
+
 
 @dataclass(frozen=True)
 class RangeOnHub:
@@ -70,14 +73,14 @@ class PendingSegments(ExitStack):
         """
         known = self._parts.get(segment, [])
         starts = {part.number: part.start for part in known}
-        covered = [
-            part
-            for part in known
-            if part.closed in (Closed.MOVED, Closed.REMOVED) or self.last_commit is None or self.last_commit in commits
-        ]
-        ranges = [(part.start, part.end) for part in covered]
+        gone = {part.number: part for part in known if part.closed in _GONE}
+        is_newest = self.last_commit is None or self.last_commit in commits
+        ranges = [(part.start, part.end) for part in (known if is_newest else gone.values())]
         end = 0
         for part in sorted(held, key=lambda each: each.number):
+            if part.number in gone:  # its file may have other rows, and so another size
+                end = gone[part.number].end
+                continue
             start = part.start if part.start is not None else starts.get(part.number, end)
             end = start + part.size
             ranges.append((start, end))

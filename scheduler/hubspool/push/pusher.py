@@ -139,7 +139,7 @@ class Pusher:
         doubtful |= ledger.recovering(key).keys()
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
-        reader = sink.look(snapshot, unsent, known)
+        reader = sink.look(snapshot, unsent, known, final=final)
         if reader is None:
             return self._push(context, final)
         plan = planner.plan(snapshot, settled, known, reader, final=final)
@@ -170,7 +170,7 @@ class Pusher:
             pending_files=len(unsent | plan.skipped.keys() | plan.postponed.keys()),
             pending_bytes=plan.postponed_bytes + sum(upload.new_bytes for upload in committer.unsent),
             skipped={**plan.skipped, **self.rescue.missing},
-            notices={**self.memory.foreign_changes.closed, **plan.notices},
+            notices={**self.memory.foreign_changes.closed, **self.memory.expired, **plan.notices},
             unfit={segment: dict(lines) for segment, lines in self.memory.unfit.items()},
             waits_until=plan.waits_until,
             postponed={**dict.fromkeys(unsent, "it is not sent yet"), **plan.postponed},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hubspool.client.download import download
 from hubspool.client.repo_info import RepoFile, parse_commit
-from hubspool.client.retry import AT_COMMIT
+from hubspool.client.retry import AT_COMMIT, NEWER_HEAD, Caller, call_with_retries
 from hubspool.client.target import Target
-from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError
+from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError, RevisionNotFoundError
 from hubspool.spool.segment_name import is_part_path
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ _T = TypeVar("_T")
 #: How many parts the description of a commit names; what a commit of more writes can be checked by its size alone.
 MOST_NAMED_PARTS = 200
 
-#: How many commits are read to learn where parts begin in their segments.
+#: How many commits are read to learn what they say of parts.
 MOST_READ_COMMITS = 10_000
 
 _WRITER = re.compile(r"^hubspool-writer: (\S+)$", re.MULTILINE)
 _PUSH = re.compile(r"^hubspool-push: (\S+)$", re.MULTILINE)
-_PART = re.compile(r"^hubspool-part: (.+) (\d+) (\d+) ([0-9a-f]+)$", re.MULTILINE)
+_PART = re.compile(r"^hubspool-part: (.+) (\d+) (\d+) ([0-9a-f]+)(?: ([0-9a-f]+))?$", re.MULTILINE)
 _JOIN = re.compile(r"^hubspool-join: (\S+)$", re.MULTILINE)
 
 
@@ -43,20 +43,22 @@ def description(push_id: str, writer: str, parts: Iterable[Part] = ()) -> str:
     """Return the description of a commit of rows.
 
     It identifies the push and its writer to all writers of the repository, and names up to 200 of the parts that the
-    commit writes: path, start and end in the segment (bytes), sha256 of that range.
+    commit writes: path, start and end in the segment (bytes), sha256 of that range, and the id of the content on the
+    Hub where that is not the sha256.
     """
     named = islice((part for part in parts if is_part_path(part.path)), MOST_NAMED_PARTS)
     return "\n".join(
         [
             f"hubspool-push: {push_id}",
             f"hubspool-writer: {writer}",
-            *(_part_line(part.path, part.start, part.sent_end, part.sending_sha256) for part in named),
+            *(_part_line(p.path, p.start, p.sent_end, p.sending_sha256, p.sending_id) for p in named),
         ]
     )
 
 
-def _part_line(path: str, start: int, end: int, sha256: str | None) -> str:
-    return f"hubspool-part: {path} {start} {end} {sha256}"
+def _part_line(path: str, start: int, end: int, sha256: str | None, content_id: str | None) -> str:
+    more = f" {content_id}" if content_id and content_id != sha256 else ""
+    return f"hubspool-part: {path} {start} {end} {sha256}{more}"
 
 
 def join_description(manifest: str) -> str:
@@ -66,12 +68,16 @@ def join_description(manifest: str) -> str:
 
 @dataclass(frozen=True)
 class NamedPart:
-    """What the description of a commit says of a part: the bytes [start, end) of its segment, and their sha256."""
+    """What the description of a commit says of a part: the bytes [start, end) of its segment, and their sha256.
+
+    `content_id` is empty where the content is these bytes, stored as a large file, or in commits of older versions.
+    """
 
     commit: str
     start: int
     end: int
     sha256: str
+    content_id: str = ""
 
 
 def named_parts(commits: Iterable[GitCommitInfo]) -> dict[str, NamedPart]:
@@ -82,9 +88,9 @@ def named_parts(commits: Iterable[GitCommitInfo]) -> dict[str, NamedPart]:
     """
     found: dict[str, NamedPart] = {}
     for commit in commits:
-        for path, start, end, sha256 in _PART.findall(commit.message):
+        for path, start, end, *ids in _PART.findall(commit.message):
             if is_part_path(path):
-                found.setdefault(path, NamedPart(commit.commit_id, int(start), int(end), sha256))
+                found.setdefault(path, NamedPart(commit.commit_id, int(start), int(end), *ids))
     return found
 
 
@@ -96,7 +102,7 @@ def squash_description(commits: Iterable[GitCommitInfo], keep: Callable[[str], b
         keep: returns False for the path of a part that is not to be named.
     """
     named = islice((each for each in named_parts(commits).items() if keep(each[0])), MOST_NAMED_PARTS)
-    return "\n".join(_part_line(path, part.start, part.end, part.sha256) for path, part in named)
+    return "\n".join(_part_line(path, p.start, p.end, p.sha256, p.content_id) for path, p in named)
 
 
 class PartRecords:
@@ -106,8 +112,7 @@ class PartRecords:
     """
 
     def __init__(self, repo: RemoteRepo) -> None:
-        pages = repo.api.client().pages(repo.target.route("commits"))
-        self._commits = map(parse_commit, islice(pages, MOST_READ_COMMITS))
+        self._commits = repo.commits()
         self._named: dict[str, NamedPart] = {}
 
     def of(self, paths: Iterable[str], since: date) -> dict[str, NamedPart]:
@@ -276,6 +281,29 @@ class RemoteRepo:
             named=named_parts(commits),
             asked_at=asked_at,
         )
+
+    def commits(self) -> Iterator[GitCommitInfo]:
+        """Yield the newest 10,000 commits, newest first; a request for each 50."""
+        pages = self.api.client().pages(self.target.route("commits"))
+        return map(parse_commit, islice(pages, MOST_READ_COMMITS))
+
+    def await_other_head(self, oid: str, pause: Callable[[float], bool]) -> bool:
+        """Wait until the newest commit is another one than `oid`; return False if it is none after a minute.
+
+        Args:
+            oid: what the Hub said, although a newer commit was made.
+            pause: waits for so many seconds; returns True to stop.
+        """
+
+        def ask() -> None:
+            if self.head().oid == oid:
+                raise RevisionNotFoundError(f"{self.target.repo_id} has no newer commit than {oid}.")
+
+        try:
+            call_with_retries(ask, NEWER_HEAD, Caller(pause, lambda *_: None))
+        except RevisionNotFoundError:
+            return False
+        return True
 
     def at(self, oid: str) -> RemoteRepo:
         """Return a reader of one commit: it never answers with what is older."""

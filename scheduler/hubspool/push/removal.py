@@ -10,6 +10,7 @@ import logging
 import secrets
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from hashlib import sha256
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 #: How far the clocks of replicas may be ahead of the Hub's.
 _CLOCKS = timedelta(hours=2)
 
+#: What the form of a text begins with, and that of any other value.
+_TEXT, _JSON = "t", "j"
 #: Folder of the removals in the repository.
 REMOVALS = f"{RECORDS}/forget"
 
@@ -59,7 +62,7 @@ class Removal:
         """Return the removal of the rows that have all these values.
 
         Args:
-            values: key → value. A text that is JSON (`5`, `true`) also means that JSON value.
+            values: key → value. A text that is JSON (`5`, `true`) also means that JSON value; a list has its items.
             at: now, as the Hub's clock says.
         """
         salt = secrets.token_hex(16)
@@ -103,9 +106,17 @@ class Removal:
         return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Return True if a row is to be removed."""
+        """Return True if a row is to be removed.
+
+        Raises:
+            RuntimeError: the function that chooses raised an error.
+        """
         if self.chooses is not None:
-            return bool(self.chooses(row))
+            try:
+                return bool(self.chooses(row))
+            except Exception as error:
+                what = f"{error!r} for a row with the columns {', '.join(map(str, row))}"
+                raise RuntimeError(f"The function given to forget() raised {what}.") from error
         return any(self._has_all(each) for each in _versions(row)) if self.where else False
 
     def _has_all(self, row: Mapping[str, Any]) -> bool:
@@ -135,31 +146,45 @@ def _versions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _values(row: Mapping[str, Any], key: str) -> Iterator[Any]:
-    """Yield what a row has at a key: at the key itself, or inside a row of a row for a key with dots."""
+    """Yield what a row has at a key: at the key itself, inside a row of a row for a key with dots, and in lists."""
     for name in (key, f"{key}{UNFIT}"):
         if name in row:
-            yield row[name]
+            yield from _items(row[name])
     first, dot, rest = key.partition(".")
-    if dot and isinstance(inner := row.get(first), Mapping):
-        yield from _values(inner, rest)
+    for inner in _items(row.get(first)) if dot else ():
+        if isinstance(inner, Mapping):
+            yield from _values(inner, rest)
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """Yield a value, and if it is a list also what is in it."""
+    yield value
+    for item in value if isinstance(value, list) else ():
+        yield from _items(item)
 
 
 def _forms(value: Any) -> set[str]:
-    read = _read(value) if isinstance(value, str) else None
-    return {_form(value)} if read is None else {value, _form(value), _form(read)}
+    """Return the forms of the values that are meant by one: text also means the JSON in it, and JSON also its text."""
+    form = _form(value)
+    if not isinstance(value, str):
+        return {form, _TEXT + form[1:]}
+    with suppress(orjson.JSONDecodeError):
+        return {form, _form(orjson.loads(value))}
+    return {form}
 
 
 def _form(value: Any) -> str:
-    """Return a value as text, the same for a text and for a JSON value that look the same."""
+    """Return a value as text, with a mark: the text "1.0" is another value than the number, which equals 1."""
     if isinstance(value, str):  # a column that became text has text as JSON
         text = _read(value) if value[:1] == '"' else None
-        return text if isinstance(text, str) else value
+        return _TEXT + (text if isinstance(text, str) else value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     try:
-        return _form(orjson.dumps(value, str, orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode())
+        text = orjson.dumps(value, str, orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
-        return str(value)
+        text = str(value)
+    return _form(text) if text[:1] == '"' else _JSON + text  # a time, for example, is text
 
 
 def _read(text: str) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Any
 
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.errors import (
@@ -22,6 +23,7 @@ from hubspool.errors import (
     ForbiddenError,
     ParentCommitMismatchError,
     RemoteEntryNotFoundError,
+    RevisionNotFoundError,
 )
 from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile, _sha256
 from hubspool.push.ghosts import removable_ghosts
@@ -41,6 +43,8 @@ class RemovalReport:
     Args:
         rows: that were removed, or would be.
         files: that had them.
+        left: files with such rows that were not replaced, since they were changed while they were read.
+        commits: that were made for it.
         ghosts: files that were deleted because a joined file has their rows.
         large_files: contents of the history that the Hub deleted.
         unread: data files that could not be read, or that no scheduler of hubspool wrote: they were not searched.
@@ -49,10 +53,22 @@ class RemovalReport:
 
     rows: int = 0
     files: int = 0
+    left: int = 0
+    commits: int = 0
     ghosts: int = 0
     large_files: int = 0
     unread: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Hit:
+    """A file with rows to remove: what takes its place, with the lines of the manifest, and how many rows it loses."""
+
+    source: OldFile
+    adds: list[CommitOperationAdd]
+    runs: list[JoinedRun]
+    rows: int
 
 
 class Remover(Compactor):
@@ -64,18 +80,20 @@ class Remover(Compactor):
     """
 
     title = "Remove rows from {} files"
-    _removals: Sequence[Removal] = ()
-    _is_dry = False
-    _report = RemovalReport()
-    _clean: frozenset[tuple[str, str]] = frozenset()  # path and content of files that were read, without a match
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        #: What the last call of `remove` did, also if it failed.
+        self.report = RemovalReport()
+        self._removals: Sequence[Removal] = ()
+        self._is_dry = False
+        self._clean: set[tuple[str, str]] = set()  # path and content of files that were read, without a match
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:  # noqa: ARG002
-        """Return each file that was not read yet, and the ghosts."""
-        head = self.repo.head()
-        files = self.repo.at(head.oid).list_files(self.folder, recursive=True)
-        self.manifests.read(self.repo, head, files)
+        """Return the files of each month that were not read yet, and the ghosts."""
+        head, files = self._listed()
         held = [file for path, file in files.items() if self.manifests.held(path)]
-        ghosts = [] if self._is_dry else removable_ghosts(self.repo.at(head.oid), held, self.manifests, head.named)
+        ghosts = [] if self._is_dry else removable_ghosts(self._seen, held, self.manifests, head.named)
         found = [OldFile.of(file) for file in files.values() if file not in held]
         new = [
             each
@@ -84,8 +102,11 @@ class Remover(Compactor):
         ]
         others = [path for path in files if _is_data(path) and OldFile.of(files[path]) is None]
         unread = [each.path for each in new if each.suffix not in self.joiners]
-        self._report.unread = sorted({*self._report.unread, *unread, *others})
-        return [Join((each,)) for each in new if each.suffix in self.joiners], ghosts
+        self.report.unread = sorted({*self.report.unread, *unread, *others})
+        ready = sorted(
+            (each for each in new if each.suffix in self.joiners), key=lambda each: (_month(each), each.path)
+        )
+        return [Join(tuple(group)) for _, group in groupby(ready, _month)], ghosts
 
     def _asked(self, file: OldFile) -> list[Removal]:
         """Return the removals that a file may have rows for: later days have rows that came after the request."""
@@ -96,52 +117,87 @@ class Remover(Compactor):
         """Remove the rows that one of `removals` chooses, and the history; with `is_dry`, only count them.
 
         Raises:
-            HubspoolError: a request failed; what was removed before stays removed.
+            ConflictError: files with such rows were changed each time while they were read; the history stays too.
+            HubspoolError: a request failed; what was removed before stays removed, as `report` says.
         """
         self._removals, self._is_dry = removals, is_dry
-        self._report = report = RemovalReport()
-        self._clean = frozenset()
+        self.report = report = RemovalReport()
+        self._clean.clear()
         before = {} if is_dry else self.repo.large_files()
         for _ in range(self.limits.join_attempts):  # files that changed while they were read are read again
-            rows = report.rows
+            rows, report.left = report.rows, 0
             report.ghosts += self.run().ghosts
-            if is_dry or report.rows == rows:
+            if is_dry or (report.rows == rows and not report.left):
                 break
-        if not is_dry and self.may_go_on():
-            self._squash()
-            report.kept = [f"the history of {name}" for name in self.repo.other_refs()]
-            if not report.kept:  # the Hub would delete content that these show
-                self._delete_large_files(before, report)
+        if is_dry or not self.may_go_on():
+            return report
+        if report.left:
+            files = "1 file was" if report.left == 1 else f"{report.left} files were"
+            raise ConflictError(f"{files} changed meanwhile, and may have rows to remove: run it again.")
+        self._squash()
+        report.kept = [f"{name}, its files and its history" for name in self.repo.other_refs()]
+        if not report.kept:  # the Hub would delete content that these show
+            self._delete_large_files(before, report)
         return report
 
     def _make(self, join: Join, report: CompactionReport) -> None:
-        [source], joiner = join.sources, self.joiners[join.sources[0].suffix]
-        with tempfile.TemporaryDirectory(prefix="hubspool-forget-") as folder:
-            old, new = Path(folder) / "old", Path(folder) / "new"
-            try:
-                self.repo.download(source.path, old)
-            except RemoteEntryNotFoundError:  # it was joined meanwhile
-                return
-            if not joiner.keeps_bytes and self._key_of(source, old) is None:
-                self._report.unread.append(source.path)
-                return
-            removed = joiner.remove(old, new, any_of(self._asked(source)))
-            if not removed or self._is_dry:
-                self._clean |= {(source.path, source.file.content_id)}
-                self._report.rows += len(removed)
-                self._report.files += bool(removed)
-                return
-            is_left = len(removed) < joiner.rows(old)
-            as_part = replace(source, level=max(source.level - 1, 0))  # a joined file keeps its level
-            path = Join((as_part,)).path(uuid.uuid4().hex[:12])
-            runs = without_rows(self._runs(join, source.path, old, {source: old}, {source: 0}), removed, path)
-            if joiner.keeps_bytes:
-                runs = _with_digests(runs, new)
-            commits = len(report.commits)
-            self._commit([source], [CommitOperationAdd(path, new)] if is_left else [], runs, report)
-            if len(report.commits) > commits:
-                self._report.rows += len(removed)
-                self._report.files += 1
+        """Read the files of a month, and replace those with rows to remove: up to a hundred in one commit."""
+        waiting = iter(join.sources)
+        source = next(waiting, None)
+        while source is not None:
+            with tempfile.TemporaryDirectory(prefix="hubspool-forget-") as name:
+                hits: list[_Hit] = []
+                size = 0
+                while source is not None and len(hits) < self.limits.removal_files and size < self.limits.join_bytes:
+                    if not self.may_go_on():
+                        return
+                    if (hit := self._searched(source, Path(name))) is not None:
+                        hits.append(hit)
+                        size += source.file.size
+                    source = next(waiting, None)
+                self._replace(hits, report)
+
+    def _searched(self, source: OldFile, folder: Path) -> _Hit | None:
+        """Return what is to take the place of a file; None if no row of it is to be removed."""
+        joiner, report = self.joiners[source.suffix], self.report
+        identifier = uuid.uuid4().hex[:12]
+        old, new = folder / "old", folder / identifier
+        try:
+            self._seen.download(source.path, old)
+        except (RemoteEntryNotFoundError, RevisionNotFoundError):  # the history was squashed since it was listed
+            report.left += 1
+            return None
+        if not joiner.keeps_bytes and self._key_of(source, old) is None:
+            report.unread.append(source.path)
+            self._clean.add((source.path, source.file.content_id))
+            return None
+        removed = joiner.remove(old, new, any_of(self._asked(source)))
+        if not removed or self._is_dry:
+            self._clean.add((source.path, source.file.content_id))
+            report.rows += len(removed)
+            report.files += bool(removed)
+            new.unlink(missing_ok=True)
+            return None
+        as_part = replace(source, level=max(source.level - 1, 0))  # a joined file keeps its level
+        path = Join((as_part,)).path(identifier)
+        runs = without_rows(self._runs(Join((source,)), source.path, old, {source: old}, {source: 0}), removed, path)
+        if joiner.keeps_bytes:
+            runs = _with_digests(runs, new)
+        is_left = len(removed) < joiner.rows(old)
+        return _Hit(source, [CommitOperationAdd(path, new)] if is_left else [], runs, len(removed))
+
+    def _replace(self, hits: Sequence[_Hit], report: CompactionReport) -> None:
+        if not hits:
+            return
+        adds, runs = [add for hit in hits for add in hit.adds], [run for hit in hits for run in hit.runs]
+        commits = len(report.commits)
+        self._commit([hit.source for hit in hits], adds, runs, report)
+        if len(report.commits) > commits:
+            self.report.commits += 1
+            self.report.rows += sum(hit.rows for hit in hits)
+            self.report.files += len(hits)
+        else:
+            self.report.left += len(hits)
 
     def _squash(self) -> None:
         """Squash the history; the digest of a part of which rows were removed would let a reader check a guess."""
@@ -191,14 +247,16 @@ class Remover(Compactor):
             What was removed now, None if no removal waits; and the time of the second look that is still to come.
         """
         head = self.repo.head()
-        waiting = [each for each in Removal.read_all(self.repo.at(head.oid), {}).values() if not each.is_checked]
+        known = self.manifests.removals = Removal.read_all(self.repo.at(head.oid), self.manifests.removals)
+        waiting = [each for each in known.values() if not each.is_checked]
         if not waiting:
             return None, None
         seconds = self.limits.second_look_seconds
         due = [each for each in waiting if each.is_due(head.at, seconds)]
         report = self.remove(waiting)
         if due and self.may_go_on():
-            self.note([replace(each, is_checked=True) for each in due])
+            self.note(checked := [replace(each, is_checked=True) for each in due])
+            self.manifests.removals |= {each.path: each for each in checked}
         return report, max((each.due_at(seconds) for each in waiting if each not in due), default=None)
 
 
@@ -229,9 +287,7 @@ class Expirer(Compactor):
     split: str | None = None
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
-        head = self.repo.head()
-        files = self.repo.at(head.oid).list_files(self.folder, recursive=True)
-        self.manifests.read(self.repo, head, files)
+        head, files = self._listed()
         found = [OldFile.of(file) for path, file in files.items() if not self.manifests.held(path)]
         known = [file for file in found if file is not None and file.suffix in self.joiners and self._is_ours(file)]
         old = sorted(expired(known, before or head.at.date(), self.days), key=lambda file: (file.day, file.path))
@@ -249,11 +305,16 @@ class Expirer(Compactor):
                 if source.level:  # its manifest says what it has
                     local.touch()
                 else:
-                    self.repo.download(source.path, local)
+                    self._seen.download(source.path, local)
                     if not joiner.keeps_bytes and self._key_of(source, local) is None:
                         return
                 runs += self._runs(Join((source,)), "", local, {source: local}, {source: 0})
         self._commit(join.sources, [], [replace(run, path="", removed=run.rows) for run in runs], report)
+
+
+def _month(file: OldFile) -> tuple[str, bool]:
+    """Return what the files of one commit have in common: its manifest is of one month."""
+    return f"{file.day:%Y-%m}", bool(file.level)
 
 
 def any_of(removals: Iterable[Removal]) -> Matches:
@@ -294,4 +355,4 @@ def _with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
 
 
 def _is_data(path: str) -> bool:
-    return path.endswith((".jsonl", ".ndjson", ".csv", ".json", ".parquet", ".zip")) and not path.startswith(".")
+    return path != "README.md" and not path.startswith(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -19,6 +20,8 @@ from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.rules import FoundRange
 from hubspool.spool.owners import Owner, is_of_future, is_removable, owner_of
 from hubspool.spool.segment_name import SegmentName, flat_path
+
+logger = logging.getLogger(__name__)
 
 
 class SegmentPlanner:
@@ -63,8 +66,6 @@ class SegmentPlanner:
         parts = self._close_rewritten(segment, parts, run)
         end = lines.cut(segment.path, Kind.TEXT, rules.position_of(parts), size)
         parts = self._without_removed(segment, parts, end, run)
-        if self._is_over(segment, parts, end, run):
-            return
         ranges = self._new_ranges(segment, parts, end, run)
         parts = self._close_full_encoding(segment, parts, ranges, run)
         for upload in rules.plan_segment(segment.source, parts, ranges, context.naming, run.now, context.limits):
@@ -88,20 +89,28 @@ class SegmentPlanner:
         doubt = max(doubtful) + self.context.limits.second_look_seconds if doubtful else None
         return memory.held_back.get(source, doubt)
 
-    def _is_over(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> bool:
-        """Return True if a segment has pending rows that are too old to be sent (`retain_days`)."""
-        days, today = self.context.retain_days, datetime.fromtimestamp(run.now, timezone.utc).date()
-        if days is None or (today - SegmentName.of(segment.source).day).days <= days:
+    def _is_over(self, source: str, run: PlanRun) -> bool:
+        """Return True if the rows of a segment are too old to be sent (`retain_days`), by this clock and by the Hub's.
+
+        A clock that is far ahead would take all pending rows away.
+        """
+        days, hub_at = self.context.retain_days, self.context.memory.hub_at
+        if days is None or hub_at is None:
             return False
-        rows = sum(lines.count_lines(segment.path, *gap) for gap in rules.missing(parts, end))
-        if rows:
-            run.plan.notices[segment.source] = f"{rows} rows are older than retain_days={days}, and are not sent"
-        return rows > 0
+        today = min(datetime.fromtimestamp(run.now, timezone.utc), hub_at).date()
+        return (today - SegmentName.of(source).day).days > days
 
     def _without_removed(self, segment: ScannedFile, parts: list[Part], end: int, run: PlanRun) -> list[Part]:
-        """Return the parts, with those of lines that were removed from this disk: these lines are not sent."""
-        gaps = rules.missing(parts, end)
-        removed = [(*line, 1) for gap in gaps for line in lines.removed_lines(segment.path, *gap)]
+        """Return the parts, with those of lines that were removed from this disk or are too old: none is sent."""
+        gaps, path = rules.missing(parts, end), segment.path
+        if gaps and self._is_over(segment.source, run):
+            removed = [(*gap, lines.count_lines(path, *gap)) for gap in gaps]
+            rows = sum(count for *_, count in removed)
+            why = f"{rows} rows are older than retain_days={self.context.retain_days}, and are not sent"
+            logger.warning("%s: %s", segment.source, why)
+            self.context.memory.expired[segment.source] = why
+        else:
+            removed = [(*line, 1) for gap in gaps for line in lines.removed_lines(path, *gap)]
         if not removed:
             return parts
         known = rules.removed_parts(segment.source, parts, removed)

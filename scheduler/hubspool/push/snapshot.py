@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from hashlib import sha1, sha256
+from hashlib import blake2b, sha256
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from hubspool.client.progress import Progress
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import HFValidationError
+from hubspool.files import hash_range, new_blob_hash
 from hubspool.push import lines, rules
 from hubspool.push.backlog import spool_target
 from hubspool.push.compaction import OldFile
@@ -26,9 +27,9 @@ from hubspool.push.joiner import Joiner
 from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.part import Closed, Part
-from hubspool.push.remote import MOST_NAMED_PARTS, RemoteRepo, named_parts
+from hubspool.push.remote import MOST_NAMED_PARTS, NamedPart, RemoteRepo, named_parts
 from hubspool.push.remote_bucket import RemoteBucket
-from hubspool.push.verify import BucketSnapshot, Config, FileFacts, Found, FoundKind, RepoSnapshot, part_ranges
+from hubspool.push.verify import BucketSnapshot, Config, FileFacts, Found, FoundKind, RepoSnapshot, run_ranges
 from hubspool.spool.destination import SpoolFolder
 from hubspool.spool.segment_name import RangeName, segments_in
 
@@ -59,14 +60,22 @@ def read_snapshot(
     at = repo.at(repo.head().oid)
     files = at.list_files("", recursive=True)
     manifests = {path: _parsed(at.content(path)) for path in files if path.startswith(f"{MANIFESTS}/")}
-    commits = repo.api.list_repo_commits(at.target.repo_id, repo_type=at.target.repo_type, revision=at.target.revision)
-    seen = RepoSnapshot(at.target.revision, files, named=named_parts(commits), manifests=manifests)
+    oids: list[str] = []
+    named: dict[str, NamedPart] = {}
+    names_all = True
+    for commit in at.commits():
+        of_commit = named_parts([commit])
+        oids.append(commit.commit_id)
+        names_all &= len(of_commit) < MOST_NAMED_PARTS
+        for path, part in of_commit.items():
+            named.setdefault(path, part)
+    seen = RepoSnapshot(at.target.revision, files, named=named, manifests=manifests, commits={*oids})
     try:
         seen.configs = [Config(*each) for each in configs_of(at.text("README.md"))]
     except (HFValidationError, UnicodeDecodeError) as error:
         seen.configs = f"it cannot be read: {error}"
-    if (unnamed := seen.to_name()) and all(len(named_parts([each])) < MOST_NAMED_PARTS for each in commits):
-        before = repo.at(commits[-1].commit_id).files(unnamed)  # a squash of another program names no part
+    if names_all and (unnamed := seen.to_name()):
+        before = repo.at(oids[-1]).files(unnamed)  # a squash of another program names no part
         seen.unnamed = [path for path in unnamed if path not in before]
     _read_facts(at, [source for source in seen.sources.values() if source.suffix in joiners], joiners, seen)
     return seen
@@ -93,19 +102,18 @@ def _read_facts(at: RemoteRepo, chosen: Sequence[OldFile], joiners: Mapping[str,
     total, done = sum(source.file.size for source in chosen), 0
     # The database is a file on the disk, which its close removes.
     with closing(sqlite3.connect("")) as ids, Progress("Reading", total) as progress:
-        ids.execute("create table id (id text, path text)")
+        ids.execute("create table id (id text, row blob, path text)")
         for source, local in _downloads(at, chosen):
             seen.facts[source.path] = _facts(source, local, joiners[source.suffix], seen, ids)
             done += source.file.size
             progress.update(done)
-        query = "select id, group_concat(path, '\n') from id group by id having count(*) > 1 limit ?"
+        query = "select id, group_concat(path, '\n') from id group by id, row having count(*) > 1 limit ?"
         seen.twice = {each: paths.split("\n") for each, paths in ids.execute(query, (_MOST_TWICE,))}
 
 
 def _parsed(content: bytes) -> Sequence[JoinedRun] | None:
     try:
-        runs = parse(content)
-        return runs if all([*run.parts()] for run in runs) else None
+        return parse(content)
     except ValueError:
         return None
 
@@ -126,18 +134,26 @@ def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids
     try:
         for names, found in joiner.check(local):
             columns.update(names)
-            ours = [(each, source.path) for each in found if isinstance(each, str) and _is_ours(each, day)]
-            ids.executemany("insert into id values (?, ?)", ours)
+            rows = ((each, row) for each, row in found if isinstance(each, str) and _is_ours(each, day))
+            ids.executemany("insert into id values (?, ?, ?)", ((each, _key(row), source.path) for each, row in rows))
     except ValueError as error:
         return FileFacts(damage=str(error))
     span, segment = joiner.range_of(local), joiner.segment_of(local)
-    ranges = {(0, source.file.size)}
-    for _, run in seen.runs.get(source.path, ()) if joiner.keeps_bytes else ():
-        ranges |= {(run.offset, sum(run.sizes)), *part_ranges(run)}
-    hashes = {where: _hashes(local, *where) for where in ranges} if joiner.keeps_bytes else {}
     return FileFacts(
-        joiner.rows(local), frozenset(columns), (span and segment and Span(segment, *span)) or None, hashes
+        rows=joiner.rows(local),
+        columns=frozenset(columns),
+        span=Span(segment, *span) if span and segment else None,
+        ids=_digests(local, 0, source.file.size),
+        hashes={
+            where: _digests(local, *where)[0]
+            for where in run_ranges(seen.runs.get(source.path, ()), source.file.size)
+            if joiner.keeps_bytes
+        },
     )
+
+
+def _key(row: bytes) -> bytes:
+    return blake2b(row, digest_size=16).digest()
 
 
 def _is_ours(identifier: str, day: datetime) -> bool:
@@ -146,30 +162,32 @@ def _is_ours(identifier: str, day: datetime) -> bool:
     return abs(int(identifier[:16], 16) / 1e9 - day.timestamp()) < _ID_DAYS.total_seconds()
 
 
-def _hashes(path: Path, start: int, size: int) -> tuple[str, str]:
+def _digests(path: Path, start: int, size: int) -> tuple[str, str]:
     """Return the sha256 of some bytes of a file, and the git blob id that they would have as a file."""
-    digest, blob = sha256(), sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    states = (sha256(), new_blob_hash(size))
     with path.open("rb") as file:
-        file.seek(start)
-        while size > 0 and (chunk := file.read(min(size, 1 << 20))):
-            digest.update(chunk)
-            blob.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest(), blob.hexdigest()
+        hash_range(file, start, start + size, *states)
+    return states[0].hexdigest(), states[1].hexdigest()
 
 
 @dataclass(frozen=True)
 class LedgerFacts:
-    """What a ledger says of the segments of a spool: their parts, and which are looked for on the Hub again."""
+    """What a ledger says of the segments of a spool: their parts, and which are looked for on the Hub again.
+
+    `last_commit` is the id of the newest commit of its scheduler; None if there is none.
+    """
 
     parts: Mapping[str, Sequence[Part]]
     recovering: Collection[str]
+    last_commit: str | None
 
     @classmethod
     def read(cls, ledger: Ledger, spool: SpoolFolder) -> LedgerFacts:
         """Read the ledger of a spool."""
         target = spool_target(ledger, spool)
-        return cls({} if target is None else ledger.parts(target), ledger.recovering(target or 0))
+        if target is None:
+            return cls({}, ledger.recovering(0), None)
+        return cls(ledger.parts(target), ledger.recovering(target), ledger.identity(target)[1])
 
 
 def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: RepoSnapshot) -> Iterator[Found]:
@@ -206,9 +224,9 @@ def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: 
 
 
 def _sent(ledger: LedgerFacts) -> Iterator[Part]:
-    """Yield the acknowledged parts that nobody but their scheduler has changed."""
+    """Yield the acknowledged parts that are on the Hub, where nobody but their scheduler has changed them."""
     for part in (part for parts in ledger.parts.values() for part in parts):
-        if part.end > part.start and part.closed not in (Closed.FOREIGN, Closed.MOVED):
+        if part.end > part.start and part.closed not in (Closed.FOREIGN, Closed.MOVED, Closed.REMOVED):
             yield part
 
 

@@ -82,14 +82,16 @@ class FileFacts:
         rows: how many it has.
         columns: of all its rows.
         span: the lines that it says to hold; None for JSON Lines.
-        hashes: (offset, size) → sha256 and git blob id of these bytes, for what the manifests name, or for all of it.
+        ids: sha256 and git blob id of its content.
+        hashes: (offset, size) → sha256 of these bytes, for what the manifests name.
         damage: why it cannot be read.
     """
 
     rows: int = 0
     columns: frozenset[str] = frozenset()
     span: Span | None = None
-    hashes: Mapping[tuple[int, int], tuple[str, str]] = field(default_factory=dict)
+    ids: Collection[str] = ()
+    hashes: Mapping[tuple[int, int], str] = field(default_factory=dict)
     damage: str = ""
 
 
@@ -130,8 +132,9 @@ class RepoSnapshot:
         named: path → what the newest commit says that names the part.
         manifests: path → runs; None for one that cannot be read.
         configs: of the card; what is wrong with the card, where it cannot be read.
-        twice: id → files that have it, of the ids in more than one row.
+        twice: id → files that have it, of rows that are there more than once; a correction has other values.
         unnamed: parts that no commit names although it must: their segment has earlier parts that one names.
+        commits: ids of the commits that lead to it.
     """
 
     commit: str
@@ -142,6 +145,7 @@ class RepoSnapshot:
     configs: Sequence[Config] | str = ()
     twice: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unnamed: Collection[str] = ()
+    commits: Collection[str] = ()
 
     @cached_property
     def runs(self) -> dict[str, list[tuple[str, JoinedRun]]]:
@@ -183,6 +187,11 @@ class RepoSnapshot:
             if segment and span and not facts.damage:
                 found.setdefault(span.segment, []).append(Piece(span.start, span.end, part_number(path), path))
         return found
+
+    @cached_property
+    def untold(self) -> set[str]:
+        """The months with a manifest that cannot be read."""
+        return {PurePosixPath(path).parent.name for path, runs in self.manifests.items() if runs is None}
 
     @property
     def partly_known(self) -> set[str | None]:
@@ -273,18 +282,19 @@ def findings(seen: RepoSnapshot) -> list[Found]:
     for path in sorted(path for path in seen.files if path in seen.held):
         text = f"its rows are in {seen.held[path][0].run.path or 'no file, on purpose'} too; the next push deletes it"
         found.append(Found(path, FoundKind.GHOST, text))
-    return [*found, *_twice(seen, {finding.path for finding in found if finding.kind is FoundKind.PART_DOUBLED})]
+    known = (FoundKind.PART_DOUBLED, FoundKind.MANIFEST_WRONG)
+    return [*found, *_twice(seen, {finding.path for finding in found if finding.kind in known})]
 
 
 def _twice(seen: RepoSnapshot, doubled: Collection[str]) -> Iterator[Found]:
-    """Tell of ids that two rows have, but for files that are known to be doubled as a whole."""
+    """Tell of rows with an id that are there twice, but for files that are known to be doubled as a whole."""
     found: dict[tuple[str, ...], list[str]] = {}
     for identifier, paths in seen.twice.items():
         found.setdefault(tuple(sorted(paths)), []).append(identifier)
     for paths, ids in found.items():
         if set(paths).isdisjoint(doubled):
             more = f", and {len(ids) - 1} more ids" if len(ids) > 1 else ""
-            text = f"a row has the id {ids[0]} of another row, in {', '.join(sorted({*paths[:-1]}))}{more}"
+            text = f"its row with the id {ids[0]} is in {', '.join(sorted({*paths[:-1]}))} too{more}"
             yield Found(paths[-1], FoundKind.ID_TWICE, text)
 
 
@@ -293,6 +303,9 @@ def _manifests(seen: RepoSnapshot) -> Iterator[Found]:
         if runs is None:
             text = "it cannot be read; nothing tells what its joined file is made of"
             yield Found(path, FoundKind.MANIFEST_WRONG, text)
+    for path, source in seen.sources.items():
+        if source.level and path not in seen.runs and f"{source.day:%Y-%m}" not in seen.untold:
+            yield Found(path, FoundKind.MANIFEST_WRONG, f"no manifest says what it holds{_twin(seen, path)}")
     for part, (first, *others) in seen.held.items():
         for held in others:
             text = f"{held.manifest} and {first.manifest} both name {part}, in {held.run.path} and {first.run.path}"
@@ -300,10 +313,9 @@ def _manifests(seen: RepoSnapshot) -> Iterator[Found]:
 
 
 def _missing(seen: RepoSnapshot) -> Iterator[Found]:
-    untold = {PurePosixPath(path).parent.name for path, runs in seen.manifests.items() if runs is None}
     for path, named in seen.named.items():
         is_there = path in seen.files or path in seen.held
-        if not is_there and SegmentName.of(segment_of(path) or "").month not in untold:
+        if not is_there and SegmentName.of(segment_of(path) or "").month not in seen.untold:
             text = f"commit {named.commit[:8]} wrote {_bytes(named, path)} to it, and no file and no manifest has them"
             yield Found(path, FoundKind.PART_MISSING, text)
     for path, runs in seen.runs.items():
@@ -324,52 +336,54 @@ def _contents(seen: RepoSnapshot) -> Iterator[Found]:
         elif path in seen.runs:
             yield from _joined(seen, path, facts)
         elif (named := seen.named.get(path)) is not None:
-            whole = facts.hashes.get((0, seen.files[path].size), ("", ""))
             span = Span(segment_of(path) or "", named.start, named.end)
-            if facts.span != span if facts.span else whole[0] != named.sha256:
+            is_told = not named.content_id and facts.span  # by an older version, of a file that says what it has
+            if facts.span != span if is_told else (named.content_id or named.sha256) not in facts.ids:
                 text = f"it does not hold what commit {named.commit[:8]} wrote: {_bytes(named, path)}"
                 yield Found(path, FoundKind.CONTENT_CHANGED, text)
 
 
 def _joined(seen: RepoSnapshot, path: str, facts: FileFacts) -> Iterator[Found]:
-    """Compare a joined file with its manifests; rows that were removed on purpose leave ranges that say nothing."""
+    """Compare a joined file with its manifests: with what is left of it where rows were removed on purpose."""
     runs = seen.runs[path]
     names = ", ".join(dict.fromkeys(manifest for manifest, _ in runs))
-    is_whole = all(run.rows and not run.removed for _, run in runs)
-    rows = sum(run.rows for _, run in runs)
-    if is_whole and rows != facts.rows:
+    rows = sum(run.rows - run.removed for _, run in runs)
+    if all(run.rows for _, run in runs) and rows != facts.rows:
         yield Found(path, FoundKind.CONTENT_CHANGED, f"it has {facts.rows} rows, and {names} says {rows}")
         return
-    for manifest, run in runs:
-        if run.removed or not run.sha256:
-            continue
-        is_right = facts.hashes.get((run.offset, sum(run.sizes)), ("",))[0] == run.sha256
-        ids = [facts.hashes.get(where, ()) for where in part_ranges(run)]
-        are_right = all(each in known for each, known in zip(run.digests, ids, strict=True))
-        if not is_right and not are_right:
+    files = {run.file for _, run in runs} - {""}
+    is_right = {*facts.ids} >= files
+    where = run_ranges(runs, seen.files[path].size)
+    wrong = [each for each, at in zip(runs, where, strict=True) if each[1].sha256 not in ("", facts.hashes.get(at))]
+    for manifest, run in wrong:
+        if files and is_right:
+            text = f"its sha256 of {run.segment} in {path} is wrong: the bytes are right by the sha256 of the file"
+            yield Found(manifest, FoundKind.MANIFEST_WRONG, text)
+        else:
             text = f"its bytes from {run.offset} on are not those of {run.segment} that {manifest} names"
             yield Found(path, FoundKind.CONTENT_CHANGED, text)
-        elif not is_right or not are_right:
-            wrong, right = ("id of a part", "sha256") if is_right else ("sha256", "ids of their parts")
-            text = f"its {wrong} of {run.segment} in {path} is wrong: the bytes are right by the {right}"
-            yield Found(manifest, FoundKind.MANIFEST_WRONG, text)
+    if not is_right and not wrong and all(run.sha256 for _, run in runs):
+        text = f"its sha256 of {path} is wrong: the bytes are right by the sha256 of each segment"
+        yield Found(runs[0][0], FoundKind.MANIFEST_WRONG, text)
+    elif not is_right and not wrong:
+        yield Found(path, FoundKind.CONTENT_CHANGED, f"it is not the file that {names} names")
 
 
-def part_ranges(run: JoinedRun) -> list[tuple[int, int]]:
-    """Return (offset, size) of each part in a joined file of JSON Lines."""
-    found, offset = [], run.offset
-    for size in run.sizes:
-        found.append((offset, size))
-        offset += size
-    return found
+def run_ranges(runs: Sequence[tuple[str, JoinedRun]], size: int) -> list[tuple[int, int]]:
+    """Return (offset, size) of each run in a joined file of JSON Lines: it goes up to the next one, or the end."""
+    ends = [*(run.offset for _, run in runs[1:]), size]
+    return [(run.offset, end - run.offset) for (_, run), end in zip(runs, ends, strict=False)]
 
 
 def _unnamed(seen: RepoSnapshot) -> Iterator[Found]:
     for path in seen.unnamed:
-        twins = [p for p, file in seen.files.items() if p != path and file.content_id == seen.files[path].content_id]
-        text = "no commit of a scheduler wrote it, though one wrote earlier parts of its segment"
-        text += f"; its bytes are those of {twins[0]}" if twins else ""
+        text = f"no commit of a scheduler wrote it, though one wrote earlier parts of its segment{_twin(seen, path)}"
         yield Found(path, FoundKind.PART_DOUBLED, text)
+
+
+def _twin(seen: RepoSnapshot, path: str) -> str:
+    twins = [p for p, file in seen.files.items() if p != path and file.content_id == seen.files[path].content_id]
+    return f"; its bytes are those of {twins[0]}" if twins else ""
 
 
 def _ranges(seen: RepoSnapshot) -> Iterator[Found]:
@@ -389,7 +403,7 @@ def _ranges(seen: RepoSnapshot) -> Iterator[Found]:
                 yield Found(piece.path, kind, text)
             elif piece.start > last.end and segment not in partly:
                 text = f"no part has bytes {last.end} to {piece.start} of {segment}"
-                text += ": lines that are damaged on the disk, or not sent yet"
+                text += ": lines that are damaged on the disk, were removed there, or are not sent yet"
                 yield Found(piece.path, FoundKind.RANGE_GAP, text)
             last = max(last, piece, key=lambda each: each.end)
 
@@ -420,7 +434,8 @@ def _unchecked(seen: RepoSnapshot) -> Iterator[Found]:
         facts = seen.facts.get(path)
         return facts is None or not (facts.span or facts.damage or path in seen.named or path in seen.runs)
 
-    paths = sorted(path for path in seen.sources if path not in seen.unnamed and is_unchecked(path))
+    parts = (path for path, source in seen.sources.items() if not source.level)
+    paths = sorted(path for path in parts if path not in seen.unnamed and is_unchecked(path))
     for folder, group in groupby(paths, lambda path: str(PurePosixPath(path).parent)):
         count = len([*group])
         text = f"{count} of its files cannot be checked: no commit and no manifest says what was sent of them"

@@ -25,6 +25,7 @@ from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes
 
 if TYPE_CHECKING:
     from hubspool.push.context import PushContext
+    from hubspool.push.manifest import Manifests
     from hubspool.scheduling.push_loop import PushLoop
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ class DailyCompaction:
         self._goes_on = False  # files were joined since the last look that found nothing to do
         self._known = NOT_COMPACTED
         self._refused: set[tuple[str, str]] = set()  # for `Compactor`
+        #: Of all months; None unless files are being joined: a year of four replicas takes 30 MB.
+        self.manifests: Manifests | None = None
 
     def times(self) -> CompactionTimes:
         """Return what is known about the repository's files; any thread may call it."""
@@ -124,6 +127,8 @@ class DailyCompaction:
         elif wait:
             wait += random.uniform(0, DEFAULTS.compaction_period / 5)  # noqa: S311  jitter
         self._goes_on = bool(report.commits)
+        if not self._goes_on:
+            self.manifests = None
         self._due_at = self._clock() + wait
         self._known = replace(self._known, error=error or None)
         return report
@@ -131,7 +136,7 @@ class DailyCompaction:
     def _join(self, context: PushContext, joiner: Joiner, loop: PushLoop[Any], report: CompactionReport) -> float:
         """Make one join if it is due; return the seconds until the next look."""
         ends = self._clock() + DEFAULTS.compaction_seconds
-        manifests = context.memory.manifests
+        manifests = self.manifests = self.manifests or replace(context.memory.manifests)
         compactor = Compactor(
             context.repo,
             context.path_in_repo,

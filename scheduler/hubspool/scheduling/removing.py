@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hubspool.errors import HubspoolError
+from hubspool.errors import FlushTimeout, HubspoolError
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
 from hubspool.push.removal import Removal
@@ -20,6 +20,7 @@ from hubspool.scheduling.daily import beside_pushes
 from hubspool.scheduling.defaults import DEFAULTS
 
 if TYPE_CHECKING:
+    from hubspool.push.budget import Turns
     from hubspool.push.context import PushContext
     from hubspool.scheduling.push_loop import PushLoop
     from hubspool.scheduling.repo_setup import RepoSetup
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 #: Values that the rows have, or a function that returns True for them.
 Rows = Mapping[str, Any] | Callable[[Mapping[str, Any]], bool]
 C = TypeVar("C", bound=Compactor)
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -43,11 +45,15 @@ class Request:
 class Removing:
     """Removes rows from the repository, before and after pushes. Used by the pushing thread, except `requests`.
 
+    Args:
+        turns: of the pushing thread; they count the commits.
+
     Attributes:
         requests: calls of `forget` that wait; any thread adds to it, and takes its own away.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
         self.requests: list[Request] = []
         self._waiting: list[Removal] = []  # by functions, for their second look
         self._retain_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
@@ -67,6 +73,11 @@ class Removing:
         finally:
             if request in self.requests:
                 self.requests.remove(request)
+        if not request.done.done():
+            raise FlushTimeout(
+                "The scheduler was stopped before the rows were removed, or before it knew that all are.",
+                hint="Call forget() of a scheduler that runs, or run `hubspool forget`; what is removed stays so.",
+            )
         return request.done.result(0)
 
     def before_push(self, context: PushContext, *, final: bool) -> list[Request]:
@@ -84,6 +95,7 @@ class Removing:
                 else:
                     request.removal = Removal.of(request.rows, at)
                     _made(Remover, context).note([request.removal])
+                    self._turns.note_beside(1)
         context.memory.removals = [*filter(None, (request.removal for request in requests)), *self._waiting]
         return requests
 
@@ -95,7 +107,8 @@ class Removing:
         """
         for request in requests:
             assert request.removal is not None
-            report = _made(Remover, context, loop).remove([request.removal])
+            removal = request.removal
+            report = self._counted(_made(Remover, context, loop), lambda remover: remover.remove([removal]))  # noqa: B023
             if loop.stopping.is_set():
                 return
             logger.info("%s: %d rows were removed on request", context.target.repo_id, report.rows)
@@ -116,7 +129,7 @@ class Removing:
                 with beside_pushes(context, loop) as beside:
                     expirer = _made(Expirer, beside, loop)
                     expirer.split, expirer.days = split, retain_days
-                    expirer.run()
+                    self._turns.note_beside(expirer.run().all_commits)
         except HubspoolError as error:
             logger.info("%s: rows are removed at another time: %s", context.target.repo_id, error)
 
@@ -124,11 +137,18 @@ class Removing:
         seconds, now = context.limits.second_look_seconds, datetime.fromtimestamp(context.clock(), timezone.utc)
         if any(removal.is_due(now, seconds) for removal in context.memory.manifests.removals.values()):
             with beside_pushes(context, loop) as beside:
-                _made(Remover, beside, loop).check()
+                self._counted(_made(Remover, beside, loop), Remover.check)
         if due := [removal for removal in self._waiting if removal.is_due(now, seconds)]:
             with beside_pushes(context, loop) as beside:
-                _made(Remover, beside, loop).remove(due)
+                self._counted(_made(Remover, beside, loop), lambda remover: remover.remove(due))
             self._waiting = [removal for removal in self._waiting if removal not in due]
+
+    def _counted(self, remover: Remover, act: Callable[[Remover], T]) -> T:
+        """Return what `act` returns, and count its commits, also those before an error."""
+        try:
+            return act(remover)
+        finally:
+            self._turns.note_beside(remover.report.commits)
 
 
 def _made(kind: type[C], context: PushContext, loop: PushLoop[Any] | None = None) -> C:

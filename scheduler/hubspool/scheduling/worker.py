@@ -74,7 +74,7 @@ class Worker(fork.ForkAware):
         self.turns = turns
         self.squash = SquashPolicy(False)
         self.compaction = DailyCompaction()
-        self.removing = Removing()
+        self.removing = Removing(turns)
         self.lock = threading.Lock()
         self.tracker = StatusTracker(lambda: setup.repo_id, self._on_commit, self._on_error, period)
         setup.rescue.listeners.add(self.tracker)

@@ -4,9 +4,10 @@ A segment is a local row file ``<name>-<UTC date>-<writer>-<seq>.jsonl`` with on
 segment under one path on the Hub, ``<YYYY-MM>/<segment stem>-p<NNNN>.jsonl``, in a folder for the month of the date in
 its name: one folder takes at most 10,000 entries. Old parts are joined into files
 ``<name>-<date>-joined.<id>-<seq>-p<level>.<suffix>``. A segment whose parts are encoded is named
-``<segment stem>.<suffix>.jsonl``, and its parts ``<segment stem>-p<NNNN>.<suffix>``. The writer id is random for each
-scheduler object, so two writers never use one name, on the disk or on the Hub. Its first four digits identify the
-host: on a shared disk they distinguish the live segment of another host from an orphan of this one.
+``<segment stem>.<suffix>.jsonl``, and its parts ``<segment stem>-p<NNNN>.<suffix>``. The writer id is fresh for each
+scheduler object, so two writers never use one name, on the disk or on the Hub. It begins with the time: the names of
+a day's segments, and so its rows, are in the order in which their writers began. Four digits of it identify the host:
+on a shared disk they distinguish the live segment of another host from an orphan of this one.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from __future__ import annotations
 import datetime
 import re
 import socket
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
+#: Before version 0.1, ids of writers had no time.
 _SEGMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<date>\d{8})-(?P<writer>[0-9a-f]{12})-(?P<seq>\d{5})"
+    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<date>\d{8})-(?P<writer>(?:[0-9a-f]{11})?[0-9a-f]{12})-(?P<seq>\d{5})"
     r"(?:\.(?P<suffix>[a-z0-9]+))?\.jsonl"
 )
 #: The globs of parts match it, and it is no segment's name.
@@ -66,8 +69,8 @@ def host_digits() -> str:
 
 
 def new_writer_id() -> str:
-    """Return twelve hex digits, four of the host and eight random; no two objects share an id."""
-    return host_digits() + uuid.uuid4().hex[:8]
+    """Return 23 hex digits: eleven of the time in ms, four of the host, eight random; no two objects share an id."""
+    return f"{time.time_ns() // 1_000_000:011x}{host_digits()}{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class SegmentName:
     @property
     def is_of_this_host(self) -> bool:
         """Return True if a process of this host created the segment."""
-        return self.writer.startswith(host_digits())
+        return self.writer[-12:-8] == host_digits()
 
     @property
     def stem(self) -> str:
@@ -206,9 +209,14 @@ def segments_in(folder: Path) -> list[str]:
 
 def part_path(source: str, number: int) -> str:
     """Return the path of part `number` of the segment at `source`; both paths are relative."""
+    stem, suffix = _around_number(source)
+    return f"{stem}-p{number:04d}.{suffix}"
+
+
+@lru_cache(64)  # a manifest names a hundred parts of a segment
+def _around_number(source: str) -> tuple[str, str]:
     segment = SegmentName.of(source)
-    name = f"{segment.stem}-p{number:04d}.{segment.suffix or 'jsonl'}"
-    return str(PurePosixPath(source).parent / segment.month / name)
+    return str(PurePosixPath(source).parent / segment.month / segment.stem), segment.suffix or "jsonl"
 
 
 def flat_path(path: str) -> str:

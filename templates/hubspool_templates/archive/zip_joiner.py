@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,13 @@ class ZipJoiner(Joiner):
     keeps_bytes = False
 
     def key_of(self, path: Path) -> object:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                is_ours = archive.comment == _JOINED or span_of_comment(archive.comment) is not None
-                names = archive.namelist()
-                if not is_ours or METADATA not in names:
-                    return None
-                with archive.open(METADATA) as lines:
-                    columns = self.kinds_of(lines)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
+        if not self.is_sound(path):
             return None
+        with zipfile.ZipFile(path) as archive:
+            is_ours = archive.comment == _JOINED or span_of_comment(archive.comment) is not None
+            names = archive.namelist()
+            with archive.open(METADATA) as lines:
+                columns = self.kinds_of(lines) if is_ours else None
         # Archives of images do not go with archives of sound.
         return columns and {**columns, "file_name": " ".join(sorted({*filter(None, map(media_of, names))}))}
 
@@ -58,7 +55,7 @@ class ZipJoiner(Joiner):
             span = span_of_comment(archive.comment)
         return None if span is None else span.segment
 
-    def check(self, path: Path) -> Iterator[tuple[Collection[str], Collection[object]]]:
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterable[tuple[object, bytes]]]]:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = {*archive.namelist()}
@@ -67,11 +64,14 @@ class ZipJoiner(Joiner):
                 if (damaged := archive.testzip()) is not None:
                     raise ValueError(f"its member {damaged} is damaged")
                 for number, line in enumerate(archive.read(METADATA).splitlines(), 1):
-                    row = orjson.loads(line)
-                    if row.pop("file_name") not in names:
+                    row = {**super().row_of(line)}
+                    if not (name := str(row.pop("file_name", ""))):
+                        raise ValueError(f"its {METADATA} has no file_name in line {number}")
+                    if name not in names:
                         raise ValueError(f"its {METADATA} names a member in line {number} that it does not have")
-                    yield row, (row.get("id"),)
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, AttributeError) as error:
+                    values = orjson.dumps([row, archive.getinfo(name).CRC])  # a join may have changed the name
+                    yield row, ((row.get("id"), values),)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
             raise ValueError(f"it cannot be read as an archive: {error}") from error
 
     def row_of(self, line: bytes) -> Mapping[str, Any]:

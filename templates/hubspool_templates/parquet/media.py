@@ -7,7 +7,7 @@ import os
 import re
 import struct
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
@@ -192,6 +192,28 @@ def media_of_column(kind: FieldType) -> str | None:
     dtype = kind.feature.get("dtype") if isinstance(kind, Given) else kind
     names = list(dtype) if isinstance(dtype, Mapping) else [dtype]
     return next((name for name in names if isinstance(name, str) and name in MEDIA), None)
+
+
+def is_stored_otherwise(kind: FieldType) -> bool:
+    """Return True if a Parquet file has other values in such a column than the rows that were appended."""
+    if isinstance(kind, ListOf):
+        return is_stored_otherwise(kind.item)
+    if isinstance(kind, Schema):
+        return any(map(is_stored_otherwise, kind.fields.values()))
+    return kind == "json" or media_of_column(kind) is not None
+
+
+def stored_value(value: Any, kind: FieldType, as_value: Callable[[Media], Any]) -> Any:
+    """Return the value that was appended, from what a column of this type holds of it."""
+    if value is None:
+        return None
+    if isinstance(kind, ListOf):
+        return [stored_value(item, kind.item, as_value) for item in value]
+    if isinstance(kind, Schema):
+        return {name: stored_value(value.get(name), inner, as_value) for name, inner in kind.fields.items()}
+    if media := media_of_column(kind):
+        return value if value.get("bytes") is None else as_value(Media(media, value["bytes"], value.get("path")))
+    return orjson.loads(value) if kind == "json" else value
 
 
 def _untag(value: Any) -> Any:

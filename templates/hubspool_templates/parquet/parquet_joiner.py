@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubspool.extending import Joiner, Matches
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.parquet.media import read_line
+from hubspool_templates.parquet.media import is_stored_otherwise, read_line, stored_value
 from hubspool_templates.parquet.parquet_encoding import RANGE, columns_of_file, opened_writer, range_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class ParquetJoiner(Joiner):
         span = range_of(pq.read_metadata(path))
         return None if span is None else span.segment
 
-    def check(self, path: Path) -> Iterator[tuple[Collection[str], Collection[object]]]:
+    def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterator[tuple[object, bytes]]]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -63,8 +64,8 @@ class ParquetJoiner(Joiner):
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number)
                 has_ids = "id" in table.column_names and pa.types.is_string(table.schema.field("id").type)
-                yield table.column_names, table.column("id").to_pylist() if has_ids else ()
-            yield file.schema_arrow.names, ()
+                yield table.column_names, _values(table) if has_ids else iter(())
+            yield file.schema_arrow.names, iter(())
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"it cannot be read as Parquet: {error}") from error
 
@@ -75,9 +76,12 @@ class ParquetJoiner(Joiner):
         import pyarrow.parquet as pq
 
         removed, position = set(), 0
-        file = pq.ParquetFile(path)
+        file, columns = pq.ParquetFile(path), columns_of_file(path).fields
+        as_json = {name: kind for name, kind in columns.items() if is_stored_otherwise(kind)}
         for number in range(file.num_row_groups):
             rows = file.read_row_group(number).to_pylist()
+            for row in rows:
+                row |= {name: stored_value(row[name], kind, asdict) for name, kind in as_json.items()}
             removed |= {position + index for index, row in enumerate(rows) if matches(row)}
             position += len(rows)
         if removed:
@@ -103,6 +107,12 @@ class ParquetJoiner(Joiner):
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
                 pa.default_memory_pool().release_unused()
             writer.add_key_value_metadata({_JOINED: "1"})
+
+
+def _values(table: pa.Table) -> Iterator[tuple[object, bytes]]:
+    for batch in table.to_batches(max_chunksize=1000):
+        for row in batch.to_pylist():
+            yield row["id"], repr([each for each in row.items() if each[1] is not None]).encode()
 
 
 def _without_range(schema: pa.Schema) -> pa.Schema:

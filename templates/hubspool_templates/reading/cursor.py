@@ -14,8 +14,6 @@ from hubspool.extending import HFValidationError
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.reading.plan import RowRange, day_of
 
-#: Parts below the last one that were not there: they may come late, after one whose commit had an unknown outcome.
-_LATE = 16
 _DIGITS = 8
 
 
@@ -27,7 +25,7 @@ class Position:
         number: of the last part.
         units: of it that were read, bytes of lines, else rows; None if they were not counted.
         digits: the first of the id of its content then.
-        late: numbers of earlier parts that were not there.
+        late: numbers of earlier parts that were not there: they may come late, if a commit had an unknown outcome.
     """
 
     number: int
@@ -149,7 +147,7 @@ def positions_of(pieces: Iterable[RowRange], counted: Mapping[str, int]) -> dict
             each.number,
             each.units,
             each.digits,
-            tuple(n for n in range(max(0, each.number - _LATE), each.number) if n not in numbers[key]),
+            tuple(n for n in range(each.number) if n not in numbers[key]),
         )
         for key, each in found.items()
     }

@@ -17,8 +17,8 @@ from hubspool.extending import HFValidationError, RemoteFile, RemoteRepo
 from hubspool_templates.archive.zip_encoding import METADATA
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_types import media_of
-from hubspool_templates.parquet.media import Media, media_of_column, read_line
-from hubspool_templates.schema import FieldType, ListOf, Schema
+from hubspool_templates.parquet.media import Media, is_stored_otherwise, read_line, stored_value
+from hubspool_templates.schema import FieldType, Schema
 from hubspool_templates.values import appended
 
 Row: TypeAlias = dict[str, Any]
@@ -63,16 +63,22 @@ def lines_of(source: Source, start: int, end: int, kinds: Mapping[str, FieldType
     """Yield the rows of JSON Lines from byte `start` to `end`; of a file that is one JSON array, all of them."""
     times = time_columns(kinds)
     with _opened(source) as file:
-        if start == 0 and file.read(1) == b"[":
+        if start == 0 and file.read(64).lstrip()[:1] == b"[":
             file.seek(0)
-            yield from orjson.loads(file.read())
+            yield from (_row(item, "item", n) for n, item in enumerate(orjson.loads(file.read()), start=1))
             return
         file.seek(start)
         position = start
         while position < end and (line := file.readline()):
-            position += len(line)
             if line.strip():
-                yield with_times(appended(line), times)
+                yield with_times(_row(appended(line), "the line at byte", position), times)
+            position += len(line)
+
+
+def _row(value: Any, what: str, number: int) -> Row:
+    if type(value) is not dict:
+        raise ValueError(f"{what} {number} is no object")
+    return value
 
 
 def time_columns(kinds: Mapping[str, FieldType]) -> list[str]:
@@ -96,7 +102,7 @@ def parquet_rows(source: Source, start: int, end: int | None, as_value: Callable
 
     metadata = file.schema_arrow.metadata or {}
     kinds = Schema.of_features(orjson.loads(metadata[COLUMNS])) if COLUMNS in metadata else _columns_of(file)
-    convert = {name: kind for name, kind in kinds.fields.items() if _is_stored_otherwise(kind)}
+    convert = {name: kind for name, kind in kinds.fields.items() if is_stored_otherwise(kind)}
     position = 0
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
@@ -110,7 +116,7 @@ def parquet_rows(source: Source, start: int, end: int | None, as_value: Callable
             passed += batch.num_rows
             for row in part.to_pylist():
                 for name, kind in convert.items():
-                    row[name] = _value(row.get(name), kind, as_value)
+                    row[name] = stored_value(row.get(name), kind, as_value)
                 yield row
 
 
@@ -124,11 +130,14 @@ def archive_rows(source: Source, start: int, end: int | None, as_value: Callable
     with zipfile.ZipFile(source) as archive:  # type: ignore[arg-type]
         names = archive.namelist()
         if METADATA in names:
-            table = [appended(line) for line in archive.read(METADATA).splitlines()]
+            lines = enumerate(archive.read(METADATA).splitlines(), start=1)
+            table = [_row(appended(line), f"in {METADATA}, line", number) for number, line in lines]
         else:
             table = [{"file_name": name} for name in names if not name.endswith("/")]
-        for row in table[start:end]:
-            yield _member(row.pop("file_name"), archive.read, row, as_value)
+        for number, row in enumerate(table[start:end], start=start + 1):
+            if type(name := row.pop("file_name", None)) is not str:
+                raise ValueError(f"line {number} of {METADATA} has no file_name")
+            yield _member(name, archive.read, row, as_value)
 
 
 def pending_row(
@@ -197,26 +206,6 @@ def _columns_of(file: Any) -> Schema:
         return schema_of(written.get("info", {}).get("features") or file.schema_arrow)
     except (HFValidationError, AttributeError, KeyError, TypeError):  # of another program: values as Arrow has them
         return Schema()
-
-
-def _is_stored_otherwise(kind: FieldType) -> bool:
-    if isinstance(kind, ListOf):
-        return _is_stored_otherwise(kind.item)
-    if isinstance(kind, Schema):
-        return any(map(_is_stored_otherwise, kind.fields.values()))
-    return kind == "json" or media_of_column(kind) is not None
-
-
-def _value(value: Any, kind: FieldType, as_value: Callable[[Media], Any]) -> Any:
-    if value is None:
-        return None
-    if isinstance(kind, ListOf):
-        return [_value(item, kind.item, as_value) for item in value]
-    if isinstance(kind, Schema):
-        return {name: _value(value.get(name), inner, as_value) for name, inner in kind.fields.items()}
-    if media := media_of_column(kind):
-        return value if value.get("bytes") is None else as_value(Media(media, value["bytes"], value.get("path")))
-    return orjson.loads(value) if kind == "json" else value
 
 
 def _untagged(value: Any, as_value: Callable[[Media], Any]) -> Any:

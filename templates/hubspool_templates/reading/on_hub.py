@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any
@@ -27,6 +28,7 @@ from hubspool.extending import (
     RevisionNotFoundError,
     Target,
     cached_file,
+    changed_meanwhile,
     is_manifest,
     joined_runs,
 )
@@ -39,8 +41,10 @@ from hubspool_templates.reading.formats import RangedFile, Row, Source
 from hubspool_templates.reading.plan import RowRange, chosen_files, is_lines, pieces_of, split_off
 from hubspool_templates.schema import Schema
 
+#: What the readers of the formats raise for damaged files; an OSError with a number is of this machine.
+_DAMAGE = (ValueError, BadZipFile, KeyError, RuntimeError, EOFError, OSError, zlib.error)
 #: A time before all commits: nothing was read.
-_NEVER = Cursor("", datetime.fromtimestamp(0, timezone.utc), is_complete=True)
+NEVER = Cursor("", datetime.fromtimestamp(0, timezone.utc), names_files=True)
 
 
 @dataclass(frozen=True)
@@ -50,20 +54,26 @@ class Listing:
     Args:
         repo: the repository at it.
         files: by path.
-        runs: of which joined files are made.
+        manifests: id of the content of each → runs of which joined files are made.
     """
 
     repo: RemoteRepo
     files: dict[str, RemoteFile]
-    runs: list[JoinedRun]
+    manifests: dict[str, list[JoinedRun]]
 
     @classmethod
-    def of(cls, repo: RemoteRepo) -> Listing:
-        """List the files, in one request for a thousand, and read the manifests that the cache lacks."""
+    def of(cls, repo: RemoteRepo, known: Mapping[str, list[JoinedRun]]) -> Listing:
+        """List the files, in one request for a thousand, and read the manifests that are not known."""
         files = repo.list_files("", recursive=True)
         manifests = [file for path, file in files.items() if is_manifest(path)]
-        paths = [path for each in manifests if (path := cached_file(repo.api, repo.target, each))]
-        return cls(repo, files, joined_runs(paths))
+        return cls(
+            repo, files, {each.content_id: known.get(each.content_id) or _runs(repo, each) for each in manifests}
+        )
+
+    @property
+    def runs(self) -> list[JoinedRun]:
+        """All runs of which joined files are made."""
+        return [*chain.from_iterable(self.manifests.values())]
 
 
 class HubRows:
@@ -81,7 +91,7 @@ class HubRows:
         target: Target,
         config: str | None,
         split: str | None,
-        since: str | datetime | None,
+        since: str | date | None,
         folder: str = "",
     ) -> None:
         self.api, self.target, self._folder = api, target, folder
@@ -93,7 +103,7 @@ class HubRows:
         self.config, chosen = chosen_files(self.card, paths, config, split)
         self.columns = Schema.of_features(self.card.features(self.config))
         self.pieces = pieces_of([self.listing.files[path] for path in chosen], self.listing.runs)
-        self._before = _NEVER if since is None else self._since(since)
+        self._before = NEVER if since is None else self._since(since)
         self._counted: dict[str, int] = {}
         self.new = self.pieces if since is None else [new for piece in self.pieces for new in self._new_of(piece)]
 
@@ -103,7 +113,7 @@ class HubRows:
             self._older: Iterator[Any] = iter(())
             self.commits, self.at = [""], datetime.now(timezone.utc)
             bucket = RemoteBucket(self.api, self.target)
-            return Listing(bucket, bucket.list_files(self._folder, recursive=True), []), Card(None)
+            return Listing(bucket, bucket.list_files(self._folder, recursive=True), {}), Card(None)
         listed = self.api.client().pages(self.target.route("commits"))
         page = list(islice(listed, 50))
         if not page:
@@ -112,7 +122,7 @@ class HubRows:
         #: The newest commits, that which is read first.
         self.commits = [str(commit["id"]) for commit in page]
         self.at = _time(page[0]["date"])
-        listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=self.commits[0])))
+        listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=self.commits[0])), {})
         card = listing.files.get("README.md")
         path = card and cached_file(self.api, listing.repo.target, card)
         return listing, Card(path.read_text(encoding="utf-8") if path else None)
@@ -121,10 +131,13 @@ class HubRows:
         """Return the cursor after everything was read."""
         return self._before.after(self.commits[0], self.at, positions_of(self.pieces, self._counted))
 
-    def _since(self, since: str | datetime) -> Cursor:
+    def _since(self, since: str | date) -> Cursor:
+        if since == "":
+            return NEVER
         if self.target.is_bucket:
             return Cursor.parse(str(since))
-        if isinstance(since, str):
+        if not isinstance(since, datetime):
+            since = str(since)  # a date too
             if re.fullmatch(r"[0-9a-f]{40}", since):
                 return self._at_commit(since, self.at)
             try:
@@ -138,18 +151,21 @@ class HubRows:
                 return self._at_commit(commit["id"], _time(commit["date"]))
         created = self.api.repo_info(self.target.repo_id, repo_type=self.target.repo_type).created_at
         if commit["title"] == "initial commit" or (created is not None and since < created):
-            return _NEVER
+            return NEVER
         raise self._too_old(f"The history before {since.isoformat()} was squashed.", _time(commit["date"]))
 
     def _at_commit(self, commit: str, at: datetime) -> Cursor:
         """Return what the repository held at a commit."""
-        try:
-            if self.target.is_bucket:
-                raise self._too_old("A bucket has no history.")
-            listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=commit)))
-        except (RevisionNotFoundError, BadRequestError) as error:
-            raise self._too_old(f"There is no commit {commit} any more.") from error
-        held = pieces_of(listing.files.values(), listing.runs)
+        if self.target.is_bucket:
+            raise self._too_old("A bucket has no history.")
+        held = self.pieces
+        if commit != self.commits[0]:
+            repo = RemoteRepo(self.api, replace(self.target, revision=commit))
+            try:
+                listing = Listing.of(repo, self.listing.manifests)
+            except (RevisionNotFoundError, BadRequestError) as error:
+                raise self._too_old(f"There is no commit {commit} any more.") from error
+            held = pieces_of(listing.files.values(), listing.runs)
         return Cursor(commit, at, positions_of(held, {}), is_complete=True)
 
     def _too_old(self, message: str, oldest: datetime | None = None) -> CursorTooOldError:
@@ -177,6 +193,8 @@ class HubRows:
             position = self._at_cursor.positions.get(piece.key)
         if position is None:
             return [piece]
+        if piece.is_foreign and position.changed_in(piece):
+            return self._grown_file(piece, position)
         if position.units is None and position.changed_in(piece):
             position = replace(position, units=self._rows_then(piece, position))
         read = position.read_of(piece)
@@ -184,10 +202,8 @@ class HubRows:
             return [piece]
         if all(units is None for units in read.values()):
             return []
-        if piece.is_foreign:
-            return self._grown_file(piece, position)
         if piece.has_less or (piece.sizes is None and not piece.is_alone):
-            raise self._too_old(f"Rows of {piece.file.path} were removed since, and it is not known which.")
+            raise CursorTooOldError(f"Rows of {piece.file.path} were removed since, and it is not known which.")
         return split_off(piece, read)
 
     def _grown_file(self, piece: RowRange, position: Position) -> list[RowRange]:
@@ -202,7 +218,8 @@ class HubRows:
     def _rows_then(self, piece: RowRange, position: Position) -> int:
         """Return how many rows the last part that was read had then."""
         then = Target.of(self.target.endpoint, self.target.repo_id, self.target.repo_type, self._before.commit)
-        for path in [*self._paths_of(piece, position.number)]:
+        paths = self._paths_of(piece, position.number) if piece.file.path.endswith(".parquet") else ()
+        for path in paths:
             with suppress(RevisionNotFoundError, BadRequestError):
                 repo = RemoteRepo(self.api, then)
                 if file := repo.files([path]).get(path):
@@ -225,15 +242,17 @@ class HubRows:
             seen: set[str] = set()
             for number, piece in enumerate(pieces):
                 count = 0
+                source = fetcher.source(number)
                 try:
-                    for row in self._rows_of(piece, fetcher.source(number), as_value):
+                    for row in self._rows_of(piece, source, as_value):
                         count += 1
                         yield row
-                except HubspoolError:
-                    raise
-                except (ValueError, BadZipFile) as error:
+                except _DAMAGE as error:
+                    if isinstance(error, HubspoolError) or getattr(error, "errno", None) is not None:
+                        raise
+                    why = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
                     raise HFValidationError(
-                        f"{piece.file.path} of {self.target.repo_id} cannot be read: {error}.",
+                        f"{piece.file.path} of {self.target.repo_id} cannot be read: {why}.",
                         hint="Repair or remove the file; each commit of it is in the history.",
                     ) from error
                 if piece.sizes is None and piece.is_alone:
@@ -259,7 +278,7 @@ class _Fetcher(ExitStack):
 
     Args:
         repo: at the commit that is read.
-        branch: in its place if a squash removes that commit meanwhile: parts only grow.
+        branch: in its place if a squash removes that commit meanwhile, of files that only grew since.
         pieces: to read.
     """
 
@@ -299,17 +318,30 @@ class _Fetcher(ExitStack):
 
     def _fetch(self, piece: RowRange) -> Source:
         try:
-            return self._fetch_from(self._repo, piece)
-        except (RevisionNotFoundError, RemoteEntryNotFoundError):
-            return self._fetch_from(self._branch, piece)
+            path = cached_file(self._repo.api, self._repo.target, piece.file, download=not self._is_range(piece))
+            if path is not None:
+                return path
+            if not is_lines(piece.file.path):
+                return RangedFile(self._repo, piece.file)
+            return self._repo.read(piece.file.path, piece.start, _end_of(piece) - piece.start)
+        except (RevisionNotFoundError, RemoteEntryNotFoundError) as error:
+            # After a squash: all of the file as the branch has it, whose beginning is compared with the listing.
+            with suppress(RemoteEntryNotFoundError):
+                if path := cached_file(self._branch.api, self._branch.target, piece.file):
+                    return path
+            raise changed_meanwhile(self._branch.target, piece.file.path) from error
 
-    def _fetch_from(self, repo: RemoteRepo, piece: RowRange) -> Source:
-        path = cached_file(repo.api, repo.target, piece.file, download=not self._is_range(piece))
-        if path is not None:
-            return path
-        if not is_lines(piece.file.path):
-            return RangedFile(repo, piece.file)
-        return repo.read(piece.file.path, piece.start, _end_of(piece) - piece.start)
+
+def _runs(repo: RemoteRepo, manifest: RemoteFile) -> list[JoinedRun]:
+    path = cached_file(repo.api, repo.target, manifest)
+    try:
+        return joined_runs([path] if path else [])
+    except ValueError as error:
+        raise HubspoolError(
+            f"{manifest.path} on the Hub is damaged: {error}. It says which rows joined files have.",
+            hint="Put back the version of the commit that added it; `hubspool verify` shows what else is damaged.",
+            path=manifest.path,
+        ) from error
 
 
 def _end_of(piece: RowRange) -> int:

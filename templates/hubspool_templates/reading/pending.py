@@ -76,6 +76,7 @@ class Waiting(ExitStack):
 
             def claimed(reference: str, folder: Path = spool.spool.path) -> bytes | None:
                 if (file := self._claimed.get(reference)) is not None:
+                    file.seek(0)
                     return file.read()
                 with suppress(OSError):
                     return claimed_path(folder, reference).read_bytes()

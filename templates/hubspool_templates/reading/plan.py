@@ -69,21 +69,26 @@ def is_lines(path: str) -> bool:
 
 
 def pieces_of(files: Iterable[RemoteFile], runs: Iterable[JoinedRun]) -> list[RowRange]:
-    """Return the pieces of files in their order: those of other programs by path, then by day, writer, and part.
+    """Return the pieces of files in their order: those of other programs by path, then by day, writer (the id
+    begins with its time), and part.
 
     A file whose rows a joined file has too is left out.
     """
-    ghosts: set[str] = set()
     joined: dict[str, list[JoinedRun]] = {}
+    of_segment: dict[tuple[str, str], list[JoinedRun]] = {}
     for run in runs:
-        ghosts.update(path for path, _ in run.parts())
         joined.setdefault(run.path, []).append(run)
+        of_segment.setdefault((run.folder, run.segment), []).append(run)
     found: list[RowRange] = []
     for file in files:
         if file.path in joined:
             found += _in_joined(file, sorted(joined[file.path], key=lambda run: run.offset))
-        elif file.path not in ghosts:
-            found.append(_alone(file))
+            continue
+        alone = _alone(file)
+        segment = (file.path.rpartition("/")[0], PurePosixPath(alone.key).name)
+        runs_of = () if alone.is_foreign else of_segment.get(segment, ())
+        if not any(alone.first - run.first in range(len(run.sizes)) for run in runs_of):
+            found.append(alone)
     return [*_without_overlaps(sorted(found, key=lambda piece: piece.order))]
 
 

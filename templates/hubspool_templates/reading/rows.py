@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import date
 from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from hubspool import CommitScheduler, HfApi
 from hubspool.extending import HFValidationError, RepositoryNotFoundError, Target, split_destination
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.parquet.media import Media
+from hubspool_templates.parquet.media import Media, stored_value
 from hubspool_templates.reading.formats import Row, plain
-from hubspool_templates.reading.on_hub import HubRows
+from hubspool_templates.reading.on_hub import NEVER, HubRows
 from hubspool_templates.reading.pending import Waiting
 from hubspool_templates.schema import Schema
 
@@ -33,7 +33,7 @@ def read_rows(
     *,
     config: str | None = None,
     split: str | None = None,
-    since: str | datetime | None = None,
+    since: str | date | None = None,
     pending: CommitScheduler | str | Path | None = None,
     latest: str | None = None,
     revision: str | None = None,
@@ -41,8 +41,10 @@ def read_rows(
 ) -> Rows:
     """Return the rows of a dataset, with the values that were appended: of JSON Lines, Parquet and zip files.
 
-    The order is that of `append` within a writer (a scheduler object). Rows of several writers come by day, then by
-    writer; those of files that other programs wrote come first. Not promised: an order in time across writers.
+    The order is that of `append` within a writer (a scheduler object). Rows of several writers come by day, then in the
+    order in which the writers began: those of an app that was restarted are in the order of time, by the clocks of its
+    machines. Not promised: an order in time across writers that run side by side. Rows of files that other programs
+    wrote come first.
 
     Everything is read at one commit, the newest at the time of the call. Files come into the cache of
     `huggingface_hub`, two ahead, and are not asked for again while they are there. Memory: the rows that are worked on,
@@ -58,8 +60,9 @@ def read_rows(
         config: by default the one that `datasets` loads.
         split: by default all.
         since: only rows that came after it: `Rows.cursor` of an earlier read, a commit, or a time (that of the commit
-            that brought the row; without a time zone it is UTC) as a datetime or as ISO 8601 text; of a bucket a cursor
-            only. A file of another program that did not only grow is read again.
+            that brought the row; without a time zone it is UTC) as a datetime, a date or ISO 8601 text; of a bucket a
+            cursor only. An empty text is a time before all commits. A file of another program that did not only grow is
+            read again.
         pending: a scheduler, or its folder: its rows that the Hub does not have yet come last. The repository may be
             missing. A cursor does not count them: they come again with a later read.
         latest: a column: only the last row of each of its values, and all rows without a value.
@@ -99,10 +102,11 @@ class Rows(Iterator[Row]):
         self.keeps_media = False
         self.columns = reading.columns if reading else Schema()
         self._is_read = False
-        self._rows = self._all()
-        weakref.finalize(self, waiting.close)  # somebody may not read to the end
+        self._rows: Iterator[Row] | None = None  # made by the first `next`: it refers to this object
+        weakref.finalize(self, waiting.close)  # not at the end: `last` and a loop may both read
 
     def __next__(self) -> Row:
+        self._rows = self._all() if self._rows is None else self._rows
         return next(self._rows)
 
     @property
@@ -117,7 +121,7 @@ class Rows(Iterator[Row]):
         """
         if not self._is_read:
             raise HFValidationError("The cursor is known after the last row.", hint="Read all rows first.")
-        return "" if self._reading is None else str(self._reading.cursor())
+        return str(NEVER if self._reading is None else self._reading.cursor())
 
     def last(self, count: int) -> list[Row]:
         """Return the last rows; only the files that hold them are read, except with `latest`."""
@@ -174,8 +178,7 @@ class Rows(Iterator[Row]):
         self._is_read = True
 
     def _pending_rows(self) -> Iterator[Row]:
-        with self._waiting as waiting:
-            yield from waiting.rows(self._reading, self._split, self._as_value)
+        return self._waiting.rows(self._reading, self._split, self._as_value)
 
 
 def table_of(rows: Iterable[Row], columns: Schema) -> pa.Table:
@@ -184,25 +187,45 @@ def table_of(rows: Iterable[Row], columns: Schema) -> pa.Table:
 
     from hubspool_templates.parquet.tables import arrow_schema, arrow_table, learned
 
-    tables: list[pa.Table] = []
+    tables: list[tuple[pa.Table, Schema]] = []
     left = iter(rows)
     while some := list(islice(left, DEFAULTS.batch_rows)):
         table, columns = arrow_table(some, learned(some, columns))
-        tables.append(table)
+        tables.append((table, columns))
     if not tables:
         return arrow_schema(columns).empty_table()
-    joined = pa.concat_tables(tables, promote_options="permissive")
+    joined = pa.concat_tables([_widened(*each, columns) for each in tables], promote_options="permissive")
     return joined.replace_schema_metadata(arrow_schema(columns).metadata)
+
+
+def _widened(table: pa.Table, before: Schema, columns: Schema) -> pa.Table:
+    """Return a table whose columns have the types of `columns`, which later rows have widened."""
+    from hubspool_templates.parquet.tables import arrow_table
+
+    for name, kind in before.fields.items():
+        if (wider := columns.fields[name]) != kind:
+            rows = [{name: stored_value(value, kind, lambda media: media)} for value in table[name].to_pylist()]
+            column = arrow_table(rows, Schema({name: wider}))[0][name]
+            table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 def _last_of_each(rows: Iterable[Row], column: str) -> Iterator[Row]:
     found: dict[object, Row] = {}
     for row in rows:
-        value = row.get(column)
-        key = object() if value is None else repr(value) if isinstance(value, (dict, list)) else (type(value), value)
+        key = object() if row.get(column) is None else _key(row[column])
         found.pop(key, None)
         found[key] = row
     yield from found.values()
+
+
+def _key(value: Any) -> object:
+    """Return what is equal for equal values: 1 and 1.0, but not 1 and true; an object in any order."""
+    if isinstance(value, dict):
+        return dict, frozenset((name, _key(each)) for name, each in value.items())
+    if isinstance(value, list):
+        return list, tuple(map(_key, value))
+    return float if isinstance(value, int) and not isinstance(value, bool) else type(value), value
 
 
 def _need(module: str, method: str, package: str) -> None:
