@@ -101,6 +101,7 @@ def test_read_and_verify_see_all_rows(kind: Any, make: Any, call: Call, hub_api:
     assert [json.loads(line)["n"] for line in out.splitlines()] == [0, 1, 2]
     code, out, _ = call("verify", ADDRESS, "../folder", "--json")
     assert (code, json.loads(out)["rows"], json.loads(out)["findings"]) == (0, 3, [])
+    assert f"Sound: 3 rows in 3 files of {ADDRESS}." in call("verify", ADDRESS)[1]
 
 
 def test_verify_compares_the_spools_of_a_folder_of_the_bucket(make: Any, call: Call, tmp_path: Path) -> None:

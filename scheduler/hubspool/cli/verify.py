@@ -81,10 +81,10 @@ def verify(
             text = "".join(each if each.isprintable() else "?" for each in text)  # names in rows may command a terminal
             print_line(text, _GRADES[finding.kind.severity.value])
     rows = sum(facts.rows for facts in seen.facts.values())
-    where = f"{repo_id} at {seen.commit[:8]}"
+    where = f"{repo_id} at {seen.commit[:8]}" if seen.commit else repo_id
     what = f"{counted(rows, 'row')} in {counted(len(seen.facts), 'file')} of {where}"
     text = f"{counted(damages, 'damage')} in {what}." if damages else f"Sound: {what}."
-    if not seen.sources and not damages:
+    if not seen.sources and not seen.facts and not damages:
         text = f"Nothing was checked: no file of a scheduler is in {where}."
     fields: dict[str, Any] = {
         "repo_id": repo_id,

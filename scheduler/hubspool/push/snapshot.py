@@ -87,7 +87,7 @@ def read_bucket(bucket: RemoteBucket, folder: str, joiners: Mapping[str, Joiner]
     Raises:
         HubspoolError: a request failed.
     """
-    seen = BucketSnapshot("now", bucket.list_files(folder, recursive=True), published=bucket.published())
+    seen = BucketSnapshot("", bucket.list_files(folder, recursive=True), published=bucket.published())
     named = {path: RangeName.parse(PurePosixPath(path).name) for path in seen.files}
     chosen = [
         OldFile(seen.files[path], "", name.segment.name, name.segment.day, name.segment.suffix or "jsonl", 0)
