@@ -241,13 +241,13 @@ def xet_id(xet_hash: str) -> str:
 def _has_xet_content(path: Path, size: int, content_id: str, start: int, head: int) -> bool:
     import hf_xet
 
-    with open_regular(path) as file, tempfile.NamedTemporaryFile() as copy:  # hf_xet takes no ranges
-        for position, end in ((0, head), (start, start + size - head)):
-            for block in blocks(file, position, end):
-                copy.write(block)
-        copy.flush()
-        (found,) = hf_xet.hash_files([copy.name])
-        return (found.file_size, xet_id(found.hash)) == (size, content_id)
+    with tempfile.TemporaryDirectory(prefix="hubspool-") as folder:
+        copy = Path(folder) / "range"  # hf_xet takes whole files
+        with open_regular(path) as file, copy.open("wb") as out:
+            for position, end in ((0, head), (start, start + size - head)):
+                out.writelines(blocks(file, position, end))
+        (found,) = hf_xet.hash_files([str(copy)])
+    return (found.file_size, xet_id(found.hash)) == (size, content_id)
 
 
 def is_in_place(path: Path, fd: int) -> bool:

@@ -11,7 +11,7 @@ from hubspool.errors import BadResponseError
 from hubspool.files import xet_id
 from hubspool.push.published import MARKERS, parse_marker
 from hubspool.push.remote import RemoteFile, RemoteRepo
-from hubspool.spool.segment_name import RangeName, range_path
+from hubspool.spool.segment_name import RangeName, SegmentName, range_path
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
@@ -61,9 +61,9 @@ class RemoteBucket(RemoteRepo):
             prefix: of the paths in the bucket.
             source: the segment.
         """
-        folder = str(PurePosixPath(prefix + range_path(source, 0, 0)).parent)
-        names = (RangeName.parse(PurePosixPath(path).name) for path in self.list_files(folder))
-        segment = PurePosixPath(source).name
+        path, segment = PurePosixPath(prefix + range_path(source, 0, 0)), PurePosixPath(source).name
+        found = self._listed(str(path.with_name(f"{SegmentName.of(source).stem}-")))
+        names = (RangeName.parse(PurePosixPath(path).name) for path in found)
         here = [(name.start, name.end) for name in names if name is not None and str(name.segment) == segment]
         return [*here, *self.published().get(segment, [])]
 
