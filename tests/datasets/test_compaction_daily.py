@@ -424,5 +424,8 @@ def test_the_command_joins_what_is_before_a_day_and_says_so(
     assert len(data_files(hub_api)) == 3
     code, out, err = compact(REPO)
     assert code == 0
-    assert compact(REPO)[:2] == (0, "Nothing to join.\n")
+    assert compact(REPO)[:2] == (
+        0,
+        "Nothing to join; files of today (UTC) are left alone.\n",
+    )
     assert numbers(hub_api) == planted

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -18,7 +19,7 @@ from PIL import Image
 from hubspool import CommitOperationAdd, CommitScheduler, HfApi
 from hubspool.cli import group
 from hubspool.client.target import Target
-from hubspool.errors import HubspoolError, SecondLookError
+from hubspool.errors import HFValidationError, HubspoolError, SecondLookError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.compaction import Compactor, Joiner
 from hubspool.push.remote import RemoteRepo, named_parts
@@ -466,7 +467,7 @@ def test_it_asks_before_it_removes(make: Make, hub_api: HfApi, run: Run) -> None
     writer.append({"user": VALUE, "n": 0})
     writer.flush()
     text = run("forget", REPO, "--where", f"user={VALUE}", code=2)
-    assert f"Remove all rows with user={VALUE} from {REPO}" in text
+    assert f"Remove 1 row of 1 file of {REPO} with user={VALUE}, and the whole history of main?" in text
     assert "nothing was removed. Add --yes." in text
     assert rows(hub_api) == [(VALUE, 0)]
 
@@ -501,3 +502,31 @@ def test_a_push_that_ends_before_it_has_overwritten_its_lines_does_so_later(
 def test_base_schedulers_have_no_rows_to_forget(make: Make) -> None:
     with pytest.raises(RuntimeError, match="keeps files"):
         make(CommitScheduler, folder="files").forget({"user": VALUE})
+
+
+def test_a_value_that_no_row_has_leaves_the_history_as_it_is(
+    make: Make, hub_api: HfApi, local_hub: LocalHub, run: Run
+) -> None:
+    """A typo must not cost the history; one that an earlier run did not get to squash is squashed by the next."""
+    for n in range(2):
+        with make(folder=f"copy-{n}") as scheduler:
+            scheduler.append({"user": VALUE, "n": n})
+    before = len(hub_api.list_repo_commits(REPO, repo_type="dataset"))
+    text = run("forget", REPO, "--where", f"usr={VALUE}", "--yes")
+    assert f"No file of {REPO} has a row with usr={VALUE}: its history stays as it is." in text
+    assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == before + 1  # the request, for pending rows
+    local_hub.faults.add(Fault(route="super-squash", status=403, times=None))
+    run("forget", REPO, "--where", f"user={VALUE}", "--yes", code=1)
+    local_hub.faults.clear()
+    assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == before + 3
+    assert rows(hub_api) == []
+    assert "stays as it is" not in run("forget", REPO, "--where", f"user={VALUE}", "--yes")
+    assert len(hub_api.list_repo_commits(REPO, repo_type="dataset")) == 1
+
+
+@pytest.mark.parametrize("given", [None, {}, "user", [("user", "anna")], {5: 1}])
+def test_what_chooses_no_row_is_refused_at_once(given: Any, make: Make) -> None:
+    scheduler = make()
+    with pytest.raises(HFValidationError, match=r"forget\(\) was given .*function"):
+        scheduler.forget(given)
+    assert scheduler.status().consecutive_failures == 0

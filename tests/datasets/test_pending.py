@@ -13,7 +13,7 @@ from PIL import Image
 from hubspool import CommitOperationAdd, HfApi
 from hubspool.client.http import HubClient
 from hubspool.client.target import Target
-from hubspool.errors import RepositoryNotFoundError
+from hubspool.errors import HFValidationError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
@@ -112,7 +112,7 @@ def test_rows_are_there_before_their_repository_is(make: Make, hub_api: HfApi) -
     add(scheduler, 0)
     assert read(hub_api, scheduler) == read(hub_api, scheduler.spool_folder) == [0]
     assert read_rows(REPO, hub_api, pending=scheduler).to_arrow().to_pylist() == [{"n": 0}]
-    with pytest.raises(RepositoryNotFoundError):
+    with pytest.raises(HFValidationError, match=r"No scheduler of .* sends rows to local/other at main"):
         read_rows("local/other", hub_api, pending=scheduler.folder_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         read_rows(REPO, hub_api, pending=Path("/nowhere"))

@@ -438,3 +438,28 @@ def test_a_file_in_lines_is_read_from_any_byte(tmp_path: Path) -> None:
     path.write_bytes(b'{"n":1}\n{"n":2}\n{"n":3}\n')
     assert [row["n"] for row in formats.lines_of(path, 8, 16, {})] == [2]
     assert [row["n"] for row in formats.lines_of(path, 8, 24, {})] == [2, 3]
+
+
+def test_wrong_names_are_errors_and_not_all_rows(make: Make, hub_api: HfApi) -> None:
+    with make() as scheduler:
+        scheduler.extend([{"id": 1, "n": 1}, {"id": 1, "n": 2}])
+    with pytest.raises(HFValidationError, match=r"No row has the column ID.*Columns: id, n"):
+        list(read_rows(REPO, hub_api, latest="ID"))
+    options: dict[str, Any] = {"latest": ["id"], "split": ["train"], "config": 5, "pending": True}
+    for name, wrong in options.items():
+        with pytest.raises(HFValidationError, match=rf"{name} is .*Give one"):
+            read_rows(REPO, hub_api, **{name: wrong})
+    for count in (-1, 0, "3"):
+        with pytest.raises(HFValidationError, match=f"number of rows is {count!r}"):
+            read_rows(REPO, hub_api).last(count)
+
+
+def test_a_table_never_lacks_rows_that_were_read_before(make: Make, hub_api: HfApi) -> None:
+    with make() as scheduler:
+        scheduler.extend([{"n": 1}, {"n": 2}])
+    rows = read_rows(REPO, hub_api)
+    assert next(rows) == {"n": 1}
+    for table in (rows.to_arrow, rows.to_pandas):
+        with pytest.raises(HFValidationError, match=r"read already.*Call read_rows again"):
+            table()
+    assert list(rows) == [{"n": 2}]

@@ -57,6 +57,9 @@ def test_each_format_has_all_values(run: Run, votes: JsonlScheduler, tmp_path: P
     path = tmp_path / "votes.parquet"
     done = run("read", REPO, "--format", "parquet", "-o", path, "--last", "2")
     assert (done.returncode, done.stdout) == (0, "")
+    (tmp_path / "votes.csv").write_text("old")
+    run("read", REPO, "-o", tmp_path / "votes.csv")
+    assert (tmp_path / "votes.csv").read_bytes().decode() == text
     assert pq.read_table(path).to_pylist() == [{"id": n % 2, "text": f"no. {n}, a\nb", "tags": [n]} for n in (1, 2)]
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hubspool.push.remote import RemoteFile
 
 
+_NOTHING = "Nothing to join; files of today (UTC) are left alone."
+
+
 @click.command("compact", cls=Command)
 @click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
 @click.option(
@@ -65,7 +68,7 @@ def compact(
     if report.ghosts:
         click.echo(f"Deleted {counted(report.ghosts, 'file')} whose rows another file has too.", err=True)
     if not report.commits:
-        print_line("Nothing to join.", "ok")
+        print_line(_NOTHING, "ok")
         return
     files, commits = counted(len(report.paths), "file"), counted(len(report.commits), "commit")
     print_line(f"{report.files_before} files became {files}, in {commits}: {report.bytes_joined:,} bytes.", "ok")
@@ -79,7 +82,8 @@ def _show_due(compactor: Compactor, before: date | None) -> None:
         click.echo(f"{pattern}: {text}.")
     if ghosts:
         click.echo(f"{counted(len(ghosts), 'file')} whose rows another file has too would be deleted.")
-    click.echo(f"{sum(len(join.sources) for join in joins)} files would become {len(joins)}, or one for each schema.")
+    files = sum(len(join.sources) for join in joins)
+    click.echo(f"{files} files would become {len(joins)}, or one for each schema." if joins else _NOTHING)
 
 
 def _text(join: Join) -> str:

@@ -17,8 +17,11 @@ from hubspool.errors import HubspoolError
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
+    from hubspool.push.compaction import Join
     from hubspool.push.remover import RemovalReport, Remover
 
+#: What to do about earlier versions of files that a person changed.
+_IN_HISTORY = "If earlier versions of its files had one, squash it: HfApi.super_squash_history."
 #: How many files that were not searched are named.
 _MOST_NAMED = 50
 #: What no request to the Hub reaches.
@@ -72,11 +75,8 @@ def forget(
     from hubspool.push.remover import Remover
 
     if bool(conditions) == check:
-        raise click.UsageError("Give --where KEY=VALUE, or --check.")
-    values: dict[str, str] = {}
-    for key, value in map(_condition, conditions):
-        if values.setdefault(key, value) != value:
-            raise click.BadParameter(f"{key} is given with two values. Run it once for each.", param_hint="--where")
+        raise click.UsageError("Give either --where KEY=VALUE or --check" + (", not both." if check else "."))
+    values = _values(conditions)
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
@@ -86,25 +86,34 @@ def forget(
         return
     removal = Removal.of(values, remover.repo.head().at)
     if dry_run:
-        _print(remover.remove([removal], is_dry=True), "would be removed")
+        _print(remover.remove([removal], is_dry=True, note=_show), "would be removed")
         return
+    what = ", ".join(conditions)
     if not yes:
-        what = ", ".join(conditions)
-        try:
-            click.confirm(f"Remove all rows with {what} from {repo_id}, and its whole history?", abort=True, err=True)
-        except click.Abort:
-            if sys.stdin.isatty():
-                raise
-            raise click.UsageError("Nobody answered, and nothing was removed. Add --yes.") from None
+        found = remover.remove([removal], is_dry=True, note=_show)
+        rows = f"{counted(found.rows, 'row')} of {counted(found.files, 'file')} of {repo_id} with {what}"
+        _ask(f"Remove {rows}, and the whole history of {revision}?")
     remover.note([removal])
-    with _says_what_was_done(remover):
-        _print(remover.remove([removal]), "removed")
+    with _says_what_was_done(remover, repo_id):
+        report = remover.remove([removal], note=_show)
+    _print(report, "removed")
+    if not report.is_squashed:
+        click.echo(f"No file of {repo_id} has a row with {what}: its history stays as it is. {_IN_HISTORY}")
     click.echo(_ELSEWHERE)
     print_line(f"Done; {_later(removal.due_at(remover.limits.second_look_seconds), repo_id)}", "ok")
 
 
+def _ask(question: str) -> None:
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("Nobody answered, and nothing was removed. Add --yes.") from None
+
+
 def _check(remover: Remover, repo_id: str) -> None:
-    with _says_what_was_done(remover):
+    with _says_what_was_done(remover, repo_id):
         report, until = remover.check()
     if report is None:
         print_line("No request waits for its second look.", "ok")
@@ -114,16 +123,24 @@ def _check(remover: Remover, repo_id: str) -> None:
 
 
 @contextmanager
-def _says_what_was_done(remover: Remover) -> Iterator[None]:
-    """Add to an error, such as that of the Hub's limit of commits, what was removed before it."""
+def _says_what_was_done(remover: Remover, repo_id: str) -> Iterator[None]:
+    """Add to an error, such as that of the Hub's limit of commits, what was removed before it; say how to go on."""
     try:
         yield
+    except KeyboardInterrupt:
+        print_line(f"Interrupted: rows may be left. hubspool forget --check {repo_id} removes them.", "warn", err=True)
+        raise
     except HubspoolError as error:
         if done := remover.report.commits:
             rows, files = counted(remover.report.rows, "row"), counted(remover.report.files, "file")
             was = f"{rows} of {files} are removed, in {counted(done, 'commit')}."
             error.hint = f"{was} Run the same command again; it goes on. {error.hint}"
         raise
+
+
+def _show(join: Join) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"Reading {counted(len(join.sources), 'file')} of {join.sources[0].day:%Y-%m} …", err=True)
 
 
 def _later(until: datetime, repo_id: str) -> str:
@@ -145,8 +162,12 @@ def _print(report: RemovalReport, done: str) -> None:
         click.echo(f"Not reached: {kept}.")
 
 
-def _condition(text: str) -> tuple[str, str]:
-    key, sign, value = text.partition("=")
-    if not key or not sign:
-        raise click.BadParameter(f"{text} is not KEY=VALUE.", param_hint="--where")
-    return key, value
+def _values(conditions: tuple[str, ...]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for text in conditions:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise click.BadParameter(f"{text} is not KEY=VALUE.", param_hint="--where")
+        if values.setdefault(key, value) != value:
+            raise click.BadParameter(f"{key} is given with two values. Run it once for each.", param_hint="--where")
+    return values

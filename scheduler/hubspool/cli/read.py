@@ -51,12 +51,13 @@ Lines = Iterable[list[str]]
     "--format",
     "form",
     type=click.Choice(["jsonl", "csv", "parquet", "table"]),
-    default="jsonl",
-    help="Images and other bytes are base64 in jsonl and csv.",
+    help="By default what the name of FILE ends with, or jsonl. Images and other bytes are base64 in jsonl and csv.",
 )
 @click.option("-o", "--output", type=LocalPath(dir_okay=False), metavar="FILE", help="Write there, not to stdout.")
 @token_option
-def read(repo_id: str, last: int | None, form: str, output: Path | None, token: str | None, **chosen: Any) -> None:
+def read(
+    repo_id: str, last: int | None, form: str | None, output: Path | None, token: str | None, **chosen: Any
+) -> None:
     """Print the rows of a dataset, from JSON Lines, Parquet or zip files.
 
     What is not data goes to stderr: at the end the cursor, with which a later --since continues.
@@ -72,6 +73,7 @@ def read(repo_id: str, last: int | None, form: str, output: Path | None, token: 
         reading = import_module("hubspool_templates.reading.rows")
     except ModuleNotFoundError as error:
         raise click.ClickException("hubspool read needs the package hubspool_templates.") from error
+    form = form or {".csv": "csv", ".parquet": "parquet"}.get(output.suffix if output else "", "jsonl")
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise click.UsageError("A terminal cannot show Parquet. Add -o FILE, or redirect the output.")
     api = HfApi(token=token, library_name="hubspool-cli")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from hubspool.client.target import Target
+from hubspool.errors import HFValidationError
 from hubspool.push import rules
 from hubspool.push.backlog import spool_target
 from hubspool.push.ledger import Ledger
@@ -101,15 +102,22 @@ def pending_segments(folder: Path, target: Target) -> list[PendingSegments]:
 
     Raises:
         FileNotFoundError: there is no such folder.
+        HFValidationError: the rows of all its schedulers go elsewhere.
     """
     if not folder.is_dir():
         raise FileNotFoundError(2, "There is no such folder of a scheduler", str(folder))
     wanted = Destination.of(target.endpoint, target.repo_id, target.repo_type, target.revision)
     here = SpoolFolder.read(folder)
     found = []
-    for spool in [here] if here else spool_folders(folder):
+    spools = [here] if here else [*spool_folders(folder)]
+    for spool in spools:
         there = spool.destination
         same = (there.repo_type, there.revision) == (wanted.repo_type, wanted.revision)
         if same and (here or there.repo_id in (wanted.repo_id, wanted.repo_id.partition("/")[2])):
             found.append(PendingSegments(spool))
+    if spools and not found:
+        raise HFValidationError(
+            f"No scheduler of {folder} sends rows to {target.repo_id} at {target.revision}.",
+            hint="`hubspool status FOLDER` says where its rows go.",
+        )
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import groupby, pairwise
@@ -49,10 +49,12 @@ class RemovalReport:
         large_files: contents of the history that the Hub deleted.
         unread: data files that could not be read, or that no scheduler of hubspool wrote: they were not searched.
         kept: what still has the old content: large files that the Hub keeps, other branches, tags and pull requests.
+        is_squashed: the history is gone. It stays if no file had such rows, now or in an earlier run that was ended.
     """
 
     rows: int = 0
     files: int = 0
+    is_squashed: bool = False
     left: int = 0
     commits: int = 0
     ghosts: int = 0
@@ -71,6 +73,10 @@ class _Hit:
     rows: int
 
 
+#: What the titles of its commits begin with.
+_TITLE = "Remove rows from"
+
+
 class Remover(Compactor):
     """Removes the rows that match from all files of one folder of a repository. Used by one thread.
 
@@ -79,7 +85,7 @@ class Remover(Compactor):
     The arguments are those of `Compactor`.
     """
 
-    title = "Remove rows from {} files"
+    title = f"{_TITLE} {{}} files"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -113,8 +119,15 @@ class Remover(Compactor):
         days = [SegmentName.of(run.segment).day for run in self.manifests.runs_in(file.path)] or [file.day]
         return [removal for removal in self._removals if any(map(removal.reaches, days))]
 
-    def remove(self, removals: Sequence[Removal], *, is_dry: bool = False) -> RemovalReport:
+    def remove(
+        self, removals: Sequence[Removal], *, is_dry: bool = False, note: Callable[[Join], object] = lambda _: None
+    ) -> RemovalReport:
         """Remove the rows that one of `removals` chooses, and the history; with `is_dry`, only count them.
+
+        Args:
+            removals: what to remove.
+            is_dry: change nothing.
+            note: called with the files of each month before they are read.
 
         Raises:
             ConflictError: files with such rows were changed each time while they were read; the history stays too.
@@ -126,7 +139,7 @@ class Remover(Compactor):
         before = {} if is_dry else self.repo.large_files()
         for _ in range(self.limits.join_attempts):  # files that changed while they were read are read again
             rows, report.left = report.rows, 0
-            report.ghosts += self.run().ghosts
+            report.ghosts += self.run(note=note).ghosts
             if is_dry or (report.rows == rows and not report.left):
                 break
         if is_dry or not self.may_go_on():
@@ -134,7 +147,10 @@ class Remover(Compactor):
         if report.left:
             files = "1 file was" if report.left == 1 else f"{report.left} files were"
             raise ConflictError(f"{files} changed meanwhile, and may have rows to remove: run it again.")
+        if not report.rows and not any(commit.title.startswith(_TITLE) for commit in self.repo.commits()):
+            return report
         self._squash()
+        report.is_squashed = True
         report.kept = [f"{name}, its files and its history" for name in self.repo.other_refs()]
         if not report.kept:  # the Hub would delete content that these show
             self._delete_large_files(before, report)

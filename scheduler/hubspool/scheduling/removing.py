@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hubspool.errors import FlushTimeout, HubspoolError
+from hubspool.errors import FlushTimeout, HFValidationError, HubspoolError
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
 from hubspool.push.removal import Removal
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 #: Values that the rows have, or a function that returns True for them.
 Rows = Mapping[str, Any] | Callable[[Mapping[str, Any]], bool]
 C = TypeVar("C", bound=Compactor)
+_HINT = 'Give keys and values, such as {"user": "anna"}, or a function that returns True for the rows to remove.'
 T = TypeVar("T")
 
 
@@ -64,6 +65,7 @@ class Removing:
             raise RuntimeError("forget() removes rows, and this scheduler keeps files: delete them in the repository.")
         if setup.target.is_bucket:
             raise RuntimeError("forget() needs the history of a repository: publish the bucket, and remove them there.")
+        _check(rows)
         self.requests.append(request := Request(rows))
         try:
             flush()
@@ -149,6 +151,19 @@ class Removing:
             return act(remover)
         finally:
             self._turns.note_beside(remover.report.commits)
+
+
+def _check(rows: Rows) -> None:
+    """Raise an error if `rows` chooses no row for sure, before a request is made."""
+    if callable(rows):
+        return
+    try:
+        is_sound = bool(rows) and all(isinstance(key, str) for key in rows)
+        Removal.of(rows, datetime.now(timezone.utc))
+    except (AttributeError, TypeError) as error:
+        raise HFValidationError(f"forget() was given {rows!r}: {error}", hint=_HINT) from None
+    if not is_sound:
+        raise HFValidationError(f"forget() was given {rows!r}, which chooses no row.", hint=_HINT)
 
 
 def _made(kind: type[C], context: PushContext, loop: PushLoop[Any] | None = None) -> C:

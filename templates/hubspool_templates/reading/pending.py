@@ -9,7 +9,16 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from hubspool import CommitScheduler
-from hubspool.extending import Encoding, PendingSegments, RangeName, RangeOnHub, RemoteFile, Target, pending_segments
+from hubspool.extending import (
+    Encoding,
+    HFValidationError,
+    PendingSegments,
+    RangeName,
+    RangeOnHub,
+    RemoteFile,
+    Target,
+    pending_segments,
+)
 from hubspool_templates.archive.inbox import claimed_files, claimed_path
 from hubspool_templates.archive.zip_encoding import ZipEncoding
 from hubspool_templates.defaults import DEFAULTS
@@ -35,6 +44,7 @@ class Waiting(ExitStack):
 
     Raises:
         FileNotFoundError: there is no such folder.
+        HFValidationError: `source` is neither; or it is the folder of schedulers whose rows go elsewhere.
     """
 
     def __init__(self, source: CommitScheduler | str | Path | None, target: Target) -> None:
@@ -43,6 +53,8 @@ class Waiting(ExitStack):
         self._claimed: dict[str, IO[bytes]] = {}
         if source is None:
             return
+        if not isinstance(source, (CommitScheduler, str, Path)):
+            raise HFValidationError(f"pending is {source!r}.", hint="Give one scheduler, or its folder.")
         folder = source.spool_folder if isinstance(source, CommitScheduler) else Path(source)
         for spool in (
             pending_segments(folder, target) if folder.is_dir() or not isinstance(source, CommitScheduler) else ()

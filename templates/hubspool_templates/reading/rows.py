@@ -65,15 +65,20 @@ def read_rows(
             read again.
         pending: a scheduler, or its folder: its rows that the Hub does not have yet come last. The repository may be
             missing. A cursor does not count them: they come again with a later read.
-        latest: a column: only the last row of each of its values, and all rows without a value.
+        latest: a column: only the last row of each of its values, and all rows without a value. If rows have other
+            columns alone, reading them ends in an HFValidationError.
         revision: branch, tag or commit.
         repo_type: type of the repository.
 
     Raises:
         RepositoryNotFoundError: the dataset does not exist, or the token may not read it.
         CursorTooOldError: since a squash of the history it is not known which rows came after `since`.
-        HFValidationError: there is no such config or split; a file has another format; `since` is of no use.
+        HFValidationError: there is no such config or split; a file has another format; `since` is of no use; a folder
+            of schedulers whose rows go elsewhere.
     """
+    for name, value in {"config": config, "split": split, "latest": latest, "revision": revision}.items():
+        if not isinstance(value, (str, type(None))):
+            raise HFValidationError(f"{name} is {value!r}.", hint="Give one name, or None.")
     api = api or (pending.api if isinstance(pending, CommitScheduler) else HfApi())
     repo_id, kind, folder = split_destination(repo_id, repo_type, None)
     target = Target.of(api.endpoint, repo_id, kind, revision)
@@ -90,7 +95,7 @@ def read_rows(
 
 
 class Rows(Iterator[Row]):
-    """The rows that `read_rows` found: an iterator that is used once. Threads: one at a time.
+    """The rows that `read_rows` found: an iterator that is used once, and then empty. Threads: one at a time.
 
     Attributes:
         keeps_media: set it to get media as objects with `bytes` and `path`, and images not as PIL images.
@@ -124,7 +129,9 @@ class Rows(Iterator[Row]):
         return str(NEVER if self._reading is None else self._reading.cursor())
 
     def last(self, count: int) -> list[Row]:
-        """Return the last rows; only the files that hold them are read, except with `latest`."""
+        """Return the last rows; only the files that hold them are read, except with `latest`. `cursor` is not known."""
+        if not isinstance(count, int) or count < 1:
+            raise HFValidationError(f"The number of rows is {count!r}.", hint="Give a whole number of 1 or more.")
         if self._latest is not None:
             return list(deque(self, maxlen=count))
         found = list(deque(self._pending_rows(), maxlen=count))
@@ -140,9 +147,14 @@ class Rows(Iterator[Row]):
         """Return the rows as a table with the columns of the card; images as structs of `bytes` and `path`.
 
         Raises:
+            HFValidationError: some of the rows were read already.
             ImportError: pyarrow is not installed.
         """
         _need("pyarrow", "to_arrow", "hubspool[parquet]")
+        if self._rows is not None:
+            raise HFValidationError(
+                "Rows were read already, and the table would lack them.", hint="Call read_rows again."
+            )
         self.keeps_media = True
         return table_of(self, self.columns)
 
@@ -212,10 +224,15 @@ def _widened(table: pa.Table, before: Schema, columns: Schema) -> pa.Table:
 
 def _last_of_each(rows: Iterable[Row], column: str) -> Iterator[Row]:
     found: dict[object, Row] = {}
+    others: set[str] | None = set()  # columns of rows, as long as none has this one
     for row in rows:
+        if others is not None:
+            others = None if column in row else others | row.keys()
         key = object() if row.get(column) is None else _key(row[column])
         found.pop(key, None)
         found[key] = row
+    if others:
+        raise HFValidationError(f"No row has the column {column}.", hint=f"Columns: {', '.join(sorted(others))}.")
     yield from found.values()
 
 
