@@ -34,7 +34,7 @@ Options:
 
 - `SchedulerOptions`: the keyword arguments of `CommitScheduler`, for ``**options: Unpack[SchedulerOptions]``.
 - `CommonOptions`: the same without those that the ready-made schedulers declare with defaults of their own.
-- `Compact`: the values of the option `compact`.
+- `Compact`: the values of the option `compact`. `PublishOptions`: how the rows of a bucket are published.
 - `DEFAULT_EVERY`: minutes between two pushes.
 - `renew_after_fork`: gives a forked child a new value of an attribute, usually an unlocked lock.
 
@@ -92,7 +92,7 @@ from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
 from hubspool.scheduling.defaults import Compact
-from hubspool.scheduling.options import CommonOptions, SchedulerOptions
+from hubspool.scheduling.options import CommonOptions, PublishOptions, SchedulerOptions
 from hubspool.settings import Settings, process_rank
 from hubspool.spool.segment_name import RangeName, SegmentName
 from hubspool.spool.spool import Durability, Spool
@@ -118,6 +118,7 @@ __all__ = [
     "Patterns",
     "PendingSegments",
     "Progress",
+    "PublishOptions",
     "RangeName",
     "RangeOnHub",
     "RemoteBucket",

@@ -24,10 +24,12 @@ from hubspool.extending import (
     Durability,
     HFValidationError,
     Patterns,
+    PublishOptions,
     SchedulerOptions,
     SegmentName,
     Spool,
     renew_after_fork,
+    split_destination,
 )
 from hubspool_templates.card import MONTH_GLOB, PART_GLOB, CardUpdater
 from hubspool_templates.defaults import DEFAULTS, folder_of
@@ -60,6 +62,8 @@ class RowOptions(SchedulerOptions, total=False):
     timestamp: bool
     id: bool
     config: str | None
+    publish_to: str | None
+    publish_every: float
 
 
 class RowScheduler(CommitScheduler):
@@ -99,6 +103,9 @@ class RowScheduler(CommitScheduler):
         durability: "process" (rows survive the end of the process) or "disk" (and of the machine; slower).
         config: the dataset's config for rows whose columns are others than those of the rest; its name is added to
             `path_in_repo`. None: the config of the files with the same columns, or one that is called `name`.
+        publish_to: the dataset to which one of all replicas publishes the rows of the bucket (of `repo_id`), which stay
+            there; it is created if it is missing. `hubspool publish --delete` removes them.
+        publish_every: minutes after which rows are published again.
         options: the options of `CommitScheduler`.
 
     Thread-safety: `append` and `extend` may be called from any thread and from ``async def``; neither makes a request
@@ -141,6 +148,8 @@ class RowScheduler(CommitScheduler):
         timestamp: bool = False,
         id: bool = False,  # noqa: A002  the name of the column
         config: str | None = None,
+        publish_to: str | None = None,
+        publish_every: float = DEFAULTS.publish_minutes,
         allow_patterns: Patterns = None,
         ignore_patterns: Patterns = None,
         **options: Unpack[CommonOptions],
@@ -161,6 +170,7 @@ class RowScheduler(CommitScheduler):
         if config is not None and not re.fullmatch(r"\w[\w.-]*", config):
             raise HFValidationError(f"config is {config!r}.", hint="Use letters, digits, '_', '-' and '.'.")
         self._config = config
+        self._publishing = _publishing(repo_id, publish_to, publish_every, private)
         self._fixed = {**self._fixed, "durability": durability}
         super().__init__(
             repo_id=repo_id,
@@ -351,3 +361,20 @@ def _limit(name: str, given: int | None) -> float:
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise HFValidationError(f"{name} is {given!r}.", hint="Give a whole number of 1 or more, or None.")
     return given
+
+
+def _publishing(bucket: str, to: str | None, minutes: float, private: bool | None) -> PublishOptions | None:
+    if to is None:
+        return None
+    _, kind, inside = split_destination(bucket, None, None)
+    if kind != "bucket" or not isinstance(to, str) or to.startswith("hf:"):
+        raise HFValidationError(f"publish_to is {to!r}.", hint="Give a dataset, for the rows of a bucket only.")
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf:
+        raise HFValidationError(f"publish_every is {minutes!r}.", hint="Give a number of minutes.")
+
+    def card_of(*given: Any) -> Any:
+        from hubspool_templates.publishing import card_of
+
+        return card_of(*given)
+
+    return PublishOptions(to, inside or "", minutes * 60, private, card_of)

@@ -119,3 +119,18 @@ def test_what_is_new_becomes_one_commit_that_loads(kind: Any, make: Make, call: 
     for place in (DATASET, ADDRESS):
         code, out, err = call("verify", place)
         assert (code, "warn" in out) == (0, False), out + err
+
+
+def test_a_scheduler_publishes_its_bucket_once_a_period(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
+    scheduler = make(publish_to=DATASET, publish_every=0.001)
+    put(scheduler, 1, 2)
+    local_hub.requests.clear()
+    for _ in range(100):
+        scheduler.trigger().result(SECONDS)
+        if local_hub.requests.wait_for(lambda each: each.route == "commit", timeout=0.2):
+            break
+    scheduler.trigger().result(SECONDS)
+    assert rows(hub_api) == [1, 2]
+    assert scheduler.status().last_compaction_at is not None
+    assert scheduler.status().last_compaction_error is None
+    assert len(in_bucket(hub_api)) == 1

@@ -72,6 +72,7 @@ class PublishReport:
         files, rows: that were published.
         deleted: files of the bucket.
         left: path → reason, of files that cannot be published.
+        is_whole: nothing else is left to publish; False if there was no time.
     """
 
     commits: list[CommitInfo] = field(default_factory=list)
@@ -80,6 +81,7 @@ class PublishReport:
     rows: int = 0
     deleted: int = 0
     left: dict[str, str] = field(default_factory=dict)
+    is_whole: bool = False
 
 
 class Publisher:
@@ -96,6 +98,7 @@ class Publisher:
         form: suffix of the files in the dataset; None: that of the files in the bucket.
         limits: of joined files and commits.
         may_go_on: returns False to stop before the next step.
+        has_time: returns False to download no more, and to publish what was.
         pause: waits for so many seconds; returns True to stop.
     """
 
@@ -110,10 +113,11 @@ class Publisher:
         form: str | None = None,
         limits: PushLimits = DEFAULTS,
         may_go_on: Callable[[], bool] = lambda: True,
+        has_time: Callable[[], bool] = lambda: True,
         pause: Callable[[float], bool],
     ) -> None:
         self.bucket, self.inside, self.repo, self.joiners, self.card_of = bucket, inside, repo, joiners, card_of
-        self.form, self.limits, self.may_go_on = form, limits, may_go_on
+        self.form, self.limits, self.may_go_on, self.has_time = form, limits, may_go_on, has_time
         self.manifests = Manifests()
         self._caller = Caller(pause, lambda *_: None)
         self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
@@ -129,9 +133,9 @@ class Publisher:
         self._report = PublishReport()
         self._list()
         form = self._form()
-        while self.may_go_on() and call_with_retries(partial(self._publish, form), METADATA, self._caller):
-            pass
-        if delete and self.may_go_on():
+        while self.may_go_on() and self.has_time() and not self._report.is_whole:
+            self._report.is_whole = not call_with_retries(partial(self._publish, form), METADATA, self._caller)
+        if delete and self._report.is_whole:
             self._delete()
         return self._report
 
@@ -176,7 +180,7 @@ class Publisher:
             if batch and (piece.place[0] != batch[0].place[0] or size > self.limits.publish_bytes):
                 break
             batch.append(piece)
-        if batch and self.may_go_on():
+        if batch:
             with tempfile.TemporaryDirectory(prefix="hubspool-publish-") as folder:
                 self._commit(batch, form, Path(folder))
         return bool(batch)
@@ -241,7 +245,9 @@ class Publisher:
         self._report.deleted = len(gone)
 
     def _fetch(self, piece: Piece, to: Path) -> None:
-        """Download a piece; a file that is not what its name says is left."""
+        """Download a piece, if there is time; a file that is not what its name says is left."""
+        if not self.may_go_on() or not self.has_time():
+            return
         path, joiner = piece.file.path, self.joiners[piece.name.segment.suffix or "jsonl"]
         if piece.file.size > DEFAULTS.json_probe_bytes:
             self.bucket.download(path, to)
@@ -310,20 +316,20 @@ class Publisher:
             ChangedMeanwhileError: another publisher was first.
         """
         local = {piece: folder / f"{number}.piece" for number, piece in enumerate(batch)}
-        for_each(batch, lambda piece: self._fetch(piece, local[piece]), self.limits.join_downloads)
+        for_each(batch, lambda piece: self._fetch(piece, local[piece]), self.limits.publish_downloads)
         runs: list[JoinedRun] = []
         adds: list[CommitOperationAdd] = []
         new: dict[tuple[str, str], list[Path]] = {}
         taken: list[Piece] = []
         for (_, parent, split), pieces in groupby(batch, key=lambda each: each.place):
-            for group in self._groups(pieces, local):
+            for group in self._groups([piece for piece in pieces if local[piece].exists()], local):
                 out = folder / f"{len(adds)}.{form}"
                 of_group = self._join(group, local, form, out)
                 adds.append(addition := CommitOperationAdd(of_group[0].path, out))
                 runs += [replace(run, file=addition.sha256) for run in of_group]
                 new.setdefault((str(PurePosixPath(parent).parent), split), []).append(out)
                 taken += group
-        if not adds:
+        if not adds or not self.may_go_on():
             return
         rows = sum(run.rows for run in runs)
         card = self.card_of(self.repo, form, new, rows)
@@ -346,7 +352,7 @@ class Publisher:
             return self.repo.commit(operations, f"Publish {rows} rows", join_description(manifest), head.oid)
 
         policy = replace(ON_HEAD, attempts=self.limits.join_attempts)
-        if not self.may_go_on() or (commit := call_with_retries(attempt, policy, self._caller)) is None:
+        if (commit := call_with_retries(attempt, policy, self._caller)) is None:
             raise ChangedMeanwhileError(taken[0].file.path)
         self._report.commits.append(commit)
         self._report.paths += [addition.path_in_repo for addition in adds]

@@ -17,7 +17,7 @@ from hubspool.errors import HubspoolError, LockHeldError, OtherAccountError
 from hubspool.scheduling.defaults import DEFAULTS, Compact
 from hubspool.scheduling.folder_push import push_folder, shared_budget
 from hubspool.scheduling.messages import OURS, described, short_traceback, shortened
-from hubspool.scheduling.options import destination_of, full_signature, unknown_option, warn_of
+from hubspool.scheduling.options import PublishOptions, destination_of, full_signature, unknown_option, warn_of
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.status import NOT_COMPACTED
 from hubspool.scheduling.worker import Worker, join, open_unless_known
@@ -155,8 +155,7 @@ class CommitScheduler:
     compact: Compact = False
     #: Rows of segments that began more days ago are removed from the repository, and not sent; None keeps them.
     retain_days: int | None = None
-    #: Whether line data that no longer begins with what was committed becomes a new version of its file; False: as
-    #: `on_existing` says.
+    #: Line data that no longer begins with what was committed becomes a new version; False: as `on_existing` says.
     versions_rewritten = False
     #: The commits that all writers of the repository share; None: `Budget()`, or no limit on a local Hub.
     budget: Budget | None = None
@@ -170,6 +169,7 @@ class CommitScheduler:
 
     #: The numbers of a push; None: `push.defaults.DEFAULTS`. Tests shorten its waits.
     _limits: PushLimits | None = None
+    _publishing: PublishOptions | None = None  # of the rows of a bucket; a subclass sets it
     #: Seconds since the epoch. Tests move it.
     _clock: Callable[[], float] = time.time
     _building = False  # written by the thread that builds the object
@@ -425,7 +425,7 @@ class CommitScheduler:
             seconds_left=self._runner.loop.seconds_left,
             repo_url=self._setup.repo_url,
             pending=self._setup.pending() if rows else (0, 0) if rows == 0 else None,
-            compaction=self._worker.compaction.times() if self.compact else NOT_COMPACTED,
+            compaction=self._worker.compaction.times() if self.compact or self._publishing else NOT_COMPACTED,
         )
 
     def metrics(self) -> dict[str, float]:

@@ -80,6 +80,10 @@ def _keep_small(scheduler: CommitScheduler, context: PushContext, result: PushRe
     if result.commit is not None and not result.in_doubt:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
     if context.target.is_bucket:
+        if (options := scheduler._publishing) is not None and worker.urgency is not Urgency.FINAL:
+            report = worker.compaction.after_push(context, loop, options)
+            for commit in report.commits:
+                scheduler._tracker.note_commit(report.event(commit), commit)
         loop.rest(wait := scheduler.api.session.paused_until - time.monotonic())
         scheduler._tracker.period = max(wait, scheduler._period)
         return

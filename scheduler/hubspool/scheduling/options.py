@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -20,8 +21,28 @@ from hubspool.scheduling.defaults import DEFAULTS
 if TYPE_CHECKING:
     from hubspool.client.patterns import Patterns
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
+    from hubspool.push.publish import CardOf
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """How the rows of a bucket are published.
+
+    Args:
+        to: the dataset.
+        inside: the folder of the bucket; empty for all of it.
+        seconds: how old the newest publish is when the next one is due.
+        private: visibility of the dataset, if it is created.
+        card_of: makes its card.
+    """
+
+    to: str
+    inside: str
+    seconds: float
+    private: bool | None
+    card_of: CardOf
 
 
 class CommonOptions(TypedDict, total=False):
