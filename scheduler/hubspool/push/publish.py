@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.retry import METADATA, ON_HEAD, Caller, call_with_retries
 from hubspool.client.transfer.parallel import for_each
-from hubspool.errors import ChangedMeanwhileError, HFValidationError
+from hubspool.errors import BucketBatchError, ChangedMeanwhileError, HFValidationError, RemoteEntryNotFoundError
 from hubspool.push.compaction import _sha256
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.kinds import together
@@ -121,6 +121,7 @@ class Publisher:
         self.manifests = Manifests()
         self._caller = Caller(pause, lambda *_: None)
         self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
+        self._gone: set[str] = set()  # since they were listed
         self._report = PublishReport()
 
     def run(self, *, delete: bool = False) -> PublishReport:
@@ -148,7 +149,7 @@ class Publisher:
         return 0.0 if newest is None else max(period - (head.at - newest).total_seconds(), 0.0)
 
     def _list(self) -> None:
-        self._files = {}
+        self._files, self._gone = {}, set()
         for path, file in sorted(self.bucket.list_files(self.inside, recursive=True).items()):
             if (name := RangeName.parse(PurePosixPath(path).name)) is not None:
                 self._files.setdefault(str(name.segment), []).append((name, file))
@@ -195,7 +196,7 @@ class Publisher:
             is_cut = segment.count(".") == 1
             for each, left in unpublished(ranges, self._covered(segment), is_cut=is_cut):
                 name, file = ranges[each]
-                if file.path in self._report.left:
+                if file.path in self._report.left or file.path in self._gone:
                     continue
                 if not left:
                     self._report.left[file.path] = "a part of its rows is published, and its form cannot be cut"
@@ -240,8 +241,12 @@ class Publisher:
             if not uncovered(name.start, name.end, marked.get(segment, ()))
             and not uncovered(name.start, name.end, covered)
         ]
-        if gone:
-            self._change_bucket(delete=gone)
+        try:
+            if gone:
+                self._change_bucket(delete=gone)
+        except BucketBatchError as error:  # another publisher may have deleted some
+            if self.bucket.files([each["path"] for each in error.failures]):
+                raise
         self._report.deleted = len(gone)
 
     def _fetch(self, piece: Piece, to: Path) -> None:
@@ -249,10 +254,14 @@ class Publisher:
         if not self.may_go_on() or not self.has_time():
             return
         path, joiner = piece.file.path, self.joiners[piece.name.segment.suffix or "jsonl"]
-        if piece.file.size > DEFAULTS.json_probe_bytes:
-            self.bucket.download(path, to)
-        else:
-            to.write_bytes(self.bucket.content(path))
+        try:
+            if piece.file.size > DEFAULTS.json_probe_bytes:
+                self.bucket.download(path, to)
+            else:
+                to.write_bytes(self.bucket.content(path))
+        except RemoteEntryNotFoundError:  # another publisher was first
+            self._gone.add(path)
+            return
         span = (piece.name.start, piece.name.start + to.stat().st_size)
         if joiner.keeps_bytes and (piece.start, piece.end) != span:
             content = to.read_bytes()[piece.start - piece.name.start : piece.end - piece.name.start]

@@ -19,7 +19,7 @@ from hubspool.push.compaction import OldFile
 from hubspool.push.encodings import Span
 from hubspool.push.manifest import HeldPart, JoinedRun
 from hubspool.push.part import Part
-from hubspool.push.published import MARKERS
+from hubspool.push.published import MARKERS, uncovered
 from hubspool.push.remote import NamedPart, RemoteFile
 from hubspool.push.rules import missing
 from hubspool.spool.segment_name import RangeName, SegmentName, part_number
@@ -252,7 +252,11 @@ class BucketSnapshot(RepoSnapshot):
                 found.setdefault(str(name.segment), []).append(Piece(name.start, name.end, 0, path))
         for segment, ranges in self.published.items():
             here = found.setdefault(segment, [])
+            files = [each for each in here if segment.count(".") > 1 and uncovered(each.start, each.end, ranges)]
             for start, end in sorted(ranges):
+                if any(uncovered(each.start, each.end, [(start, end)]) != [each[:2]] for each in files):
+                    here.append(Piece(start, end, 0, f"{MARKERS}/"))  # it cannot be cut, so it is not published
+                    continue
                 known = [Part("", 0, "", piece.start, piece.end, 0.0) for piece in here]
                 gaps = [(max(start, first), last) for first, last in missing(known, end)]
                 here += [Piece(first, last, 0, f"{MARKERS}/") for first, last in gaps if first < last]
