@@ -152,7 +152,7 @@ def test_a_publisher_that_ends_at_any_request_neither_loses_nor_doubles_a_row(
     sent = itertools.count(1)
 
     def send_or_end(*given: Any, **options: Any) -> Any:
-        is_last = next(sent) == ends
+        is_last = "/resolve/" not in given[2] and next(sent) == ends
         if is_last and ends % 2:
             raise Killed
         try:
@@ -167,7 +167,7 @@ def test_a_publisher_that_ends_at_any_request_neither_loses_nor_doubles_a_row(
     position = 0
     with monkeypatch.context() as patch:
         patch.setattr(HubClient, "send", send_or_end)
-        for number in range(100):
+        for number in range(60):
             line = json.dumps({"n": number}).encode() + b"\n"
             name = RangeName(segment, position, position + len(line))
             position += len(line)
