@@ -1,7 +1,8 @@
 """Every interleaving of pushes to a bucket and publishes to a dataset: lost and late answers, lost ledgers, deletions.
 
-The writer's decisions are those of `hubspool.push.rules`; the bucket, the dataset and the publishers are a model of a
-few lines. Each weaker rule must lose or double a row (so the search can find it), the rules that are used must not.
+The writer's decisions are those of `hubspool.push.rules`, those of the publishers of `hubspool.push.published`; the
+bucket and the dataset are a model of a few lines. Each weaker rule must lose or double a row (so the search can find
+it), the rules that are used must not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 from hubspool.push import rules
 from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Part
+from hubspool.push.published import uncovered, unpublished
 from hubspool.push.rules import Naming, Upload
 
 SEGMENT = "train-20260102-0123456789ab-00000.jsonl"
@@ -29,6 +31,7 @@ class Weaker(Enum):
     NEXT_TOO_EARLY = "the next range begins after the acknowledged rows, before the outcome of the last one is known"
     PATHS = "a publish takes the files whose paths no manifest names, and does not subtract ranges"
     NO_MARKERS = "published files are deleted, and no marker in the bucket tells it"
+    MARKED_LATE = "published files are deleted before the marker is there"
     NO_PARENT = "two publishers commit without parentCommit"
 
 
@@ -79,10 +82,6 @@ class World:
     lost: int = 0
     ledgers: int = 0
     publishes: int = 0
-
-    @property
-    def published(self) -> set[int]:
-        return {row for start, end in self.manifest for row in range(start, end)}
 
 
 class Model:
@@ -135,6 +134,11 @@ class Model:
 
     # -- the publishers
 
+    @property
+    def order(self) -> tuple[str, str]:
+        """The steps of a publisher after its commit."""
+        return ("delete", "mark") if self.weaker is Weaker.MARKED_LATE else ("mark", "delete")
+
     def publishes(self, world: World, who: int) -> Iterator[World]:
         mine = next((each for each in world.publishing if each.who == who), None)
         others = tuple(each for each in world.publishing if each is not mine)
@@ -144,28 +148,29 @@ class Model:
                 yield replace(world, publishing=(*others, begun), publishes=world.publishes + 1)
         elif mine.step == "commit":
             without = replace(world, publishing=others)
-            after = self.committed(without, mine)
-            yield without if after is None else replace(after, publishing=(*others, replace(mine, step="mark")))
+            after, then = self.committed(without, mine), self.order[0]
+            yield without if after is None else replace(after, publishing=(*others, replace(mine, step=then)))
             if after is not None and mine.ranges and world.lost < self.bounds.lost:
                 yield replace(without, commits=world.commits | {mine}, lost=world.lost + 1)
-        elif mine.step == "mark":
-            marked = world.markers if self.weaker is Weaker.NO_MARKERS else world.markers | world.manifest
-            yield replace(world, markers=marked, publishing=(*others, replace(mine, step="delete")))
         else:
-            gone = {each for each in world.bucket if {*range(*each)} <= world.published}
-            yield replace(world, bucket=world.bucket - gone, publishing=others)
+            is_last = mine.step == self.order[-1]
+            publishing = others if is_last else (*others, replace(mine, step=self.order[-1]))
+            if mine.step == "mark":
+                marked = world.markers if self.weaker is Weaker.NO_MARKERS else world.markers | world.manifest
+                yield replace(world, markers=marked, publishing=publishing)
+            else:
+                covered = world.manifest if self.weaker in (Weaker.NO_MARKERS, Weaker.MARKED_LATE) else world.markers
+                gone = {each for each in world.bucket if not uncovered(*each, covered)}
+                yield replace(world, bucket=world.bucket - gone, publishing=publishing)
+        if mine is not None:
+            yield replace(world, publishing=others)  # it is killed
 
     def unpublished(self, world: World) -> Iterator[Range]:
-        taken = world.published
-        for start, end in sorted(world.bucket):
-            if self.weaker is Weaker.PATHS:
-                if (start, end) not in world.manifest:
-                    yield start, end
-                continue
-            left = [row for row in range(start, end) if row not in taken]
-            if left:
-                taken |= {*left}
-                yield (left[0], left[-1] + 1) if self.bounds.is_cut else (start, end)
+        if self.weaker is Weaker.PATHS:
+            yield from sorted(world.bucket - world.manifest)
+            return
+        for _, pieces in unpublished(world.bucket, world.manifest, is_cut=self.bounds.is_cut):
+            yield from pieces
 
     def committed(self, world: World, publish: Publish) -> World | None:
         """The world after a publisher's commit; None if it is refused."""
@@ -177,9 +182,10 @@ class Model:
         return replace(world, data=data, manifest=world.manifest | {*publish.ranges}, version=world.version + 1)
 
     def is_wrong(self, world: World) -> bool:
-        """Whether the dataset has a row twice, or an acknowledged row is nowhere."""
+        """Whether the dataset has a row twice, a row can never be published, or an acknowledged row is nowhere."""
         counts = [sum(start <= row < end for start, end in world.data) for row in range(world.rows)]
-        if max(counts, default=0) > 1:
+        left = unpublished(world.bucket, world.manifest, is_cut=self.bounds.is_cut)
+        if max(counts, default=0) > 1 or not all(pieces for _, pieces in left):
             return True
         here = {row for each in (*world.bucket, *world.data) for row in range(*each)}
         sure = {row for part in world.parts if not part.in_doubt for row in range(part.start, part.end)}
@@ -211,6 +217,7 @@ TWO = Bounds(rows=2, ledgers=0, publishers=2, lost=2)
         (Weaker.NEXT_TOO_EARLY, ENCODED),
         (Weaker.PATHS, LINES),
         (Weaker.NO_MARKERS, ENCODED),
+        (Weaker.MARKED_LATE, ENCODED),
         (Weaker.NO_PARENT, TWO),
     ],
     ids=lambda value: value.name if isinstance(value, Weaker) else "",
