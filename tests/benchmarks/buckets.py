@@ -2,7 +2,8 @@
 
 Prints tables, and asserts nothing. Parts: `push` (bytes sent per byte, and requests of a push: a bucket, a dataset, and
 one growing file in a bucket), `hour` (a push every 5 seconds for an hour, without the waits: refusals and memory),
-`replicas` (many writers to one bucket under the Hub's limit of 1,000 calls in 5 minutes, made a hundredth as long).
+`replicas` (many writers to one bucket under the Hub's limit of 1,000 calls in 5 minutes, made a hundredth as long),
+`publish` (the files of one day become a commit of a dataset: seconds, and bytes sent per byte).
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ import logging
 import random
 import resource
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 from hubspool import HfApi
+from hubspool.cli.compact import joiners
+from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub, RateLimit
+from hubspool.push.publish import Publisher
+from hubspool.push.remote import RemoteRepo
+from hubspool.push.remote_bucket import RemoteBucket
+from hubspool.spool.segment_name import RangeName, SegmentName, new_writer_id
 from hubspool_templates import JsonlScheduler
+from hubspool_templates.publishing import card_of
 from tests.support.bench_table import machine
 from tests.support.loss_trial import UPLOADS
 
@@ -116,13 +126,39 @@ def measure_replicas(count: int, seconds: float) -> None:
     print(f"\n{machine()}: {count} writers, {len(rows)} rows, {lost} lost, {doubled} doubled, {refused} calls refused")
 
 
+def measure_publish(count: int) -> None:
+    """Print how long it takes to publish the files of a day and to delete them, and what is sent for it."""
+    with LocalHub() as hub:
+        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        api.create_bucket("local/votes")
+        api.create_repo("local/votes", repo_type="dataset")
+        segment, size, files = SegmentName("train", "20260102", new_writer_id(), 0), 0, []
+        for number in range(count):
+            line = json.dumps(row(number)).encode() + b"\n"
+            files.append((line, f"data/2026-01/{RangeName(segment, size, size + len(line))}"))
+            size += len(line)
+        api.batch_bucket_files("local/votes", add=files)
+        assert hub.requests.wait_idle()
+        hub.requests.clear()
+        bucket = RemoteBucket(api, Target.of(api.endpoint, "local/votes", "bucket"))
+        dataset = RemoteRepo(api, Target.of(api.endpoint, "local/votes", "dataset"))
+        began = time.monotonic()
+        report = Publisher(bucket, "", dataset, joiners(), card_of, pause=Event().wait).run(delete=True)
+        seconds = time.monotonic() - began
+        assert hub.requests.wait_idle()
+        sent = sum(record.bytes_in for record in hub.requests) / size
+    print(f"\n{machine()}: {report.rows} rows of {report.files} files published in {seconds:.0f} s,", end=" ")
+    print(f"{len(report.commits)} commit, {len(report.paths)} files; {sent:.2f} bytes sent per byte")
+
+
 def main() -> None:
     """Run the parts and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["push", "hour", "replicas"])
+    parser.add_argument("parts", nargs="*", default=["push", "hour", "replicas", "publish"])
     parser.add_argument("--pushes", type=int, default=100)
     parser.add_argument("--hour", type=int, default=720, help="pushes of the hour")
     parser.add_argument("--replicas", type=int, default=200)
+    parser.add_argument("--files", type=int, default=10_000, help="files that are published")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     if "push" in options.parts:
@@ -131,6 +167,8 @@ def main() -> None:
         measure_hour(options.hour)
     if "replicas" in options.parts:
         measure_replicas(options.replicas, 3)
+    if "publish" in options.parts:
+        measure_publish(options.files)
 
 
 if __name__ == "__main__":

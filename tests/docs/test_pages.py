@@ -75,6 +75,8 @@ def test_rows_go_to_a_bucket_and_come_back(reader: Reader) -> None:
     reader.read(PAGES["buckets.md"])
     assert "['Solaris', 'Stalker']" in reader.said
     assert "Sound: 2 rows in 2 files" in reader.said
+    assert sorted(row["film"] for row in reader.rows("votes")) == ["Solaris", "Stalker"]
+    assert "Sound: 2 rows in 1 file of local/votes" in reader.said
 
 
 @pytest.mark.timeout(400)

@@ -230,6 +230,17 @@ def test_nothing_is_deleted_before_the_marker_is_there(
     assert len(commits(hub_api)) == 1
 
 
+def test_a_file_that_no_marker_names_is_not_deleted(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(make(), 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteBucket, "published", lambda _: {})  # as if somebody had deleted it
+        assert publisher().run(delete=True).deleted == 0
+    assert len(in_bucket(hub_api)) == 1
+    assert publisher().run(delete=True).deleted == 1
+
+
 def test_what_happens_at_any_step_of_a_publisher_doubles_no_row(
     make: Make, publisher: Callable[..., Publisher], hub_api: HfApi
 ) -> None:

@@ -46,4 +46,29 @@ MUTANTS = [
         (Edit("hubspool/client/retry.py", "pace", "2 * int(window[1]) > int(quota[1])", "True"),),
         (f"{TESTS}::test_pushes_stay_under_half_of_the_rate_limit",),
     ),
+    Mutant(
+        "deleted_without_marker",
+        "a file that no marker names is deleted from the bucket",
+        (Edit("hubspool/push/publish.py", "Publisher._delete", "marked.get(segment, ())", "covered"),),
+        ("tests/hub/test_publish.py::test_a_file_that_no_marker_names_is_not_deleted",),
+    ),
+    Mutant(
+        "publish_from_an_old_listing",
+        "what another publisher has published since the files were listed is published again",
+        (
+            Edit(
+                "hubspool/push/publish.py",
+                "Publisher._commit",
+                "uncovered(*at, covered[p.segment]) != [at]",
+                "False",
+            ),
+        ),
+        ("tests/hub/test_publish.py::test_what_happens_at_any_step_of_a_publisher_doubles_no_row",),
+    ),
+    Mutant(
+        "marker_missing",
+        "no marker says what was published",
+        (Edit("hubspool/push/publish.py", "Publisher._mark", "path not in self.bucket.read_markers", "False"),),
+        ("tests/hub/test_publish.py::test_a_file_that_comes_back_is_deleted_again_and_published_once",),
+    ),
 ]
