@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +25,7 @@ from hubspool.extending import (
     HFValidationError,
     Patterns,
     PublishOptions,
+    RemoteRepo,
     SchedulerOptions,
     SegmentName,
     Spool,
@@ -122,6 +123,8 @@ class RowScheduler(CommitScheduler):
     is_storable: Callable[[FieldType], bool] | None = None
     #: Reads the columns of a file on the Hub that another program wrote; raises ValueError if it cannot.
     columns_of = staticmethod(columns_of_lines)
+    #: Reads the columns of a file that this class wrote.
+    _columns_in: Callable[[Path], Schema] = staticmethod(columns_of_lines)
     #: Whether the card's config has the columns too, as `datasets` needs it for archives.
     features_in_config = False
     #: Makes what `append` holds from the encoding of a row to its write.
@@ -170,7 +173,7 @@ class RowScheduler(CommitScheduler):
         if config is not None and not re.fullmatch(r"\w[\w.-]*", config):
             raise HFValidationError(f"config is {config!r}.", hint="Use letters, digits, '_', '-' and '.'.")
         self._config = config
-        self._publishing = _publishing(repo_id, publish_to, publish_every, private)
+        self._publishing = _publishing(type(self), repo_id, publish_to, publish_every, private)
         self._fixed = {**self._fixed, "durability": durability}
         super().__init__(
             repo_id=repo_id,
@@ -363,7 +366,9 @@ def _limit(name: str, given: int | None) -> float:
     return given
 
 
-def _publishing(bucket: str, to: str | None, minutes: float, private: bool | None) -> PublishOptions | None:
+def _publishing(
+    kind_of_scheduler: type[RowScheduler], bucket: str, to: str | None, minutes: float, private: bool | None
+) -> PublishOptions | None:
     if to is None:
         return None
     _, kind, inside = split_destination(bucket, None, None)
@@ -372,9 +377,34 @@ def _publishing(bucket: str, to: str | None, minutes: float, private: bool | Non
     if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf:
         raise HFValidationError(f"publish_every is {minutes!r}.", hint="Give a number of minutes.")
 
-    def card_of(*given: Any) -> Any:
-        from hubspool_templates.publishing import card_of
+    return PublishOptions(to, inside or "", minutes * 60, private, partial(published_card, kind_of_scheduler))
 
-        return card_of(*given)
 
-    return PublishOptions(to, inside or "", minutes * 60, private, card_of)
+def published_card(
+    kind: type[RowScheduler], repo: RemoteRepo, form: str, new: Mapping[tuple[str, str], Sequence[Path]], rows: int
+) -> Callable[[str], Iterable[CommitOperationAdd]]:
+    """Return what makes the README.md for a commit that adds files, if the card lacks a column or a pattern of them.
+
+    Args:
+        kind: what wrote the rows.
+        repo: the dataset.
+        form: suffix of the files.
+        new: folder and split → the files on this disk.
+        rows: how many they have.
+    """
+    files = [path for paths in new.values() for path in paths]
+    merge = Schema.extend if kind.is_storable else Schema.merge
+    schema = reduce(merge, map(kind._columns_in, files), Schema())
+    size = sum(path.stat().st_size for path in files)
+    globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}".removeprefix("./") for folder, split in new}
+    card = CardUpdater(
+        repo.api,
+        kind.card_sentence,
+        kind.widenable,
+        is_storable=kind.is_storable,
+        features_in_config=kind.features_in_config,
+        columns_of=kind.columns_of,
+    )
+    return lambda parent: card.operations(
+        repo.target, CommitPlan((), size, size, rows, parent=parent), globs, schema, None
+    )

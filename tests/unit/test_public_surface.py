@@ -45,6 +45,7 @@ OF_EXTENDING = {
     "Patterns",
     "PendingSegments",
     "Progress",
+    "PublishOptions",
     "RangeName",
     "RangeOnHub",
     "RemoteBucket",

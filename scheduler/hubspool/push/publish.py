@@ -42,7 +42,7 @@ CardOf: TypeAlias = Callable[[RemoteRepo, str, NewFiles, int], Callable[[str], I
 
 
 @dataclass(frozen=True)
-class Piece:
+class RangeToPublish:
     """The bytes [start, end) of a segment, in a file of the bucket; `folder` is that of its month in the dataset."""
 
     file: RemoteFile
@@ -174,7 +174,7 @@ class Publisher:
         self.manifests.read(self.repo, head, self._files)
         self._mark({manifest: oid for oid, manifest in head.joins.items()})
         pieces = sorted(self._pieces(), key=lambda each: (each.place, each.segment, each.start))
-        batch: list[Piece] = []
+        batch: list[RangeToPublish] = []
         size = 0
         for piece in pieces:
             size += piece.file.size
@@ -190,7 +190,7 @@ class Publisher:
         held = self.manifests.of_segment(segment).values()
         return [(part.start, part.end(part.start)) for part in held if part.start is not None]
 
-    def _pieces(self) -> Iterable[Piece]:
+    def _pieces(self) -> Iterable[RangeToPublish]:
         for segment, files in self._files.items():
             ranges = {(name.start, name.end): (name, file) for name, file in files}
             is_cut = segment.count(".") == 1
@@ -202,7 +202,7 @@ class Publisher:
                     self._report.left[file.path] = "a part of its rows is published, and its form cannot be cut"
                 inside = PurePosixPath(file.path).relative_to(self.inside).parent
                 folder = str(inside if inside.parent.name else "data" / inside)
-                yield from (Piece(file, name, folder, start, end) for start, end in left)
+                yield from (RangeToPublish(file, name, folder, start, end) for start, end in left)
 
     def _mark(self, commits: Mapping[str, str]) -> None:
         """Write the markers that are missing; `commits` are manifest → its commit, as far as they are known.
@@ -249,7 +249,7 @@ class Publisher:
                 raise
         self._report.deleted = len(gone)
 
-    def _fetch(self, piece: Piece, to: Path) -> None:
+    def _fetch(self, piece: RangeToPublish, to: Path) -> None:
         """Download a piece, if there is time; a file that is not what its name says is left."""
         if not self.may_go_on() or not self.has_time():
             return
@@ -271,9 +271,11 @@ class Publisher:
         if (segment, *span) != (piece.segment, piece.name.start, piece.name.end):
             self._report.left[path] = "it does not hold the rows that its name says"
 
-    def _groups(self, pieces: Iterable[Piece], local: Mapping[Piece, Path]) -> Iterable[list[Piece]]:
+    def _groups(
+        self, pieces: Iterable[RangeToPublish], local: Mapping[RangeToPublish, Path]
+    ) -> Iterable[list[RangeToPublish]]:
         """Return the pieces that are joined into one file each."""
-        groups: list[tuple[object, Counter[str], list[Piece]]] = []
+        groups: list[tuple[object, Counter[str], list[RangeToPublish]]] = []
         for piece in pieces:
             joiner, path = self.joiners[piece.name.segment.suffix or "jsonl"], local[piece]
             if piece.file.path in self._report.left or (key := joiner.key_of(path)) is None:
@@ -289,7 +291,9 @@ class Publisher:
                 groups.append((key, sizes, [piece]))
         return [sources for _, _, sources in groups]
 
-    def _join(self, group: Sequence[Piece], local: Mapping[Piece, Path], form: str, out: Path) -> list[JoinedRun]:
+    def _join(
+        self, group: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], form: str, out: Path
+    ) -> list[JoinedRun]:
         """Write a joined file; return its runs, whose first part has no number yet: neighbours are one part."""
         joiner, segment = self.joiners[group[0].name.segment.suffix or "jsonl"], group[-1].name.segment
         path = JoinedName(segment.name, max(each.name.segment.date for each in group), 1, form)
@@ -318,7 +322,7 @@ class Publisher:
             runs = [replace(run, sha256=each, digests=(each,)) for run, each in zip(runs, digests, strict=True)]
         return runs
 
-    def _commit(self, batch: Sequence[Piece], form: str, folder: Path) -> None:
+    def _commit(self, batch: Sequence[RangeToPublish], form: str, folder: Path) -> None:
         """Commit pieces, at the newest commit at which none of them is published.
 
         Raises:
@@ -329,7 +333,7 @@ class Publisher:
         runs: list[JoinedRun] = []
         adds: list[CommitOperationAdd] = []
         new: dict[tuple[str, str], list[Path]] = {}
-        taken: list[Piece] = []
+        taken: list[RangeToPublish] = []
         for (_, parent, split), pieces in groupby(batch, key=lambda each: each.place):
             for group in self._groups([piece for piece in pieces if local[piece].exists()], local):
                 out = folder / f"{len(adds)}.{form}"
