@@ -402,3 +402,20 @@ def test_only_the_rows_of_a_bucket_are_published(make: Make) -> None:
     for wrong in ({"repo_id": "local/rows"}, {"publish_every": 0}, {"publish_to": ADDRESS}):
         with pytest.raises(ValueError, match="publish"):
             make(**{"publish_to": DATASET, **wrong})
+
+
+def test_published_files_are_joined_later_and_stay_published(
+    publisher: Callable[..., Publisher], call: Call, hub_api: HfApi
+) -> None:
+    hub_api.create_bucket(BUCKET)
+    for number in range(3):
+        segment = SegmentName("train", "20260102", "0123456789ab", number)
+        name, line = RangeName(segment, 0, 9), json.dumps({"n": number}).encode() + b"\n"
+        hub_api.batch_bucket_files(BUCKET, add=[(line, f"data/2026-01/{name}")])
+        publisher().run()
+    code, out, err = call("compact", DATASET)
+    assert (code, "3 files became 1" in out) == (0, True), out + err
+    assert publisher().run(delete=True).deleted == 3
+    assert rows(hub_api) == [0, 1, 2]
+    assert len(commits(hub_api)) == 3
+    assert call("verify", DATASET)[0] == 0
