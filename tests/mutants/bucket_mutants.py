@@ -68,7 +68,14 @@ MUTANTS = [
     Mutant(
         "marker_missing",
         "no marker says what was published",
-        (Edit("hubspool/push/publish.py", "Publisher._mark", "path not in self.bucket.read_markers", "False"),),
+        (
+            Edit(
+                "hubspool/push/publish.py",
+                "Publisher._mark",
+                "any(uncovered(*each, marked.get(segment, ())) for segment in ranges for each in ranges[segment])",
+                "False",
+            ),
+        ),
         ("tests/hub/test_publish.py::test_a_file_that_comes_back_is_deleted_again_and_published_once",),
     ),
 ]

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -60,6 +60,11 @@ class RangeToPublish:
     def segment(self) -> str:
         """The file name of the segment."""
         return str(self.name.segment)
+
+    @property
+    def form(self) -> str:
+        """The suffix of the file."""
+        return self.name.segment.suffix or "jsonl"
 
 
 @dataclass
@@ -200,8 +205,9 @@ class Publisher:
                     continue
                 if not left:
                     self._report.left[file.path] = "a part of its rows is published, and its form cannot be cut"
-                inside = PurePosixPath(file.path).relative_to(self.inside).parent
-                folder = str(inside if inside.parent.name else "data" / inside)
+                place, month = PurePosixPath(file.path).relative_to(self.inside).parent, name.segment.month
+                place = place.parent if place.name == month else place
+                folder = f"{place if place.name else 'data'}/{month}"
                 yield from (RangeToPublish(file, name, folder, start, end) for start, end in left)
 
     def _mark(self, commits: Mapping[str, str]) -> None:
@@ -211,20 +217,13 @@ class Publisher:
         write it.
         """
         marked = self.bucket.published()
-        missing = {
-            manifest
-            for segment in self._files
-            for start, end in self._covered(segment)
-            if uncovered(start, end, marked.get(segment, ()))
-            for manifest in self.manifests.naming(segment)
-        }
-        for manifest in sorted(missing):
+        for manifest in sorted({path for segment in self._files for path in self.manifests.naming(segment)}):
             ranges: dict[str, list[tuple[int, int]]] = {}
             for run in self.manifests.runs_of(manifest):
                 pairs = zip(run.starts, run.sizes, strict=False)
                 ranges.setdefault(run.segment, []).extend((start, start + size) for start, size in pairs)
-            path = marker_path(commits.get(manifest, PurePosixPath(manifest).stem))
-            if path not in self.bucket.read_markers:
+            if any(uncovered(*each, marked.get(segment, ())) for segment in ranges for each in ranges[segment]):
+                path = marker_path(commits.get(manifest, PurePosixPath(manifest).stem))
                 self._change_bucket(add=[(marker(self.repo.target.repo_id, ranges), path)])
 
     def _change_bucket(self, **changes: Sequence[tuple[bytes, str]] | Sequence[str]) -> None:
@@ -253,7 +252,7 @@ class Publisher:
         """Download a piece, if there is time; a file that is not what its name says is left."""
         if not self.may_go_on() or not self.has_time():
             return
-        path, joiner = piece.file.path, self.joiners[piece.name.segment.suffix or "jsonl"]
+        path, joiner = piece.file.path, self.joiners[piece.form]
         try:
             if piece.file.size > DEFAULTS.json_probe_bytes:
                 self.bucket.download(path, to)
@@ -277,7 +276,7 @@ class Publisher:
         """Return the pieces that are joined into one file each."""
         groups: list[tuple[object, Counter[str], list[RangeToPublish]]] = []
         for piece in pieces:
-            joiner, path = self.joiners[piece.name.segment.suffix or "jsonl"], local[piece]
+            joiner, path = self.joiners[piece.form], local[piece]
             if piece.file.path in self._report.left or (key := joiner.key_of(path)) is None:
                 self._report.left.setdefault(piece.file.path, "it is damaged: a line of it is cut or is no row")
                 continue
@@ -295,28 +294,28 @@ class Publisher:
         self, group: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], form: str, out: Path
     ) -> list[JoinedRun]:
         """Write a joined file; return its runs, whose first part has no number yet: neighbours are one part."""
-        joiner, segment = self.joiners[group[0].name.segment.suffix or "jsonl"], group[-1].name.segment
-        path = JoinedName(segment.name, max(each.name.segment.date for each in group), 1, form)
-        in_dataset = f"{group[0].folder}/{path.with_id(uuid.uuid4().hex[:12])}"
+        joiner, segment = self.joiners[group[0].form], group[0].name.segment
+        name = JoinedName(segment.name, max(each.name.segment.date for each in group), 1, form)
+        path = f"{group[0].folder}/{name.with_id(uuid.uuid4().hex[:12])}"
         joined = out.with_suffix(".joined")
         offsets = joiner.join([local[piece] for piece in group], joined)
-        if form != (segment.suffix or "jsonl"):
+        if form != group[0].form:
             self.joiners[form].from_lines(joined, out)
         else:
             joined.rename(out)
+        counts = [joiner.rows(local[piece]) for piece in group]
+        if form != group[0].form:
+            offsets = [0, *accumulate(counts)]
         runs: list[JoinedRun] = []
-        position = 0
-        for piece, offset in zip(group, offsets, strict=True):
-            rows, size = joiner.rows(local[piece]), piece.end - piece.start
+        for piece, offset, rows in zip(group, offsets, counts, strict=False):
+            size, at = piece.end - piece.start, piece.start
             last = runs[-1] if runs else None
-            if last and last.segment == piece.segment and last.starts[0] + last.sizes[0] == piece.start:
-                rows, size = last.rows + rows, last.sizes[0] + size
-                runs[-1] = replace(last, sizes=(size,), rows=rows, counts=(rows,))
+            if last and (last.segment, last.starts[0] + last.sizes[0]) == (piece.segment, at):
+                both = last.rows + rows
+                runs[-1] = replace(last, sizes=(last.sizes[0] + size,), rows=both, counts=(both,))
             else:
-                at = offset if form == (segment.suffix or "jsonl") else position
-                run = JoinedRun(piece.segment, piece.folder, in_dataset, at, 0, (size,), ("",), (piece.start,), rows)
+                run = JoinedRun(piece.segment, piece.folder, path, offset, 0, (size,), ("",), (at,), rows)
                 runs.append(replace(run, counts=(rows,)))
-            position += joiner.rows(local[piece])
         if self.joiners[form].keeps_bytes:
             digests = [_sha256(out, run.offset, run.sizes[0]) for run in runs]
             runs = [replace(run, sha256=each, digests=(each,)) for run, each in zip(runs, digests, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -32,11 +32,6 @@ class RemoteBucket(RemoteRepo):
     def __init__(self, api: HfApi, target: Target, markers: dict[str, Ranges] | None = None) -> None:
         super().__init__(api, target)
         self._markers = {} if markers is None else markers
-
-    @property
-    def read_markers(self) -> Collection[str]:
-        """The paths of the markers that `published` has read."""
-        return self._markers
 
     def at(self, oid: str) -> RemoteBucket:  # noqa: ARG002  a bucket has one state
         """Return this reader."""
