@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ def empty(hub_api: HfApi) -> None:
 def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
     made: list[Any] = []
 
-    def build(kind: Any = JsonlScheduler, repo_id: str = ADDRESS, **options: Any) -> Any:
-        made.append(kind(repo_id, tmp_path / "folder", hf_api=hub_api, every=600, **options))
+    def build(kind: Any = JsonlScheduler, repo_id: str = ADDRESS, folder: str = "folder", **options: Any) -> Any:
+        made.append(kind(repo_id, tmp_path / folder, hf_api=hub_api, every=600, **options))
         made[-1].last_future.exception(SECONDS)
         return made[-1]
 
@@ -419,3 +420,30 @@ def test_published_files_are_joined_later_and_stay_published(
     assert rows(hub_api) == [0, 1, 2]
     assert len(commits(hub_api)) == 3
     assert call("verify", DATASET)[0] == 0
+
+
+def test_one_of_several_replicas_publishes_in_a_period(make: Make, hub_api: HfApi) -> None:
+    replicas = [make(publish_to=DATASET, publish_every=60, folder=str(number)) for number in range(2)]
+    for number, scheduler in enumerate(replicas):
+        put(scheduler, number)
+        scheduler._worker.compaction._due_at = 0.0
+        scheduler.trigger().result(SECONDS)
+        scheduler.trigger().result(SECONDS)
+    assert rows(hub_api) == [0]
+    assert len(commits(hub_api)) == 1
+    next_at = replicas[1].status().next_compaction_at
+    assert next_at is not None
+    assert next_at > datetime.now(timezone.utc) + timedelta(minutes=50)
+
+
+def test_without_time_what_has_arrived_is_published(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi
+) -> None:
+    scheduler = make()
+    for number in range(4):
+        put(scheduler, number)
+    left = iter([True] * 3)
+    done = publisher(has_time=lambda: next(left, False)).run(delete=True)
+    assert (done.files, done.is_whole, done.deleted) == (2, False, 0)
+    assert publisher().run(delete=True).deleted == 4
+    assert rows(hub_api) == [0, 1, 2, 3]

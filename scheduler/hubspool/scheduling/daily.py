@@ -111,7 +111,7 @@ class DailyCompaction:
     ) -> CompactionReport:
         """Make one join, or publish, if it is due, and return what was done.
 
-        An error is logged and shown by `times`, and the next look is a day later. After a flush that ended a join, the
+        An error is logged and shown by `times`, and the next look is a day later, for a publish an hour. After a flush that ended a join, the
         next look is within an hour.
         """
         report = CompactionReport()
@@ -121,7 +121,7 @@ class DailyCompaction:
             self._due_at = min(self._due_at, self._clock() + (1 + self._chance) * period)
         if self._clock() < self._due_at or joiner is None or loop.pause(0):
             return report
-        wait, error = period, ""
+        wait, error = period if publish is None else min(period, DEFAULTS.first_compaction), ""
         try:
             with beside_pushes(context, loop, DEFAULTS.compaction_limit) as beside:
                 if publish is None:
