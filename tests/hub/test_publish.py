@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -447,3 +448,24 @@ def test_without_time_what_has_arrived_is_published(
     assert (done.files, done.is_whole, done.deleted) == (2, False, 0)
     assert publisher().run(delete=True).deleted == 4
     assert rows(hub_api) == [0, 1, 2, 3]
+
+
+def test_bytes_that_the_hub_has_are_not_sent_again(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    scheduler, size = make(), 0
+    for number in range(3):
+        text = random.Random(number).randbytes(100_000).hex()
+        scheduler.append({"n": number, "text": text})
+        scheduler.flush(SECONDS)
+        size += len(text)
+    fault = local_hub.faults.add(Fault(route="commit", status=403, body="no"))
+    with pytest.raises(HubspoolError):
+        publisher().run()
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
+    assert local_hub.requests.wait_idle()
+    local_hub.requests.clear()
+    publisher().run()
+    assert local_hub.requests.wait_idle()
+    assert sum(record.bytes_in for record in local_hub.requests) < size / 10
+    assert rows(hub_api) == [0, 1, 2]

@@ -111,8 +111,8 @@ class DailyCompaction:
     ) -> CompactionReport:
         """Make one join, or publish, if it is due, and return what was done.
 
-        An error is logged and shown by `times`, and the next look is a day later, for a publish an hour. After a flush that ended a join, the
-        next look is within an hour.
+        An error is logged and shown by `times`, and the next look is a day later; of a publish within an hour, as after
+        a flush that ended a join.
         """
         report = CompactionReport()
         joiner = Joiner() if context.encoding is None else context.encoding.joiner
