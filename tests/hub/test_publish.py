@@ -280,6 +280,9 @@ def test_a_file_that_comes_back_is_deleted_again_and_published_once(
     done = publisher().run(delete=True)
     assert (done.commits, done.deleted) == ([], 1)
     assert rows(hub_api) == [1]
+    hub_api.batch_bucket_files(BUCKET, add=[(b"a person's notes", path)])
+    assert publisher().run(delete=True).deleted == 0
+    assert in_bucket(hub_api) == [path]
 
 
 def test_ranges_that_overlap_are_cut(publisher: Callable[..., Publisher], hub_api: HfApi) -> None:

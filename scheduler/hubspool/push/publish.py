@@ -230,14 +230,18 @@ class Publisher:
         self.bucket.api.batch_bucket_files(self.bucket.target.repo_id, **changes)  # type: ignore[arg-type]
 
     def _delete(self) -> None:
-        """Delete the files whose whole range a marker, and a manifest of the dataset, has."""
+        """Delete the files whose whole range a marker, and a manifest of the dataset, has.
+
+        JSON Lines of another size are not what their name says, and stay.
+        """
         marked = self.bucket.published()
         gone = [
             file.path
             for segment, files in self._files.items()
             for covered in [self._covered(segment)]
             for name, file in files
-            if not uncovered(name.start, name.end, marked.get(segment, ()))
+            if (name.segment.suffix or file.size == name.end - name.start)
+            and not uncovered(name.start, name.end, marked.get(segment, ()))
             and not uncovered(name.start, name.end, covered)
         ]
         try:
