@@ -472,3 +472,18 @@ def test_bytes_that_the_hub_has_are_not_sent_again(
     assert local_hub.requests.wait_idle()
     assert sum(record.bytes_in for record in local_hub.requests) < size / 10
     assert rows(hub_api) == [0, 1, 2]
+
+
+def test_an_error_of_a_publish_is_shown_and_holds_up_no_row(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
+    scheduler = make(publish_to=DATASET)
+    put(scheduler, 1)
+    fault = local_hub.faults.add(Fault(route="commit", status=403, body="no"))
+    scheduler._worker.compaction._due_at = 0.0
+    scheduler.trigger().result(SECONDS)
+    scheduler.trigger().result(SECONDS)
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
+    status = scheduler.status()
+    assert status.last_compaction_error is not None
+    assert status.last_error is None
+    put(scheduler, 2)
+    assert len(in_bucket(hub_api)) == 2
