@@ -487,3 +487,16 @@ def test_an_error_of_a_publish_is_shown_and_holds_up_no_row(make: Make, hub_api:
     assert status.last_error is None
     put(scheduler, 2)
     assert len(in_bucket(hub_api)) == 2
+
+
+def test_a_look_that_is_older_than_the_publish_publishes_nothing_again(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    put(make(), 1)
+    before = publisher()
+    fault = local_hub.faults.add(Fault(route="commits", after=2, times=2, stale=1))
+    before.run(delete=True)
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 2
+    assert len(commits(hub_api)) == 1
+    assert rows(hub_api) == [1]
+    assert in_bucket(hub_api) == []

@@ -127,6 +127,7 @@ class Publisher:
         self._caller = Caller(pause, lambda *_: None)
         self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
         self._gone: set[str] = set()  # since they were listed
+        self._done: set[RangeToPublish] = set()  # by this object
         self._report = PublishReport()
 
     def run(self, *, delete: bool = False) -> PublishReport:
@@ -174,7 +175,11 @@ class Publisher:
         return form
 
     def _publish(self, form: str) -> bool:
-        """Make one commit, of one month; return False if there is nothing to publish, and markers tell all of it."""
+        """Make one commit, of one month; return False if there is nothing to publish, and markers tell all of it.
+
+        Raises:
+            ChangedMeanwhileError: what was read is older than a commit of this object.
+        """
         head = self.repo.head()
         self.manifests.read(self.repo, head, self._files)
         self._mark({manifest: oid for oid, manifest in head.joins.items()})
@@ -186,6 +191,8 @@ class Publisher:
             if batch and (piece.place[0] != batch[0].place[0] or size > self.limits.publish_bytes):
                 break
             batch.append(piece)
+        if not self._done.isdisjoint(batch):  # the manifests that were read are old: nothing is published twice
+            raise ChangedMeanwhileError(batch[0].file.path)
         if batch:
             with tempfile.TemporaryDirectory(prefix="hubspool-publish-") as folder:
                 self._commit(batch, form, Path(folder))
@@ -370,6 +377,7 @@ class Publisher:
         policy = replace(ON_HEAD, attempts=self.limits.join_attempts)
         if (commit := call_with_retries(attempt, policy, self._caller)) is None:
             raise ChangedMeanwhileError(taken[0].file.path)
+        self._done.update(taken)
         self._report.commits.append(commit)
         self._report.paths += [addition.path_in_repo for addition in adds]
         self._report.files, self._report.rows = self._report.files + len(taken), self._report.rows + rows
