@@ -89,6 +89,7 @@ POINTS ?= 40
 KILLS ?= 40
 kill9: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.durability.kill9 --points $(POINTS) --kills $(KILLS)
+	$(BIN)/python -m tests.durability.kill9 --points $(POINTS) --kills $(KILLS) --bucket
 	COMPACTION_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/durability/test_compaction_kills.py
 
 REPLICAS ?= 16
@@ -103,9 +104,10 @@ soak: $(VENV)/dev.stamp
 
 losses: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.losses.runner
+	$(BIN)/python -m tests.losses.runner --bucket
 
 # One after the other: each measures, and load from another would show. PARTS=… picks some.
-BENCHES = imports scheduling jsonl reading training_logs parquet uploads local_hub years
+BENCHES = imports scheduling jsonl reading training_logs parquet uploads local_hub years buckets
 .PHONY: bench bench-quick compat
 bench: $(VENV)/dev.stamp
 	@set -e; for part in $(or $(PARTS),$(BENCHES)); do echo "== $$part"; $(BIN)/python -m tests.benchmarks.$$part; done

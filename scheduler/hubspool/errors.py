@@ -34,6 +34,7 @@
         ├── XetTransferError                      hf_xet gave up on a transfer
         ├── BadResponseError (ValueError)         an answer that is not what the API promises
         └── HfHubHTTPError                        the Hub answered with an error status
+            ├── BucketBatchError                      a bucket did not apply some operations
             ├── BadRequestError (ValueError)      400, 422
             ├── UnauthorizedError (PermissionError)   401
             ├── ForbiddenError (PermissionError)      403
@@ -497,6 +498,22 @@ class HfHubHTTPError(RequestError):
             fields.setdefault("retryable", self.retryable or status in TRANSIENT_STATUSES)
             fields.setdefault("outcome", outcome_of_status(status))
         super().__init__(message, **fields)
+
+
+class BucketBatchError(HfHubHTTPError):
+    """The Hub did not apply some operations of a batch of a bucket, and may have applied the others.
+
+    Attributes:
+        failures: ``path`` and ``error`` of each operation that was not applied.
+    """
+
+    outcome = Outcome.UNKNOWN
+
+    def __init__(self, failures: list[dict[str, str]], count: int) -> None:
+        named = "; ".join(f"{each['path']}: {each['error']}" for each in failures[:10])
+        more = f"; and {len(failures) - 10} more" if len(failures) > 10 else ""
+        super().__init__(f"The Hub did not apply {len(failures)} of {count} operations: {named}{more}.")
+        self.failures = failures
 
 
 class BadRequestError(HfHubHTTPError, ValueError):

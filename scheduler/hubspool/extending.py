@@ -8,7 +8,8 @@ Rows on this disk:
 
 - `Spool`: the segments of one scheduler in its folder. `write` appends one line, `close` ends the current segment.
 - `Durability`: "process" (lines survive the end of the process) or "disk" (and of the machine).
-- `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file.
+- `SegmentName`: the fields of a segment's file name; `SegmentName.parse` returns None for any other file. `RangeName`:
+  those of a file in a bucket, which holds a range of a segment.
 - `StatePaths`: the paths of a spool's ledger and other state.
 - `is_spool`, `is_spool_folder`: whether a folder, or a name, is that of a spool, which no upload takes for user files.
 - `Stat`: size, times and inode of a file; differs after a change, unless two changes are within 50 ms.
@@ -33,7 +34,7 @@ Options:
 
 - `SchedulerOptions`: the keyword arguments of `CommitScheduler`, for ``**options: Unpack[SchedulerOptions]``.
 - `CommonOptions`: the same without those that the ready-made schedulers declare with defaults of their own.
-- `Compact`: the values of the option `compact`.
+- `Compact`: the values of the option `compact`. `PublishOptions`: how the rows of a bucket are published.
 - `DEFAULT_EVERY`: minutes between two pushes.
 - `renew_after_fork`: gives a forked child a new value of an attribute, usually an unlocked lock.
 
@@ -41,6 +42,7 @@ The repository:
 
 - `Target`: endpoint, id, type and revision of a repository; `CommitScheduler.target` is one.
 - `RemoteRepo`: reads files, lists and ranges of a repository at a revision; `RemoteFile` is an entry of a list.
+- `RemoteBucket`: the same of a bucket. `split_destination`: id, type and path of what a program gives as `repo_id`.
 - `joined_runs`: what the joined files of a list are made of, a `JoinedRun` for consecutive parts; `is_manifest` tells
   the files that say so.
 - `cached_file`: a file in the cache that `huggingface_hub` shares; downloaded if it is not there.
@@ -68,6 +70,7 @@ from hubspool.client.front_matter import FrontMatter, broken_card
 from hubspool.client.patterns import Patterns
 from hubspool.client.progress import Progress
 from hubspool.client.target import Target
+from hubspool.client.validation import split_destination
 from hubspool.errors import (
     BadRequestError,
     CursorTooOldError,
@@ -86,11 +89,12 @@ from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.pending import PendingSegments, RangeOnHub, pending_segments
 from hubspool.push.remote import RemoteFile, RemoteRepo
+from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
 from hubspool.scheduling.defaults import Compact
-from hubspool.scheduling.options import CommonOptions, SchedulerOptions
+from hubspool.scheduling.options import CommonOptions, PublishOptions, SchedulerOptions
 from hubspool.settings import Settings, process_rank
-from hubspool.spool.segment_name import SegmentName
+from hubspool.spool.segment_name import RangeName, SegmentName
 from hubspool.spool.spool import Durability, Spool
 
 if TYPE_CHECKING:
@@ -114,7 +118,10 @@ __all__ = [
     "Patterns",
     "PendingSegments",
     "Progress",
+    "PublishOptions",
+    "RangeName",
     "RangeOnHub",
+    "RemoteBucket",
     "RemoteEntryNotFoundError",
     "RemoteFile",
     "RemoteRepo",
@@ -141,6 +148,7 @@ __all__ = [
     "process_rank",
     "read_text",
     "renew_after_fork",
+    "split_destination",
 ]
 
 DEFAULT_EVERY = _SCHEDULING.every
@@ -173,12 +181,18 @@ def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool 
         HubspoolError: a request failed; or what came does not begin with the content of the listing.
     """
     cache = Path(Settings.from_env().hub_cache).expanduser()
-    blob = cache_folder(target, cache) / "blobs" / file.content_id
+    blob = cache_folder(target, cache) / "blobs" / file.content_id.replace(":", "-")
     if blob.is_file():
         return blob
     if not download:
         return None
-    path = Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
+    if target.is_bucket:
+        path = blob
+        RemoteRepo(api, target).download(file.path, blob)
+    else:
+        path = Path(
+            api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision)
+        )
     found = path.resolve()
     if found.name != file.content_id and not has_content(found, file.size, file.content_id):
         raise changed_meanwhile(target, file.path)

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import struct
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -37,6 +38,8 @@ CLIENT_CACHE = ".cache/huggingface"
 _SPOOL_FOLDER = re.compile(r".+-[0-9a-f]{8}\.spool")
 #: Bytes that are read at a time.
 BLOCK_BYTES = 1024 * 1024
+#: What a `xet_id` begins with.
+_XET = "xet:"
 #: NFS and FUSE rename a file that is removed while a process has it open.
 _REMOVED_NAMES = (".nfs", ".fuse_hidden")
 #: File systems that live on another machine, or in a process of their own, as /proc/mounts names them.
@@ -216,16 +219,35 @@ def has_content(path: Path, size: int, content_id: str, start: int = 0, head: in
     Args:
         path: the local file.
         size: of the content on the Hub, `head` included; bytes.
-        content_id: of that content: sha256, or a git blob id.
+        content_id: of that content: sha256, a git blob id, or a `xet_id`.
         start: where the compared range begins, in bytes.
         head: how many of the file's first bytes come before the range.
     """
     if size < head:
         return False
+    if content_id.startswith(_XET):
+        return _has_xet_content(path, size, content_id, start, head)
     state = new_blob_hash(size) if len(content_id) == 40 else sha256()
     with open_regular(path) as file:
         length = hash_range(file, 0, head, state) + hash_range(file, start, start + size - head, state)
     return length == size and state.hexdigest() == content_id
+
+
+def xet_id(xet_hash: str) -> str:
+    """Return the id of a content in a bucket, which is told by its Xet hash alone."""
+    return f"{_XET}{xet_hash}"
+
+
+def _has_xet_content(path: Path, size: int, content_id: str, start: int, head: int) -> bool:
+    import hf_xet
+
+    with tempfile.TemporaryDirectory(prefix="hubspool-") as folder:
+        copy = Path(folder) / "range"  # hf_xet takes whole files
+        with open_regular(path) as file, copy.open("wb") as out:
+            for position, end in ((0, head), (start, start + size - head)):
+                out.writelines(blocks(file, position, end))
+        (found,) = hf_xet.hash_files([str(copy)])
+    return (found.file_size, xet_id(found.hash)) == (size, content_id)
 
 
 def is_in_place(path: Path, fd: int) -> bool:

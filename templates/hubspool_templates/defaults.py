@@ -12,7 +12,7 @@ class TemplateDefaults:
     """Defaults of the ready-made schedulers and the Gradio parts. Sizes are bytes, unless the name says otherwise.
 
     Attributes:
-        every_minutes: minutes between pushes.
+        every_minutes, publish_minutes: minutes between pushes, and between publishes of a bucket.
         max_spool_bytes: `append` raises `SpoolFull` beyond this, before the disk of a Space (50 GB) is full.
         remembered_shapes: row shapes that are remembered per scheduler; rows whose keys are data (a user's id) must not
             fill the memory.
@@ -48,6 +48,7 @@ class TemplateDefaults:
     """
 
     every_minutes: float = DEFAULT_EVERY
+    publish_minutes: float = 24 * 60
     max_spool_bytes: int = 10 * 1024**3
     remembered_shapes: int = 4096
     dict_keys: int = 200
@@ -80,3 +81,8 @@ class TemplateDefaults:
 
 
 DEFAULTS = TemplateDefaults()
+
+
+def folder_of(repo_id: str) -> str:
+    """Return the name of a scheduler's folder, if the caller gives none."""
+    return repo_id.removeprefix("hf://buckets/").replace("/", "--")

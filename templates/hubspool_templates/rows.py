@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,13 +24,16 @@ from hubspool.extending import (
     Durability,
     HFValidationError,
     Patterns,
+    PublishOptions,
+    RemoteRepo,
     SchedulerOptions,
     SegmentName,
     Spool,
     renew_after_fork,
+    split_destination,
 )
 from hubspool_templates.card import MONTH_GLOB, PART_GLOB, CardUpdater
-from hubspool_templates.defaults import DEFAULTS
+from hubspool_templates.defaults import DEFAULTS, folder_of
 from hubspool_templates.existing import columns_of_lines
 from hubspool_templates.schema import FieldType, Learner, Schema
 from hubspool_templates.value_kinds import JSON_DTYPES
@@ -60,6 +63,8 @@ class RowOptions(SchedulerOptions, total=False):
     timestamp: bool
     id: bool
     config: str | None
+    publish_to: str | None
+    publish_every: float
 
 
 class RowScheduler(CommitScheduler):
@@ -75,7 +80,8 @@ class RowScheduler(CommitScheduler):
     which reads a file of another program; `glob_of` names the files of a split. `spool` holds the rows on the disk.
 
     Args:
-        repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
+        repo_id: the dataset, ``user/name``; a name alone belongs to the token's user. Or a path in a bucket,
+            ``hf://buckets/user/name/path``, where each push writes a file that never changes.
         folder_path: the spool is in a folder of its own below this one, so any number of schedulers may share it;
             ``hubspool_data/<repo>`` in the current folder by default. On a Space choose a folder on persistent
             storage, if it has any.
@@ -98,6 +104,9 @@ class RowScheduler(CommitScheduler):
         durability: "process" (rows survive the end of the process) or "disk" (and of the machine; slower).
         config: the dataset's config for rows whose columns are others than those of the rest; its name is added to
             `path_in_repo`. None: the config of the files with the same columns, or one that is called `name`.
+        publish_to: the dataset to which one of all replicas publishes the rows of the bucket (of `repo_id`), which stay
+            there; it is created if it is missing. `hubspool publish --delete` removes them.
+        publish_every: minutes after which rows are published again.
         options: the options of `CommitScheduler`.
 
     Thread-safety: `append` and `extend` may be called from any thread and from ``async def``; neither makes a request
@@ -114,6 +123,8 @@ class RowScheduler(CommitScheduler):
     is_storable: Callable[[FieldType], bool] | None = None
     #: Reads the columns of a file on the Hub that another program wrote; raises ValueError if it cannot.
     columns_of = staticmethod(columns_of_lines)
+    #: Reads the columns of a file that this class wrote.
+    _columns_in: Callable[[Path], Schema] = staticmethod(columns_of_lines)
     #: Whether the card's config has the columns too, as `datasets` needs it for archives.
     features_in_config = False
     #: Makes what `append` holds from the encoding of a row to its write.
@@ -140,6 +151,8 @@ class RowScheduler(CommitScheduler):
         timestamp: bool = False,
         id: bool = False,  # noqa: A002  the name of the column
         config: str | None = None,
+        publish_to: str | None = None,
+        publish_every: float = DEFAULTS.publish_minutes,
         allow_patterns: Patterns = None,
         ignore_patterns: Patterns = None,
         **options: Unpack[CommonOptions],
@@ -149,7 +162,7 @@ class RowScheduler(CommitScheduler):
         self._push_after_rows = _limit("push_after_rows", push_after_rows)
         self._push_after_bytes = _limit("push_after_bytes", push_after_bytes)
         _limit("max_spool_bytes", max_spool_bytes)
-        folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / repo_id.replace("/", "--")
+        folder = Path(folder_path) if folder_path is not None else Path("hubspool_data") / folder_of(repo_id)
         self.name = self.spool_name = name
         self.keep_local = keep_local
         if compact not in ("daily", False):
@@ -159,7 +172,8 @@ class RowScheduler(CommitScheduler):
         self.retain_days = retain_days
         if config is not None and not re.fullmatch(r"\w[\w.-]*", config):
             raise HFValidationError(f"config is {config!r}.", hint="Use letters, digits, '_', '-' and '.'.")
-        self._config, self._path_in_repo = config, path_in_repo
+        self._config = config
+        self._publishing = _publishing(type(self), repo_id, publish_to, publish_every, private)
         self._fixed = {**self._fixed, "durability": durability}
         super().__init__(
             repo_id=repo_id,
@@ -263,7 +277,11 @@ class RowScheduler(CommitScheduler):
         """Return the options that build this scheduler again, as JSON values."""
         given = {"name": self.name, "keep_local": self.keep_local, "compact": self.compact, "config": self._config}
         given["retain_days"] = self.retain_days
-        return {**super().recipe(), **given, "path_in_repo": self._path_in_repo}
+        return {
+            **super().recipe(),
+            **given,
+            "path_in_repo": self.path_in_repo.removesuffix(self._config or "").rstrip("/"),
+        }
 
     def learn(self, line: bytes) -> None:
         """Learn the columns of one line of the next commit; called by the pushing thread."""
@@ -346,3 +364,47 @@ def _limit(name: str, given: int | None) -> float:
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise HFValidationError(f"{name} is {given!r}.", hint="Give a whole number of 1 or more, or None.")
     return given
+
+
+def _publishing(
+    kind_of_scheduler: type[RowScheduler], bucket: str, to: str | None, minutes: float, private: bool | None
+) -> PublishOptions | None:
+    if to is None:
+        return None
+    _, kind, inside = split_destination(bucket, None, None)
+    if kind != "bucket" or not isinstance(to, str) or to.startswith("hf:"):
+        raise HFValidationError(f"publish_to is {to!r}.", hint="Give a dataset, for the rows of a bucket only.")
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf:
+        raise HFValidationError(f"publish_every is {minutes!r}.", hint="Give a number of minutes.")
+
+    return PublishOptions(to, inside or "", minutes * 60, private, partial(published_card, kind_of_scheduler))
+
+
+def published_card(
+    kind: type[RowScheduler], repo: RemoteRepo, form: str, new: Mapping[tuple[str, str], Sequence[Path]], rows: int
+) -> Callable[[str], Iterable[CommitOperationAdd]]:
+    """Return what makes the README.md for a commit that adds files, if the card lacks a column or a pattern of them.
+
+    Args:
+        kind: what wrote the rows.
+        repo: the dataset.
+        form: suffix of the files.
+        new: folder and split → the files on this disk.
+        rows: how many they have.
+    """
+    files = [path for paths in new.values() for path in paths]
+    merge = Schema.extend if kind.is_storable else Schema.merge
+    schema = reduce(merge, map(kind._columns_in, files), Schema())
+    size = sum(path.stat().st_size for path in files)
+    globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}".removeprefix("./") for folder, split in new}
+    card = CardUpdater(
+        repo.api,
+        kind.card_sentence,
+        kind.widenable,
+        is_storable=kind.is_storable,
+        features_in_config=kind.features_in_config,
+        columns_of=kind.columns_of,
+    )
+    return lambda parent: card.operations(
+        repo.target, CommitPlan((), size, size, rows, parent=parent), globs, schema, None
+    )

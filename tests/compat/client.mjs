@@ -62,4 +62,25 @@ await hub.createBranch({ ...common, branch: "feature-x" });
 assert.deepEqual(await names("feature-x"), ["large.bin"]);
 await hub.deleteFiles({ ...common, paths: ["large.bin"] });
 await hub.deleteRepo(common);
+
+if (useXet) {
+  const bucket = { ...common, repo: { type: "bucket", name: "local/js-bucket" } };
+  const inBucket = async (path) => Buffer.from(await (await hub.downloadFile({ ...bucket, path })).arrayBuffer());
+  await hub.createRepo(bucket);
+  await hub.uploadFiles({
+    ...bucket,
+    files: [
+      { path: "a/small.txt", content: new Blob(["small"]) },
+      { path: "large.bin", content: new Blob([large]) },
+    ],
+  });
+  const paths = [];
+  for await (const entry of hub.listFiles({ ...bucket, recursive: true })) paths.push(entry.path);
+  assert.deepEqual(paths.sort(), ["a/small.txt", "large.bin"]);
+  assert.equal((await inBucket("a/small.txt")).toString(), "small");
+  assert.ok((await inBucket("large.bin")).equals(large));
+  await hub.deleteFile({ ...bucket, path: "large.bin" });
+  assert.equal(await hub.fileExists({ ...bucket, path: "large.bin" }), false);
+  await hub.deleteRepo(bucket);
+}
 console.log("done");

@@ -55,6 +55,37 @@ def test_what_datasets_pushes_it_loads_and_streams(xet: bool, client_environment
         assert bool(hub.requests.of("xet-shard")) == xet
 
 
+_BUCKET = """
+from datasets import Dataset, load_dataset
+from huggingface_hub import HfApi
+api = HfApi()
+api.create_bucket("local/votes", private=True)
+lines = [b'{"id": %d, "text": "row %d"}\\n' % (number, number) for number in range(100)]
+files = [(b"".join(lines[:60]), "rows/a.jsonl"), (b"".join(lines[60:]), "rows/b.jsonl")]
+api.batch_bucket_files("local/votes", add=files)
+rows = load_dataset("buckets/local/votes/rows", split="train")
+assert sorted(rows["id"]) == list(range(100))
+streamed = load_dataset("buckets/local/votes/rows", split="train", streaming=True)
+assert sorted(row["id"] for row in streamed) == list(range(100))
+Dataset.from_list([{"id": 7}]).push_to_hub("buckets/local/pushed")
+assert load_dataset("buckets/local/pushed", split="train")["id"] == [7]
+print("done")
+"""
+
+
+@pytest.mark.timeout(180)
+def test_a_bucket_is_loaded_streamed_and_pushed_to(client_environment: dict[str, str]) -> None:
+    with LocalHub() as hub:
+        environment = {**client_environment, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token}
+        environment["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+        ran = subprocess.run(
+            [sys.executable, "-c", _BUCKET], env=environment, capture_output=True, text=True, timeout=150
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert "done" in ran.stdout
+        assert not [record for record in hub.requests if record.status >= 500]
+
+
 #: The first version that reads json columns: those whose values are lists, dicts and others in turn.
 READS_JSON = "datasets==4.7.0"
 LOAD = """

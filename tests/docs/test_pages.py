@@ -24,7 +24,7 @@ ELSEWHERE = {"training_logs.md", "architecture.md", "custom_schedulers.md", "fra
 RUN = {
     *("quick_start.md", "feedback.md", "images.md", "chats.md", "archives.md", "replicas.md", "moving.md"),
     *("deploying.md", "uploads.md", "testing.md", "privacy.md", "existing_datasets.md", "local_hub.md", "index.md"),
-    *("README.md", "troubleshooting.md", "years.md", "monitoring.md", "reading.md"),
+    *("buckets.md", "README.md", "troubleshooting.md", "years.md", "monitoring.md", "reading.md"),
 }
 SETTINGS = [
     name for row in re.findall(r"^\| `(.*?)` \|", PAGES["settings.md"], re.MULTILINE) for name in row.split("`, `")
@@ -68,6 +68,15 @@ def test_replicas_share_a_dataset_and_files_move_over(reader: Reader) -> None:
     assert "['one', 'two']" in reader.said
     assert "data/today.jsonl" in reader.files("reports")
     assert "local\n" in reader.said
+
+
+@pytest.mark.timeout(400)
+def test_rows_go_to_a_bucket_and_come_back(reader: Reader) -> None:
+    reader.read(PAGES["buckets.md"])
+    assert "['Solaris', 'Stalker']" in reader.said
+    assert "Sound: 2 rows in 2 files" in reader.said
+    assert sorted(row["film"] for row in reader.rows("votes")) == ["Solaris", "Stalker"]
+    assert "Sound: 2 rows in 1 file of local/votes" in reader.said
 
 
 @pytest.mark.timeout(400)

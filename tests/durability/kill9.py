@@ -1,6 +1,7 @@
 """Kills producers: at chosen system calls by strace, and at random times; then judges what reached the Hub.
 
     python -m tests.durability.kill9 --points 500 --kills 500
+    python -m tests.durability.kill9 --points 200 --kills 200 --bucket
 
 A point is the N-th call of one system call in one thread: strace sends SIGKILL at its entry, before it acts. The calls
 are taken from a run that is only watched, and spread over everything from the first row to the end of the process:
@@ -27,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubspool.local_hub import LocalHub
-from tests.support.oracle import judge, torn_tails, verified
+from tests.support.oracle import BUCKET, REPO, judge, torn_tails, verified
 from tests.support.processes import Process, producer_command, strace
 
 #: Without open and close: hf_xet reads thousands of certificates, which would crowd out everything else.
@@ -78,9 +79,10 @@ def _environment(root: Path) -> dict[str, str]:
     return {**home, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _swept(hub: LocalHub, root: Path) -> list[str | Path]:
+def _swept(hub: LocalHub, root: Path, repo: str) -> list[str | Path]:
     return producer_command(
         endpoint=hub.endpoint,
+        repo=repo,
         folder=root / "folder",
         records=root / "records",
         rows=4,
@@ -90,11 +92,11 @@ def _swept(hub: LocalHub, root: Path) -> list[str | Path]:
     )
 
 
-def watch(root: Path) -> list[Point]:
+def watch(root: Path, repo: str = REPO) -> list[Point]:
     """Return the calls of a producer's run from its first row on, in order; each is the first with its number."""
     trace = root / "watched.trace"
     with LocalHub() as hub:
-        command = [*strace("--seccomp-bpf", "-e", f"trace={','.join(CALLS)}", output=trace), *_swept(hub, root)]
+        command = [*strace("--seccomp-bpf", "-e", f"trace={','.join(CALLS)}", output=trace), *_swept(hub, root, repo)]
         done = subprocess.run(
             [str(word) for word in command],
             env={**os.environ, **_environment(root)},
@@ -125,7 +127,7 @@ def spread(points: Sequence[Point], count: int) -> list[Point]:
     return [points[i * len(points) // count] for i in range(count)] if count else []
 
 
-def sweep(points: Sequence[Point]) -> Tally:
+def sweep(points: Sequence[Point], repo: str = REPO) -> Tally:
     """Kill a run at each of these points, one folder for all of them."""
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="hubspool-kill9-") as name, LocalHub() as hub:
@@ -133,7 +135,7 @@ def sweep(points: Sequence[Point]) -> Tally:
         for number, point in enumerate(points):
             inject = ("-e", f"trace={point.call}", "-e", f"inject={point.call}:signal=SIGKILL:when={point.number}")
             prefix = strace(*inject, output=root / f"{number}.trace")
-            process = Process([*prefix, *_swept(hub, root)], env=_environment(root), log=root / f"{number}.log")
+            process = Process([*prefix, *_swept(hub, root, repo)], env=_environment(root), log=root / f"{number}.log")
             try:
                 code = process.wait(120)
             finally:
@@ -145,19 +147,19 @@ def sweep(points: Sequence[Point]) -> Tally:
             elif code:
                 tally.other.append(f"{point}: exit {code} {process.errors()[-800:]}")
             tally.torn += torn_tails(root / "folder")
-        _judge(hub, root, tally)
+        _judge(hub, root, tally, repo)
     return tally
 
 
-def random_kills(count: int, size: int, seed: int) -> Tally:
+def random_kills(count: int, size: int, seed: int, repo: str = REPO) -> Tally:
     """Kill `count` producers that append and push without a pause; one folder for all of them."""
     tally, chance = Tally(), random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="hubspool-kill9-") as name, LocalHub() as hub:
         root = Path(name)
         for number in range(count):
             command = producer_command(
-                endpoint=hub.endpoint, folder=root / "folder", records=root / "records", rows=1, rounds=0, size=size,
-                every=0.002, no_flush=True, pause=0.002 if size > 100_000 else 0.0003,
+                endpoint=hub.endpoint, repo=repo, folder=root / "folder", records=root / "records", rows=1, rounds=0,
+                size=size, every=0.002, no_flush=True, pause=0.002 if size > 100_000 else 0.0003,
             )  # fmt: skip
             process = Process(command, env=_environment(root), log=root / f"{number}.log")
             try:
@@ -168,14 +170,14 @@ def random_kills(count: int, size: int, seed: int) -> Tally:
                 process.end()
             tally.runs += 1
             tally.torn += torn_tails(root / "folder") > 0
-        _judge(hub, root, tally)
+        _judge(hub, root, tally, repo)
     return tally
 
 
-def _judge(hub: LocalHub, root: Path, tally: Tally) -> None:
-    found = verified(hub, root / "folder", all_sent=False)
-    verdict = judge(hub, root / "folder", root / "records")
-    found += verified(hub, root / "folder")
+def _judge(hub: LocalHub, root: Path, tally: Tally, repo: str) -> None:
+    found = verified(hub, root / "folder", repo, all_sent=False)
+    verdict = judge(hub, root / "folder", root / "records", repo=repo)
+    found += verified(hub, root / "folder", repo)
     tally.other += [f"hubspool verify: {text}" for text in found]
     tally.acknowledged += verdict.acknowledged
     tally.lost += len(verdict.lost)
@@ -185,19 +187,19 @@ def _judge(hub: LocalHub, root: Path, tally: Tally) -> None:
         tally.other += [f"{kind}: {found[:5]} (kept in {kept})" for kind, found in verdict.faults.items()]
 
 
-def run(points: int, kills: int, jobs: int, seed: int) -> tuple[Tally, Tally]:
+def run(points: int, kills: int, jobs: int, seed: int, repo: str = REPO) -> tuple[Tally, Tally]:
     """Return what the sweep and the random kills came to."""
     swept, random_ones = Tally(), Tally()
     with tempfile.TemporaryDirectory(prefix="hubspool-kill9-") as name:
-        chosen = spread(watch(Path(name)), points) if points else []
+        chosen = spread(watch(Path(name), repo), points) if points else []
     with ProcessPoolExecutor(jobs) as pool:
         # Every batch has points from everywhere.
         batches = max(1, -(-points // BATCH))
-        sweeping = [pool.submit(sweep, chosen[first::batches]) for first in range(batches) if points]
+        sweeping = [pool.submit(sweep, chosen[first::batches], repo) for first in range(batches) if points]
         sizes = [list(SIZES)[i % len(SIZES)] for i in range(-(-kills // BATCH))]
         counts = [min(BATCH, kills - i * BATCH) for i in range(len(sizes))]
         killing = [
-            pool.submit(random_kills, count, size, seed + i)
+            pool.submit(random_kills, count, size, seed + i, repo)
             for i, (count, size) in enumerate(zip(counts, sizes, strict=True))
         ]
         for future in sweeping:
@@ -220,9 +222,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40, help="random kills, with rows of 400 B, 20 kB and 1 MB")
     parser.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 2))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--bucket", action="store_true", help="the destination is a bucket")
     args = parser.parse_args()
     began = time.monotonic()
-    swept, killed = run(args.points, args.kills, args.jobs, args.seed)
+    swept, killed = run(args.points, args.kills, args.jobs, args.seed, BUCKET if args.bucket else REPO)
     print(f"{'':14}{'runs':>8}{'killed':>8}{'acknowledged':>14}{'lost':>6}{'doubled':>9}{'torn tails seen':>17}")
     for name, tally in (("system calls", swept), ("random times", killed)):
         print(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.durability import kill9, power_loss, soak
 from tests.support.env import Place
-from tests.support.oracle import judge
+from tests.support.oracle import BUCKET, judge
 
 
 def test_power_loss() -> None:
@@ -38,6 +38,12 @@ def test_kill9_at_system_calls(hub_environment: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", kill9.SIZES)
 def test_kill9_at_random_times(hub_environment: Path, size: int) -> None:
     tally = kill9.random_kills(4, size, seed=size)
+    assert tally.killed == 4
+    assert tally.kept, tally
+
+
+def test_kill9_with_a_bucket(hub_environment: Path) -> None:
+    tally = kill9.random_kills(4, 400, seed=5, repo=BUCKET)
     assert tally.killed == 4
     assert tally.kept, tally
 

@@ -66,8 +66,8 @@ def start(
     request: pytest.FixtureRequest, env: dict[str, str], tmp_path: Path
 ) -> Callable[..., contextmanager[Running]]:  # type: ignore[valid-type]
     @contextmanager
-    def begin(*args: str) -> Iterator[Running]:
-        argv = [sys.executable, "-m", "hubspool.cli", "upload", REPO, *args]
+    def begin(*args: str, repo: str = REPO) -> Iterator[Running]:
+        argv = [sys.executable, "-m", "hubspool.cli", "upload", repo, *args]
         ours, theirs = pty.openpty() if request.param else (None, None)
         attach = (
             f"import fcntl, os, sys, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0); os.execv({argv[0]!r}, {argv!r})"
@@ -133,6 +133,27 @@ def test_ctrl_c_sends_what_is_left_and_prints_the_address(
     assert "Traceback" not in running.said
     assert content("in/run.jsonl") == b'{"step":0}\n{"step":1}\n'
     assert hub_api.list_repo_files(REPO, repo_type="dataset")[1:] == ["in/deep/more.csv", "in/run.jsonl"]
+
+
+def test_a_folder_is_mirrored_to_a_private_bucket(
+    start: Callable[..., contextmanager[Running]],  # type: ignore[valid-type]
+    folder: Path,
+    hub_api: HfApi,
+    local_hub: LocalHub,
+) -> None:
+    hub_api.delete_bucket("local/runs", missing_ok=True)
+    address = "hf://buckets/local/runs/all"
+    with start("logs", "in", "--every", "0.1", "--exclude", "*.tmp", repo=address) as running:
+        running.wait_for("Committed 2 files, 15 new bytes")
+        with (folder / "run.jsonl").open("a") as file:
+            file.write('{"step":1}\n')
+        running.press_ctrl_c()
+        code, out = running.end()
+    assert (code, out) == (0, f"{local_hub.endpoint}/buckets/local/runs\n")
+    assert "commits an hour" not in running.said
+    found = {entry.path: entry.size for entry in hub_api.list_bucket_tree("local/runs")}
+    assert found == {"all/in/deep/more.csv": 4, "all/in/run.jsonl": 22}
+    assert hub_api.bucket_info("local/runs").private
 
 
 def test_a_second_ctrl_c_aborts_and_the_rest_is_sent_by_the_next_run(

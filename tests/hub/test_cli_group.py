@@ -20,6 +20,7 @@ COMMANDS = [
     "forget",
     "hub",
     "login",
+    "publish",
     "read",
     "status",
     "upload",

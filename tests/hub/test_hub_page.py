@@ -76,7 +76,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
         lines = [json.dumps({"text": EVIL, "number": number, EVIL: 1}) for number in range(30)]
         parquet = io.BytesIO()
         pyarrow.parquet.write_table(pyarrow.table({"id": list(range(40)), "blob": [b"12345"] * 40}), parquet)
-        for path, content in (
+        files = (
             ("data/rows.jsonl", "\n".join(lines).encode() + b"\n"),
             ("data/table.parquet", parquet.getvalue()),
             ("data/cells.csv", b"a,b\n1,<b>2\n"),
@@ -91,7 +91,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
             ("broken.zip", b"PK\5\6" + b"\xff" * 30),
             ("events.out.tfevents.1", _events()),
             ("picture.png", PNG),
-        ):
+        )
+        api.create_bucket("ada/votes")
+        api.create_bucket("ada/secret-votes", private=True)
+        api.batch_bucket_files("ada/votes", add=[(content, path) for path, content in files])
+        for path, content in files:
             api.upload_file(
                 path_or_fileobj=content, path_in_repo=path, repo_id="ada/rows", repo_type="dataset", commit_message=EVIL
             )
@@ -132,7 +136,15 @@ def test_every_page_is_reached_by_links_and_lets_nothing_run(site: LocalHub) -> 
         assert all(link.startswith("/") for link in links(answer.text))
         left += links(answer.text)
     kinds = {re.sub(r"[^/]*$", "", path) for path in seen}
-    for part in ("/tree/main/", "/blob/main/", "/commits/", "/commit/", "/discussions/"):
+    for part in (
+        "/tree/main/",
+        "/blob/main/",
+        "/commits/",
+        "/commit/",
+        "/discussions/",
+        "/votes/tree/",
+        "/votes/blob/data/",
+    ):
         assert any(part in kind for kind in kinds), part
     assert not any("secret" in path for path in seen)
 
@@ -250,3 +262,22 @@ def test_who_logs_in_sees_private_repositories_and_other_sites_pages_do_not(site
         f"{site.endpoint}/api/repos/create", auth=("any", "hf_ada"), headers=forged, json={"name": "x"}, timeout=TIMEOUT
     )
     assert create.status_code == 401
+
+
+def test_a_bucket_has_the_pages_of_a_repository_without_commits(site: LocalHub) -> None:
+    assert re.search(r'href="/buckets/ada/votes">ada/votes</a>\s*</td>\s*<td class="wide">14, \d', get(site, "/").text)
+    page = get(site, "/buckets/ada/votes").text
+    assert "<h1>Votes</h1>" in page
+    assert 'href="/buckets/ada/votes/blob/data/cells.csv"' in page  # of its card
+    assert 'href="/buckets/ada/votes/tree/data"' in page
+    assert "commits" not in page
+    rows = get(site, "/buckets/ada/votes/blob/data/rows.jsonl").text
+    assert rows.count("<tr>") == 21
+    assert 'href="/buckets/ada/votes/resolve/data/rows.jsonl?download=true"' in rows
+    assert get(site, "/buckets/ada/votes/blob/data/table.parquet").text.count("5 bytes") == 20
+    run = get(site, "/buckets/ada/votes/resolve/page.html")
+    assert run.headers["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in run.headers["Content-Security-Policy"]
+    assert get(site, "/buckets/ada/votes/blob/none").status_code == 404
+    assert get(site, "/buckets/ada/secret-votes").status_code == 401
+    assert get(site, "/buckets/ada/secret-votes", auth=("any", "hf_ada")).status_code == 200

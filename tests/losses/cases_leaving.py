@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from hubspool.local_hub import Fault
-from tests.support.loss_trial import Cases, Outcome, Trial
+from tests.support.loss_trial import COMMIT, Cases, Outcome, Trial
 
 case = Cases()
 
@@ -74,7 +74,7 @@ leave()
 """
     with trial.start(script) as running:
         running.wait_for("ready")
-        trial.hub.faults.add(Fault(route="commit", status=403, times=None))
+        trial.hub.faults.add(Fault(route=COMMIT, status=403, times=None))
         running.tell()
         said = running.end(60).said
     assert trial.hub.faults.hits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hubspool.local_hub import Fault, RateLimit
 from hubspool.scheduling.status import counted
-from tests.support.loss_trial import Cases, Outcome, Trial
+from tests.support.loss_trial import COMMIT, Cases, Outcome, Trial
 
 case = Cases()
 
@@ -62,7 +62,7 @@ say(pushes=[(FOLDER.parent / f"push-{number}").read_text() for number in range(4
     size=sum(path.stat().st_size for path in FOLDER.rglob("*.jsonl")))
 """)
     kept, sent = trial.kept(100), trial.bytes_sent()
-    refused = sum(record.status >= 400 for record in trial.requests("commit"))
+    refused = sum(record.status >= 400 for record in trial.requests(*COMMIT))
     times = sent / done.said["size"]
     return Outcome(
         f"{kept.text}; {counted(trial.commits(), 'commit')}, {refused} refused, {times:.1f} times the payload sent",
@@ -119,7 +119,12 @@ leave()
     return Outcome(f"{counted(at_once, 'push', 'pushes')} had queued up", at_once <= 2)
 
 
-@case("L25", "8 replicas share a budget of 3 commits in 5 seconds, one row each; no period passes", cheap=False)
+@case(
+    "L25",
+    "8 replicas share a budget of 3 commits in 5 seconds, one row each; no period passes",
+    cheap=False,
+    no_bucket="no commits to share",
+)
 def a_shared_budget(trial: Trial) -> Outcome:
     trial.create()
     script = """
@@ -136,7 +141,7 @@ leave()
 """
     with trial.start(script) as running:
         running.wait_for("ready")
-        trial.hub.faults.add(Fault(route="commit", limit=RateLimit(3, 5), times=None))
+        trial.hub.faults.add(Fault(route=COMMIT, limit=RateLimit(3, 5), times=None))
         running.tell()
         running.end(120)
     assert trial.hub.faults.hits

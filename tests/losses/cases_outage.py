@@ -7,7 +7,7 @@ import math
 
 from hubspool.local_hub import Fault
 from hubspool.scheduling.status import counted
-from tests.support.loss_trial import Cases, Outcome, Trial
+from tests.support.loss_trial import COMMIT, Cases, Outcome, Trial
 
 case = Cases()
 
@@ -28,7 +28,7 @@ leave()
 """
     with trial.start(script, environment={"HUBSPOOL_TIMEOUT": "2"}) as running:
         running.wait_for("ready")
-        trial.hub.faults.add(Fault(route="preupload", delay=math.inf))
+        trial.hub.faults.add(Fault(route=("preupload", "bucket-token"), delay=math.inf))
         running.tell()
         said = running.end(60).said
     assert trial.hub.faults.hits
@@ -93,7 +93,7 @@ leave()
     return Outcome(f"{len(files)} of the 2 others ({done.said['push']})", files == ["0.jsonl", "2.jsonl"])
 
 
-@case("L8", "the repo's .gitignore matches the data")
+@case("L8", "the repo's .gitignore matches the data", no_bucket="no .gitignore")
 def ignored(trial: Trial) -> Outcome:
     trial.create()
     trial.api.upload_file(
@@ -113,7 +113,7 @@ leave()
     return Outcome(f"{counted(empty, 'empty commit')}; {'told' if told else 'counts as uploaded'}", empty == 0 and told)
 
 
-@case("L13", "repo_type='space': the rows of one Space go to another one")
+@case("L13", "repo_type='space': the rows of one Space go to another one", no_bucket="buckets are of one type")
 def a_space(trial: Trial) -> Outcome:
     trial.create(repo_type="space", space_sdk="gradio")
     script = """
@@ -126,7 +126,7 @@ leave()
     ids = trial.ids("space")
     trial.hub.requests.clear()
     itself = trial.run(script, SPACE_ID=trial.repo)
-    commits = len(trial.requests("commit"))
+    commits = len(trial.requests(*COMMIT))
     refused = "not started" if itself.code else "started"
     return Outcome(
         f"{len(ids)} of 1 row; on the Space that it runs in: {refused}, {counted(commits, 'commit')}",
@@ -185,7 +185,7 @@ leave()
     with trial.start(script) as running:
         running.wait_for("ready")
         for number, (status, said) in enumerate(STATUSES.items()):
-            trial.hub.faults.add(Fault(route="commit", status=status, body=json.dumps({"error": said})))
+            trial.hub.faults.add(Fault(route=COMMIT, status=status, body=json.dumps({"error": said})))
             running.tell(str(status))
             running.wait_for(str(status))
             arrived += number in trial.ids()
@@ -209,7 +209,7 @@ leave()
 """
     with trial.start(script) as running:
         running.wait_for("ready")
-        trial.hub.faults.add(Fault(route="commit", status=403, body='{"error": "the quota is used up"}', times=None))
+        trial.hub.faults.add(Fault(route=COMMIT, status=403, body='{"error": "the quota is used up"}', times=None))
         running.tell()
         done = running.end(60)
     assert trial.hub.faults.hits

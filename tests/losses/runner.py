@@ -17,7 +17,7 @@ import huggingface_hub
 
 from hubspool.local_hub import LocalHub
 from tests.losses import cases_content, cases_leaving, cases_many, cases_outage, cases_sharing
-from tests.support.loss_trial import Case, Outcome, Side, Trial
+from tests.support.loss_trial import BucketTrial, Case, Outcome, Side, Trial
 
 MODULES = (cases_content, cases_leaving, cases_many, cases_outage, cases_sharing)
 CASES = sorted(
@@ -26,11 +26,13 @@ CASES = sorted(
 )
 
 
-def measure(case: Case, side: Side, hub: LocalHub, directory: Path, scale: float) -> Outcome:
+def measure(
+    case: Case, side: Side, hub: LocalHub, directory: Path, scale: float, trial: type[Trial] = Trial
+) -> Outcome:
     """Return what a case measured."""
     name = "".join(letter for letter in case.row if letter.isalnum())
     try:
-        return case.run(Trial(hub, side, name, directory / f"{name}-{side.value}", scale=scale))
+        return case.run(trial(hub, side, name, directory / f"{name}-{side.value}", scale=scale))
     except Exception as error:  # noqa: BLE001  one broken case must not hide the others; it counts as failed
         traceback.print_exc()
         return Outcome(f"{type(error).__name__} in the case itself", ok=False)
@@ -44,20 +46,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("rows", nargs="*", help="such as L1 L20; all by default")
     parser.add_argument("--side", choices=[*map(str.__str__, Side)], help="one scheduler only")
     parser.add_argument("--scale", type=float, default=1, help="multiplies the sizes of the large cases (default: 1)")
+    parser.add_argument("--bucket", action="store_true", help="hubspool alone, with a bucket as the destination")
     options = parser.parse_args(arguments)
     sides = [Side(options.side)] if options.side else [*Side]
+    sides = [Side.OURS] if options.bucket else sides
     chosen = [case for case in CASES if not options.rows or case.row.split()[0] in options.rows]
     failed = []
     lines = [f"| case | huggingface_hub {huggingface_hub.__version__} | hubspool |", "|---|---|---|"]
     for case in chosen:
         cells = dict.fromkeys(Side, "")
-        for side in sides:
+        if options.bucket and case.no_bucket:
+            cells[Side.OURS] = f"has no meaning for a bucket: {case.no_bucket}"
+        for side in sides if not cells[Side.OURS] else ():
             began = time.monotonic()
             with (
                 tempfile.TemporaryDirectory(prefix="losses-", ignore_cleanup_errors=True) as directory,
                 LocalHub() as hub,
             ):
-                outcome = measure(case, side, hub, Path(directory), options.scale)
+                trial = BucketTrial if options.bucket else Trial
+                outcome = measure(case, side, hub, Path(directory), options.scale, trial)
             cells[side] = outcome.text
             if side is Side.OURS and not outcome.ok:
                 failed.append(case.row)

@@ -9,14 +9,17 @@ import pytest
 
 from hubspool.local_hub import LocalHub
 from tests.losses.runner import CASES
-from tests.support.loss_trial import Case, Side, Trial
+from tests.support.loss_trial import BucketTrial, Case, Side, Trial
 
 CHEAP = [case for case in CASES if case.cheap]
 
 
+@pytest.mark.parametrize("kind", [Trial, BucketTrial])
 @pytest.mark.parametrize("case", CHEAP, ids=lambda case: case.run.__name__)
-def test_hubspool_passes(case: Case, local_hub: LocalHub, tmp_path: Path) -> None:
-    outcome = case.run(Trial(local_hub, Side.OURS, "case", tmp_path))
+def test_hubspool_passes(case: Case, kind: type[Trial], local_hub: LocalHub, tmp_path: Path) -> None:
+    if kind is BucketTrial and case.no_bucket:
+        pytest.skip(case.no_bucket)
+    outcome = case.run(kind(local_hub, Side.OURS, "case", tmp_path))
     assert outcome.ok, outcome.text
 
 

@@ -15,7 +15,7 @@ MUTANTS = [
         "looks_without_manifests",
         "a push does not ask the manifests what has become of its parts",
         (
-            Edit("hubspool/push/pusher.py", "Pusher._push", "context.after_joins(head, parts, unsent)", "{}"),
+            Edit("hubspool/push/sinks.py", "RepositorySink.look", "context.after_joins(head, parts, unsent)", "{}"),
             Edit(
                 "hubspool/push/committer.py",
                 "Committer._files",
@@ -285,7 +285,7 @@ MUTANTS = [
             Edit(
                 "hubspool/scheduling/restore.py",
                 "_local",
-                "is_written_by_schedulers(entry.path)",
+                "is_written_by_schedulers(path)",
                 "False",
             ),
         ),

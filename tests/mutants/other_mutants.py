@@ -330,6 +330,31 @@ MUTANTS = [
         (f"{ACCOUNTS}::test_a_pointer_gives_no_right_to_its_content",),
     ),
     Mutant(
+        "hub_bucket_takes_any_hash",
+        "who knows the hash of content adds it to a bucket and reads it",
+        (Edit("hubspool/local_hub/routes/xet.py", "size_of_held", "file in repo.held", "True"),),
+        ("tests/hub/test_buckets.py::test_a_hash_alone_gives_nobody_the_content",),
+    ),
+    Mutant(
+        "hub_bucket_log_without_its_newline",
+        "a line that a killed Hub left unfinished spoils the batch after it",
+        (
+            Edit(
+                "hubspool/local_hub/services/buckets.py",
+                "Bucket.batch",
+                'b"\\n" + change.encode()',
+                'change.encode() + b"\\n"',
+            ),
+        ),
+        ("tests/hub/test_buckets.py::test_a_line_that_was_not_finished_counts_for_nothing",),
+    ),
+    Mutant(
+        "batch_believed_by_its_status",
+        "a batch that answers 200 counts as applied, whatever its body says",
+        (Edit("hubspool/client/buckets.py", "_failures", 'answer["success"] is not True', "False"),),
+        ("tests/hub/test_client_buckets.py::test_a_success_that_does_not_say_so_is_none",),
+    ),
+    Mutant(
         "hub_password_for_every_page",
         "a page on another port writes with the password of the browser",
         (

@@ -44,9 +44,8 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher._push",
-                "committer = Committer(context, plan, head)",
-                "[(context.folder / source).unlink() for source in plan.removable]\n"
-                "committer = Committer(context, plan, head)",
+                "committer = sink.sender(plan)",
+                "[(context.folder / source).unlink() for source in plan.removable]\ncommitter = sink.sender(plan)",
             ),
         ),
         (f"{KILLERS}::test_a_segment_stays_until_its_commit_is_known",),
@@ -235,8 +234,8 @@ MUTANTS = [
             Edit(
                 "hubspool/push/pusher.py",
                 "Pusher._push",
-                "committer = Committer(context, plan, head)",
-                "ledger.settle(key, plan.settled.items())\ncommitter = Committer(context, plan)",
+                "committer = sink.sender(plan)",
+                "ledger.settle(key, plan.settled.items())\ncommitter = sink.sender(plan)",
             ),
         ),
         (f"{KILLERS}::test_a_refused_push_settles_nothing",),

@@ -112,8 +112,8 @@ MUTANTS = [
         "a scheduler without new rows never reads which rows are to be removed",
         (
             Edit(
-                "hubspool/push/pusher.py",
-                "Pusher._head",
+                "hubspool/push/sinks.py",
+                "RepositorySink._newest",
                 "now - memory.looked_at < context.limits.look_seconds",
                 "now >= memory.looked_at",
             ),

@@ -24,7 +24,9 @@ from hubspool.errors import RepositoryNotFoundError
 from hubspool.local_hub import LocalHub, RequestRecord
 
 #: Routes by which content reaches the Hub.
-UPLOADS = ("commit", "xet-xorb", "xet-shard", "lfs-put", "lfs-part")
+UPLOADS = ("commit", "bucket-batch", "xet-xorb", "xet-shard", "lfs-put", "lfs-part")
+#: Routes that make content visible: in a repository, in a bucket.
+COMMIT = ("commit", "bucket-batch")
 
 #: What every script begins with; the lines below it are the same for both schedulers unless a case says why not.
 PRELUDE = """
@@ -90,12 +92,14 @@ class Case:
         does: what the script does, in one sentence.
         run: measures one side.
         cheap: also run by pytest.
+        no_bucket: why it has no meaning for a bucket; empty if it has.
     """
 
     row: str
     does: str
     run: Callable[[Trial], Outcome]
     cheap: bool
+    no_bucket: str = ""
 
 
 @dataclass
@@ -104,9 +108,11 @@ class Cases:
 
     all: list[Case] = field(default_factory=list)
 
-    def __call__(self, row: str, does: str, *, cheap: bool = True) -> Callable[[Callable[[Trial], Outcome]], Case]:
+    def __call__(
+        self, row: str, does: str, *, cheap: bool = True, no_bucket: str = ""
+    ) -> Callable[[Callable[[Trial], Outcome]], Case]:
         def add(run: Callable[[Trial], Outcome]) -> Case:
-            self.all.append(Case(row, does, run, cheap))
+            self.all.append(Case(row, does, run, cheap, no_bucket))
             return self.all[-1]
 
         return add
@@ -237,6 +243,14 @@ class Trial:
         """Make the repo before the script does."""
         self.api.create_repo(self.repo, **{"repo_type": "dataset", **options})
 
+    def delete(self) -> None:
+        """Delete the repo."""
+        self.api.delete_repo(self.repo, repo_type="dataset")
+
+    def is_private(self) -> bool:
+        """Whether only its owner sees the repo."""
+        return bool(self.api.repo_info(self.repo, repo_type="dataset").private)
+
     @contextmanager
     def start(
         self, script: str, *, command: list[str] | None = None, environment: Mapping[str, str] | None = None
@@ -268,7 +282,7 @@ class Trial:
 
     def content(self, path: str, repo_type: str = "dataset") -> bytes:
         answer = requests.get(
-            f"{self.hub.endpoint}/{repo_type}s/{self.repo}/resolve/main/{path}",
+            f"{self.hub.endpoint}/{repo_type}s/{self.repo}/resolve/{'' if repo_type == 'bucket' else 'main/'}{path}",
             headers={"Authorization": f"Bearer {self.hub.token}"},
             timeout=60,
         )
@@ -311,6 +325,11 @@ class Trial:
         """Bytes of content that reached the Hub, in whichever form."""
         return sum(record.bytes_in for record in self.requests(*UPLOADS))
 
+    @property
+    def address(self) -> str:
+        """What a script gives as the repo's id."""
+        return self.repo
+
     def _environment(self) -> dict[str, str]:
         home = str(self.directory / "home")
         return {
@@ -324,6 +343,32 @@ class Trial:
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "LOSSES_SIDE": self.side.value,
-            "LOSSES_REPO": self.repo,
+            "LOSSES_REPO": self.address,
             "LOSSES_FOLDER": str(self.folder),
         }
+
+
+class BucketTrial(Trial):
+    """The same with a bucket in place of a repository."""
+
+    @property
+    def address(self) -> str:
+        return f"hf://buckets/{self.repo}"
+
+    def create(self, **options: Any) -> None:
+        self.api.create_bucket(self.repo, **options)
+
+    def delete(self) -> None:
+        self.api.delete_bucket(self.repo)
+
+    def is_private(self) -> bool:
+        return self.api.bucket_info(self.repo).private
+
+    def files(self, repo_type: str = "bucket") -> list[str]:
+        return sorted(entry.path for entry in self.api.list_bucket_tree(self.repo))
+
+    def content(self, path: str, repo_type: str = "bucket") -> bytes:
+        return super().content(path, "bucket")
+
+    def commits(self) -> int:
+        return sum(record.status == 200 for record in self.requests("bucket-batch"))

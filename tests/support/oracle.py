@@ -20,11 +20,12 @@ from hubspool.cli.verify import check
 from hubspool.client import http, retry
 from hubspool.client.repo_info import RepoFile
 from hubspool.client.target import Target
+from hubspool.client.validation import split_destination
 from hubspool.errors import HubspoolError
 from hubspool.local_hub import LocalHub
 from hubspool.push.defaults import PushLimits
 from hubspool.push.manifest import MANIFESTS, parse
-from hubspool.push.remote import RemoteRepo
+from hubspool.push.remote_bucket import remote_of
 from hubspool.push.verify import Severity
 from hubspool.spool.segment_name import SegmentName
 from hubspool_templates import JsonlScheduler
@@ -32,6 +33,7 @@ from hubspool_templates.rows import RowScheduler
 from tests.support.producer import Producer, is_intact
 
 REPO = "local/rows"
+BUCKET = "hf://buckets/local/rows"
 SECONDS = 90
 
 
@@ -161,9 +163,15 @@ def verified(hub: LocalHub, folder: Path, repo: str = REPO, *, all_sent: bool = 
         all_sent: False for a folder that somebody is still to send from: only damage counts.
     """
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    _, found = check(RemoteRepo(api, Target.of(api.endpoint, repo, "dataset")), folder)
+    _, found = check(remote_of(api, _target(api, repo)), folder)
     wrong = {Severity.DAMAGE, Severity.WARNING} if all_sent else {Severity.DAMAGE}
     return [f"{each.path}: {each.sentence}" for each in found if each.kind.severity in wrong]
+
+
+def _target(api: HfApi, repo: str, revision: str = "main") -> Target:
+    """Return the dataset, or the bucket of an address."""
+    repo_id, kind, _ = split_destination(repo, "dataset", None)
+    return Target.of(api.endpoint, repo_id, kind, revision)
 
 
 def _start_once_more(
@@ -213,7 +221,11 @@ def _look_at_what_is_left(folder: Path, on_hub: set[str], verdict: Verdict) -> N
 
 
 def _versions(api: HfApi, repo: str, verdict: Verdict) -> Iterator[Counter[str]]:
-    """Yield how often each version of the branch holds each row, oldest version first."""
+    """Yield how often each version of the branch holds each row, oldest version first; a bucket has one version."""
+    if (bucket := _target(api, repo)).is_bucket:
+        paths = (entry.path for entry in api.list_bucket_tree(bucket.repo_id) if not entry.path.startswith("."))
+        yield Counter(row for path in paths for row in _rows(api, repo, "main", path, verdict))
+        return
     read: dict[tuple[str, str], list[str]] = {}
     manifests: dict[str, set[str]] = {}
     for commit in reversed(api.list_repo_commits(repo, repo_type="dataset")):
@@ -243,8 +255,7 @@ def _joined(api: HfApi, repo: str, revision: str, entry: RepoFile, known: dict[s
 
 
 def _rows(api: HfApi, repo: str, revision: str, path: str, verdict: Verdict) -> list[str]:
-    target = Target.of(api.endpoint, repo, "dataset", revision)
-    content = api.client().request("GET", target.file_url(path)).content
+    content = api.client().request("GET", _target(api, repo, revision).file_url(path)).content
     found = []
     for line in _lines(content) if path.endswith(".parquet") else content.splitlines():
         row = _parse(line)

@@ -30,6 +30,10 @@ DIFFERENCES = {
         },
         "left out: settings of organizations and of running Spaces",
     ),
+    "create_bucket": (
+        {"visibility", "resource_group_id", "region"},
+        "left out: settings of organizations, and another word for private",
+    ),
     "hf_hub_download": ({"etag_timeout", "tqdm_class", "dry_run"}, "one file into local_dir, without cache and bars"),
     "preupload_lfs_files": ({"gitattributes_content", "options"}, "ours: rules of a later commit; how to send"),
     "CommitOperationCopy": ({"_src_oid", "_dest_oid", "_is_duplicated"}, "private there: state, not arguments"),
@@ -38,6 +42,12 @@ DIFFERENCES = {
 LEFT_OUT = {
     "move_repo": "done once, on the website",
     "update_repo_settings": "done once, on the website",
+    "list_buckets": "a scheduler has one",
+    "move_bucket": "done once, on the website",
+    "update_bucket_settings": "done once, on the website",
+    "copy_files": "batch_bucket_files copies by hash",
+    "sync_bucket": "a scheduler sends what it has",
+    "get_bucket_file_metadata": "get_bucket_paths_info tells the same",
     "auth_check": "the first commit tells the same",
     "create_discussion": "a pull request is all that a commit needs",
     "get_repo_discussions": "a pull request is all that a commit needs",
@@ -46,6 +56,7 @@ LEFT_OUT = {
 }
 #: Public names of ours that huggingface_hub does not have.
 OURS = {
+    "bucket_url": "address of a bucket's API routes",
     "client": "HTTP client for requests that no method covers",
     "target": "addresses of a repository's API routes",
     "interrupt": "ends waits and transfers of a scheduler that stops",

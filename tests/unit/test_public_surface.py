@@ -45,7 +45,10 @@ OF_EXTENDING = {
     "Patterns",
     "PendingSegments",
     "Progress",
+    "PublishOptions",
+    "RangeName",
     "RangeOnHub",
+    "RemoteBucket",
     "RemoteEntryNotFoundError",
     "RemoteFile",
     "RemoteRepo",
@@ -72,6 +75,7 @@ OF_EXTENDING = {
     "process_rank",
     "read_text",
     "renew_after_fork",
+    "split_destination",
 }
 
 

@@ -23,6 +23,7 @@ from hubspool.cli.forget import forget
 from hubspool.cli.hub import hub
 from hubspool.cli.login import login
 from hubspool.cli.output import print_error
+from hubspool.cli.publish import publish
 from hubspool.cli.read import read
 from hubspool.cli.status import status
 from hubspool.cli.upload import upload
@@ -38,7 +39,7 @@ _COMPLETE = "_HUBSPOOL_COMPLETE"
 
 @click.group(
     _NAME,
-    commands=[upload, upload_large_folder, flush, status, read, compact, verify, forget, doctor, login, hub],
+    commands=[upload, upload_large_folder, flush, status, read, compact, publish, verify, forget, doctor, login, hub],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     epilog="\b\nExamples:\n  hubspool upload --help\n"

@@ -47,9 +47,12 @@ def compact(
     """
     from hubspool.client.hf_api import HfApi
     from hubspool.client.target import Target
+    from hubspool.client.validation import BUCKETS
     from hubspool.push.compaction import Compactor
     from hubspool.push.remote import RemoteRepo
 
+    if repo_id.startswith(BUCKETS):
+        raise click.UsageError(f"A publish joins the files of a bucket: hubspool publish {repo_id} DATASET.")
     api = HfApi(token=token, library_name="hubspool-cli")
     if "/" not in repo_id:
         repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"

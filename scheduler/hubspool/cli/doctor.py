@@ -36,7 +36,7 @@ class Finding:
 
 
 @click.command("doctor", cls=Command)
-@click.argument("repo", required=False, help="Repository, as user/name; by default that of HUBSPOOL_REPO.")
+@click.argument("repo", required=False, help="Repository, as user/name, or hf://buckets/…; by default HUBSPOOL_REPO.")
 @repo_type_option(default="dataset")
 @duration_option(
     "--every", "minutes", show_default=f"HUBSPOOL_EVERY, or {SCHEDULING.every:g}", help="Minutes between pushes."
@@ -57,13 +57,16 @@ def doctor(
       hubspool doctor user/my-votes --every 1 --replicas 4
     """
     from hubspool.client.hf_api import HfApi
+    from hubspool.client.validation import split_destination
 
     settings = Settings.from_env()
     api = HfApi(token=token)
+    repo, every = repo or settings.repo, every or settings.every or SCHEDULING.every
+    is_bucket = split_destination(repo or "", None, None)[1] == "bucket"
     findings = [
         _token(api),
-        *_repository(api, repo or settings.repo, repo_type),
-        _budget(every or settings.every or SCHEDULING.every, replicas),
+        *(_bucket(api, repo or "") if is_bucket else _repository(api, repo, repo_type)),
+        _calls(every, replicas) if is_bucket else _budget(every, replicas),
         _disk(folder),
     ]
     for finding in findings:
@@ -100,15 +103,9 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
         remote = RemoteRepo(api, Target.of(api.endpoint, repo, repo_type))
         head, files = remote.head(), remote.list_files("", recursive=True)
     except HubspoolError as error:
-        if isinstance(error, RepositoryNotFoundError):
-            text = "does not exist, or this token cannot see it. A scheduler creates it if the token permits that."
-            yield Finding("warn", "repo", f"{repo} {text}")
-        else:
-            yield Finding("FAIL", "repo", str(error))
+        yield _unreadable(repo, error)
         return
-    visibility = "private" if info.private else "public"
-    problem = ": everybody can read its rows. Make it private if needed."
-    yield _graded(info.private, "repo", f"{repo} is {visibility}", problem)
+    yield _visibility(repo, is_private=info.private)
     problem = f"; squash_history={DEFAULTS.long_history} keeps the history short."
     yield _graded(len(commits) <= DEFAULTS.long_history, "history", counted(len(commits), "commit"), problem)
     since = head.at - timedelta(hours=1)
@@ -119,6 +116,38 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
     yield Finding("ok", "files", f"{len(files):,} files")
     for path, entries in full_folders(files).items():
         yield Finding("warn", "files", full_folder_text(path, entries))
+
+
+def _bucket(api: HfApi, address: str) -> Iterator[Finding]:
+    from hubspool.client.validation import split_destination
+
+    repo_id, *_ = split_destination(address, None, None)
+    try:
+        info = api.bucket_info(repo_id)
+    except HubspoolError as error:
+        yield _unreadable(address, error)
+        return
+    yield _visibility(address, is_private=info.private)
+    yield Finding("ok", "files", f"{info.total_files:,} files, {info.size:,} bytes")
+
+
+def _unreadable(repo: str, error: HubspoolError) -> Finding:
+    if not isinstance(error, RepositoryNotFoundError):
+        return Finding("FAIL", "repo", str(error))
+    text = "does not exist, or this token cannot see it. A scheduler creates it if the token permits that."
+    return Finding("warn", "repo", f"{repo} {text}")
+
+
+def _visibility(repo: str, *, is_private: bool) -> Finding:
+    problem = ": everybody can read its rows. Make it private if needed."
+    return _graded(is_private, "repo", f"{repo} is {'private' if is_private else 'public'}", problem)
+
+
+def _calls(every: float, replicas: int) -> Finding:
+    calls = round(replicas * 5 / every) * DEFAULTS.calls_per_push
+    text = f"every={every:g} with {counted(replicas, 'process', 'processes')}: up to {calls} calls in 5 minutes"
+    problem = f", more than {DEFAULTS.bucket_calls}, half of what a free account has; pushes will pause."
+    return _graded(calls <= DEFAULTS.bucket_calls, "budget", text, problem)
 
 
 def _budget(every: float, replicas: int) -> Finding:

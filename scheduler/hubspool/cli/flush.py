@@ -105,13 +105,14 @@ def _redirected(
     include_doubtful: bool,
 ) -> Iterator[dict[str, Any]]:
     """Move the rows for `old` to spools for `new`, or forget what `old` has if both are the same; yield the recipes."""
-    from hubspool.client.validation import check_repo_id
+    from hubspool.client.validation import check_repo_id, split_destination
     from hubspool.push.moves import reroute
     from hubspool.spool.destination import spool_for
 
-    check_repo_id(new)
-    is_same = old.lower() == new.lower()
-    found = [record for record in records if _belongs_to(record, old) and (record.spool is not None or is_same)]
+    old_id, *_ = split_destination(old, None, None)
+    new_id, *_ = split_destination(new, None, None)
+    is_same = old_id.lower() == check_repo_id(new_id).lower()
+    found = [record for record in records if _belongs_to(record, old_id) and (record.spool is not None or is_same)]
     if not found:
         raise HFValidationError(
             f"No rows in {folder} are for {old!r}.", hint=f"`hubspool status {folder}` names the repositories."
@@ -126,7 +127,11 @@ def _redirected(
             yield record.recipe
         elif spool is not None:
             state = Path(spool.state_dir) if spool.state_dir else None
-            into = spool_for(folder, replace(spool.destination, repo_id=new.lower()), new, state)
+            there = spool.destination
+            old_kind = "dataset" if there.repo_type == "bucket" else there.repo_type
+            _, kind, path = split_destination(new, old_kind, there.path_in_repo)
+            there = replace(there, repo_id=new_id.lower(), repo_type=kind or old_kind, path_in_repo=path or "")
+            into = spool_for(folder, there, new_id, state)
             moved = reroute(spool, into, include_doubtful=include_doubtful)
             click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}.", err=True)
             for rows in moved.in_doubt:
@@ -135,7 +140,7 @@ def _redirected(
                 HubspoolError(f"{spool.path / name} stays: its writer is running.", hint="Stop it, and repeat.")
                 for name in moved.live
             ]
-            yield dict(into.recipe) or {**record.recipe, "repo_id": new}
+            yield dict(into.recipe) or {**record.recipe, "repo_id": new, "repo_type": kind}
 
 
 def _belongs_to(record: SchedulerRecord, repo_id: str) -> bool:

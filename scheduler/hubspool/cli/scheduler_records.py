@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubspool.client.validation import split_destination
 from hubspool.errors import HFValidationError
 from hubspool.files import StatePaths, is_spool_folder, state_folder
 
@@ -81,9 +82,10 @@ def unnamed_spools(folder: Path) -> list[HFValidationError]:
 
 def _target_of(recipe: dict[str, Any], ledger: Ledger) -> int | None:
     """Return the number of the target of the scheduler that `recipe` describes; its id may lack the namespace."""
-    rest = (recipe["endpoint"], recipe["repo_type"] or "model", recipe["revision"] or "main", recipe["path_in_repo"])
+    repo_id, repo_type, path = split_destination(recipe["repo_id"], recipe["repo_type"], recipe["path_in_repo"])
+    rest = (recipe["endpoint"], repo_type or "model", recipe["revision"] or "main", path or "")
     for number, (target, path_in_repo) in ledger.targets().items():
-        same_repo = recipe["repo_id"] in (target.repo_id, target.repo_id.rpartition("/")[2])
+        same_repo = repo_id in (target.repo_id, target.repo_id.rpartition("/")[2])
         if same_repo and rest == (target.endpoint, target.repo_type, target.revision, path_in_repo):
             return number
     return None

@@ -58,6 +58,7 @@ def _status_of(folder: Path, record: SchedulerRecord) -> dict[str, Any]:
     """
     from hubspool.client.patterns import path_filter
     from hubspool.client.target import Target
+    from hubspool.client.validation import split_destination
     from hubspool.push.backlog import backlog, spool_backlog
 
     spool, ledger, recipe = record.spool, record.ledger, record.recipe
@@ -65,8 +66,8 @@ def _status_of(folder: Path, record: SchedulerRecord) -> dict[str, Any]:
         target, path_in_repo = ledger.targets()[record.target]
     else:
         given = asdict(spool.destination) | {"repo_id": spool.given} if spool else recipe
-        path_in_repo = given["path_in_repo"]
-        target = Target.of(*(given[name] for name in ("endpoint", "repo_id", "repo_type", "revision")))
+        place = split_destination(given["repo_id"], given["repo_type"], given["path_in_repo"])
+        target, path_in_repo = Target.of(given["endpoint"], place[0], place[1], given["revision"]), place[2] or ""
     if spool is not None:
         found = spool_backlog(spool, ledger, counts_rows=True)
     else:

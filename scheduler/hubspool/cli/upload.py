@@ -25,7 +25,7 @@ from hubspool.cli.options import (
 )
 from hubspool.cli.output import Output
 from hubspool.cli.signals import SignalWaiter
-from hubspool.client.validation import check_path_in_repo
+from hubspool.client.validation import BUCKETS, check_path_in_repo, split_destination
 from hubspool.errors import HFValidationError, HubspoolError
 from hubspool.scheduling.status import counted
 
@@ -84,7 +84,8 @@ def upload(
     The upload is one commit. The repository is created if it is missing: with the visibility that the account's
     settings say, which is public for most, or as private with --every. By default LOCAL_PATH is the file or folder
     in the current folder that has the name of the repository, and PATH_IN_REPO is the name of a file and the root for
-    a folder. The last line of stdout is the address of what was uploaded.
+    a folder. With --every REPO_ID may be a bucket, hf://buckets/OWNER/NAME/PATH. The last line of stdout is the address
+    of what was uploaded.
 
     Examples:
       hubspool upload user/my-model ./weights.safetensors
@@ -92,11 +93,19 @@ def upload(
       hubspool upload user/my-runs ./logs --repo-type dataset --every 10
     """
     from hubspool.client.hf_api import HfApi
+    from hubspool.client.repo_info import RepoUrl
 
     source = source_of(repo_id, local_path, path_in_repo)
     _check(options, source, every)
     output = Output(output_format)
     api = HfApi(token=token, library_name="hubspool-cli")
+    if repo_id.startswith(BUCKETS):
+        if every is None:
+            raise click.UsageError("A bucket is uploaded to with --every; `hf sync` uploads once.")
+        options["repo_type"] = None
+        repo = RepoUrl(f"{api.endpoint}/buckets/{split_destination(repo_id, None, None)[0]}", api.endpoint)
+        _upload_regularly(api, repo, source, output, {**options, "every": every, "private": private}, repo_id)
+        return
     repo_type, revision = options["repo_type"], options["revision"]
     if every is not None and private is None:
         private = True  # as a scheduler does
@@ -204,17 +213,20 @@ def _upload_once(api: HfApi, repo: RepoUrl, source: Source, output: Output, opti
     _print_result(output, page, {**fields, "is_noop": commit.is_noop})
 
 
-def _upload_regularly(api: HfApi, repo: RepoUrl, source: Source, output: Output, options: dict[str, Any]) -> None:
+def _upload_regularly(
+    api: HfApi, repo: RepoUrl, source: Source, output: Output, options: dict[str, Any], address: str | None = None
+) -> None:
+    """Mirror a folder or file; `address` is that of a bucket, which the scheduler creates."""
     from hubspool.scheduling.commit_scheduler import CommitScheduler
 
     folder, path_in_repo, options = source.path, source.path_in_repo, _without(_FOR_ONE_COMMIT, options)
     if source.is_file:
         folder, path_in_repo = folder.parent, path_in_repo.rpartition("/")[0]
         options["allow_patterns"] = [glob.escape(source.path.name)]
-    page = _page_of(repo, source, options["revision"])
+    page = _page_of(repo, source, options["revision"]) if address is None else str(repo)
     ctrl_c = _CtrlC(f"Aborted. What was not sent stays in {folder}; the same command sends it.\n")
     scheduler = CommitScheduler(
-        repo_id=repo.repo_id,
+        repo_id=address or repo.repo_id,
         folder_path=folder,
         path_in_repo=path_in_repo or None,
         hf_api=api,

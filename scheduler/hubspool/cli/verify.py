@@ -30,7 +30,7 @@ _NOT_CHECKED = 2
 
 
 @click.command("verify", cls=Command)
-@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
+@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account. Or hf://buckets/….")
 @click.argument(
     "folder", required=False, type=LocalPath(exists=True, file_okay=False, resolve_path=True),
     help="The folder_path of a scheduler of this dataset, to compare its ledger and its rows too.",
@@ -61,13 +61,16 @@ def verify(
     """
     from hubspool.client.hf_api import HfApi
     from hubspool.client.target import Target
-    from hubspool.push.remote import RemoteRepo
+    from hubspool.client.validation import split_destination
+    from hubspool.push.remote_bucket import remote_of
 
     api = HfApi(token=token, library_name="hubspool-cli")
     try:
         if "/" not in repo_id:
             repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-        seen, found = check(RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision)), folder, state_dir)
+        name, kind, inside = split_destination(repo_id, repo_type, None)
+        repo = remote_of(api, Target.of(api.endpoint, name, kind, revision))
+        seen, found = check(repo, folder, state_dir, inside=inside or "")
     except HubspoolError as error:
         print_error(str(error))
         raise click.exceptions.Exit(_NOT_CHECKED) from error
@@ -78,10 +81,10 @@ def verify(
             text = "".join(each if each.isprintable() else "?" for each in text)  # names in rows may command a terminal
             print_line(text, _GRADES[finding.kind.severity.value])
     rows = sum(facts.rows for facts in seen.facts.values())
-    where = f"{repo_id} at {seen.commit[:8]}"
+    where = f"{repo_id} at {seen.commit[:8]}" if seen.commit else repo_id
     what = f"{counted(rows, 'row')} in {counted(len(seen.facts), 'file')} of {where}"
     text = f"{counted(damages, 'damage')} in {what}." if damages else f"Sound: {what}."
-    if not seen.sources and not damages:
+    if not seen.sources and not seen.facts and not damages:
         text = f"Nothing was checked: no file of a scheduler is in {where}."
     fields: dict[str, Any] = {
         "repo_id": repo_id,
@@ -101,17 +104,19 @@ def check(
     folder: Path | None,
     state_dir: Path | None = None,
     *,
+    inside: str = "",
     pause: Callable[[float], bool] | None = None,
 ) -> tuple[RepoSnapshot, list[Found]]:
-    """Return what was read of a dataset, and what was found in it and in the folder.
+    """Return what was read of a dataset or a bucket, and what was found in it and in the folder.
 
     If the Hub lacks rows that a ledger knows to be there, and the last commit of this ledger too, its answer may be
     old: all is read again from another commit, if the Hub tells one within a minute.
 
     Args:
-        repo: the branch.
+        repo: the branch, or the bucket.
         folder: of schedulers, or None.
         state_dir: of these schedulers, if they have one.
+        inside: a folder of a bucket; empty for all of it.
         pause: waits for so many seconds; returns True to stop.
 
     Raises:
@@ -122,24 +127,31 @@ def check(
 
     with ExitStack() as stack:
         records = stack.enter_context(opened_records(folder, state_dir)) if folder else []
-        spools = [(each.spool, each.ledger) for each in records if each.spool and _is_of(each.spool, repo)]
+        spools = [(each.spool, each.ledger) for each in records if each.spool and _is_of(each.spool, repo, inside)]
         if folder and not spools:
             raise HFValidationError(
                 f"No scheduler of {folder} sends rows to {repo.target.repo_id} at {repo.target.revision}.",
                 hint="`hubspool status FOLDER` says where its rows go.",
             )
-        seen, found, may_be_old = _compared(repo, spools)
+        seen, found, may_be_old = _compared(repo, inside, spools)
+        may_be_old = may_be_old and not repo.target.is_bucket
         if may_be_old and repo.await_other_head(seen.commit, pause or threading.Event().wait):
-            seen, found, _ = _compared(repo, spools)
+            seen, found, _ = _compared(repo, inside, spools)
         return seen, found
 
 
-def _compared(repo: RemoteRepo, spools: Sequence[tuple[SpoolFolder, Ledger]]) -> tuple[RepoSnapshot, list[Found], bool]:
-    from hubspool.push.snapshot import LedgerFacts, read_snapshot, spool_findings
+def _compared(
+    repo: RemoteRepo, inside: str, spools: Sequence[tuple[SpoolFolder, Ledger]]
+) -> tuple[RepoSnapshot, list[Found], bool]:
+    from hubspool.push.remote_bucket import RemoteBucket
+    from hubspool.push.snapshot import LedgerFacts, read_bucket, read_snapshot, spool_findings
     from hubspool.push.verify import Found, FoundKind, findings
 
     before = [LedgerFacts.read(ledger, spool) for spool, ledger in spools]
-    seen = read_snapshot(repo, joiners(), _configs_of)
+    if isinstance(repo, RemoteBucket):
+        seen: RepoSnapshot = read_bucket(repo, inside, joiners())
+    else:
+        seen = read_snapshot(repo, joiners(), _configs_of)
     found = findings(seen)
     found += [Found(pattern, FoundKind.UNCHECKED, text) for pattern, text in left_alone(seen.files.values(), joiners())]
     may_be_old = False
@@ -151,9 +163,11 @@ def _compared(repo: RemoteRepo, spools: Sequence[tuple[SpoolFolder, Ledger]]) ->
     return seen, found, may_be_old
 
 
-def _is_of(spool: SpoolFolder, repo: RemoteRepo) -> bool:
+def _is_of(spool: SpoolFolder, repo: RemoteRepo, inside: str) -> bool:
     there, names = spool.destination, (spool.destination.repo_id, spool.given.lower())
     if (there.repo_type, there.revision) != (repo.target.repo_type, repo.target.revision):
+        return False
+    if inside and not f"{there.path_in_repo}/".startswith(f"{inside}/"):
         return False
     return repo.target.repo_id.lower() in names or (spool.hub_id is not None and spool.hub_id == repo.identity())
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from hubspool.client.http import HubClient, HubSession
 from hubspool.client.target import Target
+from hubspool.client.validation import check_repo_type
 from hubspool.settings import find_token
+
+if TYPE_CHECKING:
+    from hubspool.client.transfer.uploader import Uploader
 
 
 class ApiContext:
@@ -37,4 +44,10 @@ class ApiContext:
         Raises:
             HFValidationError: a value that the Hub does not take.
         """
-        return Target.of(self.endpoint, repo_id, repo_type, revision)
+        return Target.of(self.endpoint, repo_id, check_repo_type(repo_type), revision)
+
+    @cached_property
+    def _uploader(self) -> Uploader:
+        from hubspool.client.transfer.uploader import Uploader
+
+        return Uploader()

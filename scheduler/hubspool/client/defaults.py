@@ -56,6 +56,7 @@ class ClientDefaults:
         preupload_files: files in one preupload request; the Hub answers 413 to more.
         preupload_batches_ahead: batches whose upload modes are asked for while earlier ones are sent.
         paths_per_request: paths in one paths-info request; the Hub answers 413 to many more.
+        bucket_operations: lines of one batch of a bucket, and paths of one of its paths-info requests.
         copies_per_request: objects that one request makes known to another repository.
         files_per_folder, files_per_repo: entries that the Hub takes in a folder, and advises in a repository; more of
             them are a warning.
@@ -111,6 +112,7 @@ class ClientDefaults:
     preupload_files: int = 256
     preupload_batches_ahead: int = 2
     paths_per_request: int = 500
+    bucket_operations: int = 1000
     copies_per_request: int = 500
     files_per_folder: int = 10_000
     nearly_full_folder: int = 8_000

@@ -176,14 +176,15 @@ def _write(response: requests.Response, file: BinaryIO) -> None:
 
 
 def _etag_of(response: requests.Response) -> str:
-    """Return the id of the content: sha256 of large files, git's blob id of others.
+    """Return the id of the content: sha256 of large files, git's blob id of others; "" for files of a bucket.
 
     The Hub sends it with a redirect to a storage host; the ETag of that host may be anything.
     """
     answers = [*response.history, response]
     linked = [answer.headers["X-Linked-ETag"] for answer in answers if "X-Linked-ETag" in answer.headers]
     etag = linked[0] if linked else "" if response.history else response.headers.get("ETag", "")
-    return etag.removeprefix("W/").strip('"')
+    etag = etag.removeprefix("W/").strip('"')
+    return "" if any(answer.headers.get("X-Xet-Hash") == etag for answer in answers) else etag
 
 
 def _has(path: Path, content_id: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hubspool.client.background import BackgroundJobs
+from hubspool.client.buckets import BucketCalls
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubSession
 from hubspool.client.pull_requests import PullRequestCalls
@@ -27,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
+class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls, BucketCalls):
     """Talks to a Hub: creates repositories, commits files, reads them back.
 
     Not guaranteed: that a call that fails did nothing. Every error has an `outcome`; only `Outcome.NOT_APPLIED` means
@@ -37,7 +38,7 @@ class HfApi(RepoCalls, RefCalls, PullRequestCalls, CommitCalls):
     retried within bounds; a commit is retried only if it certainly was not applied.
 
     The calls are in the base classes, one for each group: `RepoCalls` (repositories), `RefCalls` (branches, tags,
-    history), `PullRequestCalls`, `CommitCalls` (uploads, deletions, metadata).
+    history), `PullRequestCalls`, `CommitCalls` (uploads, deletions, metadata), `BucketCalls`.
 
     Args:
         endpoint: address of the Hub; by default HF_ENDPOINT, then https://huggingface.co.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 import threading
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from urllib.parse import urljoin
 from hubspool import fork
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http_errors import error_of, failure_text, log_warnings, public_url
-from hubspool.client.retry import SAFE, Caller, RetryPolicy, call_with_retries, hub_time
+from hubspool.client.retry import SAFE, Caller, RetryPolicy, call_with_retries, hub_time, pace
 from hubspool.errors import (
     BadResponseError,
     HubConnectionError,
@@ -72,6 +73,7 @@ class HubSession:
         deadline: monotonic time when all requests and waits must be over.
         counts: ``requests``: how many were sent, repeated ones included; not those of hf_xet. Threads that send at the
             same time may count one too few.
+        paused_until: monotonic time until which pushes to buckets pause, as the last answer's rate limit asks.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -83,6 +85,7 @@ class HubSession:
     retry: RetryPolicy | None = None
     deadline: float = math.inf
     counts: Counter[str] = field(default_factory=Counter, repr=False)
+    paused_until: float = field(default=0.0, init=False)
     _pools: dict[bool, requests.Session] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -212,7 +215,7 @@ class HubClient:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         form: Mapping[str, Any] | None = None,
-        body: Body | None = None,
+        body: Body | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
         commit: bool = False,
@@ -228,7 +231,7 @@ class HubClient:
             params: query.
             json: body as JSON.
             form: body as a form.
-            body: body in blocks.
+            body: body in blocks, or a small one as it is.
             headers: more headers.
             stream: leave the body of a success unread; the caller closes the answer. It must come unencoded.
             commit: use the longer time-out of a commit.
@@ -297,6 +300,8 @@ class HubClient:
             response = session.pool(local=local).request(
                 method, url, headers=sent, auth=_as_given, allow_redirects=False, stream=True, **options
             )
+            if own and "RateLimit-Policy" in response.headers:
+                session.paused_until = time.monotonic() + pace(response.headers, random.random())  # noqa: S311  jitter
             if not stream or response.status_code // 100 != 2:
                 _load(response)
         except requests.RequestException as error:

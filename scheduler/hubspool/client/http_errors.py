@@ -38,7 +38,7 @@ _BY_STATUS: dict[int, type[errors.HfHubHTTPError]] = {
     429: errors.RateLimitedError,
 }
 _DISABLED = "Access to this resource is disabled."
-_OF_A_REPOSITORY = re.compile(r"/api/(models|datasets|spaces)/|/resolve/")
+_OF_A_REPOSITORY = re.compile(r"/api/(models|datasets|spaces|buckets)/|/resolve/")
 
 _warned: set[str] = set()
 

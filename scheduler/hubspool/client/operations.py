@@ -20,12 +20,12 @@ from hubspool.client.defaults import DEFAULTS
 from hubspool.client.file_range import FileRange
 from hubspool.client.validation import check_path_in_repo
 from hubspool.errors import FileChangedError, FileShrankError, HFValidationError, HubspoolError, LocalFileError
-from hubspool.files import new_blob_hash
+from hubspool.files import new_blob_hash, xet_id
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-UploadMode = Literal["lfs", "regular"]
+UploadMode = Literal["lfs", "regular", "xet"]
 
 #: Bytes of a content from which the Hub tells text from binary files; fixed by the protocol.
 SAMPLE_BYTES = 512
@@ -61,6 +61,7 @@ class CommitOperationAdd:
         should_ignore: a ``.gitignore`` leaves the file out. False before the Hub was asked.
         remote_oid: `content_id` of the Hub's file at the path; None: no file, or one of the other upload mode.
         is_uploaded: the Hub's large file storage has the content.
+        xet_hash: Xet's hash of the content, once it was sent through Xet.
         is_committed: a commit contains this addition, so no other commit can.
 
     Raises:
@@ -75,6 +76,7 @@ class CommitOperationAdd:
     remote_oid: str | None = field(default=None, init=False, repr=False)
     is_uploaded: bool = field(default=False, init=False, repr=False)
     is_committed: bool = field(default=False, init=False, repr=False)
+    xet_hash: str | None = field(default=None, init=False, repr=False)
     size: int = field(default=0, init=False)
     _sample: bytes | None = field(default=None, init=False, repr=False)
     _sha256: str | None = field(default=None, init=False, repr=False)
@@ -135,9 +137,14 @@ class CommitOperationAdd:
 
     @property
     def content_id(self) -> str | None:
-        """Id of the content: sha256 of large files, git's id of others; None before the Hub was asked."""
+        """Id of the content: sha256 of large files, git's id of others; None before the Hub was asked.
+
+        In a bucket (upload mode "xet") it is Xet's hash, as `hubspool.files.xet_id` writes it.
+        """
         if self.upload_mode is None:
             return None
+        if self.upload_mode == "xet":
+            return None if self.xet_hash is None else xet_id(self.xet_hash)
         return self.sha256 if self.upload_mode == "lfs" else self.git_blob_id
 
     @property

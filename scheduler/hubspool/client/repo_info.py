@@ -39,7 +39,7 @@ class RepoUrl(str):
             endpoint = f"{scheme}://{rest.split('/')[0]}"
         parts = url.removeprefix(endpoint).strip("/").split("/")
         self.repo_type, self.is_new = "model", False
-        if len(parts) > 1 and parts[0] in ("datasets", "spaces", "models"):
+        if len(parts) > 1 and parts[0] in ("datasets", "spaces", "models", "buckets"):
             self.repo_type = parts.pop(0)[:-1]
         if not 1 <= len(parts) <= 2 or not all(parts):
             raise HFValidationError(f"Not the address of a repository of {endpoint}: {url!r}.")
@@ -237,7 +237,7 @@ def parse_date(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 does not take the Z
 
 
-def _of_answer(parse: Callable[P, T]) -> Callable[P, T]:
+def of_answer(parse: Callable[P, T]) -> Callable[P, T]:
     """Make a parser raise a `BadResponseError` where an answer has another form: an app may wait in a constructor."""
 
     @wraps(parse)
@@ -253,7 +253,7 @@ def _of_answer(parse: Callable[P, T]) -> Callable[P, T]:
     return checked
 
 
-@_of_answer
+@of_answer
 def parse_entry(entry: Mapping[str, Any]) -> RepoFile | RepoFolder:
     """Parse an entry of a tree or of paths-info.
 
@@ -270,7 +270,7 @@ def parse_entry(entry: Mapping[str, Any]) -> RepoFile | RepoFolder:
     return RepoFile(path, entry["size"], entry["oid"], large, entry.get("xetHash"), commit)
 
 
-@_of_answer
+@of_answer
 def parse_commit(entry: Mapping[str, Any]) -> GitCommitInfo:
     """Parse an entry of a list of commits."""
     formatted = entry.get("formatted") or {}
@@ -285,7 +285,7 @@ def parse_commit(entry: Mapping[str, Any]) -> GitCommitInfo:
     )
 
 
-@_of_answer
+@of_answer
 def parse_repo(data: Mapping[str, Any], repo_type: str) -> ModelInfo | DatasetInfo | SpaceInfo:
     """Parse the description of a repository."""
     modified, created = data.get("lastModified"), data.get("createdAt")

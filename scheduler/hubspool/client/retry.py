@@ -216,6 +216,9 @@ def call_with_retries(call: Callable[[], T], policy: RetryPolicy, caller: Caller
 _WINDOW = re.compile(r'(?:^|,)\s*"?[^",;]*"?\s*;\s*r\s*=\s*(\d+)\s*;\s*t\s*=\s*(\d+)')
 
 
+_QUOTA = re.compile(r";\s*q\s*=\s*(\d+)")
+
+
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return how many seconds the Hub asks us to wait, None when it does not say.
 
@@ -224,6 +227,21 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     """
     seconds = _asked(headers, now)
     return None if seconds is None else min(seconds, _LONGEST_ASKED_SECONDS)
+
+
+def pace(headers: Mapping[str, str], chance: float) -> float:
+    """Return how many seconds pushes to a bucket pause, so that they use less than half of what the Hub allows.
+
+    Reads ``RateLimit: "api";r=250;t=55`` and ``RateLimit-Policy: "fixed window";"api";q=500;w=300``.
+
+    Args:
+        headers: of an answer.
+        chance: a random number in [0, 1): writers that pause must not return together.
+    """
+    window, quota = _WINDOW.search(headers.get("RateLimit", "")), _QUOTA.search(headers.get("RateLimit-Policy", ""))
+    if window is None or quota is None or 2 * int(window[1]) > int(quota[1]):
+        return 0.0
+    return min((int(window[2]) + 1) * (1 + chance / 2), _LONGEST_ASKED_SECONDS)
 
 
 def hub_time(headers: Mapping[str, str]) -> datetime:

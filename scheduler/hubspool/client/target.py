@@ -1,4 +1,4 @@
-"""One revision of one repository, and the addresses of its pages and API routes."""
+"""One revision of one repository, or a bucket, and the addresses of its pages and API routes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hubspool.client.validation import check_repo_id, check_repo_type, check_rev
 
 @dataclass(frozen=True)
 class Target:
-    """A revision of a repository.
+    """A revision of a repository, or a bucket, which has none.
 
     Attributes:
         endpoint: address of the Hub, without a trailing slash.
         repo_id: ``namespace/name``.
-        repo_type: ``model``, ``dataset`` or ``space``.
+        repo_type: ``model``, ``dataset``, ``space`` or ``bucket``.
         revision: branch, tag or commit.
     """
 
@@ -27,7 +27,14 @@ class Target:
     @classmethod
     def of(cls, endpoint: str, repo_id: str, repo_type: str | None, revision: str | None = None) -> Target:
         """Check the values, and return the target with defaults filled in (a model, ``main``)."""
-        return cls(endpoint, check_repo_id(repo_id), check_repo_type(repo_type), check_revision(revision))
+        return cls(
+            endpoint, check_repo_id(repo_id), check_repo_type(repo_type, or_bucket=True), check_revision(revision)
+        )
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it has neither commits nor a history."""
+        return self.repo_type == "bucket"
 
     @property
     def web_url(self) -> str:
@@ -53,8 +60,12 @@ class Target:
 
     def file_url(self, path: str) -> str:
         """Return the address of the content of `path`."""
+        if self.is_bucket:
+            return f"{self.web_url}/resolve/{quote(path)}"
         return f"{self.web_url}/resolve/{quote(self.revision, safe='')}/{quote(path)}"
 
     def commit_url(self, oid: str) -> str:
-        """Return the address of a commit's page."""
+        """Return the address of a commit's page; of a bucket its own."""
+        if self.is_bucket:
+            return self.web_url
         return f"{self.web_url}/commit/{oid}"

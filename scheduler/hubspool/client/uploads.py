@@ -6,9 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from hubspool.client.background import future_compatible
 from hubspool.client.commit import (
@@ -37,10 +36,6 @@ from hubspool.client.target import Target
 from hubspool.client.transfer.options import TransferOptions, TransferReport
 from hubspool.errors import RequestError
 
-if TYPE_CHECKING:
-    from hubspool.client.transfer.uploader import Uploader
-
-
 logger = logging.getLogger(__name__)
 
 
@@ -49,12 +44,6 @@ class CommitCalls(ApiContext):
 
     The default messages are huggingface_hub's, since programs look for them.
     """
-
-    @cached_property
-    def _uploader(self) -> Uploader:
-        from hubspool.client.transfer.uploader import Uploader
-
-        return Uploader()
 
     @future_compatible
     def create_commit(

@@ -10,6 +10,8 @@ from hubspool.errors import BadResponseError, HFValidationError, LocalFileError
 from hubspool.files import is_spool_folder
 
 REPO_TYPES = ("model", "dataset", "space")
+#: What the address of a bucket begins with.
+BUCKETS = "hf://buckets/"
 #: Folders that the Hub's clients do not upload: git's own, and the one in which clients keep their state.
 FORBIDDEN_FOLDERS = frozenset({".git", ".cache"})
 
@@ -41,11 +43,33 @@ def check_repo_id(repo_id: object) -> str:
     return repo_id
 
 
-def check_repo_type(repo_type: str | None) -> str:
+def split_destination(
+    repo_id: str, repo_type: str | None, path_in_repo: str | None
+) -> tuple[str, str | None, str | None]:
+    """Return id, type and path of a destination; of ``hf://buckets/OWNER/NAME[/PATH]`` the type is "bucket".
+
+    Args:
+        repo_id: of a repository, or the address of a bucket.
+        repo_type: of a repository; without meaning for a bucket.
+        path_in_repo: below the path of the bucket's address.
+
+    Raises:
+        HFValidationError: the address lacks the owner or the name, or its path leaves the bucket.
+    """
+    if not isinstance(repo_id, str) or not repo_id.startswith(BUCKETS):
+        return repo_id, repo_type, path_in_repo
+    parts = repo_id.removeprefix(BUCKETS).rstrip("/").split("/")
+    if len(parts) < 2 or not all(parts):
+        raise HFValidationError(f"Not the address of a bucket: {repo_id!r}.", hint=f"Use '{BUCKETS}OWNER/NAME/PATH'.")
+    inside = "/".join(filter(None, [*parts[2:], (path_in_repo or "").strip("/")]))
+    return check_repo_id("/".join(parts[:2])), "bucket", check_path_in_repo(inside) if inside else None
+
+
+def check_repo_type(repo_type: str | None, *, or_bucket: bool = False) -> str:
     """Return the repository type; None means a model."""
     if repo_type is None:
         return "model"
-    if repo_type not in REPO_TYPES:
+    if repo_type not in REPO_TYPES and not (or_bucket and repo_type == "bucket"):
         raise HFValidationError(f"Not a repository type: {repo_type!r}.", hint=f"Use one of {', '.join(REPO_TYPES)}.")
     return repo_type
 

@@ -58,8 +58,9 @@ class Fault:
         late: the request is answered by `status`, or dropped, and takes effect this many seconds later; with
             `math.inf` at `faults.release()`.
         keep_bytes: the connection ends after this many bytes of the answer's body.
-        stale: reads of a revision are answered from the state this many commits ago. Git's own protocol, accounts and
-            content that is addressed by its hash have no older state. It counts as a hit only if the state was older.
+        stale: reads of a revision are answered from the state this many commits ago. Git's own protocol, accounts,
+            buckets and content that is addressed by its hash have no older state. It counts as a hit only if the state
+            was older.
         full_disk: the disk is full after the request has written this many files: 507. It counts as a hit only then.
         limit: a rate limit over the matching requests, with the headers of the Hub. It ignores `after` and `times`.
     """
@@ -156,7 +157,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("drop", "applied"), bool),
     **dict.fromkeys(("headers", "limit"), dict),
 }
-_REPO = re.compile(r"(?:models|datasets|spaces)/[^/]+/[^/]+")
+_REPO = re.compile(r"(?:models|datasets|spaces|buckets)/[^/]+/[^/]+")
 
 
 def _fits(name: str, value: object) -> bool:

@@ -12,11 +12,14 @@ from typing import Literal, get_args
 
 RepoType = Literal["model", "dataset", "space"]
 REPO_TYPES: tuple[RepoType, ...] = get_args(RepoType)
+AnyType = Literal["model", "dataset", "space", "bucket"]
+ALL_TYPES: tuple[AnyType, ...] = get_args(AnyType)
 BRANCHES, TAGS, PULLS = "refs/heads/", "refs/tags/", "refs/pr/"
 MAIN = f"{BRANCHES}main"
 #: Patterns of path segments; the names of their groups are the arguments of a route's handler.
 COMMIT_ID = r"[0-9a-f]{40}"
 CONTENT_HASH = r"[0-9a-f]{64}"  # a SHA-256, or a Xet hash
+EMPTY_FILE = "0" * 64  # the Xet hash of no bytes; nothing is uploaded for it
 _REPO_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 
 
@@ -41,8 +44,8 @@ def is_repo_id(repo_id: str) -> bool:
     return len(parts) == 2 and all(map(is_repo_name, parts))
 
 
-def plural(repo_type: RepoType) -> str:
-    """Return the name of a repository type in API addresses and on the disk: `models`, `datasets`, `spaces`."""
+def plural(repo_type: AnyType) -> str:
+    """Return the name of a type in API addresses and on the disk: `models`, `datasets`, `spaces`, `buckets`."""
     return f"{repo_type}s"
 
 
@@ -51,15 +54,15 @@ def type_of_plural(name: str) -> RepoType | None:
     return next((kind for kind in REPO_TYPES if plural(kind) == name), None)
 
 
-def url_path(repo_type: RepoType, repo_id: str) -> str:
-    """Return a repository's path in the addresses of pages: `me/model`, `datasets/me/rows`, `spaces/me/app`."""
+def url_path(repo_type: AnyType, repo_id: str) -> str:
+    """Return a repository's path in the addresses of pages: `me/model`, `datasets/me/rows`, `buckets/me/votes`."""
     return repo_id if repo_type == "model" else f"{plural(repo_type)}/{repo_id}"
 
 
-def split_url_path(path: str) -> tuple[RepoType, str]:
+def split_url_path(path: str) -> tuple[AnyType, str]:
     """Return the type and the id that `url_path` joined."""
     prefix, _, rest = path.partition("/")
-    kind = type_of_plural(prefix)
+    kind: AnyType | None = "bucket" if prefix == "buckets" else type_of_plural(prefix)
     return (kind, rest) if kind is not None and "/" in rest else ("model", path)
 
 

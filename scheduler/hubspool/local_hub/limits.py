@@ -29,6 +29,10 @@ class HubLimits:
         listen_backlog: connections that wait to be accepted.
         lock_seconds: how long a change of a repository waits for the change before it.
         token_seconds: life of a Xet token. hf_xet asks for a new one 30 s before the end.
+        bucket_replay_seconds: how long the changes of a bucket are kept for watchers.
+        bucket_stream_seconds: how long a watcher's connection lasts.
+        bucket_ping_seconds: how often a watcher hears something.
+        bucket_poll_seconds: how long changes are gathered before they are told.
         link_seconds: life of a signed address.
         session_seconds: how long a browser stays logged in.
         failed_seconds: how long a wrong token counts for `failed_log_ins`.
@@ -62,6 +66,10 @@ class HubLimits:
         push_commands: refs that one `git push` changes.
         preupload_files: files of one preupload request; clients send at most 256.
         paths: paths of one paths-info request. The Hub answers too many with 413, too, but does not publish its limit.
+        bucket_paths: the same, of a bucket.
+        bucket_operations: lines of one batch of a bucket. The Hub does not publish its limit; clients send 1,000.
+        bucket_changes: changes of a bucket that are kept for watchers.
+        bucket_dead_lines: lines of a bucket's log that no longer count and that stay until the Hub starts again.
         lfs_batch: objects of one LFS batch; git-lfs asks for 100, huggingface_hub for 256.
         pattern_characters: of the patterns of .gitattributes and .gitignore, counted again for each name of a path that
             is compared: takes some seconds.
@@ -129,6 +137,10 @@ class HubLimits:
     listen_backlog: int = 2048
     lock_seconds: float = 30
     token_seconds: int = 3600
+    bucket_replay_seconds: int = 900
+    bucket_stream_seconds: float = 1200
+    bucket_ping_seconds: float = 30
+    bucket_poll_seconds: float = 0.2
     link_seconds: int = 3600
     session_seconds: int = 12 * 3600
     failed_seconds: float = 60
@@ -161,6 +173,10 @@ class HubLimits:
     push_commands: int = 1000
     preupload_files: int = 256
     paths: int = 1000
+    bucket_paths: int = 2000
+    bucket_operations: int = 5000
+    bucket_changes: int = 100_000
+    bucket_dead_lines: int = 1000
     lfs_batch: int = 1000
     path_depth: int = 100
     pattern_characters: int = 8_000_000

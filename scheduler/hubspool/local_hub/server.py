@@ -55,7 +55,7 @@ class LocalHub:
     Not guaranteed: it is not a copy of the Hub. It runs no Space and keeps no settings of one, keeps no
     discussions but pull requests, does not enforce the gates of gated repositories, and has a small part of the
     website. Clones and fetches need a git program on this machine.
-    Everybody who can reach the address can read public repositories.
+    Everybody who can reach the address can read public repositories and buckets.
 
     Args:
         root: folder that keeps everything and can be opened again; None for a temporary one, which `stop()` removes
@@ -187,6 +187,7 @@ class LocalHub:
         if running is None:
             return
         self.faults.stop()
+        running.services.stopping.set()
         running.server.end()
         running.thread.join(LIMITS.stop_seconds)
         running.services.repositories.close()

@@ -170,11 +170,14 @@ class Committer:
             repo_type=context.target.repo_type,
             revision=context.target.revision,
             free_memory=False,
-            options=TransferOptions(
-                # The user's files grow under one path as long as the app runs; parts are closed soon.
-                small_appends=any(upload.guarded and upload.part.end for upload in uploads),
-                on_progress=lambda _: context.hooks.enter(State.UPLOADING),
-            ),
+            options=self._transfer_options(uploads),
+        )
+
+    def _transfer_options(self, uploads: Sequence[Upload]) -> TransferOptions:
+        return TransferOptions(
+            # The user's files grow under one path as long as the app runs; parts are closed soon.
+            small_appends=any(upload.guarded and upload.part.end for upload in uploads),
+            on_progress=lambda _: self.context.hooks.enter(State.UPLOADING),
         )
 
     def _wanted(self, uploads: Sequence[Upload], operations: _Operations) -> list[Upload]:

@@ -21,6 +21,7 @@ from hubspool.push.manifest import Manifests
 from hubspool.push.part import Closed, Part
 from hubspool.push.payloads import Payloads
 from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
+from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.removal import Removal
 from hubspool.push.rules import Naming, OnExisting, is_second_look
 
@@ -73,6 +74,8 @@ class PushMemory:
         removals: of rows that a function of the program chooses; the Hub has those that values choose.
         held_back: segment → until when it is not sent (seconds since the epoch): rows that are to be removed were sent
             with an unknown outcome.
+        is_identified: a bucket is known to be the one of before; not so after an error.
+        markers: of publishes of a bucket, by path.
         expired: segment → how many rows of it were too old to be sent.
         hub_at: the Hub's time when a push last read the newest commit; None before.
         looked_at: when that was, in monotonic seconds; before, when this object was made.
@@ -92,6 +95,8 @@ class PushMemory:
     full_folders: dict[str, int] = field(default_factory=dict)
     removals: list[Removal] = field(default_factory=list)
     held_back: dict[str, float] = field(default_factory=dict)
+    is_identified: bool = True
+    markers: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
     expired: dict[str, str] = field(default_factory=dict)
     hub_at: datetime | None = None
     looked_at: float = field(default_factory=time.monotonic)
@@ -161,6 +166,9 @@ class PushContext:
             part_bytes = self.encoding.part_bytes
             self.limits = replace(self.limits, part_commits=commits, large_commits=commits, part_bytes=part_bytes)
         self.repo = RemoteRepo(self.api, self.target)
+        if self.target.is_bucket:  # a file of rows never changes there
+            self.limits = replace(self.limits, part_commits=1, large_commits=1)
+            self.repo = RemoteBucket(self.api, self.target, self.memory.markers)
 
     def find_target(self) -> int:
         """Return the target's number in the ledger."""
@@ -172,7 +180,8 @@ class PushContext:
         Another process may have begun a new ledger meanwhile, where the target has another number.
         """
         self.key = self.find_target()
-        self.naming = Naming(f"{self.path_in_repo}/" if self.path_in_repo else "", self.ledger.folder_id)
+        prefix = f"{self.path_in_repo}/" if self.path_in_repo else ""
+        self.naming = Naming(prefix, self.ledger.folder_id, by_range=self.target.is_bucket)
         self.payloads = Payloads(self.encoding, self.ledger.paths.staged(self.key), self.memory.unfit)
 
     def after_joins(

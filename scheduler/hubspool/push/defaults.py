@@ -43,6 +43,10 @@ class PushLimits:
         join_memory: most bytes of memory that they take together, if their format cannot be read block by block.
         join_downloads: how many files are downloaded at the same time for it.
         join_attempts: how often a join is committed where other commits come first.
+        publish_bytes: most bytes of a bucket that one commit publishes; they are on this disk twice meanwhile.
+        publish_downloads: how many of its files, which are small, are downloaded at the same time.
+        ranges: of a segment in a bucket in the ledger; neighbours are joined when there are more (a push every 5 s
+            sends 17,000 a day).
         removal_files: most files that one commit replaces by others without some of their rows.
         kept_segments: of how many removed segments the ledger knows that they are on the Hub, for processes that have
             them open.
@@ -76,6 +80,9 @@ class PushLimits:
     join_memory: int = 32 * 1024 * 1024
     join_downloads: int = 4
     join_attempts: int = 5
+    publish_bytes: int = 1024 * 1024 * 1024
+    publish_downloads: int = 16
+    ranges: int = 64
     removal_files: int = 100
     kept_segments: int = 20_000
 

@@ -60,7 +60,7 @@ class CommitEvent:
     """A commit that landed. `on_commit` receives it in the scheduler's thread, without the lock held.
 
     Args:
-        oid: commit id, 40 hex digits.
+        oid: commit id, 40 hex digits; of a bucket the id of the push.
         paths: in the repository.
         bytes_new: bytes that no earlier commit contains.
         rows_new: lines among them.

@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import orjson
 
+from hubspool.errors import HFValidationError
 from hubspool.push.kinds import columns_of
 
 #: Whether a row is to be removed.
@@ -48,6 +49,16 @@ class Joiner:
                 with path.open("rb") as file:
                     _copy(file, joined)
         return offsets
+
+    def from_lines(self, lines: Path, out: Path) -> None:
+        """Write a file of this format with the rows of JSON Lines, in their order; `lines` may go.
+
+        Raises:
+            HFValidationError: it cannot hold such rows.
+        """
+        if not self.keeps_bytes:
+            raise HFValidationError("These files cannot be made of JSON Lines.", hint="Leave out --format.")
+        lines.rename(out)
 
     def remove(self, path: Path, out: Path, matches: Matches) -> list[tuple[int, int]]:
         """Write the rows of a file that do not match to `out`, which is of no use if all rows match, or none.

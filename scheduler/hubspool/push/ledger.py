@@ -43,6 +43,9 @@ create table if not exists place (id integer primary key check (id = 1), text te
 create table if not exists recovery (
     target integer not null, source text not null, looked_at real, found integer, done integer,
     primary key (target, source)) without rowid;
+create table if not exists doubt (
+    target integer not null, source text not null, content_id text not null, until real not null,
+    primary key (target, source, content_id)) without rowid;
 create table if not exists removal (path text primary key) without rowid;
 create table if not exists recipe (id integer primary key, options text not null unique);
 create table if not exists settled (
@@ -264,7 +267,7 @@ class Ledger:
     def start_over(self, target: int) -> None:
         """Delete all about a target: its repository was created again, and a person wants everything sent to it."""
         with self._db.write() as db:
-            for table in ("part", "settled"):
+            for table in ("part", "settled", "doubt"):
                 db.execute(f"delete from {table} where target = ?", (target,))  # noqa: S608  our names
             db.execute("update target set hub_id = null, last_oid = null where id = ?", (target,))
 
@@ -286,6 +289,26 @@ class Ledger:
         """Store that removals of rows were applied to all segments that are here now."""
         with self._db.write() as db:
             db.executemany("insert or ignore into removal values (?)", [(path,) for path in paths])
+
+    def doubt(self, target: int, versions: Iterable[tuple[str, str, float]]) -> None:
+        """Store versions of the user's files that may land late in a bucket: source, content id, until when."""
+        with self._db.write() as db:
+            db.executemany("insert or replace into doubt values (?, ?, ?, ?)", [(target, *each) for each in versions])
+
+    def doubts(self, target: int) -> dict[str, dict[str, float]]:
+        """Return source → id of each version that may land late, or has → until when, in seconds since the epoch."""
+        found: dict[str, dict[str, float]] = {}
+        for source, content_id, until in self._db.rows(
+            "select source, content_id, until from doubt where target = ?", (target,)
+        ):
+            found.setdefault(source, {})[content_id] = until
+        return found
+
+    def end_doubts(self, target: int, sources: Iterable[str]) -> None:
+        """Delete what `doubt` has stored of files that were looked at again."""
+        if rows := [(target, source) for source in sources]:
+            with self._db.write() as db:
+                db.executemany("delete from doubt where target = ? and source = ?", rows)
 
     def settled(self, target: int) -> dict[str, Stat]:
         """Return path → `Stat` of every file whose whole content is on the Hub. Do not change the returned dict.
@@ -323,6 +346,12 @@ class Ledger:
     def save(self, target: int, parts: Iterable[Part]) -> None:
         """Write parts in one transaction; they are durable when this returns."""
         with self._db.write() as db:
+            self._save(db, target, parts)
+
+    def replace(self, target: int, source: str, parts: Iterable[Part]) -> None:
+        """Write parts in place of all others of their source."""
+        with self._db.write() as db:
+            db.execute("delete from part where target = ? and source = ?", (target, source))
             self._save(db, target, parts)
 
     def _save(self, db: sqlite3.Connection, target: int, parts: Iterable[Part]) -> None:

@@ -268,6 +268,14 @@ class Manifests:
         found = [run for runs in self._files.values() for run in runs if run.path == path]
         return sorted(found, key=lambda run: run.offset)
 
+    def naming(self, segment: str) -> set[str]:
+        """Return the manifests that name parts of the segment with this file name."""
+        return {path for path, _ in self._runs.get(segment, ())}
+
+    def runs_of(self, manifest: str) -> list[JoinedRun]:
+        """Return the runs of a manifest."""
+        return self._files[manifest]
+
     def replaced_by(self, paths: Collection[str]) -> tuple[list[str], list[JoinedRun]]:
         """Return the manifests that name joined files which are joined once more, and what they say of others."""
         old = [path for path, runs in self._files.items() if any(run.path in paths for run in runs)]

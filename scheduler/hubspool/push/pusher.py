@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from hubspool.client.folder import full_folders
 from hubspool.errors import HubspoolError, PushLockBusyError
 from hubspool.push import rules
-from hubspool.push.committer import Committer
+from hubspool.push.bucket import BucketSink
 from hubspool.push.context import PushContext, PushMemory
 from hubspool.push.events import PushResult, State
-from hubspool.push.local_removal import LocalRemoval
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
 from hubspool.push.remote import ForeignChanges
 from hubspool.push.scan import scan
+from hubspool.push.sinks import RepositorySink, Sink
 from hubspool.spool.defaults import DEFAULTS
 from hubspool.spool.owners import remove_segment
 from hubspool.spool.rescue import rescue_of
@@ -26,9 +26,9 @@ from hubspool.spool.rescue import rescue_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hubspool.push.committer import Committer
     from hubspool.push.defaults import PushLimits
     from hubspool.push.ledger import Ledger
-    from hubspool.push.remote import Head
 
 
 class Pusher:
@@ -130,32 +130,27 @@ class Pusher:
 
     def _push(self, context: PushContext, final: bool) -> PushResult:
         ledger, key, planner = context.ledger, context.key, Planner(context)
+        sink: Sink = BucketSink(context) if context.target.is_bucket else RepositorySink(context)
         context.hooks.enter(State.SCANNING)
-        settled = ledger.settled(key)
+        settled = sink.settled(ledger.settled(key))
         snapshot = planner.scan(rules.unless_compared(settled, context.limits) if final else settled)
         known = ledger.parts(key) if snapshot.segments or snapshot.changed else {}
         doubtful = {source for source, parts in known.items() if any(part.in_doubt for part in parts)}
         doubtful |= ledger.recovering(key).keys()
         unsent = {s: stat for s, stat in snapshot.segments.items() if stat != settled.get(s) or s in doubtful}
         self.rescue.keep(snapshot.segments, unsent)
-        reader = context.repo
-        # What has become of their parts is read at one commit, before anything is decided about them.
-        if (head := self._head(context, needed=bool(unsent or self.memory.removals), final=final)) is not None:
-            reader = context.repo.at(head.oid)
-            parts = [part for source in unsent for part in known.get(source, [])]
-            for (source, number), part in context.after_joins(head, parts, unsent).items():
-                known[source] = [part if each.number == number else each for each in known[source]]
-            if context.is_spool and LocalRemoval(context, reader).apply(snapshot.segments, known):
-                return self._push(context, final)
+        reader = sink.look(snapshot, unsent, known, final=final)
+        if reader is None:
+            return self._push(context, final)
         plan = planner.plan(snapshot, settled, known, reader, final=final)
         if plan.waits_until:
             self.rescue.leave({*ledger.recovering(key), *self.memory.held_back})
         if plan.parts:
             ledger.save(key, plan.parts)
-        if not context.is_spool:
+        if not context.is_spool and not context.target.is_bucket:
             names = [f"{context.path_in_repo}/{source}".lstrip("/") for source in settled]
             self.memory.full_folders = full_folders([*names, *(upload.part.path for upload in plan.uploads)])
-        committer = Committer(context, plan, head)
+        committer = sink.sender(plan)
         self.result = self._result(plan, committer)
         try:
             if plan.uploads:
@@ -166,21 +161,6 @@ class Pusher:
             self.result = self._result(plan, committer)
         self._finish(context, plan, committer)
         return self.result
-
-    def _head(self, context: PushContext, *, needed: bool, final: bool) -> Head | None:
-        """Return the newest commit; None where nothing needs it. Once an hour others may have asked to remove rows."""
-        memory, now = self.memory, time.monotonic()
-        if not needed and (final or not context.is_spool or now - memory.looked_at < context.limits.look_seconds):
-            return None
-        memory.looked_at = now
-        try:
-            head = context.repo.head()
-        except HubspoolError:
-            if needed:
-                raise
-            return None  # an hour later
-        memory.hub_at = head.at
-        return head
 
     def _result(self, plan: PushPlan, committer: Committer) -> PushResult:
         unsent = committer.unsent_sources

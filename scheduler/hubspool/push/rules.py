@@ -6,7 +6,7 @@ that looks simpler (a path grows again after a repeated commit succeeded) loses 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import nlargest
@@ -16,7 +16,7 @@ from hubspool.push.compare import Relation
 from hubspool.push.defaults import PushLimits
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
-from hubspool.spool.segment_name import SegmentName, part_path, versioned_path
+from hubspool.spool.segment_name import SegmentName, part_path, range_path, versioned_path
 
 
 class OnExisting(str, Enum):
@@ -113,10 +113,12 @@ class Naming:
     Args:
         prefix: the folder's path in the repository, with a trailing ``/``, or empty.
         folder_id: the folder's random id; two folders that continue the same file use different paths.
+        by_range: the path of a segment's part tells its range, as in a bucket; otherwise its number.
     """
 
     prefix: str
     folder_id: str
+    by_range: bool = False
 
     def part(self, source: str, number: int, start: int, now: float, head: int = 0) -> Part:
         """Return an unsent part of a user's file; if `start` is not 0, its content begins with the `head` bytes."""
@@ -126,6 +128,12 @@ class Naming:
     def segment_part(self, source: str, number: int, start: int, now: float) -> Part:
         """Return an unsent part of a segment."""
         return Part(source, number, self.prefix + part_path(source, number), start, start, opened_at=now)
+
+    def up_to(self, part: Part, end: int) -> Part:
+        """Return an unsent part of a segment with the path of its bytes up to `end`."""
+        if not self.by_range:
+            return part
+        return replace(part, path=self.prefix + range_path(part.source, part.start, end))
 
 
 def open_part(parts: Sequence[Part], now: float, limits: PushLimits) -> Part | None:
@@ -193,7 +201,7 @@ def plan_segment(
         if current is None or current.end != start:
             current = naming.segment_part(source, number, start, now)
             number += 1
-        uploads.append(Upload(current, end))
+        uploads.append(Upload(naming.up_to(current, end), end))
         current = None
     return uploads
 
@@ -351,6 +359,59 @@ def landed(part: Part, rows: int, now: float, limits: PushLimits, *, was_in_doub
     if was_in_doubt:
         return replace(part, closed=Closed.UNKNOWN)
     return replace(part, closed=Closed.FULL) if _is_full(part, now, limits) else part
+
+
+def looked_up(part: Part, rows: int, remote_id: str | None, published: Iterable[tuple[int, int]]) -> Part:
+    """Return a part of a segment in doubt after a look at its bucket: acknowledged, or as it was, to be sent again.
+
+    No other range of its segment may be sent before: it could overlap with one that lands late.
+
+    Args:
+        part: as the ledger has it.
+        rows: lines in what was sent of it.
+        remote_id: id of the content at its path, or None. Only this range has that path: other content was changed.
+        published: ranges of the segment that markers name. They were on the Hub, and may have been deleted since.
+    """
+    reached = [Part("", 0, "", start, end, 0.0) for start, end in published]
+    if remote_id is None and any(end > part.start for _, end in missing(reached, part.sent_end)):
+        return part
+    is_ours = remote_id in (None, part.sending_id)
+    return replace(part.acknowledged(rows), closed=Closed.UNKNOWN if is_ours else Closed.FOREIGN)
+
+
+def joined_ranges(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts of a segment in a bucket, with those joined that follow each other and are acknowledged."""
+    found: list[Part] = []
+    for part in parts:
+        last = found[-1] if found else part
+        both_are_final = {last.closed, part.closed} <= {Closed.FULL, Closed.UNKNOWN} and not part.in_doubt
+        if found and both_are_final and not last.in_doubt and last.end == part.start:
+            found.pop()
+            part = replace(part, start=last.start, rows=last.rows + part.rows, sha256=None)  # noqa: PLW2901
+        found.append(part)
+    return found
+
+
+def recovered_ranges(
+    source: str, known: Sequence[Part], found: Iterable[tuple[int, int]], naming: Naming, now: float
+) -> list[Part]:
+    """Return the parts of a segment whose ledger was lost, or is older than its bucket, after the second look.
+
+    Args:
+        source: the segment's path in the folder.
+        known: the parts in the ledger, in order.
+        found: ranges that files of the bucket and markers name.
+        naming: names the paths in the bucket.
+        now: seconds since the epoch.
+    """
+    parts = [replace(part.withdrawn(), closed=part.closed or Closed.UNKNOWN) for part in known if part.end > part.start]
+    for start, end in sorted(found):
+        for gap in missing(parts, end):
+            if (first := max(gap[0], start)) < gap[1]:
+                part = naming.segment_part(source, parts[-1].number + 1 if parts else 0, first, now)
+                closed = replace(naming.up_to(part, gap[1]), end=gap[1], closed=Closed.UNKNOWN, commits=1)
+                parts.append(closed)
+    return parts
 
 
 class Read(Enum):

@@ -16,6 +16,7 @@ from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
 from hubspool.push.remote import RemoteFile
+from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.rules import FoundRange
 from hubspool.spool.owners import Owner, is_of_future, is_removable, owner_of
 from hubspool.spool.segment_name import SegmentName, flat_path
@@ -164,8 +165,7 @@ class SegmentPlanner:
         end = lines.cut(segment.path, Kind.TEXT, 0, segment.stat.size)
         is_last = rules.is_second_look(looked_at, run.now, context.limits)
         if looked_at is None or is_last:
-            found = self._found_ranges(segment, run)
-            parts = rules.recovered_parts(source, segment.parts, found, context.naming, run.now)
+            parts = self._parts_on_hub(segment, run)
             if is_last:
                 context.ledger.end_recovery(context.key, source, parts)
                 return parts
@@ -177,6 +177,16 @@ class SegmentPlanner:
             run.plan.waits_until = max(run.plan.waits_until, until)
             run.plan.postpone(source, found_bytes, end, second_look_reason(until))
         return None
+
+    def _parts_on_hub(self, segment: ScannedFile, run: PlanRun) -> list[Part]:
+        """Return the parts of a segment as the ledger and the Hub have them."""
+        context, source, known = self.context, segment.source, segment.parts
+        if not isinstance(context.repo, RemoteBucket):
+            found = self._found_ranges(segment, run)
+            return rules.recovered_parts(source, known, found, context.naming, run.now)
+        ranges = context.repo.ranges(context.naming.prefix, source)
+        parts = rules.recovered_ranges(source, known, ranges, context.naming, run.now)
+        return [replace(p, rows=p.rows or lines.count_lines(segment.path, p.start, p.end)) for p in parts]
 
     def _found_ranges(self, segment: ScannedFile, run: PlanRun) -> list[FoundRange]:
         """Return the ranges of a segment that the files at its part paths hold.

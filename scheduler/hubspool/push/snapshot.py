@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from hashlib import blake2b, sha256
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hubspool.client.progress import Progress
@@ -28,9 +28,10 @@ from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import MOST_NAMED_PARTS, NamedPart, RemoteRepo, named_parts
-from hubspool.push.verify import Config, FileFacts, Found, FoundKind, RepoSnapshot, run_ranges
+from hubspool.push.remote_bucket import RemoteBucket
+from hubspool.push.verify import BucketSnapshot, Config, FileFacts, Found, FoundKind, RepoSnapshot, run_ranges
 from hubspool.spool.destination import SpoolFolder
-from hubspool.spool.segment_name import segments_in
+from hubspool.spool.segment_name import RangeName, segments_in
 
 #: An id as `RowScheduler(id=True)` gives: the time in nanoseconds, and chance.
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -76,7 +77,28 @@ def read_snapshot(
     if names_all and (unnamed := seen.to_name()):
         before = repo.at(oids[-1]).files(unnamed)  # a squash of another program names no part
         seen.unnamed = [path for path in unnamed if path not in before]
-    chosen = [source for source in seen.sources.values() if source.suffix in joiners]
+    _read_facts(at, [source for source in seen.sources.values() if source.suffix in joiners], joiners, seen)
+    return seen
+
+
+def read_bucket(bucket: RemoteBucket, folder: str, joiners: Mapping[str, Joiner]) -> BucketSnapshot:
+    """Download every file of rows in a folder of a bucket, as `read_snapshot` does; empty for all of it.
+
+    Raises:
+        HubspoolError: a request failed.
+    """
+    seen = BucketSnapshot("", bucket.list_files(folder, recursive=True), published=bucket.published())
+    named = {path: RangeName.parse(PurePosixPath(path).name) for path in seen.files}
+    chosen = [
+        OldFile(seen.files[path], "", name.segment.name, name.segment.day, name.segment.suffix or "jsonl", 0)
+        for path, name in named.items()
+        if name is not None
+    ]
+    _read_facts(bucket, [source for source in chosen if source.suffix in joiners], joiners, seen)
+    return seen
+
+
+def _read_facts(at: RemoteRepo, chosen: Sequence[OldFile], joiners: Mapping[str, Joiner], seen: RepoSnapshot) -> None:
     total, done = sum(source.file.size for source in chosen), 0
     # The database is a file on the disk, which its close removes.
     with closing(sqlite3.connect("")) as ids, Progress("Reading", total) as progress:
@@ -87,7 +109,6 @@ def read_snapshot(
             progress.update(done)
         query = "select id, group_concat(path, '\n') from id group by id, row having count(*) > 1 limit ?"
         seen.twice = {each: paths.split("\n") for each, paths in ids.execute(query, (_MOST_TWICE,))}
-    return seen
 
 
 def _parsed(content: bytes) -> Sequence[JoinedRun] | None:
@@ -192,7 +213,7 @@ def spool_findings(folder: Path, before: LedgerFacts, after: LedgerFacts, seen: 
             continue
         pieces = seen.pieces.get(Path(source).name, ())
         for piece in pieces:
-            if all(not part.start <= piece.start < piece.end <= part.sent_end for part in of_source):
+            if any(end > piece.start for _, end in rules.missing(of_source, piece.end)):
                 text = f"the Hub has bytes {piece.start} to {piece.end} of it, and the ledger does not know that"
                 yield Found(str(folder / source), FoundKind.LEDGER_OLDER, f"{text}; the next push looks")
         if any(part.in_doubt for part in of_source):

@@ -18,8 +18,11 @@ from typing import NamedTuple
 from hubspool.push.compaction import OldFile
 from hubspool.push.encodings import Span
 from hubspool.push.manifest import HeldPart, JoinedRun
+from hubspool.push.part import Part
+from hubspool.push.published import MARKERS, uncovered
 from hubspool.push.remote import NamedPart, RemoteFile
-from hubspool.spool.segment_name import SegmentName, part_number
+from hubspool.push.rules import missing
+from hubspool.spool.segment_name import RangeName, SegmentName, part_number
 
 
 class Severity(str, Enum):
@@ -225,9 +228,54 @@ class RepoSnapshot:
         return facts.span.end if facts.span else start + self.files[path].size
 
 
+@dataclass
+class BucketSnapshot(RepoSnapshot):
+    """What was read of a bucket, whose files name their ranges.
+
+    Args:
+        published: file name of a segment → ranges that markers name.
+    """
+
+    published: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+
+    @cached_property
+    def sources(self) -> dict[str, OldFile]:
+        """Nothing: no commit or manifest has to name the files."""
+        return {}
+
+    @cached_property
+    def pieces(self) -> dict[str, list[Piece]]:
+        """File name of a segment → its ranges in the bucket, and those that were published and deleted."""
+        found: dict[str, list[Piece]] = {}
+        for path in self.files:
+            if (name := RangeName.parse(PurePosixPath(path).name)) is not None:
+                found.setdefault(str(name.segment), []).append(Piece(name.start, name.end, 0, path))
+        for segment, ranges in self.published.items():
+            here = found.setdefault(segment, [])
+            files = [each for each in here if segment.count(".") > 1 and uncovered(each.start, each.end, ranges)]
+            for start, end in sorted(ranges):
+                if any(uncovered(each.start, each.end, [(start, end)]) != [each[:2]] for each in files):
+                    here.append(Piece(start, end, 0, f"{MARKERS}/"))  # it cannot be cut, so it is not published
+                    continue
+                known = [Part("", 0, "", piece.start, piece.end, 0.0) for piece in here]
+                gaps = [(max(start, first), last) for first, last in missing(known, end)]
+                here += [Piece(first, last, 0, f"{MARKERS}/") for first, last in gaps if first < last]
+        return found
+
+    def hub_end(self, path: str, start: int) -> int | None:
+        """Return up to where the ranges of a segment go on that begin at `start`."""
+        segment = segment_of(path)
+        known = [Part("", 0, "", piece.start, piece.end, 0.0) for piece in self.pieces.get(segment or "", ())]
+        stop = max((part.end for part in known), default=start)
+        return next((max(start, first) for first, last in missing(known, stop) if last > start), max(start, stop))
+
+
 def segment_of(path: str) -> str | None:
     """Return the file name of the segment of a part; None if the path is not that of a part."""
-    segment = SegmentName.of_part(PurePosixPath(path).name)
+    name = PurePosixPath(path).name
+    if (part := RangeName.parse(name)) is not None:
+        return str(part.segment)
+    segment = SegmentName.of_part(name)
     return None if segment is None else str(segment)
 
 
@@ -284,6 +332,11 @@ def _contents(seen: RepoSnapshot) -> Iterator[Found]:
     for path, facts in seen.facts.items():
         if facts.damage:
             yield Found(path, FoundKind.UNREADABLE, facts.damage)
+        elif (name := RangeName.parse(PurePosixPath(path).name)) is not None:
+            span = facts.span or Span(str(name.segment), name.start, name.start + seen.files[path].size)
+            if span != Span(str(name.segment), name.start, name.end):
+                text = f"its name says bytes {name.start} to {name.end}, and it holds {span.start} to {span.end}"
+                yield Found(path, FoundKind.CONTENT_CHANGED, text)
         elif path in seen.runs:
             yield from _joined(seen, path, facts)
         elif (named := seen.named.get(path)) is not None:

@@ -17,7 +17,7 @@ from hubspool.errors import HubspoolError, LockHeldError, OtherAccountError
 from hubspool.scheduling.defaults import DEFAULTS, Compact
 from hubspool.scheduling.folder_push import push_folder, shared_budget
 from hubspool.scheduling.messages import OURS, described, short_traceback, shortened
-from hubspool.scheduling.options import check_values, full_signature, unknown_option, warn_of
+from hubspool.scheduling.options import PublishOptions, destination_of, full_signature, unknown_option, warn_of
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.status import NOT_COMPACTED
 from hubspool.scheduling.worker import Worker, join, open_unless_known
@@ -98,15 +98,15 @@ class CommitScheduler:
     tries again.
 
     Args:
-        repo_id: the repository, ``user/name``; a name alone belongs to the token's user.
+        repo_id: the repository, ``user/name``; a name alone belongs to the token's user. Or ``hf://buckets/OWNER/NAME``
+            and a path: a bucket has no type, revision or history, and `on_existing` is asked before a file is sent, so
+            that what another program writes in that moment is replaced.
         folder_path: the folder; created if missing.
         every: minutes between two pushes.
         path_in_repo: the folder's path in the repository; the root by default.
-        repo_type: "model" (default), "dataset", or "space" (which must exist and must not be the Space that this
-            process runs in).
+        repo_type: "model" (default), "dataset", or "space" (which must exist, and not be the one that this runs in).
         revision: branch; "main" by default.
-        private: visibility of a repository that is created. None means True, so that nobody publishes users' data by
-            accident.
+        private: visibility of a repository that is created. None means True: nobody publishes data by accident.
         token: used in place of HF_TOKEN and the token file.
         allow_patterns, ignore_patterns: globs on the path in the folder.
         squash_history: True squashes the branch into one commit after each commit; a number N squashes it when it has
@@ -155,8 +155,7 @@ class CommitScheduler:
     compact: Compact = False
     #: Rows of segments that began more days ago are removed from the repository, and not sent; None keeps them.
     retain_days: int | None = None
-    #: Whether line data that no longer begins with what was committed becomes a new version of its file; False: as
-    #: `on_existing` says.
+    #: Line data that no longer begins with what was committed becomes a new version; False: as `on_existing` says.
     versions_rewritten = False
     #: The commits that all writers of the repository share; None: `Budget()`, or no limit on a local Hub.
     budget: Budget | None = None
@@ -170,6 +169,7 @@ class CommitScheduler:
 
     #: The numbers of a push; None: `push.defaults.DEFAULTS`. Tests shorten its waits.
     _limits: PushLimits | None = None
+    _publishing: PublishOptions | None = None  # of the rows of a bucket; a subclass sets it
     #: Seconds since the epoch. Tests move it.
     _clock: Callable[[], float] = time.time
     _building = False  # written by the thread that builds the object
@@ -215,7 +215,7 @@ class CommitScheduler:
         on_commit: Callable[[CommitEvent], None] | None = None,
         on_error: Callable[[ErrorEvent], None] | None = None,
     ) -> None:
-        check_values(locals())
+        repo_id, repo_type, path_in_repo = destination_of(locals())
         # The rooms below load with the first object, so that the import costs little; and in this thread: a fork copies
         # the lock of a module that the pushing thread is importing, and the child would wait for it for ever.
         from hubspool.client.validation import check_folder, check_path_in_repo
@@ -288,7 +288,7 @@ class CommitScheduler:
             OtherAccountError: always, because rows of this token's account must not wait among those of another.
         """
         if is_first:
-            warn_of(self.every, self.folder_path, is_local=self._setup.is_local)
+            warn_of(self.every, self.folder_path, is_limited=self._setup.has_budget)
         try:
             try:
                 if is_first and failed is not None:
@@ -402,7 +402,7 @@ class CommitScheduler:
                 that returns True for those to remove, called in the pushing thread: it does not reach other replicas.
             timeout: seconds; None waits as `flush` does, whose errors it raises too.
         """
-        return self._worker.removing.remove(rows, lambda: self.flush(timeout), has_rows=self._setup.spool is not None)
+        return self._worker.removing.remove(rows, lambda: self.flush(timeout), self._setup)
 
     @short_traceback
     def stop(self, flush: bool = True, timeout: float | None = None) -> None:
@@ -425,7 +425,7 @@ class CommitScheduler:
             seconds_left=self._runner.loop.seconds_left,
             repo_url=self._setup.repo_url,
             pending=self._setup.pending() if rows else (0, 0) if rows == 0 else None,
-            compaction=self._worker.compaction.times() if self.compact else NOT_COMPACTED,
+            compaction=self._worker.compaction.times() if self.compact or self._publishing else NOT_COMPACTED,
         )
 
     def metrics(self) -> dict[str, float]:
@@ -522,7 +522,7 @@ class CommitScheduler:
         return {
             "class": kind.__name__ if kind.__module__.split(".")[0] in OURS else f"{kind.__module__}.{kind.__name__}",
             "endpoint": self.api.endpoint,
-            "repo_id": self.repo_id,
+            "repo_id": self._setup.address,
             "repo_type": self.repo_type,
             "revision": self.revision,
             "path_in_repo": self.path_in_repo,

@@ -1,4 +1,4 @@
-"""When the parts of past days are joined: once a day, by whichever replica is first."""
+"""When the parts of past days are joined, or the rows of a bucket published: by whichever replica is first."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from hubspool.client.folder import full_folders
+from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.push.compaction import CompactionReport, Compactor
 from hubspool.push.joiner import Joiner
 from hubspool.push.remote import RemoteRepo
+from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.messages import described
 from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes
@@ -26,6 +28,7 @@ from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes
 if TYPE_CHECKING:
     from hubspool.push.context import PushContext
     from hubspool.push.manifest import Manifests
+    from hubspool.scheduling.options import PublishOptions
     from hubspool.scheduling.push_loop import PushLoop
 
 logger = logging.getLogger(__name__)
@@ -79,6 +82,8 @@ def beside_pushes(context: PushContext, loop: PushLoop[Any], seconds: float = ma
 class DailyCompaction:
     """Joins old parts after a push that no flush waits for, one joined file a push. Used by the pushing thread.
 
+    Of a bucket it publishes the rows: what 20 seconds suffice for, after each push until all is published.
+
     It looks at the repository when the newest join may be a day old, at a random time of four hours, so that of many
     replicas one does the work and the others find it done.
 
@@ -88,7 +93,8 @@ class DailyCompaction:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._due_at = clock() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
+        self._chance = random.random()  # noqa: S311  jitter
+        self._due_at = clock() + self._chance * DEFAULTS.first_compaction
         self._goes_on = False  # files were joined since the last look that found nothing to do
         self._known = NOT_COMPACTED
         self._refused: set[tuple[str, str]] = set()  # for `Compactor`
@@ -100,20 +106,28 @@ class DailyCompaction:
         left = max(self._due_at - self._clock(), 0.0)
         return replace(self._known, next_at=datetime.now(timezone.utc) + timedelta(seconds=left))
 
-    def after_push(self, context: PushContext, loop: PushLoop[Any]) -> CompactionReport:
-        """Make one join if it is due, and return what was done.
+    def after_push(
+        self, context: PushContext, loop: PushLoop[Any], publish: PublishOptions | None = None
+    ) -> CompactionReport:
+        """Make one join, or publish, if it is due, and return what was done.
 
-        An error is logged and shown by `times`, and the next look is a day later. After a flush that ended a join, the
-        next look is within an hour.
+        An error is logged and shown by `times`, and the next look is a day later; of a publish within an hour, as after
+        a flush that ended a join.
         """
         report = CompactionReport()
         joiner = Joiner() if context.encoding is None else context.encoding.joiner
+        period = DEFAULTS.compaction_period if publish is None else publish.seconds
+        if publish is not None:  # it may be due each minute
+            self._due_at = min(self._due_at, self._clock() + (1 + self._chance) * period)
         if self._clock() < self._due_at or joiner is None or loop.pause(0):
             return report
-        wait, error = DEFAULTS.compaction_period, ""
+        wait, error = period if publish is None else min(period, DEFAULTS.first_compaction), ""
         try:
             with beside_pushes(context, loop, DEFAULTS.compaction_limit) as beside:
-                wait = self._join(beside, joiner, loop, report)
+                if publish is None:
+                    wait = self._join(beside, joiner, loop, report)
+                else:
+                    wait = self._publish(beside, joiner, loop, report, publish)
         except HubspoolError as failure:
             error = described(failure)[0]
             level = logging.INFO if loop.pause(0) else logging.WARNING
@@ -125,8 +139,8 @@ class DailyCompaction:
         if loop.pause(0) and not report.commits:  # a flush waits
             wait, error = random.uniform(0, DEFAULTS.first_compaction), ""  # noqa: S311  jitter
         elif wait:
-            wait += random.uniform(0, DEFAULTS.compaction_period / 5)  # noqa: S311  jitter
-        self._goes_on = bool(report.commits)
+            wait += random.uniform(0, period / 5)  # noqa: S311  jitter
+        self._goes_on = bool(report.commits) and not wait
         if not self._goes_on:
             self.manifests = None
         self._due_at = self._clock() + wait
@@ -161,3 +175,37 @@ class DailyCompaction:
         finally:
             self._known = CompactionTimes(files - report.files_less, compactor.now if report.commits else newest)
         return 0.0 if report.commits else DEFAULTS.compaction_period
+
+    def _publish(
+        self,
+        context: PushContext,
+        joiner: Joiner,
+        loop: PushLoop[Any],
+        report: CompactionReport,
+        options: PublishOptions,
+    ) -> float:
+        """Publish rows if it is due; return the seconds until the next look."""
+        from hubspool.push.publish import Publisher
+
+        ends, api = self._clock() + DEFAULTS.compaction_seconds, context.api
+        dataset = api.create_repo(options.to, repo_type="dataset", private=options.private, exist_ok=True)
+        publisher = Publisher(
+            RemoteBucket(api, context.target),
+            options.inside,
+            RemoteRepo(api, Target.of(api.endpoint, dataset.repo_id, "dataset")),
+            {context.payloads.suffix or "jsonl": joiner},
+            options.card_of,
+            limits=context.limits,
+            may_go_on=lambda: not loop.pause(0),
+            has_time=lambda: self._clock() < ends,
+            pause=loop.pause,
+        )
+        if not self._goes_on and (wait := publisher.seconds_until_due(options.seconds)):
+            return wait
+        done = publisher.run()
+        for path, reason in done.left.items():
+            logger.warning("%s: %s is not published: %s", context.target.repo_id, path, reason)
+        report.commits, report.files_before, report.paths = done.commits, done.files, done.paths
+        if done.commits:
+            self._known = replace(self._known, last_at=datetime.now(timezone.utc))
+        return options.seconds if done.is_whole or not done.commits else 0.0

@@ -79,6 +79,14 @@ def _keep_small(scheduler: CommitScheduler, context: PushContext, result: PushRe
     worker, loop, turns = scheduler._worker, scheduler._runner.loop, scheduler._worker.turns
     if result.commit is not None and not result.in_doubt:
         worker.squash.after_commit(scheduler.api, scheduler.target, result.commit.oid)
+    if context.target.is_bucket:
+        if (options := scheduler._publishing) is not None and worker.urgency is not Urgency.FINAL:
+            report = worker.compaction.after_push(context, loop, options)
+            for commit in report.commits:
+                scheduler._tracker.note_commit(report.event(commit), commit)
+        loop.rest(wait := scheduler.api.session.paused_until - time.monotonic())
+        scheduler._tracker.period = max(wait, scheduler._period)
+        return
     if not context.is_spool or worker.urgency is Urgency.FINAL:  # somebody waits for it
         return
     if scheduler.compact and turns.may_commit_beside(has_pushed=result.commit is not None):
@@ -93,7 +101,7 @@ def shared_budget(scheduler: CommitScheduler) -> Budget:
     """Return the commits that all writers of the scheduler's repository share."""
     from hubspool.push.budget import BOUNDLESS, Budget
 
-    return scheduler.budget or (BOUNDLESS if scheduler._setup.is_local else Budget())
+    return scheduler.budget or (Budget() if scheduler._setup.has_budget else BOUNDLESS)
 
 
 def _context_of(scheduler: CommitScheduler, memory: PushMemory, limits: PushLimits) -> PushContext:

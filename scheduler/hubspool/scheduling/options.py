@@ -10,17 +10,39 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from hubspool.client.validation import split_destination
 from hubspool.errors import HFValidationError
 from hubspool.scheduling.defaults import DEFAULTS
 
 if TYPE_CHECKING:
     from hubspool.client.patterns import Patterns
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
+    from hubspool.push.publish import CardOf
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """How the rows of a bucket are published.
+
+    Args:
+        to: the dataset.
+        inside: the folder of the bucket; empty for all of it.
+        seconds: how old the newest publish is when the next one is due.
+        private: visibility of the dataset, if it is created.
+        card_of: makes its card.
+    """
+
+    to: str
+    inside: str
+    seconds: float
+    private: bool | None
+    card_of: CardOf
 
 
 class CommonOptions(TypedDict, total=False):
@@ -135,8 +157,11 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
 ]
 
 
-def check_values(given: Mapping[str, Any]) -> None:
-    """Refuse values of the options of `CommitScheduler` with which only a later push would fail.
+def destination_of(given: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    """Return id, type and path of the destination; refuse options with which only a later push would fail.
+
+    Args:
+        given: the scheduler as ``self``, and its options.
 
     Raises:
         HFValidationError: a value is unusable.
@@ -146,17 +171,24 @@ def check_values(given: Mapping[str, Any]) -> None:
             if not is_usable(given[name]):
                 shown = "of another type" if name in ("token", "hf_api") else repr(given[name])
                 raise HFValidationError(f"{name} is {shown}.", hint=hint)
+    place = split_destination(given["repo_id"], given["repo_type"], given["path_in_repo"])
+    if place[1] == "bucket":
+        asked = {name: given[name] for name in ("revision", "squash_history")}
+        for name, value in {**asked, "retain_days": given["self"].retain_days}.items():
+            if value is not None and value is not False:
+                raise HFValidationError(f"{name} is {value!r}.", hint="Leave it out: a bucket has no history.")
+    return place
 
 
-def warn_of(every: float, folder: Path, *, is_local: bool) -> None:
+def warn_of(every: float, folder: Path, *, is_limited: bool) -> None:
     """Warn of values that work and probably do not do what the caller wants.
 
     Args:
         every: minutes between two pushes.
         folder: the scheduler's.
-        is_local: whether the Hub is on this machine.
+        is_limited: whether the Hub limits commits.
     """
-    if every < DEFAULTS.few_minutes and not is_local:
+    if every < DEFAULTS.few_minutes and is_limited:
         logger.warning(
             "every=%s minutes means up to %d commits an hour; the Hub takes about 128 an hour and repository, from"
             " all writers together",

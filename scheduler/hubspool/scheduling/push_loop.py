@@ -127,6 +127,13 @@ class PushLoop(Generic[T]):
             self._due = time.monotonic() + seconds
             self._condition.notify_all()
 
+    def rest(self, seconds: float) -> None:
+        """Begin no call but a final one in the next seconds."""
+        if seconds > 0:
+            with self._condition:
+                self._requests_from = time.monotonic() + seconds
+                self._due = max(self._due, self._requests_from)
+
     def delay_requests(self, seconds: float) -> None:
         """Begin no requested call, but a final one, in the next seconds, unless the period is over before."""
         with self._lock:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hubspool.push.budget import Turns
     from hubspool.push.context import PushContext
     from hubspool.scheduling.push_loop import PushLoop
+    from hubspool.scheduling.repo_setup import RepoSetup
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +59,12 @@ class Removing:
         self._waiting: list[Removal] = []  # by functions, for their second look
         self._retain_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
 
-    def remove(self, rows: Rows, flush: Callable[[], object], *, has_rows: bool) -> RemovalReport:
+    def remove(self, rows: Rows, flush: Callable[[], object], setup: RepoSetup) -> RemovalReport:
         """Remove rows with the next final push, which `flush` makes; see `CommitScheduler.forget`."""
-        if not has_rows:
+        if setup.spool is None:
             raise RuntimeError("forget() removes rows, and this scheduler keeps files: delete them in the repository.")
+        if setup.target.is_bucket:
+            raise RuntimeError("forget() needs the history of a repository: publish the bucket, and remove them there.")
         _check(rows)
         self.requests.append(request := Request(rows))
         try:

@@ -16,7 +16,7 @@ from hubspool import fork
 from hubspool.client.hf_api import HfApi
 from hubspool.client.retry import RetryPolicy
 from hubspool.client.target import Target
-from hubspool.client.validation import check_repo_id, check_repo_type, check_revision
+from hubspool.client.validation import BUCKETS, check_repo_id, check_repo_type, check_revision
 from hubspool.errors import (
     ForbiddenError,
     HFValidationError,
@@ -32,6 +32,7 @@ from hubspool.push.backlog import spool_target
 from hubspool.push.ledger import Ledger
 from hubspool.push.lines import count_lines
 from hubspool.push.moves import adopt, finish_moves
+from hubspool.push.remote_bucket import remote_of
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.settings import Settings, is_loopback
 from hubspool.spool.destination import Destination, SpoolFolder, spool_folders, spool_for
@@ -86,7 +87,7 @@ class RepoSetup:
         allow_own_space: bool = False,
     ) -> None:
         self.repo_id = self._given = check_repo_id(repo_id)
-        self.repo_type = check_repo_type(repo_type)
+        self.repo_type = check_repo_type(repo_type, or_bucket=True)
         self.revision = check_revision(revision)
         self.path_in_repo = path_in_repo
         self.private = private
@@ -111,9 +112,9 @@ class RepoSetup:
             )
 
     @property
-    def is_local(self) -> bool:
-        """Whether the Hub is on this machine."""
-        return is_loopback(self.api.endpoint)
+    def has_budget(self) -> bool:
+        """Whether the Hub limits commits: not of a bucket, nor on this machine unless a test sets a limit."""
+        return not self.target.is_bucket and not is_loopback(self.api.endpoint)
 
     @property
     def is_open(self) -> bool:
@@ -143,6 +144,11 @@ class RepoSetup:
     def target(self) -> Target:
         """The repository and branch; complete only once open, because a name alone lacks its user."""
         return Target.of(self.api.endpoint, self.repo_id, self.repo_type, self.revision)
+
+    @property
+    def address(self) -> str:
+        """What a program gives to reach the repository: its id, of a bucket its address."""
+        return f"{BUCKETS}{self.repo_id}" if self.target.is_bucket else self.repo_id
 
     @property
     def ledger(self) -> Ledger:
@@ -237,9 +243,10 @@ class RepoSetup:
         self.hub_id = hub_id
 
     def _find_or_create(self, api: HfApi) -> str | None:
-        """Return the Hub's `_id` of the repository."""
+        """Return the Hub's `_id` of the repository; of a bucket when it was created."""
+        repo = remote_of(api, self.target)
         try:
-            return api.repo_info(self.repo_id, repo_type=self.repo_type).internal_id
+            return repo.identity()
         except RepositoryNotFoundError:
             if self.repo_type == "space":
                 raise HubspoolError(
@@ -247,15 +254,19 @@ class RepoSetup:
                     hint="Create it first; a Space needs an app and an SDK.",
                 ) from None
             try:
-                api.create_repo(self.repo_id, repo_type=self.repo_type, private=self.private, exist_ok=True)
+                if self.target.is_bucket:
+                    api.create_bucket(self.repo_id, private=self.private, exist_ok=True)
+                else:
+                    api.create_repo(self.repo_id, repo_type=self.repo_type, private=self.private, exist_ok=True)
             except ForbiddenError as error:
                 error.hint = (
                     f"The token does not see {self.repo_id} and may not create it: create it first, and give the token"
                     " write access to its contents (https://huggingface.co/settings/tokens)."
                 )
                 raise
-            logger.info("created the %s repository %s", "private" if self.private else "public", self.repo_id)
-        return api.repo_info(self.repo_id, repo_type=self.repo_type).internal_id
+            kind = "bucket" if self.target.is_bucket else "repository"
+            logger.info("created the %s %s %s", "private" if self.private else "public", kind, self.repo_id)
+        return repo.identity()
 
     def collect_rows(self) -> None:
         """Take the rows that another spool has for the same files on the Hub, and end what a killed move left."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from hubspool.client.download import download
 from hubspool.client.hf_api import HfApi
-from hubspool.client.repo_info import RepoFile, RepoFolder
 from hubspool.client.target import Target
 from hubspool.client.validation import local_path
-from hubspool.errors import HFValidationError, HubspoolError, LocalFileError, RemoteEntryNotFoundError
+from hubspool.errors import HFValidationError, HubspoolError, LocalFileError
+from hubspool.push.remote_bucket import remote_of
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.spool.segment_name import is_written_by_schedulers
 
@@ -49,16 +49,9 @@ def restore(
     api = copy(api)
     api.session = api.session.within(seconds)
     prefix = f"{path_in_repo}/" if path_in_repo else ""
-    try:
-        listed = api.list_repo_tree(
-            target.repo_id, path_in_repo, recursive=True, repo_type=target.repo_type, revision=target.revision
-        )
-        tree = [entry for entry in listed if entry.path.startswith(prefix)]
-    except RemoteEntryNotFoundError:
-        return 0
     fetched = 0
-    for entry in tree:
-        local = _local(entry, prefix, folder, chosen)
+    for path in remote_of(api, target).list_files(path_in_repo, recursive=True):
+        local = _local(path, prefix, folder, chosen)
         if local is None or os.path.lexists(local):
             continue
         if time.monotonic() - began > seconds:
@@ -66,7 +59,7 @@ def restore(
                 f"{fetched} files of {target.repo_id} were downloaded in {seconds:g} s, not all of them."
             )
         try:
-            download(api.client(), target.file_url(entry.path), local, force=False, local_only=False)
+            download(api.client(), target.file_url(path), local, force=False, local_only=False)
         except HubspoolError:
             raise
         except OSError as error:  # a full disk, or a local file where the repository has a folder
@@ -77,11 +70,11 @@ def restore(
     return fetched
 
 
-def _local(entry: RepoFile | RepoFolder, prefix: str, folder: Path, chosen: Callable[[str], bool]) -> Path | None:
-    """Return the place of an entry in the folder; None if it is not to be downloaded."""
-    source = entry.path.removeprefix(prefix)
+def _local(path: str, prefix: str, folder: Path, chosen: Callable[[str], bool]) -> Path | None:
+    """Return the place of a file in the folder; None if it is not to be downloaded."""
+    source = path.removeprefix(prefix)
     # Parts and joined files hold rows that were sent; no program appends to them.
-    if not isinstance(entry, RepoFile) or is_written_by_schedulers(entry.path) or not chosen(source):
+    if not path.startswith(prefix) or is_written_by_schedulers(path) or not chosen(source):
         return None
     if source in (".gitattributes", "README.md") and not prefix:
         return None  # these describe the repository, not the folder

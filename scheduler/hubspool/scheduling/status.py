@@ -53,7 +53,7 @@ class SchedulerStatus:
         pending_files: files that have something to send or are skipped, as of the last scan.
         pending_rows: rows of the spool, of any process, that are not known to be on the Hub; None without a spool.
         pending_bytes: bytes not known to be on the Hub: of the pending rows now, of other files as of the last scan.
-        last_commit: commit id (40 hex digits) of the last commit that landed, or None.
+        last_commit: commit id (40 hex digits) of the last commit that landed, of a bucket the id of the push; or None.
         last_commit_at: its time, UTC.
         last_error: what the last failed push said, until one succeeds.
         last_error_hint: what to do about it.

@@ -30,7 +30,7 @@ class Destination:
 
     Args:
         endpoint: address of the Hub, in lower case, without a trailing slash or the default port.
-        repo_type: "model", "dataset" or "space".
+        repo_type: "model", "dataset", "space" or "bucket".
         repo_id: in lower case; without a namespace until the account is known.
         revision: branch.
         path_in_repo: folder in the repository; empty for its root.
@@ -67,7 +67,7 @@ class Destination:
         parts = [part for part in (path_in_repo or "").split("/") if part not in ("", ".")]
         return cls(
             endpoint=f"{address.scheme}://{host}{address.path.rstrip('/')}",
-            repo_type=check_repo_type(repo_type),
+            repo_type=check_repo_type(repo_type, or_bucket=True),
             repo_id=repo_id.lower(),
             revision=check_revision(revision),
             path_in_repo=check_path_in_repo("/".join(parts)) if parts else "",
@@ -134,8 +134,13 @@ class SpoolFolder:
         return destination in (self.destination, replace(self.destination, repo_id=self.given.lower()))
 
     def is_same_on_hub(self, hub_id: str, destination: Destination) -> bool:
-        """Return True if the rows go to the same files of the repository with this `_id`, whatever its address is."""
+        """Return True if the rows go to the same files of the repository with this `_id`, whatever its address is.
+
+        The `_id` of a bucket is a time, which two buckets may share: such a spool is one of the same name.
+        """
         here, there = self.destination, destination
+        if here.repo_type == "bucket" and here.repo_id != there.repo_id:
+            return False
         return hub_id == self.hub_id and replace(here, endpoint=there.endpoint, repo_id=there.repo_id) == there
 
     def save(self) -> None:

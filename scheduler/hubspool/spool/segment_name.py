@@ -32,6 +32,7 @@ _SEGMENT = re.compile(
 _JOINED = re.compile(
     r"(?P<name>.+)-(?P<date>\d{8})-joined\.[0-9a-f]{12}-\d{5}-p(?P<level>(?!0000)\d{4})\.(?P<suffix>[a-z0-9]+)"
 )
+_RANGE = re.compile(r"(?P<stem>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.(?P<suffix>[a-z0-9]+)")
 #: Folder of the notes of schedulers in a repository; `datasets` reads no folder that begins with a dot.
 RECORDS = ".hubspool"
 
@@ -42,9 +43,10 @@ def is_part_path(path: str) -> bool:
 
 
 def is_written_by_schedulers(path: str) -> bool:
-    """Return whether a path in a repository is that of a part, a joined file or a note of schedulers."""
-    is_joined = JoinedName.parse(PurePosixPath(path).name) is not None
-    return is_joined or is_part_path(path) or path.startswith(f"{RECORDS}/")
+    """Return whether a path in a repository or bucket is that of a part, a joined file or a note of schedulers."""
+    name = PurePosixPath(path).name
+    has_rows = JoinedName.parse(name) is not None or RangeName.parse(name) is not None or is_part_path(path)
+    return has_rows or path.startswith(f"{RECORDS}/")
 
 
 def part_rule(suffix: str = "") -> str:
@@ -169,6 +171,34 @@ class JoinedName:
     def month(self) -> str:
         """The month of its segments, ``YYYY-MM``."""
         return f"{self.date[:4]}-{self.date[4:6]}"
+
+
+@dataclass(frozen=True)
+class RangeName:
+    """The fields of a file name in a bucket: the file holds the bytes [start, end) of a segment, and never others."""
+
+    segment: SegmentName
+    start: int
+    end: int
+
+    def __str__(self) -> str:
+        return f"{self.segment.stem}-{self.start:012d}-{self.end:012d}.{self.segment.suffix or 'jsonl'}"
+
+    @classmethod
+    def parse(cls, filename: str) -> RangeName | None:
+        """Return the fields, or None if `filename` is not the name of a range."""
+        match = _RANGE.fullmatch(filename)
+        if match is None:
+            return None
+        suffix = match["suffix"]
+        segment = SegmentName.parse(f"{match['stem']}{'' if suffix == 'jsonl' else '.' + suffix}.jsonl")
+        return None if segment is None else cls(segment, int(match["start"]), int(match["end"]))
+
+
+def range_path(source: str, start: int, end: int) -> str:
+    """Return the path in a bucket of the bytes [start, `end`) of the segment at `source`; both paths are relative."""
+    segment = SegmentName.of(source)
+    return str(PurePosixPath(source).parent / segment.month / str(RangeName(segment, start, end)))
 
 
 def segments_in(folder: Path) -> list[str]:

@@ -116,6 +116,13 @@ class ZipEncoding(Encoding):
             remove_claimed(segment)
 
 
+def columns_of_archive(path: Path) -> Schema:
+    """Return the columns of an archive that `ZipEncoding` wrote, or of a joined one."""
+    encoding = ZipEncoding()
+    encoding.reuse(path)
+    return encoding.columns
+
+
 def span_of_comment(comment: bytes) -> Span | None:
     """Return the lines that an archive with this comment encodes; None if it says nothing of them."""
     try:

@@ -20,7 +20,7 @@ import orjson
 from hubspool import CommitScheduler
 from hubspool.extending import HFValidationError, read_text
 from hubspool_templates.archive.inbox import DroppedFiles, Inbox
-from hubspool_templates.archive.zip_encoding import ZipEncoding, member_name
+from hubspool_templates.archive.zip_encoding import ZipEncoding, columns_of_archive, member_name
 from hubspool_templates.archive.zip_joiner import ZipJoiner
 from hubspool_templates.card import Card
 from hubspool_templates.defaults import DEFAULTS
@@ -82,6 +82,7 @@ class ZipScheduler(RowScheduler):
 
     card_sentence = "The files of this dataset were added one by one, as they came up, with `ZipScheduler`."
     features_in_config = True
+    _columns_in = staticmethod(columns_of_archive)
 
     def __init__(
         self,

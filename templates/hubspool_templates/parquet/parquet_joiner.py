@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubspool.extending import Joiner, Matches
+from hubspool.extending import FileRange, Joiner, Matches, Span
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.parquet.media import is_stored_otherwise, read_line, stored_value
-from hubspool_templates.parquet.parquet_encoding import RANGE, columns_of_file, opened_writer, range_of
+from hubspool_templates.parquet.parquet_encoding import RANGE, ParquetEncoding, columns_of_file, opened_writer, range_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,6 +95,12 @@ class ParquetJoiner(Joiner):
             rows += self.rows(path)
         self._write(paths, out, set())
         return offsets
+
+    def from_lines(self, lines: Path, out: Path) -> None:
+        size, encoded = lines.stat().st_size, out.with_suffix(".encoded")
+        span = Span("", 0, size)
+        ParquetEncoding(lambda columns: columns).encode(span, FileRange(lines, 0, size), None, encoded)
+        self.join([encoded], out)  # which takes the range out of its metadata
 
     def _write(self, paths: Sequence[Path], out: Path, removed: Set[int]) -> None:
         """Write the rows of all files, without those of which the number is in `removed`."""

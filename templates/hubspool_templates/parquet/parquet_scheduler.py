@@ -13,7 +13,7 @@ from hubspool.extending import HFValidationError, read_text
 from hubspool_templates.card import Card, OtherColumnsError
 from hubspool_templates.parquet.arrow_types import is_storable, schema_of
 from hubspool_templates.parquet.media import MediaEncoder
-from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
+from hubspool_templates.parquet.parquet_encoding import ParquetEncoding, columns_of_file
 from hubspool_templates.parquet.parquet_joiner import ParquetJoiner
 from hubspool_templates.parquet.tables import misfits
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
@@ -62,6 +62,7 @@ class ParquetScheduler(RowScheduler):
     widenable = PARQUET_DTYPES
     _make_write_lock = nullcontext  # no thread waits while another one encodes its images
     is_storable = staticmethod(is_storable)
+    _columns_in = staticmethod(columns_of_file)
 
     def __init__(
         self,

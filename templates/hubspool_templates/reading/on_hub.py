@@ -21,6 +21,7 @@ from hubspool.extending import (
     HFValidationError,
     JoinedRun,
     Progress,
+    RemoteBucket,
     RemoteEntryNotFoundError,
     RemoteFile,
     RemoteRepo,
@@ -81,12 +82,19 @@ class HubRows:
     Args:
         api, target: the repository and revision.
         config, split, since: as in `read_rows`.
+        folder: of a bucket; empty for all of it.
     """
 
     def __init__(
-        self, api: HfApi, target: Target, config: str | None, split: str | None, since: str | date | None
+        self,
+        api: HfApi,
+        target: Target,
+        config: str | None,
+        split: str | None,
+        since: str | date | None,
+        folder: str = "",
     ) -> None:
-        self.api, self.target = api, target
+        self.api, self.target, self._folder = api, target, folder
         try:
             self.listing, self.card = self._pinned()
         except RevisionNotFoundError:  # the history was squashed between two requests
@@ -100,7 +108,12 @@ class HubRows:
         self.new = self.pieces if since is None else [new for piece in self.pieces for new in self._new_of(piece)]
 
     def _pinned(self) -> tuple[Listing, Card]:
-        """List the files of the newest commit, and read its card."""
+        """List the files of the newest commit, and read its card; a bucket has neither commits nor a card."""
+        if self.target.is_bucket:
+            self._older: Iterator[Any] = iter(())
+            self.commits, self.at = [""], datetime.now(timezone.utc)
+            bucket = RemoteBucket(self.api, self.target)
+            return Listing(bucket, bucket.list_files(self._folder, recursive=True), {}), Card(None)
         listed = self.api.client().pages(self.target.route("commits"))
         page = list(islice(listed, 50))
         if not page:
@@ -121,6 +134,8 @@ class HubRows:
     def _since(self, since: str | date) -> Cursor:
         if since == "":
             return NEVER
+        if self.target.is_bucket:
+            return Cursor.parse(str(since))
         if not isinstance(since, datetime):
             since = str(since)  # a date too
             if re.fullmatch(r"[0-9a-f]{40}", since):
@@ -141,6 +156,8 @@ class HubRows:
 
     def _at_commit(self, commit: str, at: datetime) -> Cursor:
         """Return what the repository held at a commit."""
+        if self.target.is_bucket:
+            raise self._too_old("A bucket has no history.")
         held = self.pieces
         if commit != self.commits[0]:
             repo = RemoteRepo(self.api, replace(self.target, revision=commit))

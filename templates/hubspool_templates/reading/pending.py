@@ -13,6 +13,7 @@ from hubspool.extending import (
     Encoding,
     HFValidationError,
     PendingSegments,
+    RangeName,
     RangeOnHub,
     RemoteFile,
     Target,
@@ -81,6 +82,9 @@ class Waiting(ExitStack):
             if split not in (None, re.sub(r"\W", "_", there.name)) or not _is_of_config(reading, spool):
                 continue
             held = self._held(spool, reading)
+            commits = reading.commits if reading else []
+            if reading is not None and reading.target.is_bucket and spool.last_commit is not None:
+                commits = [spool.last_commit]  # it was listed after the ledger was read
 
             def claimed(reference: str, folder: Path = spool.spool.path) -> bytes | None:
                 if (file := self._claimed.get(reference)) is not None:
@@ -91,7 +95,7 @@ class Waiting(ExitStack):
                 return None  # beyond those that were open, and a push removed it
 
             for name in sorted(spool.files):
-                for line in spool.lines(name, held.get(name, []), reading.commits if reading else ()):
+                for line in spool.lines(name, held.get(name, []), commits):
                     row = formats.pending_row(line, there.form, times, as_value, claimed)
                     if row is not None:
                         yield row
@@ -115,6 +119,8 @@ class Waiting(ExitStack):
 
 
 def _part(spool: PendingSegments, segment: str, number: int, file: RemoteFile, reading: HubRows) -> RangeOnHub | None:
+    if (name := RangeName.parse(PurePosixPath(file.path).name)) is not None:
+        return RangeOnHub(number, name.end - name.start, name.start)
     if known := spool.part_of(segment, file.content_id):
         return known
     if is_lines(file.path):

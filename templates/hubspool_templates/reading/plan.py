@@ -6,12 +6,12 @@ same rows wherever they are. Units are bytes of JSON Lines, and rows of other fo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
-from hubspool.extending import HFValidationError, JoinedRun, RemoteFile, SegmentName
+from hubspool.extending import HFValidationError, JoinedRun, RangeName, RemoteFile, SegmentName
 from hubspool_templates.card import Card
 from hubspool_templates.existing import form_of
 
@@ -54,7 +54,8 @@ class RowRange:
     @property
     def is_alone(self) -> bool:
         """Whether its file has no other pieces."""
-        return self.is_foreign or SegmentName.of_part(PurePosixPath(self.file.path).name) is not None
+        name = PurePosixPath(self.file.path).name
+        return self.is_foreign or SegmentName.of_part(name) is not None or RangeName.parse(name) is not None
 
     @property
     def numbers(self) -> range:
@@ -88,12 +89,30 @@ def pieces_of(files: Iterable[RemoteFile], runs: Iterable[JoinedRun]) -> list[Ro
         runs_of = () if alone.is_foreign else of_segment.get(segment, ())
         if not any(alone.first - run.first in range(len(run.sizes)) for run in runs_of):
             found.append(alone)
-    return sorted(found, key=lambda piece: piece.order)
+    return [*_without_overlaps(sorted(found, key=lambda piece: piece.order))]
+
+
+def _without_overlaps(pieces: Iterable[RowRange]) -> Iterator[RowRange]:
+    """Leave out what an earlier range of a bucket has too; ranges of encoded rows cannot be cut."""
+    reached: dict[str, int] = {}
+    for piece in pieces:
+        name = RangeName.parse(PurePosixPath(piece.file.path).name)
+        begin = reached.get(piece.key, 0)
+        if name is not None and name.end <= begin:
+            continue
+        if name is not None:
+            reached[piece.key] = name.end
+            if name.start < begin and is_lines(piece.file.path):
+                piece = replace(piece, start=begin - name.start)  # noqa: PLW2901
+        yield piece
 
 
 def _alone(file: RemoteFile) -> RowRange:
     path = PurePosixPath(file.path)
     sizes = (file.size,) if is_lines(file.path) else None
+    if (part := RangeName.parse(path.name)) is not None:  # in a bucket: where a range begins is its number
+        key, order = _key(str(path.parent), part.segment), _order(part.segment, part.start)
+        return RowRange(key, order, file, 0, None, part.start, (file.content_id,), sizes)
     segment = SegmentName.of_part(path.name)
     if segment is None:
         return RowRange(file.path, (0, file.path, "", 0, 0), file, 0, None, 0, (file.content_id,), sizes)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubspool import CommitScheduler, HfApi
-from hubspool.extending import HFValidationError, RepositoryNotFoundError
+from hubspool.extending import HFValidationError, RepositoryNotFoundError, Target, split_destination
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.parquet.media import Media, stored_value
 from hubspool_templates.reading.formats import Row, plain
@@ -55,13 +55,14 @@ def read_rows(
     `image`, `audio`, `video` or `file`, and its columns.
 
     Args:
-        repo_id: the dataset, ``user/name``.
+        repo_id: the dataset, ``user/name``, or a folder of a bucket, ``hf://buckets/user/name/folder``.
         api: the client; by default that of `pending`, or one with the token of the environment.
         config: by default the one that `datasets` loads.
         split: by default all.
         since: only rows that came after it: `Rows.cursor` of an earlier read, a commit, or a time (that of the commit
-            that brought the row; without a time zone it is UTC) as a datetime, a date or ISO 8601 text. An empty text
-            is a time before all commits. A file of another program that did not only grow is read again.
+            that brought the row; without a time zone it is UTC) as a datetime, a date or ISO 8601 text; of a bucket a
+            cursor only. An empty text is a time before all commits. A file of another program that did not only grow is
+            read again.
         pending: a scheduler, or its folder: its rows that the Hub does not have yet come last. The repository may be
             missing. A cursor does not count them: they come again with a later read.
         latest: a column: only the last row of each of its values, and all rows without a value. If rows have other
@@ -79,11 +80,12 @@ def read_rows(
         if not isinstance(value, (str, type(None))):
             raise HFValidationError(f"{name} is {value!r}.", hint="Give one name, or None.")
     api = api or (pending.api if isinstance(pending, CommitScheduler) else HfApi())
-    target = api.target(repo_id, repo_type, revision)
+    repo_id, kind, folder = split_destination(repo_id, repo_type, None)
+    target = Target.of(api.endpoint, repo_id, kind, revision)
     with ExitStack() as opened:
         waiting = opened.enter_context(Waiting(pending, target))
         try:
-            reading = HubRows(api, target, config, split, since)
+            reading = HubRows(api, target, config, split, since, folder or "")
         except RepositoryNotFoundError:
             if not waiting.spools:
                 raise

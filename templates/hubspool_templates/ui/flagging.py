@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradio import FlaggingCallback, components
 
+from hubspool_templates.defaults import folder_of
 from hubspool_templates.jsonl import JsonlScheduler
 from hubspool_templates.parquet.media import Media, as_texts
 from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
@@ -49,7 +50,8 @@ class HubFlaggingCallback(FlaggingCallback):
         gr.Interface(classify, "image", "label", flagging_callback=HubFlaggingCallback("user/flagged"))
 
     Args:
-        repo_id: the dataset, ``user/name``; a name alone belongs to the token's user.
+        repo_id: the dataset, ``user/name``; a name alone belongs to the token's user. Or a path in a bucket,
+            ``hf://buckets/user/name/path``.
         transform: called with each row, a dict, in the thread of the visitor's request; returns the row to store, or
             None to store nothing. A `Path` in it is stored as the file, a str always as text.
         store_username: add a ``username`` column; it is empty unless the app has a login.
@@ -90,7 +92,7 @@ class HubFlaggingCallback(FlaggingCallback):
             if type(self.scheduler) is not kind:
                 if self.scheduler is not None:
                     self._earlier.append(self.scheduler)  # its rows have another form, and it goes on sending them
-                folder = Path(flagging_dir) / self.repo_id.replace("/", "--")
+                folder = Path(flagging_dir) / folder_of(self.repo_id)
                 self.scheduler = kind(self.repo_id, **{"folder_path": folder, **self._options})
 
     def flag(self, flag_data: list[Any], flag_option: str | None = None, username: str | None = None) -> int:

@@ -72,6 +72,37 @@ class Uploader:
             for_each(chain([first], groups), send, DEFAULTS.groups_at_once if first[1].is_followed else 1)
         return sum(reports, TransferReport())
 
+    def upload_to_bucket(
+        self,
+        client: HubClient,
+        url: str,
+        additions: Sequence[CommitOperationAdd],
+        options: TransferOptions | None = None,
+    ) -> None:
+        """Send contents through Xet, the only way into a bucket; each addition gets its `xet_hash`.
+
+        Args:
+            client: the Hub.
+            url: address that gives a write token.
+            additions: the contents.
+            options: how to send.
+
+        Raises:
+            RequestError: the transfer failed, or Xet is switched off or not installed.
+            FileChangedError: a content changed since it was described.
+        """
+        if not additions:
+            return
+        is_small = all(addition.size <= DEFAULTS.small_file_bytes for addition in additions)
+        is_ready = xet.is_available(Settings.from_env())
+        options = options or TransferOptions()
+        if not is_ready or self._try_xet(client, url, additions, options, global_dedup=not is_small) is None:
+            raise XetTransferError(
+                "A bucket takes files through Xet only, which this Hub or this machine does not have.",
+                retryable=False,
+                hint="Install hf_xet and unset HF_HUB_DISABLE_XET.",
+            )
+
     def _send(
         self, client: HubClient, target: Target, group: _Group, options: TransferOptions, *, create_pr: bool
     ) -> TransferReport:

@@ -295,7 +295,7 @@ def _send(upload: Any, group: Sequence[CommitOperationAdd]) -> TransferReport:
         nonlocal bytes_in_memory
         while bytes_in_memory > limit:
             done, handle = waiting.popleft()
-            done.set_sha256(handle.result().xet_info.sha256)
+            _note(done, handle.result().xet_info)
             bytes_in_memory -= done.size
 
     for addition in group:
@@ -309,10 +309,15 @@ def _send(upload: Any, group: Sequence[CommitOperationAdd]) -> TransferReport:
         stream = upload.start_upload_stream(name=addition.path_in_repo, sha256=hf_xet.COMPUTE_SHA256)
         for block in addition.blocks():
             stream.write(block)
-        addition.set_sha256(stream.finish().xet_info.sha256)
+        _note(addition, stream.finish().xet_info)
     settle(0)
     metrics = upload.wait_to_finish().dedup_metrics
     return TransferReport(len(group), metrics.total_bytes, metrics.total_bytes_uploaded)
+
+
+def _note(addition: CommitOperationAdd, info: Any) -> None:
+    addition.set_sha256(info.sha256)
+    addition.xet_hash = info.hash
 
 
 def _is_of_hf_xet(error: BaseException) -> bool:

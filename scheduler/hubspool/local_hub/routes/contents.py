@@ -15,11 +15,10 @@ from hubspool.local_hub.routes.request_context import RequestContext, content_an
 from hubspool.local_hub.routes.xet import cas_url
 from hubspool.local_hub.services import file_access, preview
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member
-from hubspool.local_hub.services.repositories import Repository
 
 # no uploaded file runs as a page of this Hub
 _UNTRUSTED = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
-_XET_INFO = "application/vnd.xet-fileinfo+json"
+XET_INFO = "application/vnd.xet-fileinfo+json"
 
 
 def tree(context: RequestContext) -> Response:
@@ -57,7 +56,7 @@ def resolve(context: RequestContext) -> Response:
     repo, contents = context.repo(), context.services.contents
     commit = context.commit_of(repo)
     file = file_access.open_file(repo, commit, context.args["path"])
-    media_type, headers = _presentation(context, file.path)
+    media_type, headers = presentation(context, file.path)
     headers |= {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"'}
     if file.pointer is not None:
         if contents.size(file.pointer.sha256) != file.size:
@@ -65,15 +64,15 @@ def resolve(context: RequestContext) -> Response:
         etag = f'"{file.pointer.sha256}"'
         headers |= {"ETag": etag, "X-Linked-ETag": etag, "X-Linked-Size": str(file.size)}
         if (xet_hash := contents.xet_hash(file.pointer.sha256)) is not None:
-            headers |= _xet_headers(context, repo, commit, xet_hash)
-            if _XET_INFO in context.request.headers.get("accept", ""):
-                return Response(json.dumps({"hash": xet_hash, "size": file.size}), 200, headers, _XET_INFO)
+            headers |= xet_headers(context, f"{plural(repo.type)}/{repo.id}/xet-read-token/{commit}", xet_hash)
+            if XET_INFO in context.request.headers.get("accept", ""):
+                return Response(json.dumps({"hash": xet_hash, "size": file.size}), 200, headers, XET_INFO)
     return content_answer(context, file.size, partial(file_access.read, file, contents), headers, media_type)
 
 
-def _presentation(context: RequestContext, path: str) -> tuple[str, dict[str, str]]:
+def presentation(context: RequestContext, path: str, given: str | None = None) -> tuple[str, dict[str, str]]:
     """Return a media type, and headers: browsers show text, sound, films and images, and save other files."""
-    guess = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    guess = given or mimetypes.guess_type(path)[0] or "application/octet-stream"
     is_shown = guess.startswith(("text/", "audio/", "video/")) or preview.is_image(path)
     headers = dict(_UNTRUSTED)
     if context.flag("download") or guess == "text/html" or not is_shown:
@@ -81,11 +80,10 @@ def _presentation(context: RequestContext, path: str) -> tuple[str, dict[str, st
     return "text/plain" if guess.startswith("text/") else guess, headers
 
 
-def _xet_headers(context: RequestContext, repo: Repository, commit: str, xet_hash: str) -> dict[str, str]:
-    """Return the headers by which clients learn that they may read this content through Xet."""
-    api = f"{context.endpoint}/api/{plural(repo.type)}/{repo.id}/xet-read-token/{commit}"
+def xet_headers(context: RequestContext, token: str, xet_hash: str) -> dict[str, str]:
+    """Return the headers by which clients learn that they may read this content through Xet; `token` is a route."""
     links = (
-        f'<{api}>; rel="xet-auth"',
+        f'<{context.endpoint}/api/{token}>; rel="xet-auth"',
         f'<{cas_url(context)}/v1/reconstructions/{xet_hash}>; rel="xet-reconstruction-info"',
     )
     return {"X-Xet-Hash": xet_hash, "Link": ", ".join(links)}

@@ -59,7 +59,7 @@ def _upload(context: RequestContext, repo: Repository, oid: str, size: int, tran
         return described  # without actions: the object is stored
     if transfer == "xet":  # actions, too: for the JavaScript client an object without actions is stored
         href = f"{context.endpoint}/api/{repo.type}s/{repo.id}/xet-write-token/main"
-        headers = {**token_headers(context, repo, "write", "main"), "X-Xet-Session-Id": secrets.token_hex(12)}
+        headers = {**token_headers(context, repo, "write"), "X-Xet-Session-Id": secrets.token_hex(12)}
         return {**described, "actions": {"upload": {"href": href, "header": headers}}}
     if transfer == "multipart":
         count = math.ceil(size / context.services.lfs_part_size)

@@ -23,8 +23,9 @@ from hubspool.local_hub.identifiers import BRANCHES, PULLS, REPO_TYPES, TAGS, pl
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext
 from hubspool.local_hub.services import file_access, markdown, preview
-from hubspool.local_hub.services.api_errors import ApiError
-from hubspool.local_hub.services.repositories import Repository, iso
+from hubspool.local_hub.services.api_errors import ApiError, entry_not_found
+from hubspool.local_hub.services.buckets import BucketState
+from hubspool.local_hub.services.repositories import BaseRepository, Repository, iso
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.git_store import TreeEntry
 
@@ -60,12 +61,14 @@ def _render(
     template: str,
     title: str,
     values: dict[str, Any],
-    repo: Repository | None = None,
+    repo: BaseRepository | None = None,
     rev: str = "main",
 ) -> Response:
     """Return a page; with `repo` it has that repository's heading and links."""
     shown = {**values, "title": title, "user": _user(context), "repo": repo, "rev": rev}
-    if repo is not None:
+    shown |= {"at": "", "revisions": [], "pulls": []}  # as for a bucket
+    if isinstance(repo, Repository):
+        shown["at"] = f"/{quote(rev, safe='')}"
         names = [name for name in (*repo.git.refs(BRANCHES), *repo.git.refs(TAGS)) if name != "main"]
         shown["revisions"] = names[: LIMITS.linked_refs]
         shown["pulls"] = list(repo.git.refs(PULLS))[: LIMITS.linked_refs]
@@ -131,14 +134,41 @@ def _with_error(answer: Response, refusal: ApiError, headers: dict[str, str]) ->
 
 
 def index(context: RequestContext) -> Response:
-    groups = []
+    groups: list[tuple[str, str, list[Any]]] = []
     for kind in REPO_TYPES:
         repositories = context.services.repositories
         repos = repositories.visible(context.user, kind)
         shown = repositories.whole(repos, lambda repo: (repo, repo.git.commit(context.commit_of(repo, "main"))))
         if shown:
-            groups.append((plural(kind).capitalize(), shown))
+            groups.append((plural(kind).capitalize(), "Newest commit", shown))
+    kept = context.services.buckets.visible(context.user, "bucket")
+    if kept:
+        groups.append(("Buckets", "Files", [(bucket, _summary(bucket.state)) for bucket in kept]))
     return _render(context, "index.html", "Local Hub", {"groups": groups, "endpoint": context.endpoint})
+
+
+def _summary(state: BucketState) -> dict[str, object]:
+    """Return what the list of repositories shows of a bucket in place of its newest commit."""
+    size = _templates.filters["filesizeformat"](state.size)
+    return {"title": f"{len(state.files):,}, {size}", "date": state.updated_at / 1000}
+
+
+def bucket(context: RequestContext) -> Response:
+    found, path = context.bucket(), context.args.get("path", "").strip("/")
+    prefix = f"{path}/" if path else ""
+    shown = {"path": path, "listing": found.state.listing(prefix, recursive=False, limit=LIMITS.folder_entries)}
+    readme = found.state.files.get("README.md")
+    if readme is not None and not path:
+        shown["card"] = markdown.render(preview.head(readme, context.services.contents), f"/{found.url_path}", "")
+    return _render(context, "folder.html", path or found.id, shown, found)
+
+
+def bucket_file(context: RequestContext) -> Response:
+    found = context.bucket()
+    opened = found.state.files.get(context.args["path"])
+    if opened is None:
+        raise entry_not_found()
+    return _render(context, "file.html", opened.path, _preview(context, opened, None), found)
 
 
 def overview(context: RequestContext) -> Response:
@@ -169,19 +199,23 @@ def folder(context: RequestContext) -> Response:
 
 
 def file(context: RequestContext) -> Response:
-    repo, contents = context.repo(), context.services.contents
+    repo = context.repo()
     opened = file_access.open_file(repo, context.commit_of(repo), context.args["path"])
+    card = _card(context, repo, context.args["rev"]) if opened.path == "README.md" else None
+    return _render(context, "file.html", opened.path, _preview(context, opened, card), repo, context.args["rev"])
+
+
+def _preview(context: RequestContext, opened: preview.AnyFile, card: markdown.RenderedCard | None) -> dict[str, Any]:
+    contents = context.services.contents
     table = preview.table(opened, contents)
     charts = preview.charts(opened, contents)
     is_image = preview.is_image(opened.path)
-    card = _card(context, repo, context.args["rev"]) if opened.path == "README.md" else None
     text = None if table or charts or is_image or card else preview.head(opened, contents)
     is_cut = text is not None and len(text.encode()) < opened.size
     if text is not None and "\0" in text:
         text = None
     shown: dict[str, Any] = {"file": opened, "table": table, "charts": charts, "is_image": is_image, "card": card}
-    shown |= {"text": text, "is_cut": is_cut}
-    return _render(context, "file.html", opened.path, shown, repo, context.args["rev"])
+    return {**shown, "text": text, "is_cut": is_cut}
 
 
 def commits(context: RequestContext) -> Response:

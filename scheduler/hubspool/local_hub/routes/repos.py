@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
-from hubspool.local_hub.identifiers import REPO_TYPES, RepoType, url_path
+from hubspool.local_hub.identifiers import REPO_TYPES, AnyType, RepoType, url_path
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import cards
@@ -48,7 +48,7 @@ def _named(context: RequestContext) -> tuple[RepoType, str, dict[str, Any]]:
 
 def create(context: RequestContext) -> Response:
     kind, repo_id, body = _named(context)
-    private = _is_private(body, default=False)
+    private = is_private(body, default=False)
     url = f"{context.endpoint}/{url_path(kind, repo_id)}"
     try:
         repo = context.services.repositories.create(context.user, kind, repo_id, private=private, sdk=body.get("sdk"))
@@ -65,7 +65,7 @@ def delete(context: RequestContext) -> Response:
     return ok()
 
 
-def _is_private(body: dict[str, Any], *, default: bool) -> bool:
+def is_private(body: dict[str, Any], *, default: bool) -> bool:
     if body.get("visibility") is not None:
         if body["visibility"] not in ("public", "private", "protected"):
             raise ApiError(400, f"Invalid visibility {body['visibility']!r}: use public, private or protected")
@@ -75,9 +75,10 @@ def _is_private(body: dict[str, Any], *, default: bool) -> bool:
 
 def move(context: RequestContext) -> Response:
     body = context.json()
-    kind, old, new = repo_type(body), member(body, "fromRepo", str, ""), member(body, "toRepo", str, "")
-    repositories = context.services.repositories
-    repositories.move(context.user, repositories.find(context.user, kind, old, "write"), new)
+    kind: AnyType = "bucket" if body.get("type") == "bucket" else repo_type(body)
+    old, new = member(body, "fromRepo", str, ""), member(body, "toRepo", str, "")
+    kept = context.services.kept(kind)
+    kept.move(context.user, kept.find(context.user, kind, old, "write"), new)
     return ok({"url": f"{context.endpoint}/{url_path(kind, new)}"})
 
 
@@ -86,7 +87,7 @@ def settings(context: RequestContext) -> Response:
     gated = body.get("gated", repo.settings.gated)
     if gated not in ("auto", "manual", False):
         raise ApiError(400, f"Invalid gated value {gated!r}: use auto, manual or false")
-    private = _is_private(body, default=repo.settings.private)
+    private = is_private(body, default=repo.settings.private)
     repo.change_settings(replace(repo.settings, private=private, gated=gated))
     return ok({"private": private, "gated": gated, "visibility": "private" if private else "public"})
 

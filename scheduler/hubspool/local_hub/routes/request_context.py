@@ -15,12 +15,13 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from hubspool.local_hub.identifiers import PULLS, RepoType, type_of_plural
+from hubspool.local_hub.identifiers import PULLS, AnyType, RepoType, type_of_plural
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError, RepositoryRenamedError, bad_token, login_needed
+from hubspool.local_hub.services.buckets import Bucket
 from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.services.pull_requests import PullRequests
-from hubspool.local_hub.services.repositories import Repository, Right, check_writer
+from hubspool.local_hub.services.repositories import BaseRepositories, R, Repository, Right, check_writer
 from hubspool.local_hub.storage.accounts import User
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -132,10 +133,21 @@ class RequestContext:
         """Return the repository that the path names, if the user has this right.
 
         Raises:
-            ApiError: as `Repositories.find`.
+            ApiError: as `BaseRepositories.find`.
         """
+        return self._found(self.services.repositories, self.repo_type, right)
+
+    def bucket(self, right: Right = "read") -> Bucket:
+        """Return the bucket that the path names, if the user has this right.
+
+        Raises:
+            ApiError: as `BaseRepositories.find`.
+        """
+        return self._found(self.services.buckets, "bucket", right)
+
+    def _found(self, kept: BaseRepositories[R], repo_type: AnyType, right: Right) -> R:
         try:
-            return self.services.repositories.find(self.user, self.repo_type, self.args["repo"], right)
+            return kept.find(self.user, repo_type, self.args["repo"], right)
         except RepositoryRenamedError as renamed:
             path = self.request.scope["raw_path"].decode().replace(self.args["repo"], renamed.new_id, 1)
             query = self.request.url.query

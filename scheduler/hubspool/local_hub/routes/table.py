@@ -15,7 +15,19 @@ from starlette.responses import Response
 
 from hubspool.local_hub.identifiers import CONTENT_HASH
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.routes import accounts, commits, contents, git, lfs, page, pull_requests, refs, repos, xet
+from hubspool.local_hub.routes import (
+    accounts,
+    buckets,
+    commits,
+    contents,
+    git,
+    lfs,
+    page,
+    pull_requests,
+    refs,
+    repos,
+    xet,
+)
 from hubspool.local_hub.routes.request_context import RequestContext
 
 
@@ -55,6 +67,8 @@ class Route:
 REPOS = r"/api/(?P<type>models|datasets|spaces)"
 # An id without a namespace matches too, and then names a repository that does not exist: clients ask for `gpt2`.
 API = rf"{REPOS}/(?P<repo>[^/]+(?:/[^/]+)?)"
+BUCKET = r"/api/buckets/(?P<repo>[^/]+/[^/]+)"
+BUCKET_PAGE = r"/buckets/(?P<repo>[^/]+/[^/]+)"
 PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+?(?:/[^/]+?)?)"
 OVERVIEW = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>(?!api/)[^/]+/[^/]+)"
 GIT = rf"{PAGES}(?:\.git)?"
@@ -125,6 +139,17 @@ ROUTES = (
     Route("lfs-complete", "POST", rf"/lfs/complete/{OBJECT}/{UPLOADER}", lfs.complete, admit=lfs.uploaded_to),
     Route("lfs-get", "GET", rf"/lfs/objects/{OBJECT}", lfs.get),
     Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/{REV}", xet.token),
+    Route("bucket-list", "GET", r"/api/buckets/(?P<namespace>[^/]+)", buckets.listing),
+    Route("bucket-create", "POST", BUCKET, buckets.create, admit=RequestContext.logged_in),
+    Route("bucket-delete", "DELETE", r"/api/buckets/(?P<repo>[^/]+(?:/[^/]+)?)", buckets.delete),
+    Route("bucket-info", "GET", BUCKET, buckets.info),
+    Route("bucket-settings", "PUT", rf"{BUCKET}/settings", buckets.settings, admit=RequestContext.logged_in),
+    Route("bucket-tree", "GET", rf"{BUCKET}/tree(?:/(?P<path>.*))?", buckets.tree),
+    Route("bucket-paths-info", "POST", rf"{BUCKET}/paths-info", buckets.paths_info),
+    Route("bucket-batch", "POST", rf"{BUCKET}/batch", buckets.batch, admit=buckets.writable),
+    Route("bucket-events", "GET", rf"{BUCKET}/events", buckets.events),
+    Route("bucket-token", "GET", rf"{BUCKET}/xet-(?P<scope>read|write)-token", xet.token),
+    Route("bucket-resolve", "GET", rf"{BUCKET_PAGE}/resolve/(?P<path>.+)", buckets.resolve),
     Route("xet-chunk", "GET", rf"{CAS}/chunks?/[^/]+/{HASH}", xet.chunk),
     # Newer clients ask for /v1/xorb-grants first, and come here after a 404.
     Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb, xet.writable),
@@ -141,6 +166,8 @@ ROUTES = (
     Route("page", "GET", "/login", page.log_in_form),
     Route("login", "POST", "/login", page.log_in, limit=LIMITS.form),
     Route("login", "POST", "/logout", page.log_out, limit=LIMITS.form),
+    Route("page", "GET", rf"{BUCKET_PAGE}(?:/tree(?:/(?P<path>.*))?)?", page.bucket),
+    Route("page", "GET", rf"{BUCKET_PAGE}/blob/(?P<path>.+)", page.bucket_file),
     Route("page", "GET", rf"{PAGES}/tree/{REV}(?:/(?P<path>.*))?", page.folder),
     Route("page", "GET", rf"{PAGES}/blob/{REV}/(?P<path>.+)", page.file),
     Route("page", "GET", rf"{PAGES}/commits/{REV}", page.commits),

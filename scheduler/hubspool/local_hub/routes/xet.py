@@ -9,10 +9,11 @@ from typing import Literal
 
 from starlette.responses import Response
 
+from hubspool.local_hub.identifiers import EMPTY_FILE, split_url_path
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.services.api_errors import ApiError, repo_not_found
-from hubspool.local_hub.services.repositories import Repository
+from hubspool.local_hub.services.repositories import BaseRepository
 from hubspool.local_hub.storage.lfs_store import read_range
 from hubspool.local_hub.storage.xet_store import ChunkRange
 
@@ -22,13 +23,21 @@ Scope = Literal["read", "write"]
 
 def token(context: RequestContext) -> Response:
     scope: Scope = "write" if context.args["scope"] == "write" else "read"
-    repo = context.repo_to_commit() if scope == "write" else context.repo()
+    repo = _named(context, scope)
     if not context.services.contents.uses_xet:
         raise ApiError(404, "This Hub stores large files with LFS only")
-    rev = "main" if context.args["rev"] == "None" else context.args["rev"]  # the text of clients that have no revision
-    headers = token_headers(context, repo, scope, rev)
+    headers = token_headers(context, repo, scope)
     access, expiry, address = headers.values()
     return ok({"accessToken": access, "exp": int(expiry), "casUrl": address}, headers=headers)
+
+
+def _named(context: RequestContext, scope: Scope) -> BaseRepository:
+    """Return the bucket, or the repository with its revision, that a token is for."""
+    if "rev" not in context.args:
+        return context.bucket(scope)
+    repo, rev = context.repo_to_commit() if scope == "write" else context.repo(), context.args["rev"]
+    repo.revision("main" if rev == "None" else rev)  # the text of clients that have no revision
+    return repo
 
 
 def cas_url(context: RequestContext) -> str:
@@ -36,13 +45,8 @@ def cas_url(context: RequestContext) -> str:
     return f"{context.endpoint}/xet/{context.services.store_id}"
 
 
-def token_headers(context: RequestContext, repo: Repository, scope: Scope, rev: str) -> dict[str, str]:
-    """Return a token to write, or to read what a repository holds.
-
-    Raises:
-        ApiError: 404 for an unknown revision.
-    """
-    repo.revision(rev)
+def token_headers(context: RequestContext, repo: BaseRepository, scope: Scope) -> dict[str, str]:
+    """Return a token to write, or to read what a repository holds."""
     claim = ("xet", scope, repo.url_path, repo.settings.id)
     permission = context.services.signer.sign(*claim, context.services.store_id, seconds=LIMITS.token_seconds)
     return {
@@ -52,7 +56,7 @@ def token_headers(context: RequestContext, repo: Repository, scope: Scope, rev: 
     }
 
 
-def _check(context: RequestContext, needed: Scope) -> Repository:
+def _check(context: RequestContext, needed: Scope) -> BaseRepository:
     """Check the token of a request; return the repository that the token names."""
     bearer = context.request.headers.get("authorization", "").partition(" ")[2]
     *claim, permission = bearer.split(":")
@@ -62,13 +66,13 @@ def _check(context: RequestContext, needed: Scope) -> Repository:
     if needed == "write" and scope != "write":
         raise ApiError(403, "This Xet token may only read")
     _check_store(context)
-    repo = context.services.repositories.at(path)
+    repo: BaseRepository = context.services.kept(split_url_path(path)[0]).at(path)
     if repo.settings.id != repo_id:  # the token is of a deleted repository of this name
         raise repo_not_found()
     return repo
 
 
-def writable(context: RequestContext) -> Repository:
+def writable(context: RequestContext) -> BaseRepository:
     """Return the repository that a request to the store writes to.
 
     Raises:
@@ -116,11 +120,19 @@ def put_shard(context: RequestContext) -> Response:
     return ok({"result": 1})
 
 
+def size_of_held(context: RequestContext, repo: BaseRepository, file: str) -> int | None:
+    """Return the size of a file that a repository holds; None if it does not hold it."""
+    xet = context.services.contents.xet
+    sha256 = xet.sha256_of_file(file)
+    is_held = file == EMPTY_FILE or file in repo.held or (sha256 is not None and sha256 in repo.held)
+    return xet.file_size(file) if is_held else None
+
+
 def reconstruction(context: RequestContext) -> Response:
     repo = _check(context, "read")
     xet, file = context.services.contents.xet, context.args["hash"]
-    size, sha256 = xet.file_size(file), xet.sha256_of_file(file)
-    if size is None or sha256 is None or sha256 not in repo.held:
+    size = size_of_held(context, repo, file)
+    if size is None:
         raise ApiError(404, "No such file in the repository of this Xet token")
     pieces = xet.chunk_ranges(file, *(context.byte_range(size) or (0, size)))
     answer: dict[str, object] = {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
+from hubspool.local_hub.services.buckets import Buckets
 from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.log_ins import LogIns
-from hubspool.local_hub.services.repositories import Repositories
+from hubspool.local_hub.services.repositories import BaseRepositories, Repositories
 from hubspool.local_hub.storage.accounts import Accounts
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.lfs_store import LfsStore
@@ -18,6 +22,7 @@ class ServiceContainer:
     Attributes:
         store_id: part of the address of the Xet store. Random for each root, because a client's cache that knows
             chunks of a deleted store at the same address fails for ever.
+        stopping: ends connections that last.
 
     Args:
         files: folder of the Hub, which must be locked; its indexes are read here.
@@ -37,4 +42,10 @@ class ServiceContainer:
         self.log_ins = LogIns(accounts, self.signer)
         self.store_id = files.random_bytes("store-id", 8).hex()
         self.repositories = Repositories(files, folder_limit)
+        self.buckets = Buckets(files)
+        self.stopping = threading.Event()
         self.contents = ContentStore(LfsStore(files), XetStore(files), uses_xet=xet)
+
+    def kept(self, repo_type: str) -> BaseRepositories[Any]:
+        """Return the buckets, or the repositories of all other types."""
+        return self.buckets if repo_type == "bucket" else self.repositories

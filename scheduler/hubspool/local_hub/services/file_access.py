@@ -37,6 +37,15 @@ class RepositoryFile:
         return self.git.blob(self.oid)
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """A file whose content is in Xet's store, under its hash; `size` in bytes."""
+
+    path: str
+    size: int
+    xet_hash: str
+
+
 def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
     """Return the file at `path`.
 
@@ -57,8 +66,10 @@ def load_file(repo: Repository, entry: TreeEntry) -> RepositoryFile:
     )
 
 
-def read(file: RepositoryFile, contents: ContentStore, start: int, end: int) -> Iterator[bytes]:
+def read(file: RepositoryFile | StoredFile, contents: ContentStore, start: int, end: int) -> Iterator[bytes]:
     """Yield the bytes [start, end) of a file, from git or from the store of large content."""
+    if isinstance(file, StoredFile):
+        return contents.xet.read(file.xet_hash, start, min(end, file.size))
     if file.pointer is None:
         return read_blob(file, start, end)
     return contents.read(file.pointer.sha256, start, min(end, file.size))

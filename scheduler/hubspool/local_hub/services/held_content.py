@@ -1,19 +1,17 @@
-"""Which large content a repository holds: what was uploaded or copied to it."""
+"""Which large content a repository or bucket holds: what was uploaded or copied to it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hubspool.local_hub.identifiers import is_content_hash
-from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.storage.durable_files import DurableFiles
-from hubspool.local_hub.storage.git_store import GitStore
 
 
 class HeldContent:
-    """The SHA-256 of the large content that one repository holds, in a file beside its git content.
+    """The SHA-256 and the Xet hashes of the large content that one repository holds, in a file of its folder.
 
     All repositories share one store of content. Only content in this list may be committed to the repository, and read
     through it; a pointer in git alone gives no right to the content that it names. The list keeps what later commits
@@ -22,10 +20,10 @@ class HeldContent:
     Thread-safety: every method may be called from any thread.
     """
 
-    def __init__(self, files: DurableFiles, path: Path, git: GitStore) -> None:
+    def __init__(self, files: DurableFiles, path: Path, named: Callable[[], set[str]]) -> None:
         self._files = files
         self._path = path
-        self._git = git
+        self._named = named  # what the repository names: the list of one that is older than such lists
         self._lock = threading.Lock()
         self._known: set[str] | None = None
 
@@ -53,13 +51,7 @@ class HeldContent:
         if self._known is None:
             try:
                 self._known = {*filter(is_content_hash, self._path.read_text(encoding="ascii").split())}
-            except FileNotFoundError:  # the repository is of a version before this file
-                self._known = _pointers(self._git)
+            except FileNotFoundError:
+                self._known = self._named()
                 self._files.write(self._path, "\n".join(sorted(self._known)).encode())
         return self._known
-
-
-def _pointers(git: GitStore) -> set[str]:
-    """Return what all stored pointers name, also those of old commits."""
-    pointers = (LfsPointer.parse(git.blob(oid.decode())) for oid in git.repo.object_store)
-    return {pointer.sha256 for pointer in pointers if pointer is not None}

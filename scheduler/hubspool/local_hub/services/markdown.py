@@ -43,7 +43,7 @@ def render(text: str, base: str, rev: str) -> RenderedCard:
     Args:
         text: the whole README.md.
         base: path of the repository's page, which relative links lead to.
-        rev: revision of the links.
+        rev: revision of the links; "" for a bucket, which has none.
     """
     key = text, base, rev
     if (known := _rendered.get(key)) is None:
@@ -78,4 +78,5 @@ def _resolve(base: str, rev: str, _element: str, attribute: str, value: str) -> 
         return None
     if parts.scheme or parts.netloc or value.startswith(("#", "/")):
         return value
-    return f"{base}/{'blob' if attribute == 'href' else 'resolve'}/{rev}/{value.removeprefix('./')}"
+    names = base, "blob" if attribute == "href" else "resolve", rev, value.removeprefix("./")
+    return "/".join(filter(None, names))

@@ -17,8 +17,9 @@ from typing import Any
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services import event_files, parquet_head
 from hubspool.local_hub.services.content import ContentStore
-from hubspool.local_hub.services.file_access import RepositoryFile, read
+from hubspool.local_hub.services.file_access import RepositoryFile, StoredFile, read
 
+AnyFile = RepositoryFile | StoredFile
 #: Formats that every browser shows.
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif")
 
@@ -47,7 +48,7 @@ class TablePreview:
 class _Reader(io.RawIOBase):
     """Reads a file where it is asked to, but not more than `HubLimits.preview_archive` bytes in all."""
 
-    def __init__(self, file: RepositoryFile, contents: ContentStore) -> None:
+    def __init__(self, file: AnyFile, contents: ContentStore) -> None:
         self._file, self._contents = file, contents
         self._position, self._left = 0, LIMITS.preview_archive
 
@@ -80,19 +81,19 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(_IMAGES)
 
 
-def head(file: RepositoryFile, contents: ContentStore) -> str:
+def head(file: AnyFile, contents: ContentStore) -> str:
     """Return the beginning of a file as text."""
     return b"".join(read(file, contents, 0, LIMITS.preview_text)).decode("utf-8", "replace")
 
 
-def charts(file: RepositoryFile, contents: ContentStore) -> list[event_files.Chart]:
+def charts(file: AnyFile, contents: ContentStore) -> list[event_files.Chart]:
     """Return charts of the scalars in an event file; empty for another file."""
     if "tfevents" not in file.path.rpartition("/")[2]:
         return []
     return event_files.charts(b"".join(read(file, contents, 0, LIMITS.preview_events)))
 
 
-def table(file: RepositoryFile, contents: ContentStore, *, start: int = 0) -> TablePreview | None:
+def table(file: AnyFile, contents: ContentStore, *, start: int = 0) -> TablePreview | None:
     """Return rows of JSON Lines, CSV or Parquet, or the members of an archive; None for another or a broken file.
 
     Args:
@@ -115,7 +116,7 @@ def table(file: RepositoryFile, contents: ContentStore, *, start: int = 0) -> Ta
     return None
 
 
-def _lines_table(file: RepositoryFile, contents: ContentStore, start: int) -> TablePreview | None:
+def _lines_table(file: AnyFile, contents: ContentStore, start: int) -> TablePreview | None:
     if not 0 < start < file.size or b"".join(read(file, contents, start - 1, start)) != b"\n":
         start = 0
     end = start + LIMITS.preview_text
@@ -127,7 +128,7 @@ def _lines_table(file: RepositoryFile, contents: ContentStore, start: int) -> Ta
     return _table([record if isinstance(record, dict) else {"": record} for record in records], total, noun)
 
 
-def _zip_table(file: RepositoryFile, contents: ContentStore) -> TablePreview | None:
+def _zip_table(file: AnyFile, contents: ContentStore) -> TablePreview | None:
     try:
         with zipfile.ZipFile(io.BufferedReader(_Reader(file, contents))) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
@@ -151,13 +152,13 @@ def _member_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Cell:
     return Cell(member.filename, _data_address(content))
 
 
-def _csv_table(file: RepositoryFile, contents: ContentStore, delimiter: str) -> TablePreview | None:
+def _csv_table(file: AnyFile, contents: ContentStore, delimiter: str) -> TablePreview | None:
     reader = csv.reader(io.StringIO(head(file, contents)), delimiter=delimiter)
     columns, *rows = list(itertools.islice(reader, LIMITS.preview_rows + 1)) or [[]]
     return _table([dict(zip(columns, row, strict=False)) for row in rows], None, "row")
 
 
-def _parquet_table(file: RepositoryFile, contents: ContentStore) -> TablePreview | None:
+def _parquet_table(file: AnyFile, contents: ContentStore) -> TablePreview | None:
     rows, total = parquet_head.first_rows(
         b"".join(read(file, contents, 0, file.size)),
         rows=LIMITS.preview_rows,

@@ -12,9 +12,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
-from hubspool.local_hub.identifiers import MAIN, RepoType, is_repo_id, is_repo_name, plural, split_url_path, url_path
+from hubspool.local_hub.identifiers import (
+    MAIN,
+    AnyType,
+    is_repo_id,
+    is_repo_name,
+    plural,
+    split_url_path,
+    url_path,
+)
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import (
     ApiError,
@@ -37,7 +45,8 @@ _HELD = "hubspool-content.txt"
 _RENAMED = ".moved"  # suffix of a file that holds the new name of a renamed repository
 _log = logging.getLogger("hubspool.local_hub")
 T = TypeVar("T")
-K = TypeVar("K", "Repository", Path)
+R = TypeVar("R", bound="BaseRepository")
+K = TypeVar("K", bound="BaseRepository | Path")
 Right = Literal["read", "contribute", "write"]
 
 
@@ -64,28 +73,30 @@ class RepositorySettings:
     gated: str | bool = False
 
 
-class Repository:
-    """One repository.
+class BaseRepository:
+    """What repositories and buckets have in common.
 
     Attributes:
         id: `namespace/name`.
         path: its folder.
-        git: its content.
         held: the large content that it holds.
     """
 
-    def __init__(
-        self, files: DurableFiles, path: Path, repo_type: RepoType, repo_id: str, folder_limit: int | None
-    ) -> None:
-        self.type: RepoType = repo_type
+    def __init__(self, files: DurableFiles, path: Path, repo_type: AnyType, repo_id: str) -> None:
+        self.type = repo_type
         self.id = repo_id
         self.path = path
         self._files = files
         self.settings = RepositorySettings(**json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
-        self.git = GitStore(files, path, folder_limit)
-        self.held = HeldContent(files, path / _HELD, self.git)
-        self._blobs: LruCache[str, tuple[int, LfsPointer | None]] = LruCache(LIMITS.cached_sizes)
+        self.held = HeldContent(files, path / _HELD, self._named)
         self._lock = threading.Lock()
+
+    def _named(self) -> set[str]:
+        """Return the large content that it names."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close its files."""
 
     @property
     def namespace(self) -> str:
@@ -96,14 +107,51 @@ class Repository:
         """Its path in the addresses of pages."""
         return url_path(self.type, self.id)
 
-    def pointer(self, blob: bytes) -> LfsPointer | None:
-        """Return the pointer in a blob; None for another file, and for a pointer to content that is not held here."""
-        return self._if_held(LfsPointer.parse(blob))
-
     def change_settings(self, settings: RepositorySettings) -> None:
         """Replace the metadata, on the disk first."""
         self._files.write(self.path / _SETTINGS, json.dumps(asdict(settings)).encode())
         self.settings = settings
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the repository's lock: one commit or change of a ref at a time.
+
+        Raises:
+            ApiError: 409 if another change does not end within `HubLimits.lock_seconds`.
+        """
+        if not self._lock.acquire(timeout=LIMITS.lock_seconds):
+            raise ApiError(409, "Another commit is in progress on this repository. Please try again.")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+class Repository(BaseRepository):
+    """One git repository.
+
+    Attributes:
+        git: its content.
+    """
+
+    def __init__(
+        self, files: DurableFiles, path: Path, repo_type: AnyType, repo_id: str, folder_limit: int | None
+    ) -> None:
+        super().__init__(files, path, repo_type, repo_id)
+        self.git = GitStore(files, path, folder_limit)
+        self._blobs: LruCache[str, tuple[int, LfsPointer | None]] = LruCache(LIMITS.cached_sizes)
+
+    def _named(self) -> set[str]:
+        """Return what all stored pointers name, also those of old commits."""
+        pointers = (LfsPointer.parse(self.git.blob(oid.decode())) for oid in self.git.repo.object_store)
+        return {pointer.sha256 for pointer in pointers if pointer is not None}
+
+    def close(self) -> None:
+        self.git.close()
+
+    def pointer(self, blob: bytes) -> LfsPointer | None:
+        """Return the pointer in a blob; None for another file, and for a pointer to content that is not held here."""
+        return self._if_held(LfsPointer.parse(blob))
 
     def describe_blob(self, oid: str) -> tuple[int, LfsPointer | None]:
         """Return the bytes of a blob, and the pointer as in `pointer`, from memory if it was asked for before."""
@@ -131,39 +179,28 @@ class Repository:
             oid = record.oid
         return oid
 
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Hold the repository's lock: one commit or change of a ref at a time.
 
-        Raises:
-            ApiError: 409 if another change does not end within `HubLimits.lock_seconds`.
-        """
-        if not self._lock.acquire(timeout=LIMITS.lock_seconds):
-            raise ApiError(409, "Another commit is in progress on this repository. Please try again.")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-
-class Repositories:
-    """All repositories of one root.
-
-    Args:
-        files: of the root.
-        folder_limit: entries of a folder beyond which a commit is refused; None for any number.
+class BaseRepositories(Generic[R]):
+    """All repositories, or all buckets, of one root.
 
     Thread-safety: every method may be called from any thread.
     """
 
-    def __init__(self, files: DurableFiles, folder_limit: int | None) -> None:
+    def __init__(self, files: DurableFiles) -> None:
         self._files = files
-        self._folder_limit = folder_limit
-        self._open: dict[Path, Repository] = {}
+        self._open: dict[Path, R] = {}
         self._damaged: set[Path] = set()  # those that the log has named
         self._lock = threading.Lock()
 
-    def _path(self, repo_type: RepoType, repo_id: str, suffix: str = ".git") -> Path:
+    def _open_at(self, path: Path, repo_type: AnyType, repo_id: str) -> R:
+        """Return the repository in a folder."""
+        raise NotImplementedError
+
+    def _fill(self, path: Path, repo_type: AnyType, repo_id: str, sdk: str | None) -> None:
+        """Write the first content of a repository; its folder does not exist."""
+        raise NotImplementedError
+
+    def _path(self, repo_type: AnyType, repo_id: str, suffix: str = ".git") -> Path:
         """Return the path of a repository, which may exist under a name that differs in case, or has yet to exist."""
         path = self._files.root / "repos" / plural(repo_type)
         for name in f"{repo_id}{suffix}".split("/"):
@@ -172,7 +209,7 @@ class Repositories:
             path /= next(iter(same), name)
         return path
 
-    def _load(self, repo_type: RepoType, repo_id: str) -> Repository | None:
+    def _load(self, repo_type: AnyType, repo_id: str) -> R | None:
         if not is_repo_id(repo_id):
             return None
         path = self._path(repo_type, repo_id)
@@ -181,10 +218,10 @@ class Repositories:
             if path not in self._open:
                 if not (path / _SETTINGS).is_file():
                     return None
-                self._open[path] = Repository(self._files, path, repo_type, repo_id, self._folder_limit)
+                self._open[path] = self._open_at(path, repo_type, repo_id)
             return self._open[path]
 
-    def at(self, path: str) -> Repository:
+    def at(self, path: str) -> R:
         """Return a repository by its `url_path`, without a check of rights.
 
         Raises:
@@ -195,7 +232,7 @@ class Repositories:
             raise repo_not_found()
         return repo
 
-    def find(self, user: User | None, repo_type: RepoType, repo_id: str, right: Right = "read") -> Repository:
+    def find(self, user: User | None, repo_type: AnyType, repo_id: str, right: Right = "read") -> R:
         """Return a repository if `user` has this right.
 
         `contribute` means opening pull requests: every token with the role `write` may do that where it may read.
@@ -218,7 +255,7 @@ class Repositories:
             check_writer(user, repo.url_path)
         return repo
 
-    def _new_id(self, repo_type: RepoType, repo_id: str) -> str | None:
+    def _new_id(self, repo_type: AnyType, repo_id: str) -> str | None:
         """Return the newest name of a renamed repository, or None; it may have been renamed several times."""
         seen: set[str] = set()
         while is_repo_id(repo_id):
@@ -229,11 +266,11 @@ class Repositories:
             repo_id = renamed.read_text(encoding="utf-8")
         return repo_id if seen else None
 
-    def visible(self, user: User | None, repo_type: RepoType) -> list[Repository]:
+    def visible(self, user: User | None, repo_type: AnyType) -> list[R]:
         """Return the repositories of a type that `user` may read."""
         base = self._files.root / "repos" / plural(repo_type)
 
-        def load(path: Path) -> Repository | None:
+        def load(path: Path) -> R | None:
             return self._load(repo_type, f"{path.parent.name}/{path.name.removesuffix('.git')}")
 
         found = self.whole(sorted(base.glob("*/*.git")), load)
@@ -246,16 +283,16 @@ class Repositories:
             try:
                 found.append(read(repo))
             except Exception:  # noqa: BLE001 - a damaged repository fails in many ways, and must not fail the others
-                path = repo.path if isinstance(repo, Repository) else repo
+                path = repo.path if isinstance(repo, BaseRepository) else repo
                 if path not in self._damaged:
                     self._damaged.add(path)
                     _log.exception("The repository in %s is damaged: listings leave it out", path)
         return found
 
     def create(
-        self, user: User | None, repo_type: RepoType, repo_id: str, *, private: bool, sdk: str | None
-    ) -> Repository:
-        """Create a repository with its first commit; one rename makes both visible.
+        self, user: User | None, repo_type: AnyType, repo_id: str, *, private: bool, sdk: str | None = None
+    ) -> R:
+        """Create a repository with its first content; one rename makes both visible.
 
         Raises:
             ApiError: 400 for an invalid name, 401 or 403 without the right, 409 if it exists.
@@ -270,13 +307,10 @@ class Repositories:
             if (path / _SETTINGS).is_file():
                 raise ApiError(409, f"You already created this {repo_type} repo")
             temporary = self._files.temporary_path()
-            GitStore.init(temporary)
+            self._fill(temporary, repo_type, f"{namespace}/{name}", sdk)
             settings = RepositorySettings(secrets.token_hex(12), private, iso(time.time()), sdk)
             (temporary / _SETTINGS).write_text(json.dumps(asdict(settings)), encoding="utf-8")
             (temporary / _HELD).touch()
-            git = GitStore(self._files, temporary)
-            _first_commit(git, repo_type, name, namespace, sdk)
-            git.close()
             if path.exists():  # a late commit to a deleted repository of this name stored an object
                 self._files.discard(path)
             self._files.adopt(temporary, path)
@@ -287,15 +321,15 @@ class Repositories:
             raise repo_not_found()
         return repo
 
-    def delete(self, repo: Repository) -> None:
+    def delete(self, repo: R) -> None:
         """Remove a repository; one rename makes it invisible."""
         with repo.changing(), self._lock:
             self._open.pop(repo.path, None)
-            repo.git.close()
+            repo.close()
             if repo.path.exists():
                 self._files.discard(repo.path)
 
-    def move(self, user: User | None, repo: Repository, new_id: str) -> None:
+    def move(self, user: User | None, repo: R, new_id: str) -> None:
         """Rename a repository. Requests for the old name are redirected until a new repository takes that name.
 
         Raises:
@@ -316,7 +350,7 @@ class Repositories:
             if path.exists():
                 self._files.discard(path)
             self._files.write(repo.path.with_suffix(_RENAMED), new_id.encode())  # without effect before the rename
-            repo.git.close()
+            repo.close()
             self._open.pop(repo.path, None)
             self._files.adopt(repo.path, path)
             path.with_suffix(_RENAMED).unlink(missing_ok=True)
@@ -325,11 +359,39 @@ class Repositories:
         """Close the files of every repository."""
         with self._lock:
             for repo in self._open.values():
-                repo.git.close()
+                repo.close()
             self._open.clear()
 
 
-def may_read(user: User | None, repo: Repository) -> bool:
+class Repositories(BaseRepositories[Repository]):
+    """All git repositories.
+
+    Args:
+        files: of the root.
+        folder_limit: entries of a folder beyond which a commit is refused; None for any number.
+    """
+
+    def __init__(self, files: DurableFiles, folder_limit: int | None) -> None:
+        super().__init__(files)
+        self._folder_limit = folder_limit
+
+    def _open_at(self, path: Path, repo_type: AnyType, repo_id: str) -> Repository:
+        return Repository(self._files, path, repo_type, repo_id, self._folder_limit)
+
+    def _fill(self, path: Path, repo_type: AnyType, repo_id: str, sdk: str | None) -> None:
+        namespace, _, name = repo_id.partition("/")
+        GitStore.init(path)
+        git = GitStore(self._files, path)
+        edit = TreeEdit(git, None)
+        edit.set(".gitattributes", git.add_blob(default_attributes(repo_type).encode()))
+        if sdk is not None:
+            card = f"---\ntitle: {name}\nsdk: {sdk}\n---\n"
+            edit.set("README.md", git.add_blob(card.encode()))
+        git.set_ref(MAIN, git.add_commit(edit.write(), [], namespace, "initial commit"))
+        git.close()
+
+
+def may_read(user: User | None, repo: BaseRepository) -> bool:
     """Whether `user` may read a repository: everybody reads public ones."""
     return not repo.settings.private or (user is not None and user.may_read(repo.url_path))
 
@@ -369,12 +431,3 @@ def _no_right(user: User, what: str) -> ApiError:
 def _check_name(name: str) -> None:
     if not is_repo_name(name) or any(bad in name for bad in ("--", "..")) or name.endswith((".git", ".ipynb")):
         raise ApiError(400, f"Invalid repository name {name!r}: use letters, digits, '-', '_' and '.', at most 96.")
-
-
-def _first_commit(git: GitStore, repo_type: RepoType, name: str, author: str, sdk: str | None) -> None:
-    edit = TreeEdit(git, None)
-    edit.set(".gitattributes", git.add_blob(default_attributes(repo_type).encode()))
-    if sdk is not None:
-        card = f"---\ntitle: {name}\nsdk: {sdk}\n---\n"
-        edit.set("README.md", git.add_blob(card.encode()))
-    git.set_ref(MAIN, git.add_commit(edit.write(), [], author, "initial commit"))

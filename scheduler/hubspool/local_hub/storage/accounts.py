@@ -14,7 +14,7 @@ from hubspool.local_hub.identifiers import is_repo_id, is_repo_name, split_url_p
 
 Role = Literal["read", "write", "none", "fineGrained"]
 SYNTAX = "NAME:TOKEN[:read|write|none|fineGrained=REPO,...]"
-_RESERVED = frozenset({"api", "models", "datasets", "spaces", "lfs", "xet"})  # first parts of addresses
+_RESERVED = frozenset({"api", "models", "datasets", "spaces", "buckets", "lfs", "xet"})  # first parts of addresses
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class User:
         role: `write` changes everything in the user's namespaces, `read` reads the private repositories there, `none`
             reads public repositories only; `fineGrained` reads and writes the repositories in `repos`, and creates
             none.
-        repos: for `fineGrained`: `me/model`, `datasets/me/rows`, `spaces/me/app`, in any namespace.
+        repos: for `fineGrained`: `me/model`, `datasets/me/rows`, `spaces/me/app`, `buckets/me/votes`, in any namespace.
         organizations: further namespaces: the organizations that the user is a member of.
     """
 

@@ -130,6 +130,7 @@ class DurableFiles:
 
     def append(self, path: Path, data: bytes) -> None:
         """Append to a file and wait for the disk. A killed process can leave a part of `data` at the end."""
+        self._take(path)
         with path.open("ab") as file:
             file.write(data)
         self._sync([path])
@@ -158,10 +159,7 @@ class DurableFiles:
 
     def adopt(self, temporary: Path, path: Path, synced: bool = False) -> None:
         """Move a complete file or folder to its final path; with `synced` the caller does the fsync."""
-        if (left := _files_left.get()) is not None:
-            left[0] -= 1
-            if left[0] < 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        self._take(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not synced:
             parts = temporary.rglob("*") if temporary.is_dir() else (temporary,)
@@ -169,6 +167,13 @@ class DurableFiles:
         temporary.replace(path)
         if not synced:
             self._sync([path.parent])
+
+    def _take(self, path: Path) -> None:
+        """Count a write of this request against the fault of a full disk."""
+        if (left := _files_left.get()) is not None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     def _sync(self, paths: list[Path]) -> None:
         """Wait until these files or folders are on the disk; in parallel, since one journal write covers several."""

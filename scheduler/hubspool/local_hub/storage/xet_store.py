@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubspool.local_hub.identifiers import hash_from_text, hash_to_text
+from hubspool.local_hub.identifiers import EMPTY_FILE, hash_from_text, hash_to_text
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.storage import xet_hash
 from hubspool.local_hub.storage.durable_files import DurableFiles
@@ -141,7 +141,7 @@ class XetStore:
     # -- shards
 
     def add_shard(self, data: bytes) -> list[str]:
-        """Check a shard against the stored xorbs, keep it, and index its files; return the SHA-256 that it names.
+        """Check a shard against the stored xorbs, keep it, and index its files; return their Xet hashes and SHA-256.
 
         Raises:
             ValueError: The shard names chunks that are not stored or that its uploader does not have, or a hash that
@@ -157,7 +157,8 @@ class XetStore:
         path = self._files.root / "xet" / "shards" / hashlib.sha256(data).hexdigest()
         self._files.write(path, data)
         self._index(shard, path)
-        return [entry.sha256 for entry in shard.files if entry.sha256 is not None]
+        named = (name for entry in shard.files for name in (hash_to_text(entry.hash), entry.sha256))
+        return [name for name in named if name is not None]
 
     def _check(self, entry: FileEntry) -> None:
         chunks: list[Node] = []
@@ -216,6 +217,8 @@ class XetStore:
 
     def file_size(self, file: str) -> int | None:
         """Return the size of a file in bytes, or None."""
+        if file == EMPTY_FILE:
+            return 0
         terms = self._terms.get(hash_from_text(file))
         return sum(term.length for term in terms) if terms is not None else None
 
@@ -237,7 +240,7 @@ class XetStore:
     def read(self, file: str, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes [start, end) of a stored file, chunk by chunk."""
         left = end - start
-        for piece in self.chunk_ranges(file, start, end):
+        for piece in self.chunk_ranges(file, start, end) if left > 0 else ():
             skip = piece.skip
             for chunk in self.read_chunks(piece.xorb, piece.first, piece.last):
                 wanted = chunk[skip : skip + left]

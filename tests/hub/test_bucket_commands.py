@@ -1,0 +1,177 @@
+"""The commands on a bucket: flush, status, doctor, read, verify, upload --every; compact says what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubspool import HfApi
+from hubspool.local_hub import LocalHub
+from hubspool.push.published import marker, marker_path
+from hubspool.spool.segment_name import RangeName
+from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
+from hubspool_templates.reading.rows import read_rows
+from tests.support.command_calls import Call, command_calls
+
+ADDRESS = "hf://buckets/local/votes"
+BUCKET = "local/votes"
+SECONDS = 60
+
+
+@pytest.fixture
+def call(
+    local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Call:
+    return command_calls(local_hub, tmp_path, monkeypatch, capfd)
+
+
+@pytest.fixture
+def make(call: Call, hub_api: HfApi, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Schedulers of one folder and an empty bucket."""
+    hub_api.delete_bucket(BUCKET, missing_ok=True)
+    made: list[Any] = []
+
+    def build(kind: Any = JsonlScheduler, repo_id: str = ADDRESS, **options: Any) -> Any:
+        made.append(kind(repo_id, tmp_path / "folder", hf_api=hub_api, every=600, **options))
+        made[-1].last_future.exception(SECONDS)
+        return made[-1]
+
+    yield build
+    for scheduler in made:
+        scheduler.stop(flush=False)
+
+
+def paths(api: HfApi) -> list[str]:
+    return [entry.path for entry in api.list_bucket_tree(BUCKET) if not entry.path.startswith(".hubspool")]
+
+
+def test_flush_sends_what_a_program_left_and_status_shows_it(make: Any, call: Call, hub_api: HfApi) -> None:
+    scheduler = make(repo_id=f"{ADDRESS}/raw")
+    scheduler.append({"n": 1})
+    scheduler.stop(flush=False)
+    code, out, _ = call("status", "../folder", "--json")
+    assert code == 0
+    before = json.loads(out)
+    assert (before["repo_type"], before["repo_id"], before["path_in_repo"]) == ("bucket", BUCKET, "raw/data")
+    assert before["pending_rows"] == 1
+    code, out, err = call("flush", "../folder")
+    assert (code, out.strip()) == (0, f"{hub_api.endpoint}/buckets/{BUCKET}"), err
+    after = json.loads(call("status", "../folder", "--json")[1])
+    assert (after["pending_rows"], after["spool"]) == (0, before["spool"])
+    assert [path.startswith("raw/data/") for path in paths(hub_api)] == [True]
+
+
+@pytest.mark.parametrize(("old", "new"), [(ADDRESS, "local/rows"), ("local/rows", ADDRESS), (ADDRESS, ADDRESS)])
+def test_flush_sends_pending_rows_elsewhere(old: str, new: str, make: Any, call: Call, hub_api: HfApi) -> None:
+    hub_api.delete_repo("local/rows", repo_type="dataset", missing_ok=True)
+    scheduler = make(repo_id=old)
+    scheduler.append({"n": 1})
+    scheduler.stop(flush=False)
+    code, _, err = call("flush", "../folder", "--from", old, "--to", new)
+    assert code == 0, err
+    assert [*read_rows(new, hub_api)] == [{"n": 1}]
+
+
+def test_doctor_describes_the_bucket_and_the_calls(make: Any, call: Call) -> None:
+    code, out, _ = call("doctor", ADDRESS)
+    assert (code, "does not exist" in out) == (0, True)
+    scheduler = make()
+    scheduler.append({"n": 1})
+    scheduler.flush(SECONDS)
+    code, out, _ = call("doctor", ADDRESS, "--every", "0.1")
+    assert code == 0
+    assert f"ok    repo      {ADDRESS} is private." in out
+    assert "1 files, 8 bytes" in out
+    assert "up to 100 calls in 5 minutes." in out
+    assert "pushes will pause" in call("doctor", ADDRESS, "--every", "0.1", "--replicas", "20")[1]
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])
+def test_read_and_verify_see_all_rows(kind: Any, make: Any, call: Call, hub_api: HfApi) -> None:
+    scheduler = make(kind)
+    for number in range(3):
+        scheduler.add(b"x", f"{number}.bin", n=number) if kind is ZipScheduler else scheduler.append({"n": number})
+        scheduler.flush(SECONDS)
+    code, out, err = call("read", ADDRESS)
+    assert code == 0, err
+    assert [json.loads(line)["n"] for line in out.splitlines()] == [0, 1, 2]
+    code, out, _ = call("verify", ADDRESS, "../folder", "--json")
+    assert (code, json.loads(out)["rows"], json.loads(out)["findings"]) == (0, 3, [])
+    assert f"Sound: 3 rows in 3 files of {ADDRESS}." in call("verify", ADDRESS)[1]
+
+
+def test_verify_compares_the_spools_of_a_folder_of_the_bucket(make: Any, call: Call, tmp_path: Path) -> None:
+    for path in ("raw", "other"):
+        scheduler = make(repo_id=f"{ADDRESS}/{path}", keep_local=True)
+        scheduler.append({"n": 1})
+        scheduler.flush(SECONDS)
+    code, out, _ = call("verify", f"{ADDRESS}/raw", "../folder", "--json")
+    assert (code, json.loads(out)["rows"], json.loads(out)["findings"]) == (0, 1, [])
+    code, out, _ = call("verify", ADDRESS, "../folder", "--json")
+    assert (code, json.loads(out)["rows"], json.loads(out)["findings"]) == (0, 2, [])
+
+
+def test_a_cursor_continues_after_the_rows_that_were_read(make: Any, hub_api: HfApi) -> None:
+    scheduler = make()
+    scheduler.append({"n": 1})
+    scheduler.flush(SECONDS)
+    rows = read_rows(f"{ADDRESS}/data", hub_api)
+    assert [*rows] == [{"n": 1}]
+    scheduler.append({"n": 2})
+    scheduler.flush(SECONDS)
+    scheduler.append({"n": 3})
+    assert [*read_rows(f"{ADDRESS}/data", hub_api, since=rows.cursor, pending=scheduler)] == [{"n": 2}, {"n": 3}]
+
+
+def test_a_range_that_an_earlier_file_has_too_is_read_once_and_told(make: Any, call: Call, hub_api: HfApi) -> None:
+    scheduler = make()
+    scheduler.append({"n": 1})
+    scheduler.flush(SECONDS)
+    (path,) = paths(hub_api)
+    name = RangeName.parse(Path(path).name)
+    assert name is not None
+    twin = f"{Path(path).parent}/{RangeName(name.segment, 0, 16)}"
+    hub_api.batch_bucket_files(BUCKET, add=[(b'{"n":1}\n{"n":2}\n', twin)])
+    assert [*read_rows(ADDRESS, hub_api)] == [{"n": 1}, {"n": 2}]
+    code, out, _ = call("verify", ADDRESS, "--json")
+    assert (code, [each["kind"] for each in json.loads(out)["findings"]]) == (1, ["range-overlap"])
+
+
+def test_verify_tells_of_changed_and_missing_ranges_but_not_of_published_ones(
+    make: Any, call: Call, hub_api: HfApi
+) -> None:
+    scheduler = make(keep_local=True)
+    for number in range(3):
+        scheduler.append({"n": number})
+        scheduler.flush(SECONDS)
+    first, second, third = sorted(paths(hub_api))
+    hub_api.batch_bucket_files(BUCKET, add=[(b'{"n":2}\n\n', third)], delete=[first, second])
+    name = RangeName.parse(Path(first).name)
+    assert name is not None
+    hub_api.batch_bucket_files(
+        BUCKET, add=[(marker("local/rows", {str(name.segment): [(0, name.end)]}), marker_path("0" * 40))]
+    )
+    code, out, _ = call("verify", ADDRESS, "../folder", "--json")
+    found = [(each["path"].rpartition("/")[2], each["kind"]) for each in json.loads(out)["findings"]]
+    assert code == 1
+    assert (Path(third).name, "range-gap") in found
+    assert (Path(second).name, "ledger-newer") in found
+    assert (Path(third).name, "unreadable") in found
+    assert not any(path == Path(first).name for path, _ in found)
+
+
+def test_upload_every_needs_the_option_and_a_bucket_is_created_private(call: Call, hub_api: HfApi) -> None:
+    hub_api.delete_bucket(BUCKET, missing_ok=True)
+    code, _, err = call("upload", ADDRESS, "rows")
+    assert code == 2
+    assert "--every" in err
+
+
+def test_compact_says_that_a_publish_joins(call: Call) -> None:
+    code, _, err = call("compact", ADDRESS)
+    assert code == 2
+    assert "hubspool publish" in err

@@ -1,0 +1,502 @@
+"""`hubspool publish`: the rows of a bucket are in a dataset once, whatever fails, and only then leave the bucket."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubspool import HfApi, HubspoolError
+from hubspool.cli.compact import joiners
+from hubspool.client.file_range import FileRange
+from hubspool.client.http import HubClient
+from hubspool.client.target import Target
+from hubspool.local_hub import Fault, LocalHub
+from hubspool.push.encodings import Span
+from hubspool.push.publish import Publisher
+from hubspool.push.published import MARKERS
+from hubspool.push.remote import RemoteRepo
+from hubspool.push.remote_bucket import RemoteBucket
+from hubspool.spool.segment_name import RangeName, SegmentName
+from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
+from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
+from hubspool_templates.publishing import card_of
+from tests.support.command_calls import Call, command_calls
+
+ADDRESS = "hf://buckets/local/votes"
+BUCKET = DATASET = "local/votes"
+SECONDS = 60
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def call(
+    local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Call:
+    return command_calls(local_hub, tmp_path, monkeypatch, capfd)
+
+
+@pytest.fixture(autouse=True)
+def empty(hub_api: HfApi) -> None:
+    hub_api.delete_bucket(BUCKET, missing_ok=True)
+    hub_api.delete_repo(DATASET, repo_type="dataset", missing_ok=True)
+
+
+@pytest.fixture
+def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
+    made: list[Any] = []
+
+    def build(kind: Any = JsonlScheduler, repo_id: str = ADDRESS, folder: str = "folder", **options: Any) -> Any:
+        made.append(kind(repo_id, tmp_path / folder, hf_api=hub_api, every=600, **options))
+        made[-1].last_future.exception(SECONDS)
+        return made[-1]
+
+    yield build
+    for scheduler in made:
+        scheduler.stop(flush=False)
+
+
+@pytest.fixture
+def publisher(hub_api: HfApi) -> Callable[..., Publisher]:
+    """A publisher from the bucket to the dataset, which exists."""
+
+    def build(**options: Any) -> Publisher:
+        hub_api.create_repo(DATASET, repo_type="dataset", exist_ok=True)
+        bucket = RemoteBucket(hub_api, Target.of(hub_api.endpoint, BUCKET, "bucket"))
+        repo = RemoteRepo(hub_api, Target.of(hub_api.endpoint, DATASET, "dataset"))
+        given = {"pause": lambda _: False, **options}
+        return Publisher(bucket, given.pop("inside", ""), repo, joiners(), card_of, **given)
+
+    return build
+
+
+def put(scheduler: Any, *numbers: int) -> None:
+    """Send one file of rows to the bucket."""
+    for number in numbers:
+        if isinstance(scheduler, ZipScheduler):
+            scheduler.add(b"content", f"{number}.bin", n=number)
+        else:
+            scheduler.append({"n": number})
+    scheduler.flush(SECONDS)
+
+
+def rows(api: HfApi, repo: str = DATASET) -> list[int]:
+    return sorted(row["n"] for row in read_rows(repo, api=api))
+
+
+def in_bucket(api: HfApi) -> list[str]:
+    """The files of rows."""
+    return [file.path for file in api.list_bucket_tree(BUCKET) if RangeName.parse(Path(file.path).name)]
+
+
+def markers(api: HfApi) -> list[str]:
+    return [file.path for file in api.list_bucket_tree(BUCKET, MARKERS)]
+
+
+def commits(api: HfApi) -> list[str]:
+    return [each.title for each in api.list_repo_commits(DATASET, repo_type="dataset") if "Publish" in each.title]
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])
+def test_what_is_new_becomes_one_commit_that_loads(kind: Any, make: Make, call: Call, hub_api: HfApi) -> None:
+    scheduler = make(kind)
+    for number in range(3):
+        put(scheduler, number)
+    code, out, err = call("publish", ADDRESS, DATASET)
+    assert code == 0, err
+    assert "3 rows" in out
+    assert rows(hub_api) == [0, 1, 2]
+    assert len(commits(hub_api)) == 1
+    assert hub_api.repo_info(DATASET, repo_type="dataset").private
+    assert len(in_bucket(hub_api)) == 3
+    assert call("publish", ADDRESS, DATASET)[0] == 0
+    assert len(commits(hub_api)) == 1
+    put(scheduler, 3)
+    assert call("publish", ADDRESS, DATASET, "--delete")[0] == 0
+    assert rows(hub_api) == [0, 1, 2, 3]
+    assert in_bucket(hub_api) == []
+    assert len(markers(hub_api)) == 2
+    for place in (DATASET, ADDRESS):
+        code, out, err = call("verify", place)
+        assert (code, "warn" in out) == (0, False), out + err
+
+
+def test_a_scheduler_publishes_its_bucket_once_a_period(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
+    scheduler = make(publish_to=DATASET, publish_every=0.001)
+    put(scheduler, 1, 2)
+    local_hub.requests.clear()
+    for _ in range(100):
+        scheduler.trigger().result(SECONDS)
+        if local_hub.requests.wait_for(lambda each: each.route == "commit", timeout=0.2):
+            break
+    scheduler.trigger().result(SECONDS)
+    assert rows(hub_api) == [1, 2]
+    assert scheduler.status().last_compaction_at is not None
+    assert scheduler.status().last_compaction_error is None
+    assert len(in_bucket(hub_api)) == 1
+
+
+class Killed(BaseException):
+    """The end of a process, at a request."""
+
+
+def test_a_publisher_that_ends_at_any_request_neither_loses_nor_doubles_a_row(
+    publisher: Callable[..., Publisher], hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, ends = HubClient.send, 0
+    sent = itertools.count(1)
+
+    def send_or_end(*given: Any, **options: Any) -> Any:
+        is_last = "/resolve/" not in given[2] and next(sent) == ends
+        if is_last and ends % 2:
+            raise Killed
+        try:
+            return send(*given, **options)
+        finally:
+            if is_last:
+                raise Killed
+
+    hub_api.create_bucket(BUCKET)
+    first = publisher()
+    segment = SegmentName("train", "20260102", "0123456789ab", 0)
+    position = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(HubClient, "send", send_or_end)
+        for number in range(60):
+            line = json.dumps({"n": number}).encode() + b"\n"
+            name = RangeName(segment, position, position + len(line))
+            position += len(line)
+            sent, ends = itertools.count(1), 0
+            hub_api.batch_bucket_files(BUCKET, add=[(line, f"data/2026-01/{name}")])
+            another = publisher()
+            sent, ends = itertools.count(1), number + 1
+            try:
+                another.run(delete=True)
+            except Killed:
+                continue
+            break
+    assert number > 10, "it ended at each of its requests"
+    assert rows(hub_api) == [*range(number + 1)]
+    assert in_bucket(hub_api) == []
+    assert first.run(delete=True).commits == []
+
+
+@pytest.mark.parametrize("fault", [
+    {"status": 503},
+    {"status": 503, "applied": True},
+    {"drop": True, "applied": True},
+    {"drop": True, "late": float("inf")},
+    {"status": 412, "body": "{}"},
+    {"status": 429, "headers": {"Retry-After": "0"}},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("route", ["commit", "bucket-batch"])
+def test_a_refused_or_lost_answer_is_answered_by_another_look(
+    route: str,
+    fault: dict[str, Any],
+    make: Make,
+    publisher: Callable[..., Publisher],
+    hub_api: HfApi,
+    local_hub: LocalHub,
+) -> None:
+    put(make(), 1, 2)
+    added = local_hub.faults.add(Fault(route=route, **fault))
+    publisher().run(delete=True)
+    local_hub.faults.release()
+    assert sum(hit.fault is added for hit in local_hub.faults.hits) == 1
+    assert rows(hub_api) == [1, 2]
+    assert len(commits(hub_api)) == 1
+    assert in_bucket(hub_api) == []
+
+
+def test_nothing_is_deleted_before_the_marker_is_there(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    put(make(), 1)
+    failed = {"success": False, "processed": 1, "succeeded": 0, "failed": [{"path": MARKERS, "error": "busy"}]}
+    fault = local_hub.faults.add(Fault(route="bucket-batch", status=200, body=json.dumps(failed), times=None))
+    with pytest.raises(HubspoolError, match="busy"):
+        publisher().run(delete=True)
+    assert {hit.route for hit in local_hub.faults.hits if hit.fault is fault} == {"bucket-batch"}
+    assert len(in_bucket(hub_api)) == 1
+    local_hub.faults.clear()
+    (marked,) = [*markers(hub_api), None]
+    assert marked is None
+    assert publisher().run(delete=True).deleted == 1
+    assert len(commits(hub_api)) == 1
+
+
+def test_a_file_that_no_marker_names_is_not_deleted(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(make(), 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteBucket, "published", lambda _: {})  # as if somebody had deleted it
+        assert publisher().run(delete=True).deleted == 0
+    assert len(in_bucket(hub_api)) == 1
+    assert publisher().run(delete=True).deleted == 1
+
+
+def test_what_happens_at_any_step_of_a_publisher_doubles_no_row(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi
+) -> None:
+    scheduler, number, left = make(), 0, 0
+
+    def meanwhile() -> bool:
+        nonlocal left
+        left -= 1
+        if left == -1 and number % 2:
+            publisher().run(delete=True)
+        elif left == -1:
+            name = f"{number}.txt"
+            hub_api.upload_file(path_or_fileobj=b"a person", path_in_repo=name, repo_id=DATASET, repo_type="dataset")
+        return True
+
+    while left < 0 or number == 0:
+        put(scheduler, number)
+        number, left = number + 1, number // 2
+        publisher(may_go_on=meanwhile).run(delete=True)
+        assert rows(hub_api) == [*range(number)]
+        assert in_bucket(hub_api) == []
+    assert number > 8
+    assert len(commits(hub_api)) == number
+
+
+def test_a_file_that_comes_back_is_deleted_again_and_published_once(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi
+) -> None:
+    put(make(), 1)
+    (path,) = in_bucket(hub_api)
+    url = f"{hub_api.endpoint}/buckets/{BUCKET}/resolve/{path}"
+    content = hub_api.client().content(url)
+    publisher().run(delete=True)
+    hub_api.batch_bucket_files(BUCKET, add=[(content, path)])  # a batch whose answer was lost
+    done = publisher().run(delete=True)
+    assert (done.commits, done.deleted) == ([], 1)
+    assert rows(hub_api) == [1]
+    hub_api.batch_bucket_files(BUCKET, add=[(b"a person's notes", path)])
+    assert publisher().run(delete=True).deleted == 0
+    assert in_bucket(hub_api) == [path]
+
+
+def test_ranges_that_overlap_are_cut(publisher: Callable[..., Publisher], hub_api: HfApi) -> None:
+    lines = [json.dumps({"n": number}).encode() + b"\n" for number in range(4)]
+    hub_api.create_bucket(BUCKET)
+
+    def add(first: int, last: int) -> None:
+        start = len(b"".join(lines[:first]))
+        name = RangeName(
+            SegmentName("train", "20260102", "0123456789ab", 0), start, start + len(b"".join(lines[first:last]))
+        )
+        hub_api.batch_bucket_files(BUCKET, add=[(b"".join(lines[first:last]), f"data/2026-01/{name}")])
+
+    add(1, 3)
+    publisher().run()
+    add(0, 4)
+    add(2, 4)
+    publisher().run(delete=True)
+    assert rows(hub_api) == [0, 1, 2, 3]
+    assert in_bucket(hub_api) == []
+
+
+def test_an_encoded_range_that_overlaps_a_published_one_stays_and_verify_says_so(
+    make: Make, call: Call, publisher: Callable[..., Publisher], hub_api: HfApi
+) -> None:
+    scheduler = make(ParquetScheduler, keep_local=True)
+    put(scheduler, 1)
+    publisher().run(delete=True)
+    (segment,) = scheduler.spool.folder.glob("*.jsonl")
+    put(scheduler, 2)
+    (second,) = in_bucket(hub_api)
+    name = RangeName.parse(Path(second).name)
+    assert name is not None
+    overlapping = Path(second).with_name(str(RangeName(name.segment, 0, name.end)))
+    out = segment.with_suffix(".out")
+    span = Span(str(name.segment), 0, name.end)
+    ParquetEncoding(lambda columns: columns).encode(span, FileRange(segment, 0, name.end), None, out)
+    hub_api.batch_bucket_files(BUCKET, add=[(str(out), str(overlapping))], delete=[second])
+    done = publisher().run(delete=True)
+    assert "cannot be cut" in done.left[str(overlapping)]
+    assert in_bucket(hub_api) == [str(overlapping)]
+    assert rows(hub_api) == [1]
+    code, found, _ = call("verify", ADDRESS)
+    assert (code, f"{MARKERS}/ has bytes 0 to" in found) == (1, True), found
+
+
+def test_a_file_that_is_not_what_its_name_says_stays(make: Make, call: Call, hub_api: HfApi) -> None:
+    put(make(), 1)
+    name = RangeName(SegmentName("train", "20260102", "0123456789ab", 0), 0, 9)
+    hub_api.batch_bucket_files(BUCKET, add=[(b'{"n": 2}\n{"n": 3}\n', f"data/2026-01/{name}")])
+    torn = RangeName(name.segment, 20, 24)
+    hub_api.batch_bucket_files(BUCKET, add=[(b'{"n"', f"data/2026-01/{torn}")])
+    code, _, err = call("publish", ADDRESS, DATASET, "--delete")
+    assert code == 1
+    assert f"{name} is left in the bucket" in err
+    assert f"{torn} is left in the bucket" in err
+    assert sorted(in_bucket(hub_api)) == [f"data/2026-01/{name}", f"data/2026-01/{torn}"]
+    assert rows(hub_api) == [1]
+
+
+def test_json_lines_are_published_as_parquet(make: Make, call: Call, hub_api: HfApi) -> None:
+    scheduler = make(repo_id=f"{ADDRESS}/live")
+    put(scheduler, 1, 2)
+    put(scheduler, 3)
+    code, _, err = call("publish", f"{ADDRESS}/live", DATASET, "--format", "parquet")
+    assert code == 0, err
+    put(scheduler, 4)
+    assert call("publish", f"{ADDRESS}/live", DATASET, "--format", "parquet")[0] == 0
+    assert rows(hub_api) == [1, 2, 3, 4]
+    files = [path for path in hub_api.list_repo_files(DATASET, repo_type="dataset") if path.startswith("data")]
+    assert [Path(path).suffix for path in files] == [".parquet"] * 2
+    code, out, err = call("verify", DATASET)
+    assert (code, "warn" in out) == (0, False), out + err
+
+
+def test_rows_of_other_kinds_load_together(make: Make, call: Call, hub_api: HfApi) -> None:
+    scheduler = make()
+    for value in (1, "text", 2, "more"):
+        scheduler.append({"n": value})
+        scheduler.flush(SECONDS)
+    assert call("publish", ADDRESS, DATASET)[0] == 0
+    assert sorted(map(str, (row["n"] for row in read_rows(DATASET, api=hub_api)))) == ["1", "2", "more", "text"]
+    assert call("verify", DATASET)[0] == 0
+
+
+def test_every_publishes_when_the_newest_publish_is_old_enough(
+    make: Make, call: Call, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        raise KeyboardInterrupt
+
+    scheduler = make()
+    for number in range(2):  # the second one is another replica
+        put(scheduler, number)
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "sleep", sleep)
+            assert call("publish", ADDRESS, DATASET, "--every", "60")[0] == 130
+    assert waits[0] == 3600
+    assert 3000 < waits[1] <= 3600
+    assert rows(hub_api) == [0]
+
+
+@pytest.mark.parametrize(("words", "text"), [
+    (("local/votes", "local/votes"), "Not a bucket"),
+    (("hf://buckets/local/other", "local/votes"), "other"),
+    ((ADDRESS, "local/votes"), "cannot become"),
+    ((f"{ADDRESS}/data", "local/votes", "--format", "jsonl"), "cannot become"),
+])  # fmt: skip
+def test_what_cannot_be_published_is_said(words: tuple[str, ...], text: str, call: Call, hub_api: HfApi) -> None:
+    hub_api.create_bucket(BUCKET)
+    segment = SegmentName("train", "20260102", "0123456789ab", 0)
+    names = [RangeName(segment, 0, 9), RangeName(SegmentName("train", "20260102", "0123456789ab", 0, "parquet"), 0, 9)]
+    hub_api.batch_bucket_files(BUCKET, add=[(b'{"n": 2}\n', f"data/2026-01/{name}") for name in names])
+    code, _, err = call("publish", *words)
+    assert (code, text in err) == (1, True), err
+
+
+def test_only_the_rows_of_a_bucket_are_published(make: Make) -> None:
+    for wrong in ({"repo_id": "local/rows"}, {"publish_every": 0}, {"publish_to": ADDRESS}):
+        with pytest.raises(ValueError, match="publish"):
+            make(**{"publish_to": DATASET, **wrong})
+
+
+def test_published_files_are_joined_later_and_stay_published(
+    publisher: Callable[..., Publisher], call: Call, hub_api: HfApi
+) -> None:
+    hub_api.create_bucket(BUCKET)
+    for number in range(3):
+        segment = SegmentName("train", "20260102", "0123456789ab", number)
+        name, line = RangeName(segment, 0, 9), json.dumps({"n": number}).encode() + b"\n"
+        hub_api.batch_bucket_files(BUCKET, add=[(line, f"data/2026-01/{name}")])
+        publisher().run()
+    code, out, err = call("compact", DATASET)
+    assert (code, "3 files became 1" in out) == (0, True), out + err
+    assert publisher().run(delete=True).deleted == 3
+    assert rows(hub_api) == [0, 1, 2]
+    assert len(commits(hub_api)) == 3
+    assert call("verify", DATASET)[0] == 0
+
+
+def test_one_of_several_replicas_publishes_in_a_period(make: Make, hub_api: HfApi) -> None:
+    replicas = [make(publish_to=DATASET, publish_every=60, folder=str(number)) for number in range(2)]
+    for number, scheduler in enumerate(replicas):
+        put(scheduler, number)
+        scheduler._worker.compaction._due_at = 0.0
+        scheduler.trigger().result(SECONDS)
+        scheduler.trigger().result(SECONDS)
+    assert rows(hub_api) == [0]
+    assert len(commits(hub_api)) == 1
+    next_at = replicas[1].status().next_compaction_at
+    assert next_at is not None
+    assert next_at > datetime.now(timezone.utc) + timedelta(minutes=50)
+
+
+def test_without_time_what_has_arrived_is_published(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi
+) -> None:
+    scheduler = make()
+    for number in range(4):
+        put(scheduler, number)
+    left = iter([True] * 3)
+    done = publisher(has_time=lambda: next(left, False)).run(delete=True)
+    assert (done.files, done.is_whole, done.deleted) == (2, False, 0)
+    assert publisher().run(delete=True).deleted == 4
+    assert rows(hub_api) == [0, 1, 2, 3]
+
+
+def test_bytes_that_the_hub_has_are_not_sent_again(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    scheduler, size = make(), 0
+    for number in range(3):
+        text = random.Random(number).randbytes(100_000).hex()
+        scheduler.append({"n": number, "text": text})
+        scheduler.flush(SECONDS)
+        size += len(text)
+    fault = local_hub.faults.add(Fault(route="commit", status=403, body="no"))
+    with pytest.raises(HubspoolError):
+        publisher().run()
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
+    assert local_hub.requests.wait_idle()
+    local_hub.requests.clear()
+    publisher().run()
+    assert local_hub.requests.wait_idle()
+    assert sum(record.bytes_in for record in local_hub.requests) < size / 10
+    assert rows(hub_api) == [0, 1, 2]
+
+
+def test_an_error_of_a_publish_is_shown_and_holds_up_no_row(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
+    scheduler = make(publish_to=DATASET)
+    put(scheduler, 1)
+    fault = local_hub.faults.add(Fault(route="commit", status=403, body="no"))
+    scheduler._worker.compaction._due_at = 0.0
+    scheduler.trigger().result(SECONDS)
+    scheduler.trigger().result(SECONDS)
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
+    status = scheduler.status()
+    assert status.last_compaction_error is not None
+    assert status.last_error is None
+    put(scheduler, 2)
+    assert len(in_bucket(hub_api)) == 2
+
+
+def test_a_look_that_is_older_than_the_publish_publishes_nothing_again(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    put(make(), 1)
+    before = publisher()
+    fault = local_hub.faults.add(Fault(route="commits", after=2, times=2, stale=1))
+    before.run(delete=True)
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 2
+    assert len(commits(hub_api)) == 1
+    assert rows(hub_api) == [1]
+    assert in_bucket(hub_api) == []

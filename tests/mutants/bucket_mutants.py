@@ -1,0 +1,81 @@
+"""Mutants of pushes to a bucket."""
+
+from __future__ import annotations
+
+from tests.support.mutation import Edit, Mutant
+
+BUCKET = "hubspool/push/bucket.py"
+TESTS = "tests/hub/test_bucket_destination.py"
+IN_DOUBT = "test_a_range_in_doubt_is_repeated_unchanged_before_the_next_one[JsonlScheduler]"
+
+MUTANTS = [
+    Mutant(
+        "bucket_intent_missing",
+        "a batch leaves before its ranges are in the ledger",
+        (Edit(BUCKET, "BucketSender._put", "context.ledger.save(context.key, intents.values())", ""),),
+        (f"{TESTS}::{IN_DOUBT}",),
+    ),
+    Mutant(
+        "markers_unread",
+        "a range in doubt that was published and deleted is sent again",
+        (Edit(BUCKET, "BucketSender._look_up", "context.repo.published()", "{}"),),
+        (f"{TESTS}::test_a_range_that_a_marker_names_is_not_sent_again",),
+    ),
+    Mutant(
+        "bucket_second_look_missing",
+        "an older version of a file that lands late stays",
+        (
+            Edit(
+                BUCKET,
+                "BucketSink.look",
+                "found != part.content_id and found in self._doubts[part.source]",
+                "False",
+            ),
+        ),
+        (f"{TESTS}::test_an_older_version_that_lands_late_is_replaced_an_hour_later",),
+    ),
+    Mutant(
+        "bucket_foreign_replaced",
+        "a file that a person has changed in a bucket is replaced",
+        (Edit(BUCKET, "BucketSender._wanted", "not upload.guarded or is_wanted(upload)", "True"),),
+        (f"{TESTS}::test_a_file_that_a_person_changed_between_two_pushes_is_not_replaced",),
+    ),
+    Mutant(
+        "bucket_rate_limit_ignored",
+        "pushes to a bucket use up the Hub's rate limit",
+        (Edit("hubspool/client/retry.py", "pace", "2 * int(window[1]) > int(quota[1])", "True"),),
+        (f"{TESTS}::test_pushes_stay_under_half_of_the_rate_limit",),
+    ),
+    Mutant(
+        "deleted_without_marker",
+        "a file that no marker names is deleted from the bucket",
+        (Edit("hubspool/push/publish.py", "Publisher._delete", "marked.get(segment, ())", "covered"),),
+        ("tests/hub/test_publish.py::test_a_file_that_no_marker_names_is_not_deleted",),
+    ),
+    Mutant(
+        "publish_from_an_old_listing",
+        "what another publisher has published since the files were listed is published again",
+        (
+            Edit(
+                "hubspool/push/publish.py",
+                "Publisher._commit",
+                "uncovered(*at, covered[p.segment]) != [at]",
+                "False",
+            ),
+        ),
+        ("tests/hub/test_publish.py::test_what_happens_at_any_step_of_a_publisher_doubles_no_row",),
+    ),
+    Mutant(
+        "marker_missing",
+        "no marker says what was published",
+        (
+            Edit(
+                "hubspool/push/publish.py",
+                "Publisher._mark",
+                "any(uncovered(*each, marked.get(segment, ())) for segment in ranges for each in ranges[segment])",
+                "False",
+            ),
+        ),
+        ("tests/hub/test_publish.py::test_a_file_that_comes_back_is_deleted_again_and_published_once",),
+    ),
+]

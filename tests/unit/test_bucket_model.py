@@ -1,0 +1,234 @@
+"""Every interleaving of pushes to a bucket and publishes to a dataset: lost and late answers, lost ledgers, deletions.
+
+The writer's decisions are those of `hubspool.push.rules`, those of the publishers of `hubspool.push.published`; the
+bucket and the dataset are a model of a few lines. Each weaker rule must lose or double a row (so the search can find
+it), the rules that are used must not.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import pytest
+
+from hubspool.push import rules
+from hubspool.push.defaults import PushLimits
+from hubspool.push.part import Part
+from hubspool.push.published import uncovered, unpublished
+from hubspool.push.rules import Naming, Upload
+
+SEGMENT = "train-20260102-0123456789ab-00000.jsonl"
+NAMING = Naming("", "0" * 32, by_range=True)
+LIMITS = PushLimits(part_commits=1, large_commits=1)
+Range = tuple[int, int]
+
+
+class Weaker(Enum):
+    NONE = "the rules that are used"
+    NEXT_TOO_EARLY = "the next range begins after the acknowledged rows, before the outcome of the last one is known"
+    PATHS = "a publish takes the files whose paths no manifest names, and does not subtract ranges"
+    NO_MARKERS = "published files are deleted, and no marker in the bucket tells it"
+    MARKED_LATE = "published files are deleted before the marker is there"
+    NO_PARENT = "two publishers commit without parentCommit"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much there is, and how much may go wrong.
+
+    Args:
+        rows: of the one segment.
+        lost: answers.
+        ledgers: that are lost.
+        publishers: that run at once.
+        publishes: in all.
+        is_cut: a part of a file can be published (JSON Lines); otherwise an overlap would be published twice. Lines are
+            also safe without the second look: a ledger may be lost while a batch is under way.
+    """
+
+    rows: int = 3
+    lost: int = 1
+    ledgers: int = 1
+    publishers: int = 1
+    publishes: int = 2
+    is_cut: bool = True
+
+
+@dataclass(frozen=True)
+class Publish:
+    """A publisher at work: the version of the dataset that it read, its ranges, and what it does next."""
+
+    who: int
+    version: int
+    ranges: tuple[Range, ...]
+    step: str = "commit"
+
+
+@dataclass(frozen=True)
+class World:
+    rows: int = 0
+    parts: tuple[Part, ...] = ()
+    bucket: frozenset[Range] = frozenset()
+    markers: frozenset[Range] = frozenset()
+    data: tuple[Range, ...] = ()
+    manifest: frozenset[Range] = frozenset()
+    version: int = 0
+    puts: frozenset[Range] = frozenset()  # batches on their way
+    commits: frozenset[Publish] = frozenset()  # of publishers, on their way
+    publishing: tuple[Publish, ...] = ()
+    lost: int = 0
+    ledgers: int = 0
+    publishes: int = 0
+
+
+class Model:
+    def __init__(self, weaker: Weaker, bounds: Bounds) -> None:
+        self.weaker, self.bounds = weaker, bounds
+
+    def steps(self, world: World) -> Iterator[World]:
+        if world.rows < self.bounds.rows:
+            yield replace(world, rows=world.rows + 1)
+        yield from self.pushes(world)
+        for put in world.puts:
+            yield replace(world, bucket=world.bucket | {put}, puts=world.puts - {put})
+        for commit in world.commits:
+            under_way = replace(world, commits=world.commits - {commit})
+            yield self.committed(under_way, commit) or under_way
+        for who in range(self.bounds.publishers):
+            yield from self.publishes(world, who)
+
+    # -- the writer
+
+    def looked(self, world: World) -> tuple[Part, ...]:
+        def look(part: Part) -> Part:
+            remote = "content" if (part.start, part.sent_end) in world.bucket else None
+            return rules.looked_up(part, 0, remote, sorted(world.markers)) if part.in_doubt else part
+
+        return tuple(map(look, world.parts))
+
+    def uploads(self, parts: tuple[Part, ...], rows: int) -> list[Upload]:
+        if self.weaker is Weaker.NEXT_TOO_EARLY:
+            parts = tuple(part for part in parts if not part.in_doubt)
+        uploads = rules.plan_segment(SEGMENT, parts, rules.missing(parts, rows), NAMING, 0, LIMITS)
+        return [upload for upload in uploads if upload.is_repeat] or uploads
+
+    def pushes(self, world: World) -> Iterator[World]:
+        parts = self.looked(world)
+        yield replace(world, parts=parts)
+        for upload in self.uploads(parts, world.rows)[:1]:
+            put = (upload.part.start, upload.end)
+            sent = {part.number: part for part in parts}
+            sent[upload.part.number] = intent = upload.part.sending(upload.end, "", "content", "", 0)
+            waiting = replace(world, parts=tuple(sent[number] for number in sorted(sent)))
+            sent[upload.part.number] = rules.landed(intent, 0, 0, LIMITS, was_in_doubt=upload.is_repeat)
+            done = tuple(sent[number] for number in sorted(sent))
+            yield replace(world, parts=done, bucket=world.bucket | {put})
+            if world.lost < self.bounds.lost:
+                yield replace(waiting, lost=world.lost + 1, puts=world.puts | {put})
+        if world.ledgers < self.bounds.ledgers and world.parts and (self.bounds.is_cut or not world.puts):
+            found = rules.recovered_ranges(SEGMENT, (), world.bucket | world.markers, NAMING, 0)
+            yield replace(world, parts=tuple(found), ledgers=world.ledgers + 1)
+
+    # -- the publishers
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """The steps of a publisher after its commit."""
+        return ("delete", "mark") if self.weaker is Weaker.MARKED_LATE else ("mark", "delete")
+
+    def publishes(self, world: World, who: int) -> Iterator[World]:
+        mine = next((each for each in world.publishing if each.who == who), None)
+        others = tuple(each for each in world.publishing if each is not mine)
+        if mine is None:
+            if world.bucket and world.publishes < self.bounds.publishes:
+                begun = Publish(who, world.version, tuple(self.unpublished(world)))
+                yield replace(world, publishing=(*others, begun), publishes=world.publishes + 1)
+        elif mine.step == "commit":
+            without = replace(world, publishing=others)
+            after, then = self.committed(without, mine), self.order[0]
+            yield without if after is None else replace(after, publishing=(*others, replace(mine, step=then)))
+            if after is not None and mine.ranges and world.lost < self.bounds.lost:
+                yield replace(without, commits=world.commits | {mine}, lost=world.lost + 1)
+        else:
+            is_last = mine.step == self.order[-1]
+            publishing = others if is_last else (*others, replace(mine, step=self.order[-1]))
+            if mine.step == "mark":
+                marked = world.markers if self.weaker is Weaker.NO_MARKERS else world.markers | world.manifest
+                yield replace(world, markers=marked, publishing=publishing)
+            else:
+                covered = world.manifest if self.weaker in (Weaker.NO_MARKERS, Weaker.MARKED_LATE) else world.markers
+                gone = {each for each in world.bucket if not uncovered(*each, covered)}
+                yield replace(world, bucket=world.bucket - gone, publishing=publishing)
+        if mine is not None:
+            yield replace(world, publishing=others)  # it is killed
+
+    def unpublished(self, world: World) -> Iterator[Range]:
+        if self.weaker is Weaker.PATHS:
+            yield from sorted(world.bucket - world.manifest)
+            return
+        for _, pieces in unpublished(world.bucket, world.manifest, is_cut=self.bounds.is_cut):
+            yield from pieces
+
+    def committed(self, world: World, publish: Publish) -> World | None:
+        """The world after a publisher's commit; None if it is refused."""
+        if self.weaker is not Weaker.NO_PARENT and publish.version != world.version:
+            return None
+        if not publish.ranges:
+            return world
+        data = tuple(sorted(world.data + publish.ranges))
+        return replace(world, data=data, manifest=world.manifest | {*publish.ranges}, version=world.version + 1)
+
+    def is_wrong(self, world: World) -> bool:
+        """Whether the dataset has a row twice, a row can never be published, or an acknowledged row is nowhere."""
+        counts = [sum(start <= row < end for start, end in world.data) for row in range(world.rows)]
+        left = unpublished(world.bucket, world.manifest, is_cut=self.bounds.is_cut)
+        if max(counts, default=0) > 1 or not all(pieces for _, pieces in left):
+            return True
+        here = {row for each in (*world.bucket, *world.data) for row in range(*each)}
+        sure = {row for part in world.parts if not part.in_doubt for row in range(part.start, part.end)}
+        return not world.puts and not world.commits and not sure <= here
+
+
+def search(weaker: Weaker, bounds: Bounds) -> tuple[World | None, int]:
+    """Search all worlds; return the first wrong one, and how many were seen."""
+    model, waiting, seen = Model(weaker, bounds), deque([World()]), {World()}
+    while waiting:
+        world = waiting.popleft()
+        if model.is_wrong(world):
+            return world, len(seen)
+        for following in model.steps(world):
+            if following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return None, len(seen)
+
+
+LINES = Bounds()
+ENCODED = Bounds(is_cut=False)
+TWO = Bounds(rows=2, ledgers=0, publishers=2, lost=2)
+
+
+@pytest.mark.parametrize(
+    ("weaker", "bounds"),
+    [
+        (Weaker.NEXT_TOO_EARLY, ENCODED),
+        (Weaker.PATHS, LINES),
+        (Weaker.NO_MARKERS, ENCODED),
+        (Weaker.MARKED_LATE, ENCODED),
+        (Weaker.NO_PARENT, TWO),
+    ],
+    ids=lambda value: value.name if isinstance(value, Weaker) else "",
+)
+def test_each_weaker_rule_loses_or_doubles_rows(weaker: Weaker, bounds: Bounds) -> None:
+    wrong, _ = search(weaker, bounds)
+    assert wrong is not None
+
+
+@pytest.mark.parametrize("bounds", [LINES, ENCODED, TWO], ids=["lines", "encoded", "two-publishers"])
+def test_no_interleaving_of_pushes_and_publishes_loses_or_doubles_a_row(bounds: Bounds) -> None:
+    wrong, seen = search(Weaker.NONE, bounds)
+    assert wrong is None, wrong
+    assert seen > 1_000
