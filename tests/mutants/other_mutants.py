@@ -103,7 +103,7 @@ MUTANTS = [
         "no_final_push_at_exit",
         "the normal end of the process flushes nothing",
         (Edit("hubspool/scheduling/shutdown.py", "ProcessExit.register", "atexit.register(self._at_exit)", ""),),
-        (f"{LOSSES}[normal_exit]",),
+        (f"{LOSSES}[normal_exit-Trial]",),
     ),
     Mutant(
         "no_fork_hook_scheduler",
@@ -140,7 +140,7 @@ MUTANTS = [
         "no_retry",
         "a passing error of the commit request waits for the next period",
         (Edit("hubspool/scheduling/push_runner.py", "PushRunner._push", "self._worker.repeats", "False"),),
-        (f"{LOSSES}[passing_errors]",),
+        (f"{LOSSES}[passing_errors-Trial]",),
     ),
     Mutant(
         "owner_lock_not_held",
@@ -165,7 +165,7 @@ MUTANTS = [
                 "False if private is None else private",
             ),
         ),
-        (f"{LOSSES}[private_by_default]",),
+        (f"{LOSSES}[private_by_default-Trial]",),
     ),
     Mutant(
         "push_before_built",
@@ -178,7 +178,7 @@ MUTANTS = [
                 'init.__module__ == "hubspool.scheduling.commit_scheduler"',
             ),
         ),
-        (f"{LOSSES}[subclass]",),
+        (f"{LOSSES}[subclass-Trial]",),
     ),
     Mutant(
         "refused_segment_left",
@@ -208,13 +208,13 @@ MUTANTS = [
         "sigterm_kills",
         "no handler for SIGTERM is installed",
         (Edit("hubspool/scheduling/shutdown.py", "ProcessExit.register", "self._install_sigterm()", ""),),
-        (f"{LOSSES}[sigterm]",),
+        (f"{LOSSES}[sigterm-Trial]",),
     ),
     Mutant(
         "stop_without_flush",
         "stop ends the thread and leaves the pending rows",
         (Edit("hubspool/scheduling/push_runner.py", "PushRunner.stop", "self.flush(budget)", ""),),
-        (f"{LOSSES}[stop]",),
+        (f"{LOSSES}[stop-Trial]",),
     ),
     Mutant(
         "token_sent_by_urlsplit",

@@ -162,7 +162,7 @@ MUTANTS = [
         (Edit("hubspool/push/rules.py", "closed_by_conflict", "relation is Relation.DIVERGED", "False"),),
         (
             f"{UNIT}/test_plan.py::test_other_rows_at_the_path_keep_it_and_ours_get_a_name_beside_it",
-            f"{LOSSES}[restart_on_a_fresh_disk]",
+            f"{LOSSES}[restart_on_a_fresh_disk-Trial]",
         ),
     ),
     Mutant(
