@@ -20,6 +20,7 @@ ORDER = [
     "Beside huggingface_hub's scheduler",
     "Ready-made schedulers",
     "Switch in one line",
+    "A dataset or a Bucket",
     "Limits",
     "Documentation",
 ]
@@ -66,6 +67,12 @@ def test_five_cases_stand_for_the_table_of_losses() -> None:
         (r"Python ([\d.]+) or newer", "docs/quick_start.md", r"Python ([\d.]+) or newer"),
         (r"`datasets` ([\d.]+) or newer", "docs/troubleshooting.md", r"need `datasets` ([\d.]+)\."),
         (r"(\d+) packages \((\d+) MB\)", "Makefile", r"(\d+) packages, (\d+) MB"),
+        (
+            r"\| ([\d.]+) bytes sent per byte, ([\d.]+) requests",
+            "docs/benchmarks.md",
+            r"\| a (?:dataset|Bucket) \| ([\d.]+) \| ([\d.]+) \|",
+        ),
+        (r"10,000 files in (\d+) s", "docs/benchmarks.md", r"of 10,000 files .* \| (\d+) s"),
         (r"\| huggingface_hub ([\d.]+) \|", "docs/losses.md", r"\| huggingface_hub ([\d.]+) \|"),
         (r"\| huggingface_hub ([\d.]+) \|", "docs/benchmarks.md", r"`huggingface_hub` ([\d.]+),"),
     ],
