@@ -8,7 +8,9 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import requests
 
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
@@ -23,9 +25,6 @@ from hubspool.errors import (
     OfflineModeIsEnabled,
 )
 from hubspool.files import has_content
-
-if TYPE_CHECKING:
-    import requests
 
 
 def download(client: HubClient, url: str, destination: Path, *, force: bool, local_only: bool) -> str:
@@ -157,8 +156,6 @@ def _fetch(client: HubClient, url: str, choose: Callable[[requests.Response, str
 
 
 def _write(response: requests.Response, file: BinaryIO) -> None:
-    import requests
-
     problem = ""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         problem = " (encoded)"  # a small answer could fill the disk
