@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from hashlib import sha256
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
@@ -28,6 +27,7 @@ from hubspool.client.operations import CommitOperation, CommitOperationAdd, Comm
 from hubspool.client.retry import ON_HEAD, Caller, call_with_retries
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
+from hubspool.files import sha256_of
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.events import CommitEvent
 from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
@@ -173,16 +173,6 @@ def _day(text: str) -> date | None:
         return date(int(text[:4]), int(text[4:6]), int(text[6:]))
     except ValueError:
         return None
-
-
-def _sha256(path: Path, start: int, size: int) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        file.seek(start)
-        while size and (chunk := file.read(min(size, 1 << 20))):
-            digest.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest()
 
 
 @dataclass
@@ -461,7 +451,7 @@ class Compactor:
             old, late, new = (Path(name) / each for each in ("old", "late", "new"))
             self._seen.download(run.path, old)
             self._seen.download(ghost.path, late)
-            if _sha256(old, run.offset, sum(run.sizes)) != run.sha256:
+            if sha256_of(old, run.offset, sum(run.sizes)) != run.sha256:
                 return  # a person has changed it
             at, more = run.offset + sum(run.sizes[:index]), ghost.size - run.sizes[index]
             content = old.read_bytes()  # at most `join_bytes`, as the ghost
@@ -475,7 +465,7 @@ class Compactor:
                 digests=(*digests,),
                 rows=run.rows + joiner.rows(new) - joiner.rows(old),
                 counts=(),
-                sha256=_sha256(new, run.offset, sum(sizes)),
+                sha256=sha256_of(new, run.offset, sum(sizes)),
             )
             path = Join((replace(joined, level=joined.level - 1),)).path(uuid.uuid4().hex[:12])
             found = [longer if each == run else each for each in self.manifests.runs_in(run.path)]
@@ -499,7 +489,7 @@ class Compactor:
                 continue
             span = joiner.range_of(content)
             said, size = named.get(source.path), source.file.size
-            if said and said.end - said.start == size and said.sha256 == _sha256(content, 0, size):
+            if said and said.end - said.start == size and said.sha256 == sha256_of(content, 0, size):
                 span = (said.start, said.end)
             rows = joiner.rows(content)
             run = JoinedRun(
@@ -516,11 +506,9 @@ class Compactor:
             )
             last = runs[-1] if runs else None
             runs[-1:] = [last.extended(run)] if last and last.continues_with(run) else [*runs[-1:], run]
-        return (
-            runs
-            if not joiner.keeps_bytes
-            else [run if run.sha256 else replace(run, sha256=_sha256(out, run.offset, sum(run.sizes))) for run in runs]
-        )
+        if not joiner.keeps_bytes:
+            return runs
+        return [run if run.sha256 else replace(run, sha256=sha256_of(out, run.offset, sum(run.sizes))) for run in runs]
 
     def _commit(
         self,

@@ -25,7 +25,8 @@ from hubspool.errors import (
     RemoteEntryNotFoundError,
     RevisionNotFoundError,
 )
-from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile, _sha256
+from hubspool.files import sha256_of
+from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile
 from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.joiner import Matches
 from hubspool.push.manifest import JoinedRun
@@ -218,8 +219,13 @@ class Remover(Compactor):
     def _squash(self) -> None:
         """Squash the history; the digest of a part of which rows were removed would let a reader check a guess."""
         at = self.repo.at(self.repo.head().oid)
-        files, held = at.list_files(self.folder, recursive=True), self.manifests.held
-        self.repo.squash(lambda path: path in files or ((part := held(path)) is not None and part.is_whole))
+        files = at.list_files(self.folder, recursive=True)
+
+        def keep(path: str) -> bool:
+            part = self.manifests.held(path)
+            return path in files or (part is not None and part.is_whole)
+
+        self.repo.squash(self.repo.commits(), keep)
 
     def _delete_large_files(self, before: Mapping[str, tuple[str, str]], report: RemovalReport) -> None:
         """Delete the large files that only the history had; of files that people wrote, none is deleted."""
@@ -365,7 +371,7 @@ def _with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
     """Return the runs with the digests of what the file holds of those of which rows were removed."""
     ends = [*(after.offset for _, after in pairwise(runs)), file.stat().st_size]
     return [
-        replace(run, sha256=_sha256(file, run.offset, end - run.offset)) if run.sha256 == "?" else run
+        replace(run, sha256=sha256_of(file, run.offset, end - run.offset)) if run.sha256 == "?" else run
         for run, end in zip(runs, ends, strict=False)
     ]
 
