@@ -17,11 +17,11 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
 from hubspool.client.retry import ON_HEAD, Caller, call_with_retries
@@ -210,6 +210,7 @@ class CompactionReport:
         return CommitEvent(commit.oid, tuple(self.paths), 0, 0, joined=self.files_before)
 
 
+@dataclass(eq=False)
 class Compactor:
     """Joins the old files of one folder of a repository. Used by one thread.
 
@@ -227,37 +228,24 @@ class Compactor:
         refused: path and content of files that cannot be joined, as other compactors found out; it is extended.
     """
 
-    #: The Hub's time, as of the last call of `due`.
-    now: datetime
     #: Of a commit; gets the number of files that it replaces.
-    title = "Join {} files"
+    title: ClassVar[str] = "Join {} files"
 
-    def __init__(
-        self,
-        repo: RemoteRepo,
-        folder: str,
-        joiners: Mapping[str, Joiner],
-        manifests: Manifests | None = None,
-        *,
-        limits: PushLimits = DEFAULTS,
-        may_go_on: Callable[[], bool] = lambda: True,
-        has_time: Callable[[], bool] = lambda: True,
-        pause: Callable[[float], bool] | None = None,
-        refused: set[tuple[str, str]] | None = None,
-    ) -> None:
-        self.repo = repo
-        self.folder = folder
-        self.joiners = joiners
-        self.manifests = manifests or Manifests()
-        self.limits = limits
-        self.may_go_on = may_go_on
-        self.has_time = has_time
-        self.pause = pause or threading.Event().wait
-        self.refused = set() if refused is None else refused
-        self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
-        self._records: PartRecords | None = None
-        self._tails: list[RemoteFile] = []  # ghosts with rows that nothing else has, as of the last call of `due`
-        self._seen = repo  # at the commit of that call: what is downloaded is what was listed
+    repo: RemoteRepo
+    folder: str
+    joiners: Mapping[str, Joiner]
+    manifests: Manifests = field(default_factory=Manifests)
+    _: KW_ONLY
+    limits: PushLimits = DEFAULTS
+    may_go_on: Callable[[], bool] = lambda: True
+    has_time: Callable[[], bool] = lambda: True
+    pause: Callable[[float], bool] = field(default_factory=lambda: threading.Event().wait)
+    refused: set[tuple[str, str]] = field(default_factory=set)
+    now: datetime = field(init=False)  # the Hub's time, as of the last call of `due`
+    files: dict[str, RemoteFile] = field(default_factory=dict, init=False)  # as of that call
+    _records: PartRecords | None = field(default=None, init=False)
+    _tails: list[RemoteFile] = field(default_factory=list, init=False)  # ghosts with rows that nothing else has
+    _seen: RemoteRepo = field(init=False)  # at the commit of that call: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
         """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
