@@ -415,36 +415,21 @@ class RequestError(HubspoolError, OSError):
         response: the answer; None without one.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str | None = None,
-        path: str | Path | None = None,
-        method: str | None = None,
-        url: str | None = None,
-        status_code: int | None = None,
-        request_id: str | None = None,
-        server_message: str | None = None,
-        retry_after: float | None = None,
-        details: Mapping[str, Any] | None = None,
-        response: ErrorResponse | None = None,
-        retryable: bool | None = None,
-        outcome: Outcome | None = None,
-    ) -> None:
+    method: str | None = None
+    url: str | None = None
+    status_code: int | None = None
+    request_id: str | None = None
+    server_message: str | None = None
+    retry_after: float | None = None
+    details: Mapping[str, Any] | None = None
+    response: ErrorResponse | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None, path: str | Path | None = None, **fields: Any) -> None:
         super().__init__(message, hint=hint, path=path)
-        self.method = method
-        self.url = url
-        self.status_code = status_code
-        self.request_id = request_id
-        self.server_message = server_message
-        self.retry_after = retry_after
-        self.details = details
-        self.response = response
-        if retryable is not None:
-            self.retryable = retryable
-        if outcome is not None:
-            self.outcome = outcome
+        for name, value in fields.items():
+            if not hasattr(self, name):
+                raise TypeError(f"{type(self).__name__} has no field {name!r}")
+            setattr(self, name, value)
 
     def __str__(self) -> str:
         request_id = f" (Request ID: {self.request_id})" if self.request_id else ""

@@ -213,6 +213,14 @@ def hash_range(file: BinaryIO, start: int, end: int, *hashes: _Hash) -> int:
     return length
 
 
+def sha256_of(path: Path, start: int, size: int) -> str:
+    """Return the sha256 of `size` bytes of a file from `start` on, in hex digits."""
+    state = sha256()
+    with path.open("rb") as file:
+        hash_range(file, start, start + size, state)
+    return state.hexdigest()
+
+
 def has_content(path: Path, size: int, content_id: str, start: int = 0, head: int = 0) -> bool:
     """Return True if the first `head` bytes of a file plus those from `start` on begin with a content of the Hub.
 

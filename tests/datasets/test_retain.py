@@ -79,8 +79,7 @@ def test_a_scheduler_removes_old_files_and_a_lost_ledger_does_not_bring_them_bac
 def test_the_newest_file_of_a_split_stays(make: Make, hub_api: HfApi, repo: RemoteRepo) -> None:
     make(folder="a")
     planted(hub_api, range(3))
-    expirer = Expirer(repo, "data", {"jsonl": Joiner()})
-    expirer.days = 1
+    expirer = Expirer(repo, "data", {"jsonl": Joiner()}, days=1)
     assert expirer.run().files_before == 2
     assert numbers(hub_api) == [2]
     assert expirer.run().commits == []
@@ -90,8 +89,7 @@ def test_files_of_other_splits_and_folders_stay(make: Make, hub_api: HfApi, repo
     make(folder="a")
     for folder in ("data", "data/other"):
         planted(hub_api, range(3), folder)
-    expirer = Expirer(repo, "data", {"jsonl": Joiner()})
-    expirer.days, expirer.split = 1, "test"
+    expirer = Expirer(repo, "data", {"jsonl": Joiner()}, days=1, split="test")
     assert expirer.run().files_before == 0
     expirer.split = "train"
     assert expirer.run().files_before == 2
@@ -104,8 +102,7 @@ def test_joined_files_are_removed_by_their_newest_day(make: Make, hub_api: HfApi
     compactor = Compactor(repo, "data", {"jsonl": Joiner()})
     compactor.run(TOMORROW)
     files = data_files(hub_api)
-    expirer = Expirer(repo, "data", {"jsonl": Joiner()})
-    expirer.days = 25
+    expirer = Expirer(repo, "data", {"jsonl": Joiner()}, days=25)
     expirer.run()
     left = data_files(hub_api)
     assert 0 < len(left) < len(files)

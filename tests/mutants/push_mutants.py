@@ -331,8 +331,8 @@ MUTANTS = [
             Edit(
                 "hubspool/scheduling/squash.py",
                 "SquashPolicy.after_commit",
-                "squash_description(commits)",
-                "''",
+                "RemoteRepo(api, target).squash(commits)",
+                "RemoteRepo(api, target).squash([])",
             ),
         ),
         (f"{DATASETS}/test_verify.py::test_a_squashed_history_still_tells_what_was_sent",),

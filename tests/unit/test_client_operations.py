@@ -95,7 +95,6 @@ def test_every_kind_of_content_reads_the_same(tmp_path: Path) -> None:
             assert addition.sha256 == hashlib.sha256(data).hexdigest()
             header = b"blob %d\0" % len(data)
             assert addition.git_blob_id == hashlib.sha1(header + data).hexdigest()
-            assert addition.upload_info.sha256.hex() == addition.sha256
 
 
 def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

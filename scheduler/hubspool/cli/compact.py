@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hubspool.cli.options import Command, repo_type_option, token_option
+from hubspool.cli.options import Command, branch_options, remote_repo, repo_id_argument
 from hubspool.cli.output import print_line
 from hubspool.scheduling.status import counted
 
@@ -25,14 +25,12 @@ _NOTHING = "Nothing to join; files of today (UTC) are left alone."
 
 
 @click.command("compact", cls=Command)
-@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
+@repo_id_argument
 @click.option(
     "--before", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Join files of earlier days; today by default."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be joined, and change nothing.")
-@repo_type_option(default="dataset")
-@click.option("--revision", default="main", help="Branch.")
-@token_option
+@branch_options
 def compact(
     repo_id: str, before: datetime | None, dry_run: bool, repo_type: str, revision: str, token: str | None
 ) -> None:
@@ -45,19 +43,12 @@ def compact(
       hubspool compact user/votes --dry-run
       hubspool compact user/votes --before 2026-11-01
     """
-    from hubspool.client.hf_api import HfApi
-    from hubspool.client.target import Target
     from hubspool.client.validation import BUCKETS
     from hubspool.push.compaction import Compactor
-    from hubspool.push.remote import RemoteRepo
 
     if repo_id.startswith(BUCKETS):
         raise click.UsageError(f"A publish joins the files of a bucket: hubspool publish {repo_id} DATASET.")
-    api = HfApi(token=token, library_name="hubspool-cli")
-    if "/" not in repo_id:
-        repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision))
-    compactor = Compactor(repo, "", joiners())
+    compactor = Compactor(remote_repo(repo_id, repo_type, revision, token), "", joiners())
     day = None if before is None else before.date()
     if dry_run:
         _show_due(compactor, day)

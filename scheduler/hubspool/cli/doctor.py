@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from hubspool.cli.defaults import DEFAULTS
-from hubspool.cli.options import Command, LocalPath, duration_option, repo_type_option, token_option
+from hubspool.cli.options import Command, LocalPath, duration_option, full_id, repo_type_option, token_option
 from hubspool.cli.output import print_line
 from hubspool.errors import HubspoolError, RepositoryNotFoundError
 from hubspool.files import disk_of
@@ -89,18 +89,16 @@ def _token(api: HfApi) -> Finding:
 
 def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Finding]:
     from hubspool.client.folder import full_folders
-    from hubspool.client.target import Target
     from hubspool.push.remote import RemoteRepo
 
     if repo is None:
         yield Finding("warn", "repo", "Not checked: pass user/name, or set HUBSPOOL_REPO.")
         return
     try:
-        if "/" not in repo:
-            repo = f"{api.whoami(cache=True)['name']}/{repo}"
+        repo = full_id(api, repo)
         info = api.repo_info(repo, repo_type=repo_type)
         commits = [commit.created_at for commit in api.list_repo_commits(repo, repo_type=repo_type)]
-        remote = RemoteRepo(api, Target.of(api.endpoint, repo, repo_type))
+        remote = RemoteRepo(api, api.target(repo, repo_type))
         head, files = remote.head(), remote.list_files("", recursive=True)
     except HubspoolError as error:
         yield _unreadable(repo, error)

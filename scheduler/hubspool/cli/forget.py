@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hubspool.cli.compact import joiners
-from hubspool.cli.options import Command, repo_type_option, token_option
+from hubspool.cli.options import Command, branch_options, remote_repo, repo_id_argument
 from hubspool.cli.output import print_line
 from hubspool.errors import HubspoolError
 from hubspool.scheduling.status import counted
@@ -32,7 +32,7 @@ _ELSEWHERE = (
 
 
 @click.command("forget", cls=Command)
-@click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
+@repo_id_argument
 @click.option(
     "--where",
     "conditions",
@@ -44,9 +44,7 @@ _ELSEWHERE = (
 @click.option("--check", is_flag=True, help="Look again for the rows of earlier requests, an hour after them.")
 @click.option("--dry-run", is_flag=True, help="Count the rows, and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@repo_type_option(default="dataset")
-@click.option("--revision", default="main", help="Branch.")
-@token_option
+@branch_options
 def forget(
     repo_id: str,
     conditions: tuple[str, ...],
@@ -68,19 +66,14 @@ def forget(
       hubspool forget user/votes --where user=anna --yes
       hubspool forget user/votes --check
     """
-    from hubspool.client.hf_api import HfApi
-    from hubspool.client.target import Target
-    from hubspool.push.remote import RemoteRepo
     from hubspool.push.removal import Removal
     from hubspool.push.remover import Remover
 
     if bool(conditions) == check:
         raise click.UsageError("Give either --where KEY=VALUE or --check" + (", not both." if check else "."))
     values = _values(conditions)
-    api = HfApi(token=token, library_name="hubspool-cli")
-    if "/" not in repo_id:
-        repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    remover = Remover(RemoteRepo(api, Target.of(api.endpoint, repo_id, repo_type, revision)), "", joiners())
+    repo = remote_repo(repo_id, repo_type, revision, token)
+    repo_id, remover = repo.target.repo_id, Remover(repo, "", joiners())
     if check:
         _check(remover, repo_id)
         return

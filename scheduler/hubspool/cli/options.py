@@ -8,12 +8,16 @@ from collections.abc import Callable
 from functools import reduce
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from hubspool.cli.output import FORMATS
 from hubspool.settings import Settings
+
+if TYPE_CHECKING:
+    from hubspool.client.hf_api import HfApi
+    from hubspool.push.remote import RemoteRepo
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -75,8 +79,25 @@ def patterns_option(option: str, name: str, text: str) -> Callable[[_Decorated],
     )
 
 
+def full_id(api: HfApi, repo_id: str) -> str:
+    """Return user/name; a name alone is in the account of the token."""
+    return repo_id if "/" in repo_id else f"{api.whoami(cache=True)['name']}/{repo_id}"
+
+
+def remote_repo(repo_id: str, repo_type: str, revision: str, token: str | None) -> RemoteRepo:
+    """Return the branch that a command is given."""
+    from hubspool.client.hf_api import HfApi
+    from hubspool.push.remote import RemoteRepo
+
+    api = HfApi(token=token, library_name="hubspool-cli")
+    return RemoteRepo(api, api.target(full_id(api, repo_id), repo_type, revision))
+
+
 repo_id_argument = click.argument("repo_id", help="Repository, as user/name; a name alone is in your own account.")
 token_option = click.option("--token", help="Token to use in place of HF_TOKEN and the token file.")
+branch_options = option_group(
+    repo_type_option(default="dataset"), click.option("--revision", default="main", help="Branch."), token_option
+)
 folder_options = option_group(
     click.argument("folder", type=LocalPath(exists=True, file_okay=False, resolve_path=True), help="The folder_path."),
     click.option("--state-dir", type=LocalPath(), metavar="DIR", help="The state_dir, if the scheduler has one."),

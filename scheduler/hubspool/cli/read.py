@@ -20,7 +20,7 @@ import click
 import orjson
 
 from hubspool.cli.defaults import DEFAULTS
-from hubspool.cli.options import Command, LocalPath, token_option
+from hubspool.cli.options import Command, LocalPath, full_id, token_option
 from hubspool.cli.output import print_line
 from hubspool.scheduling.status import counted
 
@@ -77,9 +77,7 @@ def read(
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise click.UsageError("A terminal cannot show Parquet. Add -o FILE, or redirect the output.")
     api = HfApi(token=token, library_name="hubspool-cli")
-    if "/" not in repo_id:
-        repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
-    found = reading.read_rows(repo_id, api, **chosen)
+    found = reading.read_rows(full_id(api, repo_id), api, **chosen)
     found.keeps_media = True
     rows: Rows = found if last is None else found.last(last)
     if output is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hubspool.cli.compact import joiners, left_alone
-from hubspool.cli.options import Command, LocalPath, repo_type_option, token_option
+from hubspool.cli.options import Command, LocalPath, full_id, repo_type_option, token_option
 from hubspool.cli.output import Output, print_error, print_line
 from hubspool.errors import HFValidationError, HubspoolError
 from hubspool.scheduling.status import counted
@@ -66,8 +66,7 @@ def verify(
 
     api = HfApi(token=token, library_name="hubspool-cli")
     try:
-        if "/" not in repo_id:
-            repo_id = f"{api.whoami(cache=True)['name']}/{repo_id}"
+        repo_id = full_id(api, repo_id)
         name, kind, inside = split_destination(repo_id, repo_type, None)
         repo = remote_of(api, Target.of(api.endpoint, name, kind, revision))
         seen, found = check(repo, folder, state_dir, inside=inside or "")

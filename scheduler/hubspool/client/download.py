@@ -8,7 +8,9 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import requests
 
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
@@ -23,9 +25,6 @@ from hubspool.errors import (
     OfflineModeIsEnabled,
 )
 from hubspool.files import has_content
-
-if TYPE_CHECKING:
-    import requests
 
 
 def download(client: HubClient, url: str, destination: Path, *, force: bool, local_only: bool) -> str:
@@ -129,8 +128,6 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 def _fetch(client: HubClient, url: str, choose: Callable[[requests.Response, str], Path], *, force: bool) -> Path:
     """Download to the path that `choose` returns for an answer and its ETag, unless the content is there."""
-    from tempfile import mkstemp
-
     # identity: the length of a compressed answer is not the length of the content.
     response = client.send("GET", url, headers={"Accept-Encoding": "identity"}, stream=True)
     with response:
@@ -138,27 +135,19 @@ def _fetch(client: HubClient, url: str, choose: Callable[[requests.Response, str
         destination = choose(response, etag)
         if not force and destination.is_file() and (etag == destination.name or _has(destination, etag)):
             return destination
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
-        part = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _write(response, file)
-                os.fsync(file.fileno())
-            if len(etag) in (40, 64) and not _has(part, etag):  # others are no content ids
-                shown = public_url(url)
-                raise BadResponseError(f"The content of {shown} does not match its ETag.", url=shown)
-            part.chmod(0o666 & ~_umask())
-            part.replace(destination)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        _replace(destination, lambda part: _write_checked(response, part, etag, public_url(url)))
     return destination
 
 
-def _write(response: requests.Response, file: BinaryIO) -> None:
-    import requests
+def _write_checked(response: requests.Response, part: Path, etag: str, url: str) -> None:
+    with part.open("xb") as file:
+        _write(response, file)
+        os.fsync(file.fileno())
+    if len(etag) in (40, 64) and not _has(part, etag):  # others are no content ids
+        raise BadResponseError(f"The content of {url} does not match its ETag.", url=url)
 
+
+def _write(response: requests.Response, file: BinaryIO) -> None:
     problem = ""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         problem = " (encoded)"  # a small answer could fill the disk
@@ -189,9 +178,3 @@ def _etag_of(response: requests.Response) -> str:
 
 def _has(path: Path, content_id: str) -> bool:
     return has_content(path, path.stat().st_size, content_id)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -31,15 +31,6 @@ UploadMode = Literal["lfs", "regular", "xet"]
 SAMPLE_BYTES = 512
 
 
-@dataclass(frozen=True)
-class UploadInfo:
-    """Size in bytes, first 512 bytes and sha256 digest of a content."""
-
-    size: int
-    sample: bytes
-    sha256: bytes = field(repr=False)
-
-
 @dataclass(eq=False, slots=True)
 class CommitOperationAdd:
     """Adds a file to a repository, or replaces it.
@@ -151,11 +142,6 @@ class CommitOperationAdd:
     def is_unchanged(self) -> bool:
         """Whether the Hub has this content at this path already."""
         return self.remote_oid is not None and self.remote_oid == self.content_id
-
-    @property
-    def upload_info(self) -> UploadInfo:
-        """Size, sample and digest together, as in huggingface_hub."""
-        return UploadInfo(self.size, self.sample, bytes.fromhex(self.sha256))
 
     def set_upload_mode(self, mode: UploadMode, *, should_ignore: bool = False, remote_oid: str | None = None) -> None:
         """Set the Hub's answer about this file; the arguments are attributes.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hubspool.client.commit import CommitRequest, commit_info
-from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
+from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
 from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
     BadRequestError,
@@ -342,15 +342,9 @@ class Committer:
         context.ledger.save(context.key, [part for _, part in intents])
         context.hooks.enter(State.COMMITTING)
         try:
-            commit = context.api.create_commit(
-                context.target.repo_id,
-                [*extra, *ghosts, *(operations[upload.part.path] for upload in uploads)],
-                commit_message=message,
-                commit_description=description(push_id, context.writer, (part for _, part in intents)),
-                repo_type=context.target.repo_type,
-                revision=context.target.revision,
-                parent_commit=parent,
-            )
+            changes: list[CommitOperation] = [*extra, *ghosts, *(operations[upload.part.path] for upload in uploads)]
+            text = description(push_id, context.writer, (part for _, part in intents))
+            commit = context.repo.commit(changes, message, text, parent)
         except HubspoolError as error:
             if error.outcome is Outcome.NOT_APPLIED:
                 context.ledger.save(context.key, [upload.part for upload in uploads])

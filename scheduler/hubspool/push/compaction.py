@@ -17,17 +17,17 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime, timedelta
-from hashlib import sha256
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
 from hubspool.client.retry import ON_HEAD, Caller, call_with_retries
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
+from hubspool.files import sha256_of
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.events import CommitEvent
 from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
@@ -175,16 +175,6 @@ def _day(text: str) -> date | None:
         return None
 
 
-def _sha256(path: Path, start: int, size: int) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        file.seek(start)
-        while size and (chunk := file.read(min(size, 1 << 20))):
-            digest.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest()
-
-
 @dataclass
 class CompactionReport:
     """What a run of a compactor did.
@@ -220,6 +210,7 @@ class CompactionReport:
         return CommitEvent(commit.oid, tuple(self.paths), 0, 0, joined=self.files_before)
 
 
+@dataclass(eq=False)
 class Compactor:
     """Joins the old files of one folder of a repository. Used by one thread.
 
@@ -237,37 +228,24 @@ class Compactor:
         refused: path and content of files that cannot be joined, as other compactors found out; it is extended.
     """
 
-    #: The Hub's time, as of the last call of `due`.
-    now: datetime
     #: Of a commit; gets the number of files that it replaces.
-    title = "Join {} files"
+    title: ClassVar[str] = "Join {} files"
 
-    def __init__(
-        self,
-        repo: RemoteRepo,
-        folder: str,
-        joiners: Mapping[str, Joiner],
-        manifests: Manifests | None = None,
-        *,
-        limits: PushLimits = DEFAULTS,
-        may_go_on: Callable[[], bool] = lambda: True,
-        has_time: Callable[[], bool] = lambda: True,
-        pause: Callable[[float], bool] | None = None,
-        refused: set[tuple[str, str]] | None = None,
-    ) -> None:
-        self.repo = repo
-        self.folder = folder
-        self.joiners = joiners
-        self.manifests = manifests or Manifests()
-        self.limits = limits
-        self.may_go_on = may_go_on
-        self.has_time = has_time
-        self.pause = pause or threading.Event().wait
-        self.refused = set() if refused is None else refused
-        self.files: dict[str, RemoteFile] = {}  # as of the last call of `due`
-        self._records: PartRecords | None = None
-        self._tails: list[RemoteFile] = []  # ghosts with rows that nothing else has, as of the last call of `due`
-        self._seen = repo  # at the commit of that call: what is downloaded is what was listed
+    repo: RemoteRepo
+    folder: str
+    joiners: Mapping[str, Joiner]
+    manifests: Manifests = field(default_factory=Manifests)
+    _: KW_ONLY
+    limits: PushLimits = DEFAULTS
+    may_go_on: Callable[[], bool] = lambda: True
+    has_time: Callable[[], bool] = lambda: True
+    pause: Callable[[float], bool] = field(default_factory=lambda: threading.Event().wait)
+    refused: set[tuple[str, str]] = field(default_factory=set)
+    now: datetime = field(init=False)  # the Hub's time, as of the last call of `due`
+    files: dict[str, RemoteFile] = field(default_factory=dict, init=False)  # as of that call
+    _records: PartRecords | None = field(default=None, init=False)
+    _tails: list[RemoteFile] = field(default_factory=list, init=False)  # ghosts with rows that nothing else has
+    _seen: RemoteRepo = field(init=False)  # at the commit of that call: what is downloaded is what was listed
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:
         """Return the joins that are due, and the ghosts: files whose rows are in a joined file.
@@ -461,7 +439,7 @@ class Compactor:
             old, late, new = (Path(name) / each for each in ("old", "late", "new"))
             self._seen.download(run.path, old)
             self._seen.download(ghost.path, late)
-            if _sha256(old, run.offset, sum(run.sizes)) != run.sha256:
+            if sha256_of(old, run.offset, sum(run.sizes)) != run.sha256:
                 return  # a person has changed it
             at, more = run.offset + sum(run.sizes[:index]), ghost.size - run.sizes[index]
             content = old.read_bytes()  # at most `join_bytes`, as the ghost
@@ -475,7 +453,7 @@ class Compactor:
                 digests=(*digests,),
                 rows=run.rows + joiner.rows(new) - joiner.rows(old),
                 counts=(),
-                sha256=_sha256(new, run.offset, sum(sizes)),
+                sha256=sha256_of(new, run.offset, sum(sizes)),
             )
             path = Join((replace(joined, level=joined.level - 1),)).path(uuid.uuid4().hex[:12])
             found = [longer if each == run else each for each in self.manifests.runs_in(run.path)]
@@ -499,7 +477,7 @@ class Compactor:
                 continue
             span = joiner.range_of(content)
             said, size = named.get(source.path), source.file.size
-            if said and said.end - said.start == size and said.sha256 == _sha256(content, 0, size):
+            if said and said.end - said.start == size and said.sha256 == sha256_of(content, 0, size):
                 span = (said.start, said.end)
             rows = joiner.rows(content)
             run = JoinedRun(
@@ -516,11 +494,9 @@ class Compactor:
             )
             last = runs[-1] if runs else None
             runs[-1:] = [last.extended(run)] if last and last.continues_with(run) else [*runs[-1:], run]
-        return (
-            runs
-            if not joiner.keeps_bytes
-            else [run if run.sha256 else replace(run, sha256=_sha256(out, run.offset, sum(run.sizes))) for run in runs]
-        )
+        if not joiner.keeps_bytes:
+            return runs
+        return [run if run.sha256 else replace(run, sha256=sha256_of(out, run.offset, sum(run.sizes))) for run in runs]
 
     def _commit(
         self,

@@ -22,7 +22,7 @@ from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.retry import METADATA, ON_HEAD, Caller, call_with_retries
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import BucketBatchError, ChangedMeanwhileError, HFValidationError, RemoteEntryNotFoundError
-from hubspool.push.compaction import _sha256
+from hubspool.files import sha256_of as _sha256
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.kinds import together
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path

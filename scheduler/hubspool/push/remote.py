@@ -11,7 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hubspool.client.download import download
-from hubspool.client.repo_info import RepoFile, parse_commit
+from hubspool.client.repo_info import RepoFile, RepoFolder, parse_commit
+from hubspool.client.repos import fetch_paths_info, fetch_tree
 from hubspool.client.retry import AT_COMMIT, NEWER_HEAD, Caller, call_with_retries
 from hubspool.client.target import Target
 from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError, RevisionNotFoundError
@@ -322,19 +323,10 @@ class RemoteRepo:
         if not paths:
             return {}
         try:
-            entries = self._ask(
-                lambda: self.api.get_paths_info(
-                    self.target.repo_id, paths, repo_type=self.target.repo_type, revision=self.target.revision
-                )
-            )
+            return _files(self._ask(lambda: fetch_paths_info(self.api.client(), self.target, paths)))
         except BadRequestError:
             middle = len(paths) // 2
             return {**self.files(paths[:middle]), **self.files(paths[middle:])} if middle else {}
-        return {
-            entry.path: RemoteFile(entry.path, entry.size, entry.content_id)
-            for entry in entries
-            if isinstance(entry, RepoFile)
-        }
 
     def read(self, path: str, start: int, length: int) -> bytes:
         """Return `length` bytes of a file from `start` on, fewer at its end."""
@@ -359,8 +351,10 @@ class RemoteRepo:
         url = self.target.file_url(path)
         self._ask(lambda: download(self.api.client(), url, to, force=True, local_only=False))
 
-    def commit(self, operations: Sequence[CommitOperation], message: str, description: str, parent: str) -> CommitInfo:
-        """Make a commit on top of `parent`, and of no other commit."""
+    def commit(
+        self, operations: Sequence[CommitOperation], message: str, description: str, parent: str | None
+    ) -> CommitInfo:
+        """Make a commit on top of `parent`, and of no other commit; None: of whatever is the newest."""
         return self.api.create_commit(
             self.target.repo_id,
             operations,
@@ -371,10 +365,9 @@ class RemoteRepo:
             parent_commit=parent,
         )
 
-    def squash(self, keep: Callable[[str], bool]) -> None:
-        """Replace the history of the branch by one commit, which names the parts that `keep` chooses."""
+    def squash(self, commits: Iterable[GitCommitInfo], keep: Callable[[str], bool] = lambda _: True) -> None:
+        """Replace the history of the branch by one commit; the arguments are those of `squash_description`."""
         target = self.target
-        commits = self.api.list_repo_commits(target.repo_id, repo_type=target.repo_type, revision=target.revision)
         message = f"Super-squash branch '{target.revision}'\n\n{squash_description(commits, keep)}"
         self.api.super_squash_history(
             target.repo_id, repo_type=target.repo_type, branch=target.revision, commit_message=message.rstrip()
@@ -405,21 +398,11 @@ class RemoteRepo:
     def list_files(self, folder: str, *, recursive: bool = False) -> dict[str, RemoteFile]:
         """Return path → file for all files in a folder; nothing if there is no such folder."""
         try:
-            entries = self._ask(
-                lambda: list(
-                    self.api.list_repo_tree(
-                        self.target.repo_id,
-                        folder or None,
-                        recursive=recursive,
-                        repo_type=self.target.repo_type,
-                        revision=self.target.revision,
-                    )
-                )
-            )
+            return self._ask(lambda: _files(fetch_tree(self.api.client(), self.target, folder, recursive=recursive)))
         except RemoteEntryNotFoundError:
             return {}
-        return {
-            entry.path: RemoteFile(entry.path, entry.size, entry.content_id)
-            for entry in entries
-            if isinstance(entry, RepoFile)
-        }
+
+
+def _files(entries: Iterable[RepoFile | RepoFolder]) -> dict[str, RemoteFile]:
+    files = (entry for entry in entries if isinstance(entry, RepoFile))
+    return {file.path: RemoteFile(file.path, file.size, file.content_id) for file in files}

@@ -10,11 +10,10 @@ import logging
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
 
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.errors import (
@@ -25,7 +24,8 @@ from hubspool.errors import (
     RemoteEntryNotFoundError,
     RevisionNotFoundError,
 )
-from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile, _sha256
+from hubspool.files import sha256_of
+from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile
 from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.joiner import Matches
 from hubspool.push.manifest import JoinedRun
@@ -77,6 +77,7 @@ class _Hit:
 _TITLE = "Remove rows from"
 
 
+@dataclass(eq=False)
 class Remover(Compactor):
     """Removes the rows that match from all files of one folder of a repository. Used by one thread.
 
@@ -87,13 +88,11 @@ class Remover(Compactor):
 
     title = f"{_TITLE} {{}} files"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        #: What the last call of `remove` did, also if it failed.
-        self.report = RemovalReport()
-        self._removals: Sequence[Removal] = ()
-        self._is_dry = False
-        self._clean: set[tuple[str, str]] = set()  # path and content of files that were read, without a match
+    #: What the last call of `remove` did, also if it failed.
+    report: RemovalReport = field(default_factory=RemovalReport, init=False)
+    _removals: Sequence[Removal] = field(default=(), init=False)
+    _is_dry: bool = field(default=False, init=False)
+    _clean: set[tuple[str, str]] = field(default_factory=set, init=False)  # files that were read, without a match
 
     def due(self, before: date | None = None) -> tuple[list[Join], list[str]]:  # noqa: ARG002
         """Return the files of each month that were not read yet, and the ghosts."""
@@ -218,8 +217,13 @@ class Remover(Compactor):
     def _squash(self) -> None:
         """Squash the history; the digest of a part of which rows were removed would let a reader check a guess."""
         at = self.repo.at(self.repo.head().oid)
-        files, held = at.list_files(self.folder, recursive=True), self.manifests.held
-        self.repo.squash(lambda path: path in files or ((part := held(path)) is not None and part.is_whole))
+        files = at.list_files(self.folder, recursive=True)
+
+        def keep(path: str) -> bool:
+            part = self.manifests.held(path)
+            return path in files or (part is not None and part.is_whole)
+
+        self.repo.squash(self.repo.commits(), keep)
 
     def _delete_large_files(self, before: Mapping[str, tuple[str, str]], report: RemovalReport) -> None:
         """Delete the large files that only the history had; of files that people wrote, none is deleted."""
@@ -291,14 +295,19 @@ def expired(files: Iterable[OldFile], today: date, days: int) -> list[OldFile]:
     return [file for file in old if file.path not in newest]
 
 
+@dataclass(eq=False)
 class Expirer(Compactor):
     """Removes files of which all rows are too old; the manifests say so, and nobody sends the rows again.
 
-    The arguments are those of `Compactor`. Before `run`, `days` is set: how many days rows are kept; and `split`: the
-    only one to look at, None for all.
+    Args:
+        days: how many days rows are kept.
+        split: the only one to look at, None for all.
+
+    The other arguments are those of `Compactor`.
     """
 
     title = "Remove {} files of past days"
+    _: KW_ONLY
     days: int
     split: str | None = None
 
@@ -365,7 +374,7 @@ def _with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
     """Return the runs with the digests of what the file holds of those of which rows were removed."""
     ends = [*(after.offset for _, after in pairwise(runs)), file.stat().st_size]
     return [
-        replace(run, sha256=_sha256(file, run.offset, end - run.offset)) if run.sha256 == "?" else run
+        replace(run, sha256=sha256_of(file, run.offset, end - run.offset)) if run.sha256 == "?" else run
         for run, end in zip(runs, ends, strict=False)
     ]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool.client.folder import full_folders
 from hubspool.client.target import Target
@@ -21,6 +21,7 @@ from hubspool.push.compaction import CompactionReport, Compactor
 from hubspool.push.joiner import Joiner
 from hubspool.push.remote import RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
+from hubspool.push.remover import Remover
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.messages import described
 from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from hubspool.scheduling.push_loop import PushLoop
 
 logger = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Compactor)
 
 
 def seconds_until_due(newest: datetime | None, parts: int, now: datetime) -> float:
@@ -77,6 +80,23 @@ def beside_pushes(context: PushContext, loop: PushLoop[Any], seconds: float = ma
     finally:
         ended.set()
         beside.api.session.close()
+
+
+def compactor_of(kind: type[C], context: PushContext, loop: PushLoop[Any] | None = None, **options: Any) -> C:
+    """Return a compactor, or another object of its kind, of what a scheduler pushes; it stops when a flush waits.
+
+    Args:
+        kind: its class; a `Remover` is one of the whole repository.
+        context: of the push.
+        loop: of the pushing thread; None: it does not stop.
+        options: more arguments of the class.
+    """
+    joiner = Joiner() if context.encoding is None else context.encoding.joiner
+    options = {"manifests": context.memory.manifests, "limits": context.limits, **options}
+    if loop is not None:
+        options |= {"may_go_on": lambda: not loop.pause(0), "pause": loop.pause}
+    joiners = {context.encoding.suffix if context.encoding else "jsonl": joiner} if joiner else {}
+    return kind(context.repo, "" if kind is Remover else context.path_in_repo, joiners, **options)
 
 
 class DailyCompaction:
@@ -125,7 +145,7 @@ class DailyCompaction:
         try:
             with beside_pushes(context, loop, DEFAULTS.compaction_limit) as beside:
                 if publish is None:
-                    wait = self._join(beside, joiner, loop, report)
+                    wait = self._join(beside, loop, report)
                 else:
                     wait = self._publish(beside, joiner, loop, report, publish)
         except HubspoolError as failure:
@@ -147,19 +167,16 @@ class DailyCompaction:
         self._known = replace(self._known, error=error or None)
         return report
 
-    def _join(self, context: PushContext, joiner: Joiner, loop: PushLoop[Any], report: CompactionReport) -> float:
+    def _join(self, context: PushContext, loop: PushLoop[Any], report: CompactionReport) -> float:
         """Make one join if it is due; return the seconds until the next look."""
         ends = self._clock() + DEFAULTS.compaction_seconds
         manifests = self.manifests = self.manifests or replace(context.memory.manifests)
-        compactor = Compactor(
-            context.repo,
-            context.path_in_repo,
-            {context.payloads.suffix or "jsonl": joiner},
-            manifests,
-            limits=context.limits,
-            may_go_on=lambda: not loop.pause(0),
+        compactor = compactor_of(
+            Compactor,
+            context,
+            loop,
+            manifests=manifests,
             has_time=lambda: self._clock() < ends,
-            pause=loop.pause,
             refused=self._refused,
         )
         joins, ghosts = compactor.due()

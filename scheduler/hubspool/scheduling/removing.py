@@ -12,11 +12,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool.errors import FlushTimeout, HFValidationError, HubspoolError
-from hubspool.push.compaction import Compactor
-from hubspool.push.joiner import Joiner
 from hubspool.push.removal import Removal
 from hubspool.push.remover import Expirer, RemovalReport, Remover
-from hubspool.scheduling.daily import beside_pushes
+from hubspool.scheduling.daily import beside_pushes, compactor_of
 from hubspool.scheduling.defaults import DEFAULTS
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 #: Values that the rows have, or a function that returns True for them.
 Rows = Mapping[str, Any] | Callable[[Mapping[str, Any]], bool]
-C = TypeVar("C", bound=Compactor)
 _HINT = 'Give keys and values, such as {"user": "anna"}, or a function that returns True for the rows to remove.'
 T = TypeVar("T")
 
@@ -96,7 +93,7 @@ class Removing:
                     request.removal = Removal.by(request.rows, at)
                 else:
                     request.removal = Removal.of(request.rows, at)
-                    _made(Remover, context).note([request.removal])
+                    compactor_of(Remover, context).note([request.removal])
                     self._turns.note_beside(1)
         context.memory.removals = [*filter(None, (request.removal for request in requests)), *self._waiting]
         return requests
@@ -110,7 +107,7 @@ class Removing:
         for request in requests:
             assert request.removal is not None
             removal = request.removal
-            report = self._counted(_made(Remover, context, loop), lambda remover: remover.remove([removal]))  # noqa: B023
+            report = self._counted(compactor_of(Remover, context, loop), lambda remover: remover.remove([removal]))  # noqa: B023
             if loop.stopping.is_set():
                 return
             logger.info("%s: %d rows were removed on request", context.target.repo_id, report.rows)
@@ -129,8 +126,7 @@ class Removing:
             if retain_days is not None and time.monotonic() >= self._retain_at:
                 self._retain_at = time.monotonic() + DEFAULTS.compaction_period
                 with beside_pushes(context, loop) as beside:
-                    expirer = _made(Expirer, beside, loop)
-                    expirer.split, expirer.days = split, retain_days
+                    expirer = compactor_of(Expirer, beside, loop, split=split, days=retain_days)
                     self._turns.note_beside(expirer.run().all_commits)
         except HubspoolError as error:
             logger.info("%s: rows are removed at another time: %s", context.target.repo_id, error)
@@ -139,10 +135,10 @@ class Removing:
         seconds, now = context.limits.second_look_seconds, datetime.fromtimestamp(context.clock(), timezone.utc)
         if any(removal.is_due(now, seconds) for removal in context.memory.manifests.removals.values()):
             with beside_pushes(context, loop) as beside:
-                self._counted(_made(Remover, beside, loop), Remover.check)
+                self._counted(compactor_of(Remover, beside, loop), Remover.check)
         if due := [removal for removal in self._waiting if removal.is_due(now, seconds)]:
             with beside_pushes(context, loop) as beside:
-                self._counted(_made(Remover, beside, loop), lambda remover: remover.remove(due))
+                self._counted(compactor_of(Remover, beside, loop), lambda remover: remover.remove(due))
             self._waiting = [removal for removal in self._waiting if removal not in due]
 
     def _counted(self, remover: Remover, act: Callable[[Remover], T]) -> T:
@@ -164,16 +160,3 @@ def _check(rows: Rows) -> None:
         raise HFValidationError(f"forget() was given {rows!r}: {error}", hint=_HINT) from None
     if not is_sound:
         raise HFValidationError(f"forget() was given {rows!r}, which chooses no row.", hint=_HINT)
-
-
-def _made(kind: type[C], context: PushContext, loop: PushLoop[Any] | None = None) -> C:
-    joiner = Joiner() if context.encoding is None else context.encoding.joiner
-    return kind(
-        context.repo,
-        "" if kind is Remover else context.path_in_repo,
-        {context.encoding.suffix if context.encoding else "jsonl": joiner} if joiner else {},
-        context.memory.manifests,
-        limits=context.limits,
-        may_go_on=lambda: loop is None or not loop.pause(0),
-        pause=None if loop is None else loop.pause,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hubspool.push.remote import squash_description
+from hubspool.push.remote import RemoteRepo
 
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
@@ -49,9 +49,6 @@ class SquashPolicy:
             self._count = len(commits)
             if self._count <= self.history or commits[0].commit_id != oid:
                 return False
-        message = f"Super-squash branch '{target.revision}'\n\n{squash_description(commits)}"
-        api.super_squash_history(
-            target.repo_id, repo_type=target.repo_type, branch=target.revision, commit_message=message.rstrip()
-        )
+        RemoteRepo(api, target).squash(commits)
         self._count = 1
         return True

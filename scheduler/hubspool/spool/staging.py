@@ -6,12 +6,11 @@ import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import orjson
 
-from hubspool.files import has_content, hash_range, sync_file, sync_folder
+from hubspool.files import has_content, sha256_of, sync_file, sync_folder
 
 _MANIFEST = ".json"
 
@@ -74,7 +73,8 @@ class StagingFolder:
     def add(self, hidden: Path, staged: StagedFile) -> StagedFile:
         """Sync the file at `hidden`, give it its name and a manifest; return `staged` with its size and hash."""
         path = self.path_of(staged.path, staged.end)
-        staged = replace(staged, size=hidden.stat().st_size, sha256=_sha256(hidden))
+        size = hidden.stat().st_size
+        staged = replace(staged, size=size, sha256=sha256_of(hidden, 0, size))
         _publish(hidden, path)
         hidden.write_bytes(orjson.dumps(asdict(staged)))
         _publish(hidden, _manifest_path(path))
@@ -125,13 +125,6 @@ def _manifest(path: Path) -> StagedFile | None:
 
 def _manifest_path(path: Path) -> Path:
     return path.with_name(path.name + _MANIFEST)
-
-
-def _sha256(path: Path) -> str:
-    state = sha256()
-    with path.open("rb") as file:
-        hash_range(file, 0, path.stat().st_size, state)
-    return state.hexdigest()
 
 
 def _publish(hidden: Path, path: Path) -> None:
