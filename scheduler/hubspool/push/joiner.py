@@ -20,8 +20,6 @@ class Joiner:
 
     #: The joined file has the bytes of the others one after the other.
     keeps_bytes = True
-    #: The package that has to be installed for this format; empty if none.
-    needs = ""
 
     def key_of(self, path: Path) -> object:
         """Return what decides which files are joined into one: those whose keys are equal, or `kinds_of` go together.
