@@ -37,13 +37,8 @@ class ParquetJoiner(Joiner):
     def rows(self, path: Path) -> int:
         return int(pq.read_metadata(path).num_rows)
 
-    def range_of(self, path: Path) -> tuple[int, int] | None:
-        span = range_of(pq.read_metadata(path))
-        return None if span is None else (span.start, span.end)
-
-    def segment_of(self, path: Path) -> str | None:
-        span = range_of(pq.read_metadata(path))
-        return None if span is None else span.segment
+    def span_of(self, path: Path) -> Span | None:
+        return range_of(pq.read_metadata(path))
 
     def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterator[tuple[object, bytes]]]]:
         try:
