@@ -174,7 +174,11 @@ def _colab_secret() -> str | None:
 
 def is_loopback(url: str) -> bool:
     """Return whether `url` is an address of this machine."""
-    host = urlsplit(url).hostname or ""
+    return is_loopback_host(urlsplit(url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Return whether a name or address leads to this machine with every resolver."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     from ipaddress import ip_address

@@ -11,11 +11,11 @@ from hubspool_templates.archive.zip_scheduler import ZipScheduler
 from hubspool_templates.jsonl import JsonlScheduler
 from hubspool_templates.logs.summary_writer import HubSummaryWriter
 from hubspool_templates.logs.training_logs import TrainingLogs
-from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
 from hubspool_templates.reading.rows import read_rows
 from hubspool_templates.rows import RowScheduler
 
 if TYPE_CHECKING:
+    from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
     from hubspool_templates.ui.chat import ChatLogger
     from hubspool_templates.ui.flagging import HubFlaggingCallback
     from hubspool_templates.ui.panel import status_panel
@@ -24,31 +24,38 @@ if TYPE_CHECKING:
 __all__ = [
     "HubSummaryWriter",
     "JsonlScheduler",
-    "ParquetScheduler",
     "RowScheduler",
     "TrainingLogs",
     "ZipScheduler",
     "read_rows",
 ]
-with suppress(ModuleNotFoundError, ValueError):  # in place of gradio a test has put a module without a spec
-    if find_spec("gradio") is not None:  # without it `from hubspool_templates import *` leaves them out
+# Without gradio or pyarrow `from hubspool_templates import *` leaves out what needs it.
+with suppress(ModuleNotFoundError, ValueError):  # in its place a test has put a module without a spec
+    if find_spec("gradio") is not None:
         __all__ += ["ChatLogger", "HubFlaggingCallback", "save_button", "status_panel"]
+with suppress(ModuleNotFoundError, ValueError):
+    if find_spec("pyarrow") is not None:
+        __all__ += ["ParquetScheduler"]
 
-#: Parts of a Gradio page; gradio is imported when one of them is first used.
-_GRADIO = {
+#: What needs gradio or pyarrow, which is imported when one of them is first used.
+_LAZY = {
     "ChatLogger": "ui.chat",
     "HubFlaggingCallback": "ui.flagging",
+    "ParquetScheduler": "parquet.parquet_scheduler",
     "save_button": "ui.save_button",
     "status_panel": "ui.panel",
 }
+#: Package → the extra of `hubspool` that installs it.
+_EXTRAS = {"gradio": "gradio", "pyarrow": "parquet"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _GRADIO:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_GRADIO[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     except ModuleNotFoundError as error:
-        if error.name != "gradio":
+        if error.name not in _EXTRAS:
             raise
-        raise ImportError(f'{name} needs gradio: pip install "hubspool[gradio]"') from error
+        extra = _EXTRAS[error.name]
+        raise ImportError(f'{name} needs {error.name}: pip install "hubspool[{extra}]"') from error

@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from hubspool import CommitOperationAdd, CommitPlan, HfApi, HubspoolError
-from hubspool.extending import FrontMatter, RemoteEntryNotFoundError, Target, broken_card, read_text
+from hubspool.extending import FrontMatter, RemoteRepo, Target, broken_card, read_text
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.existing import (
     SCHEDULERS,
@@ -62,6 +63,7 @@ class OtherColumnsError(HubspoolError):
         self.schema = schema
 
 
+@dataclass
 class CardUpdater:
     """Adds a new README.md to a commit whose rows have columns that the card on the Hub lacks.
 
@@ -85,28 +87,21 @@ class CardUpdater:
         columns_of: reads the columns of a file of the scheduler's form; raises ValueError if it cannot.
     """
 
-    def __init__(
-        self,
-        api: HfApi,
-        card_sentence: str,
-        widenable: frozenset[str] = JSON_DTYPES,
-        *,
-        is_storable: Callable[[FieldType], bool] | None = None,
-        features_in_config: bool = False,
-        config: str | None = None,
-        columns_of: Callable[[Path], Schema] = columns_of_lines,
-    ) -> None:
-        self.api = api
-        self.card_sentence = card_sentence
-        self.widenable = widenable
-        self.is_storable = is_storable
-        self.features_in_config = features_in_config
-        self.columns = Schema()  # all columns of the dataset, as the card had them at the last call
-        self.config = config
-        self.columns_of = columns_of
-        self._in_card: object = None  # what the card on the Hub has, while every commit since is ours
-        self._rows: int | None = None  # on the Hub
-        self._last: tuple[str | None, int] = (None, 0)  # our last commit at the last call, and the rows of that call
+    api: HfApi
+    card_sentence: str
+    widenable: frozenset[str] = JSON_DTYPES
+    is_storable: Callable[[FieldType], bool] | None = None
+    features_in_config: bool = False
+    config: str | None = None
+    columns_of: Callable[[Path], Schema] = columns_of_lines
+    #: All columns of the dataset, as the card had them at the last call.
+    columns: Schema = field(default_factory=Schema, init=False)
+    #: What the card on the Hub has, while every commit since is ours.
+    _in_card: object = field(default=None, init=False)
+    #: On the Hub.
+    _rows: int | None = field(default=None, init=False)
+    #: Our last commit at the last call, and the rows of that call.
+    _last: tuple[str | None, int] = field(default=(None, 0), init=False)
 
     def operations(
         self, target: Target, plan: CommitPlan, files: Mapping[str, str], schema: Schema, own: str | None
@@ -175,10 +170,8 @@ class CardUpdater:
         listed = card.config_of(glob) or card.config_of(beside_months)
         if listed is not None:
             return card.add_files(split, glob, listed), _schema(card.features(listed))
-        tree = self.api.list_repo_tree(
-            target.repo_id, recursive=True, repo_type=target.repo_type, revision=revision or target.revision
-        )
-        sizes: dict[str, int] = {entry.path: entry.size for entry in tree if hasattr(entry, "size")}
+        listed_files = self._at(target, revision).list_files("", recursive=True)
+        sizes = {path: file.size for path, file in listed_files.items()}
         paths = [path for path in sizes if not covers(glob, path)]
         first = next(iter(card.configs), "default")
         form = form_of(path for files in card.files(first, paths).values() for path in files)
@@ -221,15 +214,8 @@ class CardUpdater:
         schema = Schema()
         with tempfile.TemporaryDirectory() as folder:
             for path in paths:
-                local = Path(
-                    self.api.hf_hub_download(
-                        target.repo_id,
-                        path,
-                        repo_type=target.repo_type,
-                        revision=revision or target.revision,
-                        local_dir=folder,
-                    )
-                )
+                local = Path(folder, path)
+                self._at(target, revision).download(path, local)
                 try:
                     schema = schema.merge(self.columns_of(local), widenable=self.widenable)
                 except (ValueError, AttributeError, TypeError):
@@ -248,18 +234,12 @@ class CardUpdater:
         suffix = globs[0].rpartition(".")[2]
         total = 0
         for folder in {glob.rpartition(MONTH_GLOB)[0].rstrip("/") for glob in globs}:
-            try:
-                entries = self.api.list_repo_tree(
-                    target.repo_id,
-                    folder or None,
-                    recursive=True,
-                    repo_type=target.repo_type,
-                    revision=plan.parent or target.revision,
-                )
-                total += sum(getattr(entry, "size", 0) for entry in entries if entry.path.endswith(suffix))
-            except RemoteEntryNotFoundError:
-                continue
+            files = self._at(target, plan.parent).list_files(folder, recursive=True).values()
+            total += sum(file.size for file in files if file.path.endswith(suffix))
         return total * plan.rows_new // max(plan.bytes_new, 1)
+
+    def _at(self, target: Target, revision: str | None) -> RemoteRepo:
+        return RemoteRepo(self.api, replace(target, revision=revision or target.revision))
 
 
 class Card:

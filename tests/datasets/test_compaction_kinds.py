@@ -250,6 +250,8 @@ def test_the_commands_work_in_every_type_of_repository_and_say_which_formats_the
     ]
     hub_api.create_commit(REPO, parts, commit_message="planted")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for module in ("joiners", "parquet.parquet_joiner"):
+        monkeypatch.delitem(sys.modules, f"hubspool_templates.{module}", raising=False)
     left = "*.other: 2 files left alone, what reads them is not installed.\n"
     left += "*.parquet: 2 files left alone, pyarrow is not installed.\n"
     assert left in command("compact", REPO, "--repo-type", "model", "--dry-run")

@@ -259,7 +259,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/compaction.py",
                 "Compactor._key_of",
-                "joiner.segment_of(path) == source.segment",
+                "span.segment == source.segment",
                 "True",
             ),
         ),

@@ -46,8 +46,9 @@ def test_the_core_needs_no_extra(package: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_star_import_of_the_templates_leaves_out_what_needs_gradio() -> None:
-    done = run("gradio", "from hubspool_templates import *; print(JsonlScheduler.__name__, 'ChatLogger' in dir())")
+@pytest.mark.parametrize(("package", "name"), [("gradio", "ChatLogger"), ("pyarrow", "ParquetScheduler")])
+def test_a_star_import_of_the_templates_leaves_out_what_cannot_be_imported(package: str, name: str) -> None:
+    done = run(package, f"from hubspool_templates import *; print(JsonlScheduler.__name__, {name!r} in dir())")
     assert (done.stdout, done.stderr) == ("JsonlScheduler False\n", "")
 
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -86,7 +85,9 @@ def _text(join: Join) -> str:
 
 def joiners() -> dict[str, Joiner]:
     """Return suffix → what reads and joins files of that format, as far as the package that it needs is installed."""
-    return {suffix: joiner for suffix, joiner in _joiners().items() if not joiner.needs or _is_installed(joiner.needs)}
+    from hubspool.push.joiner import Joiner
+
+    return {"jsonl": Joiner(), **{suffix: make() for suffix, make in _of_templates("JOINERS").items()}}
 
 
 def left_alone(files: Iterable[RemoteFile], joiners: Mapping[str, Joiner]) -> list[tuple[str, str]]:
@@ -94,7 +95,7 @@ def left_alone(files: Iterable[RemoteFile], joiners: Mapping[str, Joiner]) -> li
     from hubspool.push.compaction import OldFile
 
     counts = Counter(source.suffix for source in map(OldFile.of, files) if source and source.suffix not in joiners)
-    packages = {suffix: joiner.needs for suffix, joiner in _joiners().items()}
+    packages = _of_templates("NEEDS")
     return [
         (
             f"*.{suffix}",
@@ -104,20 +105,12 @@ def left_alone(files: Iterable[RemoteFile], joiners: Mapping[str, Joiner]) -> li
     ]
 
 
-def _joiners() -> dict[str, Joiner]:
-    from hubspool.push.joiner import Joiner
-
+def _of_templates(name: str) -> dict[str, Any]:
+    """Return what `hubspool_templates.joiners` calls so; nothing if it is not installed."""
     try:
-        others: dict[str, type[Joiner]] = import_module("hubspool_templates.joiners").JOINERS
+        found: dict[str, Any] = getattr(import_module("hubspool_templates.joiners"), name)
     except ModuleNotFoundError as error:
         if error.name != "hubspool_templates":
             raise
-        others = {}
-    return {"jsonl": Joiner(), **{suffix: joiner() for suffix, joiner in others.items()}}
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except (ImportError, ValueError):
-        return False
+        return {}
+    return found

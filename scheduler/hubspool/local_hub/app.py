@@ -8,6 +8,7 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 
@@ -20,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hubspool.local_hub import control
 from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, FaultHit, Faults
-from hubspool.local_hub.identifiers import host_name, is_loopback
+from hubspool.local_hub.identifiers import host_name
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.request_body import receive_body
 from hubspool.local_hub.request_log import RequestLog, RequestRecord
@@ -30,6 +31,7 @@ from hubspool.local_hub.routes.table import ROUTES, Route
 from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.storage.durable_files import full_disk_after
+from hubspool.settings import is_loopback_host
 
 _log = logging.getLogger("hubspool.local_hub")
 
@@ -42,6 +44,7 @@ class _ConnectionDropped(Exception):  # noqa: N818 - a fault asks for it
     """End the connection without (the rest of) an answer."""
 
 
+@dataclass
 class HubApp:
     """The ASGI application. Handlers run in worker threads; the event loop reads bodies and waits.
 
@@ -55,37 +58,30 @@ class HubApp:
             address 127.0.0.1 after it was loaded; its requests then have no foreign origin.
     """
 
-    def __init__(
-        self,
-        services: ServiceContainer,
-        endpoint: str,
-        faults: Faults,
-        requests: RequestLog,
-        *,
-        fault_routes: bool,
-        only_host: str | None,
-    ) -> None:
-        self._services = services
-        self._endpoint = endpoint
-        self._faults = faults
-        self._requests = requests
-        self._only_host = only_host
-        self._control = control.routes(faults) if fault_routes else []
+    services: ServiceContainer
+    endpoint: str
+    faults: Faults
+    requests: RequestLog
+    fault_routes: bool = field(kw_only=True)
+    only_host: str | None = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._control = control.routes(self.faults) if self.fault_routes else []
         self._slow = CapacityLimiter(LIMITS.slow_requests)
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(scope, receive, send, self._requests)
+        exchange = _Exchange(scope, receive, send, self.requests)
         host = host_name(Request(scope).headers.get("host", ""))
-        if self._only_host is None or host in ("", self._only_host) or is_loopback(host):
+        if self.only_host is None or host in ("", self.only_host) or is_loopback_host(host):
             route, args = self._find(exchange.method, exchange.path)
         else:
             route, args = _refusal(ApiError(421, f"Misdirected Request: this Hub is not called {host!r}")), {}
         exchange.route = route.name
-        self._requests.begin()
+        self.requests.begin()
         try:
             is_control = route in self._control  # no fault may prevent its own removal
-            decision = NO_FAULT if is_control else self._faults.decide(route.name, exchange.method, exchange.path)
+            decision = NO_FAULT if is_control else self.faults.decide(route.name, exchange.method, exchange.path)
             exchange.headers.update(decision.headers)
             if decision.fault is not None:
                 exchange.headers.update(decision.fault.headers)
@@ -99,7 +95,7 @@ class HubApp:
             pass
         finally:
             exchange.record()
-            self._requests.end()
+            self.requests.end()
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         path_exists = False
@@ -115,7 +111,7 @@ class HubApp:
     def _context(self, args: dict[str, str], exchange: _Exchange) -> RequestContext:
         request = Request(exchange.scope, exchange.receive)
         host = request.headers.get("host")
-        return RequestContext(self._services, args, request, f"http://{host}" if host else self._endpoint)
+        return RequestContext(self.services, args, request, f"http://{host}" if host else self.endpoint)
 
     async def _answer(
         self, route: Route, context: RequestContext, decision: FaultDecision, exchange: _Exchange
@@ -125,7 +121,7 @@ class HubApp:
             return await self._apply(route, context)
         if fault.delay:
             await self._wait_outside(decision.cleared.wait, None if math.isinf(fault.delay) else fault.delay)
-            if self._faults.stopped:
+            if self.faults.stopped:
                 raise _ConnectionDropped
         context.commits_back = fault.stale
         with full_disk_after(fault.full_disk):
@@ -134,7 +130,7 @@ class HubApp:
             response = await self._apply(route, context)
         is_full = fault.full_disk is not None and response.status_code == 507
         if fault.may_miss and (context.is_stale or is_full):
-            self._faults.note_hit(FaultHit(fault, route.name, exchange.method, exchange.path))
+            self.faults.note_hit(FaultHit(fault, route.name, exchange.method, exchange.path))
         return response
 
     async def _replace_answer(
@@ -156,7 +152,7 @@ class HubApp:
 
     async def _apply(self, route: Route, context: RequestContext) -> Response:
         try:
-            with self._services.files.temporary_file() as context.upload:
+            with self.services.files.temporary_file() as context.upload:
                 await receive_body(route, context)
                 limiter = self._slow if route.name in _SLOW else None
                 return await to_thread.run_sync(route.handler, context, limiter=limiter)
@@ -172,21 +168,21 @@ class HubApp:
             return _error_answer(ApiError(500, "Internal Error: see the log of the local Hub"), context)
 
     async def _apply_late(self, route: Route, context: RequestContext, seconds: float) -> None:
-        ticket = self._faults.begin_late()
+        ticket = self.faults.begin_late()
         read = asyncio.Event()
 
         async def later() -> None:
             try:
-                with self._services.files.temporary_file() as context.upload:
+                with self.services.files.temporary_file() as context.upload:
                     await receive_body(route, context)
                     read.set()
-                    if await self._wait_outside(self._faults.wait_late, ticket, seconds):
+                    if await self._wait_outside(self.faults.wait_late, ticket, seconds):
                         await run_in_threadpool(route.handler, context)
             except ApiError as error:
                 _log.info("late %s %s was refused: %s", context.request.method, context.path, error)
             finally:
                 read.set()
-                self._faults.end_late()
+                self.faults.end_late()
 
         task = asyncio.create_task(later())
         self._late.add(task)

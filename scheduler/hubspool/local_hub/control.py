@@ -18,7 +18,7 @@ from starlette.responses import Response
 from hubspool.local_hub.faults import Fault, Faults
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.routes.table import Route
-from hubspool.local_hub.services.api_errors import ApiError, login_needed
+from hubspool.local_hub.services.api_errors import ApiError
 
 _PATH = "/api/local-hub/faults"
 
@@ -48,9 +48,7 @@ def routes(faults: Faults) -> list[Route]:
 
 
 def _check_right(context: RequestContext) -> None:
-    if context.user is None:
-        raise login_needed()
-    if context.user.role != "write":
+    if context.logged_in().role != "write":
         raise ApiError(403, "Faults need a token with the role 'write'")
 
 

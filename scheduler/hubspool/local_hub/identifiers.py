@@ -5,7 +5,6 @@ Every layer may import this module.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import struct
 from typing import Literal, get_args
@@ -69,16 +68,6 @@ def split_url_path(path: str) -> tuple[AnyType, str]:
 def host_name(host: str) -> str:
     """Return the name in a header Host, without the port, in lower case."""
     return re.sub(r":\d*$", "", host).strip("[]").rstrip(".").lower()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address leads to this machine with every resolver."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def hash_to_text(raw: bytes) -> str:

@@ -22,13 +22,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hubspool.local_hub.app import HubApp
 from hubspool.local_hub.faults import Faults
-from hubspool.local_hub.identifiers import is_loopback
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.request_log import RequestLog
 from hubspool.local_hub.routes.table import ROUTES
 from hubspool.local_hub.services.container import ServiceContainer
 from hubspool.local_hub.storage.accounts import DEFAULT_USER, Accounts, User
 from hubspool.local_hub.storage.durable_files import DurableFiles
+from hubspool.settings import is_loopback_host
 
 _log = logging.getLogger("hubspool.local_hub")
 
@@ -89,7 +89,7 @@ class LocalHub:
         folder_limit: int | None = None,
         fault_routes: bool = False,
     ) -> None:
-        if users is None and not is_loopback(host):
+        if users is None and not is_loopback_host(host):
             raise ValueError(
                 f"{host} can be reached from other machines, and the default token is known to everybody. "
                 "Name the users (--user NAME:TOKEN), or listen on 127.0.0.1."
@@ -160,7 +160,7 @@ class LocalHub:
             raise
         host, port = listener.getsockname()[:2]
         self._endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        only_host = self._host.lower() if is_loopback(self._host) else None
+        only_host = self._host.lower() if is_loopback_host(self._host) else None
         server = _Server(
             HubApp(
                 services,

@@ -29,6 +29,7 @@ from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.files import sha256_of
 from hubspool.push.defaults import DEFAULTS, PushLimits
+from hubspool.push.encodings import Span
 from hubspool.push.events import CommitEvent
 from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
 from hubspool.push.joiner import Joiner
@@ -411,9 +412,9 @@ class Compactor:
         """Return the key of a file; None if it cannot be joined, or if it is not about the segment of its path."""
         joiner = self.joiners[source.suffix]
         key = joiner.key_of(path)
-        if key is None or source.level or joiner.keeps_bytes or joiner.segment_of(path) == source.segment:
+        if key is None or source.level or joiner.keeps_bytes:
             return key
-        return None
+        return key if (span := joiner.span_of(path)) and span.segment == source.segment else None
 
     def _take_in_tails(self, report: CompactionReport) -> None:
         """Put the rows that replicas without manifests have added to joined parts into the joined files.
@@ -475,10 +476,10 @@ class Compactor:
                 moved = self.manifests.runs_in(source.path)
                 runs += [replace(run, path=path, offset=offsets[source] + run.offset) for run in moved]
                 continue
-            span = joiner.range_of(content)
+            span = joiner.span_of(content)
             said, size = named.get(source.path), source.file.size
             if said and said.end - said.start == size and said.sha256 == sha256_of(content, 0, size):
-                span = (said.start, said.end)
+                span = Span(source.segment, said.start, said.end)
             rows = joiner.rows(content)
             run = JoinedRun(
                 segment=source.segment,
@@ -486,9 +487,9 @@ class Compactor:
                 path=path,
                 offset=offsets[source],
                 first=source.order[2],
-                sizes=(source.file.size if span is None else span[1] - span[0],),
+                sizes=(source.file.size if span is None else span.end - span.start,),
                 digests=(source.file.content_id,),
-                starts=() if span is None else (span[0],),
+                starts=() if span is None else (span.start,),
                 rows=rows,
                 counts=(rows,),
             )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
 from hubspool.errors import HFValidationError
 from hubspool.push.kinds import columns_of
+
+if TYPE_CHECKING:
+    from hubspool.push.encodings import Span
 
 #: Whether a row is to be removed.
 Matches = Callable[[Mapping[str, Any]], bool]
@@ -20,8 +23,6 @@ class Joiner:
 
     #: The joined file has the bytes of the others one after the other.
     keeps_bytes = True
-    #: The package that has to be installed for this format; empty if none.
-    needs = ""
 
     def key_of(self, path: Path) -> object:
         """Return what decides which files are joined into one: those whose keys are equal, or `kinds_of` go together.
@@ -89,12 +90,8 @@ class Joiner:
         with path.open("rb") as file:
             return sum(1 for _ in file)  # also a last one without newline, as an editor may leave it
 
-    def range_of(self, path: Path) -> tuple[int, int] | None:  # noqa: ARG002
-        """Return the bytes [start, end) of the segment that a part holds; None where only its size is known."""
-        return None
-
-    def segment_of(self, path: Path) -> str | None:  # noqa: ARG002
-        """Return the file name of the segment that `range_of` is about; None where the file does not say it.
+    def span_of(self, path: Path) -> Span | None:  # noqa: ARG002
+        """Return the lines of a segment that a part holds; None where the file does not say it.
 
         A file of another format than JSON Lines that does not name the segment of its path is not joined.
         """

@@ -24,6 +24,7 @@ from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import BucketBatchError, ChangedMeanwhileError, HFValidationError, RemoteEntryNotFoundError
 from hubspool.files import sha256_of as _sha256
 from hubspool.push.defaults import DEFAULTS, PushLimits
+from hubspool.push.encodings import Span
 from hubspool.push.kinds import together
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
@@ -276,9 +277,10 @@ class Publisher:
         if joiner.keeps_bytes and (piece.start, piece.end) != span:
             content = to.read_bytes()[piece.start - piece.name.start : piece.end - piece.name.start]
             to.write_bytes(content)
-        segment = piece.segment if joiner.keeps_bytes else joiner.segment_of(to) if joiner.is_sound(to) else None
-        span = span if joiner.keeps_bytes or segment is None else joiner.range_of(to) or (0, 0)
-        if (segment, *span) != (piece.segment, piece.name.start, piece.name.end):
+        found: Span | None = Span(piece.segment, *span)
+        if not joiner.keeps_bytes:
+            found = joiner.span_of(to) if joiner.is_sound(to) else None
+        if found != Span(piece.segment, piece.name.start, piece.name.end):
             self._report.left[path] = "it does not hold the rows that its name says"
 
     def _groups(

@@ -22,7 +22,6 @@ from hubspool.push import lines, rules
 from hubspool.push.backlog import spool_target
 from hubspool.push.compaction import OldFile
 from hubspool.push.defaults import DEFAULTS
-from hubspool.push.encodings import Span
 from hubspool.push.joiner import Joiner
 from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
@@ -138,11 +137,10 @@ def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids
             ids.executemany("insert into id values (?, ?, ?)", ((each, _key(row), source.path) for each, row in rows))
     except ValueError as error:
         return FileFacts(damage=str(error))
-    span, segment = joiner.range_of(local), joiner.segment_of(local)
     return FileFacts(
         rows=joiner.rows(local),
         columns=frozenset(columns),
-        span=Span(segment, *span) if span and segment else None,
+        span=joiner.span_of(local),
         ids=_digests(local, 0, source.file.size),
         hashes={
             where: _digests(local, *where)[0]

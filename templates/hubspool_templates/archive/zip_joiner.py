@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from hubspool.extending import Joiner, Matches
+from hubspool.extending import Joiner, Matches, Span
 from hubspool_templates.archive.zip_encoding import METADATA, distinct, folder_hint, member_info, span_of_comment
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_types import media_of
@@ -45,15 +45,9 @@ class ZipJoiner(Joiner):
     def rows(self, path: Path) -> int:
         return sum(1 for _ in _rows(path))
 
-    def range_of(self, path: Path) -> tuple[int, int] | None:
+    def span_of(self, path: Path) -> Span | None:
         with zipfile.ZipFile(path) as archive:
-            span = span_of_comment(archive.comment)
-        return None if span is None else (span.start, span.end)
-
-    def segment_of(self, path: Path) -> str | None:
-        with zipfile.ZipFile(path) as archive:
-            span = span_of_comment(archive.comment)
-        return None if span is None else span.segment
+            return span_of_comment(archive.comment)
 
     def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterable[tuple[object, bytes]]]]:
         try:

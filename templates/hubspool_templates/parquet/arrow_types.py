@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from hubspool.extending import HFValidationError
 from hubspool_templates.media_types import MEDIA
 from hubspool_templates.schema import FieldType, Given, ListOf, Schema, feature_of, type_of_feature
 from hubspool_templates.value_kinds import WIDE_INT
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns), tz=(.+)\]")
 _DECIMAL = re.compile(r"decimal(128|256)\((\d+), (-?\d+)\)")
@@ -49,8 +48,6 @@ def arrow_type(kind: FieldType) -> pa.DataType:  # noqa: PLR0911  one kind of co
     Raises:
         HFValidationError: Arrow has no such type.
     """
-    import pyarrow as pa
-
     if isinstance(kind, ListOf):
         return pa.list_(arrow_type(kind.item))
     if isinstance(kind, Schema):  # Parquet has no struct without fields
@@ -86,8 +83,6 @@ def datasets_features(schema: Schema) -> dict[str, Any]:
 
 def leaves(kind: pa.DataType, path: str) -> Iterable[str]:
     """Yield the names of the Parquet columns that store an Arrow column."""
-    import pyarrow as pa
-
     if pa.types.is_struct(kind):
         for field in kind:
             yield from leaves(field.type, f"{path}.{field.name}")
@@ -98,8 +93,6 @@ def leaves(kind: pa.DataType, path: str) -> Iterable[str]:
 
 
 def _arrow_of_given(feature: Mapping[str, Any]) -> pa.DataType:
-    import pyarrow as pa
-
     if isinstance(feature.get("dtype"), str):  # with an `id`, or other options that do not change the file
         return arrow_type(feature["dtype"])
     if "list" in feature:  # of a fixed length
@@ -173,8 +166,6 @@ def _of_options(kind: str, options: dict[str, Any]) -> FieldType:
 
 
 def _of_arrow(kind: pa.DataType) -> FieldType:
-    import pyarrow as pa
-
     if pa.types.is_struct(kind):
         return Schema({field.name: _of_arrow(field.type) for field in kind})
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):

@@ -6,9 +6,11 @@ import io
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hubspool.extending import Encoding, FileRange, Span, is_object
 from hubspool_templates.defaults import DEFAULTS
@@ -24,10 +26,6 @@ from hubspool_templates.parquet.tables import (
     learned,
 )
 from hubspool_templates.schema import FieldType, ListOf, Schema
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +66,6 @@ class ParquetEncoding(Encoding):
         return super().damaged(lines) if self._ahead is None else ()
 
     def encode(self, span: Span, lines: FileRange, grown: Path | None, out: Path) -> bool:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         if grown is None:
             schema, table = self._table(lines)
             _write(table, schema, lines.size, span, out)
@@ -92,9 +87,6 @@ class ParquetEncoding(Encoding):
             return False
 
     def span_of(self, size: int, read: Callable[[int, int], bytes]) -> Span | None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         tail = read(max(size - DEFAULTS.footer_bytes, 0), min(DEFAULTS.footer_bytes, size))
         length = int.from_bytes(tail[-8:-4], "little") + 8
         if tail[-4:] != b"PAR1" or length > size:
@@ -182,8 +174,6 @@ def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, gr
     The old row groups are copied, not read and written again, which would give other bytes: so they and their page
     indexes keep their positions, and the old part of the footer stays right.
     """
-    import pyarrow as pa
-
     arrow = arrow_schema(schema)
     rows = max(1, min(DEFAULTS.row_group_rows, table.num_rows * DEFAULTS.row_group_bytes // max(size, 1)))
     with pa.OSFile(str(out), "wb") as sink, opened_writer(arrow, schema, sink) as writer:
@@ -201,8 +191,6 @@ def _write(table: pa.Table, schema: Schema, size: int, span: Span, out: Path, gr
 
 def opened_writer(arrow: pa.Schema, schema: Schema, sink: Any) -> pq.ParquetWriter:
     """Return a writer of files that `datasets` reads, and of which a changed file sends only what changed."""
-    import pyarrow.parquet as pq
-
     media = {name for name, kind in schema.fields.items() if _has_media(kind)}
     texts = [leaf for field in arrow if field.name not in media for leaf in leaves(field.type, field.name)]
     pictures = [leaf for field in arrow if field.name in media for leaf in leaves(field.type, field.name)]
@@ -218,8 +206,6 @@ def opened_writer(arrow: pa.Schema, schema: Schema, sink: Any) -> pq.ParquetWrit
 
 
 def _join_footers(grown: Path, out: Path, span: Span) -> None:
-    import pyarrow.parquet as pq
-
     metadata = pq.read_metadata(grown)
     before = metadata.metadata[RANGE]
     metadata.append_row_groups(pq.read_metadata(out))
@@ -253,8 +239,6 @@ def range_of(metadata: Any) -> Span | None:
 
 def columns_of_file(path: Path) -> Schema:
     """Return the columns of a file that `ParquetEncoding` wrote."""
-    import pyarrow.parquet as pq
-
     return Schema.of_features(orjson.loads(pq.read_metadata(path).metadata[COLUMNS]))
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hubspool.extending import FileRange, Joiner, Matches, Span
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.parquet.media import is_stored_otherwise, read_line, stored_value
 from hubspool_templates.parquet.parquet_encoding import RANGE, ParquetEncoding, columns_of_file, opened_writer, range_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: The key in the metadata of a joined file.
 _JOINED = b"hubspool.joined"
@@ -23,12 +23,8 @@ class ParquetJoiner(Joiner):
     """Joins files that `ParquetEncoding` wrote; a file of another program stays. Memory: one row group."""
 
     keeps_bytes = False
-    needs = "pyarrow"
 
     def key_of(self, path: Path) -> object:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
             metadata = pq.read_metadata(path)
             known = _without_range(metadata.schema.to_arrow_schema())
@@ -39,26 +35,12 @@ class ParquetJoiner(Joiner):
         return known.serialize().to_pybytes(), tuple(sorted((known.metadata or {}).items()))
 
     def rows(self, path: Path) -> int:
-        import pyarrow.parquet as pq
-
         return int(pq.read_metadata(path).num_rows)
 
-    def range_of(self, path: Path) -> tuple[int, int] | None:
-        import pyarrow.parquet as pq
-
-        span = range_of(pq.read_metadata(path))
-        return None if span is None else (span.start, span.end)
-
-    def segment_of(self, path: Path) -> str | None:
-        import pyarrow.parquet as pq
-
-        span = range_of(pq.read_metadata(path))
-        return None if span is None else span.segment
+    def span_of(self, path: Path) -> Span | None:
+        return range_of(pq.read_metadata(path))
 
     def check(self, path: Path) -> Iterator[tuple[Collection[str], Iterator[tuple[object, bytes]]]]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
             file = pq.ParquetFile(path)
             for number in range(file.num_row_groups):
@@ -73,8 +55,6 @@ class ParquetJoiner(Joiner):
         return read_line(line) if super().row_of(line) else {}
 
     def remove(self, path: Path, out: Path, matches: Matches) -> list[tuple[int, int]]:
-        import pyarrow.parquet as pq
-
         removed, position = set(), 0
         file, columns = pq.ParquetFile(path), columns_of_file(path).fields
         as_json = {name: kind for name, kind in columns.items() if is_stored_otherwise(kind)}
@@ -104,9 +84,6 @@ class ParquetJoiner(Joiner):
 
     def _write(self, paths: Sequence[Path], out: Path, removed: Set[int]) -> None:
         """Write the rows of all files, without those of which the number is in `removed`."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         schema = _without_range(pq.read_schema(paths[0]))
         with pa.OSFile(str(out), "wb") as sink, opened_writer(schema, columns_of_file(paths[0]), sink) as writer:
             for table in _groups(paths, schema, removed):
@@ -127,9 +104,6 @@ def _without_range(schema: pa.Schema) -> pa.Schema:
 
 def _groups(paths: Sequence[Path], schema: pa.Schema, removed: Set[int]) -> Iterator[pa.Table]:
     """Yield the rows of all files in tables of the size of a row group that the viewer takes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     waiting: list[pa.Table] = []
     position = 0
     for path in paths:

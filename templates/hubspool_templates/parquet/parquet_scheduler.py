@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
+import pyarrow.parquet as pq
 
 from hubspool.extending import HFValidationError, read_text
 from hubspool_templates.card import Card, OtherColumnsError
@@ -75,10 +76,6 @@ class ParquetScheduler(RowScheduler):
         paths: Literal["media", "text"] = "media",
         **options: Unpack[RowOptions],
     ) -> None:
-        try:
-            import pyarrow  # noqa: F401  imported here, so that the app fails at its start and not at the first push
-        except ImportError as error:
-            raise ImportError('ParquetScheduler needs pyarrow: pip install "hubspool[parquet]"') from error
         self._declared = None if schema is None else schema_of(schema)
         self._encoder = MediaEncoder(self._declared, check_media=check_media, strip_exif=strip_exif, paths=paths)
         self.encoding: ParquetEncoding = ParquetEncoding(self._columns_in_card, self._declared)
@@ -117,8 +114,6 @@ class ParquetScheduler(RowScheduler):
 
     @staticmethod
     def columns_of(path: Path) -> Schema:
-        import pyarrow.parquet as pq
-
         schema = pq.read_schema(path)
         written = orjson.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features")
         return schema_of(written or schema)

@@ -9,18 +9,18 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import chain, count
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json
 
 from hubspool.extending import FileRange, count_lines
 from hubspool_templates.parquet.arrow_types import arrow_type, datasets_features
 from hubspool_templates.parquet.media import TAG, Media, dtype_of, media_of_column, read_line
 from hubspool_templates.schema import FieldType, Given, Learner, ListOf, Schema, as_text, type_of_feature
 from hubspool_templates.value_kinds import EXACT_INT, PARQUET_DTYPES, PLAIN_DTYPES
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: The key in the metadata of a table, and of a file, whose value is the columns.
 COLUMNS = b"hubspool.columns"
@@ -83,9 +83,6 @@ def fast_table(data: bytes, schema: Schema) -> pa.Table | None:
 
     Arrow also accepts empty lines, ``null``, and text that is not UTF-8, so these are checked here.
     """
-    import pyarrow as pa
-    from pyarrow import json
-
     if not schema.fields or TAG in schema.fields or not all(map(_is_plain, schema.fields.values())):
         return None
     try:
@@ -106,9 +103,6 @@ def fast_table(data: bytes, schema: Schema) -> pa.Table | None:
 
 def _has_wide_int(column: Any) -> bool:
     """Whether a column has a number that float64 may not hold: such columns have a type of their own."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
         return False
     low, high = pc.min_max(column).as_py().values()
@@ -116,9 +110,6 @@ def _has_wide_int(column: Any) -> bool:
 
 
 def _flat(column: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     return _flat(pc.list_flatten(column)) if pa.types.is_list(column.type) else column
 
 
@@ -141,8 +132,6 @@ def _are_exact(values: list[Any], kind: FieldType) -> bool:
 
 def arrow_schema(schema: Schema) -> pa.Schema:
     """Return the columns as an Arrow schema, with the metadata that `datasets` and this package read."""
-    import pyarrow as pa
-
     metadata = {
         b"huggingface": orjson.dumps({"info": {"features": datasets_features(schema)}}),
         COLUMNS: orjson.dumps(schema.to_features()),
@@ -156,8 +145,6 @@ def arrow_table(rows: list[dict[str, Any]], schema: Schema) -> tuple[pa.Table, S
     A value that does not fit its column goes to another one: media and bytes to ``<name>_image``, ``<name>_binary``, …,
     all else as JSON to ``<name>_unfit``. Where a row has a column of that name, the name gets a number.
     """
-    import pyarrow as pa
-
     rows, fields = list(rows), dict(schema.fields)
     arrays: dict[str, pa.Array | None] = {}
     for name, kind in schema.fields.items():
@@ -177,8 +164,6 @@ def arrow_table(rows: list[dict[str, Any]], schema: Schema) -> tuple[pa.Table, S
 
 def _array(rows: list[dict[str, Any]], name: str, kind: FieldType) -> pa.Array | None:
     """Return a column of the rows; None if a value does not fit."""
-    import pyarrow as pa
-
     values = [row.get(name) for row in rows]
     try:
         stored = values if _are_exact(values, kind) else [_stored(value, kind) for value in values]

@@ -23,16 +23,18 @@ from hubspool_templates.archive.inbox import claimed_files, claimed_path
 from hubspool_templates.archive.zip_encoding import ZipEncoding
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.parquet.media import Media
-from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
 from hubspool_templates.reading import formats
 from hubspool_templates.reading.on_hub import HubRows
 from hubspool_templates.reading.plan import is_lines, pieces_of
 from hubspool_templates.schema import Schema
 
-_ENCODINGS: dict[str, Callable[[], Encoding]] = {
-    "parquet": lambda: ParquetEncoding(lambda _: Schema()),
-    "zip": ZipEncoding,
-}
+
+def _encoding(form: str) -> Encoding:
+    if form == "zip":
+        return ZipEncoding()
+    from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
+
+    return ParquetEncoding(lambda _: Schema())
 
 
 class Waiting(ExitStack):
@@ -125,7 +127,7 @@ def _part(spool: PendingSegments, segment: str, number: int, file: RemoteFile, r
         return known
     if is_lines(file.path):
         return RangeOnHub(number, file.size)
-    encoding = _ENCODINGS[file.path.rpartition(".")[2]]()
+    encoding = _encoding(file.path.rpartition(".")[2])
     repo = reading.listing.repo
     span = encoding.span_of(file.size, lambda start, length: repo.read(file.path, start, length))
     return None if span is None else RangeOnHub(number, span.end - span.start, span.start)

@@ -12,7 +12,6 @@ from typing import Any
 from gradio import ChatMessage, LikeData, Request
 
 from hubspool_templates.parquet.media import as_texts
-from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
 from hubspool_templates.rows import RowScheduler
 
 
@@ -74,7 +73,7 @@ class ChatLogger:
     def _store(
         self, event: str, given: Sequence[Any], request: Request | None, index: int | None, feedback: str | None
     ) -> None:
-        with_bytes = isinstance(self.scheduler, ParquetScheduler)
+        with_bytes = getattr(self.scheduler.encoding, "suffix", "") == "parquet"
         messages = [_message(message, with_bytes) for message in _singly(given)]
         row = {
             "event": event,

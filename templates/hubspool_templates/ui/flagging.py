@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from gradio import FlaggingCallback, components
 
+import hubspool_templates
 from hubspool_templates.defaults import folder_of
 from hubspool_templates.jsonl import JsonlScheduler
 from hubspool_templates.parquet.media import Media, as_texts
-from hubspool_templates.parquet.parquet_scheduler import ParquetScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +86,7 @@ class HubFlaggingCallback(FlaggingCallback):
     def setup(self, components: Sequence[Component], flagging_dir: str | Path) -> None:
         """Start the scheduler that fits the components; Gradio calls it each time it builds the page."""
         names = _names(components)
-        kind = ParquetScheduler if any(map(_holds_files, components)) else JsonlScheduler
+        kind = hubspool_templates.ParquetScheduler if any(map(_holds_files, components)) else JsonlScheduler
         with self._lock:
             self._columns = list(zip(names, components, strict=True))
             if type(self.scheduler) is not kind:

@@ -6,14 +6,12 @@ from starlette.responses import Response
 
 from hubspool.local_hub.identifiers import REPO_TYPES, plural
 from hubspool.local_hub.routes.request_context import RequestContext, ok
-from hubspool.local_hub.services.api_errors import ApiError, login_needed
+from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.repositories import iso
 
 
 def whoami(context: RequestContext) -> Response:
-    if context.user is None:
-        raise login_needed()
-    user = context.user
+    user = context.logged_in()
     role = "fineGrained" if user.role == "none" else user.role
     token = {"displayName": "local", "role": role, "createdAt": iso(0)}
     return ok(

@@ -18,11 +18,11 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from hubspool.local_hub.identifiers import ALL_TYPES, is_content_hash, url_path
+from hubspool.local_hub.identifiers import ALL_TYPES, is_content_hash
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes import xet
-from hubspool.local_hub.routes.contents import XET_INFO, presentation, xet_headers
-from hubspool.local_hub.routes.repos import is_private
+from hubspool.local_hub.routes.contents import XET_INFO, asked_paths, presentation, xet_headers
+from hubspool.local_hub.routes.repos import created, is_private
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.services import file_access
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, repo_not_found
@@ -50,9 +50,8 @@ def listing(context: RequestContext) -> Response:
     search = context.request.query_params.get("search", "").lower()
     buckets = context.services.buckets.visible(context.user, "bucket")
     found = [each for each in buckets if each.namespace.lower() == namespace.lower() and search in each.id.lower()]
-    limit, start = context.limit(LIMITS.repos_page), context.number("cursor")
-    following = str(start + limit) if start + limit < len(found) else None
-    return ok([_describe(each) for each in found[start : start + limit]], headers=context.next_link(following))
+    page, link = context.page(found, LIMITS.repos_page)
+    return ok([_describe(each) for each in page], headers=link)
 
 
 def create(context: RequestContext) -> Response:
@@ -60,14 +59,7 @@ def create(context: RequestContext) -> Response:
     bucket_id = f"{context.author if namespace == 'me' else namespace}/{name}"
     if body.get("region") not in (None, "us", "eu"):
         raise ApiError(400, f"Invalid region {body['region']!r}: use us or eu")
-    url = f"{context.endpoint}/{url_path('bucket', bucket_id)}"
-    private = is_private(body, default=False)
-    try:
-        bucket = context.services.buckets.create(context.user, "bucket", bucket_id, private=private)
-    except ApiError as error:
-        if error.status == 409:
-            error.fields["url"] = url  # clients with exist_ok read it from the error
-        raise
+    url, bucket = created(context, "bucket", bucket_id, body)
     return ok({"url": url, "name": bucket.id, "id": bucket.id})
 
 
@@ -99,10 +91,8 @@ def tree(context: RequestContext) -> Response:
 
 
 def paths_info(context: RequestContext) -> Response:
-    files, paths = context.bucket().state.files, member(context.json(), "paths", list, [])
-    if len(paths) > LIMITS.bucket_paths:
-        raise ApiError(413, f"paths-info takes at most {LIMITS.bucket_paths} paths")
-    return ok([files[path].describe() for path in dict.fromkeys(map(str, paths)) if path in files])
+    files, (paths, _) = context.bucket().state.files, asked_paths(context, LIMITS.bucket_paths)
+    return ok([files[path].describe() for path in paths if path in files])
 
 
 def writable(context: RequestContext) -> Bucket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+from collections.abc import Iterable
 from functools import partial
 from urllib.parse import parse_qs, quote
 
@@ -38,17 +39,26 @@ def tree(context: RequestContext) -> Response:
 
 
 def paths_info(context: RequestContext) -> Response:
-    repo = context.repo()
+    repo, (paths, expand) = context.repo(), asked_paths(context, LIMITS.paths)
+    commit, contents = context.commit_of(repo), context.services.contents
+    return ok(file_access.describe_paths(repo, commit, paths, contents, expand=expand))
+
+
+def asked_paths(context: RequestContext, most: int) -> tuple[Iterable[str], bool]:
+    """Return the paths that a paths-info request names, each once, and whether it asks for their last commits.
+
+    Raises:
+        ApiError: 413 for more than `most` paths.
+    """
     if context.request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         form = parse_qs(context.body.decode("utf-8", "replace"))
         paths, expand = form.get("paths", []), form.get("expand", ["false"])[0].lower() == "true"
     else:
         body = context.json()
         paths, expand = member(body, "paths", list, []), member(body, "expand", bool, False)
-    if len(paths) > LIMITS.paths:
-        raise ApiError(413, f"paths-info takes at most {LIMITS.paths} paths")
-    commit, contents = context.commit_of(repo), context.services.contents
-    return ok(file_access.describe_paths(repo, commit, map(str, paths), contents, expand=expand))
+    if len(paths) > most:
+        raise ApiError(413, f"paths-info takes at most {most} paths")
+    return dict.fromkeys(map(str, paths)), expand
 
 
 def resolve(context: RequestContext) -> Response:

@@ -14,7 +14,7 @@ from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import cards
 from hubspool.local_hub.services.api_errors import ApiError, member
 from hubspool.local_hub.services.file_access import load_file
-from hubspool.local_hub.services.repositories import Repository, iso
+from hubspool.local_hub.services.repositories import BaseRepository, Repository, iso
 
 # Fields of `?expand=` that the Hub knows and that have no meaning on this machine: they are answered with null.
 _UNKNOWN_HERE = re.findall(
@@ -48,15 +48,24 @@ def _named(context: RequestContext) -> tuple[RepoType, str, dict[str, Any]]:
 
 def create(context: RequestContext) -> Response:
     kind, repo_id, body = _named(context)
-    private = is_private(body, default=False)
-    url = f"{context.endpoint}/{url_path(kind, repo_id)}"
+    url, repo = created(context, kind, repo_id, body)
+    return ok({"url": url, "name": repo.id, "id": repo.settings.id})
+
+
+def created(context: RequestContext, kind: AnyType, repo_id: str, body: dict[str, Any]) -> tuple[str, BaseRepository]:
+    """Create a repository or a bucket; return the address of its page, too.
+
+    Raises:
+        ApiError: as `BaseRepositories.create`.
+    """
+    url, private = f"{context.endpoint}/{url_path(kind, repo_id)}", is_private(body, default=False)
     try:
-        repo = context.services.repositories.create(context.user, kind, repo_id, private=private, sdk=body.get("sdk"))
+        repo = context.services.kept(kind).create(context.user, kind, repo_id, private=private, sdk=body.get("sdk"))
     except ApiError as error:
         if error.status == 409:
             error.fields["url"] = url  # clients with exist_ok read it from the error
         raise
-    return ok({"url": url, "name": repo.id, "id": repo.settings.id})
+    return url, repo
 
 
 def delete(context: RequestContext) -> Response:
@@ -158,10 +167,8 @@ def listing(context: RequestContext) -> Response:
         shown = [described for described in shown if tag in cast("list[str]", described["tags"])]
     if (order := query.get("sort")) in ("createdAt", "lastModified"):
         shown.sort(key=lambda described: str(described[order]), reverse=query.get("direction", "-1") == "-1")
-    limit, start = context.limit(LIMITS.repos_page), context.number("cursor")
-    following = str(start + limit) if start + limit < len(shown) else None
-    page = [_chosen(context, described) for described in shown[start : start + limit]]
-    return ok(page, headers=context.next_link(following))
+    page, link = context.page(shown, LIMITS.repos_page)
+    return ok([_chosen(context, described) for described in page], headers=link)
 
 
 def _searched(context: RequestContext) -> list[Repository]:

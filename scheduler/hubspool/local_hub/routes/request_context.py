@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -24,6 +24,7 @@ from hubspool.local_hub.services.pull_requests import PullRequests
 from hubspool.local_hub.services.repositories import BaseRepositories, R, Repository, Right, check_writer
 from hubspool.local_hub.storage.accounts import User
 
+T = TypeVar("T")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _DIGITS = 18  # of a number: Python refuses more than 4,300 of them with an error of its own
 
@@ -251,6 +252,12 @@ class RequestContext:
         query = [(k, v) for k, v in self.request.query_params.multi_items() if k != "cursor"]
         address = f"{self.endpoint}{self.request.scope['raw_path'].decode()}"
         return {"Link": f'<{address}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'}
+
+    def page(self, found: list[T], most: int) -> tuple[list[T], dict[str, str]]:
+        """Return the entries that the query asks for, at most `most`, and the header of `next_link`."""
+        start = self.number("cursor")
+        end = start + self.limit(most)
+        return found[start:end], self.next_link(str(end) if end < len(found) else None)
 
     def signed_url(self, path: str, *claim: str) -> str:
         """Return an address that works without a token for `HubLimits.link_seconds`."""

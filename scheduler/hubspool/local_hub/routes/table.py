@@ -80,31 +80,27 @@ UPLOADER = r"(?P<repo>(?:(?:datasets|spaces)/)?[^/]+/[^/]+)/(?P<who>[^/]+)"  # i
 STORE = r"/xet/(?P<store>[0-9a-f]+)"
 CAS = rf"{STORE}(?:/v\d)?"  # the version, and the plural of the next word, depend on the client's version
 HASH = rf"(?P<hash>{CONTENT_HASH})"
+LFS_PART = rf"/lfs/parts/{OBJECT}/{UPLOADER}/(?P<number>[1-9]\d{{0,4}})"
+ORGANIZATION = r"/api/organizations/(?P<name>[^/]+)/(?P<what>overview|members)"
+RECEIVE_PACK = rf"{GIT}/git-receive-pack"
+
+#: Who may send a body: every user, and those who may commit to the revision of the path.
+_USERS, _COMMITTERS = RequestContext.logged_in, RequestContext.repo_to_commit
 
 ROUTES = (
     Route("whoami", "GET", r"/api/whoami-v2", accounts.whoami),
     Route("user-overview", "GET", r"/api/users/(?P<name>[^/]+)/overview", accounts.user_overview),
-    Route(
-        "organization", "GET", r"/api/organizations/(?P<name>[^/]+)/(?P<what>overview|members)", accounts.organization
-    ),
+    Route("organization", "GET", ORGANIZATION, accounts.organization),
     Route("validate-yaml", "POST", r"/api/validate-yaml", repos.validate_yaml),
-    Route("repo-create", "POST", r"/api/repos/create", repos.create, admit=RequestContext.logged_in),
-    Route("repo-delete", "DELETE", r"/api/repos/delete", repos.delete, admit=RequestContext.logged_in),
-    Route("repo-move", "POST", r"/api/repos/move", repos.move, admit=RequestContext.logged_in),
+    Route("repo-create", "POST", r"/api/repos/create", repos.create, admit=_USERS),
+    Route("repo-delete", "DELETE", r"/api/repos/delete", repos.delete, admit=_USERS),
+    Route("repo-move", "POST", r"/api/repos/move", repos.move, admit=_USERS),
     Route("repo-list", "GET", REPOS, repos.listing),
     Route("repo-info", "GET", rf"{API}(?:/revision/{REV})?", repos.info),
-    Route("repo-settings", "PUT", rf"{API}/settings", repos.settings, admit=RequestContext.logged_in),
+    Route("repo-settings", "PUT", rf"{API}/settings", repos.settings, admit=_USERS),
     Route("auth-check", "GET", rf"{API}/auth-check(?P<write>/write)?", repos.auth_check),
-    Route("preupload", "POST", rf"{API}/preupload/{REV}", commits.preupload, admit=RequestContext.repo_to_commit),
-    Route(
-        "commit",
-        "POST",
-        rf"{API}/commit/{REV}",
-        commits.commit,
-        "disk",
-        LIMITS.commit_body,
-        RequestContext.repo_to_commit,
-    ),
+    Route("preupload", "POST", rf"{API}/preupload/{REV}", commits.preupload, admit=_COMMITTERS),
+    Route("commit", "POST", rf"{API}/commit/{REV}", commits.commit, "disk", LIMITS.commit_body, _COMMITTERS),
     Route("commits", "GET", rf"{API}/commits/{REV}", commits.history),
     Route("compare", "GET", rf"{API}/compare/(?P<revs>[^/]+)", commits.compare),
     Route("refs", "GET", rf"{API}/refs", refs.listing),
@@ -127,23 +123,15 @@ ROUTES = (
     Route("lfs-verify", "POST", rf"{LFS}/verify", lfs.verify),
     Route("lfs-locks", "GET POST", rf"{LFS}/locks(?P<verify>/verify)?", lfs.locks),
     Route("lfs-put", "PUT", rf"/lfs/objects/{OBJECT}/{UPLOADER}", lfs.put, "disk", LIMITS.lfs_object, lfs.uploaded_to),
-    Route(
-        "lfs-part",
-        "PUT",
-        rf"/lfs/parts/{OBJECT}/{UPLOADER}/(?P<number>[1-9]\d{{0,4}})",
-        lfs.put_part,
-        "disk",
-        LIMITS.lfs_object,
-        lfs.uploaded_to,
-    ),
+    Route("lfs-part", "PUT", LFS_PART, lfs.put_part, "disk", LIMITS.lfs_object, lfs.uploaded_to),
     Route("lfs-complete", "POST", rf"/lfs/complete/{OBJECT}/{UPLOADER}", lfs.complete, admit=lfs.uploaded_to),
     Route("lfs-get", "GET", rf"/lfs/objects/{OBJECT}", lfs.get),
     Route("xet-token", "GET", rf"{API}/xet-(?P<scope>read|write)-token/{REV}", xet.token),
     Route("bucket-list", "GET", r"/api/buckets/(?P<namespace>[^/]+)", buckets.listing),
-    Route("bucket-create", "POST", BUCKET, buckets.create, admit=RequestContext.logged_in),
+    Route("bucket-create", "POST", BUCKET, buckets.create, admit=_USERS),
     Route("bucket-delete", "DELETE", r"/api/buckets/(?P<repo>[^/]+(?:/[^/]+)?)", buckets.delete),
     Route("bucket-info", "GET", BUCKET, buckets.info),
-    Route("bucket-settings", "PUT", rf"{BUCKET}/settings", buckets.settings, admit=RequestContext.logged_in),
+    Route("bucket-settings", "PUT", rf"{BUCKET}/settings", buckets.settings, admit=_USERS),
     Route("bucket-tree", "GET", rf"{BUCKET}/tree(?:/(?P<path>.*))?", buckets.tree),
     Route("bucket-paths-info", "POST", rf"{BUCKET}/paths-info", buckets.paths_info),
     Route("bucket-batch", "POST", rf"{BUCKET}/batch", buckets.batch, admit=buckets.writable),
@@ -159,9 +147,7 @@ ROUTES = (
     Route("xet-data", "GET", rf"{STORE}/data/{HASH}/(?P<first>\d{{1,10}})-(?P<last>\d{{1,10}})", xet.xorb_data),
     Route("git-refs", "GET", rf"{GIT}/info/refs", git.advertise),
     Route("git-upload-pack", "POST", rf"{GIT}/git-upload-pack", git.upload_pack),
-    Route(
-        "git-receive-pack", "POST", rf"{GIT}/git-receive-pack", git.receive_pack, "disk", LIMITS.git_push, git.pushable
-    ),
+    Route("git-receive-pack", "POST", RECEIVE_PACK, git.receive_pack, "disk", LIMITS.git_push, git.pushable),
     Route("page", "GET", "/", page.index),
     Route("page", "GET", "/login", page.log_in_form),
     Route("login", "POST", "/login", page.log_in, limit=LIMITS.form),

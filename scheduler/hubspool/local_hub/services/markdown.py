@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 import nh3
@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services import cards
-from hubspool.local_hub.storage.lru import LruCache
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 _ATTRIBUTES = {
@@ -32,9 +31,7 @@ class RenderedCard:
     html: Markup
 
 
-_rendered: LruCache[tuple[str, str, str], RenderedCard] = LruCache(LIMITS.cached_pages)
-
-
+@lru_cache(LIMITS.cached_pages)
 def render(text: str, base: str, rev: str) -> RenderedCard:
     """Return a card as a page shows it; metadata that cannot be read stays in the text.
 
@@ -45,14 +42,6 @@ def render(text: str, base: str, rev: str) -> RenderedCard:
         base: path of the repository's page, which relative links lead to.
         rev: revision of the links; "" for a bucket, which has none.
     """
-    key = text, base, rev
-    if (known := _rendered.get(key)) is None:
-        known = _render(*key)
-        _rendered.put(key, known)
-    return known
-
-
-def _render(text: str, base: str, rev: str) -> RenderedCard:
     try:
         metadata, body = cards.parse(text), cards.body(text)
     except ValueError:

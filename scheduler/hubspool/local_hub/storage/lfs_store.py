@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from hubspool.local_hub.limits import LIMITS
+from hubspool.files import blocks, hash_range
 from hubspool.local_hub.storage.durable_files import DurableFiles
 
 
@@ -14,19 +14,14 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal; the file is read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(LIMITS.memory_block):
-            digest.update(block)
+        hash_range(file, 0, path.stat().st_size, digest)
     return digest.hexdigest()
 
 
 def read_range(path: Path, start: int, end: int) -> Iterator[bytes]:
     """Yield the bytes [start, end) of a file in blocks."""
     with path.open("rb") as file:
-        file.seek(start)
-        left = end - start
-        while left > 0 and (block := file.read(min(LIMITS.memory_block, left))):
-            left -= len(block)
-            yield block
+        yield from blocks(file, start, end)
 
 
 class LfsStore:
@@ -71,8 +66,7 @@ class LfsStore:
             try:
                 with whole.open("wb") as out:
                     for part in parts:
-                        for block in read_range(part, 0, part.stat().st_size):
-                            out.write(block)
+                        out.writelines(read_range(part, 0, part.stat().st_size))
             except FileNotFoundError:
                 return False
             if not self.add(oid, whole):
