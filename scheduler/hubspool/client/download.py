@@ -8,9 +8,7 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
-
-import requests
+from typing import TYPE_CHECKING, BinaryIO
 
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubClient
@@ -25,6 +23,9 @@ from hubspool.errors import (
     OfflineModeIsEnabled,
 )
 from hubspool.files import has_content
+
+if TYPE_CHECKING:
+    import requests
 
 
 def download(client: HubClient, url: str, destination: Path, *, force: bool, local_only: bool) -> str:
@@ -148,6 +149,8 @@ def _write_checked(response: requests.Response, part: Path, etag: str, url: str)
 
 
 def _write(response: requests.Response, file: BinaryIO) -> None:
+    import requests
+
     problem = ""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         problem = " (encoded)"  # a small answer could fill the disk

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-import platform
 import random
-import ssl
 import threading
 import time
 from collections import Counter
@@ -19,16 +17,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urljoin
 
-import requests
-from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ReadTimeoutError
-
-from hubspool import __version__, fork
-from hubspool.client.connections import AnswerLimit, LimitedAdapter, answer_limit, origin, prepared
+from hubspool import fork
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http_errors import error_of, failure_text, log_warnings, public_url
 from hubspool.client.retry import SAFE, Caller, RetryPolicy, call_with_retries, hub_time, pace
@@ -41,6 +33,9 @@ from hubspool.errors import (
     Outcome,
 )
 from hubspool.settings import Settings, Token, is_loopback
+
+if TYPE_CHECKING:
+    import requests
 
 logger = logging.getLogger(__name__)
 
@@ -245,6 +240,8 @@ class HubClient:
         Raises:
             RequestError: no answer, or one that is not a success.
         """
+        from hubspool.client.connections import origin
+
         options = {"json": json, "data": form if body is None else body}
         history: list[requests.Response] = []
         for _ in range(DEFAULTS.max_redirects):
@@ -272,6 +269,8 @@ class HubClient:
         Raises:
             BadResponseError: it has another scheme.
         """
+        from hubspool.client.connections import origin
+
         if origin(self.endpoint)[0] == "https" != origin(url)[0]:
             shown = public_url(url)
             raise BadResponseError(f"The Hub's answer names {shown}, which is not https.", url=shown, retryable=False)
@@ -279,6 +278,10 @@ class HubClient:
     def _exchange(
         self, method: str, url: str, options: dict[str, Any], headers: Mapping[str, str], *, stream: bool
     ) -> requests.Response:
+        import requests
+
+        from hubspool.client.connections import AnswerLimit, answer_limit, origin, prepared
+
         least_bytes = DEFAULTS.progress_least_bytes if stream else None
         session = self.session
         interrupt = session.interrupt if session.ends_answers else None
@@ -318,8 +321,14 @@ def _log_failure(error: HubspoolError, wait: float | None) -> None:
 
 
 def _user_agent(product: str) -> str:
+    import platform
+
+    import requests
+
+    import hubspool
+
     parts = [
-        f"hubspool/{__version__}",
+        f"hubspool/{hubspool.__version__}",
         f"python/{platform.python_version()}",
         f"requests/{requests.__version__}",
     ]
@@ -332,6 +341,12 @@ def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _new_pool(*, local: bool) -> requests.Session:
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+    from hubspool.client.connections import LimitedAdapter
+
     pool = requests.Session()
     # requests would prepare the next request of a redirect all the same, and fail at some addresses.
     pool.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # noqa: ARG005
@@ -365,6 +380,8 @@ def _load(response: requests.Response) -> None:
 
 def _read(response: requests.Response, most: int) -> bytes:
     """Return the body of an answer, of at most `most` bytes, and make the connection free."""
+    import requests
+
     body = bytearray()
     method, url = str(response.request.method), response.url
     problem = ""
@@ -404,6 +421,11 @@ def _json_of(response: requests.Response) -> Any:
 
 
 def _transport_error(error: requests.RequestException, method: str, url: str) -> HubspoolError:
+    import ssl
+
+    from requests import exceptions as r
+    from urllib3 import exceptions as u
+
     causes = list(_chain(error))
     for cause in causes:
         if isinstance(cause, HubspoolError):  # reading the request's body failed, so the request was never complete
@@ -414,18 +436,18 @@ def _transport_error(error: requests.RequestException, method: str, url: str) ->
     def has(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
-    unusable = isinstance(error, (InvalidURL, MissingSchema, InvalidSchema, InvalidHeader))
+    unusable = isinstance(error, (r.InvalidURL, r.MissingSchema, r.InvalidSchema, r.InvalidHeader))
     if unusable or has(ssl.SSLCertVerificationError):
         reason = "the address cannot be used" if unusable else "the certificate was not accepted"
         message = failure_text(unreachable, reason, request)
         return HubConnectionError(message, **fields, retryable=False, hint="Check HF_ENDPOINT.")
     # Connect errors before time-outs: a connection that timed out while it was opened carried nothing.
-    if has(NewConnectionError, ConnectTimeoutError, NameResolutionError):
+    if has(u.NewConnectionError, u.ConnectTimeoutError, u.NameResolutionError):
         fields["outcome"] = Outcome.NOT_APPLIED
-        if not has(NewConnectionError):  # which is a ConnectTimeoutError too, by its class
+        if not has(u.NewConnectionError):  # which is a ConnectTimeoutError too, by its class
             return HubTimeoutError(failure_text(unreachable, "no connection within the time-out", request), **fields)
         return HubConnectionError(failure_text(unreachable, _innermost(causes), request), **fields)
-    if has(ReadTimeoutError, TimeoutError):
+    if has(u.ReadTimeoutError, TimeoutError):
         message = failure_text("The Hub did not answer within the time-out", "", request)
         return HubTimeoutError(message, **fields, outcome=Outcome.UNKNOWN)
     message = failure_text("The connection to the Hub broke", _innermost(causes), request)
@@ -448,6 +470,8 @@ def _chain(error: BaseException) -> Iterable[BaseException]:
 
 def _innermost(causes: list[BaseException]) -> str:
     """Return the operating system's message, which has no address; urllib3's messages have the query."""
+    import ssl
+
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and cause.reason:
             return f"TLS says {cause.reason.lower().replace('_', ' ')}"

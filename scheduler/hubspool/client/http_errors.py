@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
-
-import requests
 
 from hubspool import errors
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.retry import retry_after
 from hubspool.settings import Token
+
+if TYPE_CHECKING:
+    import requests
 
 logger = logging.getLogger(__name__)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-import sqlite3
 import uuid
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -27,6 +26,9 @@ from hubspool.push.part import Closed, Part
 from hubspool.spool.rescue import KeptLock
 from hubspool.spool.segment_name import segments_in
 from hubspool.state_db import StateDb
+
+if TYPE_CHECKING:
+    import sqlite3
 
 logger = logging.getLogger(__name__)
 

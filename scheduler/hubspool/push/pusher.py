@@ -8,8 +8,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from hubspool.client.folder import full_folders
 from hubspool.errors import HubspoolError, PushLockBusyError
 from hubspool.push import rules
@@ -46,6 +44,8 @@ class Pusher:
     """
 
     def __init__(self, folder: Path, ledger: Ledger, limits: PushLimits) -> None:
+        from filelock import FileLock
+
         self.folder = folder
         self.ledger = ledger
         self.memory = PushMemory(ForeignChanges(limits.foreign_seconds), was_used=ledger.paths.folder_id.exists())
@@ -72,6 +72,8 @@ class Pusher:
             HubspoolError: a request failed. What landed before is acknowledged; the rest is unchanged.
             FilesMissingError: the folder was moved.
         """
+        from filelock import Timeout
+
         began = time.monotonic()
         for _ in range(DEFAULTS.restores):
             try:
