@@ -105,8 +105,10 @@ class RowScheduler(CommitScheduler):
         config: the dataset's config for rows whose columns are others than those of the rest; its name is added to
             `path_in_repo`. None: the config of the files with the same columns, or one that is called `name`.
         publish_to: the dataset to which one of all replicas publishes the rows of the bucket (of `repo_id`), which stay
-            there; it is created if it is missing. `hubspool publish --delete` removes them.
-        publish_every: minutes after which rows are published again.
+            there; it is created, with the visibility of `private`, once there are rows. `hubspool publish --delete`
+            removes them. It holds up pushes while the bucket is listed (a request for each 1,000 files) and a commit
+            is made; its downloads, for two seconds if a push is requested and otherwise for a period, or 20 seconds.
+        publish_every: minutes after which rows are published again; ten minutes more at most, at random.
         options: the options of `CommitScheduler`.
 
     Thread-safety: `append` and `extend` may be called from any thread and from ``async def``; neither makes a request
@@ -376,8 +378,8 @@ def _publishing(
         raise HFValidationError(f"publish_to is {to!r}.", hint="Give a dataset, for the rows of a bucket only.")
     if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf:
         raise HFValidationError(f"publish_every is {minutes!r}.", hint="Give a number of minutes.")
-
-    return PublishOptions(to, inside or "", minutes * 60, private, partial(published_card, kind_of_scheduler))
+    card_of = partial(published_card, kind_of_scheduler)
+    return PublishOptions(to, inside or "", minutes * 60, private is not False, card_of)
 
 
 def published_card(

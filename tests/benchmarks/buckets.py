@@ -24,9 +24,8 @@ from hubspool import HfApi
 from hubspool.cli.compact import joiners
 from hubspool.client.target import Target
 from hubspool.local_hub import Fault, LocalHub, RateLimit
-from hubspool.push.publish import Publisher
-from hubspool.push.remote import RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
+from hubspool.scheduling.publishing import publisher_of
 from hubspool.spool.segment_name import RangeName, SegmentName, new_writer_id
 from hubspool_templates import JsonlScheduler
 from hubspool_templates.publishing import card_of
@@ -141,9 +140,8 @@ def measure_publish(count: int) -> None:
         assert hub.requests.wait_idle()
         hub.requests.clear()
         bucket = RemoteBucket(api, Target.of(api.endpoint, "local/votes", "bucket"))
-        dataset = RemoteRepo(api, Target.of(api.endpoint, "local/votes", "dataset"))
         began = time.monotonic()
-        report = Publisher(bucket, "", dataset, joiners(), card_of, pause=Event().wait).run(delete=True)
+        report = publisher_of(bucket, "", "local/votes", joiners(), card_of, pause=Event().wait).run(delete=True)
         seconds = time.monotonic() - began
         assert hub.requests.wait_idle()
         sent = sum(record.bytes_in for record in hub.requests) / size

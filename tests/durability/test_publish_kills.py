@@ -1,24 +1,45 @@
-"""`hubspool publish --delete` is killed at its steps while replicas write to the bucket.
+"""`hubspool publish --delete`, and schedulers that publish, are killed at their steps while rows are written.
 
 `PUBLISH_KILLS=200` kills so often.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 
+from hubspool.cli import main
+from hubspool.local_hub import Fault
 from hubspool_templates import JsonlScheduler, read_rows
+from tests.hub.test_publish import look, set_clock
 from tests.support.env import Place, Start
 from tests.support.processes import Process
 
 KILLS = int(os.environ.get("PUBLISH_KILLS", "4"))
 ADDRESS, DATASET = "hf://buckets/local/votes", "local/published"
 SECONDS = 60
+#: Sends rows, and publishes them once a line comes.
+SCHEDULER = """
+import sys
+from hubspool_templates import JsonlScheduler
+
+address, dataset, folder = sys.argv[1:]
+scheduler = JsonlScheduler(address, folder, every=600, publish_to=dataset)
+for n in range(3):
+    scheduler.append({"n": n})
+    scheduler.flush(60)
+print("sent", flush=True)
+sys.stdin.readline()
+scheduler.append({"n": 3})
+scheduler._worker.compaction._due_at = 0.0
+scheduler.trigger().result(60)
+"""
 
 
 def publish(start: Start, place: Place, step: int) -> Process:
@@ -56,4 +77,36 @@ def test_no_row_is_lost_or_doubled_by_kills_of_a_publisher(place: Place, start: 
     for writer in writers:
         writer.stop(flush=False)
     assert sorted(row["n"] for row in read_rows(DATASET, api=place.api)) == [*range(rows)]
+    assert [*read_rows(ADDRESS, api=place.api)] == []
+
+
+@pytest.mark.parametrize(("killed_at", "commits"), [
+    (Fault(route="bucket-resolve", path="data", after=1), 0),
+    (Fault(route="commit", path="datasets/"), 0),
+    (Fault(route="bucket-batch", after=1), 1),  # of the marker
+], ids=["download", "commit", "marker"])  # fmt: skip
+def test_a_scheduler_that_is_killed_while_it_publishes_neither_loses_nor_doubles_a_row(
+    killed_at: Fault, commits: int, place: Place, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request that waits when its client is killed takes no effect."""
+    monkeypatch.setenv("HF_ENDPOINT", place.hub.endpoint)
+    victim = start([sys.executable, "-c", SCHEDULER, ADDRESS, DATASET, place.folder], env={"HF_TOKEN": place.hub.token})
+    victim.wait_line("sent")
+    place.hub.faults.add(replace(killed_at, delay=math.inf))
+    victim.say()
+    assert place.hub.faults.wait_for_hits(1)
+    victim.signal(signal.SIGKILL)
+    assert victim.wait(SECONDS) == -signal.SIGKILL
+    titles = [each.title for each in place.api.list_repo_commits(DATASET, repo_type="dataset")]
+    assert sum(title.startswith("Publish") for title in titles) == commits
+    set_clock(place.hub, 25 * 60)  # the next publish is due, also after one that was committed
+    heir = JsonlScheduler(ADDRESS, place.folder, every=600, publish_to=DATASET, hf_api=place.api)
+    heir.append({"n": 4})
+    heir.flush(SECONDS)
+    look(heir)
+    assert heir.status().last_compaction_error is None
+    heir.stop(flush=False)
+    assert sorted(row["n"] for row in read_rows(DATASET, api=place.api)) == [*range(5)]
+    assert main(["publish", ADDRESS, DATASET, "--delete", "--token", place.hub.token]) == 0
+    assert sorted(row["n"] for row in read_rows(DATASET, api=place.api)) == [*range(5)]
     assert [*read_rows(ADDRESS, api=place.api)] == []

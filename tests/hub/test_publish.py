@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import time
+import signal
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from hubspool import HfApi, HubspoolError
 from hubspool.cli.compact import joiners
+from hubspool.cli.signals import SignalWaiter
 from hubspool.client.file_range import FileRange
 from hubspool.client.http import HubClient
 from hubspool.client.target import Target
@@ -87,6 +89,19 @@ def put(scheduler: Any, *numbers: int) -> None:
     scheduler.flush(SECONDS)
 
 
+def look(scheduler: Any) -> None:
+    """Let a scheduler look now whether it is to publish."""
+    scheduler._worker.compaction._due_at = 0.0
+    scheduler.trigger().result(SECONDS)
+
+
+def set_clock(hub: LocalHub, minutes: float) -> None:
+    """Let the Hub's clock be ahead; other faults end."""
+    ahead = format_datetime(datetime.now(timezone.utc) + timedelta(minutes=minutes), usegmt=True)
+    hub.faults.clear()
+    hub.faults.add(Fault(headers={"Date": ahead}, times=None))
+
+
 def rows(api: HfApi, repo: str = DATASET) -> list[int]:
     return sorted(row["n"] for row in read_rows(repo, api=api))
 
@@ -128,19 +143,23 @@ def test_what_is_new_becomes_one_commit_that_loads(kind: Any, make: Make, call: 
         assert (code, "warn" in out) == (0, False), out + err
 
 
-def test_a_scheduler_publishes_its_bucket_once_a_period(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
-    scheduler = make(publish_to=DATASET, publish_every=0.001)
-    put(scheduler, 1, 2)
-    local_hub.requests.clear()
-    for _ in range(100):
-        scheduler.trigger().result(SECONDS)
-        if local_hub.requests.wait_for(lambda each: each.route == "commit", timeout=0.2):
-            break
-    scheduler.trigger().result(SECONDS)
-    assert rows(hub_api) == [1, 2]
-    assert scheduler.status().last_compaction_at is not None
-    assert scheduler.status().last_compaction_error is None
-    assert len(in_bucket(hub_api)) == 1
+def test_replicas_publish_their_bucket_once_a_period(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
+    """The Hub's clock says when a period is over."""
+    replicas = [make(publish_to=DATASET, publish_every=60, folder=str(number)) for number in range(3)]
+    for period in range(2):
+        set_clock(local_hub, 61 * period)
+        for number, scheduler in enumerate(replicas):
+            put(scheduler, 10 * period + number)
+        for scheduler in [*replicas, *replicas]:
+            look(scheduler)
+            assert scheduler.status().last_compaction_error is None
+        assert len(commits(hub_api)) == period + 1
+    assert rows(hub_api) == [10 * period + number for period in range(2) for number in range(3)]
+    assert replicas[0].status().last_compaction_at is not None
+    assert len(in_bucket(hub_api)) == 6
+    for scheduler in replicas:
+        left = scheduler.status().next_compaction_at - datetime.now(timezone.utc)
+        assert timedelta(minutes=50) < left <= timedelta(minutes=70)
 
 
 class Killed(BaseException):
@@ -373,18 +392,17 @@ def test_every_publishes_when_the_newest_publish_is_old_enough(
 ) -> None:
     waits: list[float] = []
 
-    def sleep(seconds: float) -> None:
+    def wait(_: object, seconds: float) -> int:
         waits.append(seconds)
-        raise KeyboardInterrupt
+        return signal.SIGTERM
 
+    monkeypatch.setattr(SignalWaiter, "wait", wait)
     scheduler = make()
     for number in range(2):  # the second one is another replica
         put(scheduler, number)
-        with monkeypatch.context() as patch:
-            patch.setattr(time, "sleep", sleep)
-            assert call("publish", ADDRESS, DATASET, "--every", "60")[0] == 130
-    assert waits[0] == 3600
-    assert 3000 < waits[1] <= 3600
+        assert call("publish", ADDRESS, DATASET, "--every", "60")[0] == 0
+    assert 3590 < waits[0] <= 4200
+    assert 3000 < waits[1] <= 4200
     assert rows(hub_api) == [0]
 
 
@@ -407,6 +425,9 @@ def test_only_the_rows_of_a_bucket_are_published(make: Make) -> None:
     for wrong in ({"repo_id": "local/rows"}, {"publish_every": 0}, {"publish_to": ADDRESS}):
         with pytest.raises(ValueError, match="publish"):
             make(**{"publish_to": DATASET, **wrong})
+    for name in ("", "not a name", "a/b/c"):
+        with pytest.raises(ValueError, match="repository"):
+            make(publish_to=name)
 
 
 def test_published_files_are_joined_later_and_stay_published(
@@ -426,27 +447,13 @@ def test_published_files_are_joined_later_and_stay_published(
     assert call("verify", DATASET)[0] == 0
 
 
-def test_one_of_several_replicas_publishes_in_a_period(make: Make, hub_api: HfApi) -> None:
-    replicas = [make(publish_to=DATASET, publish_every=60, folder=str(number)) for number in range(2)]
-    for number, scheduler in enumerate(replicas):
-        put(scheduler, number)
-        scheduler._worker.compaction._due_at = 0.0
-        scheduler.trigger().result(SECONDS)
-        scheduler.trigger().result(SECONDS)
-    assert rows(hub_api) == [0]
-    assert len(commits(hub_api)) == 1
-    next_at = replicas[1].status().next_compaction_at
-    assert next_at is not None
-    assert next_at > datetime.now(timezone.utc) + timedelta(minutes=50)
-
-
 def test_without_time_what_has_arrived_is_published(
     make: Make, publisher: Callable[..., Publisher], hub_api: HfApi
 ) -> None:
     scheduler = make()
     for number in range(4):
         put(scheduler, number)
-    left = iter([True] * 3)
+    left = iter([True] * 2)
     done = publisher(has_time=lambda: next(left, False)).run(delete=True)
     assert (done.files, done.is_whole, done.deleted) == (2, False, 0)
     assert publisher().run(delete=True).deleted == 4
@@ -474,19 +481,23 @@ def test_bytes_that_the_hub_has_are_not_sent_again(
     assert rows(hub_api) == [0, 1, 2]
 
 
-def test_an_error_of_a_publish_is_shown_and_holds_up_no_row(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
+def test_an_error_of_a_publish_is_shown_holds_up_no_row_and_is_tried_again_within_an_hour(
+    make: Make, hub_api: HfApi, local_hub: LocalHub
+) -> None:
     scheduler = make(publish_to=DATASET)
     put(scheduler, 1)
     fault = local_hub.faults.add(Fault(route="commit", status=403, body="no"))
-    scheduler._worker.compaction._due_at = 0.0
-    scheduler.trigger().result(SECONDS)
-    scheduler.trigger().result(SECONDS)
+    look(scheduler)
     assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
     status = scheduler.status()
-    assert status.last_compaction_error is not None
     assert status.last_error is None
+    assert "403" in str(status.last_compaction_error)
+    assert status.next_compaction_at - datetime.now(timezone.utc) <= timedelta(hours=1)
     put(scheduler, 2)
     assert len(in_bucket(hub_api)) == 2
+    look(scheduler)
+    assert rows(hub_api) == [1, 2]
+    assert scheduler.status().last_compaction_error is None
 
 
 def test_a_look_that_is_older_than_the_publish_publishes_nothing_again(

@@ -6,6 +6,7 @@ from tests.support.mutation import Edit, Mutant
 
 BUCKET = "hubspool/push/bucket.py"
 TESTS = "tests/hub/test_bucket_destination.py"
+TIMES = "tests/hub/test_publish_times.py"
 IN_DOUBT = "test_a_range_in_doubt_is_repeated_unchanged_before_the_next_one[JsonlScheduler]"
 
 MUTANTS = [
@@ -77,5 +78,30 @@ MUTANTS = [
             ),
         ),
         ("tests/hub/test_publish.py::test_a_file_that_comes_back_is_deleted_again_and_published_once",),
+    ),
+    Mutant(
+        "publish_to_all",
+        "a dataset is public because nobody said what it is to be",
+        (Edit("hubspool_templates/rows.py", "_publishing", "private is not False", "bool(private)"),),
+        (f"{TIMES}::test_nobody_publishes_data_to_all_by_accident",),
+    ),
+    Mutant(
+        "publish_holds_up_pushes",
+        "a push that is requested waits until all files are downloaded",
+        (Edit("hubspool/scheduling/daily.py", "_DownloadTime.__call__", "self._loop.is_requested", "False"),),
+        (f"{TIMES}::test_a_push_that_is_requested_waits_only_for_the_downloads_that_have_begun",),
+    ),
+    Mutant(
+        "unfinished_publish_is_not_due",
+        "a publish that an error ended goes on a period later",
+        (
+            Edit(
+                "hubspool/scheduling/publishing.py",
+                "seconds_until_publish",
+                "(wait := publisher.seconds_until_due(period)) and not publisher.goes_on",
+                "(wait := publisher.seconds_until_due(period))",
+            ),
+        ),
+        (f"{TIMES}::test_a_publish_that_an_error_ended_goes_on_where_it_was",),
     ),
 ]

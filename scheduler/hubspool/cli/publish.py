@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import random
+import signal
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -12,20 +17,24 @@ import click
 from hubspool.cli.compact import joiners
 from hubspool.cli.options import Command, duration_option, token_option
 from hubspool.cli.output import print_error, print_line
+from hubspool.cli.signals import SignalWaiter
+from hubspool.client.progress import Progress
 from hubspool.errors import HFValidationError, HubspoolError
+from hubspool.scheduling.publishing import publisher_of, seconds_until_look, seconds_until_publish
 from hubspool.scheduling.status import counted
 
 if TYPE_CHECKING:
     from hubspool.push.publish import Publisher, PublishReport
 
-logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command("publish", cls=Command)
 @click.argument("bucket", help="Bucket, as hf://buckets/OWNER/NAME, or a folder in it.")
-@click.argument("dataset", help="Dataset, as user/name; it is created if it is missing.")
+@click.argument("dataset", help="Dataset, as user/name; it is created if it is missing and there are rows.")
 @click.option("--delete", is_flag=True, help="Then delete from the bucket what is published.")
-@duration_option("--every", "minutes", help="Publish when the last publish is that old, until Ctrl-C.")
+@duration_option("--every", "minutes", help="Publish when the last publish is that old, until Ctrl-C or SIGTERM.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), help="Form of the dataset's files.")
 @click.option("--private/--public", default=True, help="Visibility of the dataset if it is created.")
 @token_option
@@ -38,42 +47,98 @@ def publish(
     that each row is published once, however often and by however many machines this command runs, and wherever it is
     killed. Schedulers may go on meanwhile. By default the files keep their form; JSON Lines may become Parquet.
 
+    With --every, it looks a few minutes later than a publish is due, at random, since other machines may do it, too.
+    Ctrl-C or SIGTERM ends the wait with exit code 0, and a publish with 130; the next run goes on.
+
     Examples:
       hubspool publish hf://buckets/user/live-votes user/votes
       hubspool publish hf://buckets/user/live-votes user/votes --delete --every 1440
     """
-    publisher = _publisher(bucket, dataset, form, private=private, token=token)
-    if every is None:
-        report = publisher.run(delete=delete)
-        _show(report)
-        if report.left:
-            raise click.exceptions.Exit(1)
+    publisher = _publisher(bucket, dataset, form, token)
+    if sys.stderr.isatty():
+        click.echo(f"Listing the files of {bucket}.", err=True)
+
+    def look(period: float) -> tuple[float | None, PublishReport | None]:
+        """Publish if it is due; return the seconds until then, as far as they are known, and what was done."""
+        wait = seconds_until_publish(publisher, period, private=private)
+        return wait, publisher.run(delete=delete, note=_Downloads()) if wait == 0 else None
+
+    if every is not None:
+        _repeat(look, every * 60)
         return
+    _, report = look(0)
+    if report is None:
+        print_line(f"Nothing to publish: {bucket} has no rows of a scheduler.", "ok")
+        return
+    _show(report)
+    if report.left:
+        raise click.exceptions.Exit(1)
+
+
+def _repeat(look: Callable[[float], tuple[float | None, PublishReport | None]], period: float) -> None:
+    """Look each period, in seconds, until a signal comes."""
     has_begun = False
-    while True:
-        wait = every * 60
+    with _Ending() as ending:
+        while True:
+            due_in: float | None = None
+            try:
+                with ending.while_working():
+                    wait, report = look(period)
+                if report is not None:
+                    _show(report)
+                due_in, has_begun = wait or period, True
+            except HubspoolError as error:
+                if not has_begun:  # the command is wrong, more likely than the Hub
+                    raise
+                print_error(str(error))
+            if ending.comes_in(seconds_until_look(period, random.random(), due_in)):  # noqa: S311  jitter
+                return
+
+
+class _Ending:
+    """SIGINT and SIGTERM: they interrupt work, which may be ended anywhere, and otherwise end the wait.
+
+    To be used in the main thread.
+    """
+
+    def __init__(self) -> None:
+        self._waiter, self._works = SignalWaiter(), False
+
+    def __enter__(self) -> _Ending:
+        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._waiter.close()
+
+    def _handle(self, *_: object) -> None:
+        if self._works:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def while_working(self) -> Iterator[None]:
+        """Let a signal raise KeyboardInterrupt."""
+        self._works = True
         try:
-            if (left := publisher.seconds_until_due(wait)) > 0:
-                wait = left
-            else:
-                _show(publisher.run(delete=delete))
-            has_begun = True
-        except HubspoolError as error:
-            if not has_begun:  # the command is wrong, more likely than the Hub
-                raise
-            print_error(str(error))
-            wait = min(wait, 60.0)
-        time.sleep(wait)
+            yield
+        finally:
+            self._works = False
+
+    def comes_in(self, seconds: float) -> bool:
+        """Wait, and return True if a signal has come."""
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            if self._waiter.wait(min(left, 86_400)) in _SIGNALS:  # no socket waits for longer than 24 days
+                return True
+        return False
 
 
-def _publisher(bucket: str, dataset: str, form: str | None, *, private: bool, token: str | None) -> Publisher:
-    import threading
-
+def _publisher(bucket: str, dataset: str, form: str | None, token: str | None) -> Publisher:
     from hubspool.client.hf_api import HfApi
     from hubspool.client.target import Target
     from hubspool.client.validation import split_destination
-    from hubspool.push.publish import Publisher
-    from hubspool.push.remote import RemoteRepo
     from hubspool.push.remote_bucket import RemoteBucket
 
     name, kind, inside = split_destination(bucket, None, None)
@@ -81,11 +146,25 @@ def _publisher(bucket: str, dataset: str, form: str | None, *, private: bool, to
         raise HFValidationError(f"Not a bucket: {bucket!r}.", hint="Use hf://buckets/OWNER/NAME.")
     api = HfApi(token=token, library_name="hubspool-cli")
     source = RemoteBucket(api, Target.of(api.endpoint, name, kind))
-    source.identity()  # before a dataset is created for a bucket that does not exist
-    repo_id = api.create_repo(dataset, repo_type="dataset", private=private, exist_ok=True).repo_id
-    repo = RemoteRepo(api, Target.of(api.endpoint, repo_id, "dataset"))
     card_of = import_module("hubspool_templates.publishing").card_of
-    return Publisher(source, inside or "", repo, joiners(), card_of, form=form, pause=threading.Event().wait)
+    return publisher_of(source, inside or "", dataset, joiners(), card_of, form=form, pause=threading.Event().wait)
+
+
+class _Downloads:
+    """Shows on a terminal how many files of the next commit were downloaded. Threads: any may call it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bar: Progress | None = None
+
+    def __call__(self, done: int, files: int) -> None:
+        with self._lock:
+            if self._bar is None:
+                self._bar = Progress(f"Downloading {counted(files, 'file')}", files, unit=" files").__enter__()
+            self._bar.update(done)
+            if done == files:
+                self._bar.__exit__(None)
+                self._bar = None
 
 
 def _show(report: PublishReport) -> None:

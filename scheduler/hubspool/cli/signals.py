@@ -22,6 +22,16 @@ class SignalWaiter:
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
-    def wait(self) -> int:
-        """Return the number of the next signal that no earlier call has returned."""
-        return self._reader.recv(1)[0]
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Return the number of the next signal that no earlier call has returned; None if none came in `seconds`."""
+        self._reader.settimeout(seconds)
+        try:
+            return self._reader.recv(1)[0]
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        """Wait for no more signals."""
+        signal.set_wakeup_fd(-1)
+        self._reader.close()
+        self._writer.close()

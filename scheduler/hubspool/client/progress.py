@@ -17,21 +17,22 @@ logger = logging.getLogger("hubspool.progress")
 
 
 class Progress:
-    """Shows the bytes of one transfer, however many files it has; nothing if it ends within half a second.
+    """Shows the bytes, or files, of one transfer; nothing if it ends within half a second.
 
     On a terminal it is a tqdm bar on stderr, elsewhere a line of the logger ``hubspool.progress`` every 30 seconds.
     HF_HUB_DISABLE_PROGRESS_BARS=1 turns the bar off, =0 shows it on any stderr; NO_COLOR keeps it plain.
 
     Args:
         title: name of the transfer.
-        total: size of the transfer, bytes.
+        total: size of the transfer, bytes; or another number of units.
+        unit: "B" for bytes, or the name of another unit.
 
     Threads: any thread may call `update`; a number smaller than an earlier one changes nothing.
     """
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, unit: str = "B") -> None:
         settings = Settings.from_env()
-        self._title, self._total = title, total
+        self._title, self._total, self._unit = title, total, unit
         self._is_bar = sys.stderr.isatty() if settings.progress_bars is None else settings.progress_bars
         self._plain = settings.color is False
         self._bar: Any = None
@@ -46,8 +47,8 @@ class Progress:
             self._bar = tqdm(
                 total=self._total,
                 desc=self._title,
-                unit="B",
-                unit_scale=True,
+                unit=self._unit,
+                unit_scale=self._unit == "B",
                 dynamic_ncols=True,
                 file=sys.stderr,
                 delay=DEFAULTS.bar_seconds,
@@ -73,7 +74,8 @@ class Progress:
                 self._bar.update(gained)
             elif time.monotonic() - self._logged >= DEFAULTS.log_seconds:
                 self._logged = time.monotonic()
-                logger.info("%s: %d of %d bytes", self._title, self._done, self._total)
+                unit = "bytes" if self._unit == "B" else self._unit.strip()
+                logger.info("%s: %d of %d %s", self._title, self._done, self._total, unit)
 
 
 class ProgressSum:

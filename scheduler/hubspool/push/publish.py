@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate, count, groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -125,31 +125,58 @@ class Publisher:
         self.bucket, self.inside, self.repo, self.joiners, self.card_of = bucket, inside, repo, joiners, card_of
         self.form, self.limits, self.may_go_on, self.has_time = form, limits, may_go_on, has_time
         self.manifests = Manifests()
+        self.goes_on = False  # a run has published only a part of what was listed; the next one goes on from there
         self._caller = Caller(pause, lambda *_: None)
         self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
         self._gone: set[str] = set()  # since they were listed
         self._done: set[RangeToPublish] = set()  # by this object
         self._report = PublishReport()
 
-    def run(self, *, delete: bool = False) -> PublishReport:
-        """Publish everything that the bucket lists now, a commit for each month; with `delete` remove what is there.
+    def run(self, *, delete: bool = False, note: Callable[[int, int], object] = lambda *_: None) -> PublishReport:
+        """Publish everything that the bucket lists, a commit for each month; with `delete` remove what is there.
+
+        The list is that of `look`, or of the run before if `goes_on` is True.
+
+        Args:
+            delete: remove from the bucket what a marker and the dataset have.
+            note: called after each download, by the thread that made it: how many files of the next commit are here, of
+                how many.
 
         Raises:
             HFValidationError: the files do not have one form, or cannot be published in the one that is asked for.
             HubspoolError: a request failed; another run goes on.
         """
-        self._report = PublishReport()
-        self._list()
-        form = self._form()
-        while self.may_go_on() and self.has_time() and not self._report.is_whole:
-            self._report.is_whole = not call_with_retries(partial(self._publish, form), METADATA, self._caller)
-        if delete and self._report.is_whole:
-            self._delete()
+        self._report = PublishReport(left=self._report.left if self.goes_on else {})
+        try:
+            self.look()
+            form = self._form()
+            while self.may_go_on() and not self._report.is_whole:
+                self._report.is_whole = not call_with_retries(
+                    partial(self._publish, form, note), METADATA, self._caller
+                )
+                if not self.has_time():  # not before the first file was downloaded
+                    break
+            if delete and self._report.is_whole:
+                self._delete()
+        finally:
+            self.goes_on = not self._report.is_whole and (self.goes_on or bool(self._report.commits))
+            self.forget()
         return self._report
+
+    def look(self) -> bool:
+        """List the bucket, unless that was done for the next run; return whether it has files of rows."""
+        if not self._files:
+            self._list()
+        return bool(self._files)
+
+    def forget(self) -> None:
+        """Let the next look list the bucket again, unless a publish goes on."""
+        if not self.goes_on:
+            self._files = {}
 
     def seconds_until_due(self, period: float) -> float:
         """Return the seconds until a publish is due: the newest manifest of the dataset is `period` seconds old."""
-        self._list()
+        self.look()
         head = self.repo.head()
         self.manifests.read(self.repo, head, self._files)
         newest = self.manifests.newest()
@@ -175,7 +202,7 @@ class Publisher:
             raise HFValidationError(f"Nothing reads {', '.join(missing)} files.", hint="Install hubspool's extras.")
         return form
 
-    def _publish(self, form: str) -> bool:
+    def _publish(self, form: str, note: Callable[[int, int], object]) -> bool:
         """Make one commit, of one month; return False if there is nothing to publish, and markers tell all of it.
 
         Raises:
@@ -196,7 +223,7 @@ class Publisher:
             raise ChangedMeanwhileError(batch[0].file.path)
         if batch:
             with tempfile.TemporaryDirectory(prefix="hubspool-publish-") as folder:
-                self._commit(batch, form, Path(folder))
+                self._commit(batch, form, Path(folder), note)
         return bool(batch)
 
     def _covered(self, segment: str) -> list[tuple[int, int]]:
@@ -334,14 +361,22 @@ class Publisher:
             runs = [replace(run, sha256=each, digests=(each,)) for run, each in zip(runs, digests, strict=True)]
         return runs
 
-    def _commit(self, batch: Sequence[RangeToPublish], form: str, folder: Path) -> None:
+    def _commit(
+        self, batch: Sequence[RangeToPublish], form: str, folder: Path, note: Callable[[int, int], object]
+    ) -> None:
         """Commit pieces, at the newest commit at which none of them is published.
 
         Raises:
             ChangedMeanwhileError: another publisher was first.
         """
         local = {piece: folder / f"{number}.piece" for number, piece in enumerate(batch)}
-        for_each(batch, lambda piece: self._fetch(piece, local[piece]), self.limits.publish_downloads)
+        arrived = count(1)
+
+        def fetch(piece: RangeToPublish) -> None:
+            self._fetch(piece, local[piece])
+            note(next(arrived), len(batch))
+
+        for_each(batch, fetch, self.limits.publish_downloads)
         runs: list[JoinedRun] = []
         adds: list[CommitOperationAdd] = []
         new: dict[tuple[str, str], list[Path]] = {}

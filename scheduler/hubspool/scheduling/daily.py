@@ -15,20 +15,20 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool.client.folder import full_folders
-from hubspool.client.target import Target
 from hubspool.errors import HubspoolError
 from hubspool.push.compaction import CompactionReport, Compactor
 from hubspool.push.joiner import Joiner
-from hubspool.push.remote import RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.remover import Remover
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.messages import described
+from hubspool.scheduling.publishing import publisher_of, seconds_until_look, seconds_until_publish
 from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes
 
 if TYPE_CHECKING:
     from hubspool.push.context import PushContext
     from hubspool.push.manifest import Manifests
+    from hubspool.push.publish import Publisher
     from hubspool.scheduling.options import PublishOptions
     from hubspool.scheduling.push_loop import PushLoop
 
@@ -66,7 +66,8 @@ def beside_pushes(context: PushContext, loop: PushLoop[Any], seconds: float = ma
     beside, ended = copy(context), threading.Event()
     beside.api = copy(context.api)
     beside.api.session = replace(context.api.session, interrupt=threading.Event(), ends_answers=True)
-    beside.repo = RemoteRepo(beside.api, context.target)
+    beside.repo = copy(context.repo)
+    beside.repo.api = beside.api
 
     def watch() -> None:
         while not ended.wait(DEFAULTS.beside_poll):
@@ -99,10 +100,27 @@ def compactor_of(kind: type[C], context: PushContext, loop: PushLoop[Any] | None
     return kind(context.repo, "" if kind is Remover else context.path_in_repo, joiners, **options)
 
 
+class _DownloadTime:
+    """Returns False once the downloads of a publish have held up the pushes for long enough.
+
+    The time begins with the first call; threads: any.
+    """
+
+    def __init__(self, loop: PushLoop[Any], clock: Callable[[], float]) -> None:
+        self._loop, self._clock = loop, clock
+        self._began: float | None = None
+
+    def __call__(self) -> bool:
+        self._began = self._clock() if self._began is None else self._began
+        pause = DEFAULTS.publish_pause
+        most = pause if self._loop.is_requested else min(DEFAULTS.compaction_seconds, max(self._loop.period, pause))
+        return self._clock() < self._began + most
+
+
 class DailyCompaction:
     """Joins old parts after a push that no flush waits for, one joined file a push. Used by the pushing thread.
 
-    Of a bucket it publishes the rows: what 20 seconds suffice for, after each push until all is published.
+    Of a bucket it publishes the rows: what the time suffices for, after each push until all is published.
 
     It looks at the repository when the newest join may be a day old, at a random time of four hours, so that of many
     replicas one does the work and the others find it done.
@@ -120,6 +138,9 @@ class DailyCompaction:
         self._refused: set[tuple[str, str]] = set()  # for `Compactor`
         #: Of all months; None unless files are being joined: a year of four replicas takes 30 MB.
         self.manifests: Manifests | None = None
+        #: Keeps manifests and, while a publish goes on, the list of files; and what it was made for.
+        self._publisher: Publisher | None = None
+        self._made_for: tuple[PublishOptions, PushLoop[Any]] | None = None
 
     def times(self) -> CompactionTimes:
         """Return what is known about the repository's files; any thread may call it."""
@@ -141,25 +162,30 @@ class DailyCompaction:
             self._due_at = min(self._due_at, self._clock() + (1 + self._chance) * period)
         if self._clock() < self._due_at or joiner is None or loop.pause(0):
             return report
-        wait, error = period if publish is None else min(period, DEFAULTS.first_compaction), ""
+        wait: float | None = None
+        error, what = "", "old files are joined" if publish is None else "rows are published"
         try:
-            with beside_pushes(context, loop, DEFAULTS.compaction_limit) as beside:
-                if publish is None:
+            if publish is None:
+                with beside_pushes(context, loop, DEFAULTS.compaction_limit) as beside:
                     wait = self._join(beside, loop, report)
-                else:
-                    wait = self._publish(beside, joiner, loop, report, publish)
+            else:
+                wait = self._publish(context, joiner, loop, report, publish)
         except HubspoolError as failure:
             error = described(failure)[0]
             level = logging.INFO if loop.pause(0) else logging.WARNING
-            logger.log(level, "%s: old files are joined at another time: %s", context.target.repo_id, failure)
+            logger.log(level, "%s: %s at another time: %s", context.target.repo_id, what, failure)
         except Exception as failure:
             # The rows are on the Hub. A damaged file there, or a full disk here, is no failure of their push.
             error = described(failure)[0]
-            logger.exception("%s: old files are joined at another time", context.target.repo_id)
+            logger.exception("%s: %s at another time", context.target.repo_id, what)
+        chance = random.random()  # noqa: S311  jitter
         if loop.pause(0) and not report.commits:  # a flush waits
-            wait, error = random.uniform(0, DEFAULTS.first_compaction), ""  # noqa: S311  jitter
-        elif wait:
-            wait += random.uniform(0, period / 5)  # noqa: S311  jitter
+            wait = seconds_until_look(period, chance, None)
+            error = "" if publish is None else "A flush ended it."
+        elif publish is not None:
+            wait = wait if wait == 0 else seconds_until_look(period, chance, wait)
+        elif wait != 0:
+            wait = (period if wait is None else wait) + chance * period / 5
         self._goes_on = bool(report.commits) and not wait
         if not self._goes_on:
             self.manifests = None
@@ -201,28 +227,43 @@ class DailyCompaction:
         report: CompactionReport,
         options: PublishOptions,
     ) -> float:
-        """Publish rows if it is due; return the seconds until the next look."""
-        from hubspool.push.publish import Publisher
+        """Publish rows if it is due; return the seconds until the next publish.
 
-        ends, api = self._clock() + DEFAULTS.compaction_seconds, context.api
-        dataset = api.create_repo(options.to, repo_type="dataset", private=options.private, exist_ok=True)
-        publisher = Publisher(
-            RemoteBucket(api, context.target),
-            options.inside,
-            RemoteRepo(api, Target.of(api.endpoint, dataset.repo_id, "dataset")),
-            {context.payloads.suffix or "jsonl": joiner},
-            options.card_of,
-            limits=context.limits,
-            may_go_on=lambda: not loop.pause(0),
-            has_time=lambda: self._clock() < ends,
-            pause=loop.pause,
-        )
-        if not self._goes_on and (wait := publisher.seconds_until_due(options.seconds)):
-            return wait
-        done = publisher.run()
-        for path, reason in done.left.items():
-            logger.warning("%s: %s is not published: %s", context.target.repo_id, path, reason)
+        Raises:
+            HubspoolError: a request failed, or the time did not suffice for a commit.
+        """
+        with beside_pushes(context, loop) as beside:  # however long the list is
+            publisher = self._publisher_of(beside, joiner, loop, options)
+            wait = seconds_until_publish(publisher, options.seconds, private=options.private)
+        if wait != 0:
+            return options.seconds if wait is None else wait
+        with beside_pushes(context, loop, DEFAULTS.compaction_limit) as beside:
+            done = self._publisher_of(beside, joiner, loop, options).run()
         report.commits, report.files_before, report.paths = done.commits, done.files, done.paths
         if done.commits:
             self._known = replace(self._known, last_at=datetime.now(timezone.utc))
-        return options.seconds if done.is_whole or not done.commits else 0.0
+        elif not done.is_whole:
+            raise HubspoolError(
+                f"The time for downloads ended before a row of {context.target.repo_id} could be published.",
+                hint="`hubspool publish` takes as long as it needs, and names files that cannot be published.",
+            )
+        if done.is_whole:
+            for path, reason in done.left.items():
+                logger.warning("%s: %s is not published: %s", context.target.repo_id, path, reason)
+        return 0.0 if publisher.goes_on else options.seconds
+
+    def _publisher_of(
+        self, context: PushContext, joiner: Joiner, loop: PushLoop[Any], options: PublishOptions
+    ) -> Publisher:
+        """Return the publisher of these options, which makes its requests with the client of `context`."""
+        bucket = context.repo
+        assert isinstance(bucket, RemoteBucket)
+        if self._publisher is None or self._made_for != (options, loop):
+            joiners = {context.payloads.suffix or "jsonl": joiner}
+            made = publisher_of(bucket, options.inside, options.to, joiners, options.card_of, pause=loop.pause)
+            made.limits, made.may_go_on = context.limits, lambda: not loop.pause(0)
+            self._publisher, self._made_for = made, (options, loop)
+        publisher = self._publisher
+        publisher.bucket, publisher.repo.api = bucket, bucket.api
+        publisher.has_time = _DownloadTime(loop, self._clock)
+        return publisher

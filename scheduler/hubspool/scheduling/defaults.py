@@ -34,6 +34,9 @@ class SchedulingDefaults:
         compaction_files: fewer old parts than this are not worth a commit.
         compaction_seconds: how long files are downloaded for one join; those that have arrived are joined then.
         compaction_limit: how long one join may take in all before the next push has its turn.
+        publish_pause: most seconds by which the downloads of a publish hold up a push that is requested, or whose
+            period is shorter.
+        publish_jitter: most seconds, at random, after a publish is due, so that few of many machines look at once.
         beside_poll: how often the requests of a join are ended if a flush waits.
         watchdog_interval: how often the watchdog looks for a push without progress.
     """
@@ -57,6 +60,8 @@ class SchedulingDefaults:
     compaction_files: int = 100
     compaction_seconds: float = 20.0
     compaction_limit: float = 90.0
+    publish_pause: float = 2.0
+    publish_jitter: float = 600.0
     beside_poll: float = 0.1
     watchdog_interval: float = 15.0
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from hubspool.client.validation import split_destination
+from hubspool.client.validation import check_repo_id, split_destination
 from hubspool.errors import HFValidationError
 from hubspool.scheduling.defaults import DEFAULTS
 
@@ -36,13 +36,19 @@ class PublishOptions:
         seconds: how old the newest publish is when the next one is due.
         private: visibility of the dataset, if it is created.
         card_of: makes its card.
+
+    Raises:
+        HFValidationError: `to` is no name of a dataset.
     """
 
     to: str
     inside: str
     seconds: float
-    private: bool | None
+    private: bool
     card_of: CardOf
+
+    def __post_init__(self) -> None:
+        check_repo_id(self.to)
 
 
 class CommonOptions(TypedDict, total=False):

@@ -98,6 +98,12 @@ class PushLoop(Generic[T]):
         with self._lock:
             return None if self.stopping.is_set() else max(self._due - time.monotonic(), 0.0)
 
+    @property
+    def is_requested(self) -> bool:
+        """Whether somebody asked for a call that has not begun."""
+        with self._lock:
+            return bool(self._waiting)
+
     def start(self, *, at_once: bool) -> None:
         """Start the thread; a second call does nothing."""
         with self._lock:

@@ -26,7 +26,7 @@ def full_folder_text(path: str, entries: int) -> str:
 
 @dataclass(frozen=True)
 class CompactionTimes:
-    """What the daily compaction knows.
+    """What the daily compaction knows; of a bucket, what is known about its publishes.
 
     Args:
         files: data files of the repository, as of its last look; None before the first.
@@ -70,9 +70,11 @@ class SchedulerStatus:
         recent_commits: the last 30 commits of this scheduler since it started, oldest first.
         parts: part files that its commits began since it started.
         files_on_hub: data files of the repository, as of the last look of the daily compaction; None before the first.
-        last_compaction_at: when files of the repository were last joined, by anybody, UTC; None if it is not known.
-        next_compaction_at: when this scheduler looks whether old files are to be joined, UTC; None: never.
-        last_compaction_error: why its last look, or the join after it, failed; None if it did not.
+        last_compaction_at: when files of the repository were last joined, by anybody, UTC; None if it is not known. Of
+            a bucket with `publish_to`: when this scheduler last published rows.
+        next_compaction_at: when this scheduler looks whether old files are to be joined, or rows to be published, UTC;
+            None: never.
+        last_compaction_error: why its last look, or the join or publish after it, failed; None if it did not.
         full_folders: folders of the repository near the Hub's limit of 10,000 entries → their entries, as far as this
             scheduler knows them: of its own files, or of a spool's repository as of that look.
     """
@@ -103,7 +105,8 @@ class SchedulerStatus:
     @property
     def warnings(self) -> list[str]:
         """What will stop pushes if nothing is done about it, in sentences."""
-        failed = [f"Old files were not joined: {self.last_compaction_error}"] if self.last_compaction_error else []
+        what = "Rows were not published" if "/buckets/" in (self.repo_url or "") else "Old files were not joined"
+        failed = [f"{what}: {self.last_compaction_error}"] if self.last_compaction_error else []
         return [*(full_folder_text(*folder) for folder in self.full_folders.items()), *failed]
 
     def __str__(self) -> str:
