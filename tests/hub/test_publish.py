@@ -694,3 +694,16 @@ def test_a_publisher_remembers_only_what_no_manifest_has(publisher: Callable[...
         add(hub_api, b'{"n":%d}\n' % number, seq=number)
         one.run()
     assert one._done == set()
+
+
+def test_files_of_a_hidden_folder_stay_in_the_bucket(publisher: Callable[..., Publisher], hub_api: HfApi) -> None:
+    line = b'{"n":1}\n'
+    moved = add(hub_api, line)
+    path = f".hidden/{moved}"
+    hub_api.batch_bucket_files(BUCKET, add=[(line, path)], delete=[moved])
+    add(hub_api, b'{"n":2}\n', seq=1)
+    done = publisher().run(delete=True)
+    assert [*done.left] == in_bucket(hub_api) == [path]
+    assert rows(hub_api) == [2]
+    assert publisher(inside=".hidden").run(delete=True).left == {}
+    assert rows(hub_api) == [1, 2]

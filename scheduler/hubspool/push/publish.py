@@ -191,7 +191,11 @@ class Publisher:
     def _list(self) -> None:
         self._files, self._gone = {}, set()
         for path, file in sorted(self.bucket.list_files(self.inside, recursive=True).items()):
-            if (name := RangeName.parse(PurePosixPath(path).name)) is not None:
+            if (name := RangeName.parse(PurePosixPath(path).name)) is None:
+                continue
+            if any(part.startswith(".") for part in PurePosixPath(path).relative_to(self.inside).parts):
+                self._report.left[path] = "a dataset does not show what is in a hidden folder"
+            else:
                 self._files.setdefault(str(name.segment), []).append((name, file))
 
     def _form(self) -> str:
@@ -244,9 +248,9 @@ class Publisher:
         ]
 
     def _pieces(self) -> Iterable[RangeToPublish]:
+        without = {*self._report.left, *self._gone}
         for segment, files in self._files.items():
-            sound = ((name, file) for name, file in files if file.path not in {*self._report.left, *self._gone})
-            ranges = {(name.start, name.end): (name, file) for name, file in sound}
+            ranges = {(name.start, name.end): (name, file) for name, file in files if file.path not in without}
             is_cut = segment.count(".") == 1
             for each, left in unpublished(ranges, self._covered(segment), is_cut=is_cut):
                 name, file = ranges[each]

@@ -91,7 +91,9 @@ class RemoteBucket(RemoteRepo):
                 self._markers[path] = Marker.parse(self.content(path))
             except ValueError as error:
                 text = f"{path} of {self.target.repo_id} tells what was published, and is damaged: {error}."
-                raise BadResponseError(text, hint="Write it again; no row is sent twice meanwhile.") from None
+                raise BadResponseError(
+                    text, hint="Delete it, and run `hubspool publish`, which writes it again."
+                ) from None
         return [self._markers[path] for path in paths]
 
 
