@@ -707,3 +707,23 @@ def test_files_of_a_hidden_folder_stay_in_the_bucket(publisher: Callable[..., Pu
     assert rows(hub_api) == [2]
     assert publisher(inside=".hidden").run(delete=True).left == {}
     assert rows(hub_api) == [1, 2]
+
+
+def test_a_file_that_comes_back_while_another_publisher_deletes_is_deleted_again(
+    publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, files = b'{"n":1}\n', RemoteBucket.files
+    paths = [add(hub_api, line, seq=number) for number in range(2)]
+
+    def files_of(bucket: RemoteBucket, asked: Any) -> Any:
+        if not in_bucket(hub_api) and asked == paths:
+            add(hub_api, line)
+        return files(bucket, asked)
+
+    monkeypatch.setattr(RemoteBucket, "files", files_of)
+    failed = [{"path": path, "error": "Entry not found"} for path in paths]
+    body = json.dumps({"success": False, "processed": 2, "succeeded": 0, "failed": failed})
+    fault = local_hub.faults.add(Fault(route="bucket-batch", after=1, status=200, body=body, applied=True))
+    assert publisher().run(delete=True).deleted == 2
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
+    assert in_bucket(hub_api) == []

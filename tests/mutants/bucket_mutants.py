@@ -110,12 +110,6 @@ MUTANTS = [
         ("tests/hub/test_publish.py::test_what_somebody_deleted_from_the_dataset_stays_in_the_bucket",),
     ),
     Mutant(
-        "rate_limit_ends_a_publish",
-        "what was downloaded before the rate limit is not published",
-        (Edit("hubspool/push/publish.py", "Publisher._download", "errors and not here", "errors"),),
-        ("tests/hub/test_publish.py::test_more_files_than_the_hub_lets_us_download_are_published_in_the_end",),
-    ),
-    Mutant(
         "folders_share_a_config",
         "the folders of a bucket become one config of the dataset",
         (Edit("hubspool_templates/rows.py", "published_card", "_config_of(folder)", "None"),),

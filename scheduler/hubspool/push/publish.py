@@ -298,13 +298,22 @@ class Publisher:
             and not uncovered(name.start, name.end, marked.get(segment, ()))
             and not uncovered(name.start, name.end, covered)
         ]
-        try:
-            if gone:
-                self._change_bucket(delete=gone)
-        except BucketBatchError as error:  # another publisher may have deleted some
-            if self.bucket.files([each["path"] for each in error.failures]):
-                raise
         self._report.deleted = len(gone)
+
+        def delete() -> None:
+            try:
+                self._change_bucket(delete=gone)
+            except (
+                BucketBatchError
+            ) as error:  # another publisher may have deleted some, and a late batch adds one again
+                before, gone[:] = len(gone), self.bucket.files(gone)
+                if len(gone) == before:
+                    raise
+                if gone:
+                    raise ChangedMeanwhileError(gone[0]) from error
+
+        if gone:
+            call_with_retries(delete, METADATA, self._caller)
 
     def _download(
         self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], note: Callable[[int, int], object]
