@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
     from hubspool.client.operations import CommitOperationAdd
     from hubspool.client.repo_info import CommitInfo
+    from hubspool.push.published import Marker
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class PushMemory:
     removals: list[Removal] = field(default_factory=list)
     held_back: dict[str, float] = field(default_factory=dict)
     is_identified: bool = True
-    markers: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
+    markers: dict[str, Marker] = field(default_factory=dict)
     expired: dict[str, str] = field(default_factory=dict)
     hub_at: datetime | None = None
     looked_at: float = field(default_factory=time.monotonic)
