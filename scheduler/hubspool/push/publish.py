@@ -325,9 +325,8 @@ class Publisher:
         def delete() -> None:
             try:
                 self._change_bucket(delete=gone)
-            except (
-                BucketBatchError
-            ) as error:  # another publisher may have deleted some, and a late batch adds one again
+            except BucketBatchError as error:
+                # Another publisher may have deleted some, and a batch that arrived late may have brought one back.
                 before, gone[:] = len(gone), self.bucket.files(gone)
                 if len(gone) == before:
                     raise
@@ -450,10 +449,10 @@ class Publisher:
         offsets = [0, *accumulate(left)]
         if sources := [local[piece] for piece, rows in zip(group, left, strict=True) if rows]:
             joined = out.with_suffix(".joined")
-            at = joiner.join(sources, joined)
+            places = iter(joiner.join(sources, joined))
             if form == group[0].form:
                 joined.rename(out)
-                offsets = [at[sum(map(bool, left[:number]))] if rows else 0 for number, rows in enumerate(left)]
+                offsets = [next(places) if rows else 0 for rows in left]
             else:
                 self.joiners[form].from_lines(joined, out)
         runs: list[JoinedRun] = []
