@@ -397,6 +397,16 @@ def test_a_copy_keeps_its_content_when_the_source_is_gone(ada: Account, hub: Loc
     assert Path(target).read_text() == "public text"
 
 
+def test_an_empty_file_is_copied_from_where_there_is_one(ada: Account) -> None:
+    copy = {**empty("copy"), "type": "copyFile", "sourceRepoType": "bucket", "sourceRepoId": ada.bucket}
+    assert ada.batch(copy).status_code == 422
+    assert ada.tree() == []
+    assert ada.batch(empty("first"), deletion("first"), copy).json()["failed"][0]["path"] == "copy"
+    assert ada.batch(empty("first")).status_code == 200
+    assert ada.batch(copy).status_code == 200
+    assert ada.tree() == ["copy", "first"]
+
+
 def test_large_files_of_a_repository_are_copied_without_their_bytes(ada: Account, hub: LocalHub) -> None:
     api = ada.api
     api.create_repo("ada/source", repo_type="dataset")
