@@ -363,6 +363,16 @@ def test_a_fine_grained_token_is_for_the_buckets_that_it_names(tmp_path: Path) -
         assert statuses == [200, 404]
 
 
+@pytest.mark.parametrize("name", ["raw", "resolve", "info", "tree", "blob", "batch"])
+def test_a_bucket_is_read_whatever_its_name(hub: LocalHub, name: str) -> None:
+    owner = Account(hub.endpoint, "hf_ada", f"ada/{name}")
+    owner.api.create_bucket(owner.bucket)
+    owner.add(a="1")
+    assert owner.request("GET", "/resolve/a.txt", api=False).text == "1"
+    assert owner.request("GET", "", api=False).status_code == 200
+    assert owner.request("GET", "/tree/", api=False).status_code == 200
+
+
 # -- content
 
 
