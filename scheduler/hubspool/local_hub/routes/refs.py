@@ -41,7 +41,7 @@ def create_branch(context: RequestContext) -> Response:
 
 
 def delete_branch(context: RequestContext) -> Response:
-    refs.delete_branch(context.repo("write"), context.args["branch"])
+    refs.delete(context.repo("write"), BRANCHES, context.args["branch"])
     return ok()
 
 
@@ -53,7 +53,7 @@ def create_tag(context: RequestContext) -> Response:
 
 
 def delete_tag(context: RequestContext) -> Response:
-    refs.delete_tag(context.repo("write"), context.args["tag"])
+    refs.delete(context.repo("write"), TAGS, context.args["tag"])
     return ok()
 
 
