@@ -329,7 +329,7 @@ MUTANTS = [
         "after a squash nothing says what was sent, and rows that are lost later are not noticed",
         (
             Edit(
-                "hubspool/scheduling/squash.py",
+                "hubspool/scheduling/daily.py",
                 "SquashPolicy.after_commit",
                 "RemoteRepo(api, target).squash(commits)",
                 "RemoteRepo(api, target).squash([])",

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool import fork
 from hubspool.errors import HFValidationError, HubspoolError
-from hubspool.scheduling.daily import DailyCompaction
+from hubspool.scheduling.daily import DailyCompaction, Removing, SquashPolicy
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.push_runner import PushRunner
-from hubspool.scheduling.removing import Removing
-from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.status_tracker import StatusTracker, call_hook
 
 if TYPE_CHECKING:
