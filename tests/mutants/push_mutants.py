@@ -316,7 +316,7 @@ MUTANTS = [
         "all rows of a part become text where one of them cannot be stored",
         (
             Edit(
-                "hubspool/push/encode_all.py",
+                "hubspool/push/payloads.py",
                 "encode_all",
                 "failing(0, len(rows), reason)",
                 "dict.fromkeys(range(len(rows)), reason)",

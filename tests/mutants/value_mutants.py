@@ -11,7 +11,7 @@ MUTANTS = [
         "one row that Parquet cannot store makes text of all rows in its file",
         (
             Edit(
-                "hubspool/push/encode_all.py",
+                "hubspool/push/payloads.py",
                 "encode_all",
                 "failing(0, len(rows), reason)",
                 "dict.fromkeys(range(len(rows)), reason)",
