@@ -83,12 +83,12 @@ from hubspool.errors import (
 )
 from hubspool.files import Stat, StatePaths, has_content, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
+from hubspool.push.backlog import PendingSegments, RangeOnHub, pending_segments
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.joiner import Joiner, Matches
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
-from hubspool.push.pending import PendingSegments, RangeOnHub, pending_segments
 from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING

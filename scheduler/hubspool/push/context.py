@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hubspool.client.hf_api import HfApi
+from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.repo_info import CommitInfo
 from hubspool.client.target import Target
 from hubspool.files import Stat
 from hubspool.push.budget import Budget
@@ -24,11 +26,6 @@ from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.removal import Removal
 from hubspool.push.rules import Naming, OnExisting, is_second_look
-
-if TYPE_CHECKING:
-    from hubspool.client.hf_api import HfApi
-    from hubspool.client.operations import CommitOperationAdd
-    from hubspool.client.repo_info import CommitInfo
 
 
 @dataclass(frozen=True)
