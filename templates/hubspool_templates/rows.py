@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler
+from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler, HfApi
 from hubspool.extending import (
     CommonOptions,
     Compact,
@@ -199,18 +199,7 @@ class RowScheduler(CommitScheduler):
         self._rows = self.shared("rows", partial(_SharedRows, type(self)._make_write_lock))
         self._redact = redact
         self._timestamp, self._id = timestamp, id
-        self._card = self.shared(  # used by the pushing thread only
-            "card",
-            lambda: CardUpdater(
-                self.api,
-                self.card_sentence,
-                self.widenable,
-                is_storable=self.is_storable,
-                features_in_config=self.features_in_config,
-                config=config,
-                columns_of=type(self).columns_of,
-            ),
-        )
+        self._card = self.shared("card", lambda: _updater(self, self.api, config))  # used by the pushing thread only
 
     @abstractmethod
     def encode_row(self, row: Row) -> bytes:
@@ -401,15 +390,7 @@ def published_card(
     for folder in sorted({folder for folder, _ in new}):
         here = {split: paths for (each, split), paths in new.items() if each == folder}
         files = [path for paths in here.values() for path in paths]
-        card = CardUpdater(
-            repo.api,
-            kind.card_sentence,
-            kind.widenable,
-            is_storable=kind.is_storable,
-            features_in_config=kind.features_in_config,
-            config=_config_of(folder),
-            columns_of=kind.columns_of,
-        )
+        card = _updater(kind, repo.api, _config_of(folder))
         globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}" for split in here}
         size = sum(path.stat().st_size for path in files)
         cards.append((card, size, globs, reduce(merge, map(kind._columns_in, files), Schema())))
@@ -427,3 +408,15 @@ def published_card(
 def _config_of(folder: str) -> str | None:
     """Return the config of the files in a folder, as of a scheduler there; None for ``data``, as without `config=`."""
     return re.sub(r"[^\w.-]+", "-", "-".join(part for part in folder.split("/") if part != "data")) or None
+
+
+def _updater(rows: RowScheduler | type[RowScheduler], api: HfApi, config: str | None = None) -> CardUpdater:
+    return CardUpdater(
+        api,
+        rows.card_sentence,
+        rows.widenable,
+        is_storable=rows.is_storable,
+        features_in_config=rows.features_in_config,
+        config=config,
+        columns_of=rows.columns_of,
+    )

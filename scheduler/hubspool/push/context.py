@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hubspool.client.hf_api import HfApi
+from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.repo_info import CommitInfo
 from hubspool.client.target import Target
 from hubspool.files import Stat
 from hubspool.push.budget import Budget
@@ -20,16 +22,11 @@ from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import Manifests
 from hubspool.push.part import Closed, Part
 from hubspool.push.payloads import Payloads
+from hubspool.push.published import Marker
 from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.removal import Removal
 from hubspool.push.rules import Naming, OnExisting, is_second_look
-
-if TYPE_CHECKING:
-    from hubspool.client.hf_api import HfApi
-    from hubspool.client.operations import CommitOperationAdd
-    from hubspool.client.repo_info import CommitInfo
-    from hubspool.push.published import Marker
 
 
 @dataclass(frozen=True)

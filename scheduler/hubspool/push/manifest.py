@@ -12,16 +12,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 import orjson
 
 from hubspool.errors import HubspoolError, RemoteEntryNotFoundError
+from hubspool.push.remote import Head, RemoteRepo
 from hubspool.push.removal import REMOVALS, Removal
 from hubspool.spool.segment_name import RECORDS, JoinedName, SegmentName, part_number
-
-if TYPE_CHECKING:
-    from hubspool.push.remote import Head, RemoteRepo
 
 #: Folder of the manifests in the repository.
 MANIFESTS = f"{RECORDS}/manifest"
