@@ -374,6 +374,8 @@ def published_card(
 ) -> Callable[[str], Iterable[CommitOperationAdd]]:
     """Return what makes the README.md for a commit that adds files, if the card lacks a column or a pattern of them.
 
+    The files of each folder have a config of their own; those in ``data`` the default one.
+
     Args:
         kind: what wrote the rows.
         repo: the dataset.
@@ -381,15 +383,29 @@ def published_card(
         new: folder and split → the files on this disk.
         rows: how many they have.
     """
-    files = [path for paths in new.values() for path in paths]
     merge = Schema.extend if kind.is_storable else Schema.merge
-    schema = reduce(merge, map(kind._columns_in, files), Schema())
-    size = sum(path.stat().st_size for path in files)
-    globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}".removeprefix("./") for folder, split in new}
-    card = _updater(kind, repo.api)
-    return lambda parent: card.operations(
-        repo.target, CommitPlan((), size, size, rows, parent=parent), globs, schema, None
-    )
+    cards: list[tuple[CardUpdater, int, dict[str, str], Schema]] = []
+    for folder in sorted({folder for folder, _ in new}):
+        here = {split: paths for (each, split), paths in new.items() if each == folder}
+        files = [path for paths in here.values() for path in paths]
+        card = _updater(kind, repo.api, _config_of(folder))
+        globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}" for split in here}
+        size = sum(path.stat().st_size for path in files)
+        cards.append((card, size, globs, reduce(merge, map(kind._columns_in, files), Schema())))
+
+    def operations(parent: str) -> Iterable[CommitOperationAdd]:
+        found: Iterable[CommitOperationAdd] = ()
+        for card, size, globs, schema in cards:
+            plan = CommitPlan((), size, size, rows, parent=parent)
+            found = [*card.operations(repo.target, plan, globs, schema, None, after=found)] or found
+        return found
+
+    return operations
+
+
+def _config_of(folder: str) -> str | None:
+    """Return the config of the files in a folder, as of a scheduler there; None for ``data``, as without `config=`."""
+    return re.sub(r"[^\w.-]+", "-", "-".join(part for part in folder.split("/") if part != "data")) or None
 
 
 def _updater(rows: RowScheduler | type[RowScheduler], api: HfApi, config: str | None = None) -> CardUpdater:

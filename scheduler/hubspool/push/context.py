@@ -22,6 +22,7 @@ from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import Manifests
 from hubspool.push.part import Closed, Part
 from hubspool.push.payloads import Payloads
+from hubspool.push.published import Marker
 from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.removal import Removal
@@ -93,7 +94,7 @@ class PushMemory:
     removals: list[Removal] = field(default_factory=list)
     held_back: dict[str, float] = field(default_factory=dict)
     is_identified: bool = True
-    markers: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
+    markers: dict[str, Marker] = field(default_factory=dict)
     expired: dict[str, str] = field(default_factory=dict)
     hub_at: datetime | None = None
     looked_at: float = field(default_factory=time.monotonic)

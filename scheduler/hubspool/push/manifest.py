@@ -237,6 +237,10 @@ class Manifests:
         runs = self._runs.get(PurePosixPath(source).name, ())
         return {part.number: part for _, run in runs for _, part in run.parts()}
 
+    def runs_of_segment(self, segment: str) -> list[JoinedRun]:
+        """Return all runs of the segment with this file name."""
+        return [run for _, run in self._runs.get(segment, ())]
+
     def named_in(self, path: str) -> str:
         """Return the manifest that names the part at `path`; an empty text if none does."""
         found = self._found(path)
