@@ -279,6 +279,32 @@ def test_a_range_that_a_marker_names_is_not_sent_again(
     assert scheduler.status().pending_rows == 0
 
 
+@pytest.mark.parametrize("answer", [
+    {"success": True, "processed": 1, "succeeded": 0, "failed": []},
+    {"success": False, "processed": 1, "succeeded": 0, "failed": [{"path": "", "error": "busy"}]},
+    {"success": False, "processed": 1, "succeeded": 0, "failed": [{"path": "votes/", "error": "busy"}]},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("is_applied", [False, True])
+def test_an_answer_that_does_not_account_for_a_range_leaves_it_in_doubt(
+    is_applied: bool,
+    answer: dict[str, Any],
+    make: Make,
+    files: Callable[[], dict[str, bytes]],
+    local_hub: LocalHub,
+    batches: list[list[str]],
+) -> None:
+    scheduler = make()
+    fault = Fault(route="bucket-batch", status=200, body=json.dumps(answer), applied=is_applied)
+    local_hub.faults.add(fault)
+    put(scheduler, 1, 2)
+    scheduler.flush(SECONDS)
+    assert hits(local_hub, fault) == 1
+    assert batches == batches[:1] * (1 if is_applied else 2)  # a look finds it, or it is repeated unchanged
+    put(scheduler, 3)
+    scheduler.flush(SECONDS)
+    assert numbers(files()) == [1, 2, 3]
+
+
 def test_operations_that_the_hub_did_not_apply_are_sent_once_more(
     make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, batches: list[list[str]]
 ) -> None:
