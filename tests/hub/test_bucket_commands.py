@@ -60,20 +60,71 @@ def test_flush_sends_what_a_program_left_and_status_shows_it(make: Any, call: Ca
     assert before["pending_rows"] == 1
     code, out, err = call("flush", "../folder")
     assert (code, out.strip()) == (0, f"{hub_api.endpoint}/buckets/{BUCKET}"), err
+    assert f"bucket {ADDRESS}/raw/data ({hub_api.endpoint})" in call("status", "../folder")[1]
     after = json.loads(call("status", "../folder", "--json")[1])
     assert (after["pending_rows"], after["spool"]) == (0, before["spool"])
     assert [path.startswith("raw/data/") for path in paths(hub_api)] == [True]
 
 
-@pytest.mark.parametrize(("old", "new"), [(ADDRESS, "local/rows"), ("local/rows", ADDRESS), (ADDRESS, ADDRESS)])
-def test_flush_sends_pending_rows_elsewhere(old: str, new: str, make: Any, call: Call, hub_api: HfApi) -> None:
-    hub_api.delete_repo("local/rows", repo_type="dataset", missing_ok=True)
-    scheduler = make(repo_id=old)
-    scheduler.append({"n": 1})
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])
+@pytest.mark.parametrize(("old", "new"), [(ADDRESS, "local/rows"), (ADDRESS, BUCKET), (BUCKET, ADDRESS)])
+def test_flush_sends_pending_rows_elsewhere(
+    old: str, new: str, kind: Any, make: Any, call: Call, hub_api: HfApi
+) -> None:
+    for repo_id in ("local/rows", BUCKET):  # a dataset with the name of the bucket
+        hub_api.delete_repo(repo_id, repo_type="dataset", missing_ok=True)
+    scheduler = make(kind, repo_id=old, keep_local=True)
+    for number in range(2):
+        scheduler.append({"n": number})
+        scheduler.flush(SECONDS)
+    scheduler.append({"n": 2})
     scheduler.stop(flush=False)
-    code, _, err = call("flush", "../folder", "--from", old, "--to", new)
+    code, _, err = call("flush", "../folder", "--from", old, "--to", new, "--timeout", "60")
+    assert (code, "1 row moved" in err) == (0, True), err
+    assert [*read_rows(new, hub_api)] == [{"n": 2}]
+    assert [*read_rows(old, hub_api)] == [{"n": 0}, {"n": 1}]
+
+
+@pytest.mark.parametrize("new", [f"{ADDRESS}/new", "hf://buckets/local/other/new"])
+def test_flush_moves_the_rows_of_one_folder_of_a_bucket_to_another(
+    new: str, make: Any, call: Call, hub_api: HfApi
+) -> None:
+    hub_api.delete_bucket("local/other", missing_ok=True)
+    for number, folder in enumerate(("raw", "rawer")):
+        scheduler = make(repo_id=f"{ADDRESS}/{folder}")
+        scheduler.append({"n": number})
+        scheduler.stop(flush=False)
+    code, _, err = call("flush", "../folder", "--from", f"{ADDRESS}/raw", "--to", new, "--timeout", "60")
     assert code == 0, err
-    assert [*read_rows(new, hub_api)] == [{"n": 1}]
+    assert [*read_rows(new, hub_api)] == [{"n": 0}]
+    assert {path.rpartition("/")[0][:-8] for path in paths(hub_api)} <= {"new/data"}  # without the month
+    code, _, err = call("flush", "../folder", "--from", f"{BUCKET}", "--to", "local/rows")
+    assert (code, "hf://buckets/" in call("status", "../folder")[1]) == (1, True)  # of a dataset, here is none
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_bucket_that_is_named_in_both_gets_what_it_lacks(
+    is_new: bool, kind: Any, make: Any, call: Call, hub_api: HfApi
+) -> None:
+    scheduler = make(kind, keep_local=True)
+    for number in range(3):
+        scheduler.append({"n": number})
+        scheduler.flush(SECONDS)
+    first = sorted(paths(hub_api))[0]
+    name = RangeName.parse(Path(first).name)
+    assert name is not None
+    content = marker("local/rows", {str(name.segment): [(0, name.end)]})
+    hub_api.batch_bucket_files(BUCKET, add=[(content, marker_path("0" * 40))], delete=[first])
+    scheduler.append({"n": 3})
+    scheduler.stop(flush=False)
+    if is_new:
+        hub_api.delete_bucket(BUCKET)
+        hub_api.create_bucket(BUCKET)
+    code, _, err = call("flush", "../folder", "--from", ADDRESS, "--to", ADDRESS, "--timeout", "60")
+    assert code == 0, err
+    assert [row["n"] for row in read_rows(ADDRESS, hub_api)] == ([0, 1, 2, 3] if is_new else [1, 2, 3])
+    assert len(paths(hub_api)) == (1 if is_new else 3)
 
 
 def test_doctor_describes_the_bucket_and_the_calls(make: Any, call: Call) -> None:

@@ -127,5 +127,5 @@ def warn_of_unsent(folder: Path, known: Collection[Path]) -> None:
                 spool.path,
                 spool.destination,
                 folder,
-                spool.given,
+                spool.address,
             )

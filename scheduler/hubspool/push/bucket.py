@@ -164,7 +164,7 @@ class BucketSender(Committer):
         found = context.repo.identity()
         if known not in (None, found):
             raise RepoReplacedError(
-                context.target.repo_id, context.folder.parent if context.is_spool else context.folder
+                context.target.address, context.folder.parent if context.is_spool else context.folder
             )
         context.ledger.identify(context.key, found, last)
         context.memory.is_identified = True

@@ -117,7 +117,7 @@ def pending_segments(folder: Path, target: Target) -> list[PendingSegments]:
             found.append(PendingSegments(spool))
     if spools and not found:
         raise HFValidationError(
-            f"No scheduler of {folder} sends rows to {target.repo_id} at {target.revision}.",
+            f"No scheduler of {folder} sends rows to {target.name_and_revision}.",
             hint="`hubspool status FOLDER` says where its rows go.",
         )
     return found
