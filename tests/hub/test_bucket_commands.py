@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hubspool import HfApi
-from hubspool.local_hub import LocalHub
+from hubspool.errors import HubspoolError
+from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.published import marker, marker_path
 from hubspool.spool.segment_name import RangeName
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
@@ -111,11 +112,7 @@ def test_a_bucket_that_is_named_in_both_gets_what_it_lacks(
     for number in range(3):
         scheduler.append({"n": number})
         scheduler.flush(SECONDS)
-    first = sorted(paths(hub_api))[0]
-    name = RangeName.parse(Path(first).name)
-    assert name is not None
-    content = marker("local/rows", {str(name.segment): [(0, name.end)]})
-    hub_api.batch_bucket_files(BUCKET, add=[(content, marker_path("0" * 40))], delete=[first])
+    publish(hub_api, sorted(paths(hub_api))[0])
     scheduler.append({"n": 3})
     scheduler.stop(flush=False)
     if is_new:
@@ -176,6 +173,54 @@ def test_a_cursor_continues_after_the_rows_that_were_read(make: Any, hub_api: Hf
     scheduler.flush(SECONDS)
     scheduler.append({"n": 3})
     assert [*read_rows(f"{ADDRESS}/data", hub_api, since=rows.cursor, pending=scheduler)] == [{"n": 2}, {"n": 3}]
+
+
+def publish(api: HfApi, path: str) -> None:
+    """Do what `hubspool publish --delete` does to a bucket for one of its files."""
+    name = RangeName.parse(Path(path).name)
+    assert name is not None
+    content = marker("local/rows", {str(name.segment): [(name.start, name.end)]})
+    api.batch_bucket_files(BUCKET, add=[(content, marker_path(f"{name.start:040x}"))])
+    api.batch_bucket_files(BUCKET, delete=[path])
+
+
+def test_a_range_in_doubt_that_was_published_is_not_read_as_pending(
+    make: Any, hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    scheduler = make(keep_local=True)
+    local_hub.faults.add(Fault(route="bucket-batch", status=503, applied=True))
+    looks = local_hub.faults.add(Fault(route="bucket-paths-info", status=503, times=None))
+    scheduler.append({"n": 1})
+    scheduler.trigger()
+    assert local_hub.faults.wait_for_hits(2)
+    (path,) = paths(hub_api)
+    publish(hub_api, path)
+    scheduler.append({"n": 2})
+    assert [*read_rows(ADDRESS, hub_api, pending=scheduler)] == [{"n": 2}]
+    assert any(hit.fault is looks for hit in local_hub.faults.hits)
+    local_hub.faults.clear()
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])
+def test_files_that_a_publish_deletes_under_a_reader_are_left_out_and_told(
+    kind: Any, make: Any, hub_api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler = make(kind)
+    for number in range(3):
+        scheduler.add(b"x", f"{number}.bin", n=number) if kind is ZipScheduler else scheduler.append({"n": number})
+        scheduler.flush(SECONDS)
+    first = sorted(paths(hub_api))[0]
+    rows = read_rows(ADDRESS, hub_api)
+    publish(hub_api, first)
+    assert [row["n"] for row in rows] == [1, 2]
+    assert [first in record.getMessage() for record in caplog.records if "published" in record.getMessage()] == [True]
+    scheduler.add(b"x", "3.bin", n=3) if kind is ZipScheduler else scheduler.append({"n": 3})
+    scheduler.flush(SECONDS)
+    rows = read_rows(ADDRESS, hub_api, since=rows.cursor)
+    assert [piece.file.path for piece in rows._reading.new] == [sorted(paths(hub_api))[-1]]
+    hub_api.batch_bucket_files(BUCKET, delete=[sorted(paths(hub_api))[-1]])  # by a person
+    with pytest.raises(HubspoolError, match="was changed while it was read"):
+        list(rows)
 
 
 def test_a_range_that_an_earlier_file_has_too_is_read_once_and_told(make: Any, call: Call, hub_api: HfApi) -> None:

@@ -43,7 +43,7 @@ MUTANTS = [
     Mutant(
         "bucket_rate_limit_ignored",
         "pushes to a bucket use up the Hub's rate limit",
-        (Edit("hubspool/client/retry.py", "pace", "2 * int(window[1]) > int(quota[1])", "True"),),
+        (Edit("hubspool/client/retry.py", "pace", "2 * int(left) > int(quotas[name])", "True"),),
         (f"{TESTS}::test_pushes_stay_under_half_of_the_rate_limit",),
     ),
     Mutant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,8 @@ from hubspool_templates.reading.cursor import Cursor, Position, positions_of
 from hubspool_templates.reading.formats import RangedFile, Row, Source
 from hubspool_templates.reading.plan import RowRange, chosen_files, is_lines, pieces_of, split_off
 from hubspool_templates.schema import Schema
+
+logger = logging.getLogger(__name__)
 
 #: What the readers of the formats raise for damaged files; an OSError with a number is of this machine.
 _DAMAGE = (ValueError, BadZipFile, KeyError, RuntimeError, EOFError, OSError, zlib.error)
@@ -242,7 +245,18 @@ class HubRows:
             seen: set[str] = set()
             for number, piece in enumerate(pieces):
                 count = 0
-                source = fetcher.source(number)
+                try:
+                    source = fetcher.source(number)
+                except RemoteEntryNotFoundError:
+                    repo = self.listing.repo
+                    if not isinstance(repo, RemoteBucket) or not repo.is_published(piece.file.path):
+                        raise changed_meanwhile(self.target, piece.file.path) from None
+                    logger.warning(
+                        "%s of %s was published to a dataset and deleted while the bucket was read; its rows are there",
+                        piece.file.path,
+                        self.target.address,
+                    )
+                    continue
                 try:
                     for row in self._rows_of(piece, source, as_value):
                         count += 1
@@ -329,6 +343,8 @@ class _Fetcher(ExitStack):
             with suppress(RemoteEntryNotFoundError):
                 if path := cached_file(self._branch.api, self._branch.target, piece.file):
                     return path
+            if self._branch.target.is_bucket:
+                raise
             raise changed_meanwhile(self._branch.target, piece.file.path) from error
 
 
