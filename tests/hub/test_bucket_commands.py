@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hubspool import HfApi
-from hubspool.errors import HubspoolError
+from hubspool.client.buckets import BucketFile
+from hubspool.errors import HubspoolError, RepositoryNotFoundError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.published import marker, marker_path
 from hubspool.spool.segment_name import RangeName
@@ -260,11 +261,28 @@ def test_verify_tells_of_changed_and_missing_ranges_but_not_of_published_ones(
     assert not any(path == Path(first).name for path, _ in found)
 
 
-def test_upload_every_needs_the_option_and_a_bucket_is_created_private(call: Call, hub_api: HfApi) -> None:
-    hub_api.delete_bucket(BUCKET, missing_ok=True)
+def test_upload_to_a_bucket_needs_every(call: Call) -> None:
     code, _, err = call("upload", ADDRESS, "rows")
     assert code == 2
     assert "--every" in err
+
+
+def test_forget_says_that_rows_are_removed_in_the_dataset(call: Call) -> None:
+    code, _, err = call("forget", ADDRESS, "--where", "user=anna", "--yes")
+    assert code == 2
+    assert f"hubspool publish {ADDRESS} DATASET --delete, then hubspool forget DATASET" in " ".join(err.split())
+
+
+def test_a_bucket_that_does_not_exist_is_named_with_the_next_step(call: Call, hub_api: HfApi) -> None:
+    hub_api.delete_bucket(BUCKET, missing_ok=True)
+    for command in (["read", ADDRESS], ["verify", f"{ADDRESS}/raw"], ["publish", ADDRESS, "local/rows"]):
+        code, _, err = call(*command)
+        assert code == (2 if command[0] == "verify" else 1), err  # 1 would be a finding
+        assert f"There is no bucket {ADDRESS}, or the token may not see it" in err
+        assert "create_bucket" in err
+        assert "repo_id" not in err
+    with pytest.raises(RepositoryNotFoundError, match=f"no bucket {ADDRESS},"):
+        hub_api.download_bucket_files(BUCKET, [(BucketFile("a", 1, "f" * 64), "unused")])
 
 
 def test_compact_says_that_a_publish_joins(call: Call) -> None:
