@@ -16,7 +16,8 @@ import pyarrow.parquet
 import pytest
 
 from hubspool import CommitEvent, CommitScheduler, ErrorEvent, HfApi
-from hubspool.client.buckets import send_batch
+from hubspool.client.buckets import add_line, send_batch
+from hubspool.client.operations import CommitOperationAdd
 from hubspool.errors import (
     FlushTimeout,
     HFValidationError,
@@ -306,17 +307,24 @@ def test_an_answer_that_does_not_account_for_a_range_leaves_it_in_doubt(
 
 
 def test_operations_that_the_hub_did_not_apply_are_sent_once_more(
-    make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, batches: list[list[str]]
+    make: Make,
+    files: Callable[[], dict[str, bytes]],
+    batches: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scheduler = make(CommitScheduler)
     put(scheduler, 1)
     (scheduler.folder_path / "other.bin").write_bytes(b"other")
-    failed = {"success": False, "processed": 2, "succeeded": 1, "failed": [{"path": "rows.jsonl", "error": "busy"}]}
-    fault = local_hub.faults.add(Fault(route="bucket-batch", status=200, body=json.dumps(failed)))
+    unknown = [{"xetHash": "f" * 64}]  # the Hub has no such content, and applies the rest of the batch
+
+    def line(addition: CommitOperationAdd) -> dict[str, Any]:
+        is_first = addition.path_in_repo == "rows.jsonl" and unknown
+        return add_line(addition) | (unknown.pop() if is_first else {})
+
+    monkeypatch.setattr("hubspool.push.bucket.add_line", line)
     scheduler.flush(SECONDS)
-    assert hits(local_hub, fault) == 1
     assert [sorted(each) for each in batches] == [["other.bin", "rows.jsonl"], ["rows.jsonl"]]
-    assert numbers(files()) == [1]
+    assert files() == {"other.bin": b"other", "rows.jsonl": b'{"n": 1}\n'}
 
 
 def test_what_the_hub_refuses_for_good_is_named_and_holds_nothing_up(
@@ -544,18 +552,19 @@ def test_flags_of_a_gradio_app_go_to_a_bucket(
     assert [path.name for path in (tmp_path / "flagged").iterdir()] == ["local--votes"]
 
 
-def test_replicas_that_share_the_rate_limit_send_every_row_once(
-    make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, hub_api: HfApi
+def test_replicas_whose_calls_are_refused_send_every_row_once(
+    files: Callable[[], dict[str, bytes]], make: Make, local_hub: LocalHub
 ) -> None:
-    schedulers = [make(folder=str(number), every=0.02) for number in range(8)]
-    local_hub.faults.add(Fault(path="/api/buckets/", limit=RateLimit(20, seconds=2)))
+    apis = [HfApi(endpoint=local_hub.endpoint, token=local_hub.token) for _ in range(8)]
+    schedulers = [make(folder=str(number), every=0.02, hf_api=api) for number, api in enumerate(apis)]
+    refusal = {"status": 429, "headers": {"Retry-After": "0"}}
+    refused = [local_hub.faults.add(Fault(path="/api/buckets/", after=after, times=2, **refusal)) for after in (4, 9)]
     for number in range(5):
         for replica, scheduler in enumerate(schedulers):
             put(scheduler, number * 8 + replica)
     for scheduler in schedulers:
         scheduler.flush(SECONDS)
-    local_hub.faults.clear()
-    assert hub_api.session.pauses["api"] > 0
+    assert [hits(local_hub, fault) for fault in refused] == [2, 2]
     assert numbers(files()) == [*range(40)]
 
 
