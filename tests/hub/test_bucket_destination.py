@@ -256,6 +256,42 @@ def test_a_range_in_doubt_is_repeated_unchanged_before_the_next_one(
     assert numbers(files()) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("is_published", [False, True])
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])
+def test_a_look_that_is_answered_from_an_older_state_doubles_nothing(
+    kind: type[CommitScheduler],
+    is_published: bool,
+    make: Make,
+    files: Callable[[], dict[str, bytes]],
+    local_hub: LocalHub,
+    hub_api: HfApi,
+    batches: list[list[str]],
+) -> None:
+    scheduler = make(kind)
+    put(scheduler, 1)
+    scheduler.flush(SECONDS)
+    local_hub.faults.add(Fault(route="bucket-batch", status=503, applied=True))
+    looks = local_hub.faults.add(Fault(route="bucket-paths-info", status=503, times=None))
+    put(scheduler, 2)
+    scheduler.trigger()
+    assert local_hub.faults.wait_for_hits(2)
+    assert hits(local_hub, looks)
+    path = batches[-1][0]
+    if is_published:
+        name = RangeName.parse(Path(path).name)
+        assert name is not None
+        content = marker("local/dataset", {str(name.segment): [(name.start, name.end)]})
+        hub_api.batch_bucket_files(BUCKET, add=[(content, marker_path("0" * 40))])
+    local_hub.faults.clear()
+    stale = local_hub.faults.add(Fault(route=("bucket-paths-info", "bucket-tree"), stale=1 + is_published, times=None))
+    put(scheduler, 3)
+    scheduler.flush(SECONDS)
+    assert hits(local_hub, stale) == 2  # the look sees neither the file nor, if there is one, the marker
+    local_hub.faults.clear()
+    assert batches[-2] == [path]  # repeated unchanged
+    assert numbers(files()) == [1, 2, 3]
+
+
 def test_a_range_that_a_marker_names_is_not_sent_again(
     make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, hub_api: HfApi
 ) -> None:
