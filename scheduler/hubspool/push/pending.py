@@ -11,10 +11,10 @@ from typing import IO
 
 from hubspool.client.target import Target
 from hubspool.errors import HFValidationError
-from hubspool.push import rules
 from hubspool.push.backlog import spool_target
 from hubspool.push.ledger import Ledger
-from hubspool.push.part import Closed, Part
+from hubspool.push.part import Closed
+from hubspool.push.published import uncovered
 from hubspool.spool.destination import Destination, SpoolFolder, spool_folders
 from hubspool.spool.segment_name import segments_in
 
@@ -86,8 +86,7 @@ class PendingSegments(ExitStack):
             end = start + part.size
             ranges.append((start, end))
         file = self.files[segment]
-        as_parts = [Part(segment, 0, "", start, end, 0.0) for start, end in ranges]
-        for start, stop in rules.missing(as_parts, os.fstat(file.fileno()).st_size):
+        for start, stop in uncovered(0, os.fstat(file.fileno()).st_size, ranges):
             file.seek(start)
             while file.tell() < stop and (line := file.readline()).endswith(b"\n"):
                 yield line
