@@ -176,6 +176,22 @@ def test_a_cursor_continues_after_the_rows_that_were_read(make: Any, hub_api: Hf
     assert [*read_rows(f"{ADDRESS}/data", hub_api, since=rows.cursor, pending=scheduler)] == [{"n": 2}, {"n": 3}]
 
 
+def test_a_cursor_of_a_bucket_is_short_and_knows_ranges_that_come_back(make: Any, hub_api: HfApi) -> None:
+    scheduler = make()
+    for number in range(3):
+        scheduler.append({"n": number, "text": "x" * 4000})
+        scheduler.flush(SECONDS)
+    first, *_ = found = sorted(paths(hub_api))
+    content = hub_api.client().content(f"{hub_api.endpoint}/buckets/{BUCKET}/resolve/{first}")
+    hub_api.batch_bucket_files(BUCKET, delete=[first])
+    rows = read_rows(ADDRESS, hub_api)
+    assert [row["n"] for row in rows] == [1, 2]
+    assert len(rows.cursor) < 300
+    hub_api.batch_bucket_files(BUCKET, add=[(content, first)])  # published before, and not deleted for good
+    assert sorted(paths(hub_api)) == found
+    assert [*read_rows(ADDRESS, hub_api, since=rows.cursor)] == []
+
+
 def publish(api: HfApi, path: str) -> None:
     """Do what `hubspool publish --delete` does to a bucket for one of its files."""
     name = RangeName.parse(Path(path).name)
