@@ -11,7 +11,7 @@ import pytest
 
 from hubspool import HfApi
 from hubspool.client.buckets import BucketFile
-from hubspool.errors import HubspoolError, RepositoryNotFoundError
+from hubspool.errors import HFValidationError, HubspoolError, RepositoryNotFoundError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.published import marker, marker_path
 from hubspool.spool.segment_name import RangeName
@@ -174,6 +174,18 @@ def test_a_cursor_continues_after_the_rows_that_were_read(make: Any, hub_api: Hf
     scheduler.flush(SECONDS)
     scheduler.append({"n": 3})
     assert [*read_rows(f"{ADDRESS}/data", hub_api, since=rows.cursor, pending=scheduler)] == [{"n": 2}, {"n": 3}]
+
+
+def test_a_read_of_a_bucket_never_gives_a_part_of_the_rows_in_silence(make: Any, hub_api: HfApi) -> None:
+    for kind, folder in ((JsonlScheduler, "lines"), (ParquetScheduler, "tables")):
+        scheduler = make(kind, repo_id=f"{ADDRESS}/{folder}")
+        scheduler.append({"kind": folder})
+        scheduler.flush(SECONDS)
+        assert [*read_rows(f"{ADDRESS}/{folder}", hub_api)] == [{"kind": folder}]
+    with pytest.raises(HFValidationError, match=r"several forms: lines/.*\.jsonl, tables/.*\.parquet"):
+        read_rows(ADDRESS, hub_api)
+    with pytest.raises(HFValidationError, match="no card that names configs"):
+        read_rows(f"{ADDRESS}/lines", hub_api, config="errors")
 
 
 def test_a_cursor_of_a_bucket_is_short_and_knows_ranges_that_come_back(make: Any, hub_api: HfApi) -> None:
