@@ -12,7 +12,7 @@ import gradio as gr
 
 from arena import Arena
 from bulk_images import BulkImages
-from destination import dataset_of
+from destination import minutes_between_pushes, place_of
 from hubspool import CommitScheduler
 from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
 from on_the_hub import OnTheHub
@@ -35,7 +35,7 @@ THEME = gr.themes.Default(
 
 
 def build(tabs: Sequence[Tab[Any]]) -> gr.Blocks:
-    """Returns the page for `launch`."""
+    """Returns the page."""
     page = gr.Blocks(title="A Space that keeps what people do", analytics_enabled=False)
     with page:
         gr.HTML("<h1>A Space that keeps what people do</h1>")
@@ -49,28 +49,14 @@ def build(tabs: Sequence[Tab[Any]]) -> gr.Blocks:
     return page
 
 
-def launch(page: gr.Blocks, port: int | None) -> None:
-    """Serves the page until the process ends."""
-    labels = (HERE / "labels.js").read_text(encoding="utf-8")
-    page.queue(default_concurrency_limit=20)
-    page.launch(
-        server_port=port,
-        quiet=True,
-        theme=THEME,
-        css_paths=HERE / "style.css",
-        head=f'<meta name="color-scheme" content="light dark"><script>{labels}</script>',
-        footer_links=["api", "gradio"],
-        max_file_size="10mb",
-    )
-
-
 def start(environment: dict[str, str]) -> list[Tab[Any]]:
-    """Starts one scheduler per tab, each with its own dataset and its own folder."""
-    every = float(environment.get("HUBSPOOL_EVERY", "5"))
+    """Starts one scheduler per tab, each with a dataset, or a folder in the bucket, and a folder on this disk."""
+    every = minutes_between_pushes(environment)
 
     def tab(kind: type[Tab[Any]], scheduler: type[CommitScheduler], **options: Any) -> Tab[Any]:
-        repo_id = dataset_of(kind.name, environment)
-        made = kind(scheduler(repo_id=repo_id, folder_path=Path("spool", repo_id), every=every, **options))
+        place = place_of(kind.name, environment)
+        folder = Path("spool", place.removeprefix("hf://"))
+        made = kind(scheduler(repo_id=place, folder_path=folder, every=every, **options))
         if made.missing_token:
             print(made.missing_token, flush=True)
         return made
@@ -86,8 +72,18 @@ def start(environment: dict[str, str]) -> list[Tab[Any]]:
 def main() -> None:
     """Reads the environment, starts the schedulers and serves; at the end the schedulers send the last rows."""
     logging.basicConfig(level=os.environ.get("HUBSPOOL_LOG", "WARNING").upper())
-    port = os.environ.get("PORT")
-    launch(build(start(dict(os.environ))), int(port) if port else None)
+    page, port = build(start(dict(os.environ))), os.environ.get("PORT")
+    labels = (HERE / "labels.js").read_text(encoding="utf-8")
+    page.queue(default_concurrency_limit=20)
+    page.launch(
+        server_port=int(port) if port else None,
+        quiet=True,
+        theme=THEME,
+        css_paths=HERE / "style.css",
+        head=f'<meta name="color-scheme" content="light dark"><script>{labels}</script>',
+        footer_links=["api", "gradio"],
+        max_file_size="10mb",
+    )
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ ANOTHER_SAMPLE = (
     "return others[Math.floor(Math.random() * others.length)];"
 )
 
-COLOURS = {"anyascii": "first", "text-unidecode": "second"}
-"""The class of each library's bars."""
+COLOURS = {"anyascii": "first", "text-unidecode": "second"}  # the class of each library's bars
 
 
 class Arena(Tab[JsonlScheduler]):
@@ -35,7 +34,7 @@ class Arena(Tab[JsonlScheduler]):
     name = "votes"
     noun = "vote"
     lead = "Two libraries write any script in Latin letters. Which does it better?"
-    kept = "The text, both results and your choice become one row of the dataset"
+    kept = "The text, both results and your choice become one row of"
     guide = "feedback"
     columns = ("input", "output_1", "output_2", "user_choice", "time")
 
@@ -49,17 +48,10 @@ class Arena(Tab[JsonlScheduler]):
         The vote is on this disk when this returns, and on the Hub after a later push.
         """
         check(input_text, output_1, output_2, user_choice)
+        results = {"output_1": output_1, "output_2": output_2, "user_choice": int(user_choice)}
         row_id = uuid.uuid4().hex
-        row = {
-            "id": row_id,
-            "time": utc_now(),
-            "input": input_text,
-            "output_1": output_1,
-            "output_2": output_2,
-            "user_choice": int(user_choice),
-        }
         with refuse_if_disk_is_full():
-            self.scheduler.append(row)
+            self.scheduler.append({"id": row_id, "time": utc_now(), "input": input_text, **results})
         return row_id
 
     def vote(self, choice: int, turn: str, text: str, output_1: str, output_2: str) -> tuple[Any, ...]:
@@ -100,14 +92,10 @@ class Arena(Tab[JsonlScheduler]):
     def build(self, page: gr.Blocks) -> list[Dependency]:
         """The text, both results, the two buttons, and the standings."""
         text = gr.Textbox(label="Text in any script", lines=2, max_lines=6, elem_id="text", elem_classes="big")
+        texts = [[sample] for sample in SAMPLES.values()]
+        look: dict[str, Any] = {"samples_per_page": len(SAMPLES), "layout": "gallery", "elem_id": "samples"}
         samples = gr.Dataset(
-            label="Sample texts",
-            components=[text],
-            samples=[[sample] for sample in SAMPLES.values()],
-            sample_labels=list(SAMPLES),
-            samples_per_page=len(SAMPLES),
-            layout="gallery",
-            elem_id="samples",
+            label="Sample texts", components=[text], samples=texts, sample_labels=list(SAMPLES), **look
         )
         # The text of the results, which the browser sends with a vote. The text box may hold another text by then, if
         # the visitor typed on.
@@ -137,10 +125,8 @@ class Arena(Tab[JsonlScheduler]):
         samples.click(lambda sample: sample[0], samples, text, **PAGE_ONLY)
         api(self.save_feedback, api_name="save_feedback")
         given, changed = [turn, shown, *outputs], [*buttons, outcome, another]
-        return [
-            button.click(partial(self.vote, choice), given, changed, **PAGE_ONLY)
-            for choice, button in enumerate(buttons, start=1)
-        ]
+        clicks = [(button, partial(self.vote, choice)) for choice, button in enumerate(buttons, start=1)]
+        return [button.click(vote, given, changed, **PAGE_ONLY) for button, vote in clicks]
 
 
 def _show(text: str, request: gr.Request) -> tuple[Any, ...]:
@@ -159,15 +145,12 @@ def _obstacle(text: str, pair: Pair) -> str:
     """Why nobody can vote on a text, in a sentence; empty if they can, or if there is no text."""
     if len(text) > TEXT_LIMIT:
         return f"Please use at most {TEXT_LIMIT:,} characters; this is {len(text):,}."
-    if not text:
-        return ""
-    if not any(char.isalpha() for char in text):
+    if text and not any(char.isalpha() for char in text):
         return "There is no letter in this text, so there is nothing to romanise. Please enter some words."
-    if not pair.output_1.strip() or not pair.output_2.strip():
+    if text and not (pair.output_1.strip() and pair.output_2.strip()):
         return "One of the libraries does not know these letters, so there is no choice. Please try another text."
-    if pair.agree:
-        return "Both libraries agree on this text, so there is nothing to vote on. Please try another one."
-    return ""
+    words = "Both libraries agree on this text, so there is nothing to vote on. Please try another one."
+    return words if text and pair.agree else ""
 
 
 def _bars(script: str, counts: list[int], most: int) -> str:

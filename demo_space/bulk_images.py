@@ -12,10 +12,8 @@ from hubspool_templates import ZipScheduler, save_button
 from tab import Tab, refusal, utc_now
 from vote import check_label
 
-FILES_LIMIT = 50
-"""Files per click."""
-BYTES_LIMIT = 5_000_000
-"""Bytes of one file."""
+FILES_LIMIT = 50  # files per click
+BYTES_LIMIT = 5_000_000  # bytes of one file
 
 
 class BulkImages(Tab[ZipScheduler]):
@@ -24,8 +22,8 @@ class BulkImages(Tab[ZipScheduler]):
     title = "Bulk images"
     name = "images"
     noun = "image"
-    lead = f"Up to {FILES_LIMIT} pictures with one label. They go into zip archives, so one commit holds many files."
-    kept = "Each file, its name, and what the camera wrote into it (often the place) become part of the dataset"
+    lead = f"Up to {FILES_LIMIT} pictures with one label. They go into zip archives, so one push sends many files."
+    kept = "Each file, its name, and what the camera wrote into it (often the place) become part of"
     guide = "archives"
     columns = ("file_name", "label", "time")
 

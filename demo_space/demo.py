@@ -1,6 +1,6 @@
 """`make demo`: the sample Space beside a Hub on this machine, until Ctrl-C. A real Space does not need this file.
 
-With both HF_TOKEN and HUBSPOOL_REPO=user/name set, the real Hub replaces the local one.
+With both HF_TOKEN and HUBSPOOL_REPO (user/name or hf://buckets/user/name), the real Hub replaces the local one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
+from destination import kind_of, minutes_between_pushes, place_of
+
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
-LOCAL_PREFIX = "local/romanisation-arena"
+LOCAL_NAME = "local/romanisation-arena"
 LOCAL_TOKEN = "hf_local"  # noqa: S105  the local Hub's default, valid on this machine only
 START_SECONDS = 60.0
-EXIT_SECONDS = 20.0
-"""Longer than a scheduler may take for its last push."""
+EXIT_SECONDS = 20.0  # longer than a scheduler may take for its last push
 
 
 class DemoError(Exception):
@@ -82,7 +83,10 @@ class Demo:
         """Starts the Hub and the Space, prints their addresses, and returns after a signal."""
         from hubspool.local_hub import LocalHub  # here: by now a signal has its handler, and Ctrl-C ends quietly
 
-        _minutes(self.environment)
+        try:  # the Space's own error would only be in its log
+            minutes_between_pushes(self.environment)
+        except ValueError as error:
+            raise DemoError(str(error)) from None
         port = _port(self.environment, "PORT", 7860)
         hub_port = _port(self.environment, "HUB_PORT", 0)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -122,9 +126,12 @@ class Demo:
 
     def _for_local_hub(self, endpoint: str) -> tuple[dict[str, str], dict[str, str]]:
         """Returns the environment of a Space that uses the local Hub, and the variables that a reader must set."""
-        for name, other in (("HF_TOKEN", "HUBSPOOL_REPO=user/name"), ("HUBSPOOL_REPO", "HF_TOKEN")):
-            if self.environment.get(name):
-                print(f"{name} alone is ignored: this demo uses a local Hub. For the real one set {other} too.")
+        repo, given = LOCAL_NAME, self.environment.get("HUBSPOOL_REPO")
+        if given:
+            repo = f"hf://buckets/{repo}" if kind_of(given) == "bucket" else repo
+            print(f"HF_TOKEN is not set: this demo uses {repo} on a local Hub. For {given} set HF_TOKEN too.")
+        elif self.environment.get("HF_TOKEN"):
+            print("HF_TOKEN alone is ignored: this demo uses a local Hub. For the real one set HUBSPOOL_REPO too.")
         # The user's account never reaches the local Hub, and nothing is written to their home folder.
         own = {
             name: value
@@ -134,14 +141,13 @@ class Demo:
         for name in ("no_proxy", "NO_PROXY"):
             own[name] = ",".join(filter(None, [own.get(name), HOST, "localhost"]))
         reader = {"HF_HOME": str(self.folder / "hf_home"), "HF_ENDPOINT": endpoint, "HF_TOKEN": LOCAL_TOKEN}
-        own |= {**reader, "HUBSPOOL_REPO": LOCAL_PREFIX, "HUBSPOOL_EVERY": own.get("HUBSPOOL_EVERY", "0.2")}
+        own |= {**reader, "HUBSPOOL_REPO": repo, "HUBSPOOL_EVERY": own.get("HUBSPOOL_EVERY", "0.2")}
         return own, reader
 
     def _announce(self, address: str, environment: Mapping[str, str], reader: Mapping[str, str]) -> None:
-        dataset = f"{environment['HUBSPOOL_REPO']}-votes"
-        every = _minutes(environment)
+        place, every = place_of("votes", environment), minutes_between_pushes(environment)
         settings = "".join(f"{name}={shlex.quote(value)} " for name, value in reader.items())
-        rows = f"load_dataset('{dataset}', split='train').to_pandas()"
+        rows = f"load_dataset('{place.removeprefix('hf://')}', split='train').to_pandas()"
         code = f"from datasets import load_dataset; print({rows}.to_string())"
         hub = environment.get("HF_ENDPOINT", "https://huggingface.co")
         is_local = "HF_TOKEN" in reader  # a Hub that is not on this machine has its own way to log in
@@ -149,10 +155,10 @@ class Demo:
         print(
             f"Space    {address}\n"
             f"Hub      {hub}\n"
-            f"Dataset  {dataset} (private)\n"
+            f"{kind_of(place).capitalize():<8} {place} (private)\n"
             f"{log_in if is_local else ''}"
             f"Data     {self.folder} (with space.log; remove it to begin anew)\n"
-            f"New votes are committed every {every * 60:g} seconds. This reads them:\n\n"
+            f"New votes are sent every {every * 60:g} seconds. This reads them:\n\n"
             f'{settings}{shlex.quote(sys.executable)} -c "{code}"\n\n'
             "Ctrl-C ends the demo.",
             flush=True,
@@ -182,18 +188,6 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _minutes(environment: Mapping[str, str]) -> float:
-    """Returns HUBSPOOL_EVERY; checked here, because the Space's own error would only be in its log."""
-    text = environment.get("HUBSPOOL_EVERY", "5")
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < float("inf"):
-        raise DemoError(f"HUBSPOOL_EVERY is {text!r}: set it to the minutes between two pushes, for example 0.2.")
-    return minutes
-
-
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     """Returns the port that a variable names, or a free one for 0."""
     text = environment.get(name) or str(default)
@@ -208,7 +202,7 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description="Runs the sample Space beside a local Hub until Ctrl-C.")
     parser.add_argument("--root", type=Path, default=HERE.parent / ".demo", help="folder for all data (default: .demo)")
     demo = Demo(parser.parse_args().root.resolve(), os.environ)
@@ -217,10 +211,8 @@ def main() -> int:
     try:
         demo.run()
     except DemoError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

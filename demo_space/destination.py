@@ -1,21 +1,45 @@
-"""The dataset of a tab, and what the page says about it: before the first click, and while the Hub is away."""
+"""Where the rows of a tab go, and what the page says about it: before the first click, and while the Hub is away."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from html import escape
+from typing import TYPE_CHECKING
 
-from hubspool import SchedulerStatus
-
-
-def dataset_of(tab: str, environment: Mapping[str, str]) -> str:
-    """The dataset of a tab: the prefix is HUBSPOOL_REPO, else the Space's own name."""
-    prefix = environment.get("HUBSPOOL_REPO") or environment.get("SPACE_ID") or "romanisation-arena"
-    return f"{prefix}-{tab}"
+if TYPE_CHECKING:
+    from hubspool import SchedulerStatus
 
 
-def missing_token(noun: str, repo_id: str, environment: Mapping[str, str]) -> str:
+def place_of(tab: str, environment: Mapping[str, str]) -> str:
+    """A dataset of the tab's own, or a folder of its own in the bucket that HUBSPOOL_REPO names; else a ValueError."""
+    given = environment.get("HUBSPOOL_REPO") or environment.get("SPACE_ID") or "romanisation-arena"
+    if re.fullmatch(r"hf://buckets(/[\w.-]+){2}(/[^/]+)*/?", given):
+        return f"{given.rstrip('/')}/{tab}"
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", given):
+        return f"{given}-{tab}"
+    choice = "your-name/arena for datasets, or hf://buckets/your-name/arena for folders in a bucket"
+    raise ValueError(f"HUBSPOOL_REPO is {given!r}: set it to {choice}.")
+
+
+def kind_of(place: str) -> str:
+    """The kind of a place, in a word."""
+    return "bucket" if place.startswith("hf:") else "dataset"
+
+
+def minutes_between_pushes(environment: Mapping[str, str]) -> float:
+    """HUBSPOOL_EVERY; a ValueError if it, or HUBSPOOL_REPO, cannot be used. The commits of a dataset are limited."""
+    default = {"bucket": "0.1", "dataset": "5"}[kind_of(place_of("", environment))]
+    text = environment.get("HUBSPOOL_EVERY") or default
+    with suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise ValueError(f"HUBSPOOL_EVERY is {text!r}: set it to the minutes between two pushes, for example 0.2.")
+
+
+def missing_token(noun: str, place: str, environment: Mapping[str, str]) -> str:
     """What the owner of a Space without a token must do; an empty text where rows can be sent.
 
     A duplicated Space starts without a token: the Hub does not copy secrets.
@@ -24,18 +48,19 @@ def missing_token(noun: str, repo_id: str, environment: Mapping[str, str]) -> st
         return ""
     return (
         f"{noun.capitalize()}s are kept on this disk only, and are lost when the Space restarts: HF_TOKEN is "
-        f"missing. Add a secret HF_TOKEN: a fine-grained token with write access to the dataset {repo_id}."
+        f"missing. Add a secret HF_TOKEN: a fine-grained token with write access to the {kind_of(place)} {place}."
     )
 
 
-def link(repo_id: str, status: SchedulerStatus) -> str:
-    """The name of a dataset, with a link once its address is known."""
-    name, url = f"<b>{escape(repo_id)}</b>", status.repo_url
+def link(place: str, status: SchedulerStatus) -> str:
+    """The name of a dataset, or the address in a bucket, with a link once it is known."""
+    name, inside = f"<b>{escape(place)}</b>", re.match(r"hf://buckets/[^/]+/[^/]+(/.+)", place)
+    url = status.repo_url and status.repo_url + (f"/tree{inside[1]}" if inside else "")
     return f'<a href="{escape(url)}" target="_blank" rel="noopener">{name}</a>' if url else name
 
 
 def progress(noun: str, status: SchedulerStatus, missing: str, now: datetime) -> str:
-    """One line: how many rows are pending, and when the last commit was; `missing` is the text of `missing_token`."""
+    """One line: how many rows are pending, and when the last push was; `missing` is the text of `missing_token`."""
     rows = status.pending_files if status.pending_rows is None else status.pending_rows
     count = f"{rows:,} {noun}{'' if rows == 1 else 's'}"
     if missing:
@@ -59,8 +84,8 @@ def _line(kind: str, text: str, detail: str = "") -> str:
 
 def _ago(now: datetime, then: datetime | None) -> str:
     if then is None:
-        return "No commit yet since this server started."
-    return f"Last commit: {_span((now - then).total_seconds())} ago ({then:%H:%M:%S} UTC)."
+        return "Nothing was sent yet since this server started."
+    return f"Last push: {_span((now - then).total_seconds())} ago ({then:%H:%M:%S} UTC)."
 
 
 def _due(now: datetime, then: datetime | None) -> str:

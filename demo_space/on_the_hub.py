@@ -1,24 +1,26 @@
-"""What is on the Hub: its datasets, commits and last rows, and the status of each scheduler."""
+"""What is on the Hub: its datasets or bucket, and the last rows; and the status of each scheduler."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from html import escape
 from typing import Any
 
 import gradio as gr
 import pandas as pd
 
-from destination import link
+from destination import kind_of, link
 from hubspool import HubspoolError
+from hubspool.extending import RepositoryNotFoundError
 from hubspool_templates import status_panel
 from tab import PAGE_ONLY, Tab
 
 logger = logging.getLogger(__name__)
 AWAY = '<p class="away">The Hub cannot be reached now. Pending data is safe on this disk and will be sent.</p>'
-CELL_LIMIT = 80
-"""Characters that are shown of one value."""
+DATASET = ["Dataset", "Commits", "Last commit (UTC)", "Message"]
+CELL_LIMIT = 80  # characters that are shown of one value
 
 
 class OnTheHub:
@@ -30,32 +32,24 @@ class OnTheHub:
         self.tabs = tabs
 
     def load(self) -> tuple[str, str]:
-        """Asks the Hub; returns a table of datasets, and the last rows."""
-        repos, rows = [], []
+        """Asks the Hub; returns a table of datasets, or of folders in the bucket, and the last rows."""
+        places, rows, kind = [], [], kind_of(self.tabs[0].place)
         try:
             for tab in self.tabs:
-                commits = self._commits(tab)
-                last = f"{commits[0].created_at:%Y-%m-%d %H:%M:%S}" if commits else "none yet"
-                title = escape(commits[0].title) if commits else ""
-                repos.append([link(tab.scheduler.repo_id, tab.scheduler.status()), str(len(commits)), last, title])
+                sent = _sent(tab)
+                last, title = (f"{sent[0][0]:%Y-%m-%d %H:%M:%S}", sent[0][1]) if sent else ("none yet", "")
+                places.append([link(tab.place, tab.scheduler.status()), str(len(sent)), last, escape(title)])
                 rows.append(f"<h3>{tab.title}</h3>{_rows(tab)}")
         except (HubspoolError, OSError) as error:
             logger.info("the Hub cannot be read now: %s", error)
             return AWAY, ""
-        return _table(["Dataset", "Commits", "Last commit (UTC)", "Message"], repos), "".join(rows)
-
-    def _commits(self, tab: Tab[Any]) -> list[Any]:
-        """The commits of a dataset, newest first; none if the dataset does not exist yet."""
-        api, repo = tab.scheduler.api, tab.scheduler.repo_id
-        if not api.repo_exists(repo, repo_type="dataset"):
-            return []
-        return list(api.list_repo_commits(repo, repo_type="dataset"))
+        names = ["Folder", "Files", "Last file (UTC)", "Its bytes"] if kind == "bucket" else DATASET
+        return _table(names, places), "".join(rows)
 
     def render(self, opened: gr.Tab) -> None:
         """Adds the tab to the page; it asks the Hub when a visitor opens it."""
-        gr.HTML(
-            f"<h2>{self.title}</h2><p>Read from the Hub. The last rows include those that are still on this disk.</p>"
-        )
+        lead = "Read from the Hub. The last rows include those that are still on this disk."
+        gr.HTML(f"<h2>{self.title}</h2><p>{lead}</p>")
         repos = gr.HTML(elem_id="repos")
         refresh = gr.Button("Read again", elem_id="read-again")
         rows = gr.HTML(elem_id="rows")
@@ -63,6 +57,18 @@ class OnTheHub:
         for tab in self.tabs:
             status_panel(tab.scheduler)
         gr.on([opened.select, refresh.click], self.load, None, [repos, rows], **PAGE_ONLY)
+
+
+def _sent(tab: Tab[Any]) -> list[tuple[datetime, str]]:
+    """The commits of a dataset, or the files of a bucket's folder, newest first; none if it does not exist yet."""
+    api, repo, path = tab.scheduler.api, tab.scheduler.target.repo_id, f"{tab.scheduler.path_in_repo}/"
+    try:
+        if tab.scheduler.target.is_bucket:
+            files = api.list_bucket_tree(repo, path)
+            return sorted(((file.uploaded_at, f"{file.size:,}") for file in files), reverse=True)
+        return [(commit.created_at, commit.title) for commit in api.list_repo_commits(repo, repo_type="dataset")]
+    except RepositoryNotFoundError:
+        return []
 
 
 def _rows(tab: Tab[Any]) -> str:

@@ -15,12 +15,9 @@ from tab import Tab, live, newest, refusal, utc_now
 from vote import check_label
 
 SCHEMA = {"image": "image", "label": "string", "kind": "string", "time": "string"}
-SIDE_LIMIT = 8_000
-"""Pixels on one side of a picture that is read."""
-SIDE_KEPT = 1_024
-"""Pixels on the longer side of a picture that is stored."""
-SHOWN = 12
-"""Pictures in the gallery."""
+SIDE_LIMIT = 8_000  # pixels on one side of a picture that is read
+SIDE_KEPT = 1_024  # pixels on the longer side of a picture that is stored
+SHOWN = 12  # pictures in the gallery
 
 
 class Pictures(Tab[ParquetScheduler]):
@@ -30,7 +27,7 @@ class Pictures(Tab[ParquetScheduler]):
     name = "pictures"
     noun = "picture"
     lead = "Draw something, or take a photo, and say what it is."
-    kept = f"It is reduced to {SIDE_KEPT:,} pixels, without camera and place, and becomes one row of the dataset"
+    kept = f"It is reduced to {SIDE_KEPT:,} pixels, without camera and place, and becomes one row of"
     guide = "images"
     columns = ("label", "kind", "time")
 
@@ -86,15 +83,8 @@ class Pictures(Tab[ParquetScheduler]):
                 )
                 given = [sketch, label]
                 sketches = save_button("Save the sketch", self.save_sketch, given, api_visibility="private")
-        gallery = gr.Gallery(
-            label="Newest pictures",
-            columns=4,
-            fit_columns=False,
-            height="auto",
-            interactive=False,
-            visible=False,
-            elem_id="gallery",
-        )
+        look: dict[str, Any] = {"columns": 4, "fit_columns": False, "height": "auto", "interactive": False}
+        gallery = gr.Gallery(label="Newest pictures", visible=False, elem_id="gallery", **look)
         live(page, self.saved, self.gallery, gallery, "No picture yet. Yours will appear here.")
         return [photos, sketches]
 

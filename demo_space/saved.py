@@ -12,8 +12,7 @@ from hubspool import CommitScheduler, HubspoolError
 
 logger = logging.getLogger(__name__)
 
-MAX_AGE_SECONDS = 60.0
-"""How old an answer may be if this process stored nothing since; another replica may have."""
+MAX_AGE_SECONDS = 60.0  # how old an answer may be if this process stored nothing since; another replica may have
 FOREIGN = (ValueError, LookupError, TypeError, AttributeError)
 """What `read` may raise for rows that another program wrote."""
 

@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from heapq import nlargest
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
 from gradio.events import Dependency
 
-from destination import link, missing_token, progress
+from destination import kind_of, link, missing_token, progress
 from hubspool import CommitScheduler
 from hubspool_templates import read_rows
 from saved import Saved
@@ -20,8 +21,7 @@ from saved import Saved
 S = TypeVar("S", bound=CommitScheduler)
 
 PAGE_ONLY: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-LAST_ROWS = 5
-"""Rows that the last tab shows of each dataset."""
+LAST_ROWS = 5  # rows that the last tab shows of each tab
 STATUS_SECONDS = 3.0
 """Seconds between two questions of an open page: how many rows are pending, and what is new on the Hub."""
 CODE = "https://github.com/hubspool/hubspool/blob/main/demo_space/"
@@ -29,37 +29,34 @@ DOCS = "https://hubspool.github.io/hubspool/"
 
 
 class Tab(ABC, Generic[S]):
-    """A tab with its scheduler and its dataset.
-
-    Attributes:
-        name: the end of the dataset's name.
-        noun: one row, in a word.
-        lead: the sentence below the title.
-        kept: what is stored; the name of the dataset follows.
-        guide: the page of the documentation.
-        columns: what the last tab shows of a row; what people look for comes first.
-    """
+    """A tab with its scheduler and its place on the Hub."""
 
     title: ClassVar[str]
-    name: ClassVar[str]
-    noun: ClassVar[str]
-    lead: ClassVar[str]
-    kept: ClassVar[str]
-    guide: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]]
+    name: ClassVar[str]  # the end of the dataset's name, or the folder in the bucket
+    noun: ClassVar[str]  # one row, in a word
+    lead: ClassVar[str]  # the sentence below the title
+    kept: ClassVar[str]  # what is stored; the dataset or the bucket follows
+    guide: ClassVar[str]  # the page of the documentation
+    columns: ClassVar[tuple[str, ...]]  # what the last tab shows of a row; what people look for comes first
 
     def __init__(self, scheduler: S) -> None:
         self.scheduler = scheduler
         self.saved = Saved(scheduler, self.read)
-        self.missing_token = missing_token(self.noun, scheduler.repo_id, os.environ)
+        self.missing_token = missing_token(self.noun, self.place, os.environ)
+
+    @property
+    def place(self) -> str:
+        """The id of the dataset, or the address of the folder in the bucket."""
+        target, folder = self.scheduler.target, PurePosixPath(self.scheduler.path_in_repo).parent
+        return f"hf://buckets/{target.repo_id}/{folder}" if target.is_bucket else target.repo_id
 
     def read(self) -> Any:
-        """Return what the page needs of the dataset, with the rows that are pending; it stays in memory."""
+        """Return what the page needs of the rows, with the rows that are pending; it stays in memory."""
         return newest({name: row.get(name) for name in self.columns} for row in self.all_rows())
 
     def all_rows(self) -> Iterator[dict[str, Any]]:
         """Return all rows, those that are pending too."""
-        return read_rows(self.scheduler.repo_id, pending=self.scheduler)
+        return read_rows(self.place, pending=self.scheduler)
 
     @abstractmethod
     def build(self, page: gr.Blocks) -> list[Dependency]:
@@ -89,7 +86,7 @@ class Tab(ABC, Generic[S]):
         """What a visitor reads before the first click, and how many rows are pending."""
         status = self.scheduler.status()
         notice = (
-            f"<b>Your {self.noun} is kept.</b> {self.kept} {link(self.scheduler.repo_id, status)}. "
+            f"<b>Your {self.noun} is kept.</b> {self.kept} the {kind_of(self.place)} {link(self.place, status)}. "
             "No name and no address is stored. Please do not enter anything private."
         )
         return notice, progress(self.noun, status, self.missing_token, datetime.now(timezone.utc))

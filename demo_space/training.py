@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 from gradio.events import Dependency
 
+from hubspool.extending import RemoteBucket, RemoteRepo
 from hubspool_templates import TrainingLogs
 from hubspool_templates.ui.save_button import outcome_line
 from tab import LAST_ROWS, PAGE_ONLY, Tab, refusal
@@ -21,8 +23,7 @@ from tab import LAST_ROWS, PAGE_ONLY, Tab, refusal
 F = TypeVar("F", bound=Callable[..., Any])
 EPOCHS_LIMIT = 30
 COLUMNS = ["epoch", "loss", "accuracy"]
-LOG = re.compile(r"(?:.*/)?\d{8}-\d{6}-[^/]*/metrics\.csv")
-"""The path of a log on the Hub."""
+LOG = re.compile(r"(?:.*/)?\d{8}-\d{6}-[^/]*/metrics\.csv")  # the path of a log on the Hub
 
 
 try:
@@ -67,7 +68,7 @@ class Training(Tab[TrainingLogs]):
     name = "training"
     noun = "run"
     lead = "Train a small network to tell the inside of a ring from the outside."
-    kept = "Loss and accuracy of each epoch become lines of a CSV file in the dataset"
+    kept = "Loss and accuracy of each epoch become lines of a CSV file in"
     guide = "training_logs"
     columns = ("run", *COLUMNS, "time")
 
@@ -81,11 +82,7 @@ class Training(Tab[TrainingLogs]):
             print(*COLUMNS, sep=",", file=log, flush=True)
             for epoch, (loss, accuracy) in enumerate(train(int(epochs)), start=1):
                 print(epoch, f"{loss:.4f}", f"{accuracy:.4f}", sep=",", file=log, flush=True)
-                yield (
-                    _curve(pd.read_csv(log.name)),
-                    f"Epoch {epoch} of {int(epochs)}: {accuracy:.1%} of the unseen points are right.",
-                )
-        yield self.newest_run()
+                yield self.newest_run()
 
     def newest_run(self) -> tuple[Any, str]:
         """The curve and the last words of the newest run on this disk; for a page that is opened again."""
@@ -95,17 +92,19 @@ class Training(Tab[TrainingLogs]):
         last = curve.iloc[-1]
         name = logs[-1].parent.name
         words = f"Run {name}, epoch {last.epoch:.0f}: {last.accuracy:.1%} of the unseen points are right."
-        return _curve(curve), words
+        return gr.update(value=curve, visible=True), words
 
     def read(self) -> list[dict[str, Any]]:
         """Return the last values of the newest logs on the Hub; a file of another program is left out."""
-        api, repo = self.scheduler.api, self.scheduler.repo_id
-        logs = [path for path in api.list_repo_files(repo, repo_type="dataset") if LOG.fullmatch(path)]
+        target = self.scheduler.target
+        remote = (RemoteBucket if target.is_bucket else RemoteRepo)(self.scheduler.api, target)
+        logs = remote.list_files(self.scheduler.path_in_repo, recursive=True)
         found = []
-        for path in sorted(logs)[-LAST_ROWS:]:
-            log, run = api.hf_hub_download(repo, path, repo_type="dataset"), path.split("/")[-2]
+        for path in sorted(filter(LOG.fullmatch, logs))[-LAST_ROWS:]:
+            run = path.split("/")[-2]
             with suppress(ValueError):
-                last = pd.read_csv(log).iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
+                log = pd.read_csv(io.BytesIO(remote.content(path)))
+                last = log.iloc[-1:].to_dict("records") or [dict.fromkeys(COLUMNS, 0)]
                 started = datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=timezone.utc)
                 found.append({"run": run, **last[0], "time": started.isoformat()})
         return found
@@ -115,22 +114,8 @@ class Training(Tab[TrainingLogs]):
         epochs = gr.Slider(1, EPOCHS_LIMIT, 15, step=1, label="Epochs", elem_id="epochs")
         button = gr.Button("Start training", variant="primary")
         outcome = outcome_line("training-outcome")
-        curve = gr.LinePlot(
-            x="epoch",
-            y="loss",
-            title="Loss, from the log",
-            x_title="Epoch",
-            y_title="Loss",
-            x_axis_format="~g",
-            height=280,
-            visible=False,
-            elem_id="curve",
-        )
+        axes: dict[str, Any] = {"x": "epoch", "y": "loss", "x_title": "Epoch", "y_title": "Loss", "x_axis_format": "~g"}
+        curve = gr.LinePlot(title="Loss, from the log", height=280, visible=False, elem_id="curve", **axes)
         page.load(self.newest_run, None, [curve, outcome], **PAGE_ONLY)
-        # One run at a time; others get their turn.
-        options: dict[str, Any] = {"api_name": "start_training", "concurrency_limit": 1}
-        return [button.click(self.start_training, epochs, [curve, outcome], **options)]
-
-
-def _curve(log: pd.DataFrame) -> Any:
-    return gr.update(value=log, visible=True)
+        shown = [curve, outcome]  # one run at a time; others get their turn
+        return [button.click(self.start_training, epochs, shown, api_name="start_training", concurrency_limit=1)]

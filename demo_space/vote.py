@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from tab import refusal
 
-TEXT_LIMIT = 2_000
-"""Characters that a visitor may enter."""
-OUTPUT_LIMIT = 20 * TEXT_LIMIT
-"""Characters of one result; one character of the text can become many."""
-LABEL_LIMIT = 100
-"""Characters of a label."""
+TEXT_LIMIT = 2_000  # characters that a visitor may enter
+OUTPUT_LIMIT = 20 * TEXT_LIMIT  # characters of one result; one character of the text can become many
+LABEL_LIMIT = 100  # characters of a label
 
 
 def check(input_text: str, output_1: str, output_2: str, user_choice: int) -> None:

@@ -22,7 +22,7 @@ def main() -> None:
         return f"Thank you, {'1 file is' if len(paths) == 1 else f'{len(paths)} files are'} stored."
 
     with gr.Blocks(title="Archive") as page:
-        gr.Markdown(f"# Many pictures at once\nThe files and the label are kept in the dataset {REPO}.")
+        gr.Markdown(f"# Many pictures at once\nThe files and the label are kept in {REPO} on the Hub.")
         files = gr.File(label="Pictures", file_count="multiple", file_types=["image"])
         label = gr.Textbox(label="Label for all of them", max_length=100)
         save_button("Save", save, [files, label], api_name="save")

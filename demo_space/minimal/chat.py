@@ -23,7 +23,7 @@ def main() -> None:
     with gr.ChatInterface(
         respond,
         title="Echo",
-        description=f"The conversation and your likes are kept in the dataset {REPO}, without a name.",
+        description=f"The conversation and your likes are kept in {REPO} on the Hub, without a name.",
     ) as page:
         page.chatbot.like(logger.like, [page.chatbot], None, trigger_mode="multiple")
     page.launch()

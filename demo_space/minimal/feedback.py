@@ -20,7 +20,7 @@ def main() -> None:
         return "Thank you, your vote is stored."
 
     with gr.Blocks(title="Feedback") as page:
-        gr.Markdown(f"# Upside down\nText, result and your vote are kept in the dataset {REPO}.")
+        gr.Markdown(f"# Upside down\nText, result and your vote are kept in {REPO} on the Hub.")
         text = gr.Textbox(label="Text", max_length=1000)
         result = gr.Textbox(label="Result", interactive=False)
         text.change(lambda text: text[::-1], text, result, api_visibility="private")

@@ -23,7 +23,7 @@ def main() -> None:
         gr.Image(label="image"),
         gr.Label(label="guess"),
         title="Light or dark?",
-        description=f"What you flag is kept in the dataset {REPO}: the picture, our guess and your choice.",
+        description=f"What you flag is kept in {REPO} on the Hub: the picture, our guess and your choice.",
         flagging_options=["wrong", "unclear"],
         flagging_callback=HubFlaggingCallback(REPO, every=5),
     )

@@ -21,7 +21,7 @@ def main() -> None:
         return "Thank you, the picture is stored."
 
     with gr.Blocks(title="Pictures") as page:
-        gr.Markdown(f"# What is in it?\nPicture and label are kept in the dataset {REPO}.")
+        gr.Markdown(f"# What is in it?\nPicture and label are kept in {REPO} on the Hub.")
         picture = gr.Image(label="Picture", type="filepath")
         label = gr.Textbox(label="Label", max_length=100)
         save_button("Save", save, [picture, label], api_name="save")

@@ -60,6 +60,7 @@ look), `CursorTooOldError` (history was squashed since a reader's last read); ev
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,12 +83,12 @@ from hubspool.errors import (
 )
 from hubspool.files import Stat, StatePaths, has_content, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
+from hubspool.push.backlog import PendingSegments, RangeOnHub, pending_segments
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.joiner import Joiner, Matches
 from hubspool.push.lines import Kind as LineKind
 from hubspool.push.lines import count_lines, is_object, kind_by_name
 from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
-from hubspool.push.pending import PendingSegments, RangeOnHub, pending_segments
 from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
@@ -187,16 +188,23 @@ def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool 
     if not download:
         return None
     if target.is_bucket:
-        path = blob
-        RemoteRepo(api, target).download(file.path, blob)
-    else:
-        path = Path(
-            api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision)
-        )
-    found = path.resolve()
-    if found.name != file.content_id and not has_content(found, file.size, file.content_id):
-        raise changed_meanwhile(target, file.path)
+        new = blob.with_name(f"{blob.name}.{uuid.uuid4().hex}")
+        try:
+            RemoteRepo(api, target).download(file.path, new)
+            _check(new, target, file)
+            new.replace(blob)
+        finally:
+            new.unlink(missing_ok=True)
+        return blob
+    path = Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
+    if (found := path.resolve()).name != file.content_id:
+        _check(found, target, file)
     return path
+
+
+def _check(path: Path, target: Target, file: RemoteFile) -> None:
+    if not has_content(path, file.size, file.content_id):
+        raise changed_meanwhile(target, file.path)
 
 
 def changed_meanwhile(target: Target, path: str) -> HubspoolError:

@@ -9,7 +9,7 @@ import socket
 import struct
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1, sha256
@@ -246,16 +246,20 @@ def xet_id(xet_hash: str) -> str:
     return f"{_XET}{xet_hash}"
 
 
-def _has_xet_content(path: Path, size: int, content_id: str, start: int, head: int) -> bool:
+def xet_contents(paths: Sequence[Path]) -> list[tuple[int, str]]:
+    """Return the size in bytes, and the `xet_id`, of each file."""
     import hf_xet
 
+    return [(found.file_size, xet_id(found.hash)) for found in hf_xet.hash_files([*map(str, paths)])]
+
+
+def _has_xet_content(path: Path, size: int, content_id: str, start: int, head: int) -> bool:
     with tempfile.TemporaryDirectory(prefix="hubspool-") as folder:
         copy = Path(folder) / "range"  # hf_xet takes whole files
         with open_regular(path) as file, copy.open("wb") as out:
             for position, end in ((0, head), (start, start + size - head)):
                 out.writelines(blocks(file, position, end))
-        (found,) = hf_xet.hash_files([str(copy)])
-    return (found.file_size, xet_id(found.hash)) == (size, content_id)
+        return xet_contents([copy]) == [(size, content_id)]
 
 
 def is_in_place(path: Path, fd: int) -> bool:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hubspool import fork
 from hubspool.errors import StateFileError
 from hubspool.files import sync_file, sync_folder
-
-if TYPE_CHECKING:
-    import sqlite3
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +71,6 @@ class StateDb(fork.ForkAware):
         Raises:
             StateFileError: the transaction failed.
         """
-        import sqlite3
-
         try:
             with self._lock, self._connection() as db:
                 yield db
@@ -100,8 +96,6 @@ class StateDb(fork.ForkAware):
         Raises:
             StateFileError: the disk is full, or the folder cannot be written.
         """
-        import sqlite3
-
         hidden = self.path.with_name(f".{self.path.name}.new")
         with self._lock:
             if self._found()[0] not in (None, self._identities[0]):
@@ -158,8 +152,6 @@ class StateDb(fork.ForkAware):
 
     def after_fork_in_parent(self) -> None:
         """Open the file again: if it is removed before the next use, `put_back` needs the connection."""
-        import sqlite3
-
         try:
             if self._is_forking:
                 self._connection()
@@ -178,8 +170,6 @@ class StateDb(fork.ForkAware):
         return self._db
 
     def _open(self) -> sqlite3.Connection:
-        import sqlite3
-
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             return self._connect()
@@ -199,8 +189,6 @@ class StateDb(fork.ForkAware):
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
-        import sqlite3
-
         if not self.path.exists():
             self._remove_log()
         db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)

@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        package = str(error.name).partition(".")[0]
+        if package not in _EXTRAS:
             raise
-        extra = _EXTRAS[error.name]
-        raise ImportError(f'{name} needs {error.name}: pip install "hubspool[{extra}]"') from error
+        raise ImportError(f'{name} needs {package}: pip install "hubspool[{_EXTRAS[package]}]"') from error

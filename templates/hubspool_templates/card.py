@@ -104,7 +104,14 @@ class CardUpdater:
     _last: tuple[str | None, int] = field(default=(None, 0), init=False)
 
     def operations(
-        self, target: Target, plan: CommitPlan, files: Mapping[str, str], schema: Schema, own: str | None
+        self,
+        target: Target,
+        plan: CommitPlan,
+        files: Mapping[str, str],
+        schema: Schema,
+        own: str | None,
+        *,
+        after: Iterable[CommitOperationAdd] = (),
     ) -> Iterable[CommitOperationAdd]:
         """Return the new README.md, or nothing if the card on the Hub has all columns.
 
@@ -114,6 +121,7 @@ class CardUpdater:
             files: split → glob of its files in the repository.
             schema: the columns of all rows so far, those of `plan` included.
             own: the last commit of this scheduler; if it is `plan.parent`, nobody else changed the card.
+            after: what this method of another object has returned for the same commit; the card has it, too.
 
         Raises:
             OtherColumnsError: the files of `plan` have columns that no card can have beside the files on the Hub.
@@ -127,7 +135,8 @@ class CardUpdater:
         needed = (dict(files), schema, len(str(size)))
         if own is not None and own == plan.parent and needed == self._in_card:
             return ()
-        card = Card(self._read(target, plan), target.repo_id.split("/")[-1], self.card_sentence)
+        text = next((each.path_or_fileobj.decode() for each in after if isinstance(each.path_or_fileobj, bytes)), None)
+        card = Card(text or self._read(target, plan), target.repo_id.split("/")[-1], self.card_sentence)
         for name, glob in files.items():
             config, known = self.place(card, target, plan.parent, name, glob, schema)
             self.columns = merged = self._merged(known, schema)

@@ -41,7 +41,7 @@ class TemplateDefaults:
         claimed_open: dropped files that a reader of pending rows keeps open.
         batch_rows: rows that are converted at once.
         panel_refresh_seconds: how often an open page asks the scheduler for its status.
-        panel_wait_seconds: how long "Commit now" waits for the outcome before it says that the push continues.
+        panel_wait_seconds: how long "Push … now" waits for the outcome before it says that the push continues.
         double_click_seconds: a click this soon after an answer is the second half of a double click.
         remembered_forms: forms of one button whose keys are known; a key that was forgotten would store again.
         key_characters: characters of such a key that are kept.

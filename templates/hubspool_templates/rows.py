@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler
+from hubspool import CommitOperationAdd, CommitPlan, CommitScheduler, HfApi
 from hubspool.extending import (
     CommonOptions,
     Compact,
@@ -197,18 +197,7 @@ class RowScheduler(CommitScheduler):
         self._rows = self.shared("rows", partial(_SharedRows, type(self)._make_write_lock))
         self._redact = redact
         self._timestamp, self._id = timestamp, id
-        self._card = self.shared(  # used by the pushing thread only
-            "card",
-            lambda: CardUpdater(
-                self.api,
-                self.card_sentence,
-                self.widenable,
-                is_storable=self.is_storable,
-                features_in_config=self.features_in_config,
-                config=config,
-                columns_of=type(self).columns_of,
-            ),
-        )
+        self._card = self.shared("card", lambda: _updater(self, self.api, config))  # used by the pushing thread only
 
     @abstractmethod
     def encode_row(self, row: Row) -> bytes:
@@ -385,6 +374,8 @@ def published_card(
 ) -> Callable[[str], Iterable[CommitOperationAdd]]:
     """Return what makes the README.md for a commit that adds files, if the card lacks a column or a pattern of them.
 
+    The files of each folder have a config of their own; those in ``data`` the default one.
+
     Args:
         kind: what wrote the rows.
         repo: the dataset.
@@ -392,19 +383,38 @@ def published_card(
         new: folder and split → the files on this disk.
         rows: how many they have.
     """
-    files = [path for paths in new.values() for path in paths]
     merge = Schema.extend if kind.is_storable else Schema.merge
-    schema = reduce(merge, map(kind._columns_in, files), Schema())
-    size = sum(path.stat().st_size for path in files)
-    globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}".removeprefix("./") for folder, split in new}
-    card = CardUpdater(
-        repo.api,
-        kind.card_sentence,
-        kind.widenable,
-        is_storable=kind.is_storable,
-        features_in_config=kind.features_in_config,
-        columns_of=kind.columns_of,
-    )
-    return lambda parent: card.operations(
-        repo.target, CommitPlan((), size, size, rows, parent=parent), globs, schema, None
+    cards: list[tuple[CardUpdater, int, dict[str, str], Schema]] = []
+    for folder in sorted({folder for folder, _ in new}):
+        here = {split: paths for (each, split), paths in new.items() if each == folder}
+        files = [path for paths in here.values() for path in paths]
+        card = _updater(kind, repo.api, _config_of(folder))
+        globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}" for split in here}
+        size = sum(path.stat().st_size for path in files)
+        cards.append((card, size, globs, reduce(merge, map(kind._columns_in, files), Schema())))
+
+    def operations(parent: str) -> Iterable[CommitOperationAdd]:
+        found: Iterable[CommitOperationAdd] = ()
+        for card, size, globs, schema in cards:
+            plan = CommitPlan((), size, size, rows, parent=parent)
+            found = [*card.operations(repo.target, plan, globs, schema, None, after=found)] or found
+        return found
+
+    return operations
+
+
+def _config_of(folder: str) -> str | None:
+    """Return the config of the files in a folder, as of a scheduler there; None for ``data``, as without `config=`."""
+    return re.sub(r"[^\w.-]+", "-", "-".join(part for part in folder.split("/") if part != "data")) or None
+
+
+def _updater(rows: RowScheduler | type[RowScheduler], api: HfApi, config: str | None = None) -> CardUpdater:
+    return CardUpdater(
+        api,
+        rows.card_sentence,
+        rows.widenable,
+        is_storable=rows.is_storable,
+        features_in_config=rows.features_in_config,
+        config=config,
+        columns_of=rows.columns_of,
     )

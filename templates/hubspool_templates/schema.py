@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from math import inf, isfinite
 from typing import Any, TypeAlias
 
@@ -280,11 +281,19 @@ def _count_keys(kind: FieldType, depth: int = 0) -> float:
     return _count_keys(kind.item, depth + 1) if isinstance(kind, ListOf) else 0
 
 
+def innermost(kind: FieldType) -> Iterator[FieldType]:
+    """Yield the types of the values inside a column's lists and structs, or its own; an empty struct is one."""
+    if isinstance(kind, ListOf):
+        yield from innermost(kind.item)
+    elif isinstance(kind, Schema) and kind.fields:
+        yield from chain.from_iterable(map(innermost, kind.fields.values()))
+    else:
+        yield kind
+
+
 def _has_no_columns(kind: FieldType) -> bool:
     """Whether a column is json or an empty struct, or has one inside."""
-    if isinstance(kind, Schema):
-        return not kind.fields or any(map(_has_no_columns, kind.fields.values()))
-    return _has_no_columns(kind.item) if isinstance(kind, ListOf) else kind == "json"
+    return any(isinstance(each, Schema) or each == "json" for each in innermost(kind))
 
 
 def _can_read(a: FieldType, b: FieldType, *, is_inside: bool = False) -> bool:
@@ -303,11 +312,9 @@ def _can_read(a: FieldType, b: FieldType, *, is_inside: bool = False) -> bool:
 
 
 def _is_exact_in_json(kind: FieldType) -> bool:
-    if isinstance(kind, Schema):
-        return all(map(_is_exact_in_json, kind.fields.values()))
-    if isinstance(kind, ListOf):
-        return _is_exact_in_json(kind.item)
-    return isinstance(kind, str) and kind in _EXACT_IN_JSON
+    return all(
+        not isinstance(each, Given) and (isinstance(each, Schema) or each in _EXACT_IN_JSON) for each in innermost(kind)
+    )
 
 
 def feature_of(kind: FieldType) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def enter(page: Page, text: str, part_of_result: str) -> None:
 
 
 def wait_until_sent(page: Page) -> None:
-    expect(page.locator("#progress-votes")).to_contain_text("No vote is pending. Last commit:", timeout=60_000)
+    expect(page.locator("#progress-votes")).to_contain_text("No vote is pending. Last push:", timeout=60_000)
 
 
 def test_a_vote_on_a_typed_text_becomes_a_row_of_the_dataset(demo: RunningDemo, visitor: Visitor) -> None:

@@ -115,14 +115,18 @@ def test_a_token_alone_neither_switches_nor_reaches_the_local_hub(tmp_path: Path
         assert "hf_secret" not in demo.text
 
 
-def test_token_and_repo_together_use_that_hub(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("repo", "kind", "votes"),
+    [("local/mine", "Dataset", "local/mine-votes"), ("hf://buckets/local/b", "Bucket", "hf://buckets/local/b/votes")],
+)
+def test_token_and_repo_together_use_that_hub(tmp_path: Path, repo: str, kind: str, votes: str) -> None:
     with hub_on(tmp_path / "other") as hub:
-        settings = {"HF_ENDPOINT": hub, "HUBSPOOL_REPO": "local/mine", "HUBSPOOL_EVERY": "600", **LOCAL}
+        settings = {"HF_ENDPOINT": hub, "HUBSPOOL_REPO": repo, "HUBSPOOL_EVERY": "600", **LOCAL}
         with RunningDemo(tmp_path / "demo", HF_HOME=str(tmp_path / "home"), **settings) as demo:
-            assert (demo.said("Dataset"), demo.said("Hub")) == ("local/mine-votes", hub)
+            assert (demo.said(kind), demo.said("Hub")) == (votes, hub)
             vote(demo.space, "real")
         assert not (tmp_path / "demo" / "hub").exists()
-        assert inputs_on(hub, "local/mine-votes", tmp_path) == ["real"]
+        assert inputs_on(hub, votes.removeprefix("hf://"), tmp_path) == ["real"]
 
 
 @pytest.mark.parametrize("name", ["PORT", "HUB_PORT"])
@@ -136,7 +140,10 @@ def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path, name: str) -> Non
     assert f"set {name} to another one" in line
 
 
-@pytest.mark.parametrize(("name", "value"), [("PORT", "http"), ("HUB_PORT", "70000"), ("HUBSPOOL_EVERY", "0")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "http"), ("HUB_PORT", "70000"), ("HUBSPOOL_EVERY", "0"), ("HUBSPOOL_REPO", "hf://datasets/a/b")],
+)
 def test_a_bad_setting_is_said_in_one_sentence(tmp_path: Path, name: str, value: str) -> None:
     demo = RunningDemo(tmp_path, **{name: value})
     assert demo.wait_until_ended() == 1

@@ -12,11 +12,13 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
 
+from hubspool_templates import read_rows
 from tests.support.gradio_space import loaded, space
 from tests.support.paths import ROOT
 from tests.support.visitor import Visitor
 
 if TYPE_CHECKING:
+    from hubspool import HfApi
     from hubspool.local_hub import LocalHub
 
 MINIMAL = ROOT / "demo_space" / "minimal"
@@ -54,6 +56,34 @@ def test_a_vote_is_a_row(local_hub: LocalHub, tmp_path: Path, client_of: Callabl
     assert [{**row, "timestamp": None} for row in rows] == [
         {"text": "abc ✓", "result": "✓ cba", "liked": False, "timestamp": None}
     ]
+
+
+@pytest.mark.slow
+def test_a_live_vote_is_in_the_bucket_and_is_published_as_a_dataset(
+    local_hub: LocalHub, hub_api: HfApi, tmp_path: Path, client_of: Callable[[str], Client]
+) -> None:
+    text = (MINIMAL / "live_votes.py").read_text(encoding="utf-8")
+    program, repo = tmp_path / "app.py", {"repo_id": "local/live", "repo_type": "dataset"}
+    for number in ("=0.1", "=1440"):  # a second in place of six, and of a day
+        assert number in text
+        text = text.replace(number, "=1 / 60")
+    program.write_text(text, encoding="utf-8")
+    with space(program, tmp_path, local_hub, "hf://buckets/local/live") as running:
+        client = client_of(running.address)
+        with pytest.raises(AppError, match="Please name a film first"):
+            client.predict(" ", 3, api_name="/save")
+        assert client.predict("Solaris", 5, api_name="/save")[0] == "Thank you, your vote is stored."
+        client.close()
+        pause = threading.Event()
+        for _ in range(600):
+            files = hub_api.list_repo_files(**repo) if hub_api.repo_exists(**repo) else []
+            if any(path.startswith("data/") for path in files):
+                break
+            pause.wait(0.1)
+        assert "Traceback" not in running.leave()
+    _, rows = loaded(local_hub, tmp_path, "local/live")
+    for found in (rows, read_rows("hf://buckets/local/live", api=hub_api)):
+        assert [{**row, "timestamp": None} for row in found] == [{"film": "Solaris", "stars": 5, "timestamp": None}]
 
 
 @pytest.mark.slow

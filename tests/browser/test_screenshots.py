@@ -38,7 +38,7 @@ def test_screenshots(demo: RunningDemo, visitor_of: Callable[..., Visitor]) -> N
         page.get_by_role("button", name="Greek").click()
         expect(page.get_by_label("Romanisation 1")).to_have_value(re.compile("kosme"))
         expect(page.locator("#standings tr")).to_have_count(len(VOTES), timeout=60_000)
-        expect(page.locator("#progress-votes")).to_contain_text("No vote is pending. Last commit:", timeout=60_000)
+        expect(page.locator("#progress-votes")).to_contain_text("No vote is pending. Last push:", timeout=60_000)
         picture = page.screenshot(full_page=True)
         assert len(picture) < 300_000
         if folder:

@@ -42,6 +42,8 @@ def test_a_single_file_becomes_a_space_with_what_it_needs(program: Path, tmp_pat
     )
     assert len(facts["short_description"]) <= 60, "the Hub takes no longer one"
     assert "[me/mine](https://huggingface.co/datasets/me/mine)" in text
+    is_live = program.stem == "live_votes"
+    assert ("[hf://buckets/me/mine](https://huggingface.co/buckets/me/mine)" in text) == is_live
     needs_pyarrow = program.stem in ("images", "flagging")
     assert ("pyarrow" in (folder / "requirements.txt").read_text(encoding="utf-8")) == needs_pyarrow
     compile_all = [sys.executable, "-m", "compileall", "-q", str(folder)]
@@ -60,6 +62,20 @@ def test_a_space_of_one_file_keeps_a_vote(tmp_path: Path, local_hub: LocalHub) -
         assert "Traceback" not in running.leave()
     _, rows = loaded(local_hub, tmp_path)
     assert [row["text"] for row in rows] == ["abc"]
+
+
+def test_the_sample_space_can_name_a_bucket(tmp_path: Path) -> None:
+    folder, repo = tmp_path / "space", "hf://buckets/me/arena"
+    program = ROOT / "demo_space" / "make_space.py"
+    command = [sys.executable, str(program), "--out", str(folder), "--repo", repo]
+    assert f"the variable HUBSPOOL_REPO={repo}" in subprocess.check_output(command, timeout=100, text=True)
+    _, front, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(front)["datasets"] == []
+    assert f"[{repo}/votes](https://huggingface.co/buckets/me/arena/tree/votes)" in text
+    for wrong in ("hf://buckets/", "hf://datasets/a/b"):
+        done = subprocess.run([*command[:-1], wrong], timeout=100, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert f"HUBSPOOL_REPO is '{wrong}': set it to your-name/arena for datasets, or hf://buckets/" in done.stderr
 
 
 def test_a_program_that_does_not_exist_is_answered_with_those_that_do() -> None:

@@ -30,7 +30,7 @@ def vote(page: Page, sample: str, part_of_results: str, choice: int) -> None:
     expect(page.get_by_label("Romanisation 2")).to_have_value(re.compile(part_of_results, re.IGNORECASE))
     page.get_by_role("button", name=f"Romanisation {choice} is better").click()
     expect(page.locator("#outcome")).to_contain_text("Thank you")
-    expect(page.locator("#progress-votes")).to_contain_text("No vote is pending. Last commit:", timeout=60_000)
+    expect(page.locator("#progress-votes")).to_contain_text("No vote is pending. Last push:", timeout=60_000)
 
 
 def thanked(page: Page, words: str) -> None:

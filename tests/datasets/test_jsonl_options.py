@@ -41,6 +41,8 @@ DEFAULTS = {
     "retain_days": None,
     "allow_patterns": None,
     "ignore_patterns": None,
+    "publish_to": None,
+    "publish_every": 1440,
 }
 
 

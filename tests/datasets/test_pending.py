@@ -15,9 +15,9 @@ from hubspool.client.http import HubClient
 from hubspool.client.target import Target
 from hubspool.errors import HFValidationError
 from hubspool.local_hub import Fault, LocalHub
+from hubspool.push.backlog import PendingSegments, RangeOnHub
 from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
-from hubspool.push.pending import PendingSegments, RangeOnHub
 from hubspool.push.remote import RemoteRepo
 from hubspool.spool.destination import SpoolFolder
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows

@@ -46,7 +46,7 @@ def test_the_guides_to_gradio_do_what_they_say(reader: Reader) -> None:
         reader.read(PAGES[page])
     assert "Thank you. Pending votes: 1." in reader.said
     assert "Solaris True\n" in reader.said
-    assert "['Commit film-votes now']" in reader.said
+    assert "['Push film-votes now']" in reader.said
     assert [(row["film"], row["liked"]) for row in reader.rows("film-votes")] == [("Solaris", True)]
     assert [row["output"] for row in reader.rows("flagged")] == ["cba"]
     assert [row["event"] for row in reader.rows("chats") + reader.rows("conversations")] == ["conversation"] * 2

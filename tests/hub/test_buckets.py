@@ -363,6 +363,16 @@ def test_a_fine_grained_token_is_for_the_buckets_that_it_names(tmp_path: Path) -
         assert statuses == [200, 404]
 
 
+@pytest.mark.parametrize("name", ["raw", "resolve", "info", "tree", "blob", "batch"])
+def test_a_bucket_is_read_whatever_its_name(hub: LocalHub, name: str) -> None:
+    owner = Account(hub.endpoint, "hf_ada", f"ada/{name}")
+    owner.api.create_bucket(owner.bucket)
+    owner.add(a="1")
+    assert owner.request("GET", "/resolve/a.txt", api=False).text == "1"
+    assert owner.request("GET", "", api=False).status_code == 200
+    assert owner.request("GET", "/tree/", api=False).status_code == 200
+
+
 # -- content
 
 
@@ -395,6 +405,16 @@ def test_a_copy_keeps_its_content_when_the_source_is_gone(ada: Account, hub: Loc
     ada.request("DELETE")
     bob.api.download_bucket_files("bob/copies", [("b.txt", target := f"{os.environ['HF_HOME']}/copied.txt")])
     assert Path(target).read_text() == "public text"
+
+
+def test_an_empty_file_is_copied_from_where_there_is_one(ada: Account) -> None:
+    copy = {**empty("copy"), "type": "copyFile", "sourceRepoType": "bucket", "sourceRepoId": ada.bucket}
+    assert ada.batch(copy).status_code == 422
+    assert ada.tree() == []
+    assert ada.batch(empty("first"), deletion("first"), copy).json()["failed"][0]["path"] == "copy"
+    assert ada.batch(empty("first")).status_code == 200
+    assert ada.batch(copy).status_code == 200
+    assert ada.tree() == ["copy", "first"]
 
 
 def test_large_files_of_a_repository_are_copied_without_their_bytes(ada: Account, hub: LocalHub) -> None:

@@ -112,7 +112,7 @@ def test_a_hook_of_the_watchdog_cannot_wait_for_the_push_that_hangs(
     tracker.seconds_without_progress = lambda: 1e6
     with monkeypatch.context() as patch:
         thread = threading.Thread(target=tracker.report_stall)
-        patch.setattr(watchdog, "_thread", thread)
+        patch.setattr(watchdog, "thread", thread)
         thread.start()
         thread.join(SECONDS)
     assert not thread.is_alive()

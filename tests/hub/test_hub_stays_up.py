@@ -27,7 +27,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes import page
 from hubspool.local_hub.routes.table import ROUTES
 from hubspool.local_hub.services import markdown
-from hubspool.local_hub.storage import pack_sizes
+from hubspool.local_hub.storage import packs
 from tests.support.git_runner import Git
 
 TIMEOUT = 30
@@ -420,7 +420,7 @@ class _Counted(bytes):
 
 def test_small_objects_are_measured_without_reading_the_rest_of_the_pack() -> None:
     pack = _Counted(_pack(*[(3, 1, zlib.compress(b"x"))] * 500))
-    assert list(pack_sizes._sizes(pack)) == [1] * 500  # type: ignore[arg-type]
+    assert list(packs._sizes(pack)) == [1] * 500  # type: ignore[arg-type]
     assert _Counted.copied < 2000 * 500  # each took up to 1 MiB of what follows
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hubspool.client.defaults import TaskLimits
 from hubspool.client.large_upload.queue import Job, LargeFile, LargeQueue, Stage, Task
-from hubspool.client.large_upload.report import format_size, report
+from hubspool.client.large_upload.upload import format_size, report
 from hubspool.errors import (
     BadRequestError,
     ForbiddenError,

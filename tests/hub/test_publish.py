@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from hubspool import HfApi, HubspoolError
+from hubspool import CommitOperationDelete, HfApi, HubspoolError
 from hubspool.cli.compact import joiners
 from hubspool.client.file_range import FileRange
 from hubspool.client.http import HubClient
 from hubspool.client.target import Target
-from hubspool.local_hub import Fault, LocalHub
+from hubspool.local_hub import Fault, LocalHub, RateLimit
 from hubspool.push.encodings import Span
 from hubspool.push.publish import Publisher
 from hubspool.push.published import MARKERS
@@ -128,6 +128,36 @@ def test_what_is_new_becomes_one_commit_that_loads(kind: Any, make: Make, call: 
         assert (code, "warn" in out) == (0, False), out + err
 
 
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])
+def test_each_folder_of_a_bucket_becomes_a_config(kind: Any, make: Make, call: Call, hub_api: HfApi) -> None:
+    places = {
+        "default": ("", {}),
+        "errors": ("", {"config": "errors"}),
+        "p": ("/p", {}),
+        "p-errors": ("/p", {"config": "errors"}),
+    }
+    for number, (folder, options) in enumerate(places.values()):
+        put(make(kind, f"{ADDRESS}{folder}", **options), number)
+    code, out, err = call("publish", ADDRESS, DATASET, "--delete")
+    assert (code, in_bucket(hub_api)) == (0, []), out + err
+    for number, config in enumerate(places):
+        assert [row["n"] for row in read_rows(DATASET, api=hub_api, config=config)] == [number]
+    code, out, err = call("verify", DATASET)
+    assert (code, "warn" in out) == (0, False), out + err
+
+
+def test_verify_names_files_of_rows_that_no_config_loads(make: Make, call: Call, hub_api: HfApi) -> None:
+    for number, config in enumerate((None, "errors")):
+        put(make(config=config), number)
+        assert call("publish", ADDRESS, DATASET)[0] == 0
+        assert [row["n"] for row in read_rows(DATASET, api=hub_api, config=config)] == [number]
+    readme = Path(hub_api.hf_hub_download(DATASET, "README.md", repo_type="dataset")).read_text()
+    text = readme.replace("data/errors/", "data/mistakes/").encode()
+    hub_api.upload_file(path_or_fileobj=text, path_in_repo="README.md", repo_id=DATASET, repo_type="dataset")
+    code, out, _ = call("verify", DATASET)
+    assert (code, "no config of the card loads 1 of its files" in out) == (1, True), out
+
+
 def test_a_scheduler_publishes_its_bucket_once_a_period(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
     scheduler = make(publish_to=DATASET, publish_every=0.001)
     put(scheduler, 1, 2)
@@ -219,16 +249,19 @@ def test_nothing_is_deleted_before_the_marker_is_there(
     make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
 ) -> None:
     put(make(), 1)
-    failed = {"success": False, "processed": 1, "succeeded": 0, "failed": []}
+    publisher().run()
+    (path,) = markers(hub_api)
+    hub_api.batch_bucket_files(BUCKET, delete=[path])  # as if it had not been written yet
+    failed = {"success": False, "processed": 1, "succeeded": 0, "failed": [{"path": path, "error": "busy"}]}
     fault = local_hub.faults.add(Fault(route="bucket-batch", status=200, body=json.dumps(failed), times=None))
-    with pytest.raises(HubspoolError, match="0 succeeded"):
+    with pytest.raises(HubspoolError, match="busy"):
         publisher().run(delete=True)
     assert {hit.route for hit in local_hub.faults.hits if hit.fault is fault} == {"bucket-batch"}
     assert len(in_bucket(hub_api)) == 1
     local_hub.faults.clear()
-    (marked,) = [*markers(hub_api), None]
-    assert marked is None
+    assert markers(hub_api) == []
     assert publisher().run(delete=True).deleted == 1
+    assert markers(hub_api) == [path]
     assert len(commits(hub_api)) == 1
 
 
@@ -453,25 +486,23 @@ def test_without_time_what_has_arrived_is_published(
     assert rows(hub_api) == [0, 1, 2, 3]
 
 
-def test_bytes_that_the_hub_has_are_not_sent_again(
+def test_bytes_that_the_bucket_has_are_not_sent_again(
     make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
 ) -> None:
     scheduler, size = make(), 0
-    for number in range(3):
-        text = random.Random(number).randbytes(100_000).hex()
+    for number in range(2):
+        text = random.Random(number).randbytes(2_000_000).hex()
         scheduler.append({"n": number, "text": text})
         scheduler.flush(SECONDS)
         size += len(text)
-    fault = local_hub.faults.add(Fault(route="commit", status=403, body="no"))
-    with pytest.raises(HubspoolError):
-        publisher().run()
-    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
+    another = publisher()
     assert local_hub.requests.wait_idle()
+    assert sum(record.bytes_in for record in local_hub.requests) > size / 2
     local_hub.requests.clear()
-    publisher().run()
+    another.run()
     assert local_hub.requests.wait_idle()
     assert sum(record.bytes_in for record in local_hub.requests) < size / 10
-    assert rows(hub_api) == [0, 1, 2]
+    assert rows(hub_api) == [0, 1]
 
 
 def test_an_error_of_a_publish_is_shown_and_holds_up_no_row(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
@@ -499,4 +530,201 @@ def test_a_look_that_is_older_than_the_publish_publishes_nothing_again(
     assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 2
     assert len(commits(hub_api)) == 1
     assert rows(hub_api) == [1]
+    assert in_bucket(hub_api) == []
+
+
+def add(api: HfApi, content: bytes, start: int = 0, seq: int = 0, *, size: int | None = None) -> str:
+    """Put a file of a segment into the bucket, which its name says to be `size` bytes long."""
+    api.create_bucket(BUCKET, exist_ok=True)
+    end = start + (len(content) if size is None else size)
+    path = f"data/2026-01/{RangeName(SegmentName('train', '20260102', '0123456789ab', seq), start, end)}"
+    api.batch_bucket_files(BUCKET, add=[(content, path)])
+    return path
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_a_download_with_other_bytes_is_not_published(
+    times: int | None, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    path = add(hub_api, b'{"n":1}\n')
+    add(hub_api, b'{"n":2}\n', seq=1)
+    url = f"{hub_api.endpoint}/buckets/{BUCKET}/resolve/{path}"
+    wrong = local_hub.faults.add(Fault(route="bucket-resolve", path=path, status=200, body='{"n":9}\n', times=times))
+    if times is None:
+        assert hub_api.client().content(url) == b'{"n":9}\n'
+        with pytest.raises(HubspoolError, match=path):
+            publisher().run(delete=True)
+        assert (rows(hub_api), in_bucket(hub_api)) == ([2], [path, path.replace("-00000-", "-00001-")])
+        local_hub.faults.clear()
+    else:
+        assert publisher().run(delete=True).deleted == 2
+        assert sum(hit.fault is wrong for hit in local_hub.faults.hits) == 1
+    assert publisher().run(delete=True).left == {}
+    assert (rows(hub_api), in_bucket(hub_api)) == ([1, 2], [])
+
+
+def test_a_damaged_file_keeps_no_sound_row_back(publisher: Callable[..., Publisher], hub_api: HfApi) -> None:
+    damaged = add(hub_api, b'{"n":0}\n{"n"', size=16)
+    add(hub_api, b'{"n":1}\n{"n":2}\n', start=8)
+    done = publisher().run(delete=True)
+    assert rows(hub_api) == [1, 2]
+    assert [*done.left] == in_bucket(hub_api) == [damaged]
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])
+def test_rows_that_were_to_be_removed_are_not_published(kind: Any, make: Make, call: Call, hub_api: HfApi) -> None:
+    scheduler = make(kind)
+    put(scheduler, 1)
+    assert call("publish", ADDRESS, DATASET)[0] == 0
+    put(scheduler, 2, 3, 4)
+    put(scheduler, 3)
+    put(scheduler, 5)
+    assert call("forget", DATASET, "--where", "n=3", "--yes")[0] == 0
+    code, out, err = call("publish", ADDRESS, DATASET, "--delete")
+    assert (code, "3 rows" in out) == (0, True), out + err
+    assert rows(hub_api) == [1, 2, 4, 5]
+    assert in_bucket(hub_api) == []
+    code, out, err = call("verify", DATASET)
+    assert (code, "warn" in out) == (0, False), out + err
+    manifests = [path for path in hub_api.list_repo_files(DATASET, repo_type="dataset") if "/manifest/" in path]
+    text = "".join(Path(hub_api.hf_hub_download(DATASET, path, repo_type="dataset")).read_text() for path in manifests)
+    assert sum(json.loads(line)["removed"] for line in text.splitlines()) == 2
+
+
+def test_a_bucket_without_any_row_to_publish_is_covered(
+    make: Make, call: Call, publisher: Callable[..., Publisher], hub_api: HfApi
+) -> None:
+    put(make(), 3)
+    publisher()
+    assert call("forget", DATASET, "--where", "n=3", "--yes")[0] == 0
+    done = publisher().run(delete=True)
+    assert (done.rows, done.paths, done.deleted, len(done.commits)) == (0, [], 1, 1)
+    assert call("verify", DATASET)[0] == 0
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_removal_that_is_asked_for_meanwhile_makes_a_publish_begin_again(
+    form: str, make: Make, call: Call, publisher: Callable[..., Publisher], hub_api: HfApi
+) -> None:
+    put(make(), 1, 2)
+    asked: list[int] = []
+
+    def forget(*_: Any) -> None:
+        if not asked:
+            asked.append(call("forget", DATASET, "--where", "n=1", "--yes")[0])
+
+    done = publisher(form=form).run(delete=True, note=forget)
+    assert asked == [0]
+    assert (done.rows, done.deleted) == (1, 1)
+    assert rows(hub_api) == [2]
+    assert call("verify", DATASET)[0] == 0
+
+
+def test_more_files_than_the_hub_lets_us_download_are_published_in_the_end(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    for number in range(25):
+        add(hub_api, b'{"n":%d}\n' % number, seq=number)
+    fault = Fault(route="bucket-resolve", limit=RateLimit(10, seconds=300))
+    waited: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        waited.append(seconds)
+        if sum(waited) >= 300:  # the next window
+            waited.clear()
+            local_hub.faults.clear()
+            local_hub.faults.add(fault)
+        return False
+
+    local_hub.faults.add(fault)
+    steps: list[tuple[int, int]] = []
+    done = publisher(pause=pause).run(delete=True, note=lambda *step: steps.append(step))
+    local_hub.faults.clear()
+    assert any(hit.fault is fault for hit in local_hub.faults.hits)
+    assert len(commits(hub_api)) == len(done.commits) > 2
+    assert (steps[0], max(number for number, _ in steps)) == ((1, 25), 10)
+    assert (done.files, done.deleted, done.is_whole) == (25, 25, True)
+    assert rows(hub_api) == [*range(25)]
+
+
+def test_without_time_nobody_waits_for_the_rate_limit(
+    publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    for number in range(3):
+        add(hub_api, b'{"n":%d}\n' % number, seq=number)
+    local_hub.faults.add(Fault(route="bucket-resolve", limit=RateLimit(2, seconds=300)))
+    waited: list[float] = []
+    done = publisher(pause=lambda seconds: bool(waited.append(seconds)), has_time=lambda: not waited).run(delete=True)
+    assert (done.files, done.is_whole, sum(waited)) == (2, False, 1)
+
+
+def test_a_compaction_does_not_put_a_publish_off(
+    publisher: Callable[..., Publisher], call: Call, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_api.create_bucket(BUCKET)
+    assert publisher().seconds_until_due(60) == 0
+    for number in range(3):
+        add(hub_api, b'{"n":%d}\n' % number, seq=number)
+        publisher().run()
+    at = publisher().bucket.markers()[-1].at
+    for moved in markers(hub_api):  # as if it were an hour ago
+        content = hub_api.client().content(f"{hub_api.endpoint}/buckets/{BUCKET}/resolve/{moved}")
+        earlier = (datetime.fromisoformat(at) - timedelta(hours=1)).isoformat()
+        hub_api.batch_bucket_files(BUCKET, add=[(json.dumps({**json.loads(content), "at": earlier}).encode(), moved)])
+    assert call("compact", DATASET)[0] == 0
+    assert publisher().seconds_until_due(3600) == 0
+    assert 0 < publisher().seconds_until_due(7200) <= 3600
+
+
+def test_what_somebody_deleted_from_the_dataset_stays_in_the_bucket(
+    make: Make, publisher: Callable[..., Publisher], hub_api: HfApi
+) -> None:
+    scheduler = make()
+    put(scheduler, 1)
+    (first,) = in_bucket(hub_api)
+    (path,) = publisher().run().paths
+    put(scheduler, 2)
+    hub_api.create_commit(DATASET, [CommitOperationDelete(path)], commit_message="Delete", repo_type="dataset")
+    assert publisher().run(delete=True).deleted == 1
+    assert in_bucket(hub_api) == [first]
+
+
+def test_a_publisher_remembers_only_what_no_manifest_has(publisher: Callable[..., Publisher], hub_api: HfApi) -> None:
+    one = publisher()
+    for number in range(3):
+        add(hub_api, b'{"n":%d}\n' % number, seq=number)
+        one.run()
+    assert one._done == set()
+
+
+def test_files_of_a_hidden_folder_stay_in_the_bucket(publisher: Callable[..., Publisher], hub_api: HfApi) -> None:
+    line = b'{"n":1}\n'
+    moved = add(hub_api, line)
+    path = f".hidden/{moved}"
+    hub_api.batch_bucket_files(BUCKET, add=[(line, path)], delete=[moved])
+    add(hub_api, b'{"n":2}\n', seq=1)
+    done = publisher().run(delete=True)
+    assert [*done.left] == in_bucket(hub_api) == [path]
+    assert rows(hub_api) == [2]
+    assert publisher(inside=".hidden").run(delete=True).left == {}
+    assert rows(hub_api) == [1, 2]
+
+
+def test_a_file_that_comes_back_while_another_publisher_deletes_is_deleted_again(
+    publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, files = b'{"n":1}\n', RemoteBucket.files
+    paths = [add(hub_api, line, seq=number) for number in range(2)]
+
+    def files_of(bucket: RemoteBucket, asked: Any) -> Any:
+        if not in_bucket(hub_api) and asked == paths:
+            add(hub_api, line)
+        return files(bucket, asked)
+
+    monkeypatch.setattr(RemoteBucket, "files", files_of)
+    failed = [{"path": path, "error": "Entry not found"} for path in paths]
+    body = json.dumps({"success": False, "processed": 2, "succeeded": 0, "failed": failed})
+    fault = local_hub.faults.add(Fault(route="bucket-batch", after=1, status=200, body=body, applied=True))
+    assert publisher().run(delete=True).deleted == 2
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
     assert in_bucket(hub_api) == []

@@ -118,7 +118,7 @@ def test_a_subclass_may_also_be_abstract(make: Make) -> None:
         ({"repo_id": "no spaces"}, "no spaces"),
         ({"repo_id": ""}, "''"),
         ({"repo_id": None}, "NoneType"),
-        ({"repo_type": "bucket"}, "bucket"),
+        ({"repo_type": "gist"}, "gist"),
         ({"revision": ""}, "''"),
         ({"path_in_repo": "../up"}, r"\.\./up"),
         ({"path_in_repo": "a/../../b"}, r"a/\.\./\.\./b"),

@@ -217,7 +217,7 @@ def test_stop_during_a_flush_of_another_thread_tells_it_what_happened(make: Make
 
     thread = threading.Thread(target=flush)
     thread.start()
-    while not scheduler._runner._loop._waiting:  # the flush has asked for its push
+    while not scheduler._runner.loop._waiting:  # the flush has asked for its push
         thread.join(0.001)
     scheduler.stop(flush=False, timeout=0.01)
     error = raised.result(10)

@@ -130,7 +130,7 @@ def test_a_restart_between_a_commit_and_its_answer_leaves_every_row_exactly_once
 
     def no_second_try(event: object) -> None:
         ended.append(event)
-        scheduler._runner._loop.stopping.set()
+        scheduler._runner.loop.stopping.set()
         scheduler._worker.detach(scheduler)
 
     scheduler._tracker._on_error = no_second_try

@@ -468,7 +468,7 @@ def test_push_after_rows_does_not_use_up_the_hour(
         wait([scheduler.last_future], 0.3)
     assert 2 <= commits() <= 4  # a fifth of the hour's; the next one is due in three minutes
     assert scheduler.pending_rows() > 0
-    assert len(scheduler._runner._loop._waiting) == 1  # not one for each row
+    assert len(scheduler._runner.loop._waiting) == 1  # not one for each row
     scheduler.flush(SECONDS)
     assert len(lines()) == 15
     assert commits() <= 6

@@ -28,7 +28,7 @@ def write(scheduler: CommitScheduler, text: str = "one\n") -> None:
 def waits_of(scheduler: CommitScheduler) -> list[float]:
     """The seconds of each wait of the flushes to come, which are cut short."""
     waits: list[float] = []
-    stopping = scheduler._runner._loop.stopping
+    stopping = scheduler._runner.loop.stopping
     wait = stopping.wait
 
     def note(seconds: float) -> bool:

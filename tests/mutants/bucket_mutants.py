@@ -116,4 +116,41 @@ MUTANTS = [
         ),
         ("tests/hub/test_publish.py::test_a_file_that_comes_back_is_deleted_again_and_published_once",),
     ),
+    Mutant(
+        "published_uncompared",
+        "bytes that are not those of the bucket's list are published",
+        (
+            Edit(
+                "hubspool/push/publish.py",
+                "Publisher._checked",
+                "content != (piece.file.size, piece.file.content_id)",
+                "False",
+            ),
+        ),
+        ("tests/hub/test_publish.py::test_a_download_with_other_bytes_is_not_published[1]",),
+    ),
+    Mutant(
+        "publish_brings_removed_rows_back",
+        "rows that were to be removed are published",
+        (Edit("hubspool/push/publish.py", "Publisher._without_rows", "removal.reaches(day)", "False"),),
+        ("tests/hub/test_publish.py::test_rows_that_were_to_be_removed_are_not_published[JsonlScheduler]",),
+    ),
+    Mutant(
+        "publish_misses_a_new_removal",
+        "rows that somebody asks to remove during a publish are published",
+        (Edit("hubspool/push/publish.py", "Publisher._commit", "self.manifests.removals.keys() != removals", "False"),),
+        ("tests/hub/test_publish.py::test_a_removal_that_is_asked_for_meanwhile_makes_a_publish_begin_again[jsonl]",),
+    ),
+    Mutant(
+        "deleted_what_the_dataset_lacks",
+        "the bucket's copy of rows that the dataset has no more is deleted",
+        (Edit("hubspool/push/publish.py", "Publisher._covered", "run.path in files", "True"),),
+        ("tests/hub/test_publish.py::test_what_somebody_deleted_from_the_dataset_stays_in_the_bucket",),
+    ),
+    Mutant(
+        "folders_share_a_config",
+        "the folders of a bucket become one config of the dataset",
+        (Edit("hubspool_templates/rows.py", "published_card", "_config_of(folder)", "None"),),
+        ("tests/hub/test_publish.py::test_each_folder_of_a_bucket_becomes_a_config[JsonlScheduler]",),
+    ),
 ]

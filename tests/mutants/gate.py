@@ -63,7 +63,7 @@ def copied_sources(name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f"mutant-{name}-", ignore_cleanup_errors=True) as directory:
         copy = Path(directory).resolve()
         for source in SOURCES.values():
-            shutil.copytree(ROOT / source, copy / source, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / source, copy / source)
         yield copy
 
 

@@ -434,7 +434,7 @@ MUTANTS = [
             Edit(
                 "hubspool/scheduling/status_tracker.py",
                 "StatusTracker.status",
-                "self._state is State.IDLE and self._failures",
+                "self.state is State.IDLE and self._failures",
                 "False",
             ),
         ),

@@ -316,7 +316,7 @@ MUTANTS = [
         "all rows of a part become text where one of them cannot be stored",
         (
             Edit(
-                "hubspool/push/encode_all.py",
+                "hubspool/push/payloads.py",
                 "encode_all",
                 "failing(0, len(rows), reason)",
                 "dict.fromkeys(range(len(rows)), reason)",
@@ -329,7 +329,7 @@ MUTANTS = [
         "after a squash nothing says what was sent, and rows that are lost later are not noticed",
         (
             Edit(
-                "hubspool/scheduling/squash.py",
+                "hubspool/scheduling/daily.py",
                 "SquashPolicy.after_commit",
                 "RemoteRepo(api, target).squash(commits)",
                 "RemoteRepo(api, target).squash([])",

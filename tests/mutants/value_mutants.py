@@ -11,7 +11,7 @@ MUTANTS = [
         "one row that Parquet cannot store makes text of all rows in its file",
         (
             Edit(
-                "hubspool/push/encode_all.py",
+                "hubspool/push/payloads.py",
                 "encode_all",
                 "failing(0, len(rows), reason)",
                 "dict.fromkeys(range(len(rows)), reason)",
@@ -129,7 +129,7 @@ MUTANTS = [
     Mutant(
         "reader_takes_sent_rows_for_pending",
         "rows that a push sends between the look at the disk and the look at the Hub are read twice",
-        (Edit("hubspool/push/pending.py", "PendingSegments.lines", "ranges.append((start, end))", ""),),
+        (Edit("hubspool/push/backlog.py", "PendingSegments.lines", "ranges.append((start, end))", ""),),
         (f"{DATASETS}/test_pending.py::test_a_push_between_the_look_at_the_disk_and_the_hub_changes_nothing",),
     ),
 ]

@@ -24,9 +24,9 @@ def open_tab(page: Page, title: str) -> None:
 def commit_now(page: Page, dataset: str) -> None:
     """Push one dataset with the button on its tab; a periodic push may have sent the rows already."""
     open_tab(page, "What is on the Hub")
-    page.get_by_role("button", name=f"Commit romanisation-arena-{dataset} now").click()
+    page.get_by_role("button", name=f"Push romanisation-arena-{dataset} now").click()
     panel = page.locator(".column.panel").filter(has_text=f"romanisation-arena-{dataset}")
-    expect(panel).to_contain_text(re.compile("Committed\\.|There was nothing new"), timeout=60_000)
+    expect(panel).to_contain_text(re.compile("Pushed\\.|There was nothing new"), timeout=60_000)
 
 
 def draw(page: Page) -> None:

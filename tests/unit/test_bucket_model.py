@@ -8,7 +8,7 @@ it), the rules that are used must not.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -33,6 +33,9 @@ class Weaker(Enum):
     NO_MARKERS = "published files are deleted, and no marker in the bucket tells it"
     MARKED_LATE = "published files are deleted before the marker is there"
     NO_PARENT = "two publishers commit without parentCommit"
+    REQUESTS_IGNORED = "a publish takes all rows, also those that somebody asked to remove"
+    NEW_REQUEST_MISSED = "a refused publish looks again whether its ranges are published, not for new requests"
+    DAMAGED_COUNTS = "a range of a damaged file keeps others from publishing it"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Bounds:
         publishes: in all.
         is_cut: a part of a file can be published (JSON Lines); otherwise an overlap would be published twice. Lines are
             also safe without the second look: a ledger may be lost while a batch is under way.
+        requests: to remove the first row.
+        damaged: files of the bucket.
     """
 
     rows: int = 3
@@ -55,16 +60,22 @@ class Bounds:
     publishers: int = 1
     publishes: int = 2
     is_cut: bool = True
+    requests: int = 0
+    damaged: int = 0
 
 
 @dataclass(frozen=True)
 class Publish:
-    """A publisher at work: the version of the dataset that it read, its ranges, and what it does next."""
+    """A publisher at work: the version of the dataset that it read, its ranges, and what it does next.
+
+    `removes`: it leaves the first row out.
+    """
 
     who: int
     version: int
     ranges: tuple[Range, ...]
     step: str = "commit"
+    removes: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,8 @@ class World:
     lost: int = 0
     ledgers: int = 0
     publishes: int = 0
+    damaged: frozenset[Range] = frozenset()
+    request: str = ""  # then "asked", then "removed"
 
 
 class Model:
@@ -99,6 +112,17 @@ class Model:
             yield self.committed(under_way, commit) or under_way
         for who in range(self.bounds.publishers):
             yield from self.publishes(world, who)
+        yield from self.requests(world)
+        if len(world.damaged) < self.bounds.damaged:
+            yield from (replace(world, damaged=world.damaged | {each}) for each in world.bucket)
+
+    def requests(self, world: World) -> Iterator[World]:
+        """Somebody asks to remove the first row, and then removes it from the dataset."""
+        later = replace(world, version=world.version + 1)
+        if not world.request and self.bounds.requests:
+            yield replace(later, request="asked")
+        if world.request == "asked":
+            yield replace(later, request="removed", data=without_first(world.data))
 
     # -- the writer
 
@@ -144,7 +168,8 @@ class Model:
         others = tuple(each for each in world.publishing if each is not mine)
         if mine is None:
             if world.bucket and world.publishes < self.bounds.publishes:
-                begun = Publish(who, world.version, tuple(self.unpublished(world)))
+                removes = bool(world.request) and self.weaker is not Weaker.REQUESTS_IGNORED
+                begun = Publish(who, world.version, tuple(self.unpublished(world)), removes=removes)
                 yield replace(world, publishing=(*others, begun), publishes=world.publishes + 1)
         elif mine.step == "commit":
             without = replace(world, publishing=others)
@@ -169,27 +194,46 @@ class Model:
         if self.weaker is Weaker.PATHS:
             yield from sorted(world.bucket - world.manifest)
             return
-        for _, pieces in unpublished(world.bucket, world.manifest, is_cut=self.bounds.is_cut):
-            yield from pieces
+        is_counted = self.weaker is Weaker.DAMAGED_COUNTS
+        read = world.bucket if is_counted else world.bucket - world.damaged
+        for each, pieces in unpublished(read, world.manifest, is_cut=self.bounds.is_cut):
+            yield from () if each in world.damaged else pieces
 
     def committed(self, world: World, publish: Publish) -> World | None:
         """The world after a publisher's commit; None if it is refused."""
         if self.weaker is not Weaker.NO_PARENT and publish.version != world.version:
-            return None
+            is_seen = self.weaker is Weaker.NEW_REQUEST_MISSED
+            if not is_seen or any(uncovered(*each, world.manifest) != [each] for each in publish.ranges):
+                return None
         if not publish.ranges:
             return world
-        data = tuple(sorted(world.data + publish.ranges))
+        data = tuple(sorted(world.data + (without_first(publish.ranges) if publish.removes else publish.ranges)))
         return replace(world, data=data, manifest=world.manifest | {*publish.ranges}, version=world.version + 1)
 
     def is_wrong(self, world: World) -> bool:
-        """Whether the dataset has a row twice, a row can never be published, or an acknowledged row is nowhere."""
+        """Whether a row is in the dataset twice, or was removed, or can never get there, or is nowhere."""
         counts = [sum(start <= row < end for start, end in world.data) for row in range(world.rows)]
-        left = unpublished(world.bucket, world.manifest, is_cut=self.bounds.is_cut)
+        sound = world.bucket - world.damaged
+        left = unpublished(sound, world.manifest, is_cut=self.bounds.is_cut)
         if max(counts, default=0) > 1 or not all(pieces for _, pieces in left):
             return True
-        here = {row for each in (*world.bucket, *world.data) for row in range(*each)}
+        if world.request == "removed" and counts[:1] == [1]:
+            return True
+        reached = rows_of(self.unpublished(world)) | rows_of(world.manifest)
+        if self.weaker is not Weaker.PATHS and not rows_of(sound) <= reached:
+            return True
+        here = rows_of((*world.bucket, *world.data)) | ({0} if world.request else set())
         sure = {row for part in world.parts if not part.in_doubt for row in range(part.start, part.end)}
         return not world.puts and not world.commits and not sure <= here
+
+
+def rows_of(ranges: Iterable[Range]) -> set[int]:
+    return {row for each in ranges for row in range(*each)}
+
+
+def without_first(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The ranges without the first row."""
+    return tuple(piece for each in ranges for piece in uncovered(*each, [(0, 1)]))
 
 
 def search(weaker: Weaker, bounds: Bounds) -> tuple[World | None, int]:
@@ -209,6 +253,8 @@ def search(weaker: Weaker, bounds: Bounds) -> tuple[World | None, int]:
 LINES = Bounds()
 ENCODED = Bounds(is_cut=False)
 TWO = Bounds(rows=2, ledgers=0, publishers=2, lost=2)
+REQUEST = Bounds(rows=2, ledgers=0, requests=1)
+DAMAGED = Bounds(rows=2, damaged=1)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +265,9 @@ TWO = Bounds(rows=2, ledgers=0, publishers=2, lost=2)
         (Weaker.NO_MARKERS, ENCODED),
         (Weaker.MARKED_LATE, ENCODED),
         (Weaker.NO_PARENT, TWO),
+        (Weaker.REQUESTS_IGNORED, REQUEST),
+        (Weaker.NEW_REQUEST_MISSED, REQUEST),
+        (Weaker.DAMAGED_COUNTS, DAMAGED),
     ],
     ids=lambda value: value.name if isinstance(value, Weaker) else "",
 )
@@ -227,7 +276,9 @@ def test_each_weaker_rule_loses_or_doubles_rows(weaker: Weaker, bounds: Bounds) 
     assert wrong is not None
 
 
-@pytest.mark.parametrize("bounds", [LINES, ENCODED, TWO], ids=["lines", "encoded", "two-publishers"])
+@pytest.mark.parametrize(
+    "bounds", [LINES, ENCODED, TWO, REQUEST, DAMAGED], ids=["lines", "encoded", "two", "request", "damaged"]
+)
 def test_no_interleaving_of_pushes_and_publishes_loses_or_doubles_a_row(bounds: Bounds) -> None:
     wrong, seen = search(Weaker.NONE, bounds)
     assert wrong is None, wrong

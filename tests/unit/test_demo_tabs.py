@@ -15,7 +15,7 @@ from arena import Arena
 from bulk_images import BulkImages
 from hubspool import HfApi
 from hubspool_templates import JsonlScheduler, ParquetScheduler, TrainingLogs, ZipScheduler
-from on_the_hub import CELL_LIMIT, _rows, _table
+from on_the_hub import CELL_LIMIT, OnTheHub, _rows, _table
 from pictures import SCHEMA, Pictures
 from training import Training
 
@@ -49,7 +49,8 @@ def test_files_of_other_programs_are_left_out(training: Training, hub_api: HfApi
     assert training.saved.version == version, "a file that cannot be read is asked for once"
 
 
-def test_the_last_rows_of_pictures_are_shown_without_the_pictures(hub_api: HfApi, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["local/", "hf://buckets/local/demo/a folder/"])
+def test_the_last_rows_of_pictures_are_shown_without_the_pictures(hub_api: HfApi, tmp_path: Path, prefix: str) -> None:
     picture, text = tmp_path / "a.png", tmp_path / "a.txt"
     Image.new("RGB", (20, 10)).save(picture)
     text.write_text("no picture")
@@ -57,8 +58,9 @@ def test_the_last_rows_of_pictures_are_shown_without_the_pictures(hub_api: HfApi
         given: Any = str if kind is Pictures else lambda path: [str(path)]
         options = {"schema": SCHEMA} if kind is Pictures else {}
         scheduler: Any = TABS[kind]
-        with scheduler(f"local/{kind.name}", tmp_path / kind.name, hf_api=hub_api, every=600, **options) as made:
+        with scheduler(f"{prefix}{kind.name}", tmp_path / kind.name, hf_api=hub_api, every=600, **options) as made:
             tab: Any = kind(made)
+            assert tab.place == f"{prefix}{kind.name}"
             assert "stored" in getattr(tab, save)(given(picture), "a label")
             with pytest.raises(gr.Error, match="not a picture that can be read"):
                 getattr(tab, save)(given(text), "a label")
@@ -67,6 +69,22 @@ def test_the_last_rows_of_pictures_are_shown_without_the_pictures(hub_api: HfApi
         assert tuple(row) == kind.columns
         assert row["label"] == "a label"
         assert all(row.values())
+
+
+def test_the_last_tab_lists_the_folders_of_a_bucket(hub_api: HfApi, tmp_path: Path) -> None:
+    place, log = "hf://buckets/local/logs/training", tmp_path / RUN / "metrics.csv"
+    with TrainingLogs(place, tmp_path, path_in_repo="runs", hf_api=hub_api, every=600) as scheduler:
+        page = OnTheHub([Training(scheduler)])
+        assert "<td>none yet</td>" in page.load()[0]
+        log.parent.mkdir()
+        log.write_text("epoch,loss,accuracy\n1,0.5,0.75\n")
+        scheduler.flush(60)
+        foreign = [(b"a,b\n1,2\n", path) for path in ("training/runs/notes.csv", f"runs/{RUN}/metrics.csv")]
+        hub_api.batch_bucket_files("local/logs", add=foreign)
+        places, rows = page.load()
+    assert f'href="{hub_api.endpoint}/buckets/local/logs/tree/training"' in places
+    assert "<td>2</td>" in places, "files of this folder, not of the bucket"
+    assert rows.count(f"<td>{RUN}</td>") == rows.count("<td>0.75</td>") == 1
 
 
 def test_a_log_without_a_line_is_no_run(training: Training) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hubspool.files import Disk, disk_of
 from hubspool.push.budget import Budget, Turns
-from hubspool.scheduling.squash import SquashPolicy
+from hubspool.scheduling.daily import SquashPolicy
 from hubspool.scheduling.watchdog import Watchdog
 
 MOUNTS = """\

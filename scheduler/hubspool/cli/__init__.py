@@ -26,8 +26,7 @@ from hubspool.cli.output import print_error
 from hubspool.cli.publish import publish
 from hubspool.cli.read import read
 from hubspool.cli.status import status
-from hubspool.cli.upload import upload
-from hubspool.cli.upload_large_folder import upload_large_folder
+from hubspool.cli.upload import upload, upload_large_folder
 from hubspool.cli.verify import verify
 from hubspool.errors import HubspoolError
 

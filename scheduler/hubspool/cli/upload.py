@@ -1,4 +1,4 @@
-"""`hubspool upload REPO_ID [LOCAL_PATH] [PATH_IN_REPO]`: upload a file or a folder once, or every N minutes."""
+"""`hubspool upload` of a file or a folder, once or every N minutes, and `hubspool upload-large-folder`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hubspool.cli.options import (
     repo_type_option,
     selection_options,
 )
-from hubspool.cli.output import Output
+from hubspool.cli.output import Output, hide_progress_bars
 from hubspool.cli.signals import SignalWaiter
 from hubspool.client.validation import BUCKETS, check_path_in_repo, split_destination
 from hubspool.errors import HFValidationError, HubspoolError
@@ -32,7 +32,6 @@ from hubspool.scheduling.status import counted
 if TYPE_CHECKING:
     from hubspool.client.hf_api import HfApi
     from hubspool.client.repo_info import RepoUrl
-
 
 #: Options that are refused for a file, or with --every, and the parameter that holds the value of each.
 _FOR_FOLDERS = {"--include": "allow_patterns", "--exclude": "ignore_patterns", "--delete": "delete_patterns"}
@@ -275,3 +274,44 @@ class _CtrlC:
             os.write(2, self._farewell.encode())
             os._exit(130)
         self._pressed = True
+
+
+@click.command("upload-large-folder", cls=Command)
+@repo_id_argument
+@click.argument("path", type=LocalPath(), help="Folder to upload.")
+@repo_type_option(required=True)
+@selection_options
+@click.option(
+    "--num-workers", type=click.IntRange(1), metavar="N", show_default="half of the cores", help="Number of workers."
+)
+@click.option("--no-report", is_flag=True, help="Do not print the progress every minute.")
+@click.option("--no-bars", is_flag=True, help="Show no progress bars.")
+def upload_large_folder(
+    repo_id: str, path: Path, token: str | None, no_report: bool, no_bars: bool, **options: Any
+) -> None:
+    """Upload a folder of any size, and resume after an interruption.
+
+    Several workers upload the folder in several commits. The repository is created if it is missing. To resume after
+    an interruption, run the same command again; its progress is stored in PATH, in .cache/huggingface. Use `upload`
+    to choose a path in the repository or a commit message.
+
+    Examples:
+      hubspool upload-large-folder user/my-data ./rows --repo-type dataset --num-workers 8
+    """
+    from hubspool.client.hf_api import HfApi
+    from hubspool.client.large_upload import upload as large_upload
+
+    if no_bars:
+        hide_progress_bars()
+    api = HfApi(token=token, library_name="hubspool-cli")
+    if not path.is_dir():
+        raise HFValidationError(f"There is no folder {path}.", hint="Check PATH.", path=path)
+    repo = large_upload.upload_large_folder(
+        api,
+        repo_id,
+        path,
+        print_report=not no_report,
+        on_created=lambda repo: note_created(api, repo, options["private"], Output(None)),
+        **options,
+    )
+    click.echo(web_page(repo, "tree", options["revision"]))

@@ -93,9 +93,6 @@ class _RangeReader(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def tell(self) -> int:
-        return self._position
-
     def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), max(0, self._source.size - self._position))
         if wanted == 0:

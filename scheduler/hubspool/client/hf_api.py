@@ -11,8 +11,7 @@ from hubspool.client.background import BackgroundJobs
 from hubspool.client.buckets import BucketCalls
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.http import HubSession
-from hubspool.client.pull_requests import PullRequestCalls
-from hubspool.client.refs import RefCalls
+from hubspool.client.refs import PullRequestCalls, RefCalls
 from hubspool.client.repos import RepoCalls
 from hubspool.client.uploads import CommitCalls
 from hubspool.client.validation import check_path_in_repo

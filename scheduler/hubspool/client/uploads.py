@@ -28,7 +28,7 @@ from hubspool.client.metadata import fetch_readme, merge_metadata
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
 from hubspool.client.preupload import UploadRules, preupload
 from hubspool.client.progress import Progress
-from hubspool.client.pull_requests import open_pull_request
+from hubspool.client.refs import open_pull_request
 from hubspool.client.repo_info import CommitInfo
 from hubspool.client.repos import fetch_files, fetch_head
 from hubspool.client.retry import METADATA

@@ -59,13 +59,15 @@ def split_destination(
         path_in_repo: below the path of the bucket's address.
 
     Raises:
-        HFValidationError: the address lacks the owner or the name, or its path leaves the bucket.
+        HFValidationError: the address lacks the owner or the name, or its path leaves the bucket or is hidden.
     """
     if not isinstance(repo_id, str) or not repo_id.startswith(BUCKETS):
         return repo_id, repo_type, path_in_repo
     parts = repo_id.removeprefix(BUCKETS).rstrip("/").split("/")
     if len(parts) < 2 or not all(parts):
         raise HFValidationError(f"Not the address of a bucket: {repo_id!r}.", hint=f"Use '{BUCKETS}OWNER/NAME/PATH'.")
+    if any(part.startswith(".") for part in parts[2:]):  # read_rows and load_dataset leave hidden folders out
+        raise HFValidationError(f"{repo_id!r} has a hidden folder.", hint="Use a folder that does not begin with '.'.")
     inside = "/".join(filter(None, [*parts[2:], (path_in_repo or "").strip("/")]))
     return check_repo_id("/".join(parts[:2])), "bucket", check_path_in_repo(inside) if inside else None
 

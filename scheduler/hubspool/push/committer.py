@@ -6,10 +6,10 @@ import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from hubspool.client.commit import CommitRequest, commit_info
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
+from hubspool.client.repo_info import CommitInfo, GitCommitInfo
 from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import (
     BadRequestError,
@@ -31,9 +31,6 @@ from hubspool.push.plan import PushPlan
 from hubspool.push.remote import Head, NamedPart, RemoteFile, description
 from hubspool.push.rules import Read, Upload
 from hubspool.spool.segment_name import SegmentName, part_rule
-
-if TYPE_CHECKING:
-    from hubspool.client.repo_info import CommitInfo, GitCommitInfo
 
 logger = logging.getLogger(__name__)
 

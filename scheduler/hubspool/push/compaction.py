@@ -21,9 +21,10 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
+from hubspool.client.repo_info import CommitInfo
 from hubspool.client.retry import ON_HEAD, Caller, call_with_retries
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
@@ -35,12 +36,8 @@ from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
 from hubspool.push.joiner import Joiner
 from hubspool.push.kinds import together
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
-from hubspool.push.remote import PartRecords, RemoteFile, RemoteRepo, join_description
+from hubspool.push.remote import Head, PartRecords, RemoteFile, RemoteRepo, join_description
 from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
-
-if TYPE_CHECKING:
-    from hubspool.client.repo_info import CommitInfo
-    from hubspool.push.remote import Head
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,9 @@ from enum import Enum
 from hashlib import sha256
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hubspool.files import blocks, has_content, open_regular
-
-if TYPE_CHECKING:
-    from hubspool.push.remote import RemoteFile
-
+from hubspool.push.remote import RemoteFile
 
 #: How much of a local file is read to find lines by their digest.
 _SEARCH_BYTES = 1 << 30

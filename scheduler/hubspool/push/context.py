@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hubspool.client.hf_api import HfApi
+from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.repo_info import CommitInfo
 from hubspool.client.target import Target
 from hubspool.files import Stat
 from hubspool.push.budget import Budget
@@ -20,15 +22,11 @@ from hubspool.push.ledger import Ledger
 from hubspool.push.manifest import Manifests
 from hubspool.push.part import Closed, Part
 from hubspool.push.payloads import Payloads
+from hubspool.push.published import Marker
 from hubspool.push.remote import ForeignChanges, Head, RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.removal import Removal
 from hubspool.push.rules import Naming, OnExisting, is_second_look
-
-if TYPE_CHECKING:
-    from hubspool.client.hf_api import HfApi
-    from hubspool.client.operations import CommitOperationAdd
-    from hubspool.client.repo_info import CommitInfo
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class PushMemory:
     removals: list[Removal] = field(default_factory=list)
     held_back: dict[str, float] = field(default_factory=dict)
     identified_at: float | None = None
-    markers: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
+    markers: dict[str, Marker] = field(default_factory=dict)
     expired: dict[str, str] = field(default_factory=dict)
     hub_at: datetime | None = None
     looked_at: float = field(default_factory=time.monotonic)

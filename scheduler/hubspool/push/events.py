@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hubspool.client.repo_info import CommitInfo
+from hubspool.client.repo_info import CommitInfo
 
 
 class State(str, Enum):

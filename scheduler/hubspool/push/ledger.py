@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
+import sqlite3
 import uuid
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -26,9 +27,6 @@ from hubspool.push.part import Closed, Part
 from hubspool.spool.rescue import KeptLock
 from hubspool.spool.segment_name import segments_in
 from hubspool.state_db import StateDb
-
-if TYPE_CHECKING:
-    import sqlite3
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +81,6 @@ class Ledger:
     """
 
     def __init__(self, directory: Path, folder: Path | None = None) -> None:
-        # Imported here, in the thread of the scheduler's constructor: a fork while the pushing thread imports it would
-        # leave the module's lock held in the child, whose own import then hangs.
-        import filelock  # noqa: F401
-
         self.paths = StatePaths(directory)
         self._settled: dict[int, tuple[sqlite3.Connection, tuple[int, int], dict[str, Stat]]] = {}
         self._kept_lock = KeptLock(self.paths.push_lock)

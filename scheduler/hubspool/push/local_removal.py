@@ -6,18 +6,15 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hubspool.files import Stat
 from hubspool.push import lines, rules
+from hubspool.push.context import PushContext
 from hubspool.push.joiner import Joiner
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import RepoReader
 from hubspool.push.removal import Removal
 from hubspool.spool.segment_name import SegmentName
-
-if TYPE_CHECKING:
-    from hubspool.push.context import PushContext
 
 logger = logging.getLogger(__name__)
 

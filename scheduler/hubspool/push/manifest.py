@@ -12,16 +12,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 import orjson
 
 from hubspool.errors import HubspoolError, RemoteEntryNotFoundError
+from hubspool.push.remote import Head, RemoteRepo
 from hubspool.push.removal import REMOVALS, Removal
 from hubspool.spool.segment_name import RECORDS, JoinedName, SegmentName, part_number
-
-if TYPE_CHECKING:
-    from hubspool.push.remote import Head, RemoteRepo
 
 #: Folder of the manifests in the repository.
 MANIFESTS = f"{RECORDS}/manifest"
@@ -239,6 +236,10 @@ class Manifests:
         """Return number → part, for all joined parts of a segment."""
         runs = self._runs.get(PurePosixPath(source).name, ())
         return {part.number: part for _, run in runs for _, part in run.parts()}
+
+    def runs_of_segment(self, segment: str) -> list[JoinedRun]:
+        """Return all runs of the segment with this file name."""
+        return [run for _, run in self._runs.get(segment, ())]
 
     def named_in(self, path: str) -> str:
         """Return the manifest that names the part at `path`; an empty text if none does."""

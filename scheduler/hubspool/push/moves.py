@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from hubspool.errors import PushLockBusyError
 from hubspool.files import Stat, blocks, sync_file, sync_folder
 from hubspool.push import lines, rules
@@ -145,8 +147,6 @@ def finish_moves(ledger: Ledger, folder: Path) -> None:
 
 @contextmanager
 def _locked(spool: SpoolFolder) -> Iterator[Ledger]:
-    from filelock import FileLock, Timeout
-
     with closing(Ledger(spool.state, spool.path)) as ledger:
         lock = FileLock(ledger.paths.push_lock, fallback_to_soft=False)
         try:

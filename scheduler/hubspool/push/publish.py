@@ -8,27 +8,38 @@ be killed at any of them.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate, count, groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from hubspool.client.operations import CommitOperationAdd
-from hubspool.client.retry import METADATA, ON_HEAD, Caller, call_with_retries
+from hubspool.client.retry import METADATA, ON_HEAD, Caller, asked_seconds, call_with_retries
 from hubspool.client.transfer.parallel import for_each
-from hubspool.errors import BucketBatchError, ChangedMeanwhileError, HFValidationError, RemoteEntryNotFoundError
+from hubspool.errors import (
+    BadResponseError,
+    BucketBatchError,
+    ChangedMeanwhileError,
+    HFValidationError,
+    HubspoolError,
+    RemoteEntryNotFoundError,
+)
 from hubspool.files import sha256_of as _sha256
+from hubspool.files import xet_contents
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
 from hubspool.push.kinds import together
-from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
+from hubspool.push.manifest import JoinedRun, Manifests, manifest_path, written_at
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
 from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
+from hubspool.push.remover import any_of
 from hubspool.spool.segment_name import JoinedName, RangeName, part_rule
 
 if TYPE_CHECKING:
@@ -91,9 +102,10 @@ class PublishReport:
 
 
 class Publisher:
-    """Publishes what schedulers wrote to a bucket. Used by one thread.
+    """Publishes what schedulers wrote to a bucket, but for rows that were to be removed (`hubspool forget`).
 
-    Not guaranteed: that rows which arrive while it runs are published; the next run takes them.
+    Not guaranteed: that rows which arrive while it runs are published; the next run takes them. Nor that other datasets
+    have what is deleted from the bucket: they may be gone, or renamed, and are not asked. Used by one thread.
 
     Args:
         bucket: to read, and to delete from.
@@ -104,7 +116,7 @@ class Publisher:
         form: suffix of the files in the dataset; None: that of the files in the bucket.
         limits: of joined files and commits.
         may_go_on: returns False to stop before the next step.
-        has_time: returns False to download no more, and to publish what was.
+        has_time: returns False to download no more, to publish what was, and to end a wait.
         pause: waits for so many seconds; returns True to stop.
     """
 
@@ -125,14 +137,23 @@ class Publisher:
         self.bucket, self.inside, self.repo, self.joiners, self.card_of = bucket, inside, repo, joiners, card_of
         self.form, self.limits, self.may_go_on, self.has_time = form, limits, may_go_on, has_time
         self.manifests = Manifests()
-        self._caller = Caller(pause, lambda *_: None)
+        self.pause = pause
+        self._caller = Caller(self._wait, lambda *_: None)
         self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
         self._gone: set[str] = set()  # since they were listed
-        self._done: set[RangeToPublish] = set()  # by this object
+        self._done: set[RangeToPublish] = set()  # by this object, and not in a manifest that was read
+        self._seen = ""  # the commit of the dataset that was read last
         self._report = PublishReport()
 
-    def run(self, *, delete: bool = False) -> PublishReport:
+    def run(self, *, delete: bool = False, note: Callable[[int, int], object] = lambda *_: None) -> PublishReport:
         """Publish everything that the bucket lists now, a commit for each month; with `delete` remove what is there.
+
+        Where the Hub refuses more downloads for now, what has arrived is published, and the rest after a wait.
+
+        Args:
+            delete: remove from the bucket what a marker and the dataset have.
+            note: called after each download, by the thread that made it: how many files of the next commit are here, of
+                how many.
 
         Raises:
             HFValidationError: the files do not have one form, or cannot be published in the one that is asked for.
@@ -140,25 +161,41 @@ class Publisher:
         """
         self._report = PublishReport()
         self._list()
-        form = self._form()
+        publish = partial(self._publish, self._form(), note)
+        policy = replace(METADATA, seconds=math.inf)  # the Hub's longest wait is five minutes
         while self.may_go_on() and self.has_time() and not self._report.is_whole:
-            self._report.is_whole = not call_with_retries(partial(self._publish, form), METADATA, self._caller)
+            self._report.is_whole = not call_with_retries(publish, policy, self._caller)
         if delete and self._report.is_whole:
             self._delete()
         return self._report
 
     def seconds_until_due(self, period: float) -> float:
-        """Return the seconds until a publish is due: the newest manifest of the dataset is `period` seconds old."""
-        self._list()
-        head = self.repo.head()
-        self.manifests.read(self.repo, head, self._files)
-        newest = self.manifests.newest()
-        return 0.0 if newest is None else max(period - (head.at - newest).total_seconds(), 0.0)
+        """Return the seconds until a publish is due: the newest one, as the markers say, is `period` seconds old."""
+        newest = max(
+            (each.at for each in self.bucket.markers() if each.repo_id == self.repo.target.repo_id), default=""
+        )
+        if not newest:
+            return 0.0
+        return max(period - (self.repo.head().at - datetime.fromisoformat(newest)).total_seconds(), 0.0)
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait, while there is time; return True to stop."""
+        while not self.pause(min(seconds, 1.0)):
+            seconds -= 1.0
+            if seconds <= 0:
+                return False
+            if not self.has_time():
+                break
+        return True
 
     def _list(self) -> None:
         self._files, self._gone = {}, set()
         for path, file in sorted(self.bucket.list_files(self.inside, recursive=True).items()):
-            if (name := RangeName.parse(PurePosixPath(path).name)) is not None:
+            if (name := RangeName.parse(PurePosixPath(path).name)) is None:
+                continue
+            if any(part.startswith(".") for part in PurePosixPath(path).relative_to(self.inside).parts):
+                self._report.left[path] = "a dataset does not show what is in a hidden folder"
+            else:
                 self._files.setdefault(str(name.segment), []).append((name, file))
 
     def _form(self) -> str:
@@ -175,7 +212,7 @@ class Publisher:
             raise HFValidationError(f"Nothing reads {', '.join(missing)} files.", hint="Install hubspool's extras.")
         return form
 
-    def _publish(self, form: str) -> bool:
+    def _publish(self, form: str, note: Callable[[int, int], object]) -> bool:
         """Make one commit, of one month; return False if there is nothing to publish, and markers tell all of it.
 
         Raises:
@@ -183,6 +220,7 @@ class Publisher:
         """
         head = self.repo.head()
         self.manifests.read(self.repo, head, self._files)
+        self._seen = head.oid
         self._mark({manifest: oid for oid, manifest in head.joins.items()})
         pieces = sorted(self._pieces(), key=lambda each: (each.place, each.segment, each.start))
         batch: list[RangeToPublish] = []
@@ -192,25 +230,30 @@ class Publisher:
             if batch and (piece.place[0] != batch[0].place[0] or size > self.limits.publish_bytes):
                 break
             batch.append(piece)
+        self._done.intersection_update(pieces)
         if not self._done.isdisjoint(batch):  # the manifests that were read are old: nothing is published twice
             raise ChangedMeanwhileError(batch[0].file.path)
         if batch:
             with tempfile.TemporaryDirectory(prefix="hubspool-publish-") as folder:
-                self._commit(batch, form, Path(folder))
+                self._commit(batch, form, Path(folder), note)
         return bool(batch)
 
-    def _covered(self, segment: str) -> list[tuple[int, int]]:
-        held = self.manifests.of_segment(segment).values()
-        return [(part.start, part.end(part.start)) for part in held if part.start is not None]
+    def _covered(self, segment: str, files: Container[str] | None = None) -> list[tuple[int, int]]:
+        """Return the ranges of a segment that manifests name, with `files` of the dataset: those that are in one."""
+        return [
+            (start, start + size)
+            for run in self.manifests.runs_of_segment(segment)
+            if files is None or not run.path or run.path in files
+            for start, size in zip(run.starts, run.sizes, strict=False)
+        ]
 
     def _pieces(self) -> Iterable[RangeToPublish]:
+        without = {*self._report.left, *self._gone}
         for segment, files in self._files.items():
-            ranges = {(name.start, name.end): (name, file) for name, file in files}
+            ranges = {(name.start, name.end): (name, file) for name, file in files if file.path not in without}
             is_cut = segment.count(".") == 1
             for each, left in unpublished(ranges, self._covered(segment), is_cut=is_cut):
                 name, file = ranges[each]
-                if file.path in self._report.left or file.path in self._gone:
-                    continue
                 if not left:
                     self._report.left[file.path] = "a part of its rows is published, and its form cannot be cut"
                 place, month = PurePosixPath(file.path).relative_to(self.inside).parent, name.segment.month
@@ -232,56 +275,122 @@ class Publisher:
                 ranges.setdefault(run.segment, []).extend((start, start + size) for start, size in pairs)
             if any(uncovered(*each, marked.get(segment, ())) for segment in ranges for each in ranges[segment]):
                 path = marker_path(commits.get(manifest, PurePosixPath(manifest).stem))
-                self._change_bucket(add=[(marker(self.repo.target.repo_id, ranges), path)])
+                at = written_at(manifest)
+                content = marker(self.repo.target.repo_id, ranges, at.isoformat() if at else "")
+                self._change_bucket(add=[(content, path)])
 
     def _change_bucket(self, **changes: Sequence[tuple[bytes, str]] | Sequence[str]) -> None:
         self.bucket.api.batch_bucket_files(self.bucket.target.repo_id, **changes)  # type: ignore[arg-type]
 
     def _delete(self) -> None:
-        """Delete the files whose whole range a marker, and a manifest of the dataset, has.
+        """Delete the files whose whole range a marker, a manifest, and a file of the dataset have.
 
         JSON Lines of another size are not what their name says, and stay.
         """
         marked = self.bucket.published()
+        here = self.repo.at(self._seen).list_files("", recursive=True)
         gone = [
             file.path
             for segment, files in self._files.items()
-            for covered in [self._covered(segment)]
+            for covered in [self._covered(segment, here)]
             for name, file in files
             if (name.segment.suffix or file.size == name.end - name.start)
             and not uncovered(name.start, name.end, marked.get(segment, ()))
             and not uncovered(name.start, name.end, covered)
         ]
-        try:
-            if gone:
-                self._change_bucket(delete=gone)
-        except BucketBatchError as error:  # another publisher may have deleted some
-            if self.bucket.files([each["path"] for each in error.failures]):
-                raise
         self._report.deleted = len(gone)
 
-    def _fetch(self, piece: RangeToPublish, to: Path) -> None:
-        """Download a piece, if there is time; a file that is not what its name says is left."""
-        if not self.may_go_on() or not self.has_time():
-            return
-        path, joiner = piece.file.path, self.joiners[piece.form]
-        try:
-            if piece.file.size > DEFAULTS.json_probe_bytes:
-                self.bucket.download(path, to)
+        def delete() -> None:
+            try:
+                self._change_bucket(delete=gone)
+            except BucketBatchError as error:
+                # Another publisher may have deleted some, and a batch that arrived late may have brought one back.
+                before, gone[:] = len(gone), self.bucket.files(gone)
+                if len(gone) == before:
+                    raise
+                if gone:
+                    raise ChangedMeanwhileError(gone[0]) from error
+
+        if gone:
+            call_with_retries(delete, METADATA, self._caller)
+
+    def _download(
+        self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], note: Callable[[int, int], object]
+    ) -> tuple[list[RangeToPublish], float]:
+        """Download pieces, and leave the files that are not what their names say.
+
+        Returns:
+            The pieces that are here and have the listed content, and the seconds to wait before others are asked for.
+
+        Raises:
+            HubspoolError: none is here, because of an error.
+        """
+        errors: list[HubspoolError] = []
+        arrived = count(1)
+
+        def fetch(piece: RangeToPublish) -> None:
+            # Each thread may meet one error: the Hub may refuse a single file, or all from now on.
+            if len(errors) >= self.limits.publish_downloads or not self.may_go_on() or not self.has_time():
+                return
+            try:
+                if piece.file.size > DEFAULTS.json_probe_bytes:
+                    self.bucket.download(piece.file.path, local[piece])
+                else:
+                    local[piece].write_bytes(self.bucket.content(piece.file.path))
+            except RemoteEntryNotFoundError:  # another publisher was first
+                self._gone.add(piece.file.path)
+            except HubspoolError as error:
+                if not error.retryable:
+                    raise
+                errors.append(error)
             else:
-                to.write_bytes(self.bucket.content(path))
-        except RemoteEntryNotFoundError:  # another publisher was first
-            self._gone.add(path)
-            return
-        span = (piece.name.start, piece.name.start + to.stat().st_size)
+                note(next(arrived), len(batch))
+
+        for_each(batch, fetch, self.limits.publish_downloads)
+        here = self._checked([piece for piece in batch if local[piece].exists()], local, errors)
+        if errors and not here:
+            raise errors[0]
+        for piece in here:
+            self._cut(piece, local[piece])
+        return here, max((asked_seconds(error) or 0.0 for error in errors), default=0.0)
+
+    def _checked(
+        self, here: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], errors: list[HubspoolError]
+    ) -> list[RangeToPublish]:
+        """Return the pieces whose files have the content that was listed; add an error to `errors` for the others."""
+        contents = zip(here, xet_contents([local[piece] for piece in here]), strict=True)
+        others = {piece for piece, content in contents if content != (piece.file.size, piece.file.content_id)}
+        for piece in others:
+            text = f"{piece.file.path} of {self.bucket.target.repo_id} has not the content that was listed."
+            errors.append(BadResponseError(text))
+        if others:
+            self._list()  # somebody may have replaced them
+        return [piece for piece in here if piece not in others]
+
+    def _cut(self, piece: RangeToPublish, path: Path) -> None:
+        """Cut a file down to what is to be published of it; a file that is not what its name says is left."""
+        joiner = self.joiners[piece.form]
+        span = (piece.name.start, piece.name.start + path.stat().st_size)
         if joiner.keeps_bytes and (piece.start, piece.end) != span:
-            content = to.read_bytes()[piece.start - piece.name.start : piece.end - piece.name.start]
-            to.write_bytes(content)
+            path.write_bytes(path.read_bytes()[piece.start - piece.name.start : piece.end - piece.name.start])
         found: Span | None = Span(piece.segment, *span)
         if not joiner.keeps_bytes:
-            found = joiner.span_of(to) if joiner.is_sound(to) else None
+            found = joiner.span_of(path) if joiner.is_sound(path) else None
         if found != Span(piece.segment, piece.name.start, piece.name.end):
-            self._report.left[path] = "it does not hold the rows that its name says"
+            self._report.left[piece.file.path] = "it does not hold the rows that its name says"
+
+    def _without_rows(self, piece: RangeToPublish, path: Path) -> tuple[int, int]:
+        """Remove the rows that were asked for from a piece; return how many it had, and how many these are.
+
+        If they are all of its rows, the piece stays as it is.
+        """
+        joiner, out = self.joiners[piece.form], path.with_suffix(".kept")
+        rows, day = joiner.rows(path), piece.name.segment.day
+        asked = [removal for removal in self.manifests.removals.values() if removal.reaches(day)]
+        removed = len(joiner.remove(path, out, any_of(asked))) if asked else 0
+        if 0 < removed < rows:
+            out.replace(path)
+        return rows, removed
 
     def _groups(
         self, pieces: Iterable[RangeToPublish], local: Mapping[RangeToPublish, Path]
@@ -306,57 +415,66 @@ class Publisher:
     def _join(
         self, group: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], form: str, out: Path
     ) -> list[JoinedRun]:
-        """Write a joined file; return its runs, whose first part has no number yet: neighbours are one part."""
+        """Write a joined file, unless no row is left; return its runs.
+
+        Their first part has no number yet: neighbours are one part.
+        """
         joiner, segment = self.joiners[group[0].form], group[0].name.segment
         name = JoinedName(segment.name, max(each.name.segment.date for each in group), 1, form)
         path = f"{group[0].folder}/{name.with_id(uuid.uuid4().hex[:12])}"
-        joined = out.with_suffix(".joined")
-        offsets = joiner.join([local[piece] for piece in group], joined)
-        if form != group[0].form:
-            self.joiners[form].from_lines(joined, out)
-        else:
-            joined.rename(out)
-        counts = [joiner.rows(local[piece]) for piece in group]
-        if form != group[0].form:
-            offsets = [0, *accumulate(counts)]
+        counts = [self._without_rows(piece, local[piece]) for piece in group]
+        left = [rows - removed for rows, removed in counts]
+        offsets = [0, *accumulate(left)]
+        if sources := [local[piece] for piece, rows in zip(group, left, strict=True) if rows]:
+            joined = out.with_suffix(".joined")
+            places = iter(joiner.join(sources, joined))
+            if form == group[0].form:
+                joined.rename(out)
+                offsets = [next(places) if rows else 0 for rows in left]
+            else:
+                self.joiners[form].from_lines(joined, out)
         runs: list[JoinedRun] = []
-        for piece, offset, rows in zip(group, offsets, counts, strict=False):
-            size, at = piece.end - piece.start, piece.start
-            last = runs[-1] if runs else None
-            if last and (last.segment, last.starts[0] + last.sizes[0]) == (piece.segment, at):
+        for piece, offset, (rows, removed) in zip(group, offsets, counts, strict=False):
+            size, last = piece.end - piece.start, runs[-1] if runs else None
+            end = last and (last.segment, last.starts[0] + last.sizes[0])
+            if last and end == (piece.segment, piece.start) and not (removed or last.removed):
                 both = last.rows + rows
                 runs[-1] = replace(last, sizes=(last.sizes[0] + size,), rows=both, counts=(both,))
             else:
-                run = JoinedRun(piece.segment, piece.folder, path, offset, 0, (size,), ("",), (at,), rows)
-                runs.append(replace(run, counts=(rows,)))
-        if self.joiners[form].keeps_bytes:
-            digests = [_sha256(out, run.offset, run.sizes[0]) for run in runs]
-            runs = [replace(run, sha256=each, digests=(each,)) for run, each in zip(runs, digests, strict=True)]
-        return runs
+                file = path if removed < rows else ""
+                run = JoinedRun(piece.segment, piece.folder, file, offset, 0, (size,), ("",), (piece.start,), rows)
+                runs.append(replace(run, removed=removed, counts=(rows,)))
+        return _with_digests(runs, out) if self.joiners[form].keeps_bytes else runs
 
-    def _commit(self, batch: Sequence[RangeToPublish], form: str, folder: Path) -> None:
+    def _commit(
+        self, batch: Sequence[RangeToPublish], form: str, folder: Path, note: Callable[[int, int], object]
+    ) -> None:
         """Commit pieces, at the newest commit at which none of them is published.
 
         Raises:
-            ChangedMeanwhileError: another publisher was first.
+            ChangedMeanwhileError: another publisher was first, or rows are to be removed since the pieces were read.
         """
         local = {piece: folder / f"{number}.piece" for number, piece in enumerate(batch)}
-        for_each(batch, lambda piece: self._fetch(piece, local[piece]), self.limits.publish_downloads)
+        here, wait = self._download(batch, local, note)
+        removals = {*self.manifests.removals}
         runs: list[JoinedRun] = []
         adds: list[CommitOperationAdd] = []
         new: dict[tuple[str, str], list[Path]] = {}
         taken: list[RangeToPublish] = []
-        for (_, parent, split), pieces in groupby(batch, key=lambda each: each.place):
-            for group in self._groups([piece for piece in pieces if local[piece].exists()], local):
+        for (_, parent, split), pieces in groupby(here, key=lambda each: each.place):
+            for group in self._groups(pieces, local):
                 out = folder / f"{len(adds)}.{form}"
                 of_group = self._join(group, local, form, out)
-                adds.append(addition := CommitOperationAdd(of_group[0].path, out))
-                runs += [replace(run, file=addition.sha256) for run in of_group]
-                new.setdefault((str(PurePosixPath(parent).parent), split), []).append(out)
                 taken += group
-        if not adds or not self.may_go_on():
+                if out.exists():
+                    path = next(run.path for run in of_group if run.path)
+                    adds.append(addition := CommitOperationAdd(path, out))
+                    of_group = [replace(run, file=addition.sha256 if run.path else "") for run in of_group]
+                    new.setdefault((str(PurePosixPath(parent).parent), split), []).append(out)
+                runs += of_group
+        if not runs or not self.may_go_on():
             return
-        rows = sum(run.rows for run in runs)
+        rows = sum(run.rows - run.removed for run in runs)
         card = self.card_of(self.repo, form, new, rows)
         target = self.repo.target
         # Before the newest commit is read, as in a compaction.
@@ -368,7 +486,8 @@ class Publisher:
             head = self.repo.head()
             self.manifests.read(self.repo, head, self._files)
             covered = {segment: self._covered(segment) for segment in {piece.segment for piece in taken}}
-            if any(uncovered(*at, covered[p.segment]) != [at] for p in taken for at in [(p.start, p.end)]):
+            is_covered = any(uncovered(*at, covered[p.segment]) != [at] for p in taken for at in [(p.start, p.end)])
+            if is_covered or self.manifests.removals.keys() != removals:
                 return None
             manifest = manifest_path(taken[0].place[0], head.at, uuid.uuid4().hex[:12])
             content = b"".join(run.line() for run in self._numbered(runs))
@@ -383,6 +502,8 @@ class Publisher:
         self._report.commits.append(commit)
         self._report.paths += [addition.path_in_repo for addition in adds]
         self._report.files, self._report.rows = self._report.files + len(taken), self._report.rows + rows
+        if wait:
+            self._wait(wait)
 
     def _numbered(self, runs: Iterable[JoinedRun]) -> Iterable[JoinedRun]:
         """Give parts the numbers after those that the manifests name."""
@@ -397,3 +518,17 @@ class Publisher:
         text, rule = at.text(".gitattributes") or "", part_rule("" if form == "jsonl" else form)
         with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
         return [] if rule in text.splitlines() else [CommitOperationAdd(".gitattributes", with_rule.encode())]
+
+
+def _with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
+    """Return the runs of JSON Lines with the digests of what the file has of them.
+
+    The digest of a part of which rows were removed would let a reader check a guess.
+    """
+    here = [run for run in runs if run.path]
+    ends = [*(run.offset for run in here[1:]), file.stat().st_size if here else 0]
+    digests = {run: _sha256(file, run.offset, end - run.offset) for run, end in zip(here, ends, strict=False)}
+    return [
+        replace(run, sha256=digests[run], digests=("" if run.removed else digests[run],)) if run.path else run
+        for run in runs
+    ]

@@ -1,13 +1,14 @@
 """Markers in a bucket: which ranges of segments were published to a dataset, and may be deleted from the bucket.
 
-A marker is ``.hubspool/published/<commit>.json``, and never changes: ``{"repo_id": …, "ranges": {segment: [[start,
-end], …]}}``, with the file names of segments and bytes. Writers, recovery and readers treat such a range as on the Hub,
-whatever the bucket holds.
+A marker is ``.hubspool/published/<commit>.json``, and never changes: ``{"repo_id": …, "at": …, "ranges": {segment:
+[[start, end], …]}}``, with the time of the commit, file names of segments, and bytes. Writers, recovery and readers
+treat such a range as on the Hub, whatever the bucket holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import orjson
 
@@ -25,22 +26,41 @@ def marker_path(commit: str) -> str:
     return f"{MARKERS}/{commit}.json"
 
 
-def marker(repo_id: str, ranges: Ranges) -> bytes:
-    """Return the content of the marker for a dataset and what its commit published."""
-    return orjson.dumps({"repo_id": repo_id, "ranges": {name: sorted(ranges[name]) for name in sorted(ranges)}})
+def marker(repo_id: str, ranges: Ranges, at: str = "") -> bytes:
+    """Return the content of the marker for a dataset and what its commit published; the arguments are its fields."""
+    found = {name: sorted(ranges[name]) for name in sorted(ranges)}
+    return orjson.dumps({"repo_id": repo_id, "at": at, "ranges": found})
 
 
-def parse_marker(content: bytes) -> dict[str, list[tuple[int, int]]]:
-    """Return the ranges of a marker.
+@dataclass(frozen=True)
+class Marker:
+    """What one commit of a dataset published.
 
-    Raises:
-        ValueError: it is no marker.
+    Args:
+        repo_id: of the dataset.
+        ranges: that its manifest names.
+        at: the time of the commit, as ISO 8601 text in UTC; empty if it is not known.
     """
-    try:
-        ranges = orjson.loads(content)["ranges"]
-        return {str(name): [(int(start), int(end)) for start, end in ranges[name]] for name in ranges}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a marker: {error!r}") from None
+
+    repo_id: str
+    ranges: Ranges
+    at: str = ""
+
+    @classmethod
+    def parse(cls, content: bytes) -> Marker:
+        """Return the marker that a file of the bucket holds.
+
+        Raises:
+            ValueError: it is no marker.
+        """
+        try:
+            found = orjson.loads(content)
+            ranges = {
+                str(name): [(int(start), int(end)) for start, end in each] for name, each in found["ranges"].items()
+            }
+            return cls(str(found["repo_id"]), ranges, str(found.get("at", "")))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a marker: {error!r}") from None
 
 
 def uncovered(start: int, end: int, covered: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

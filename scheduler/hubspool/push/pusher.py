@@ -6,14 +6,19 @@ import os
 import socket
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from hubspool.client.folder import full_folders
 from hubspool.errors import HubspoolError, PushLockBusyError
 from hubspool.push import rules
 from hubspool.push.bucket import BucketSink
+from hubspool.push.committer import Committer
 from hubspool.push.context import PushContext, PushMemory
+from hubspool.push.defaults import PushLimits
 from hubspool.push.events import PushResult, State
+from hubspool.push.ledger import Ledger
 from hubspool.push.plan import PushPlan
 from hubspool.push.planner import Planner
 from hubspool.push.remote import ForeignChanges
@@ -22,13 +27,6 @@ from hubspool.push.sinks import RepositorySink, Sink
 from hubspool.spool.defaults import DEFAULTS
 from hubspool.spool.owners import remove_segment
 from hubspool.spool.rescue import rescue_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from hubspool.push.committer import Committer
-    from hubspool.push.defaults import PushLimits
-    from hubspool.push.ledger import Ledger
 
 
 class Pusher:
@@ -44,8 +42,6 @@ class Pusher:
     """
 
     def __init__(self, folder: Path, ledger: Ledger, limits: PushLimits) -> None:
-        from filelock import FileLock
-
         self.folder = folder
         self.ledger = ledger
         self.memory = PushMemory(ForeignChanges(limits.foreign_seconds), was_used=ledger.paths.folder_id.exists())
@@ -72,8 +68,6 @@ class Pusher:
             HubspoolError: a request failed. What landed before is acknowledged; the rest is unchanged.
             FilesMissingError: the folder was moved.
         """
-        from filelock import Timeout
-
         began = time.monotonic()
         for _ in range(DEFAULTS.restores):
             try:

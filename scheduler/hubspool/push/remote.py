@@ -8,23 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from hubspool.client.download import download
-from hubspool.client.repo_info import RepoFile, RepoFolder, parse_commit
+from hubspool.client.hf_api import HfApi
+from hubspool.client.operations import CommitOperation
+from hubspool.client.repo_info import CommitInfo, GitCommitInfo, RepoFile, RepoFolder, parse_commit
 from hubspool.client.repos import fetch_paths_info, fetch_tree
 from hubspool.client.retry import AT_COMMIT, NEWER_HEAD, Caller, call_with_retries
 from hubspool.client.target import Target
 from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError, RevisionNotFoundError
+from hubspool.push.part import Part
 from hubspool.spool.segment_name import is_part_path
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from hubspool.client.hf_api import HfApi
-    from hubspool.client.operations import CommitOperation
-    from hubspool.client.repo_info import CommitInfo, GitCommitInfo
-    from hubspool.push.part import Part
 
 _T = TypeVar("_T")
 

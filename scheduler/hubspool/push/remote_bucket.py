@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hubspool.client.buckets import BucketFile
 from hubspool.errors import BadResponseError
 from hubspool.files import xet_id
-from hubspool.push.published import MARKERS, parse_marker, uncovered
+from hubspool.push.published import MARKERS, Marker, uncovered
 from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.spool.segment_name import RangeName, SegmentName, range_path
 
@@ -26,10 +26,10 @@ class RemoteBucket(RemoteRepo):
     Args:
         api: the client.
         target: the bucket.
-        markers: path → ranges of the markers that were read before; new ones are added.
+        markers: path → the markers that were read before; new ones are added.
     """
 
-    def __init__(self, api: HfApi, target: Target, markers: dict[str, Ranges] | None = None) -> None:
+    def __init__(self, api: HfApi, target: Target, markers: dict[str, Marker] | None = None) -> None:
         super().__init__(api, target)
         self._markers = {} if markers is None else markers
 
@@ -79,16 +79,27 @@ class RemoteBucket(RemoteRepo):
             BadResponseError: a marker cannot be read.
         """
         found: Ranges = {}
-        for path in self._listed(f"{MARKERS}/"):
-            if path not in self._markers:
-                try:
-                    self._markers[path] = parse_marker(self.content(path))
-                except ValueError as error:
-                    text = f"{path} of {self.target.repo_id} tells what was published, and is damaged: {error}."
-                    raise BadResponseError(text, hint="Write it again; no row is sent twice meanwhile.") from None
-            for segment, ranges in self._markers[path].items():
+        for marker in self.markers():
+            for segment, ranges in marker.ranges.items():
                 found.setdefault(segment, []).extend(ranges)
         return found
+
+    def markers(self) -> list[Marker]:
+        """Return the markers of all datasets; reads those that are new.
+
+        Raises:
+            BadResponseError: a marker cannot be read.
+        """
+        paths = self._listed(f"{MARKERS}/")
+        for path in paths.keys() - self._markers.keys():
+            try:
+                self._markers[path] = Marker.parse(self.content(path))
+            except ValueError as error:
+                text = f"{path} of {self.target.repo_id} tells what was published, and is damaged: {error}."
+                raise BadResponseError(
+                    text, hint="Delete it, and run `hubspool publish`, which writes it again."
+                ) from None
+        return [self._markers[path] for path in paths]
 
 
 def remote_of(api: HfApi, target: Target) -> RemoteRepo:

@@ -14,15 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from hubspool.push.encodings import UNFIT
+from hubspool.push.remote import RemoteRepo
 from hubspool.spool.segment_name import RECORDS
-
-if TYPE_CHECKING:
-    from hubspool.push.remote import RemoteRepo
 
 logger = logging.getLogger(__name__)
 

@@ -418,6 +418,9 @@ def _card(seen: RepoSnapshot) -> Iterator[Found]:
         if names:
             text = f"no scheduler wrote it, and the config {names[0]} loads it with the rows of schedulers"
             yield Found(path, FoundKind.STRAY_FILE, text)
+    unread = sorted(path for path in seen.sources if not any(config.loads(path) for config in seen.configs))
+    for folder, paths in groupby(unread, lambda path: str(PurePosixPath(path).parent)):
+        yield Found(folder, FoundKind.CARD_WRONG, f"no config of the card loads {len([*paths])} of its files of rows")
     for config in seen.configs:
         found = sorted(
             (path, facts.columns - config.columns)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hubspool.push.encodings import Encoding
     from hubspool.push.events import CommitEvent, CommitPlan, ErrorEvent
     from hubspool.push.remover import RemovalReport
-    from hubspool.scheduling.removing import Rows
+    from hubspool.scheduling.daily import Rows
     from hubspool.scheduling.status import SchedulerStatus
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,8 @@
-"""When the parts of past days are joined, or the rows of a bucket published: by whichever replica is first."""
+"""What a scheduler does to its repository beside its pushes, each at its time.
+
+The parts of past days are joined, or the rows of a bucket published, by whichever replica is first. Rows are removed on
+request, an hour after it once more, and once they are too old. A history that is too long becomes one commit.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,42 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool.client.folder import full_folders
 from hubspool.client.target import Target
-from hubspool.errors import HubspoolError
+from hubspool.errors import FlushTimeout, HFValidationError, HubspoolError
 from hubspool.push.compaction import CompactionReport, Compactor
 from hubspool.push.joiner import Joiner
 from hubspool.push.remote import RemoteRepo
 from hubspool.push.remote_bucket import RemoteBucket
-from hubspool.push.remover import Remover
+from hubspool.push.removal import Removal
+from hubspool.push.remover import Expirer, RemovalReport, Remover
 from hubspool.scheduling.defaults import DEFAULTS
 from hubspool.scheduling.messages import described
 from hubspool.scheduling.status import NOT_COMPACTED, CompactionTimes
 
 if TYPE_CHECKING:
+    from hubspool.client.hf_api import HfApi
+    from hubspool.push.budget import Turns
     from hubspool.push.context import PushContext
     from hubspool.push.manifest import Manifests
     from hubspool.scheduling.options import PublishOptions
     from hubspool.scheduling.push_loop import PushLoop
+    from hubspool.scheduling.repo_setup import RepoSetup
 
 logger = logging.getLogger(__name__)
 
+#: Values that the rows have, or a function that returns True for them.
+Rows = Mapping[str, Any] | Callable[[Mapping[str, Any]], bool]
+_HINT = 'Give keys and values, such as {"user": "anna"}, or a function that returns True for the rows to remove.'
+T = TypeVar("T")
 C = TypeVar("C", bound=Compactor)
 
 
@@ -226,3 +239,179 @@ class DailyCompaction:
         if done.commits:
             self._known = replace(self._known, last_at=datetime.now(timezone.utc))
         return options.seconds if done.is_whole or not done.commits else 0.0
+
+
+@dataclass(eq=False)
+class Request:
+    """A call of `CommitScheduler.forget`. The pushing thread sets `removal`, and the result of `done`."""
+
+    rows: Rows
+    done: Future[RemovalReport] = field(default_factory=Future)
+    removal: Removal | None = None
+
+
+class Removing:
+    """Removes rows from the repository, before and after pushes. Used by the pushing thread, except `requests`.
+
+    Args:
+        turns: of the pushing thread; they count the commits.
+
+    Attributes:
+        requests: calls of `forget` that wait; any thread adds to it, and takes its own away.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.requests: list[Request] = []
+        self._waiting: list[Removal] = []  # by functions, for their second look
+        self._retain_at = time.monotonic() + random.uniform(0, DEFAULTS.first_compaction)  # noqa: S311  jitter
+
+    def remove(self, rows: Rows, flush: Callable[[], object], setup: RepoSetup) -> RemovalReport:
+        """Remove rows with the next final push, which `flush` makes; see `CommitScheduler.forget`."""
+        if setup.spool is None:
+            raise RuntimeError("forget() removes rows, and this scheduler keeps files: delete them in the repository.")
+        if setup.target.is_bucket:
+            raise RuntimeError(
+                f"forget() removes no rows of a bucket: run `hubspool publish {setup.address} DATASET --delete`, then"
+                " `hubspool forget DATASET`; rows that stay in the bucket are not reached."
+            )
+        _check(rows)
+        self.requests.append(request := Request(rows))
+        try:
+            flush()
+        except (HubspoolError, OSError):
+            if not request.done.done():
+                raise
+        finally:
+            if request in self.requests:
+                self.requests.remove(request)
+        if not request.done.done():
+            raise FlushTimeout(
+                "The scheduler was stopped before the rows were removed, or before it knew that all are.",
+                hint="Call forget() of a scheduler that runs, or run `hubspool forget`; what is removed stays so.",
+            )
+        return request.done.result(0)
+
+    def before_push(self, context: PushContext, *, final: bool) -> list[Request]:
+        """Tell all replicas what is to be removed, and this push too.
+
+        Returns:
+            The requests for `after_push`; none for a push that the flush of a request may end.
+        """
+        requests = [*self.requests] if final else []
+        for request in requests:
+            if request.removal is None:
+                at = context.repo.head().at
+                if callable(request.rows):
+                    request.removal = Removal.by(request.rows, at)
+                else:
+                    request.removal = Removal.of(request.rows, at)
+                    compactor_of(Remover, context).note([request.removal])
+                    self._turns.note_beside(1)
+        context.memory.removals = [*filter(None, (request.removal for request in requests)), *self._waiting]
+        return requests
+
+    def after_push(self, context: PushContext, requests: list[Request], loop: PushLoop[Any]) -> None:
+        """Remove from the repository what the requests ask for.
+
+        Raises:
+            HubspoolError: a request to the Hub failed; the next push tries again.
+        """
+        for request in requests:
+            assert request.removal is not None
+            removal = request.removal
+            report = self._counted(compactor_of(Remover, context, loop), lambda remover: remover.remove([removal]))  # noqa: B023
+            if loop.stopping.is_set():
+                return
+            logger.info("%s: %d rows were removed on request", context.target.repo_id, report.rows)
+            if request.removal.chooses is not None:
+                self._waiting.append(request.removal)
+            request.done.set_result(report)
+            if request in self.requests:  # its caller may have given up
+                self.requests.remove(request)
+
+    def after_period(
+        self, context: PushContext, split: str | None, retain_days: int | None, loop: PushLoop[Any]
+    ) -> None:
+        """Make the second look of removals, and remove what is too old, where it is due; errors are logged."""
+        try:
+            self._look_again(context, loop)
+            if retain_days is not None and time.monotonic() >= self._retain_at:
+                self._retain_at = time.monotonic() + DEFAULTS.compaction_period
+                with beside_pushes(context, loop) as beside:
+                    expirer = compactor_of(Expirer, beside, loop, split=split, days=retain_days)
+                    self._turns.note_beside(expirer.run().all_commits)
+        except HubspoolError as error:
+            logger.info("%s: rows are removed at another time: %s", context.target.repo_id, error)
+
+    def _look_again(self, context: PushContext, loop: PushLoop[Any]) -> None:
+        seconds, now = context.limits.second_look_seconds, datetime.fromtimestamp(context.clock(), timezone.utc)
+        if any(removal.is_due(now, seconds) for removal in context.memory.manifests.removals.values()):
+            with beside_pushes(context, loop) as beside:
+                self._counted(compactor_of(Remover, beside, loop), Remover.check)
+        if due := [removal for removal in self._waiting if removal.is_due(now, seconds)]:
+            with beside_pushes(context, loop) as beside:
+                self._counted(compactor_of(Remover, beside, loop), lambda remover: remover.remove(due))
+            self._waiting = [removal for removal in self._waiting if removal not in due]
+
+    def _counted(self, remover: Remover, act: Callable[[Remover], T]) -> T:
+        """Return what `act` returns, and count its commits, also those before an error."""
+        try:
+            return act(remover)
+        finally:
+            self._turns.note_beside(remover.report.commits)
+
+
+def _check(rows: Rows) -> None:
+    """Raise an error if `rows` chooses no row for sure, before a request is made."""
+    if callable(rows):
+        return
+    try:
+        is_sound = bool(rows) and all(isinstance(key, str) for key in rows)
+        Removal.of(rows, datetime.now(timezone.utc))
+    except (AttributeError, TypeError) as error:
+        raise HFValidationError(f"forget() was given {rows!r}: {error}", hint=_HINT) from None
+    if not is_sound:
+        raise HFValidationError(f"forget() was given {rows!r}, which chooses no row.", hint=_HINT)
+
+
+@dataclass
+class SquashPolicy:
+    """Squashes the branch into one commit, and only while our own commit is its head.
+
+    Used by the pushing thread.
+
+    Args:
+        history: False: never. True: after each commit, as `huggingface_hub` does. A number N: when the branch has more
+            than N commits.
+    """
+
+    history: bool | int
+    _count: int | None = field(default=None, init=False)
+
+    def after_commit(self, api: HfApi, target: Target, oid: str) -> bool:
+        """Squash the branch if it is due; return whether it was.
+
+        Only the writer of the newest commit squashes, so of many writers one does. The commits are counted by listing
+        them, and listed again only once our own commits may have reached the number. The new commit names the newest
+        parts that they named (`hubspool verify`).
+
+        Args:
+            api: the client.
+            target: the repository and branch.
+            oid: the commit that was just made.
+        """
+        if self.history is False:
+            return False
+        if self.history is not True:
+            self._count = None if self._count is None else self._count + 1
+            if self._count is not None and self._count <= self.history:
+                return False
+        commits = api.list_repo_commits(target.repo_id, repo_type=target.repo_type, revision=target.revision)
+        if self.history is not True:
+            self._count = len(commits)
+            if self._count <= self.history or commits[0].commit_id != oid:
+                return False
+        RemoteRepo(api, target).squash(commits)
+        self._count = 1
+        return True

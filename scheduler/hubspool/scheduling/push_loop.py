@@ -81,16 +81,11 @@ class PushLoop(Generic[T]):
         self._urgency = Urgency.PERIOD
         self._due = time.monotonic() + period
         self._requests_from = 0.0
-        self._last: Future[T] = PushFuture(self.refuse_wait)
+        #: The future of the latest call: done, running, or requested.
+        self.last_future: Future[T] = PushFuture(self.refuse_wait)
         # Used by the thread alone.
         self._running: list[Future[T]] = []
         self._running_urgency = Urgency.PERIOD
-
-    @property
-    def last_future(self) -> Future[T]:
-        """The future of the latest call: done, running, or requested."""
-        with self._lock:
-            return self._last
 
     @property
     def seconds_left(self) -> float | None:
@@ -221,7 +216,7 @@ class PushLoop(Generic[T]):
     def _request(self, urgency: Urgency) -> Future[T]:
         future = PushFuture[T](self.refuse_wait)
         self._waiting.append(future)
-        self._last = future
+        self.last_future = future
         self._urgency = max(self._urgency, urgency)
         self._condition.notify_all()
         return future

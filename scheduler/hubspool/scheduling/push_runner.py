@@ -72,24 +72,20 @@ class PushRunner:
         #: Final pushes that failed since the last success: the back-off outlives a call. Written by the pushing thread.
         self._failed_flushes = 0
         self._hook = ShutdownHook(worker.exit_budget, self._begin_final_push, self._end_final_push)
-        self._loop = self._new_loop()
-
-    @property
-    def loop(self) -> PushLoop[CommitInfo | None]:
-        """The pushing thread; a forked child has another one."""
-        return self._loop
+        #: The pushing thread; a forked child has another one.
+        self.loop = self._new_loop()
 
     def start(self, *, handle_signals: bool) -> None:
         """Start the thread, with a push at once, and flush at the end of the process; later calls add signals."""
         process_exit.register(self._hook, handle_signals=handle_signals)
         watchdog.watch(self._tracker)
-        self._loop.start(at_once=True)
+        self.loop.start(at_once=True)
 
     def change_period(self, seconds: float) -> None:
         """Push every so many seconds from now on."""
         if seconds != self._period:
             self._period, self._policy = seconds, push_policy(seconds)
-            self._loop.change_period(seconds)
+            self.loop.change_period(seconds)
 
     def limited(self, seconds: float) -> float:
         """Return `seconds`, or what is left until the deadline of the exit where that is less."""
@@ -115,7 +111,7 @@ class PushRunner:
 
     def flush(self, timeout: float | None) -> CommitInfo | None:
         """Push until one push succeeds; see `CommitScheduler.flush`."""
-        self._loop.refuse_wait("flush")
+        self.loop.refuse_wait("flush")
         began = time.monotonic()
         deadline = math.inf if timeout is None or timeout > threading.TIMEOUT_MAX else began + timeout
         before = self._worker.last_commit
@@ -136,7 +132,7 @@ class PushRunner:
 
     def stop(self, *, flush: bool, timeout: float | None, is_last: Callable[[], bool]) -> None:
         """Flush, then end the thread if `is_last` says so; see `CommitScheduler.stop`."""
-        if self._loop.stopping.is_set():
+        if self.loop.stopping.is_set():
             return
         budget = process_exit.budget_left(self._worker.exit_budget()) if timeout is None else timeout
         self._exits[key := object()] = time.monotonic() + budget
@@ -152,22 +148,22 @@ class PushRunner:
 
     def restart_in_child(self) -> None:
         """Continue in a forked child, with a thread of its own; a stopped runner stays stopped."""
-        stopped = self._loop.stopping.is_set()
+        stopped = self.loop.stopping.is_set()
         self._exits.clear()
         self._flushes.clear()
         self._failed_flushes = 0
-        self._loop = self._new_loop()
+        self.loop = self._new_loop()
         if stopped:
-            self._loop.stop()
+            self.loop.stop()
             return
         self._tracker.enter(State.IDLE)
         watchdog.watch(self._tracker)
-        self._loop.start(at_once=False)
+        self.loop.start(at_once=False)
 
     def _end(self, timeout: float) -> None:
         process_exit.unregister(self._hook)
         watchdog.unwatch(self._tracker)
-        if self._loop.stop(timeout=timeout):
+        if self.loop.stop(timeout=timeout):
             self._worker.setup.close()
         self._tracker.enter(State.STOPPED)
 
@@ -181,7 +177,7 @@ class PushRunner:
             FlushTimeout: it does not end in time.
             RuntimeError: the scheduler is stopped.
         """
-        future = self._loop.trigger(final=True)
+        future = self.loop.trigger(final=True)
         left = deadline - time.monotonic()
         wait_for([future], timeout=None if math.isinf(left) else max(left, 0))
         if future.cancelled():
@@ -217,7 +213,7 @@ class PushRunner:
         left = max(deadline - time.monotonic(), 0.0)
         if seconds > left and (asked_seconds(error) or isinstance(error, SecondLookError)):
             raise copied(error)
-        self._loop.stopping.wait(min(seconds, left, threading.TIMEOUT_MAX))
+        self.loop.stopping.wait(min(seconds, left, threading.TIMEOUT_MAX))
 
     def _run(self, urgency: Urgency) -> CommitInfo | None:
         """Make one push, repeated while its error can pass; called by the loop."""
@@ -240,7 +236,7 @@ class PushRunner:
         once = is_flush or not self._worker.repeats
         policy = replace(self._policy, attempts=1) if once else self._policy
         seconds_left = self._flush_seconds_left if is_flush else self._exit_seconds_left
-        caller = Caller(self._loop.pause, self._note_failure, seconds_left, self._note_inner_wait)
+        caller = Caller(self.loop.pause, self._note_failure, seconds_left, self._note_inner_wait)
         return call_with_retries(lambda: self._push_or_note(urgency), policy, caller)
 
     def _exit_seconds_left(self) -> float:
@@ -265,13 +261,13 @@ class PushRunner:
         waits = self._worker.repeats and can_pass(FLUSH, error)
         if wait is None and self._flushes and waits and (asked_seconds(error) or 0.0) < self._flush_seconds_left():
             return "by flush()"
-        return in_words((self._loop.seconds_left or 0.0) if wait is None else wait)
+        return in_words((self.loop.seconds_left or 0.0) if wait is None else wait)
 
     def _note_failure(self, error: HubspoolError, wait: float | None) -> None:
         if isinstance(error, RequestError) and (asked := asked_seconds(error)) is not None:
             self._refusal = _Refusal(error, time.monotonic() + asked)
             if wait is None:
-                self._loop.postpone(max(asked, self._loop.seconds_left or 0.0))
+                self.loop.postpone(max(asked, self.loop.seconds_left or 0.0))
         if wait is not None:
             self._tracker.enter(State.BACKING_OFF)
         self._tracker.note_error(error, retry_in=wait, next_try=self._next_try(error, wait))
@@ -281,7 +277,7 @@ class PushRunner:
 
     def _begin_final_push(self, deadline: float) -> Future[CommitInfo | None] | None:
         self._exits[self._hook] = deadline
-        future = self._loop.trigger(final=True)
+        future = self.loop.trigger(final=True)
         return None if future.cancelled() else future
 
     def _end_final_push(self) -> None:

@@ -51,7 +51,8 @@ class StatusTracker:
         self._on_error = on_error
         self._lock = threading.RLock()  # re-entrant: a signal handler may ask for the status
         fork.renew(self, "_lock", threading.RLock)
-        self._state = State.IDLE
+        # What others read is written under _lock.
+        self.state = State.IDLE
         self._moved_at = self._succeeded_at = time.monotonic()
         self._result = PushResult()  # of the last push, with what the running one is to send
         self._left: Mapping[str, str] = {}  # path → why it was not handed to the last push
@@ -60,7 +61,7 @@ class StatusTracker:
         self._unfit = 0  # rows that are kept as text
         self._last_commit: str | None = None
         self._last_commit_at: datetime | None = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None  # of the last push; None after one that did not fail
         self._failures = 0
         self._gave_up = False  # the attempts of a push ended since the last success
         self._commits = 0
@@ -68,18 +69,6 @@ class StatusTracker:
         #: ``pushes`` that ended, ``failures``, acknowledged ``rows`` and ``bytes``, ``parts`` begun, ``compactions``.
         self.counts: Counter[str] = Counter()  # written by the pushing thread
         self._recent: deque[CommitEvent] = deque(maxlen=30)
-
-    @property
-    def state(self) -> State:
-        """What the thread is doing."""
-        with self._lock:
-            return self._state
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the last push failed with; None after one that did not."""
-        with self._lock:
-            return self._error
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -90,15 +79,15 @@ class StatusTracker:
     def enter(self, state: State) -> None:
         """Note what the thread is doing now; a stopped scheduler stays stopped, whatever its thread still does."""
         with self._lock:
-            if self._state is State.STOPPED:
+            if self.state is State.STOPPED:
                 return
-            self._state = state
+            self.state = state
             self._moved_at = time.monotonic()
 
     def seconds_without_progress(self) -> float:
         """Return how long ago the running push entered its state; 0 while no push runs."""
         with self._lock:
-            busy = self._state in (State.SCANNING, State.UPLOADING, State.COMMITTING)
+            busy = self.state in (State.SCANNING, State.UPLOADING, State.COMMITTING)
             return time.monotonic() - self._moved_at if busy else 0.0
 
     def report_stall(self) -> None:
@@ -157,7 +146,7 @@ class StatusTracker:
         """Note that a push ended without an error."""
         self.counts["pushes"] += 1
         with self._lock:
-            self._error, self._failures, self._gave_up = None, 0, False
+            self.error, self._failures, self._gave_up = None, 0, False
             if not self._result.is_busy:  # another process pushes, which is no success of ours
                 self._succeeded_at = time.monotonic()
         self.enter(State.IDLE)
@@ -179,7 +168,7 @@ class StatusTracker:
     def note_wait(self, error: BaseException) -> None:
         """Note that a request of the running push failed and is repeated soon; the push has not failed."""
         with self._lock:
-            self._error = error
+            self.error = error
         self.enter(State.BACKING_OFF)
 
     def note_error(self, error: BaseException, retry_in: float | None, next_try: str | None = None) -> None:
@@ -202,8 +191,8 @@ class StatusTracker:
         self.counts["failures"] += 1
         with self._lock:
             ends_first = retry_in is None and not self._gave_up
-            is_new = not self._failures or ends_first or _kind(error) != _kind(self._error)
-            self._error = error
+            is_new = not self._failures or ends_first or _kind(error) != _kind(self.error)
+            self.error = error
             self._failures += 1
             self._gave_up = self._gave_up or retry_in is None
             failures = self._failures
@@ -221,10 +210,10 @@ class StatusTracker:
         call_hook(self._on_error, ErrorEvent(error, failures, retry_at))
 
     def _is_healthy(self) -> bool:
-        if self._state is State.STOPPED:
+        if self.state is State.STOPPED:
             return True
         # A large upload may take many periods.
-        moved_at = self._moved_at if self._state is State.UPLOADING else self._succeeded_at
+        moved_at = self._moved_at if self.state is State.UPLOADING else self._succeeded_at
         oldest = min([max(self._succeeded_at, moved_at), *self._stuck.values()])
         return time.monotonic() - oldest <= DEFAULTS.late_periods * self.period
 
@@ -242,11 +231,11 @@ class StatusTracker:
         None: those of the last push.
         """
         with self._lock:
-            error, result = self._error, self._result
+            error, result = self.error, self._result
             message, hint = ("", "") if error is None else described(error)
             files, size = pending or (result.pending_files, result.pending_bytes)
             return SchedulerStatus(
-                state=State.FAILING if self._state is State.IDLE and self._failures else self._state,
+                state=State.FAILING if self.state is State.IDLE and self._failures else self.state,
                 pending_files=files + len(self._left),
                 pending_rows=pending_rows,
                 pending_bytes=size,

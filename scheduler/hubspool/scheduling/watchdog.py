@@ -34,23 +34,19 @@ class Watchdog(fork.ForkAware):
         self._lock = threading.Lock()
         # Below: written under _lock.
         self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
-        self._thread: threading.Thread | None = None
-
-    @property
-    def thread(self) -> threading.Thread | None:
-        """The thread that looks; the hooks that it calls must not wait for a push."""
-        return self._thread
+        #: The thread that looks; the hooks that it calls must not wait for a push.
+        self.thread: threading.Thread | None = None
 
     def watch(self, watched: Watched) -> None:
         """Look at `watched` from now on; the first call starts the thread."""
         with self._lock:
             self._watched.add(watched)
-            if self._thread is None or not self._thread.is_alive():
+            if self.thread is None or not self.thread.is_alive():
                 fork.register(self)
                 thread = threading.Thread(target=self._run, name="hubspool-watchdog", daemon=True)
                 with suppress(RuntimeError):  # Python 3.12 starts no thread at exit; the next scheduler tries again
                     thread.start()
-                    self._thread = thread
+                    self.thread = thread
 
     def unwatch(self, watched: Watched) -> None:
         """Stop looking at `watched`."""
@@ -60,7 +56,7 @@ class Watchdog(fork.ForkAware):
     def after_fork_in_child(self) -> None:
         """Forget the parent's thread; a scheduler that starts in the child begins its own."""
         self._lock = threading.Lock()
-        self._thread = None
+        self.thread = None
 
     def look(self) -> None:
         """Look at everything once."""

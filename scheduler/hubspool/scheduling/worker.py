@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool import fork
 from hubspool.errors import HFValidationError, HubspoolError
-from hubspool.scheduling.daily import DailyCompaction
 from hubspool.scheduling.push_loop import Urgency
 from hubspool.scheduling.push_runner import PushRunner
-from hubspool.scheduling.removing import Removing
-from hubspool.scheduling.squash import SquashPolicy
 from hubspool.scheduling.status_tracker import StatusTracker, call_hook
+from hubspool.spool.segment_name import new_writer_id
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
@@ -67,7 +65,8 @@ class Worker(fork.ForkAware):
         turns: Turns,
         period: float,
     ) -> None:
-        from hubspool.spool.segment_name import new_writer_id
+        # Here, since they need the whole client, and `import hubspool` is light.
+        from hubspool.scheduling.daily import DailyCompaction, Removing, SquashPolicy
 
         self.fixed = fixed
         self.setup = setup
@@ -172,8 +171,6 @@ class Worker(fork.ForkAware):
 
     def after_fork_in_child(self) -> None:
         """Continue in a forked child with a writer id, a thread and a pusher of its own; the handles stay valid."""
-        from hubspool.spool.segment_name import new_writer_id
-
         self.writer_id = new_writer_id()
         self.pusher = self._pushing = None
         # In place, since the app may keep a reference. A thread that the child does not have may have held it.

@@ -19,7 +19,7 @@ import orjson
 from hubspool.extending import HFValidationError
 from hubspool_templates.media_files import image_bytes, prepared
 from hubspool_templates.media_types import MEDIA, media_of
-from hubspool_templates.schema import FieldType, Given, ListOf, Schema
+from hubspool_templates.schema import FieldType, Given, ListOf, Schema, innermost
 from hubspool_templates.value_kinds import BYTES, TIME, are_plain, is_pil_image, simpler
 from hubspool_templates.values import RowEncoder, cannot_store, dumped
 
@@ -196,11 +196,7 @@ def media_of_column(kind: FieldType) -> str | None:
 
 def is_stored_otherwise(kind: FieldType) -> bool:
     """Return True if a Parquet file has other values in such a column than the rows that were appended."""
-    if isinstance(kind, ListOf):
-        return is_stored_otherwise(kind.item)
-    if isinstance(kind, Schema):
-        return any(map(is_stored_otherwise, kind.fields.values()))
-    return kind == "json" or media_of_column(kind) is not None
+    return any(each == "json" or media_of_column(each) is not None for each in innermost(kind))
 
 
 def stored_value(value: Any, kind: FieldType, as_value: Callable[[Media], Any]) -> Any:

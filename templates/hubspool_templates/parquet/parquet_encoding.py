@@ -25,7 +25,7 @@ from hubspool_templates.parquet.tables import (
     fast_table,
     learned,
 )
-from hubspool_templates.schema import FieldType, ListOf, Schema
+from hubspool_templates.schema import FieldType, Schema, innermost
 
 logger = logging.getLogger(__name__)
 
@@ -243,6 +243,4 @@ def columns_of_file(path: Path) -> Schema:
 
 
 def _has_media(kind: FieldType) -> bool:
-    if isinstance(kind, Schema):
-        return any(_has_media(inner) for inner in kind.fields.values())
-    return _has_media(kind.item) if isinstance(kind, ListOf) else media_of_column(kind) is not None or kind == "binary"
+    return any(each == "binary" or media_of_column(each) is not None for each in innermost(kind))

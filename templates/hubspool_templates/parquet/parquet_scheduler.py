@@ -55,8 +55,7 @@ class ParquetScheduler(RowScheduler):
             could name a file of the app. With `schema`, the column's type decides.
         repo_id, folder_path, options: those of `RowScheduler` and `CommitScheduler`.
 
-    Raises:
-        ImportError: pyarrow is not installed.
+    Without pyarrow the import of this class raises an ImportError that names the extra to install.
     """
 
     card_sentence = "Rows of this dataset were appended one by one, as they came up, with `ParquetScheduler`."

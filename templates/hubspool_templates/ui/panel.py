@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from html import escape
@@ -31,7 +32,7 @@ _CSS = Path(__file__).with_name("panel.css").read_text(encoding="utf-8")
 
 
 def status_panel(scheduler: CommitScheduler) -> gr.Column:
-    """Add a panel to the page: pending rows, commits, the last error, and a button "Commit now".
+    """Add a panel to the page: pending rows, pushes, the last error, and a button "Push … now".
 
     Not for every visitor: the panel shows the last error, which may name folders, and its button pushes at once. The
     plot begins with this process. An open page asks the scheduler every two seconds, which makes no request to the Hub.
@@ -50,8 +51,8 @@ def status_panel(scheduler: CommitScheduler) -> gr.Column:
         # Two parts: an update closes a table that the visitor has opened, so the plot is updated by itself.
         facts = gr.HTML(_facts(scheduler), css_template=_CSS, js_on_load=None)
         plot = gr.HTML(_plot(scheduler), css_template=_CSS, js_on_load=None)
-        # The label names the repository for screen readers, and on a page with several panels.
-        button = gr.Button(f"Commit {scheduler.repo_id.rpartition('/')[2]} now", size="sm")
+        # The label names the destination for screen readers, and on a page with several panels.
+        button = gr.Button(f"Push {re.sub('^[^/]*/', '', _name(scheduler))} now", size="sm")
         outcome = gr.HTML(css_template=_CSS, js_on_load="element.setAttribute('role', 'status')")
     shown = [facts, plot]
 
@@ -78,29 +79,35 @@ async def _commit(scheduler: CommitScheduler) -> str:
     if future.cancelled():
         return "The scheduler is stopped. Pending data is sent at the next start."
     if future.exception() is not None:
-        return "The commit failed. Pending data stays on the disk and is sent later."
+        return "The push failed. Pending data stays on the disk and is sent later."
     is_new = scheduler.status().commits_in_repo > before
-    return "Committed." if is_new else "There was nothing new to commit."
+    return "Pushed." if is_new else "There was nothing new to push."
+
+
+def _name(scheduler: CommitScheduler) -> str:
+    """The repository, or a folder of a bucket."""
+    inside = scheduler.path_in_repo if scheduler.target.is_bucket else ""
+    return f"{scheduler.repo_id}/{inside}".removesuffix("/")
 
 
 def _facts(scheduler: CommitScheduler) -> str:
     status, now = scheduler.status(), datetime.now(timezone.utc)
-    name = escape(scheduler.repo_id)
+    name = escape(_name(scheduler))
     if status.repo_url:
         name = f'<a href="{escape(status.repo_url)}" target="_blank" rel="noopener">{name}</a>'
     files = f"{status.pending_files:,} ({_size(status.pending_bytes)})"
     rows = status.pending_rows
     facts = {
         **({"Pending files": files} if rows is None else {"Pending rows": f"{rows:,}"}),
-        "Next commit": "at the next start" if status.next_push_at is None else _until(now, status.next_push_at),
-        "Last commit": "none yet" if status.last_commit_at is None else f"{status.last_commit_at:%H:%M:%S} UTC",
-        "Commits since the start": f"{status.commits_in_repo:,}",
+        "Next push": "at the next start" if status.next_push_at is None else _until(now, status.next_push_at),
+        "Last push": "none yet" if status.last_commit_at is None else f"{status.last_commit_at:%H:%M:%S} UTC",
+        "Pushes since the start": f"{status.commits_in_repo:,}",
         **({} if status.files_on_hub is None else {"Files on the Hub": f"{status.files_on_hub:,}"}),
         **({} if (at := status.last_compaction_at) is None else {"Last compaction": f"{at:%d %b %H:%M} UTC"}),
     }
     cells = "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in facts.items())
     return (
-        f'<section class="{_mood(status)}" aria-label="Saving to {escape(scheduler.repo_id)}">'
+        f'<section class="{_mood(status)}" aria-label="Saving to {escape(_name(scheduler))}">'
         f'<div class="top"><b>{name}</b>'
         f'<span class="pill"><i aria-hidden="true"></i>{_WORDS[status.state]}</span></div>'
         f"<dl>{cells}</dl>{_errors(status)}</section>"
@@ -131,7 +138,7 @@ def _errors(status: SchedulerStatus) -> str:
 def _plot(scheduler: CommitScheduler) -> str:
     commits = scheduler.status().recent_commits
     if not commits:
-        return '<p class="empty">Rows and bytes of each commit will appear here.</p>'
+        return '<p class="empty">Rows and bytes of each push will appear here.</p>'
     has_rows = any(commit.rows_new for commit in commits)
     noun = "rows" if has_rows else "files"  # of images and runs
 
@@ -161,10 +168,10 @@ def _bars(
         for number, commit in zip(values, commits, strict=True)
     )
     first = f"<span>{commits[0].at:%H:%M:%S}</span>" if len(commits) > 1 else ""
-    commits_text = "last commit" if len(values) == 1 else f"last {len(values)} commits"
-    label = f"{what.capitalize()} of the {commits_text}: from {show(min(values))} to {show(most)}"
+    pushes = "last push" if len(values) == 1 else f"last {len(values)} pushes"
+    label = f"{what.capitalize()} of the {pushes}: from {show(min(values))} to {show(most)}"
     return (
-        f'<figure class="{what}"><figcaption>{what.capitalize()} per commit, at most {show(most)}</figcaption>'
+        f'<figure class="{what}"><figcaption>{what.capitalize()} per push, at most {show(most)}</figcaption>'
         f'<div class="plot" style="max-width: max(11rem, {len(values) * 1.7:.1f}rem)">'
         f'<div class="axis" aria-hidden="true"><span>{show(most)}</span><span>0</span></div>'
         f'<div class="bars" role="img" aria-label="{label}">{bars}</div>'

@@ -18,7 +18,7 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from hubspool.local_hub.identifiers import ALL_TYPES, is_content_hash
+from hubspool.local_hub.identifiers import ALL_TYPES, EMPTY_FILE, is_content_hash
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes import xet
 from hubspool.local_hub.routes.contents import XET_INFO, asked_paths, presentation, xet_headers
@@ -137,13 +137,14 @@ def _size(context: RequestContext, bucket: Bucket, operation: dict[str, Any]) ->
     if not is_content_hash(xet_hash):
         raise ApiError(400, f"Invalid xetHash {xet_hash[:100]!r}")
     source: BaseRepository = bucket
-    if operation["type"] == "copyFile":
+    is_copy = operation["type"] == "copyFile"
+    if is_copy:
         kind, repo_id = (member(operation, name, str, "") for name in ("sourceRepoType", "sourceRepoId"))
         if kind not in ALL_TYPES:
             raise ApiError(400, f"Invalid sourceRepoType {kind!r}")
         source = context.services.kept(kind).find(context.user, kind, repo_id)
     size = xet.size_of_held(context, source, xet_hash)
-    if size is None:
+    if size is None or (is_copy and xet_hash == EMPTY_FILE and xet_hash not in source.held):
         raise ApiError(404, f"The content {xet_hash} was not uploaded to {source.url_path}")
     return size
 

@@ -1,14 +1,16 @@
-"""Branches, tags and pull requests as refs."""
+"""Branches, tags and pull requests."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.responses import Response
 
-from hubspool.local_hub.identifiers import BRANCHES, PULLS, TAGS
+from hubspool.local_hub.identifiers import BRANCHES, MAIN, PULLS, TAGS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import refs
-from hubspool.local_hub.services.api_errors import member
-from hubspool.local_hub.services.repositories import Repository
+from hubspool.local_hub.services.api_errors import ApiError, member
+from hubspool.local_hub.services.repositories import Repository, check_writer
 
 
 def listing(context: RequestContext) -> Response:
@@ -41,7 +43,7 @@ def create_branch(context: RequestContext) -> Response:
 
 
 def delete_branch(context: RequestContext) -> Response:
-    refs.delete_branch(context.repo("write"), context.args["branch"])
+    refs.delete(context.repo("write"), BRANCHES, context.args["branch"])
     return ok()
 
 
@@ -53,7 +55,7 @@ def create_tag(context: RequestContext) -> Response:
 
 
 def delete_tag(context: RequestContext) -> Response:
-    refs.delete_tag(context.repo("write"), context.args["tag"])
+    refs.delete(context.repo("write"), TAGS, context.args["tag"])
     return ok()
 
 
@@ -61,4 +63,49 @@ def super_squash(context: RequestContext) -> Response:
     rev = context.args["rev"]
     message = member(context.json(), "message", str, "") or f"Super-squash branch '{rev}'"
     refs.super_squash(context.repo("write"), rev, message, context.author)
+    return ok()
+
+
+def pull_request(context: RequestContext) -> Response:
+    repo = context.repo()
+    kept = context.pull_requests(repo)
+    pull = kept.get(int(context.args["num"]))
+    changes = {"base": pull.target}
+    if pull.merge_commit is not None:
+        changes["mergeCommitId"] = pull.merge_commit
+    described: dict[str, Any] = {
+        "num": pull.num,
+        "title": pull.title,
+        "status": pull.status,
+        "author": {"name": pull.author},
+        "createdAt": pull.created_at,
+        "isPullRequest": True,
+        "repo": {"name": repo.id, "type": repo.type},
+        "events": kept.events(pull),
+        "changes": changes,
+        "filesWithConflicts": kept.conflicts(pull),
+    }
+    if context.flag("diff"):
+        described["diff"] = kept.diff(pull)
+    return ok(described)
+
+
+def create_pull_request(context: RequestContext) -> Response:
+    """Open a draft. The Hub's API calls pull requests discussions; this Hub has no other discussions."""
+    repo, body = context.repo("contribute"), context.json()
+    if body.get("pullRequest") is not True:
+        raise ApiError(400, "This local Hub keeps pull requests, and no other discussions")
+    title = member(body, "title", str, "").strip()
+    if len(title) < 3:
+        raise ApiError(400, "A pull request needs a title of at least 3 characters")
+    description = member(body, "description", str, "")
+    pull, _ = context.pull_requests(repo).open(context.author, title, description, target=MAIN)
+    url = f"{context.endpoint}/{repo.url_path}/discussions/{pull.num}"
+    return ok({"num": pull.num, "pullRequest": True, "url": url})
+
+
+def merge_pull_request(context: RequestContext) -> Response:
+    repo, comment = context.repo("contribute"), member(context.json(), "comment", str, "")
+    check_writer(context.user, repo.url_path)
+    context.pull_requests(repo).merge(int(context.args["num"]), context.author, comment)
     return ok()

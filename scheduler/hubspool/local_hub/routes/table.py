@@ -23,7 +23,6 @@ from hubspool.local_hub.routes import (
     git,
     lfs,
     page,
-    pull_requests,
     refs,
     repos,
     xet,
@@ -69,7 +68,7 @@ REPOS = r"/api/(?P<type>models|datasets|spaces)"
 API = rf"{REPOS}/(?P<repo>[^/]+(?:/[^/]+)?)"
 BUCKET = r"/api/buckets/(?P<repo>[^/]+/[^/]+)"
 BUCKET_PAGE = r"/buckets/(?P<repo>[^/]+/[^/]+)"
-PAGES = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+?(?:/[^/]+?)?)"
+PAGES = r"/(?!buckets/)(?:(?P<type>datasets|spaces)/)?(?P<repo>[^/]+?(?:/[^/]+?)?)"
 OVERVIEW = r"/(?:(?P<type>datasets|spaces)/)?(?P<repo>(?!api/)[^/]+/[^/]+)"
 GIT = rf"{PAGES}(?:\.git)?"
 LFS = rf"{GIT}/info/lfs"
@@ -109,9 +108,9 @@ ROUTES = (
     Route("tag-create", "POST", rf"{API}/tag/{REV}", refs.create_tag),
     Route("tag-delete", "DELETE", rf"{API}/tag/(?P<tag>[^/]+)", refs.delete_tag),
     Route("super-squash", "POST", rf"{API}/super-squash/{REV}", refs.super_squash),
-    Route("discussion-create", "POST", rf"{API}/discussions", pull_requests.create),
-    Route("discussion-info", "GET", rf"{API}/{PULL}", pull_requests.details),
-    Route("discussion-merge", "POST", rf"{API}/{PULL}/merge", pull_requests.merge),
+    Route("discussion-create", "POST", rf"{API}/discussions", refs.create_pull_request),
+    Route("discussion-info", "GET", rf"{API}/{PULL}", refs.pull_request),
+    Route("discussion-merge", "POST", rf"{API}/{PULL}/merge", refs.merge_pull_request),
     Route("tree", "GET", rf"{API}/tree/{REV}(?:/(?P<path>.*))?", contents.tree),
     Route("paths-info", "POST", rf"{API}/paths-info/{REV}", contents.paths_info),
     Route("resolve", "GET", rf"{PAGES}/resolve/{REV}/(?P<path>.+)", contents.resolve),

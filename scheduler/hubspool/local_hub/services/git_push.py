@@ -26,7 +26,7 @@ from hubspool.local_hub.services.commit_writer import check_path, full_folders
 from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
-from hubspool.local_hub.storage.pack_sizes import PackTooLargeError, check_sizes
+from hubspool.local_hub.storage.packs import PackTooLargeError, check_sizes
 
 NO_OBJECT = "0" * 40  # git's id of a ref that does not exist
 _SUBMODULE = 0o160000  # git's file mode

@@ -62,9 +62,6 @@ class _Reader(io.RawIOBase):
         self._position = max(0, offset + (0, self._position, self._file.size)[whence])
         return self._position
 
-    def tell(self) -> int:
-        return self._position
-
     def readinto(self, buffer: Any) -> int:
         end = min(self._position + len(buffer), self._file.size)
         self._left -= max(0, end - self._position)

@@ -52,27 +52,14 @@ def _create(repo: Repository, prefix: str, name: str, oid: str, *, overwrite: bo
         repo.git.set_ref(ref, oid)
 
 
-def delete_branch(repo: Repository, branch: str) -> None:
-    """Delete a branch; its commits can still be read by id.
+def delete(repo: Repository, prefix: str, name: str) -> None:
+    """Delete a branch or a tag; its commits can still be read by id.
 
     Raises:
-        ApiError: 400 for main, 404 if there is no such branch.
+        ApiError: 400 for main, 404 if there is no such ref.
     """
-    if branch == "main":
-        raise ApiError(400, "Cannot delete refs/heads/main")
-    _delete(repo, BRANCHES, branch)
-
-
-def delete_tag(repo: Repository, tag: str) -> None:
-    """Delete a tag.
-
-    Raises:
-        ApiError: 404 if there is no such tag.
-    """
-    _delete(repo, TAGS, tag)
-
-
-def _delete(repo: Repository, prefix: str, name: str) -> None:
+    if prefix + name == MAIN:
+        raise ApiError(400, f"Cannot delete {MAIN}")
     with repo.changing():
         if repo.git.ref(prefix + name) is None:
             raise revision_not_found(name)

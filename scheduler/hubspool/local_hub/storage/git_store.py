@@ -33,7 +33,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.storage import git_program
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.lru import LruCache
-from hubspool.local_hub.storage.pack_writer import PackWriter
+from hubspool.local_hub.storage.packs import PackWriter
 
 _log = logging.getLogger("hubspool.local_hub")
 FILE_MODE = stat.S_IFREG | 0o644

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from hubspool.files import blocks, hash_range
+from hubspool.files import blocks, sha256_of
 from hubspool.local_hub.storage.durable_files import DurableFiles
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal; the file is read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        hash_range(file, 0, path.stat().st_size, digest)
-    return digest.hexdigest()
 
 
 def read_range(path: Path, start: int, end: int) -> Iterator[bytes]:
@@ -48,14 +39,14 @@ class LfsStore:
 
     def add(self, oid: str, temporary: Path) -> bool:
         """Move an uploaded file to its place; return False if its SHA-256 is not `oid`."""
-        if sha256_of(temporary) != oid:
+        if sha256_of(temporary, 0, temporary.stat().st_size) != oid:
             return False
         self._files.adopt(temporary, self.path(oid))
         return True
 
     def add_part(self, upload: str, number: int, temporary: Path) -> str:
         """Move one part of an upload to its place; return its ETag."""
-        etag = sha256_of(temporary)[:32]
+        etag = sha256_of(temporary, 0, temporary.stat().st_size)[:32]
         self._files.adopt(temporary, self._part(upload, number))
         return etag
 

@@ -1,0 +1,39 @@
+"""Rows are read from a bucket: what a wrong answer leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hubspool import HfApi, HubspoolError
+from hubspool.errors import HFValidationError
+from hubspool.local_hub import Fault, LocalHub
+from hubspool_templates import JsonlScheduler, read_rows
+
+BUCKET = "local/read"
+ADDRESS = f"hf://buckets/{BUCKET}"
+
+
+@pytest.fixture
+def api(hub_api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HfApi:
+    """A client with an empty bucket and an empty cache."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    hub_api.delete_bucket(BUCKET, missing_ok=True)
+    hub_api.create_bucket(BUCKET)
+    return hub_api
+
+
+def test_content_that_is_not_what_the_list_says_is_not_kept(api: HfApi, local_hub: LocalHub, tmp_path: Path) -> None:
+    api.batch_bucket_files(BUCKET, add=[(b'{"v": "A"}\n', "state.jsonl")])
+    local_hub.faults.add(Fault(route="bucket-resolve", status=200, body=b'{"v": "B"}\n'))
+    with pytest.raises(HubspoolError, match="was changed while it was read"):
+        list(read_rows(ADDRESS, api))
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+    assert list(read_rows(ADDRESS, api)) == [{"v": "A"}]
+
+
+@pytest.mark.parametrize("folder", [".hubspool", ".hidden/votes", "votes/.git"])
+def test_a_hidden_folder_is_refused_because_no_reader_would_show_it(folder: str) -> None:
+    with pytest.raises(HFValidationError, match="has a hidden folder"):
+        JsonlScheduler(f"{ADDRESS}/{folder}")
