@@ -339,7 +339,7 @@ class RepoReplacedError(HubspoolError, OSError):
     """The repository was deleted and created again after this folder was pushed to it; nothing is sent to the new one.
 
     Args:
-        repo_id: id of the repository.
+        repo_id: id of the repository, or address of the bucket.
         folder: the local folder that was pushed to it.
     """
 

@@ -16,7 +16,8 @@ import pyarrow.parquet
 import pytest
 
 from hubspool import CommitEvent, CommitScheduler, ErrorEvent, HfApi
-from hubspool.client.buckets import send_batch
+from hubspool.client.buckets import add_line, send_batch
+from hubspool.client.operations import CommitOperationAdd
 from hubspool.errors import (
     FlushTimeout,
     HFValidationError,
@@ -255,6 +256,42 @@ def test_a_range_in_doubt_is_repeated_unchanged_before_the_next_one(
     assert numbers(files()) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("is_published", [False, True])
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])
+def test_a_look_that_is_answered_from_an_older_state_doubles_nothing(
+    kind: type[CommitScheduler],
+    is_published: bool,
+    make: Make,
+    files: Callable[[], dict[str, bytes]],
+    local_hub: LocalHub,
+    hub_api: HfApi,
+    batches: list[list[str]],
+) -> None:
+    scheduler = make(kind)
+    put(scheduler, 1)
+    scheduler.flush(SECONDS)
+    local_hub.faults.add(Fault(route="bucket-batch", status=503, applied=True))
+    looks = local_hub.faults.add(Fault(route="bucket-paths-info", status=503, times=None))
+    put(scheduler, 2)
+    scheduler.trigger()
+    assert local_hub.faults.wait_for_hits(2)
+    assert hits(local_hub, looks)
+    path = batches[-1][0]
+    if is_published:
+        name = RangeName.parse(Path(path).name)
+        assert name is not None
+        content = marker("local/dataset", {str(name.segment): [(name.start, name.end)]})
+        hub_api.batch_bucket_files(BUCKET, add=[(content, marker_path("0" * 40))])
+    local_hub.faults.clear()
+    stale = local_hub.faults.add(Fault(route=("bucket-paths-info", "bucket-tree"), stale=1 + is_published, times=None))
+    put(scheduler, 3)
+    scheduler.flush(SECONDS)
+    assert hits(local_hub, stale) == 2  # the look sees neither the file nor, if there is one, the marker
+    local_hub.faults.clear()
+    assert batches[-2] == [path]  # repeated unchanged
+    assert numbers(files()) == [1, 2, 3]
+
+
 def test_a_range_that_a_marker_names_is_not_sent_again(
     make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, hub_api: HfApi
 ) -> None:
@@ -279,18 +316,51 @@ def test_a_range_that_a_marker_names_is_not_sent_again(
     assert scheduler.status().pending_rows == 0
 
 
+@pytest.mark.parametrize("answer", [
+    {"success": True, "processed": 1, "succeeded": 0, "failed": []},
+    {"success": False, "processed": 1, "succeeded": 0, "failed": [{"path": "", "error": "busy"}]},
+    {"success": False, "processed": 1, "succeeded": 0, "failed": [{"path": "votes/", "error": "busy"}]},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("is_applied", [False, True])
+def test_an_answer_that_does_not_account_for_a_range_leaves_it_in_doubt(
+    is_applied: bool,
+    answer: dict[str, Any],
+    make: Make,
+    files: Callable[[], dict[str, bytes]],
+    local_hub: LocalHub,
+    batches: list[list[str]],
+) -> None:
+    scheduler = make()
+    fault = Fault(route="bucket-batch", status=200, body=json.dumps(answer), applied=is_applied)
+    local_hub.faults.add(fault)
+    put(scheduler, 1, 2)
+    scheduler.flush(SECONDS)
+    assert hits(local_hub, fault) == 1
+    assert batches == batches[:1] * (1 if is_applied else 2)  # a look finds it, or it is repeated unchanged
+    put(scheduler, 3)
+    scheduler.flush(SECONDS)
+    assert numbers(files()) == [1, 2, 3]
+
+
 def test_operations_that_the_hub_did_not_apply_are_sent_once_more(
-    make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, batches: list[list[str]]
+    make: Make,
+    files: Callable[[], dict[str, bytes]],
+    batches: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scheduler = make(CommitScheduler)
     put(scheduler, 1)
     (scheduler.folder_path / "other.bin").write_bytes(b"other")
-    failed = {"success": False, "processed": 2, "succeeded": 1, "failed": [{"path": "rows.jsonl", "error": "busy"}]}
-    fault = local_hub.faults.add(Fault(route="bucket-batch", status=200, body=json.dumps(failed)))
+    unknown = [{"xetHash": "f" * 64}]  # the Hub has no such content, and applies the rest of the batch
+
+    def line(addition: CommitOperationAdd) -> dict[str, Any]:
+        is_first = addition.path_in_repo == "rows.jsonl" and unknown
+        return add_line(addition) | (unknown.pop() if is_first else {})
+
+    monkeypatch.setattr("hubspool.push.bucket.add_line", line)
     scheduler.flush(SECONDS)
-    assert hits(local_hub, fault) == 1
     assert [sorted(each) for each in batches] == [["other.bin", "rows.jsonl"], ["rows.jsonl"]]
-    assert numbers(files()) == [1]
+    assert files() == {"other.bin": b"other", "rows.jsonl": b'{"n": 1}\n'}
 
 
 def test_what_the_hub_refuses_for_good_is_named_and_holds_nothing_up(
@@ -425,6 +495,22 @@ def test_a_bucket_that_was_created_again_gets_nothing_until_a_person_says_so(
     assert files() == {}
 
 
+def test_a_bucket_that_was_created_again_between_two_pushes_is_noticed(
+    make: Make, files: Callable[[], dict[str, bytes]], hub_api: HfApi
+) -> None:
+    scheduler = make()
+    put(scheduler, 1)
+    scheduler.flush(SECONDS)
+    hub_api.delete_bucket(BUCKET)
+    hub_api.create_bucket(BUCKET)
+    put(scheduler, 2)
+    before = scheduler._clock
+    scheduler._clock = lambda: before() + 61
+    with pytest.raises(RepoReplacedError, match=f"--from {ADDRESS} --to {ADDRESS}"):
+        scheduler.flush(SECONDS)
+    assert files() == {}
+
+
 def test_two_writers_share_a_bucket(make: Make, files: Callable[[], dict[str, bytes]]) -> None:
     schedulers = [make(folder=name) for name in ("one", "two")]
     for number, scheduler in enumerate(schedulers):
@@ -435,14 +521,20 @@ def test_two_writers_share_a_bucket(make: Make, files: Callable[[], dict[str, by
 
 def test_pushes_stay_under_half_of_the_rate_limit(make: Make, local_hub: LocalHub) -> None:
     scheduler = make(every=0.05)
-    local_hub.faults.add(Fault(path="/api/", limit=RateLimit(10, seconds=300)))
-    for number in range(20):
-        put(scheduler, number)
+    local_hub.faults.add(Fault(path="/api/", limit=RateLimit(20, seconds=300)))
+    forget(local_hub)
+
+    def is_paused() -> bool:
+        return bool((scheduler.status().next_push_at.timestamp() - scheduler._clock()) > 60)  # not after three seconds
+
+    sent = 0
+    while sent < 15 and not is_paused():
+        put(scheduler, sent)
         scheduler.trigger().exception(5)
-        if (scheduler.status().next_push_at.timestamp() - scheduler._clock()) > 60:  # not after three seconds
-            break
-    answered = [each for each in local_hub.requests if each.path.startswith("/api/")]
-    assert all(each.status != 429 for each in answered)
+        sent += 1
+    calls = [each.status for each in local_hub.requests if each.path.startswith("/api/")]
+    assert (len(calls), {*calls}) == (10, {200})  # a token, nine batches
+    assert sent == 9
     scheduler.flush(SECONDS)  # a caller who waits is served at once
     assert scheduler.status().pending_rows == 0
 
@@ -496,18 +588,19 @@ def test_flags_of_a_gradio_app_go_to_a_bucket(
     assert [path.name for path in (tmp_path / "flagged").iterdir()] == ["local--votes"]
 
 
-def test_replicas_that_share_the_rate_limit_send_every_row_once(
-    make: Make, files: Callable[[], dict[str, bytes]], local_hub: LocalHub, hub_api: HfApi
+def test_replicas_whose_calls_are_refused_send_every_row_once(
+    files: Callable[[], dict[str, bytes]], make: Make, local_hub: LocalHub
 ) -> None:
-    schedulers = [make(folder=str(number), every=0.02) for number in range(8)]
-    local_hub.faults.add(Fault(path="/api/buckets/", limit=RateLimit(20, seconds=2)))
+    apis = [HfApi(endpoint=local_hub.endpoint, token=local_hub.token) for _ in range(8)]
+    schedulers = [make(folder=str(number), every=0.02, hf_api=api) for number, api in enumerate(apis)]
+    refusal = {"status": 429, "headers": {"Retry-After": "0"}}
+    refused = [local_hub.faults.add(Fault(path="/api/buckets/", after=after, times=2, **refusal)) for after in (4, 9)]
     for number in range(5):
         for replica, scheduler in enumerate(schedulers):
             put(scheduler, number * 8 + replica)
     for scheduler in schedulers:
         scheduler.flush(SECONDS)
-    local_hub.faults.clear()
-    assert hub_api.session.paused_until > 0
+    assert [hits(local_hub, fault) for fault in refused] == [2, 2]
     assert numbers(files()) == [*range(40)]
 
 

@@ -167,7 +167,12 @@ def test_a_lost_answer_is_the_same_as_one_that_arrived(
     "body",
     [
         {"success": False, "processed": 1, "succeeded": 0, "failed": []},
+        {"success": False, "processed": 1, "succeeded": 1, "failed": []},
         {"success": True, "processed": 0, "succeeded": 0, "failed": []},
+        {"success": True, "processed": 1, "succeeded": 0, "failed": []},
+        {"success": False, "processed": 1, "succeeded": 1, "failed": [{"path": "a", "error": "busy"}]},
+        {"success": False, "processed": 1, "succeeded": 0, "failed": [{"path": "", "error": "busy"}]},
+        {"success": False, "processed": 1, "succeeded": 0, "failed": [{"path": "/a", "error": "busy"}]},
         {"success": True},
         [],
         "no json",

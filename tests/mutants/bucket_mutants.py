@@ -42,9 +42,47 @@ MUTANTS = [
         (f"{TESTS}::test_a_file_that_a_person_changed_between_two_pushes_is_not_replaced",),
     ),
     Mutant(
+        "bucket_identified_once",
+        "a bucket that was deleted and created again between two pushes gets rows",
+        (Edit(BUCKET, "BucketSender._send", "memory.identified_at or 0.0", "self.context.clock()"),),
+        (f"{TESTS}::test_a_bucket_that_was_created_again_between_two_pushes_is_noticed",),
+    ),
+    Mutant(
+        "bucket_started_over_blindly",
+        "flush --from A --to A sends to a bucket what it has",
+        (Edit("hubspool/cli/flush.py", "_start_over", "(spool.path / source).exists()", "False"),),
+        ("tests/hub/test_bucket_commands.py::test_a_bucket_that_is_named_in_both_gets_what_it_lacks",),
+    ),
+    Mutant(
+        "flush_moves_by_id_alone",
+        "flush --from a dataset takes the rows of the bucket with its name",
+        (
+            Edit(
+                "hubspool/cli/flush.py",
+                "_Place.is_same",
+                "replace(self, repo_id=self.repo_id.lower()) == replace(other, repo_id=other.repo_id.lower())",
+                "self.repo_id.lower() == other.repo_id.lower()",
+            ),
+        ),
+        ("tests/hub/test_bucket_commands.py::test_flush_sends_pending_rows_elsewhere",),
+    ),
+    Mutant(
+        "published_read_as_pending",
+        "read_rows returns a row that was published as one that is pending",
+        (
+            Edit(
+                "hubspool_templates/reading/pending.py",
+                "Waiting._held",
+                "repo.published().items() if isinstance(repo, RemoteBucket) else ()",
+                "()",
+            ),
+        ),
+        ("tests/hub/test_bucket_commands.py::test_a_range_in_doubt_that_was_published_is_not_read_as_pending",),
+    ),
+    Mutant(
         "bucket_rate_limit_ignored",
         "pushes to a bucket use up the Hub's rate limit",
-        (Edit("hubspool/client/retry.py", "pace", "2 * int(window[1]) > int(quota[1])", "True"),),
+        (Edit("hubspool/client/retry.py", "pace", "2 * int(left) > int(quotas[name])", "True"),),
         (f"{TESTS}::test_pushes_stay_under_half_of_the_rate_limit",),
     ),
     Mutant(

@@ -351,7 +351,29 @@ MUTANTS = [
     Mutant(
         "batch_believed_by_its_status",
         "a batch that answers 200 counts as applied, whatever its body says",
-        (Edit("hubspool/client/buckets.py", "_failures", 'answer["success"] is not True', "False"),),
+        (Edit("hubspool/client/buckets.py", "_failures", 'answer["success"] is True', "True"),),
+        ("tests/hub/test_client_buckets.py::test_a_success_that_does_not_say_so_is_none",),
+    ),
+    Mutant(
+        "batch_believed_without_account",
+        "a batch whose answer names a failure of another path counts as applied",
+        (
+            Edit(
+                "hubspool/client/buckets.py",
+                "_failures",
+                'Counter(each["path"] for each in failed) - Counter(paths)',
+                "Counter()",
+            ),
+        ),
+        (
+            "tests/hub/test_client_buckets.py::test_a_success_that_does_not_say_so_is_none",
+            "tests/hub/test_bucket_destination.py::test_an_answer_that_does_not_account_for_a_range_leaves_it_in_doubt",
+        ),
+    ),
+    Mutant(
+        "batch_believed_without_count",
+        "a batch of which an operation neither succeeded nor failed counts as applied",
+        (Edit("hubspool/client/buckets.py", "_failures", 'answer["succeeded"] + len(failed) != len(paths)', "False"),),
         ("tests/hub/test_client_buckets.py::test_a_success_that_does_not_say_so_is_none",),
     ),
     Mutant(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import click
 from hubspool.cli.options import Command, duration_option, folder_options, token_option
 from hubspool.cli.output import print_error
 from hubspool.cli.scheduler_records import SchedulerRecord, opened_records, unnamed_spools
+from hubspool.client.validation import split_destination
 from hubspool.errors import HFValidationError, HubspoolError
 from hubspool.scheduling.status import counted
 
@@ -47,7 +48,8 @@ def flush(
     address of each commit. If one repository refuses, the others get theirs, and the exit code is 1.
 
     With --from and --to, rows for a mistyped or lost repository go to another one; what the old one has stays there. A
-    repository that was deleted and created again gets nothing until you name it in both.
+    repository that was deleted and created again gets nothing until you name it in both; a bucket then gets what it
+    lacks. A bucket is named by its address, hf://buckets/OWNER/NAME/PATH; --from without a path means all of it.
 
     Examples:
       hubspool flush ./votes
@@ -77,7 +79,7 @@ def _flush(
     folder: Path, state_dir: Path | None, recipe: dict[str, Any], token: str | None, timeout: float | None
 ) -> None:
     scheduler = scheduler_from(recipe, folder, state_dir, token)
-    click.echo(f"{folder} -> {scheduler.repo_id}", err=True)
+    click.echo(f"{folder} -> {recipe['repo_id']}", err=True)
     try:
         commit = scheduler.flush(timeout)
     finally:
@@ -105,14 +107,14 @@ def _redirected(
     include_doubtful: bool,
 ) -> Iterator[dict[str, Any]]:
     """Move the rows for `old` to spools for `new`, or forget what `old` has if both are the same; yield the recipes."""
-    from hubspool.client.validation import check_repo_id, split_destination
+    from hubspool.client.validation import address_of, check_repo_id
     from hubspool.push.moves import reroute
     from hubspool.spool.destination import spool_for
 
-    old_id, *_ = split_destination(old, None, None)
-    new_id, *_ = split_destination(new, None, None)
-    is_same = old_id.lower() == check_repo_id(new_id).lower()
-    found = [record for record in records if _belongs_to(record, old_id) and (record.spool is not None or is_same)]
+    source, target = _Place.of(old), _Place.of(new)
+    check_repo_id(target.repo_id)
+    is_same = source.is_same(target)
+    found = [record for record in records if source.has(record) and (record.spool is not None or is_same)]
     if not found:
         raise HFValidationError(
             f"No rows in {folder} are for {old!r}.", hint=f"`hubspool status {folder}` names the repositories."
@@ -120,18 +122,15 @@ def _redirected(
     for record in found:
         spool = record.spool
         if is_same:
-            if record.target is not None:
-                record.ledger.start_over(record.target)
-            if spool is not None:
-                replace(spool, hub_id=None).save()
+            _start_over(record)
             yield record.recipe
         elif spool is not None:
             state = Path(spool.state_dir) if spool.state_dir else None
             there = spool.destination
-            old_kind = "dataset" if there.repo_type == "bucket" else there.repo_type
-            _, kind, path = split_destination(new, old_kind, there.path_in_repo)
-            there = replace(there, repo_id=new_id.lower(), repo_type=kind or old_kind, path_in_repo=path or "")
-            into = spool_for(folder, there, new_id, state)
+            kind = "bucket" if target.is_bucket else "dataset" if there.repo_type == "bucket" else there.repo_type
+            path = target.inside(there.path_in_repo, source)
+            there = replace(there, repo_id=target.repo_id.lower(), repo_type=kind, path_in_repo=path)
+            into = spool_for(folder, there, target.repo_id, state)
             moved = reroute(spool, into, include_doubtful=include_doubtful)
             click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}.", err=True)
             for rows in moved.in_doubt:
@@ -140,17 +139,71 @@ def _redirected(
                 HubspoolError(f"{spool.path / name} stays: its writer is running.", hint="Stop it, and repeat.")
                 for name in moved.live
             ]
-            yield dict(into.recipe) or {**record.recipe, "repo_id": new, "repo_type": kind}
+            place = {"repo_id": address_of(target.repo_id, kind), "repo_type": kind}
+            path = target.inside(record.recipe.get("path_in_repo") or "", source)
+            yield dict(into.recipe) or {**record.recipe, **place, "path_in_repo": path}
 
 
-def _belongs_to(record: SchedulerRecord, repo_id: str) -> bool:
-    """Return whether a record belongs to a repository, named as the program gave it, or in full, or by its spool."""
-    known = {record.recipe.get("repo_id", "").lower()}
-    if record.spool is not None:
-        known |= {record.spool.given.lower(), record.spool.destination.repo_id, record.spool.path.name}
-    if record.target is not None:
-        known.add(record.ledger.targets()[record.target][0].repo_id.lower())
-    return repo_id.lower() in known
+def _start_over(record: SchedulerRecord) -> None:
+    """Forget what the ledger says of a repository that was created again.
+
+    A bucket is looked at in its place, an hour after the last batch of unknown outcome was sent: what it lists, or its
+    markers name, counts as sent.
+    """
+    ledger, spool, target = record.ledger, record.spool, record.target
+    if target is not None:
+        if spool is not None and spool.destination.repo_type == "bucket":
+            for source, parts in ledger.parts(target).items():
+                if (spool.path / source).exists():
+                    ledger.recover([source])
+                    ledger.look(target, source, max(part.sent_at or 0.0 for part in parts), 0)
+        ledger.start_over(target)
+    if spool is not None:
+        replace(spool, hub_id=None).save()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a person names with --from or --to.
+
+    Args:
+        repo_id: of a bucket, or of a repository of any type; with --from also the name of a spool's folder.
+        is_bucket: it is the address of a bucket.
+        prefix: folder in the bucket; empty for all of it.
+    """
+
+    repo_id: str
+    is_bucket: bool
+    prefix: str
+
+    @classmethod
+    def of(cls, given: str) -> _Place:
+        repo_id, kind, path = split_destination(given, None, None)
+        return cls(repo_id, kind == "bucket", path or "")
+
+    def is_same(self, other: _Place) -> bool:
+        return replace(self, repo_id=self.repo_id.lower()) == replace(other, repo_id=other.repo_id.lower())
+
+    def has(self, record: SchedulerRecord) -> bool:
+        """Return whether the rows of a record are for this place, named as the program gave it, or in full."""
+        spool, recipe = record.spool, record.recipe
+        known, kind, path = set(), None, None
+        if recipe:
+            repo_id, kind, path = split_destination(recipe["repo_id"], recipe["repo_type"], recipe["path_in_repo"])
+            known = {repo_id.lower()}
+        if spool is not None:
+            if self.repo_id == spool.path.name:
+                return True
+            known |= {spool.given.lower(), spool.destination.repo_id}
+            kind, path = spool.destination.repo_type, spool.destination.path_in_repo
+        if record.target is not None:
+            known.add(record.ledger.targets()[record.target][0].repo_id.lower())
+        is_inside = not self.prefix or f"{path}/".startswith(f"{self.prefix}/")
+        return self.repo_id.lower() in known and self.is_bucket == (kind == "bucket") and is_inside
+
+    def inside(self, path: str, source: _Place) -> str:
+        """Return the path in this place of a folder in `source`, without the prefix of that."""
+        return "/".join(filter(None, [self.prefix, path.removeprefix(source.prefix).strip("/")]))
 
 
 def scheduler_from(recipe: dict[str, Any], folder: Path, state_dir: Path | None, token: str | None) -> CommitScheduler:

@@ -66,11 +66,17 @@ def forget(
       hubspool forget user/votes --where user=anna --yes
       hubspool forget user/votes --check
     """
+    from hubspool.client.validation import BUCKETS
     from hubspool.push.removal import Removal
     from hubspool.push.remover import Remover
 
     if bool(conditions) == check:
         raise click.UsageError("Give either --where KEY=VALUE or --check" + (", not both." if check else "."))
+    if repo_id.startswith(BUCKETS):
+        raise click.UsageError(
+            f"Rows of a bucket are removed in its dataset: hubspool publish {repo_id} DATASET --delete,"
+            f" then hubspool forget DATASET. Rows that stay in the bucket are not reached."
+        )
     values = _values(conditions)
     repo = remote_repo(repo_id, repo_type, revision, token)
     repo_id, remover = repo.target.repo_id, Remover(repo, "", joiners())

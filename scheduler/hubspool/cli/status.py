@@ -13,6 +13,7 @@ import orjson
 from hubspool.cli.options import Command, folder_options
 from hubspool.cli.output import Output, print_error
 from hubspool.cli.scheduler_records import SchedulerRecord, opened_records, unnamed_spools
+from hubspool.client.validation import address_of
 from hubspool.errors import second_look_reason
 from hubspool.scheduling.status import counted
 
@@ -93,13 +94,20 @@ def _exposition(found: list[dict[str, Any]]) -> Iterator[str]:
                 yield f"hubspool_{name}{{{','.join(labels)}}} {fields[name]}"
 
 
+def _place(fields: dict[str, Any]) -> str:
+    """Return where the rows go, as a line of text."""
+    kind, repo_id, path = fields["repo_type"], fields["repo_id"], fields["path_in_repo"]
+    if kind == "bucket":
+        return f"{kind} {address_of(repo_id, kind, path)} ({fields['endpoint']})"
+    return f"{kind} {repo_id} ({fields['endpoint']}, {fields['revision']}, {path or '/'})"
+
+
 def _text(fields: dict[str, Any]) -> str:
-    path = fields["path_in_repo"] or "/"
     pending = f"{counted(fields['pending_files'], 'file')}, {counted(fields['pending_bytes'], 'byte')}"
     if fields["pending_rows"] is not None:
         pending += f", {counted(fields['pending_rows'], 'row')}"
     lines = [
-        f"{fields['repo_type']} {fields['repo_id']} ({fields['endpoint']}, {fields['revision']}, {path})",
+        _place(fields),
         f"  on the Hub  {counted(fields['rows'], 'row')}, {counted(fields['bytes'], 'byte')} of files in this folder",
         f"  pending     {pending}",
         f"  writers     {fields['writers']} running",

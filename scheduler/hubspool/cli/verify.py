@@ -129,7 +129,7 @@ def check(
         spools = [(each.spool, each.ledger) for each in records if each.spool and _is_of(each.spool, repo, inside)]
         if folder and not spools:
             raise HFValidationError(
-                f"No scheduler of {folder} sends rows to {repo.target.repo_id} at {repo.target.revision}.",
+                f"No scheduler of {folder} sends rows to {repo.target.name_and_revision}.",
                 hint="`hubspool status FOLDER` says where its rows go.",
             )
         seen, found, may_be_old = _compared(repo, inside, spools)

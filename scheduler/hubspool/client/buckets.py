@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,6 +121,7 @@ def send_batch(
 
     Raises:
         BucketBatchError: the Hub did not apply some of the operations.
+        BadResponseError: its answer does not account for all of them; each may have been applied, or not.
     """
     body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     headers = {"Content-Type": "application/x-ndjson"}
@@ -134,7 +136,7 @@ def send_batch(
             if error.response is None or '"failed"' not in error.response.text:
                 raise
             answer = error.response.text.encode()
-        failures = _failures(answer, len(lines))
+        failures = _failures(answer, [str(line["path"]) for line in lines])
         if attempts > 1:
             deleted = {str(line["path"]) for line in lines if line["type"] == "deleteFile"}
             asked = sorted(deleted & {failure["path"] for failure in failures})
@@ -147,11 +149,17 @@ def send_batch(
 
 
 @of_answer
-def _failures(body: bytes, count: int) -> list[dict[str, str]]:
+def _failures(body: bytes, paths: Sequence[str]) -> list[dict[str, str]]:
+    """Return the failures in the answer to a batch, which must account for each operation by its path."""
     answer = json.loads(body)
     failed = [{"path": str(each["path"]), "error": str(each.get("error", ""))} for each in answer["failed"]]
-    if answer["processed"] != count or (not failed and answer["success"] is not True):
-        raise errors.BadResponseError(f"The Hub says that it processed {answer['processed']} of {count} operations.")
+    foreign = Counter(each["path"] for each in failed) - Counter(paths)
+    # What the Hub counts in `processed` is not documented; the other two tell what became of each operation.
+    if foreign or answer["succeeded"] + len(failed) != len(paths) or not (failed or answer["success"] is True):
+        raise errors.BadResponseError(
+            f"The Hub does not say which of {len(paths)} operations it applied:"
+            f" {answer['succeeded']} succeeded, {len(failed)} failed {' '.join(map(repr, foreign))}."
+        )
     return failed
 
 

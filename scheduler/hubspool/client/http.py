@@ -73,7 +73,8 @@ class HubSession:
         deadline: monotonic time when all requests and waits must be over.
         counts: ``requests``: how many were sent, repeated ones included; not those of hf_xet. Threads that send at the
             same time may count one too few.
-        paused_until: monotonic time until which pushes to buckets pause, as the last answer's rate limit asks.
+        pauses: name of a quota of the Hub → monotonic time until which pushes to buckets pause, as the last answer
+            that named it asks; copies of the session share them, because the Hub counts the calls of all.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -85,7 +86,7 @@ class HubSession:
     retry: RetryPolicy | None = None
     deadline: float = math.inf
     counts: Counter[str] = field(default_factory=Counter, repr=False)
-    paused_until: float = field(default=0.0, init=False)
+    pauses: dict[str, float] = field(default_factory=dict, repr=False)
     _pools: dict[bool, requests.Session] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -301,7 +302,8 @@ class HubClient:
                 method, url, headers=sent, auth=_as_given, allow_redirects=False, stream=True, **options
             )
             if own and "RateLimit-Policy" in response.headers:
-                session.paused_until = time.monotonic() + pace(response.headers, random.random())  # noqa: S311  jitter
+                waits = pace(response.headers, random.random())  # noqa: S311  jitter
+                session.pauses.update({quota: time.monotonic() + wait for quota, wait in waits.items()})
             if not stream or response.status_code // 100 != 2:
                 _load(response)
         except requests.RequestException as error:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from hubspool import errors
 from hubspool.client.defaults import DEFAULTS
 from hubspool.client.retry import retry_after
+from hubspool.client.validation import address_of
 from hubspool.settings import Token
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ _BY_STATUS: dict[int, type[errors.HfHubHTTPError]] = {
 }
 _DISABLED = "Access to this resource is disabled."
 _OF_A_REPOSITORY = re.compile(r"/api/(models|datasets|spaces|buckets)/|/resolve/")
+
+#: The address of a bucket's page or of its part of the API, with its id.
+_BUCKET = re.compile(r"^[^/]*//[^/]*(?:/api)?/buckets/([^/]+/[^/]+)(?:/|$)")
 
 _warned: set[str] = set()
 
@@ -81,6 +85,9 @@ def error_of(response: requests.Response, token: Token | None) -> errors.Request
         )
     kind = _kind(response, token)
     sentence = kind.sentence
+    if kind is errors.RepositoryNotFoundError and (bucket := _BUCKET.search(fields["url"])):
+        sentence = f"There is no bucket {address_of(bucket[1], 'bucket')}, or the token may not see it"
+        fields["hint"] = "Check the address and the token; a scheduler, or create_bucket, creates a new one."
     if status == 409:
         fields["details"] = _json_object(response)
     if status == 401:

@@ -213,10 +213,10 @@ def call_with_retries(call: Callable[[], T], policy: RetryPolicy, caller: Caller
         _outer.reset(token)
 
 
-_WINDOW = re.compile(r'(?:^|,)\s*"?[^",;]*"?\s*;\s*r\s*=\s*(\d+)\s*;\s*t\s*=\s*(\d+)')
+_WINDOW = re.compile(r'(?:^|,)\s*"?([^",;]*)"?\s*;\s*r\s*=\s*(\d+)\s*;\s*t\s*=\s*(\d+)')
 
 
-_QUOTA = re.compile(r";\s*q\s*=\s*(\d+)")
+_QUOTA = re.compile(r'"?([^",;]*)"?\s*;\s*q\s*=\s*(\d+)')
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -229,8 +229,10 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return None if seconds is None else min(seconds, _LONGEST_ASKED_SECONDS)
 
 
-def pace(headers: Mapping[str, str], chance: float) -> float:
+def pace(headers: Mapping[str, str], chance: float) -> dict[str, float]:
     """Return how many seconds pushes to a bucket pause, so that they use less than half of what the Hub allows.
+
+    The Hub has several quotas (calls of its API, downloads); the result has those that an answer names.
 
     Reads ``RateLimit: "api";r=250;t=55`` and ``RateLimit-Policy: "fixed window";"api";q=500;w=300``.
 
@@ -238,10 +240,15 @@ def pace(headers: Mapping[str, str], chance: float) -> float:
         headers: of an answer.
         chance: a random number in [0, 1): writers that pause must not return together.
     """
-    window, quota = _WINDOW.search(headers.get("RateLimit", "")), _QUOTA.search(headers.get("RateLimit-Policy", ""))
-    if window is None or quota is None or 2 * int(window[1]) > int(quota[1]):
-        return 0.0
-    return min((int(window[2]) + 1) * (1 + chance / 2), _LONGEST_ASKED_SECONDS)
+    quotas = dict(_QUOTA.findall(headers.get("RateLimit-Policy", "")))
+    windows = _WINDOW.findall(headers.get("RateLimit", ""))
+    return {
+        name: 0.0
+        if 2 * int(left) > int(quotas[name])
+        else min((int(seconds) + 1) * (1 + chance / 2), _LONGEST_ASKED_SECONDS)
+        for name, left, seconds in windows
+        if name in quotas
+    }
 
 
 def hub_time(headers: Mapping[str, str]) -> datetime:
@@ -260,7 +267,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _asked(headers: Mapping[str, str], now: datetime | None) -> float | None:
-    waits = [float(t) + 1.0 for r, t in _WINDOW.findall(headers.get("RateLimit", "")) if int(r) == 0]
+    waits = [float(t) + 1.0 for _, r, t in _WINDOW.findall(headers.get("RateLimit", "")) if int(r) == 0]
     given = headers.get("Retry-After", "").strip()
     if given.isdigit():
         waits.append(float(given))

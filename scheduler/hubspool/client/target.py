@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from hubspool.client.validation import check_repo_id, check_repo_type, check_revision
+from hubspool.client.validation import address_of, check_repo_id, check_repo_type, check_revision
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,16 @@ class Target:
         """Address of the repository's page."""
         folder = "" if self.repo_type == "model" else f"{self.repo_type}s/"
         return f"{self.endpoint}/{folder}{self.repo_id}"
+
+    @property
+    def address(self) -> str:
+        """What a program gives to reach it: its id, of a bucket its address."""
+        return address_of(self.repo_id, self.repo_type)
+
+    @property
+    def name_and_revision(self) -> str:
+        """Its address for messages, with the revision of a repository."""
+        return self.address if self.is_bucket else f"{self.repo_id} at {self.revision}"
 
     @property
     def api_url(self) -> str:

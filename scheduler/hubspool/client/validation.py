@@ -43,6 +43,11 @@ def check_repo_id(repo_id: object) -> str:
     return repo_id
 
 
+def address_of(repo_id: str, repo_type: str, path: str = "") -> str:
+    """Return what a program gives to reach a repository, its id; of a bucket its address, with the path in it."""
+    return "/".join(filter(None, [f"{BUCKETS}{repo_id}", path])) if repo_type == "bucket" else repo_id
+
+
 def split_destination(
     repo_id: str, repo_type: str | None, path_in_repo: str | None
 ) -> tuple[str, str | None, str | None]:

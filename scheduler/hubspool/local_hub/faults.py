@@ -58,8 +58,9 @@ class Fault:
         late: the request is answered by `status`, or dropped, and takes effect this many seconds later; with
             `math.inf` at `faults.release()`.
         keep_bytes: the connection ends after this many bytes of the answer's body.
-        stale: reads of a revision are answered from the state this many commits ago. Git's own protocol, accounts,
-            buckets and content that is addressed by its hash have no older state. It counts as a hit only if the state
+        stale: reads of a revision are answered from the state this many commits ago, and lists of a bucket's files (by
+            folder or by path) from that this many changed files ago. Git's own protocol, accounts, the content in
+            buckets, and content that is addressed by its hash have no older state. It counts as a hit only if the state
             was older.
         full_disk: the disk is full after the request has written this many files: 507. It counts as a hit only then.
         limit: a rate limit over the matching requests, with the headers of the Hub. It ignores `after` and `times`.

@@ -20,7 +20,8 @@ from hubspool.push import rules
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.ledger import Ledger
 from hubspool.push.lines import count_lines
-from hubspool.push.part import Closed, Part
+from hubspool.push.part import Closed
+from hubspool.push.published import uncovered
 from hubspool.push.scan import scan
 from hubspool.spool.destination import Destination, SpoolFolder, spool_folders
 from hubspool.spool.owners import Owner, owner_of
@@ -137,7 +138,7 @@ def warn_of_unsent(folder: Path, known: Collection[Path]) -> None:
                 spool.path,
                 spool.destination,
                 folder,
-                spool.given,
+                spool.address,
             )
 
 
@@ -205,8 +206,7 @@ class PendingSegments(ExitStack):
             end = start + part.size
             ranges.append((start, end))
         file = self.files[segment]
-        as_parts = [Part(segment, 0, "", start, end, 0.0) for start, end in ranges]
-        for start, stop in rules.missing(as_parts, os.fstat(file.fileno()).st_size):
+        for start, stop in uncovered(0, os.fstat(file.fileno()).st_size, ranges):
             file.seek(start)
             while file.tell() < stop and (line := file.readline()).endswith(b"\n"):
                 yield line
@@ -236,7 +236,7 @@ def pending_segments(folder: Path, target: Target) -> list[PendingSegments]:
             found.append(PendingSegments(spool))
     if spools and not found:
         raise HFValidationError(
-            f"No scheduler of {folder} sends rows to {target.repo_id} at {target.revision}.",
+            f"No scheduler of {folder} sends rows to {target.name_and_revision}.",
             hint="`hubspool status FOLDER` says where its rows go.",
         )
     return found

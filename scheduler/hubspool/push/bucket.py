@@ -39,6 +39,8 @@ class BucketSink:
         self.context = context
         self._doubts = {} if context.is_spool else context.ledger.doubts(context.key)
         now = context.clock()
+        if context.memory.identified_at is None:  # the scheduler has looked before its first push
+            context.memory.identified_at = now
         self._due = {source for source, versions in self._doubts.items() if max(versions.values()) <= now}
 
     def settled(self, settled: Mapping[str, Stat]) -> Mapping[str, Stat]:
@@ -140,7 +142,7 @@ class BucketSender(Committer):
 
     def _send(self, uploads: Sequence[Upload]) -> None:
         memory = self.context.memory
-        if not memory.is_identified:
+        if self.context.clock() - (memory.identified_at or 0.0) > self.context.limits.identity_seconds:
             self._identify()
         operations = self._operations(uploads)
         uploads = [upload for upload in uploads if upload.part.path in operations]
@@ -150,11 +152,13 @@ class BucketSender(Committer):
             if wanted := self._wanted(uploads, operations):
                 self._put(wanted, operations)
         except HubspoolError:
-            memory.is_identified = False
+            memory.identified_at = 0.0
             raise
 
     def _identify(self) -> None:
-        """Check after an error that the bucket is the known one.
+        """Check that the bucket is the known one, after an error and before the first push of a minute.
+
+        Not noticed: that it was deleted and created again between two pushes of one minute.
 
         Raises:
             RepoReplacedError: it was deleted and created again; everything counts as unsent, and a person decides.
@@ -164,10 +168,10 @@ class BucketSender(Committer):
         found = context.repo.identity()
         if known not in (None, found):
             raise RepoReplacedError(
-                context.target.repo_id, context.folder.parent if context.is_spool else context.folder
+                context.target.address, context.folder.parent if context.is_spool else context.folder
             )
         context.ledger.identify(context.key, found, last)
-        context.memory.is_identified = True
+        context.memory.identified_at = context.clock()
 
     def _transfer(self, uploads: Sequence[Upload], operations: list[CommitOperationAdd]) -> None:
         api, target = self.context.api, self.context.target

@@ -72,7 +72,7 @@ class PushMemory:
         removals: of rows that a function of the program chooses; the Hub has those that values choose.
         held_back: segment → until when it is not sent (seconds since the epoch): rows that are to be removed were sent
             with an unknown outcome.
-        is_identified: a bucket is known to be the one of before; not so after an error.
+        identified_at: when a bucket was known to be the one of before, seconds since the epoch; None: at the start.
         markers: of publishes of a bucket, by path.
         expired: segment → how many rows of it were too old to be sent.
         hub_at: the Hub's time when a push last read the newest commit; None before.
@@ -93,7 +93,7 @@ class PushMemory:
     full_folders: dict[str, int] = field(default_factory=dict)
     removals: list[Removal] = field(default_factory=list)
     held_back: dict[str, float] = field(default_factory=dict)
-    is_identified: bool = True
+    identified_at: float | None = None
     markers: dict[str, Marker] = field(default_factory=dict)
     expired: dict[str, str] = field(default_factory=dict)
     hub_at: datetime | None = None

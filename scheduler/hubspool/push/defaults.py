@@ -30,6 +30,7 @@ class PushLimits:
         foreign_seconds: how long foreign content must stay at a path of ours before it counts; reads may be stale.
         second_look_seconds: how long a commit whose answer was lost may still land. A segment whose ledger was lost is
             not sent until it has passed and the parts on the Hub were listed once more.
+        identity_seconds: how old the knowledge may be that a bucket is the one of before when a push begins.
         look_seconds: how often a scheduler without new rows reads which rows others have asked to remove: one request.
         rest_seconds: a file that has not changed for this long has a finished last line, also without a newline.
         quote_bytes: a CSV whose quotes do not balance within this many bytes, or within a period, is cut at newlines.
@@ -67,6 +68,7 @@ class PushLimits:
     compare_bytes: int = 32 * 1024 * 1024
     foreign_seconds: float = 60.0
     second_look_seconds: float = 3600.0
+    identity_seconds: float = 60.0
     look_seconds: float = 3600.0
     rest_seconds: float = 10.0
     quote_bytes: int = 1024 * 1024

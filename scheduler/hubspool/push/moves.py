@@ -126,7 +126,7 @@ def reroute(old: SpoolFolder, new: SpoolFolder, *, include_doubtful: bool) -> Mo
                 moved = _copy(path, ranges)
                 ledger.save(key, _marked(parts, moved, gaps, stat.size, with_doubtful=bool(doubtful)))
                 _rename(_hidden(moved), new.path / moved.name)
-    replace(old, moved_to=new.given).save()
+    replace(old, moved_to=new.address).save()
     return found
 
 

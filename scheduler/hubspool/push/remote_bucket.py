@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hubspool.client.buckets import BucketFile
 from hubspool.errors import BadResponseError
 from hubspool.files import xet_id
-from hubspool.push.published import MARKERS, Marker
+from hubspool.push.published import MARKERS, Marker, uncovered
 from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.spool.segment_name import RangeName, SegmentName, range_path
 
@@ -66,6 +66,11 @@ class RemoteBucket(RemoteRepo):
         names = (RangeName.parse(PurePosixPath(path).name) for path in found)
         here = [(name.start, name.end) for name in names if name is not None and str(name.segment) == segment]
         return [*here, *self.published().get(segment, [])]
+
+    def is_published(self, path: str) -> bool:
+        """Return whether markers name all bytes that the name of a file tells."""
+        name = RangeName.parse(PurePosixPath(path).name)
+        return name is not None and not uncovered(name.start, name.end, self.published().get(str(name.segment), ()))
 
     def published(self) -> Ranges:
         """Return file name of a segment → ranges that markers name, in bytes; reads the markers that are new.

@@ -16,6 +16,7 @@ from hubspool.push.compare import Relation
 from hubspool.push.defaults import PushLimits
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
+from hubspool.push.published import uncovered
 from hubspool.spool.segment_name import SegmentName, part_path, range_path, versioned_path
 
 
@@ -151,12 +152,7 @@ def position_of(parts: Sequence[Part]) -> int:
 
 def missing(parts: Sequence[Part], end: int) -> list[tuple[int, int]]:
     """Return the ranges of [0, `end`) that no part contains, ascending."""
-    gaps, position = [], 0
-    for start, stop in sorted((part.start, part.sent_end) for part in parts):
-        if start > position:
-            gaps.append((position, min(start, end)))
-        position = max(position, stop)
-    return [*gaps, (position, end)] if end > position else gaps
+    return uncovered(0, end, [(part.start, part.sent_end) for part in parts])
 
 
 def removed_parts(source: str, parts: Sequence[Part], ranges: Sequence[tuple[int, int, int]]) -> list[Part]:
@@ -372,8 +368,7 @@ def looked_up(part: Part, rows: int, remote_id: str | None, published: Iterable[
         remote_id: id of the content at its path, or None. Only this range has that path: other content was changed.
         published: ranges of the segment that markers name. They were on the Hub, and may have been deleted since.
     """
-    reached = [Part("", 0, "", start, end, 0.0) for start, end in published]
-    if remote_id is None and any(end > part.start for _, end in missing(reached, part.sent_end)):
+    if remote_id is None and uncovered(part.start, part.sent_end, published):
         return part
     is_ours = remote_id in (None, part.sending_id)
     return replace(part.acknowledged(rows), closed=Closed.UNKNOWN if is_ours else Closed.FOREIGN)
@@ -406,11 +401,9 @@ def recovered_ranges(
     """
     parts = [replace(part.withdrawn(), closed=part.closed or Closed.UNKNOWN) for part in known if part.end > part.start]
     for start, end in sorted(found):
-        for gap in missing(parts, end):
-            if (first := max(gap[0], start)) < gap[1]:
-                part = naming.segment_part(source, parts[-1].number + 1 if parts else 0, first, now)
-                closed = replace(naming.up_to(part, gap[1]), end=gap[1], closed=Closed.UNKNOWN, commits=1)
-                parts.append(closed)
+        for first, last in uncovered(start, end, [(part.start, part.sent_end) for part in parts]):
+            part = naming.segment_part(source, parts[-1].number + 1 if parts else 0, first, now)
+            parts.append(replace(naming.up_to(part, last), end=last, closed=Closed.UNKNOWN, commits=1))
     return parts
 
 

@@ -18,10 +18,8 @@ from typing import NamedTuple
 from hubspool.push.compaction import OldFile
 from hubspool.push.encodings import Span
 from hubspool.push.manifest import HeldPart, JoinedRun
-from hubspool.push.part import Part
 from hubspool.push.published import MARKERS, uncovered
 from hubspool.push.remote import NamedPart, RemoteFile
-from hubspool.push.rules import missing
 from hubspool.spool.segment_name import RangeName, SegmentName, part_number
 
 
@@ -257,17 +255,16 @@ class BucketSnapshot(RepoSnapshot):
                 if any(uncovered(each.start, each.end, [(start, end)]) != [each[:2]] for each in files):
                     here.append(Piece(start, end, 0, f"{MARKERS}/"))  # it cannot be cut, so it is not published
                     continue
-                known = [Part("", 0, "", piece.start, piece.end, 0.0) for piece in here]
-                gaps = [(max(start, first), last) for first, last in missing(known, end)]
-                here += [Piece(first, last, 0, f"{MARKERS}/") for first, last in gaps if first < last]
+                gaps = uncovered(start, end, [(piece.start, piece.end) for piece in here])
+                here += [Piece(first, last, 0, f"{MARKERS}/") for first, last in gaps]
         return found
 
     def hub_end(self, path: str, start: int) -> int | None:
         """Return up to where the ranges of a segment go on that begin at `start`."""
         segment = segment_of(path)
-        known = [Part("", 0, "", piece.start, piece.end, 0.0) for piece in self.pieces.get(segment or "", ())]
-        stop = max((part.end for part in known), default=start)
-        return next((max(start, first) for first, last in missing(known, stop) if last > start), max(start, stop))
+        known = [(piece.start, piece.end) for piece in self.pieces.get(segment or "", ())]
+        stop = max([start, *(end for _, end in known)])
+        return next((first for first, _ in uncovered(start, stop, known)), stop)
 
 
 def segment_of(path: str) -> str | None:

@@ -314,7 +314,10 @@ class Removing:
         if setup.spool is None:
             raise RuntimeError("forget() removes rows, and this scheduler keeps files: delete them in the repository.")
         if setup.target.is_bucket:
-            raise RuntimeError("forget() needs the history of a repository: publish the bucket, and remove them there.")
+            raise RuntimeError(
+                f"forget() removes no rows of a bucket: run `hubspool publish {setup.address} DATASET --delete`, then"
+                " `hubspool forget DATASET`; rows that stay in the bucket are not reached."
+            )
         _check(rows)
         self.requests.append(request := Request(rows))
         try:

@@ -84,7 +84,7 @@ def _keep_small(scheduler: CommitScheduler, context: PushContext, result: PushRe
             report = worker.compaction.after_push(context, loop, options)
             for commit in report.commits:
                 scheduler._tracker.note_commit(report.event(commit), commit)
-        loop.rest(wait := scheduler.api.session.paused_until - time.monotonic())
+        loop.rest(wait := scheduler.api.session.pauses.get("api", 0.0) - time.monotonic())
         scheduler._tracker.period = max(wait, scheduler._period)
         return
     if not context.is_spool or worker.urgency is Urgency.FINAL:  # somebody waits for it

@@ -16,7 +16,7 @@ from hubspool import fork
 from hubspool.client.hf_api import HfApi
 from hubspool.client.retry import RetryPolicy
 from hubspool.client.target import Target
-from hubspool.client.validation import BUCKETS, check_repo_id, check_repo_type, check_revision
+from hubspool.client.validation import check_repo_id, check_repo_type, check_revision
 from hubspool.errors import (
     ForbiddenError,
     HFValidationError,
@@ -148,7 +148,7 @@ class RepoSetup:
     @property
     def address(self) -> str:
         """What a program gives to reach the repository: its id, of a bucket its address."""
-        return f"{BUCKETS}{self.repo_id}" if self.target.is_bucket else self.repo_id
+        return self.target.address
 
     @property
     def ledger(self) -> Ledger:
@@ -235,7 +235,7 @@ class RepoSetup:
                 self.rescue.listeners |= listeners
             hub_id = hub_id or spool.hub_id
             if spool.hub_id not in (None, hub_id):
-                raise RepoReplacedError(self.repo_id, self.folder)
+                raise RepoReplacedError(self.address, self.folder)
             account = None if "/" in self._given else self.repo_id.partition("/")[0]
             self.spool = replace(spool, destination=self.destination, given=self._given, account=account, hub_id=hub_id)
             self.spool.save()

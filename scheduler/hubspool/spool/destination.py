@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from hubspool.client.target import Target
-from hubspool.client.validation import check_path_in_repo, check_repo_type, check_revision
+from hubspool.client.validation import address_of, check_path_in_repo, check_repo_type, check_revision
 from hubspool.errors import StateFileError
 from hubspool.files import StatePaths, is_spool_folder, write_durably
 
@@ -87,7 +87,14 @@ class Destination:
         )
         return there == self
 
+    @property
+    def address(self) -> str:
+        """The repository's id; of a bucket its address, with the path in it."""
+        return address_of(self.repo_id, self.repo_type, self.path_in_repo)
+
     def __str__(self) -> str:
+        if self.repo_type == "bucket":
+            return f"bucket {self.address} ({self.endpoint}, {self.name}, {self.form})"
         path = "/".join(filter(None, (self.path_in_repo, self.name)))
         return f"{self.repo_type} {self.repo_id} ({self.endpoint}, {self.revision}, {path}, {self.form})"
 
@@ -123,6 +130,12 @@ class SpoolFolder:
             fields = orjson.loads(StatePaths(path).destination.read_bytes())
             return cls(path, Destination(**fields.pop("destination")), **fields)
         return None
+
+    @property
+    def address(self) -> str:
+        """The repository's id as the program gave it; of a bucket its address, with the path in it."""
+        there = self.destination
+        return there.address if there.repo_type == "bucket" else self.given
 
     @property
     def state(self) -> Path:

@@ -139,7 +139,8 @@ def positions_of(pieces: Iterable[RowRange], counted: Mapping[str, int]) -> dict
     found: dict[str, Position] = {}
     numbers: dict[str, set[int]] = {}
     for piece in pieces:
-        numbers.setdefault(piece.key, set()).update(piece.numbers)
+        if not piece.is_range:  # which is sent once all before it are known: one that is not there comes no more
+            numbers.setdefault(piece.key, set()).update(piece.numbers)
         units = counted.get(piece.key) if piece.sizes is None else piece.sizes[-1]
         found[piece.key] = Position(piece.numbers[-1], units, piece.ids[-1][:_DIGITS])
     return {
@@ -147,7 +148,7 @@ def positions_of(pieces: Iterable[RowRange], counted: Mapping[str, int]) -> dict
             each.number,
             each.units,
             each.digits,
-            tuple(n for n in range(each.number) if n not in numbers[key]),
+            tuple(n for n in range(each.number) if n not in numbers[key]) if key in numbers else (),
         )
         for key, each in found.items()
     }

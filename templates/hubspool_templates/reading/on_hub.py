@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from functools import cached_property
 from itertools import chain, islice
+from pathlib import PurePosixPath
 from typing import Any
 from zipfile import BadZipFile
 
@@ -21,6 +23,7 @@ from hubspool.extending import (
     HFValidationError,
     JoinedRun,
     Progress,
+    RangeName,
     RemoteBucket,
     RemoteEntryNotFoundError,
     RemoteFile,
@@ -40,6 +43,8 @@ from hubspool_templates.reading.cursor import Cursor, Position, positions_of
 from hubspool_templates.reading.formats import RangedFile, Row, Source
 from hubspool_templates.reading.plan import RowRange, chosen_files, is_lines, pieces_of, split_off
 from hubspool_templates.schema import Schema
+
+logger = logging.getLogger(__name__)
 
 #: What the readers of the formats raise for damaged files; an OSError with a number is of this machine.
 _DAMAGE = (ValueError, BadZipFile, KeyError, RuntimeError, EOFError, OSError, zlib.error)
@@ -100,12 +105,29 @@ class HubRows:
         except RevisionNotFoundError:  # the history was squashed between two requests
             self.listing, self.card = self._pinned()
         paths = [path for path in self.listing.files if not is_manifest(path)]
+        if target.is_bucket:
+            self._check_bucket(config, paths)
         self.config, chosen = chosen_files(self.card, paths, config, split)
         self.columns = Schema.of_features(self.card.features(self.config))
         self.pieces = pieces_of([self.listing.files[path] for path in chosen], self.listing.runs)
         self._before = NEVER if since is None else self._since(since)
         self._counted: dict[str, int] = {}
         self.new = self.pieces if since is None else [new for piece in self.pieces for new in self._new_of(piece)]
+
+    def _check_bucket(self, config: str | None, paths: list[str]) -> None:
+        """Refuse what would give a part of the rows, or more than were asked for: a bucket has no card with configs."""
+        address = self.target.address
+        if config is not None:
+            raise HFValidationError(
+                f"config is {config!r}, and {address} has no card that names configs.",
+                hint=f"Name the folder of the rows: {address}/FOLDER.",
+            )
+        forms = {path.rpartition(".")[2]: path for path in paths if RangeName.parse(PurePosixPath(path).name)}
+        if len(forms) > 1:
+            raise HFValidationError(
+                f"{address} has rows of several forms: {', '.join(forms.values())}.",
+                hint="Name a folder with one of them; give each form a folder of its own.",
+            )
 
     def _pinned(self) -> tuple[Listing, Card]:
         """List the files of the newest commit, and read its card; a bucket has neither commits nor a card."""
@@ -242,7 +264,18 @@ class HubRows:
             seen: set[str] = set()
             for number, piece in enumerate(pieces):
                 count = 0
-                source = fetcher.source(number)
+                try:
+                    source = fetcher.source(number)
+                except RemoteEntryNotFoundError:
+                    repo = self.listing.repo
+                    if not isinstance(repo, RemoteBucket) or not repo.is_published(piece.file.path):
+                        raise changed_meanwhile(self.target, piece.file.path) from None
+                    logger.warning(
+                        "%s of %s was published to a dataset and deleted while the bucket was read; its rows are there",
+                        piece.file.path,
+                        self.target.address,
+                    )
+                    continue
                 try:
                     for row in self._rows_of(piece, source, as_value):
                         count += 1
@@ -329,6 +362,8 @@ class _Fetcher(ExitStack):
             with suppress(RemoteEntryNotFoundError):
                 if path := cached_file(self._branch.api, self._branch.target, piece.file):
                     return path
+            if self._branch.target.is_bucket:
+                raise
             raise changed_meanwhile(self._branch.target, piece.file.path) from error
 
 

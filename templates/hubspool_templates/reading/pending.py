@@ -15,6 +15,7 @@ from hubspool.extending import (
     PendingSegments,
     RangeName,
     RangeOnHub,
+    RemoteBucket,
     RemoteFile,
     Target,
     pending_segments,
@@ -117,6 +118,10 @@ class Waiting(ExitStack):
             name = PurePosixPath(piece.key).name
             if name in names and piece.is_alone and (part := _part(spool, name, piece.first, piece.file, reading)):
                 held.setdefault(name, []).append(part)
+        repo = reading.listing.repo  # markers are read after the list: a file that is deleted has one before
+        for name, ranges in repo.published().items() if isinstance(repo, RemoteBucket) else ():
+            if name in names:
+                held.setdefault(name, []).extend(RangeOnHub(-1, end - start, start) for start, end in ranges)
         return held
 
 

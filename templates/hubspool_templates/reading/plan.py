@@ -54,8 +54,12 @@ class RowRange:
     @property
     def is_alone(self) -> bool:
         """Whether its file has no other pieces."""
-        name = PurePosixPath(self.file.path).name
-        return self.is_foreign or SegmentName.of_part(name) is not None or RangeName.parse(name) is not None
+        return self.is_foreign or self.is_range or SegmentName.of_part(PurePosixPath(self.file.path).name) is not None
+
+    @property
+    def is_range(self) -> bool:
+        """Whether its file is in a bucket, and `first` a byte of the segment."""
+        return RangeName.parse(PurePosixPath(self.file.path).name) is not None
 
     @property
     def numbers(self) -> range:

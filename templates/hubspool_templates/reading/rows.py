@@ -57,7 +57,7 @@ def read_rows(
     Args:
         repo_id: the dataset, ``user/name``, or a folder of a bucket, ``hf://buckets/user/name/folder``.
         api: the client; by default that of `pending`, or one with the token of the environment.
-        config: by default the one that `datasets` loads.
+        config: by default the one that `datasets` loads; a bucket has none, and its folders in their place.
         split: by default all.
         since: only rows that came after it: `Rows.cursor` of an earlier read, a commit, or a time (that of the commit
             that brought the row; without a time zone it is UTC) as a datetime, a date or ISO 8601 text; of a bucket a
@@ -73,8 +73,8 @@ def read_rows(
     Raises:
         RepositoryNotFoundError: the dataset does not exist, or the token may not read it.
         CursorTooOldError: since a squash of the history it is not known which rows came after `since`.
-        HFValidationError: there is no such config or split; a file has another format; `since` is of no use; a folder
-            of schedulers whose rows go elsewhere.
+        HFValidationError: there is no such config or split; a file has another format; a bucket has several forms;
+            `since` is of no use; a folder of schedulers whose rows go elsewhere.
     """
     for name, value in {"config": config, "split": split, "latest": latest, "revision": revision}.items():
         if not isinstance(value, (str, type(None))):

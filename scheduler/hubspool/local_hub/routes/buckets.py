@@ -26,7 +26,7 @@ from hubspool.local_hub.routes.repos import created, is_private
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.services import file_access
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, repo_not_found
-from hubspool.local_hub.services.buckets import Bucket
+from hubspool.local_hub.services.buckets import Bucket, BucketState
 from hubspool.local_hub.services.repositories import BaseRepository, iso
 
 
@@ -79,9 +79,18 @@ def settings(context: RequestContext) -> Response:
     return ok({"private": private})
 
 
+def _listed(context: RequestContext) -> BucketState:
+    """Return the files that a list is made of: those of now, or older ones for a stale answer."""
+    bucket = context.bucket()
+    if not context.commits_back:
+        return bucket.state
+    context.is_stale = bucket.state.number > 0
+    return bucket.state_before(context.commits_back)
+
+
 def tree(context: RequestContext) -> Response:
     query = context.request.query_params
-    page = context.bucket().state.listing(
+    page = _listed(context).listing(
         context.args.get("path", ""),
         recursive=context.flag("recursive") or "recursive" not in query,
         limit=context.limit(LIMITS.tree_page),
@@ -91,7 +100,7 @@ def tree(context: RequestContext) -> Response:
 
 
 def paths_info(context: RequestContext) -> Response:
-    files, (paths, _) = context.bucket().state.files, asked_paths(context, LIMITS.bucket_paths)
+    files, (paths, _) = _listed(context).files, asked_paths(context, LIMITS.bucket_paths)
     return ok([files[path].describe() for path in paths if path in files])
 
 

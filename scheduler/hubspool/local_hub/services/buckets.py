@@ -173,6 +173,12 @@ class Bucket(BaseRepository):
         self._log = path / _LOG
         self._read_log()
 
+    def state_before(self, count: int) -> BucketState:
+        """Return the files before the newest changes, for stale answers."""
+        changes = [change for line in self._log.read_bytes().splitlines() if (change := Change.decode(line))]
+        newest = self.state.number - count
+        return BucketState({}, 0, 0).after(change for change in changes if change.number <= newest)
+
     def _read_log(self) -> None:
         lines = self._log.read_bytes().splitlines()
         changes = [change for line in lines if (change := Change.decode(line)) is not None]
