@@ -32,8 +32,15 @@ def advertise(context: RequestContext) -> Response:
         return _advertise_for_push(context.repo_for_git("write"))
     if service != "git-upload-pack":
         raise ApiError(403, "This Hub knows git's smart HTTP protocol only: use git 1.6.6 or newer")
-    with _served(context, context.repo_for_git(), b"", "--advertise-refs") as refs:
-        body = pkt_seq(b"# service=git-upload-pack\n") + refs.read()
+    repo = context.repo_for_git()
+    with tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack) as out:
+        try:
+            _serve(context, repo, b"", out, "--advertise-refs")
+            out.seek(0)
+            refs = out.read()
+        except GitProtocolError as error:
+            refs = _error_line(error)
+        body = pkt_seq(b"# service=git-upload-pack\n") + refs
     return Response(body, 200, _NO_CACHE, "application/x-git-upload-pack-advertisement")
 
 
@@ -42,8 +49,17 @@ def upload_pack(context: RequestContext) -> Response:
     body = context.body
     if context.request.headers.get("content-encoding") == "gzip":
         body = _unzip(body)
-    answer = _drain(_served(context, repo, body))
-    return StreamingResponse(answer, 200, _NO_CACHE, "application/x-git-upload-pack-result")
+    out = tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack)  # noqa: SIM115 - _drain closes it
+    try:
+        _serve(context, repo, body, out)
+    except GitProtocolError as error:
+        out.close()
+        return Response(_error_line(error), 200, _NO_CACHE, "application/x-git-upload-pack-result")
+    except BaseException:
+        out.close()
+        raise
+    out.seek(0)
+    return StreamingResponse(_drain(out), 200, _NO_CACHE, "application/x-git-upload-pack-result")
 
 
 def _advertise_for_push(repo: Repository) -> Response:
@@ -117,27 +133,17 @@ def _unzip(body: bytes) -> bytes:
     return plain
 
 
-def _served(context: RequestContext, repo: Repository, body: bytes, *options: str) -> IO[bytes]:
-    """Return a file with the answer to a fetch. dulwich's server knows no shallow and no partial clones.
+def _error_line(error: GitProtocolError) -> bytes:
+    """Return a line that git shows to its user; of an HTTP error it shows only the status."""
+    return bytes(pkt_line(f"ERR {error}\n".encode()))
 
-    An error is a line that git shows to its user; of an HTTP error it would show only the status.
-    """
-    out = tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack)  # noqa: SIM115 - the caller closes it
+
+def _serve(context: RequestContext, repo: Repository, body: bytes, out: IO[bytes], *options: str) -> None:
+    """Write the answer to a fetch. dulwich's server knows no shallow and no partial clones."""
+    if not git_program.exists():
+        raise GitProtocolError("This local Hub serves clones and fetches with git: install git where it runs")
     version = context.request.headers.get("git-protocol", "")
-    command = ("upload-pack", "--stateless-rpc", *options, ".")
-    try:
-        if not git_program.exists():
-            raise GitProtocolError("This local Hub serves clones and fetches with git: install git where it runs")
-        git_program.run(repo.path, *command, stdin=body, out=out, protocol=version)
-    except GitProtocolError as error:
-        out.seek(0)
-        out.truncate()
-        out.write(pkt_line(f"ERR {error}\n".encode()))
-    except BaseException:
-        out.close()
-        raise
-    out.seek(0)
-    return out
+    git_program.run(repo.path, "upload-pack", "--stateless-rpc", *options, ".", stdin=body, out=out, protocol=version)
 
 
 def _drain(file: IO[bytes]) -> Iterator[bytes]:
