@@ -37,3 +37,19 @@ def test_content_that_is_not_what_the_list_says_is_not_kept(api: HfApi, local_hu
 def test_a_hidden_folder_is_refused_because_no_reader_would_show_it(folder: str) -> None:
     with pytest.raises(HFValidationError, match="has a hidden folder"):
         JsonlScheduler(f"{ADDRESS}/{folder}")
+
+
+def test_a_cursor_is_of_a_bucket_or_of_a_dataset(api: HfApi, tmp_path: Path) -> None:
+    cursors = {}
+    for address in (ADDRESS, "local/read"):
+        with JsonlScheduler(address, tmp_path / address.replace("/", "-"), every=600, hf_api=api) as scheduler:
+            scheduler.append({"n": 1})
+            scheduler.flush(60)
+        rows = read_rows(address, api)
+        assert list(rows) == [{"n": 1}]
+        cursors[address] = rows.cursor
+        assert list(read_rows(address, api, since=rows.cursor)) == []
+    with pytest.raises(HFValidationError, match="of a repository, and hf://buckets/local/read is none"):
+        read_rows(ADDRESS, api, since=cursors["local/read"])
+    with pytest.raises(HFValidationError, match="of a bucket, and local/read is none"):
+        read_rows("local/read", api, since=cursors[ADDRESS])

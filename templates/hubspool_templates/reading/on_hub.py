@@ -157,7 +157,7 @@ class HubRows:
         if since == "":
             return NEVER
         if self.target.is_bucket:
-            return Cursor.parse(str(since))
+            return self._own(Cursor.parse(str(since)))
         if not isinstance(since, datetime):
             since = str(since)  # a date too
             if re.fullmatch(r"[0-9a-f]{40}", since):
@@ -165,7 +165,7 @@ class HubRows:
             try:
                 since = datetime.fromisoformat(since.replace("Z", "+00:00"))
             except ValueError:
-                return Cursor.parse(str(since))
+                return self._own(Cursor.parse(str(since)))
         since = since if since.tzinfo else since.replace(tzinfo=timezone.utc)
         commit: dict[str, Any] = {}
         for commit in self._older:
@@ -175,6 +175,19 @@ class HubRows:
         if commit["title"] == "initial commit" or (created is not None and since < created):
             return NEVER
         raise self._too_old(f"The history before {since.isoformat()} was squashed.", _time(commit["date"]))
+
+    def _own(self, cursor: Cursor) -> Cursor:
+        """Return a cursor if it is of a bucket as this, or of a repository as this: they count parts in other ways.
+
+        Raises:
+            HFValidationError: it is not.
+        """
+        if cursor.positions and bool(cursor.commit) is self.target.is_bucket:
+            kind = "repository" if cursor.commit else "bucket"
+            raise HFValidationError(
+                f"This cursor is of a {kind}, and {self.target.address} is none.", hint="Read it once without `since`."
+            )
+        return cursor
 
     def _at_commit(self, commit: str, at: datetime) -> Cursor:
         """Return what the repository held at a commit."""
@@ -285,8 +298,8 @@ class HubRows:
                         raise
                     why = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
                     raise HFValidationError(
-                        f"{piece.file.path} of {self.target.repo_id} cannot be read: {why}.",
-                        hint="Repair or remove the file; each commit of it is in the history.",
+                        f"{piece.file.path} of {self.target.address} cannot be read: {why}.",
+                        hint="Repair or remove the file; the versions of a repository are in its commits.",
                     ) from error
                 if piece.sizes is None and piece.is_alone:
                     self._counted[piece.key] = piece.start + count
