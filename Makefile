@@ -166,7 +166,7 @@ $(VENV)/docs/stamp: $(BIN)/python pyproject.toml
 	@echo "Installing MkDocs"
 	@$(BIN)/python -m venv $(VENV)/docs
 	@$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input '$(NEW_PIP)'
-	@$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[local-hub]' --group docs
+	@$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[local-hub,parquet]' --group docs
 	@touch $@
 
 build: $(VENV)/build/stamp
