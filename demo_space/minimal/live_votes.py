@@ -6,13 +6,14 @@ import gradio as gr
 
 from hubspool_templates import JsonlScheduler, save_button
 
-REPO = os.environ.get("HUBSPOOL_REPO", "your-name/live-votes").removeprefix("hf://buckets/")  # both have this name
+REPO = os.environ.get("HUBSPOOL_REPO", "your-name/live-votes").removeprefix("hf://buckets/")
+DATASET = "/".join(REPO.split("/")[:2])  # has the name of the bucket, which may have a folder behind it
 
 
 def main() -> None:
     """Start the scheduler and serve the page; at the end the scheduler sends the last rows."""
     votes = JsonlScheduler(  # every six seconds, and once a day; in minutes
-        f"hf://buckets/{REPO}", folder_path="votes", every=0.1, timestamp=True, publish_to=REPO, publish_every=1440
+        f"hf://buckets/{REPO}", folder_path="votes", every=0.1, timestamp=True, publish_to=DATASET, publish_every=1440
     )
 
     def save(film: str, stars: int) -> str:

@@ -60,12 +60,10 @@ look), `CursorTooOldError` (history was squashed since a reader's last read); ev
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubspool.client.download import cache_folder
 from hubspool.client.file_range import FileRange
 from hubspool.client.front_matter import FrontMatter, broken_card
 from hubspool.client.patterns import Patterns
@@ -76,14 +74,14 @@ from hubspool.errors import (
     BadRequestError,
     CursorTooOldError,
     HFValidationError,
-    HubspoolError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from hubspool.files import Stat, StatePaths, has_content, is_spool, is_spool_folder
+from hubspool.files import Stat, StatePaths, is_spool, is_spool_folder
 from hubspool.fork import renew as renew_after_fork
 from hubspool.push.backlog import PendingSegments, RangeOnHub, pending_segments
+from hubspool.push.cache import cached_file, changed_meanwhile
 from hubspool.push.encodings import Encoding, Span
 from hubspool.push.joiner import Joiner, Matches
 from hubspool.push.lines import Kind as LineKind
@@ -94,7 +92,7 @@ from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
 from hubspool.scheduling.defaults import Compact
 from hubspool.scheduling.options import CommonOptions, PublishOptions, SchedulerOptions
-from hubspool.settings import Settings, process_rank
+from hubspool.settings import process_rank
 from hubspool.spool.segment_name import RangeName, SegmentName
 from hubspool.spool.spool import Durability, Spool
 
@@ -167,53 +165,6 @@ def joined_runs(manifests: Iterable[Path]) -> list[JoinedRun]:
         ValueError: a manifest is damaged.
     """
     return [run for path in manifests for run in parse(path.read_bytes())]
-
-
-def cached_file(api: HfApi, target: Target, file: RemoteFile, *, download: bool = True) -> Path | None:
-    """Return a file of a listing from the cache that `huggingface_hub` shares; no request if its content is there.
-
-    Args:
-        api: the client.
-        target: the repository and the commit of the listing.
-        file: the file.
-        download: get it if it is not there; None is returned if not.
-
-    Raises:
-        HubspoolError: a request failed; or what came does not begin with the content of the listing.
-    """
-    cache = Path(Settings.from_env().hub_cache).expanduser()
-    blob = cache_folder(target, cache) / "blobs" / file.content_id.replace(":", "-")
-    if blob.is_file():
-        return blob
-    if not download:
-        return None
-    if target.is_bucket:
-        new = blob.with_name(f"{blob.name}.{uuid.uuid4().hex}")
-        try:
-            RemoteRepo(api, target).download(file.path, new)
-            _check(new, target, file)
-            new.replace(blob)
-        finally:
-            new.unlink(missing_ok=True)
-        return blob
-    path = Path(api.hf_hub_download(target.repo_id, file.path, repo_type=target.repo_type, revision=target.revision))
-    if (found := path.resolve()).name != file.content_id:
-        _check(found, target, file)
-    return path
-
-
-def _check(path: Path, target: Target, file: RemoteFile) -> None:
-    if not has_content(path, file.size, file.content_id):
-        raise changed_meanwhile(target, file.path)
-
-
-def changed_meanwhile(target: Target, path: str) -> HubspoolError:
-    """Return the error for a file whose content is not, or no longer, what the listing said."""
-    return HubspoolError(
-        f"{path} of {target.repo_id} was changed while it was read.",
-        hint="Read again, from the same cursor if there is one.",
-        path=path,
-    )
 
 
 def read_text(api: HfApi, target: Target, path: str, revision: str | None = None) -> str | None:

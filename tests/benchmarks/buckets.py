@@ -158,6 +158,8 @@ def measure_publish(count: int) -> None:
         seconds = time.monotonic() - began
         assert hub.requests.wait_idle()
         sent = sum(record.bytes_in for record in hub.requests) / size
+    assert (report.rows, report.deleted) == (count, count)
+    assert sent <= 1.1
     print(f"\n{machine()}: {report.rows} rows of {report.files} files published in {seconds:.0f} s,", end=" ")
     print(f"{len(report.commits)} commit, {len(report.paths)} files; {sent:.2f} bytes sent per byte")
 

@@ -142,7 +142,7 @@ class BucketSender(Committer):
 
     def _send(self, uploads: Sequence[Upload]) -> None:
         memory = self.context.memory
-        if self.context.clock() - (memory.identified_at or 0.0) > self.context.limits.identity_seconds:
+        if abs(self.context.clock() - (memory.identified_at or 0.0)) > self.context.limits.identity_seconds:
             self._identify()
         operations = self._operations(uploads)
         uploads = [upload for upload in uploads if upload.part.path in operations]

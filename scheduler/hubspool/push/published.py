@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 import orjson
 
@@ -58,7 +59,9 @@ class Marker:
             ranges = {
                 str(name): [(int(start), int(end)) for start, end in each] for name, each in found["ranges"].items()
             }
-            return cls(str(found["repo_id"]), ranges, str(found.get("at", "")))
+            if at := str(found.get("at", "")):
+                at = datetime.fromisoformat(at).astimezone(timezone.utc).isoformat()
+            return cls(str(found["repo_id"]), ranges, at)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a marker: {error!r}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from hubspool.client.buckets import BucketFile
 from hubspool.errors import BadResponseError
 from hubspool.files import xet_id
+from hubspool.push.cache import cached_file
 from hubspool.push.published import MARKERS, Marker, uncovered
 from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.spool.segment_name import RangeName, SegmentName, range_path
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from hubspool.client.target import Target
 
     Ranges = dict[str, list[tuple[int, int]]]
+
+logger = logging.getLogger(__name__)
 
 
 class RemoteBucket(RemoteRepo):
@@ -85,7 +89,7 @@ class RemoteBucket(RemoteRepo):
         return found
 
     def markers(self) -> list[Marker]:
-        """Return the markers of all datasets; reads those that are new.
+        """Return the markers of all datasets; reads those that are new, from the cache of this machine if it has them.
 
         Raises:
             BadResponseError: a marker cannot be read.
@@ -93,13 +97,22 @@ class RemoteBucket(RemoteRepo):
         paths = self._listed(f"{MARKERS}/")
         for path in paths.keys() - self._markers.keys():
             try:
-                self._markers[path] = Marker.parse(self.content(path))
+                self._markers[path] = Marker.parse(self._content_of(paths[path]))
             except ValueError as error:
                 text = f"{path} of {self.target.repo_id} tells what was published, and is damaged: {error}."
                 raise BadResponseError(
                     text, hint="Delete it, and run `hubspool publish`, which writes it again."
                 ) from None
         return [self._markers[path] for path in paths]
+
+    def _content_of(self, marker: RemoteFile) -> bytes:
+        """Return the content of a marker, which never changes, so that a new process need not ask for all again."""
+        try:
+            if (path := cached_file(self.api, self.target, marker)) is not None:
+                return path.read_bytes()
+        except OSError:  # no cache can be written here
+            logger.debug("No cache for %s", marker.path, exc_info=True)
+        return self.content(marker.path)
 
 
 def remote_of(api: HfApi, target: Target) -> RemoteRepo:
