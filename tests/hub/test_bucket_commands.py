@@ -104,6 +104,30 @@ def test_flush_moves_the_rows_of_one_folder_of_a_bucket_to_another(
     assert (code, "hf://buckets/" in call("status", "../folder")[1]) == (1, True)  # of a dataset, here is none
 
 
+@pytest.mark.parametrize("new", ["hf://buckets/local/other", "local/other"])
+@pytest.mark.parametrize("folder", ["/data/errors", "/data", "", None])
+@pytest.mark.parametrize("config", ["errors", None])
+def test_flush_sends_what_it_has_moved(
+    config: str | None, folder: str | None, new: str, make: Any, call: Call, hub_api: HfApi, tmp_path: Path
+) -> None:
+    hub_api.delete_bucket("local/other", missing_ok=True)
+    hub_api.delete_repo("local/other", repo_type="dataset", missing_ok=True)
+    scheduler = make(config=config)
+    scheduler.append({"n": 1})
+    scheduler.stop(flush=False)
+    (spool,) = (path.name for path in (tmp_path / "folder").glob("*.spool"))
+    code, _, err = call("flush", "../folder", "--from", spool if folder is None else f"{ADDRESS}{folder}", "--to", new)
+    if folder == "/data/errors" and config is None:
+        assert (code, "No rows in" in err) == (1, True)
+        return
+    assert (code, "1 row moved" in err) == (0, True), err
+    assert [*read_rows(new, hub_api, config=config if new == "local/other" and not folder else None)] == [{"n": 1}]
+    assert call("flush", "../folder")[0] == 0
+    if folder is None:  # there is nothing left to move, and the rows are where they were
+        assert "0 rows moved" in call("flush", "../folder", "--from", spool, "--to", "hf://buckets/local/third")[2]
+        assert f"pending rows went to {new}" in call("status", "../folder")[1]
+
+
 @pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler])
 @pytest.mark.parametrize("is_new", [False, True])
 def test_a_bucket_that_is_named_in_both_gets_what_it_lacks(

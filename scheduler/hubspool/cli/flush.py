@@ -139,9 +139,18 @@ def _redirected(
                 HubspoolError(f"{spool.path / name} stays: its writer is running.", hint="Stop it, and repeat.")
                 for name in moved.live
             ]
-            place = {"repo_id": address_of(target.repo_id, kind), "repo_type": kind}
-            path = target.inside(record.recipe.get("path_in_repo") or "", source)
-            yield dict(into.recipe) or {**record.recipe, **place, "path_in_repo": path}
+            place = {"repo_id": address_of(target.repo_id, kind), "repo_type": kind, **_folder(record.recipe, path)}
+            yield dict(into.recipe) or {**record.recipe, **place}
+
+
+def _folder(recipe: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return the options with which the scheduler of a recipe writes to a folder; a config is the end of its path."""
+    config = recipe.get("config")
+    if config is None:
+        return {"path_in_repo": path}
+    if f"/{path}".endswith(f"/{config}"):
+        return {"path_in_repo": path.removesuffix(config).rstrip("/")}
+    return {"path_in_repo": path, "config": None}
 
 
 def _start_over(record: SchedulerRecord) -> None:

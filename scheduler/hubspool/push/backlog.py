@@ -138,7 +138,7 @@ def warn_of_unsent(folder: Path, known: Collection[Path]) -> None:
                 spool.path,
                 spool.destination,
                 folder,
-                spool.address,
+                spool.selector,
             )
 
 

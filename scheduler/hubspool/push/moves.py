@@ -126,7 +126,8 @@ def reroute(old: SpoolFolder, new: SpoolFolder, *, include_doubtful: bool) -> Mo
                 moved = _copy(path, ranges)
                 ledger.save(key, _marked(parts, moved, gaps, stat.size, with_doubtful=bool(doubtful)))
                 _rename(_hidden(moved), new.path / moved.name)
-    replace(old, moved_to=new.address).save()
+    if found.rows or old.moved_to is None:  # not over the place to which its rows went before
+        replace(old, moved_to=new.address).save()
     return found
 
 

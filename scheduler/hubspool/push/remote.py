@@ -279,10 +279,10 @@ class RemoteRepo:
             asked_at=asked_at,
         )
 
-    def commits(self, most: int | None = MOST_READ_COMMITS) -> Iterator[GitCommitInfo]:
-        """Yield the newest 10,000 commits, or all with None, newest first; a request for each 50."""
+    def commits(self, *, has_all: bool = False) -> Iterator[GitCommitInfo]:
+        """Yield the newest 10,000 commits, or all of them, newest first; a request for each 50."""
         pages = self.api.client().pages(self.target.route("commits"))
-        return map(parse_commit, islice(pages, most))
+        return map(parse_commit, islice(pages, None if has_all else MOST_READ_COMMITS))
 
     def await_other_head(self, oid: str, pause: Callable[[float], bool]) -> bool:
         """Wait until the newest commit is another one than `oid`; return False if it is none after a minute.

@@ -223,7 +223,7 @@ class Remover(Compactor):
             part = self.manifests.held(path)
             return path in files or (part is not None and part.is_whole)
 
-        self.repo.squash(self.repo.commits(None), keep)
+        self.repo.squash(self.repo.commits(has_all=True), keep)
 
     def _delete_large_files(self, before: Mapping[str, tuple[str, str]], report: RemovalReport) -> None:
         """Delete the large files that only the history had; of files that people wrote, none is deleted."""

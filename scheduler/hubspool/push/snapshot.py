@@ -68,7 +68,14 @@ def read_snapshot(
         names_all &= len(of_commit) < MOST_NAMED_PARTS
         for path, part in of_commit.items():
             named.setdefault(path, part)
-    seen = RepoSnapshot(at.target.revision, files, named=named, manifests=manifests, commits={*oids})
+    seen = RepoSnapshot(
+        at.target.revision,
+        files,
+        named=named,
+        manifests=manifests,
+        commits={*oids},
+        is_dataset=at.target.repo_type == "dataset",
+    )
     try:
         seen.configs = [Config(*each) for each in configs_of(at.text("README.md"))]
     except (HFValidationError, UnicodeDecodeError) as error:

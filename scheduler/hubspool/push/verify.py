@@ -133,6 +133,7 @@ class RepoSnapshot:
         twice: id → files that have it, of rows that are there more than once; a correction has other values.
         unnamed: parts that no commit names although it must: their segment has earlier parts that one names.
         commits: ids of the commits that lead to it.
+        is_dataset: its files are loaded by its card; those of a model need none.
     """
 
     commit: str
@@ -144,6 +145,7 @@ class RepoSnapshot:
     twice: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unnamed: Collection[str] = ()
     commits: Collection[str] = ()
+    is_dataset: bool = False
 
     @cached_property
     def runs(self) -> dict[str, list[tuple[str, JoinedRun]]]:
@@ -418,7 +420,8 @@ def _card(seen: RepoSnapshot) -> Iterator[Found]:
         if names:
             text = f"no scheduler wrote it, and the config {names[0]} loads it with the rows of schedulers"
             yield Found(path, FoundKind.STRAY_FILE, text)
-    unread = sorted(path for path in seen.sources if not any(config.loads(path) for config in seen.configs))
+    loaded = [path for path in seen.sources if any(config.loads(path) for config in seen.configs)]
+    unread = sorted(seen.sources.keys() - loaded) if seen.is_dataset else []
     for folder, paths in groupby(unread, lambda path: str(PurePosixPath(path).parent)):
         yield Found(folder, FoundKind.CARD_WRONG, f"no config of the card loads {len([*paths])} of its files of rows")
     for config in seen.configs:

@@ -138,6 +138,14 @@ class SpoolFolder:
         return there.address if there.repo_type == "bucket" else self.given
 
     @property
+    def selector(self) -> str:
+        """What ``--from`` takes for its rows: the repository's id as the program gave it; of a bucket the spool's name.
+
+        A bucket's address would name the rows of other folders too, or lack the folder that the scheduler adds.
+        """
+        return self.path.name if self.destination.repo_type == "bucket" else self.given
+
+    @property
     def state(self) -> Path:
         """The folder of the ledger and the push lock."""
         return Path(self.state_dir) / self.path.name if self.state_dir else self.path
