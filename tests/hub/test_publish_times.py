@@ -6,7 +6,8 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -24,6 +25,7 @@ from hubspool.scheduling import daily
 from hubspool.scheduling.publishing import seconds_until_look
 from hubspool.spool.segment_name import RangeName, SegmentName
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
+from hubspool_templates.parquet.parquet_joiner import ParquetJoiner
 from tests.hub.test_publish import (
     ADDRESS,
     BUCKET,
@@ -277,3 +279,31 @@ def test_a_flush_ends_a_publish_and_status_says_so(make: Make, hub_api: HfApi, l
     local_hub.faults.clear()
     look(scheduler)
     assert (rows(hub_api), scheduler.status().warnings) == ([0, 1, 2, 3], [])
+
+
+def test_a_flush_ends_the_join_of_parquet_files(make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = make(ParquetScheduler)
+    for number in range(3):
+        put(scheduler, number)
+    join, begun = ParquetJoiner.join, threading.Event()
+    flushed: list[bool] = []
+    joined: list[list[int]] = []
+
+    def join_slowly(joiner: ParquetJoiner, paths: Sequence[Path], out: Path) -> list[int]:
+        begun.set()
+        flushed.append(scheduler._worker.compaction._publisher.pause(SECONDS))
+        joined.append(join(joiner, paths, out))
+        return joined[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetJoiner, "join", join_slowly)
+        scheduler._worker.compaction._due_at = 0.0
+        publish = scheduler.trigger()
+        assert begun.wait(SECONDS)
+        put(scheduler, 3)
+        publish.result(SECONDS)
+    assert (flushed, joined) == ([True], [])
+    assert (len(in_bucket(hub_api)), commits(hub_api)) == (4, [])
+    assert scheduler.status().warnings == ["Rows were not published: A flush ended it."]
+    look(scheduler)
+    assert rows(hub_api) == [0, 1, 2, 3]

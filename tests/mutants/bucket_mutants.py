@@ -148,12 +148,24 @@ MUTANTS = [
         (
             Edit(
                 "hubspool/push/publish.py",
-                "Publisher._checked",
-                "content != (piece.file.size, piece.file.content_id)",
+                "Publisher._download",
+                "xet_contents([path]) != [(piece.file.size, piece.file.content_id)]",
                 "False",
             ),
         ),
-        ("tests/hub/test_publish.py::test_a_download_with_other_bytes_is_not_published[1]",),
+        ("tests/hub/test_publish.py::test_a_download_with_other_bytes_is_not_published",),
+    ),
+    Mutant(
+        "publish_stopped_by_one_file",
+        "a file that cannot be had keeps all later months from the dataset",
+        (Edit("hubspool/push/publish.py", "Publisher._attempt", "not self._refused", "True"),),
+        ("tests/hub/test_publish.py::test_a_file_that_cannot_be_had_keeps_no_other_month_back",),
+    ),
+    Mutant(
+        "join_outlasts_a_flush",
+        "a flush waits until the files of a publish are joined",
+        (Edit("hubspool/push/while_going.py", "WhileGoing.__iter__", "not self._may_go_on()", "False"),),
+        (f"{TIMES}::test_a_flush_ends_the_join_of_parquet_files",),
     ),
     Mutant(
         "publish_brings_removed_rows_back",
