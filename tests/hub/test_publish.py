@@ -20,6 +20,7 @@ from hubspool.cli.signals import SignalWaiter
 from hubspool.client.file_range import FileRange
 from hubspool.client.http import HubClient
 from hubspool.client.target import Target
+from hubspool.errors import RepositoryNotFoundError
 from hubspool.local_hub import Fault, LocalHub, RateLimit
 from hubspool.push.encodings import Span
 from hubspool.push.publish import Publisher
@@ -795,3 +796,18 @@ def test_a_file_that_comes_back_while_another_publisher_deletes_is_deleted_again
     assert publisher().run(delete=True).deleted == 2
     assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
     assert in_bucket(hub_api) == []
+
+
+def test_no_dataset_is_created_for_files_that_cannot_be_published(call: Call, hub_api: HfApi) -> None:
+    line = b'{"n":1}\n'
+    moved = add(hub_api, line, seq=1)
+    hub_api.batch_bucket_files(BUCKET, add=[(line, f".hidden/{moved}")], delete=[moved])
+    damaged = add(hub_api, b'{"n"')
+    code, out, err = call("publish", ADDRESS, DATASET, "--delete")
+    assert (code, moved in err, damaged in err) == (1, True, True), out + err
+    with pytest.raises(RepositoryNotFoundError):
+        hub_api.repo_info(DATASET, repo_type="dataset")
+    add(hub_api, line, seq=2)
+    assert call("publish", ADDRESS, DATASET, "--delete")[0] == 1
+    assert (rows(hub_api), hub_api.repo_info(DATASET, repo_type="dataset").private) == ([1], True)
+    assert in_bucket(hub_api) == [f".hidden/{moved}", damaged]

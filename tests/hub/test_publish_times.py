@@ -195,8 +195,11 @@ def test_a_push_that_is_requested_waits_only_for_the_downloads_that_have_begun(
     assert rows(hub_api) == [*range(files)]
 
 
-def test_a_publish_that_an_error_ended_goes_on_where_it_was(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
-    """Its newest commit is not a period old then."""
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_publish_that_an_error_ended_goes_on_where_it_was(
+    restarts: bool, make: Make, hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    """Its newest commit is not a period old then; that of a whole publish is waited for."""
     scheduler = make()
     for month in ("01", "02"):
         fill(hub_api, 1, month)
@@ -204,9 +207,15 @@ def test_a_publish_that_an_error_ended_goes_on_where_it_was(make: Make, hub_api:
     look(scheduler)
     assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
     assert (len(commits(hub_api)), scheduler.status().last_compaction_error is None) == (1, False)
+    if restarts:
+        scheduler.stop(flush=False)
+        scheduler = make(folder="another")
     look(scheduler)
     assert (len(commits(hub_api)), scheduler.status().last_compaction_error) == (2, None)
     assert rows(hub_api) == [0, 0]
+    put(scheduler, 1)
+    look(scheduler)
+    assert (len(commits(hub_api)), scheduler.status().last_compaction_error) == (2, None)
 
 
 def test_a_look_comes_within_an_hour_of_an_error_and_soon_after_a_publish_is_due() -> None:

@@ -131,15 +131,8 @@ MUTANTS = [
     ),
     Mutant(
         "unfinished_publish_is_not_due",
-        "a publish that an error ended goes on a period later",
-        (
-            Edit(
-                "hubspool/scheduling/publishing.py",
-                "seconds_until_publish",
-                "(wait := publisher.seconds_until_due(period)) and not publisher.goes_on",
-                "(wait := publisher.seconds_until_due(period))",
-            ),
-        ),
+        "a publish that an error or a restart ended goes on a period later",
+        (Edit("hubspool/push/publish.py", "Publisher._mark", "PurePosixPath(manifest).stem.endswith(_MORE)", "False"),),
         (f"{TIMES}::test_a_publish_that_an_error_ended_goes_on_where_it_was",),
     ),
     Mutant(

@@ -33,12 +33,13 @@ from hubspool.errors import (
     HubspoolError,
     RateLimitedError,
     RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
 )
-from hubspool.files import sha256_of, xet_contents
+from hubspool.files import xet_contents
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
 from hubspool.push.kinds import together
-from hubspool.push.manifest import JoinedRun, Manifests, manifest_path, written_at
+from hubspool.push.manifest import JoinedRun, Manifests, manifest_path, with_digests, written_at
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
 from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
 from hubspool.push.remover import any_of
@@ -56,6 +57,9 @@ NewFiles: TypeAlias = Mapping[tuple[str, str], Sequence[Path]]
 CardOf: TypeAlias = Callable[[RemoteRepo, str, NewFiles, int], Callable[[str], Iterable[CommitOperationAdd]]]
 
 T = TypeVar("T")
+
+#: Ends the name of a manifest whose commit did not take all that was to be published: the publish goes on at once.
+_MORE = "-more"
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Publisher:
     Args:
         bucket: to read, and to delete from.
         inside: a folder of it; empty for all of it.
-        repo: the branch of the dataset, which exists.
+        repo: the branch of the dataset, which exists, or is created before its first commit if `private` is set.
         joiners: suffix → what joins files of that form.
         card_of: makes the dataset card.
         form: suffix of the files in the dataset; None: that of the files in the bucket.
@@ -144,13 +148,14 @@ class Publisher:
         self.manifests = Manifests()
         self.pause = pause
         self.goes_on = False  # a run has published only a part of what was listed; the next one goes on from there
+        self.private: bool | None = None  # visibility of the dataset, if it is created
         self._caller = Caller(self._wait, lambda *_: None)
         self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
         self._gone: set[str] = set()  # since they were listed
         self._left: dict[str, str] = {}  # of what was listed, with the reason; a copy goes into the report
         self._refused: dict[str, str] = {}  # files that the last attempt could not get, with the error of each
         self._done: set[RangeToPublish] = set()  # by this object, and not in a manifest that was read
-        self._seen = ""  # the commit of the dataset that was read last
+        self._seen = ""  # the commit of the dataset that was read last; empty if there is no dataset
         #: What the last `run` did, also if it failed.
         self.report = PublishReport()
 
@@ -214,7 +219,10 @@ class Publisher:
             self._files = {}
 
     def seconds_until_due(self, period: float) -> float:
-        """Return the seconds until a publish is due: the newest one, as the markers say, is `period` seconds old."""
+        """Return the seconds until a publish is due: the newest one, as the markers say, is `period` seconds old.
+
+        One that was ended before it had published all does not count: its marker has no time.
+        """
         newest = max(
             (each.at for each in self.bucket.markers() if each.repo_id == self.repo.target.repo_id), default=""
         )
@@ -270,10 +278,16 @@ class Publisher:
             ChangedMeanwhileError: what was read is older than a commit of this object.
         """
         self._refused = {}
-        head = self.repo.head()
-        self.manifests.read(self.repo, head, self._files)
-        self._seen = head.oid
-        self._mark({manifest: oid for oid, manifest in head.joins.items()})
+        try:
+            head = self.repo.head()
+        except RepositoryNotFoundError:
+            if self.private is None:
+                raise
+            self.manifests, self._seen = Manifests(), ""
+        else:
+            self.manifests.read(self.repo, head, self._files)
+            self._seen = head.oid
+            self._mark({manifest: oid for oid, manifest in head.joins.items()})
         pieces = sorted(self._pieces(), key=lambda each: (each.place, each.segment, each.start))
         batch: list[RangeToPublish] = []
         size = 0
@@ -287,7 +301,7 @@ class Publisher:
             raise ChangedMeanwhileError(batch[0].file.path)
         if batch:
             with tempfile.TemporaryDirectory(prefix="hubspool-publish-") as folder:
-                self._commit(batch, form, Path(folder), note)
+                self._commit(batch, form, Path(folder), note, is_last=len(batch) == len(pieces))
         return bool(batch)
 
     def _covered(self, segment: str, files: Container[str] | None = None) -> list[tuple[int, int]]:
@@ -327,7 +341,7 @@ class Publisher:
                 ranges.setdefault(run.segment, []).extend((start, start + size) for start, size in pairs)
             if any(uncovered(*each, marked.get(segment, ())) for segment in ranges for each in ranges[segment]):
                 path = marker_path(commits.get(manifest, PurePosixPath(manifest).stem))
-                at = written_at(manifest)
+                at = None if PurePosixPath(manifest).stem.endswith(_MORE) else written_at(manifest)
                 content = marker(self.repo.target.repo_id, ranges, at.isoformat() if at else "")
                 self._change_bucket(add=[(content, path)])
 
@@ -368,11 +382,12 @@ class Publisher:
 
     def _download(
         self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], note: Callable[[int, int], object]
-    ) -> tuple[list[RangeToPublish], float]:
+    ) -> tuple[list[RangeToPublish], float, bool]:
         """Download pieces, and leave the files that are not what their names say.
 
         Returns:
-            The pieces that are here and have the listed content, and the seconds to wait before others are asked for.
+            The pieces that are here and have the listed content; the seconds to wait before others are asked for; and
+            whether each piece was asked for, and the Hub said what is wrong with those that are not here.
 
         Raises:
             HubspoolError: none is here, because of an error.
@@ -408,6 +423,8 @@ class Publisher:
 
         for_each(batch, fetch, self.limits.publish_downloads)
         here = [piece for piece in batch if piece not in errors and local[piece].exists()]
+        wait = max((asked_seconds(error) or 0.0 for error in errors.values()), default=0.0)
+        tried = {piece for piece in batch if piece.file.path in self._gone}.union(here, errors)
         if others:
             self._list()  # somebody may have replaced them
         if errors and not here:
@@ -415,7 +432,7 @@ class Publisher:
             is_of_all = len(batch) > 1 or isinstance(error, HubConnectionError | RateLimitedError)
             self._refused = others or ({} if is_of_all else {piece.file.path: str(error)})
             raise error
-        return here, max((asked_seconds(error) or 0.0 for error in errors.values()), default=0.0)
+        return here, wait, not wait and len(tried) == len(batch)
 
     def _cut(self, piece: RangeToPublish, path: Path) -> None:
         """Cut a file down to what is to be published of it; a file that is not what its name says is left."""
@@ -494,18 +511,25 @@ class Publisher:
                 file = path if removed < rows else ""
                 run = JoinedRun(piece.segment, piece.folder, file, offset, 0, (size,), ("",), (piece.start,), rows)
                 runs.append(replace(run, removed=removed, counts=(rows,)))
-        return _with_digests(runs, out) if self.joiners[form].keeps_bytes else runs
+        return with_digests(runs, out) if self.joiners[form].keeps_bytes else runs
 
     def _commit(
-        self, batch: Sequence[RangeToPublish], form: str, folder: Path, note: Callable[[int, int], object]
+        self,
+        batch: Sequence[RangeToPublish],
+        form: str,
+        folder: Path,
+        note: Callable[[int, int], object],
+        *,
+        is_last: bool,
     ) -> None:
-        """Commit pieces, at the newest commit at which none of them is published.
+        """Commit pieces, at the newest commit at which none of them is published; `is_last`: they are all.
 
         Raises:
             ChangedMeanwhileError: another publisher was first, or rows are to be removed since the pieces were read.
         """
         local = {piece: folder / f"{number}.piece" for number, piece in enumerate(batch)}
-        here, wait = self._download(batch, local, note)
+        here, wait, is_whole = self._download(batch, local, note)
+        more = "" if is_whole and is_last else _MORE
         removals = {*self.manifests.removals}
         runs: list[JoinedRun] = []
         adds: list[CommitOperationAdd] = []
@@ -525,8 +549,10 @@ class Publisher:
         if not runs or not self.may_go_on():
             return
         rows = sum(run.rows - run.removed for run in runs)
-        card = self.card_of(self.repo, form, new, rows)
         target = self.repo.target
+        if not self._seen:
+            self.repo.api.create_repo(target.repo_id, repo_type="dataset", private=self.private, exist_ok=True)
+        card = self.card_of(self.repo, form, new, rows)
         # Before the newest commit is read, as in a compaction.
         self.repo.api.preupload_lfs_files(
             target.repo_id, [*self._rule(self.repo, form), *adds], repo_type=target.repo_type, revision=target.revision
@@ -539,7 +565,7 @@ class Publisher:
             is_covered = any(uncovered(*at, covered[p.segment]) != [at] for p in taken for at in [(p.start, p.end)])
             if is_covered or self.manifests.removals.keys() != removals:
                 return None
-            manifest = manifest_path(taken[0].place[0], head.at, uuid.uuid4().hex[:12])
+            manifest = manifest_path(taken[0].place[0], head.at, uuid.uuid4().hex[:12] + more)
             content = b"".join(run.line() for run in self._numbered(runs))
             extra = [*self._rule(self.repo.at(head.oid), form), *card(head.oid)]
             operations = [*adds, CommitOperationAdd(manifest, content), *extra]
@@ -568,17 +594,3 @@ class Publisher:
         text, rule = at.text(".gitattributes") or "", part_rule("" if form == "jsonl" else form)
         with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
         return [] if rule in text.splitlines() else [CommitOperationAdd(".gitattributes", with_rule.encode())]
-
-
-def _with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
-    """Return the runs of JSON Lines with the digests of what the file has of them.
-
-    The digest of a part of which rows were removed would let a reader check a guess.
-    """
-    here = [run for run in runs if run.path]
-    ends = [*(run.offset for run in here[1:]), file.stat().st_size if here else 0]
-    digests = {run: sha256_of(file, run.offset, end - run.offset) for run, end in zip(here, ends, strict=False)}
-    return [
-        replace(run, sha256=digests[run], digests=("" if run.removed else digests[run],)) if run.path else run
-        for run in runs
-    ]
