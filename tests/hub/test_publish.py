@@ -162,6 +162,24 @@ def test_each_folder_of_a_bucket_becomes_a_config(kind: Any, make: Make, call: C
     assert (code, "warn" in out) == (0, False), out + err
 
 
+@pytest.mark.parametrize("value", ["0", '{"x":1}'])
+def test_folders_with_one_name_have_configs_of_their_own(value: str, call: Call, hub_api: HfApi) -> None:
+    """The name of a folder's config stays."""
+    for number in range(3):
+        for writer, (folder, text) in enumerate({"a/b": f"{number}", "a-b": value, "data/a/b": value}.items()):
+            segment = SegmentName(("train", "test", "train")[number], "20260102", f"0123456789a{writer}", number)
+            line = f'{{"in":"{folder}","n":{text}}}\n'.encode()
+            hub_api.create_bucket(BUCKET, exist_ok=True)
+            path = f"{folder}/2026-01/{RangeName(segment, 0, len(line))}"
+            hub_api.batch_bucket_files(BUCKET, add=[(line, path)])
+        code, out, err = call("publish", ADDRESS, DATASET)
+        assert code == 0, out + err
+    for config, folder in {"a-b": "a-b", "a-b-2": "a/b", "a-b-3": "data/a/b"}.items():
+        assert [row["in"] for row in read_rows(DATASET, api=hub_api, config=config)] == [folder] * 3
+    code, out, err = call("verify", DATASET)
+    assert (code, "warn" in out) == (0, False), out + err
+
+
 def test_verify_names_files_of_rows_that_no_config_loads(make: Make, call: Call, hub_api: HfApi) -> None:
     for number, config in enumerate((None, "errors")):
         put(make(config=config), number)
