@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -84,6 +84,8 @@ class CardUpdater:
         features_in_config: also write the columns into the config, the only place where `datasets` looks for the
             columns of a folder of images.
         config: the config of the scheduler's rows; None: that of the files in the repository whose columns they share.
+        is_numbered: files of another folder, or with other columns, do not keep the config from having that name: this
+            one has a number behind it.
         columns_of: reads the columns of a file of the scheduler's form; raises ValueError if it cannot.
     """
 
@@ -93,6 +95,7 @@ class CardUpdater:
     is_storable: Callable[[FieldType], bool] | None = None
     features_in_config: bool = False
     config: str | None = None
+    is_numbered: bool = False
     columns_of: Callable[[Path], Schema] = columns_of_lines
     #: All columns of the dataset, as the card had them at the last call.
     columns: Schema = field(default_factory=Schema, init=False)
@@ -186,7 +189,7 @@ class CardUpdater:
         form = form_of(path for files in card.files(first, paths).values() for path in files)
         if form not in (None, form_of([glob])):
             raise _other_form(target.repo_id, form, glob)
-        config = self.config or card.default_config
+        config = self._own(card, glob) or card.default_config
         if len(paths) < len(sizes) and (covering := card.config_of(glob, exact=False)):
             config = covering  # an earlier push decided so
         splits = card.files(config, paths)
@@ -200,15 +203,22 @@ class CardUpdater:
             # `datasets` loads a folder of media only if the metadata of all its splits have the same keys and types.
             or (self.features_in_config and any(files for each, files in splits.items() if each != split))
         ):
-            if self.config is not None:
+            if self.config is not None and not self.is_numbered:
                 raise HubspoolError(
                     f"{target.repo_id} has a config {config!r} whose columns differ from those of the rows.",
                     hint="Pass another config=…; the rows are pending on the disk.",
                 )
-            config = next(each for n in count(1) if (each := f"{name}-{n}" if n > 1 else name) not in card.configs)
+            config = next(each for each in _numbered(self.config or name) if each not in card.configs)
             known = Schema()
         card.keep_files(split, glob, config, paths)
         return card.add_files(split, glob, config), known or Schema()
+
+    def _own(self, card: Card, glob: str) -> str | None:
+        """Return the config that is asked for; with a number behind it, if that one has files of other folders only."""
+        if self.config is None or not self.is_numbered:
+            return self.config
+        names = (each for each in _numbered(self.config) if (has := card.folders(each)) is None or _folder(glob) in has)
+        return next(names)
 
     def _learned(self, target: Target, revision: str | None, sizes: Mapping[str, int]) -> Schema | None:
         """Return the columns of files that the card says nothing of; None if they cannot be read, or are too large.
@@ -294,6 +304,11 @@ class Card:
             if any(path == glob or (not exact and covers(path, glob)) for path in _paths(each)):
                 return _name_of(each)
         return None
+
+    def folders(self, config_name: str) -> set[str] | None:
+        """Return the folders of the patterns of a config, without those of months; None if there is no such config."""
+        config = self._config(config_name)
+        return None if config is None else {_folder(path) for path in _paths(config)}
 
     def files(self, config_name: str, paths: Iterable[str]) -> dict[str, list[str]]:
         """Return split → files, among all `paths` of the repository, that `datasets` loads for a config."""
@@ -457,6 +472,15 @@ def _is_ours(patterns: Sequence[str]) -> bool:
 
 def _paths(config: Mapping[str, Any]) -> list[str]:
     return [path for paths in _splits(config).values() for path in paths]
+
+
+def _folder(pattern: str) -> str:
+    return pattern.replace(MONTH_GLOB, "").rpartition("/")[0]
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """Yield the name alone, and with 2, 3, … behind it."""
+    return (f"{name}-{number}" if number > 1 else name for number in count(1))
 
 
 def _name_of(config: Mapping[str, Any]) -> str:

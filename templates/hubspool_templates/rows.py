@@ -10,6 +10,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial, reduce
 from pathlib import Path
@@ -376,7 +377,8 @@ def published_card(
 ) -> Callable[[str], Iterable[CommitOperationAdd]]:
     """Return what makes the README.md for a commit that adds files, if the card lacks a column or a pattern of them.
 
-    The files of each folder have a config of their own; those in ``data`` the default one.
+    The files of each folder have a config of their own, with a number behind its name if another folder has that name;
+    those in ``data`` the default one.
 
     Args:
         kind: what wrote the rows.
@@ -390,7 +392,7 @@ def published_card(
     for folder in sorted({folder for folder, _ in new}):
         here = {split: paths for (each, split), paths in new.items() if each == folder}
         files = [path for paths in here.values() for path in paths]
-        card = _updater(kind, repo.api, _config_of(folder))
+        card = replace(_updater(kind, repo.api, _config_of(folder)), is_numbered=True)
         globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}" for split in here}
         size = sum(path.stat().st_size for path in files)
         cards.append((card, size, globs, reduce(merge, map(kind._columns_in, files), Schema())))

@@ -20,6 +20,7 @@ from hubspool.cli.signals import SignalWaiter
 from hubspool.client.file_range import FileRange
 from hubspool.client.http import HubClient
 from hubspool.client.target import Target
+from hubspool.errors import RepositoryNotFoundError
 from hubspool.local_hub import Fault, LocalHub, RateLimit
 from hubspool.push.encodings import Span
 from hubspool.push.publish import Publisher
@@ -157,6 +158,24 @@ def test_each_folder_of_a_bucket_becomes_a_config(kind: Any, make: Make, call: C
     assert (code, in_bucket(hub_api)) == (0, []), out + err
     for number, config in enumerate(places):
         assert [row["n"] for row in read_rows(DATASET, api=hub_api, config=config)] == [number]
+    code, out, err = call("verify", DATASET)
+    assert (code, "warn" in out) == (0, False), out + err
+
+
+@pytest.mark.parametrize("value", ["0", '{"x":1}'])
+def test_folders_with_one_name_have_configs_of_their_own(value: str, call: Call, hub_api: HfApi) -> None:
+    """The name of a folder's config stays."""
+    for number in range(3):
+        for writer, (folder, text) in enumerate({"a/b": f"{number}", "a-b": value, "data/a/b": value}.items()):
+            segment = SegmentName(("train", "test", "train")[number], "20260102", f"0123456789a{writer}", number)
+            line = f'{{"in":"{folder}","n":{text}}}\n'.encode()
+            hub_api.create_bucket(BUCKET, exist_ok=True)
+            path = f"{folder}/2026-01/{RangeName(segment, 0, len(line))}"
+            hub_api.batch_bucket_files(BUCKET, add=[(line, path)])
+        code, out, err = call("publish", ADDRESS, DATASET)
+        assert code == 0, out + err
+    for config, folder in {"a-b": "a-b", "a-b-2": "a/b", "a-b-3": "data/a/b"}.items():
+        assert [row["in"] for row in read_rows(DATASET, api=hub_api, config=config)] == [folder] * 3
     code, out, err = call("verify", DATASET)
     assert (code, "warn" in out) == (0, False), out + err
 
@@ -544,34 +563,89 @@ def test_a_look_that_is_older_than_the_publish_publishes_nothing_again(
     assert in_bucket(hub_api) == []
 
 
-def add(api: HfApi, content: bytes, start: int = 0, seq: int = 0, *, size: int | None = None) -> str:
+def add(api: HfApi, content: bytes, start: int = 0, seq: int = 0, *, size: int | None = None, month: str = "01") -> str:
     """Put a file of a segment into the bucket, which its name says to be `size` bytes long."""
     api.create_bucket(BUCKET, exist_ok=True)
     end = start + (len(content) if size is None else size)
-    path = f"data/2026-01/{RangeName(SegmentName('train', '20260102', '0123456789ab', seq), start, end)}"
+    name = RangeName(SegmentName("train", f"2026{month}02", "0123456789ab", seq), start, end)
+    path = f"data/2026-{month}/{name}"
     api.batch_bucket_files(BUCKET, add=[(content, path)])
     return path
 
 
-@pytest.mark.parametrize("times", [1, None])
 def test_a_download_with_other_bytes_is_not_published(
-    times: int | None, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+    publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
 ) -> None:
     path = add(hub_api, b'{"n":1}\n')
     add(hub_api, b'{"n":2}\n', seq=1)
-    url = f"{hub_api.endpoint}/buckets/{BUCKET}/resolve/{path}"
-    wrong = local_hub.faults.add(Fault(route="bucket-resolve", path=path, status=200, body='{"n":9}\n', times=times))
-    if times is None:
-        assert hub_api.client().content(url) == b'{"n":9}\n'
-        with pytest.raises(HubspoolError, match=path):
-            publisher().run(delete=True)
-        assert (rows(hub_api), in_bucket(hub_api)) == ([2], [path, path.replace("-00000-", "-00001-")])
-        local_hub.faults.clear()
-    else:
-        assert publisher().run(delete=True).deleted == 2
-        assert sum(hit.fault is wrong for hit in local_hub.faults.hits) == 1
-    assert publisher().run(delete=True).left == {}
+    wrong = local_hub.faults.add(Fault(route="bucket-resolve", path=path, status=200, body='{"n":9}\n'))
+    assert publisher().run(delete=True).deleted == 2
+    assert sum(hit.fault is wrong for hit in local_hub.faults.hits) == 1
     assert (rows(hub_api), in_bucket(hub_api)) == ([1, 2], [])
+
+
+@pytest.mark.parametrize(("fault", "reason"), [
+    ({"status": 200, "body": '{"n":9}\n'}, "has not the content that was listed"),
+    ({"status": 500}, "500"),
+    ({"status": 403, "body": "no"}, "403"),
+], ids=str)  # fmt: skip
+def test_a_file_that_cannot_be_had_keeps_no_other_month_back(
+    fault: dict[str, Any], reason: str, publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    paths = [add(hub_api, b'{"n":%d}\n' % number, month=f"0{number}") for number in (1, 2, 3)]
+    faults = [
+        local_hub.faults.add(Fault(route="bucket-resolve", path=path, times=None, **fault)) for path in paths[::2]
+    ]
+    one = publisher()
+    done = one.run(delete=True)
+    assert {id(hit.fault) for hit in local_hub.faults.hits} == {*map(id, faults)}
+    assert [*done.left] == in_bucket(hub_api) == paths[::2]
+    assert all(reason in each for each in done.left.values())
+    assert (rows(hub_api), done.is_whole, done.deleted) == ([2], True, 1)
+    local_hub.faults.clear()
+    assert one.run(delete=True).left == {}
+    assert (rows(hub_api), in_bucket(hub_api)) == ([1, 2, 3], [])
+
+
+def test_a_hub_that_refuses_every_download_ends_a_run(
+    publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    for number in range(2):
+        add(hub_api, b'{"n":%d}\n' % number, seq=number)
+    fault = local_hub.faults.add(Fault(route="bucket-resolve", status=503, times=None))
+    one = publisher()
+    with pytest.raises(HubspoolError, match="503"):
+        one.run(delete=True)
+    assert {id(hit.fault) for hit in local_hub.faults.hits} == {id(fault)}
+    assert (one.report.left, one.report.is_whole, len(in_bucket(hub_api))) == ({}, False, 2)
+
+
+def test_a_second_list_that_fails_hides_no_file(
+    publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    path = add(hub_api, b'{"n":1}\n')
+    add(hub_api, b'{"n":2}\n', seq=1)
+    wrong = Fault(route="bucket-resolve", path=path, status=200, body='{"n":9}\n')
+    lost = Fault(route="bucket-tree", after=2, status=503, times=5)  # of the files, and of the markers
+    for fault in (wrong, lost):
+        local_hub.faults.add(fault)
+    done = publisher().run()
+    assert sum(hit.fault is lost for hit in local_hub.faults.hits) == 5
+    assert (done.is_whole, done.files, done.left) == (True, 2, {})
+    assert rows(hub_api) == [1, 2]
+
+
+def test_a_run_that_fails_tells_what_it_did(
+    publisher: Callable[..., Publisher], hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    add(hub_api, b'{"n":1}\n')
+    add(hub_api, b'{"n":2}\n', month="02")
+    fault = local_hub.faults.add(Fault(route="commit", after=1, status=403, body="no"))
+    one = publisher()
+    with pytest.raises(HubspoolError, match="403"):
+        one.run()
+    assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
+    assert (len(one.report.commits), one.report.rows, one.report.is_whole) == (1, 1, False)
 
 
 def test_a_damaged_file_keeps_no_sound_row_back(publisher: Callable[..., Publisher], hub_api: HfApi) -> None:
@@ -653,7 +727,8 @@ def test_more_files_than_the_hub_lets_us_download_are_published_in_the_end(
     local_hub.faults.clear()
     assert any(hit.fault is fault for hit in local_hub.faults.hits)
     assert len(commits(hub_api)) == len(done.commits) > 2
-    assert (steps[0], max(number for number, _ in steps)) == ((1, 25), 10)
+    files = [number for _, number in steps]
+    assert [number for number, _ in steps] == [n for most in dict.fromkeys(files) for n in range(1, most + 1)]
     assert (done.files, done.deleted, done.is_whole) == (25, 25, True)
     assert rows(hub_api) == [*range(25)]
 
@@ -739,3 +814,18 @@ def test_a_file_that_comes_back_while_another_publisher_deletes_is_deleted_again
     assert publisher().run(delete=True).deleted == 2
     assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
     assert in_bucket(hub_api) == []
+
+
+def test_no_dataset_is_created_for_files_that_cannot_be_published(call: Call, hub_api: HfApi) -> None:
+    line = b'{"n":1}\n'
+    moved = add(hub_api, line, seq=1)
+    hub_api.batch_bucket_files(BUCKET, add=[(line, f".hidden/{moved}")], delete=[moved])
+    damaged = add(hub_api, b'{"n"')
+    code, out, err = call("publish", ADDRESS, DATASET, "--delete")
+    assert (code, moved in err, damaged in err) == (1, True, True), out + err
+    with pytest.raises(RepositoryNotFoundError):
+        hub_api.repo_info(DATASET, repo_type="dataset")
+    add(hub_api, line, seq=2)
+    assert call("publish", ADDRESS, DATASET, "--delete")[0] == 1
+    assert (rows(hub_api), hub_api.repo_info(DATASET, repo_type="dataset").private) == ([1], True)
+    assert in_bucket(hub_api) == [f".hidden/{moved}", damaged]

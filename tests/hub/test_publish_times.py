@@ -6,7 +6,8 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -24,6 +25,7 @@ from hubspool.scheduling import daily
 from hubspool.scheduling.publishing import seconds_until_look
 from hubspool.spool.segment_name import RangeName, SegmentName
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
+from hubspool_templates.parquet.parquet_joiner import ParquetJoiner
 from tests.hub.test_publish import (
     ADDRESS,
     BUCKET,
@@ -193,8 +195,11 @@ def test_a_push_that_is_requested_waits_only_for_the_downloads_that_have_begun(
     assert rows(hub_api) == [*range(files)]
 
 
-def test_a_publish_that_an_error_ended_goes_on_where_it_was(make: Make, hub_api: HfApi, local_hub: LocalHub) -> None:
-    """Its newest commit is not a period old then."""
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_publish_that_an_error_ended_goes_on_where_it_was(
+    restarts: bool, make: Make, hub_api: HfApi, local_hub: LocalHub
+) -> None:
+    """Its newest commit is not a period old then; that of a whole publish is waited for."""
     scheduler = make()
     for month in ("01", "02"):
         fill(hub_api, 1, month)
@@ -202,9 +207,15 @@ def test_a_publish_that_an_error_ended_goes_on_where_it_was(make: Make, hub_api:
     look(scheduler)
     assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
     assert (len(commits(hub_api)), scheduler.status().last_compaction_error is None) == (1, False)
+    if restarts:
+        scheduler.stop(flush=False)
+        scheduler = make(folder="another")
     look(scheduler)
     assert (len(commits(hub_api)), scheduler.status().last_compaction_error) == (2, None)
     assert rows(hub_api) == [0, 0]
+    put(scheduler, 1)
+    look(scheduler)
+    assert (len(commits(hub_api)), scheduler.status().last_compaction_error) == (2, None)
 
 
 def test_a_look_comes_within_an_hour_of_an_error_and_soon_after_a_publish_is_due() -> None:
@@ -277,3 +288,31 @@ def test_a_flush_ends_a_publish_and_status_says_so(make: Make, hub_api: HfApi, l
     local_hub.faults.clear()
     look(scheduler)
     assert (rows(hub_api), scheduler.status().warnings) == ([0, 1, 2, 3], [])
+
+
+def test_a_flush_ends_the_join_of_parquet_files(make: Make, hub_api: HfApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = make(ParquetScheduler)
+    for number in range(3):
+        put(scheduler, number)
+    join, begun = ParquetJoiner.join, threading.Event()
+    flushed: list[bool] = []
+    joined: list[list[int]] = []
+
+    def join_slowly(joiner: ParquetJoiner, paths: Sequence[Path], out: Path) -> list[int]:
+        begun.set()
+        flushed.append(scheduler._worker.compaction._publisher.pause(SECONDS))
+        joined.append(join(joiner, paths, out))
+        return joined[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetJoiner, "join", join_slowly)
+        scheduler._worker.compaction._due_at = 0.0
+        publish = scheduler.trigger()
+        assert begun.wait(SECONDS)
+        put(scheduler, 3)
+        publish.result(SECONDS)
+    assert (flushed, joined) == ([True], [])
+    assert (len(in_bucket(hub_api)), commits(hub_api)) == (4, [])
+    assert scheduler.status().warnings == ["Rows were not published: A flush ended it."]
+    look(scheduler)
+    assert rows(hub_api) == [0, 1, 2, 3]

@@ -131,15 +131,8 @@ MUTANTS = [
     ),
     Mutant(
         "unfinished_publish_is_not_due",
-        "a publish that an error ended goes on a period later",
-        (
-            Edit(
-                "hubspool/scheduling/publishing.py",
-                "seconds_until_publish",
-                "(wait := publisher.seconds_until_due(period)) and not publisher.goes_on",
-                "(wait := publisher.seconds_until_due(period))",
-            ),
-        ),
+        "a publish that an error or a restart ended goes on a period later",
+        (Edit("hubspool/push/publish.py", "Publisher._mark", "PurePosixPath(manifest).stem.endswith(_MORE)", "False"),),
         (f"{TIMES}::test_a_publish_that_an_error_ended_goes_on_where_it_was",),
     ),
     Mutant(
@@ -148,12 +141,24 @@ MUTANTS = [
         (
             Edit(
                 "hubspool/push/publish.py",
-                "Publisher._checked",
-                "content != (piece.file.size, piece.file.content_id)",
+                "Publisher._download",
+                "xet_contents([path]) != [(piece.file.size, piece.file.content_id)]",
                 "False",
             ),
         ),
-        ("tests/hub/test_publish.py::test_a_download_with_other_bytes_is_not_published[1]",),
+        ("tests/hub/test_publish.py::test_a_download_with_other_bytes_is_not_published",),
+    ),
+    Mutant(
+        "publish_stopped_by_one_file",
+        "a file that cannot be had keeps all later months from the dataset",
+        (Edit("hubspool/push/publish.py", "Publisher._attempt", "not self._refused", "True"),),
+        ("tests/hub/test_publish.py::test_a_file_that_cannot_be_had_keeps_no_other_month_back",),
+    ),
+    Mutant(
+        "join_outlasts_a_flush",
+        "a flush waits until the files of a publish are joined",
+        (Edit("hubspool/push/while_going.py", "WhileGoing.__iter__", "not self._may_go_on()", "False"),),
+        (f"{TIMES}::test_a_flush_ends_the_join_of_parquet_files",),
     ),
     Mutant(
         "publish_brings_removed_rows_back",

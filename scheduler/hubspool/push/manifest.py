@@ -7,15 +7,16 @@ search of all interleavings (tests/unit/test_compaction_model.py) showed that we
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import orjson
 
 from hubspool.errors import HubspoolError, RemoteEntryNotFoundError
+from hubspool.files import sha256_of
 from hubspool.push.remote import Head, RemoteRepo
 from hubspool.push.removal import REMOVALS, Removal
 from hubspool.spool.segment_name import RECORDS, JoinedName, SegmentName, part_number
@@ -151,6 +152,20 @@ def _is_sound(run: JoinedRun) -> bool:
         return False
     lengths = {len(run.sizes), len(run.digests), *(len(each) for each in (run.starts, run.counts) if each)}
     return SegmentName.parse(run.segment) is not None and min(numbers) >= 0 and len(lengths) == 1 and lengths != {0}
+
+
+def with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
+    """Return the runs of JSON Lines with the digests of what the file has of them.
+
+    The digest of a part of which rows were removed would let a reader check a guess.
+    """
+    here = [run for run in runs if run.path]
+    ends = [*(run.offset for run in here[1:]), file.stat().st_size if here else 0]
+    digests = {run: sha256_of(file, run.offset, end - run.offset) for run, end in zip(here, ends, strict=False)}
+    return [
+        replace(run, sha256=digests[run], digests=("" if run.removed else digests[run],)) if run.path else run
+        for run in runs
+    ]
 
 
 def manifest_path(month: str, at: datetime, identifier: str) -> str:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 import tempfile
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from itertools import accumulate, count, groupby
+from itertools import accumulate, groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from hubspool.client.operations import CommitOperationAdd
 from hubspool.client.retry import METADATA, ON_HEAD, Caller, asked_seconds, call_with_retries
@@ -28,18 +29,21 @@ from hubspool.errors import (
     BucketBatchError,
     ChangedMeanwhileError,
     HFValidationError,
+    HubConnectionError,
     HubspoolError,
+    RateLimitedError,
     RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
 )
-from hubspool.files import sha256_of as _sha256
 from hubspool.files import xet_contents
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
 from hubspool.push.kinds import together
-from hubspool.push.manifest import JoinedRun, Manifests, manifest_path, written_at
+from hubspool.push.manifest import JoinedRun, Manifests, manifest_path, with_digests, written_at
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
 from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
 from hubspool.push.remover import any_of
+from hubspool.push.while_going import StoppedError, WhileGoing
 from hubspool.spool.segment_name import JoinedName, RangeName, part_rule
 
 if TYPE_CHECKING:
@@ -51,6 +55,11 @@ if TYPE_CHECKING:
 NewFiles: TypeAlias = Mapping[tuple[str, str], Sequence[Path]]
 #: Takes the dataset, the form and the new files, which it reads; returns what returns the card for a parent, if needed.
 CardOf: TypeAlias = Callable[[RemoteRepo, str, NewFiles, int], Callable[[str], Iterable[CommitOperationAdd]]]
+
+T = TypeVar("T")
+
+#: Ends the name of a manifest whose commit did not take all that was to be published: the publish goes on at once.
+_MORE = "-more"
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class Publisher:
     Args:
         bucket: to read, and to delete from.
         inside: a folder of it; empty for all of it.
-        repo: the branch of the dataset, which exists.
+        repo: the branch of the dataset, which exists, or is created before its first commit if `private` is set.
         joiners: suffix → what joins files of that form.
         card_of: makes the dataset card.
         form: suffix of the files in the dataset; None: that of the files in the bucket.
@@ -139,13 +148,16 @@ class Publisher:
         self.manifests = Manifests()
         self.pause = pause
         self.goes_on = False  # a run has published only a part of what was listed; the next one goes on from there
+        self.private: bool | None = None  # visibility of the dataset, if it is created
         self._caller = Caller(self._wait, lambda *_: None)
         self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
         self._gone: set[str] = set()  # since they were listed
-        self._left: dict[str, str] = {}  # of what was listed, with the reason
+        self._left: dict[str, str] = {}  # of what was listed, with the reason; a copy goes into the report
+        self._refused: dict[str, str] = {}  # files that the last attempt could not get, with the error of each
         self._done: set[RangeToPublish] = set()  # by this object, and not in a manifest that was read
-        self._seen = ""  # the commit of the dataset that was read last
-        self._report = PublishReport()
+        self._seen = ""  # the commit of the dataset that was read last; empty if there is no dataset
+        #: What the last `run` did, also if it failed.
+        self.report = PublishReport()
 
     def run(self, *, delete: bool = False, note: Callable[[int, int], object] = lambda *_: None) -> PublishReport:
         """Publish everything that the bucket lists, a commit for each month; with `delete` remove what is there.
@@ -156,33 +168,48 @@ class Publisher:
 
         Args:
             delete: remove from the bucket what a marker and the dataset have.
-            note: called after each download, by the thread that made it: how many files of the next commit are here, of
-                how many.
+            note: called after each download, whether it worked or not, by the thread that made it, one at a time: how
+                many files of the next commit are done, of how many.
 
         Raises:
             HFValidationError: the files do not have one form, or cannot be published in the one that is asked for.
             HubspoolError: a request failed; another run goes on.
         """
-        self._report = PublishReport()
+        report = self.report = PublishReport()
         try:
             self.look()
-            self._report.left = self._left
             publish = partial(self._publish, self._form(), note)
-            policy = replace(METADATA, seconds=math.inf)  # the Hub's longest wait is five minutes
-            while self.may_go_on() and not self._report.is_whole:
-                self._report.is_whole = not call_with_retries(publish, policy, self._caller)
+            while self.may_go_on() and not report.is_whole:
+                report.is_whole = not self._attempt(publish)
                 if not self.has_time():  # not before the first file was downloaded
                     break
-            if delete and self._report.is_whole:
+            if delete and report.is_whole and self._seen:
                 self._delete()
+        except StoppedError:
+            pass
         finally:
-            self.goes_on = not self._report.is_whole and (self.goes_on or bool(self._report.commits))
+            self.goes_on = not report.is_whole and (self.goes_on or bool(report.commits))
+            report.left = {**self._left}
             self.forget()
-        return self._report
+        return report
+
+    def _attempt(self, publish: Callable[[], bool]) -> bool:
+        """Return what `publish` returns in the end; a file that cannot be had is left."""
+        try:
+            # The Hub's longest wait is five minutes.
+            return call_with_retries(publish, replace(METADATA, seconds=math.inf), self._caller)
+        except HubspoolError:
+            if not self.may_go_on():
+                raise StoppedError from None
+            if not self._refused:
+                raise
+            self._left |= self._refused
+            return True
 
     def look(self) -> bool:
         """List the bucket, unless that was done for the next run; return whether it has files of rows."""
         if not self._files:
+            self._left = {}
             self._list()
         return bool(self._files or self._left)
 
@@ -192,13 +219,19 @@ class Publisher:
             self._files = {}
 
     def seconds_until_due(self, period: float) -> float:
-        """Return the seconds until a publish is due: the newest one, as the markers say, is `period` seconds old."""
+        """Return the seconds until a publish is due: the newest one, as the markers say, is `period` seconds old.
+
+        One that was ended before it had published all does not count: its marker has no time.
+        """
         newest = max(
             (each.at for each in self.bucket.markers() if each.repo_id == self.repo.target.repo_id), default=""
         )
         if not newest:
             return 0.0
         return max(period - (self.repo.head().at - datetime.fromisoformat(newest)).total_seconds(), 0.0)
+
+    def _going(self, items: Iterable[T]) -> list[T]:
+        return WhileGoing(items, self.may_go_on)
 
     def _wait(self, seconds: float) -> bool:
         """Wait, while there is time; return True to stop."""
@@ -211,8 +244,12 @@ class Publisher:
         return True
 
     def _list(self) -> None:
-        self._files, self._gone, self._left = {}, set(), {}
-        for path, file in sorted(self.bucket.list_files(self.inside, recursive=True).items()):
+        found = self.bucket.list_files(self.inside, recursive=True)
+        before = (file for files in self._files.values() for _, file in files)
+        same = {file.path for file in before if found.get(file.path) == file}
+        self._files, self._gone = {}, set()
+        self._left = {path: reason for path, reason in self._left.items() if path in same}
+        for path, file in sorted(found.items()):
             if (name := RangeName.parse(PurePosixPath(path).name)) is None:
                 continue
             if any(part.startswith(".") for part in PurePosixPath(path).relative_to(self.inside).parts):
@@ -240,10 +277,17 @@ class Publisher:
         Raises:
             ChangedMeanwhileError: what was read is older than a commit of this object.
         """
-        head = self.repo.head()
-        self.manifests.read(self.repo, head, self._files)
-        self._seen = head.oid
-        self._mark({manifest: oid for oid, manifest in head.joins.items()})
+        self._refused = {}
+        try:
+            head = self.repo.head()
+        except RepositoryNotFoundError:
+            if self.private is None:
+                raise
+            self.manifests, self._seen = Manifests(), ""
+        else:
+            self.manifests.read(self.repo, head, self._files)
+            self._seen = head.oid
+            self._mark({manifest: oid for oid, manifest in head.joins.items()})
         pieces = sorted(self._pieces(), key=lambda each: (each.place, each.segment, each.start))
         batch: list[RangeToPublish] = []
         size = 0
@@ -257,7 +301,7 @@ class Publisher:
             raise ChangedMeanwhileError(batch[0].file.path)
         if batch:
             with tempfile.TemporaryDirectory(prefix="hubspool-publish-") as folder:
-                self._commit(batch, form, Path(folder), note)
+                self._commit(batch, form, Path(folder), note, is_last=len(batch) == len(pieces))
         return bool(batch)
 
     def _covered(self, segment: str, files: Container[str] | None = None) -> list[tuple[int, int]]:
@@ -270,14 +314,14 @@ class Publisher:
         ]
 
     def _pieces(self) -> Iterable[RangeToPublish]:
-        without = {*self._report.left, *self._gone}
+        without = {*self._left, *self._gone}
         for segment, files in self._files.items():
             ranges = {(name.start, name.end): (name, file) for name, file in files if file.path not in without}
             is_cut = segment.count(".") == 1
             for each, left in unpublished(ranges, self._covered(segment), is_cut=is_cut):
                 name, file = ranges[each]
                 if not left:
-                    self._report.left[file.path] = "a part of its rows is published, and its form cannot be cut"
+                    self._left[file.path] = "a part of its rows is published, and its form cannot be cut"
                 place, month = PurePosixPath(file.path).relative_to(self.inside).parent, name.segment.month
                 place = place.parent if place.name == month else place
                 folder = f"{place if place.name else 'data'}/{month}"
@@ -297,7 +341,7 @@ class Publisher:
                 ranges.setdefault(run.segment, []).extend((start, start + size) for start, size in pairs)
             if any(uncovered(*each, marked.get(segment, ())) for segment in ranges for each in ranges[segment]):
                 path = marker_path(commits.get(manifest, PurePosixPath(manifest).stem))
-                at = written_at(manifest)
+                at = None if PurePosixPath(manifest).stem.endswith(_MORE) else written_at(manifest)
                 content = marker(self.repo.target.repo_id, ranges, at.isoformat() if at else "")
                 self._change_bucket(add=[(content, path)])
 
@@ -320,7 +364,7 @@ class Publisher:
             and not uncovered(name.start, name.end, marked.get(segment, ()))
             and not uncovered(name.start, name.end, covered)
         ]
-        self._report.deleted = len(gone)
+        self.report.deleted = len(gone)
 
         def delete() -> None:
             try:
@@ -338,56 +382,57 @@ class Publisher:
 
     def _download(
         self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], note: Callable[[int, int], object]
-    ) -> tuple[list[RangeToPublish], float]:
+    ) -> tuple[list[RangeToPublish], float, bool]:
         """Download pieces, and leave the files that are not what their names say.
 
         Returns:
-            The pieces that are here and have the listed content, and the seconds to wait before others are asked for.
+            The pieces that are here and have the listed content; the seconds to wait before others are asked for; and
+            whether each piece was asked for, and the Hub said what is wrong with those that are not here.
 
         Raises:
             HubspoolError: none is here, because of an error.
         """
-        errors: list[HubspoolError] = []
-        arrived = count(1)
+        errors: dict[RangeToPublish, HubspoolError] = {}
+        others: dict[str, str] = {}
+        lock, done = threading.Lock(), 0
 
         def fetch(piece: RangeToPublish) -> None:
-            # Each thread may meet one error: the Hub may refuse a single file, or all from now on.
-            if len(errors) >= self.limits.publish_downloads or not self.may_go_on() or not self.has_time():
-                return
+            nonlocal done
             try:
-                if piece.file.size > DEFAULTS.json_probe_bytes:
-                    self.bucket.download(piece.file.path, local[piece])
-                else:
-                    local[piece].write_bytes(self.bucket.content(piece.file.path))
+                # Each thread may meet one error: the Hub may refuse a single file, or all from now on.
+                if len(errors) < self.limits.publish_downloads and self.may_go_on() and self.has_time():
+                    get(piece, local[piece])
             except RemoteEntryNotFoundError:  # another publisher was first
                 self._gone.add(piece.file.path)
             except HubspoolError as error:
-                if not error.retryable:
-                    raise
-                errors.append(error)
+                errors[piece] = error
+            with lock:
+                done += 1
+                note(done, len(batch))
+
+        def get(piece: RangeToPublish, path: Path) -> None:
+            if piece.file.size > DEFAULTS.json_probe_bytes:
+                self.bucket.download(piece.file.path, path)
             else:
-                note(next(arrived), len(batch))
+                path.write_bytes(self.bucket.content(piece.file.path))
+            if xet_contents([path]) != [(piece.file.size, piece.file.content_id)]:
+                text = f"{piece.file.path} of {self.bucket.target.repo_id} has not the content that was listed."
+                others[piece.file.path] = text
+                raise BadResponseError(text)
+            self._cut(piece, path)
 
         for_each(batch, fetch, self.limits.publish_downloads)
-        here = self._checked([piece for piece in batch if local[piece].exists()], local, errors)
-        if errors and not here:
-            raise errors[0]
-        for piece in here:
-            self._cut(piece, local[piece])
-        return here, max((asked_seconds(error) or 0.0 for error in errors), default=0.0)
-
-    def _checked(
-        self, here: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], errors: list[HubspoolError]
-    ) -> list[RangeToPublish]:
-        """Return the pieces whose files have the content that was listed; add an error to `errors` for the others."""
-        contents = zip(here, xet_contents([local[piece] for piece in here]), strict=True)
-        others = {piece for piece, content in contents if content != (piece.file.size, piece.file.content_id)}
-        for piece in others:
-            text = f"{piece.file.path} of {self.bucket.target.repo_id} has not the content that was listed."
-            errors.append(BadResponseError(text))
+        here = [piece for piece in batch if piece not in errors and local[piece].exists()]
+        wait = max((asked_seconds(error) or 0.0 for error in errors.values()), default=0.0)
+        tried = {piece for piece in batch if piece.file.path in self._gone}.union(here, errors)
         if others:
             self._list()  # somebody may have replaced them
-        return [piece for piece in here if piece not in others]
+        if errors and not here:
+            piece, error = next(iter(errors.items()))
+            is_of_all = len(batch) > 1 or isinstance(error, HubConnectionError | RateLimitedError)
+            self._refused = others or ({} if is_of_all else {piece.file.path: str(error)})
+            raise error
+        return here, wait, not wait and len(tried) == len(batch)
 
     def _cut(self, piece: RangeToPublish, path: Path) -> None:
         """Cut a file down to what is to be published of it; a file that is not what its name says is left."""
@@ -399,7 +444,7 @@ class Publisher:
         if not joiner.keeps_bytes:
             found = joiner.span_of(path) if joiner.is_sound(path) else None
         if found != Span(piece.segment, piece.name.start, piece.name.end):
-            self._report.left[piece.file.path] = "it does not hold the rows that its name says"
+            self._left[piece.file.path] = "it does not hold the rows that its name says"
 
     def _without_rows(self, piece: RangeToPublish, path: Path) -> tuple[int, int]:
         """Remove the rows that were asked for from a piece; return how many it had, and how many these are.
@@ -419,10 +464,10 @@ class Publisher:
     ) -> Iterable[list[RangeToPublish]]:
         """Return the pieces that are joined into one file each."""
         groups: list[tuple[object, Counter[str], list[RangeToPublish]]] = []
-        for piece in pieces:
+        for piece in self._going(pieces):
             joiner, path = self.joiners[piece.form], local[piece]
-            if piece.file.path in self._report.left or (key := joiner.key_of(path)) is None:
-                self._report.left.setdefault(piece.file.path, "it is damaged: a line of it is cut or is no row")
+            if piece.file.path in self._left or (key := joiner.key_of(path)) is None:
+                self._left.setdefault(piece.file.path, "it is damaged: a line of it is cut or is no row")
                 continue
             sizes = Counter(join_bytes=path.stat().st_size, join_memory=joiner.memory_of(path))
             for number, (other, taken, sources) in enumerate(groups):
@@ -444,12 +489,12 @@ class Publisher:
         joiner, segment = self.joiners[group[0].form], group[0].name.segment
         name = JoinedName(segment.name, max(each.name.segment.date for each in group), 1, form)
         path = f"{group[0].folder}/{name.with_id(uuid.uuid4().hex[:12])}"
-        counts = [self._without_rows(piece, local[piece]) for piece in group]
+        counts = [self._without_rows(piece, local[piece]) for piece in self._going(group)]
         left = [rows - removed for rows, removed in counts]
         offsets = [0, *accumulate(left)]
         if sources := [local[piece] for piece, rows in zip(group, left, strict=True) if rows]:
             joined = out.with_suffix(".joined")
-            places = iter(joiner.join(sources, joined))
+            places = iter(joiner.join(self._going(sources), joined))
             if form == group[0].form:
                 joined.rename(out)
                 offsets = [next(places) if rows else 0 for rows in left]
@@ -466,25 +511,32 @@ class Publisher:
                 file = path if removed < rows else ""
                 run = JoinedRun(piece.segment, piece.folder, file, offset, 0, (size,), ("",), (piece.start,), rows)
                 runs.append(replace(run, removed=removed, counts=(rows,)))
-        return _with_digests(runs, out) if self.joiners[form].keeps_bytes else runs
+        return with_digests(runs, out) if self.joiners[form].keeps_bytes else runs
 
     def _commit(
-        self, batch: Sequence[RangeToPublish], form: str, folder: Path, note: Callable[[int, int], object]
+        self,
+        batch: Sequence[RangeToPublish],
+        form: str,
+        folder: Path,
+        note: Callable[[int, int], object],
+        *,
+        is_last: bool,
     ) -> None:
-        """Commit pieces, at the newest commit at which none of them is published.
+        """Commit pieces, at the newest commit at which none of them is published; `is_last`: they are all.
 
         Raises:
             ChangedMeanwhileError: another publisher was first, or rows are to be removed since the pieces were read.
         """
         local = {piece: folder / f"{number}.piece" for number, piece in enumerate(batch)}
-        here, wait = self._download(batch, local, note)
+        here, wait, is_whole = self._download(batch, local, note)
+        more = "" if is_whole and is_last else _MORE
         removals = {*self.manifests.removals}
         runs: list[JoinedRun] = []
         adds: list[CommitOperationAdd] = []
         new: dict[tuple[str, str], list[Path]] = {}
         taken: list[RangeToPublish] = []
         for (_, parent, split), pieces in groupby(here, key=lambda each: each.place):
-            for group in self._groups(pieces, local):
+            for group in self._going(self._groups(pieces, local)):
                 out = folder / f"{len(adds)}.{form}"
                 of_group = self._join(group, local, form, out)
                 taken += group
@@ -497,8 +549,10 @@ class Publisher:
         if not runs or not self.may_go_on():
             return
         rows = sum(run.rows - run.removed for run in runs)
-        card = self.card_of(self.repo, form, new, rows)
         target = self.repo.target
+        if not self._seen:
+            self.repo.api.create_repo(target.repo_id, repo_type="dataset", private=self.private, exist_ok=True)
+        card = self.card_of(self.repo, form, new, rows)
         # Before the newest commit is read, as in a compaction.
         self.repo.api.preupload_lfs_files(
             target.repo_id, [*self._rule(self.repo, form), *adds], repo_type=target.repo_type, revision=target.revision
@@ -511,7 +565,7 @@ class Publisher:
             is_covered = any(uncovered(*at, covered[p.segment]) != [at] for p in taken for at in [(p.start, p.end)])
             if is_covered or self.manifests.removals.keys() != removals:
                 return None
-            manifest = manifest_path(taken[0].place[0], head.at, uuid.uuid4().hex[:12])
+            manifest = manifest_path(taken[0].place[0], head.at, uuid.uuid4().hex[:12] + more)
             content = b"".join(run.line() for run in self._numbered(runs))
             extra = [*self._rule(self.repo.at(head.oid), form), *card(head.oid)]
             operations = [*adds, CommitOperationAdd(manifest, content), *extra]
@@ -521,9 +575,9 @@ class Publisher:
         if (commit := call_with_retries(attempt, policy, self._caller)) is None:
             raise ChangedMeanwhileError(taken[0].file.path)
         self._done.update(taken)
-        self._report.commits.append(commit)
-        self._report.paths += [addition.path_in_repo for addition in adds]
-        self._report.files, self._report.rows = self._report.files + len(taken), self._report.rows + rows
+        self.report.commits.append(commit)
+        self.report.paths += [addition.path_in_repo for addition in adds]
+        self.report.files, self.report.rows = self.report.files + len(taken), self.report.rows + rows
         if wait:
             self._wait(wait)
 
@@ -540,17 +594,3 @@ class Publisher:
         text, rule = at.text(".gitattributes") or "", part_rule("" if form == "jsonl" else form)
         with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
         return [] if rule in text.splitlines() else [CommitOperationAdd(".gitattributes", with_rule.encode())]
-
-
-def _with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
-    """Return the runs of JSON Lines with the digests of what the file has of them.
-
-    The digest of a part of which rows were removed would let a reader check a guess.
-    """
-    here = [run for run in runs if run.path]
-    ends = [*(run.offset for run in here[1:]), file.stat().st_size if here else 0]
-    digests = {run: _sha256(file, run.offset, end - run.offset) for run, end in zip(here, ends, strict=False)}
-    return [
-        replace(run, sha256=digests[run], digests=("" if run.removed else digests[run],)) if run.path else run
-        for run in runs
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hubspool.client.target import Target
@@ -32,7 +33,7 @@ def seconds_until_look(period: float, chance: float, due_in: float | None) -> fl
 def publisher_of(
     bucket: RemoteBucket, inside: str, dataset: str, joiners: Mapping[str, Joiner], card_of: CardOf, **options: Any
 ) -> Publisher:
-    """Return a publisher from a folder of a bucket to a dataset, which `seconds_until_publish` creates.
+    """Return a publisher from a folder of a bucket to a dataset, which a run creates.
 
     Args:
         bucket: to read.
@@ -54,28 +55,21 @@ def publisher_of(
 def seconds_until_publish(publisher: Publisher, period: float, *, private: bool) -> float | None:
     """Return the seconds until the newest publish is `period` seconds old; None if the bucket has no rows.
 
-    It is 0 if the last run has published only a part. `publisher.run` is to be called then: the bucket was listed for
-    it, and the dataset created if it was missing.
+    It is 0 if that publish has published only a part. `publisher.run` is to be called then: the bucket was listed for
+    it, and it creates the dataset if that is missing and there is something to commit.
 
     Args:
         publisher: of the bucket and the dataset.
         period: seconds between two publishes; 0 publishes now.
         private: visibility of the dataset, if it is created.
     """
-    repo, is_missing, is_due = publisher.repo, False, False
+    is_due, publisher.private = False, private
     try:
-        try:
-            if (wait := publisher.seconds_until_due(period)) and not publisher.goes_on:
+        with suppress(RepositoryNotFoundError):
+            if wait := publisher.seconds_until_due(period):
                 return wait
-            repo.head()
-        except RepositoryNotFoundError:
-            is_missing = True
-        if not publisher.look():
-            return None
-        if is_missing:
-            repo.api.create_repo(repo.target.repo_id, repo_type="dataset", private=private, exist_ok=True)
-        is_due = True
-        return 0.0
+        is_due = publisher.look()
+        return 0.0 if is_due else None
     finally:
         if not is_due:
             publisher.forget()

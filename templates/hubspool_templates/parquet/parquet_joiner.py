@@ -105,7 +105,7 @@ def _without_range(schema: pa.Schema) -> pa.Schema:
 def _groups(paths: Sequence[Path], schema: pa.Schema, removed: Set[int]) -> Iterator[pa.Table]:
     """Yield the rows of all files in tables of the size of a row group that the viewer takes."""
     waiting: list[pa.Table] = []
-    position = 0
+    position = size = rows = 0
     for path in paths:
         file = pq.ParquetFile(path)
         for number in range(file.num_row_groups):
@@ -113,11 +113,10 @@ def _groups(paths: Sequence[Path], schema: pa.Schema, removed: Set[int]) -> Iter
             numbers = range(position, position := position + table.num_rows)
             if not removed.isdisjoint(numbers):
                 table = table.filter(pa.array([each not in removed for each in numbers]))
-            size = sum(each.nbytes for each in (*waiting, table))
-            rows = sum(each.num_rows for each in (*waiting, table))
+            size, rows = size + table.nbytes, rows + table.num_rows
             if waiting and (size > DEFAULTS.join_group_bytes or rows > DEFAULTS.row_group_rows):
                 yield pa.concat_tables(waiting)
-                waiting = []
+                waiting, size, rows = [], table.nbytes, table.num_rows
             waiting.append(table)
     if waiting:
         yield pa.concat_tables(waiting)
