@@ -245,6 +245,22 @@ def test_progress_is_shown_where_a_bar_can_be_seen(
     assert ("Downloading" in err, "Listing" in err, len(commits(hub_api))) == (False, False, 2)
 
 
+def test_commits_before_an_error_are_told(make: Make, call: Call, hub_api: HfApi, local_hub: LocalHub) -> None:
+    scheduler = make()
+    for month in ("01", "02"):
+        fill(hub_api, 1, month)
+    local_hub.faults.add(Fault(route="commit", after=1, status=403, body="no"))
+    code, out, err = call("publish", ADDRESS, DATASET)
+    assert (code, len(commits(hub_api))) == (1, 1)
+    assert "Published 1 row of 1 file in 1 file." in out
+    assert f"{DATASET}/commit/" in err
+    fill(hub_api, 1, "03")
+    local_hub.faults.add(Fault(route="commit", after=1, status=403, body="no"))
+    look(scheduler)
+    assert len(commits(hub_api)) == 2
+    assert scheduler.status().last_compaction_at is not None
+
+
 @pytest.mark.parametrize(("number", "works"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_every_ends_at_a_signal(
     number: int, works: bool, make: Make, hub_api: HfApi, local_hub: LocalHub, tmp_path: Path

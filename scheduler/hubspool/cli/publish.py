@@ -58,24 +58,29 @@ def publish(
     if sys.stderr.isatty():
         click.echo(f"Listing the files of {bucket}.", err=True)
 
-    def look(period: float) -> tuple[float | None, PublishReport | None]:
-        """Publish if it is due; return the seconds until then, as far as they are known, and what was done."""
+    def look(period: float) -> float | None:
+        """Publish if it is due, and show what was done; return the seconds until then, as far as they are known."""
         wait = seconds_until_publish(publisher, period, private=private)
-        return wait, publisher.run(delete=delete, note=_Downloads()) if wait == 0 else None
+        if wait != 0:
+            return wait
+        has_failed = True
+        with _Downloads() as downloads:
+            try:
+                publisher.run(delete=delete, note=downloads)
+                has_failed = False
+            finally:  # also after an error or a signal: commits stay
+                _show(publisher.report, has_failed=has_failed)
+        return wait
 
     if every is not None:
         _repeat(look, every * 60)
-        return
-    _, report = look(0)
-    if report is None:
+    elif look(0) is None:
         print_line(f"Nothing to publish: {bucket} has no rows of a scheduler.", "ok")
-        return
-    _show(report)
-    if report.left:
+    elif publisher.report.left:
         raise click.exceptions.Exit(1)
 
 
-def _repeat(look: Callable[[float], tuple[float | None, PublishReport | None]], period: float) -> None:
+def _repeat(look: Callable[[float], float | None], period: float) -> None:
     """Look each period, in seconds, until a signal comes."""
     has_begun = False
     with _Ending() as ending:
@@ -83,10 +88,8 @@ def _repeat(look: Callable[[float], tuple[float | None, PublishReport | None]], 
             due_in: float | None = None
             try:
                 with ending.while_working():
-                    wait, report = look(period)
-                if report is not None:
-                    _show(report)
-                due_in, has_begun = wait or period, True
+                    due_in = look(period) or period
+                has_begun = True
             except HubspoolError as error:
                 if not has_begun:  # the command is wrong, more likely than the Hub
                     raise
@@ -163,11 +166,23 @@ class _Downloads:
                 self._bar = Progress(f"Downloading {counted(files, 'file')}", files, unit=" files").__enter__()
             self._bar.update(done)
             if done == files:
-                self._bar.__exit__(None)
-                self._bar = None
+                self.close()
+
+    def __enter__(self) -> _Downloads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.close()
+
+    def close(self) -> None:
+        """End the bar of the commit that was downloaded for, as when a run ends before all files are here."""
+        if self._bar is not None:
+            self._bar.__exit__(None)
+            self._bar = None
 
 
-def _show(report: PublishReport) -> None:
+def _show(report: PublishReport, *, has_failed: bool) -> None:
     for path, reason in report.left.items():
         print_line(f"{path} is left in the bucket: {reason}.", "warn", err=True)
     for commit in report.commits:
@@ -179,5 +194,5 @@ def _show(report: PublishReport) -> None:
             f"{counted(report.rows, 'row')} of {counted(report.files, 'file')} in {counted(len(report.paths), 'file')}"
         )
         print_line(f"Published {what}.", "ok")
-    else:
+    elif not has_failed:
         print_line("Nothing new to publish.", "ok")

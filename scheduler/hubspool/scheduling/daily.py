@@ -253,11 +253,15 @@ class DailyCompaction:
         if wait != 0:
             return options.seconds if wait is None else wait
         with beside_pushes(context, loop, DEFAULTS.compaction_limit) as beside:
-            done = self._publisher_of(beside, joiner, loop, options).run()
-        report.commits, report.files_before, report.paths = done.commits, done.files, done.paths
-        if done.commits:
-            self._known = replace(self._known, last_at=datetime.now(timezone.utc))
-        elif not done.is_whole:
+            publisher = self._publisher_of(beside, joiner, loop, options)
+            try:
+                publisher.run()
+            finally:  # commits that were made before an error stay
+                done = publisher.report
+                report.commits, report.files_before, report.paths = done.commits, done.files, done.paths
+                if done.commits:
+                    self._known = replace(self._known, last_at=datetime.now(timezone.utc))
+        if not done.commits and not done.is_whole:
             raise HubspoolError(
                 f"The time for downloads ended before a row of {context.target.repo_id} could be published.",
                 hint="`hubspool publish` takes as long as it needs, and names files that cannot be published.",
