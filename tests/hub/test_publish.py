@@ -117,6 +117,8 @@ def markers(api: HfApi) -> list[str]:
 
 
 def commits(api: HfApi) -> list[str]:
+    if not api.repo_exists(DATASET, repo_type="dataset"):
+        return []
     return [each.title for each in api.list_repo_commits(DATASET, repo_type="dataset") if "Publish" in each.title]
 
 
