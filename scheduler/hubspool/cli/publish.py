@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -58,37 +58,56 @@ def publish(
     if sys.stderr.isatty():
         click.echo(f"Listing the files of {bucket}.", err=True)
 
-    def look(period: float) -> float | None:
-        """Publish if it is due, and show what was done; return the seconds until then, as far as they are known."""
-        wait = seconds_until_publish(publisher, period, private=private)
-        if wait != 0:
-            return wait
-        has_failed = True
-        with _Downloads() as downloads:
-            try:
-                publisher.run(delete=delete, note=downloads)
-                has_failed = False
-            finally:  # also after an error or a signal: commits stay
-                _show(publisher.report, has_failed=has_failed)
-        return wait
-
+    looks = _Looks(publisher, delete=delete, private=private)
     if every is not None:
-        _repeat(look, every * 60)
-    elif look(0) is None:
+        _repeat(looks, every * 60)
+        return
+    try:
+        wait = looks.work(0)
+    finally:
+        looks.show()
+    if wait is None:
         print_line(f"Nothing to publish: {bucket} has no rows of a scheduler.", "ok")
     elif publisher.report.left:
         raise click.exceptions.Exit(1)
 
 
-def _repeat(look: Callable[[float], float | None], period: float) -> None:
+class _Looks:
+    """Looks whether a publish is due, makes it, and shows what was done, also before an error or a signal."""
+
+    def __init__(self, publisher: Publisher, *, delete: bool, private: bool) -> None:
+        self._publisher, self._delete, self._private = publisher, delete, private
+        self._has_run = self._has_ended = False
+
+    def work(self, period: float) -> float | None:
+        """Publish if it is due; return the seconds until then, as far as they are known."""
+        self._has_run = self._has_ended = False
+        wait = seconds_until_publish(self._publisher, period, private=self._private)
+        if wait == 0:
+            self._has_run = True
+            with _Downloads() as downloads:
+                self._publisher.run(delete=self._delete, note=downloads)
+            self._has_ended = True
+        return wait
+
+    def show(self) -> None:
+        """Print what the last call of `work` did."""
+        if self._has_run:
+            _show(self._publisher.report, has_ended=self._has_ended)
+
+
+def _repeat(looks: _Looks, period: float) -> None:
     """Look each period, in seconds, until a signal comes."""
     has_begun = False
     with _Ending() as ending:
         while True:
             due_in: float | None = None
             try:
-                with ending.while_working():
-                    due_in = look(period) or period
+                try:
+                    with ending.while_working():
+                        due_in = looks.work(period) or period
+                finally:
+                    looks.show()
                 has_begun = True
             except HubspoolError as error:
                 if not has_begun:  # the command is wrong, more likely than the Hub
@@ -182,7 +201,7 @@ class _Downloads:
             self._bar = None
 
 
-def _show(report: PublishReport, *, has_failed: bool) -> None:
+def _show(report: PublishReport, *, has_ended: bool) -> None:
     for path, reason in report.left.items():
         print_line(f"{path} is left in the bucket: {reason}.", "warn", err=True)
     for commit in report.commits:
@@ -194,5 +213,5 @@ def _show(report: PublishReport, *, has_failed: bool) -> None:
             f"{counted(report.rows, 'row')} of {counted(report.files, 'file')} in {counted(len(report.paths), 'file')}"
         )
         print_line(f"Published {what}.", "ok")
-    elif not has_failed:
+    elif has_ended:
         print_line("Nothing new to publish.", "ok")
