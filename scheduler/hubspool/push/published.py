@@ -40,7 +40,8 @@ class Marker:
     Args:
         repo_id: of the dataset.
         ranges: that its manifest names.
-        at: the time of the commit, as ISO 8601 text in UTC; empty if it is not known.
+        at: the time of the commit, as ISO 8601 text in UTC; empty if it is not known, or if the commit did not take all
+            that was listed, so that the next look goes on.
     """
 
     repo_id: str
