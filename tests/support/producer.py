@@ -18,13 +18,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import hubspool_templates
 from hubspool import CommitScheduler, HfApi
 from hubspool.cli.signals import SignalWaiter
 from hubspool.push.defaults import PushLimits
-from hubspool_templates import JsonlScheduler, ParquetScheduler
-from hubspool_templates.rows import RowScheduler
 
-KINDS: dict[str, type[RowScheduler]] = {"jsonl": JsonlScheduler, "parquet": ParquetScheduler}
+#: By name: an environment without pyarrow has no ParquetScheduler.
+KINDS = {"jsonl": "JsonlScheduler", "parquet": "ParquetScheduler"}
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
@@ -91,7 +91,7 @@ def build(args: argparse.Namespace) -> tuple[CommitScheduler, Callable[[dict[str
     if args.mode == "files":
         files = CommitScheduler(repo_id=args.repo, repo_type="dataset", folder_path=args.folder, **options)
         return files, write_to_file(files)
-    rows = KINDS[args.mode](args.repo, args.folder, **options)
+    rows = getattr(hubspool_templates, KINDS[args.mode])(args.repo, args.folder, **options)
     rows.spool.roll_bytes = args.roll_bytes
     return rows, rows.append
 
