@@ -242,7 +242,7 @@ def has_content(path: Path, size: int, content_id: str, start: int = 0, head: in
 
 
 def xet_id(xet_hash: str) -> str:
-    """Return the id of a content in a bucket, which is told by its Xet hash alone."""
+    """Return the id of a file's content in a bucket: its Xet hash, with the prefix of such ids."""
     return f"{_XET}{xet_hash}"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradio
 import pyarrow.parquet
 import pytest
 
@@ -579,7 +580,6 @@ def test_names_of_ranges_are_no_names_of_segments() -> None:
 def test_flags_of_a_gradio_app_go_to_a_bucket(
     hub_api: HfApi, tmp_path: Path, files: Callable[[], dict[str, bytes]]
 ) -> None:
-    gradio = pytest.importorskip("gradio")
     callback = HubFlaggingCallback(ADDRESS, hf_api=hub_api, every=600)
     callback.setup([gradio.Number(label="n")], tmp_path / "flagged")
     callback.flag([7])

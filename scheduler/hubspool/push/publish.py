@@ -2,8 +2,8 @@
 
 The files of a month that no manifest of the dataset covers become one commit: joined files, the card, and a manifest
 whose runs name segment and bytes. Then a marker in the bucket says what was published, and only after that files are
-deleted. parentCommit keeps two publishers apart; each step may be repeated, by whoever comes next, so a publisher may
-be killed at any of them.
+deleted. Of two publishers that commit at once, the Hub refuses one (412, by parentCommit), which reads again. Each step
+can be repeated, so the next run goes on where a killed publisher stopped.
 """
 
 from __future__ import annotations
