@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -96,6 +98,8 @@ def test_status_and_doctor_warn_before_a_folder_of_the_user_is_full(
     (folder / "images").mkdir(parents=True)
     for number in range(8):
         (folder / "images" / f"{number}.txt").touch()
+        # As changed in the moment of the first push: such a file is never known as settled.
+        os.utime(folder / "images" / f"{number}.txt", (time.time() + 3600,) * 2)
     scheduler = CommitScheduler(repo_id=REPO, repo_type="dataset", folder_path=folder, path_in_repo="x", every=5)
     with caplog.at_level(logging.WARNING), scheduler:
         scheduler.flush()

@@ -142,7 +142,8 @@ class Pusher:
         if plan.parts:
             ledger.save(key, plan.parts)
         if not context.is_spool and not context.target.is_bucket:
-            names = [f"{context.path_in_repo}/{source}".lstrip("/") for source in settled]
+            # A file that was sent in the moment of its last change is in the ledger, but not settled.
+            names = [f"{context.path_in_repo}/{source}".lstrip("/") for source in {**settled, **known}]
             self.memory.full_folders = full_folders([*names, *(upload.part.path for upload in plan.uploads)])
         committer = sink.sender(plan)
         self.result = self._result(plan, committer)
