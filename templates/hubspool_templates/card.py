@@ -63,6 +63,11 @@ class OtherColumnsError(HubspoolError):
         self.schema = schema
 
 
+def _other_scheduler(form: str | None) -> str:
+    other = f"use {SCHEDULERS[form]}, or " if form in SCHEDULERS else ""
+    return f"For these rows {other}name another repository; they stay on the disk (`hubspool flush --from --to`)."
+
+
 @dataclass
 class CardUpdater:
     """Adds a new README.md to a commit whose rows have columns that the card on the Hub lacks.
@@ -87,6 +92,7 @@ class CardUpdater:
         is_numbered: files of another folder, or with other columns, do not keep the config from having that name: this
             one has a number behind it.
         columns_of: reads the columns of a file of the scheduler's form; raises ValueError if it cannot.
+        way_out: returns what to do with rows whose form is not that of the repository's files, which it is given.
     """
 
     api: HfApi
@@ -97,6 +103,7 @@ class CardUpdater:
     config: str | None = None
     is_numbered: bool = False
     columns_of: Callable[[Path], Schema] = columns_of_lines
+    way_out: Callable[[str | None], str] = _other_scheduler
     #: All columns of the dataset, as the card had them at the last call.
     columns: Schema = field(default_factory=Schema, init=False)
     #: What the card on the Hub has, while every commit since is ours.
@@ -188,7 +195,11 @@ class CardUpdater:
         first = next(iter(card.configs), "default")
         form = form_of(path for files in card.files(first, paths).values() for path in files)
         if form not in (None, form_of([glob])):
-            raise _other_form(target.repo_id, form, glob)
+            raise HubspoolError(
+                f"{target.repo_id} has {form} files, and these rows are {form_of([glob])}; datasets reads only one"
+                " format.",
+                hint=self.way_out(form),
+            )
         config = self._own(card, glob) or card.default_config
         if len(paths) < len(sizes) and (covering := card.config_of(glob, exact=False)):
             config = covering  # an earlier push decided so
@@ -485,14 +496,6 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _name_of(config: Mapping[str, Any]) -> str:
     return str(config.get("config_name", "default"))
-
-
-def _other_form(repo_id: str, form: str | None, glob: str) -> HubspoolError:
-    way_out = f"use {SCHEDULERS[form]}, or " if form in SCHEDULERS else ""
-    return HubspoolError(
-        f"{repo_id} has {form} files, and these rows are {form_of([glob])}; datasets reads only one format.",
-        hint=f"For these rows {way_out}name another repository; they stay on the disk (`hubspool flush --from --to`).",
-    )
 
 
 def _schema(features: Sequence[Mapping[str, Any]]) -> Schema:

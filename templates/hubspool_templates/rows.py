@@ -392,7 +392,7 @@ def published_card(
     for folder in sorted({folder for folder, _ in new}):
         here = {split: paths for (each, split), paths in new.items() if each == folder}
         files = [path for paths in here.values() for path in paths]
-        card = replace(_updater(kind, repo.api, _config_of(folder)), is_numbered=True)
+        card = replace(_updater(kind, repo.api, _config_of(folder)), is_numbered=True, way_out=_other_dataset)
         globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}" for split in here}
         size = sum(path.stat().st_size for path in files)
         cards.append((card, size, globs, reduce(merge, map(kind._columns_in, files), Schema())))
@@ -405,6 +405,11 @@ def published_card(
         return found
 
     return operations
+
+
+def _other_dataset(form: str | None) -> str:
+    other = f"Publish with --format {form.lower()}, or to" if form == "Parquet" else "Publish to"
+    return f"{other} another dataset; the rows stay in the bucket."
 
 
 def _config_of(folder: str) -> str | None:

@@ -149,7 +149,7 @@ def test_a_bucket_that_is_named_in_both_gets_what_it_lacks(
     assert len(paths(hub_api)) == (1 if is_new else 3)
 
 
-def test_doctor_describes_the_bucket_and_the_calls(make: Any, call: Call) -> None:
+def test_doctor_describes_the_bucket_and_the_calls(make: Any, call: Call, hub_api: HfApi) -> None:
     code, out, _ = call("doctor", ADDRESS)
     assert (code, "does not exist" in out) == (0, True)
     scheduler = make()
@@ -158,9 +158,19 @@ def test_doctor_describes_the_bucket_and_the_calls(make: Any, call: Call) -> Non
     code, out, _ = call("doctor", ADDRESS, "--every", "0.1")
     assert code == 0
     assert f"ok    repo      {ADDRESS} is private." in out
-    assert "1 files, 8 bytes" in out
+    assert "1 file, 8 bytes" in out
+    hub_api.batch_bucket_files(BUCKET, add=[(b"foreign", "data-of-others.txt")])
+    assert "2 files, 15 bytes" in call("doctor", ADDRESS)[1]
+    assert "1 file, 8 bytes" in call("doctor", f"{ADDRESS}/data")[1], "of the folder"
     assert "up to 100 calls in 5 minutes." in out
     assert "pushes will pause" in call("doctor", ADDRESS, "--every", "0.1", "--replicas", "20")[1]
+
+
+def test_a_revision_of_a_bucket_is_an_error(call: Call, hub_api: HfApi) -> None:
+    hub_api.create_bucket(BUCKET)
+    for command, expected in (("read", 1), ("verify", 2)):
+        code, _, err = call(command, ADDRESS, "--revision", "v1")
+        assert (code, "revision is 'v1'. Leave it out: a bucket has no history." in err) == (expected, True), err
 
 
 @pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])

@@ -464,7 +464,7 @@ def test_every_publishes_when_the_newest_publish_is_old_enough(
 @pytest.mark.parametrize(("words", "text"), [
     (("local/votes", "local/votes"), "Not a bucket"),
     (("hf://buckets/local/other", "local/votes"), "other"),
-    ((ADDRESS, "local/votes"), "cannot become"),
+    ((ADDRESS, "local/votes"), "or publish with --format parquet"),
     ((f"{ADDRESS}/data", "local/votes", "--format", "jsonl"), "cannot become"),
 ])  # fmt: skip
 def test_what_cannot_be_published_is_said(words: tuple[str, ...], text: str, call: Call, hub_api: HfApi) -> None:
@@ -474,6 +474,17 @@ def test_what_cannot_be_published_is_said(words: tuple[str, ...], text: str, cal
     hub_api.batch_bucket_files(BUCKET, add=[(b'{"n": 2}\n', f"data/2026-01/{name}") for name in names])
     code, _, err = call("publish", *words)
     assert (code, text in err) == (1, True), err
+
+
+def test_a_dataset_of_another_form_is_not_made_unreadable(make: Make, call: Call, hub_api: HfApi) -> None:
+    put(make(ParquetScheduler, DATASET, "other"), 1)
+    put(make(), 0)
+    code, _, err = call("publish", ADDRESS, DATASET)
+    assert code == 1
+    assert "Publish with --format parquet, or to another dataset; the rows stay in the bucket." in err
+    assert "Not all was published; the next run goes on." in err
+    assert call("publish", ADDRESS, DATASET, "--format", "parquet")[0] == 0
+    assert rows(hub_api) == [0, 1]
 
 
 def test_only_the_rows_of_a_bucket_are_published(make: Make) -> None:

@@ -111,22 +111,27 @@ def _repository(api: HfApi, repo: str | None, repo_type: str) -> Iterator[Findin
     text = f"{counted(recent, 'commit')} in the last hour, by {counted(writers, 'writer')} of hubspool"
     problem = f", more than the budget of {_BUDGET.commits}; push less often."
     yield _graded(recent <= _BUDGET.commits, "commits", text, problem)
-    yield Finding("ok", "files", f"{len(files):,} files")
+    yield Finding("ok", "files", counted(len(files), "file"))
     for path, entries in full_folders(files).items():
         yield Finding("warn", "files", full_folder_text(path, entries))
 
 
 def _bucket(api: HfApi, address: str) -> Iterator[Finding]:
+    from hubspool.client.buckets import BucketFile
     from hubspool.client.validation import split_destination
 
-    repo_id, *_ = split_destination(address, None, None)
+    repo_id, _, inside = split_destination(address, None, None)
     try:
         info = api.bucket_info(repo_id)
+        files, size = info.total_files, info.size
+        if inside:
+            sizes = [file.size for file in api.list_bucket_tree(repo_id, f"{inside}/") if isinstance(file, BucketFile)]
+            files, size = len(sizes), sum(sizes)
     except HubspoolError as error:
         yield _unreadable(address, error)
         return
     yield _visibility(address, is_private=info.private)
-    yield Finding("ok", "files", f"{info.total_files:,} files, {info.size:,} bytes")
+    yield Finding("ok", "files", f"{counted(files, 'file')}, {counted(size, 'byte')}")
 
 
 def _unreadable(repo: str, error: HubspoolError) -> Finding:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from hubspool.client.validation import address_of, check_repo_id, check_repo_type, check_revision
+from hubspool.errors import HFValidationError
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,17 @@ class Target:
 
     @classmethod
     def of(cls, endpoint: str, repo_id: str, repo_type: str | None, revision: str | None = None) -> Target:
-        """Check the values, and return the target with defaults filled in (a model, ``main``)."""
-        return cls(
+        """Check the values, and return the target with defaults filled in (a model, ``main``).
+
+        Raises:
+            HFValidationError: a value is wrong, or a bucket is given a revision.
+        """
+        target = cls(
             endpoint, check_repo_id(repo_id), check_repo_type(repo_type, or_bucket=True), check_revision(revision)
         )
+        if target.is_bucket and target.revision != "main":
+            raise HFValidationError(f"revision is {revision!r}.", hint="Leave it out: a bucket has no history.")
+        return target
 
     @property
     def is_bucket(self) -> bool:

@@ -263,9 +263,10 @@ class Publisher:
         form = self.form or min(found, default="jsonl")
         for each in sorted(found - {form}):
             if each != "jsonl" or self.form is None:
+                or_format = ", or publish with --format parquet" if each == "parquet" else ""
                 raise HFValidationError(
                     f"{self.bucket.target.repo_id} has {each} files, which cannot become {form} files.",
-                    hint="Give the folder of files of one form: hf://buckets/OWNER/NAME/FOLDER.",
+                    hint=f"Give the folder of files of one form: hf://buckets/OWNER/NAME/FOLDER{or_format}.",
                 )
         if missing := {form, *found} - self.joiners.keys():
             raise HFValidationError(f"Nothing reads {', '.join(missing)} files.", hint="Install hubspool's extras.")
