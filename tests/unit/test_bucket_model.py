@@ -7,7 +7,6 @@ it), the rules that are used must not.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -19,6 +18,7 @@ from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Part
 from hubspool.push.published import uncovered, unpublished
 from hubspool.push.rules import Naming, Upload
+from tests.support.model_search import first_wrong
 
 SEGMENT = "train-20260102-0123456789ab-00000.jsonl"
 NAMING = Naming("", "0" * 32, by_range=True)
@@ -238,16 +238,8 @@ def without_first(ranges: Iterable[Range]) -> tuple[Range, ...]:
 
 def search(weaker: Weaker, bounds: Bounds) -> tuple[World | None, int]:
     """Search all worlds; return the first wrong one, and how many were seen."""
-    model, waiting, seen = Model(weaker, bounds), deque([World()]), {World()}
-    while waiting:
-        world = waiting.popleft()
-        if model.is_wrong(world):
-            return world, len(seen)
-        for following in model.steps(world):
-            if following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return None, len(seen)
+    model = Model(weaker, bounds)
+    return first_wrong(World(), model.steps, model.is_wrong)
 
 
 LINES = Bounds()

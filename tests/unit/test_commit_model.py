@@ -17,6 +17,7 @@ from hubspool.push import rules
 from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Part
 from hubspool.push.rules import Naming, Upload
+from tests.support.model_search import first_wrong
 
 ROWS = 3
 LOST = 2
@@ -179,9 +180,8 @@ class Client:
 def losses(variant: Variant) -> tuple[World | None, int]:
     """Search all worlds; return the first in which a row is missing or doubled at the end, and how many were seen."""
     client = Client(variant)
-    waiting, seen = [World()], {World()}
-    while waiting:
-        world = waiting.pop()
+
+    def is_wrong(world: World) -> bool:
         for order in permutations(world.in_flight):
             end = client.drained(world)
             for post in order:  # what is in flight may land at the very end, and a last push follows
@@ -189,12 +189,10 @@ def losses(variant: Variant) -> tuple[World | None, int]:
                 end = client.drained(end)
             rows = sorted(row for _, (start, stop) in end.hub[-1] for row in range(start, stop))
             if rows != list(range(end.rows)):
-                return world, len(seen)
-        for following in client.steps(world):
-            if following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return None, len(seen)
+                return True
+        return False
+
+    return first_wrong(World(), client.steps, is_wrong)
 
 
 @pytest.mark.parametrize("variant", [Variant.GROWS_AGAIN, Variant.CLOSED_IN_MEMORY])

@@ -17,6 +17,7 @@ from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Closed, Part
 from hubspool.push.rules import FoundRange, Naming, Read
 from hubspool.spool.segment_name import part_number
+from tests.support.model_search import first_wrong
 
 NAMING = Naming("", "0" * 32)
 LIMITS = PushLimits()
@@ -416,17 +417,11 @@ def me_segment(planned: tuple[tuple[str, Rows], ...]) -> str:
 def broken(weaker: Weaker, bounds: Bounds) -> tuple[World | None, int]:
     """Search all worlds; return the first in which a row is missing or doubled at the end, and how many were seen."""
     model = Model(weaker, bounds)
-    start = World(tuple(Writer() for _ in bounds.rows))
-    waiting, seen = [start], {start}
-    while waiting:
-        world = waiting.pop()
-        if not world.in_flight and not model.is_whole(model.drained(world)):
-            return world, len(seen)
-        for following in model.steps(world):
-            if following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return None, len(seen)
+    return first_wrong(
+        World(tuple(Writer() for _ in bounds.rows)),
+        model.steps,
+        lambda world: not world.in_flight and not model.is_whole(model.drained(world)),
+    )
 
 
 ONE = Bounds()

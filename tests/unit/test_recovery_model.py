@@ -16,6 +16,7 @@ from hubspool.push import rules
 from hubspool.push.defaults import PushLimits
 from hubspool.push.part import Part
 from hubspool.push.rules import FoundRange, Naming, Read, Upload
+from tests.support.model_search import first_wrong
 
 ROWS = 3
 SEGMENT = "train-20260102-0123456789ab-00000.jsonl"
@@ -240,16 +241,7 @@ def is_whole(world: World) -> bool:
 def broken(weaker: Weaker, limits: Limits) -> tuple[World | None, int]:
     """Search all worlds; return the first in which a row is missing or doubled at the end, and how many were seen."""
     model = Model(weaker, limits)
-    waiting, seen = [World()], {World()}
-    while waiting:
-        world = waiting.pop()
-        if not world.in_flight and not is_whole(model.drained(world)):
-            return world, len(seen)
-        for following in model.steps(world):
-            if following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return None, len(seen)
+    return first_wrong(World(), model.steps, lambda world: not world.in_flight and not is_whole(model.drained(world)))
 
 
 LOST = Limits()
