@@ -116,6 +116,7 @@ def links(page: str) -> set[str]:
     return {unescape(link) for link in re.findall(r'(?:href|src)="(?!data:image/)([^"]*)"', page)}
 
 
+@pytest.mark.timeout(300)  # some hundred pages
 def test_every_page_is_reached_by_links_and_lets_nothing_run(site: LocalHub) -> None:
     seen: dict[str, requests.Response] = {}
     left = ["/"]

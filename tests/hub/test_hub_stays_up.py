@@ -70,7 +70,7 @@ def test_many_patterns_for_many_files_are_refused(hub: LocalHub) -> None:
     files = [{"path": f"{'a' * 200}{number}", "size": 1, "sample": ""} for number in range(250)]
     body = {"files": files, "gitIgnore": ignore}
     url = f"{hub.endpoint}/api/models/bob/own/preupload/main"
-    answer = requests.post(url, json=body, headers=BOB, timeout=TIMEOUT)
+    answer = requests.post(url, json=body, headers=BOB, timeout=3 * TIMEOUT)
     assert answer.status_code == 422
     assert ".gitignore" in answer.json()["error"]
 

@@ -133,8 +133,8 @@ def test_the_time_for_downloads_does_not_count_the_listing(
 ) -> None:
     scheduler = make()
     put(scheduler, 1)
-    change(compaction_seconds=0.2, publish_pause=0.2, compaction_limit=0.7)
-    fault = local_hub.faults.add(Fault(route="bucket-tree", path="/tree$|/tree[?]", delay=0.8))
+    change(compaction_seconds=5, publish_pause=5, compaction_limit=5)
+    fault = local_hub.faults.add(Fault(route="bucket-tree", path="/tree$|/tree[?]", delay=6))
     local_hub.requests.clear()
     look(scheduler)
     assert sum(hit.fault is fault for hit in local_hub.faults.hits) == 1
