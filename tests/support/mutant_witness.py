@@ -1,4 +1,7 @@
-"""A pytest plugin for the gate: records which `hubspool` was imported and the exception of each failed test."""
+"""A pytest plugin for the gate: records which `hubspool` was imported and the exceptions of failed tests.
+
+The run ends with the first test whose assertion failed.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,11 @@ def pytest_configure() -> None:
 def pytest_exception_interact(node: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
     assert call.excinfo is not None
     error = call.excinfo.value
-    asserted = isinstance(error, (AssertionError, pytest.fail.Exception)) and not str(error).startswith("Timeout")
-    _tell(failed=node.nodeid, kind=type(error).__name__, asserted=asserted and getattr(report, "when", "") == "call")
+    is_failure = isinstance(error, (AssertionError, pytest.fail.Exception)) and not str(error).startswith("Timeout")
+    asserted = is_failure and getattr(report, "when", "") == "call"
+    _tell(failed=node.nodeid, kind=type(error).__name__, asserted=asserted)
+    if asserted:
+        node.session.shouldstop = "a mutant is killed"
 
 
 def _tell(**values: object) -> None:
