@@ -16,7 +16,7 @@ import re
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -33,8 +33,7 @@ from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
 from hubspool.push.events import CommitEvent
 from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
-from hubspool.push.joiner import Joiner
-from hubspool.push.kinds import together
+from hubspool.push.joiner import Joiner, grouped
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
 from hubspool.push.remote import Head, PartRecords, RemoteFile, RemoteRepo, join_description
 from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
@@ -257,8 +256,8 @@ class Compactor:
         held = [file for path, file in files.items() if self.manifests.held(path)]
         ghosts = removable_ghosts(self._seen, held, self.manifests, head.named)
         self._tails = [file for file in held if file.path not in ghosts]
-        self.refused &= {(path, file.content_id) for path, file in files.items()}
-        left = [file for path, file in files.items() if (path, file.content_id) not in self.refused]
+        self.refused &= {file.version for file in files.values()}
+        left = [file for file in files.values() if file.version not in self.refused]
         joins = due(left, self.manifests.held, before, self.limits)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
 
@@ -375,7 +374,7 @@ class Compactor:
     def _refuse_damaged(self, group: Join, local: Mapping[OldFile, Path]) -> bool:
         """Refuse the damaged files of a join that failed; return False if there is none."""
         joiner = self.joiners[group.sources[0].suffix]
-        damaged = {(s.path, s.file.content_id) for s in group.sources if not joiner.is_sound(local[s])}
+        damaged = {source.file.version for source in group.sources if not joiner.is_sound(local[source])}
         self.refused |= damaged
         return bool(damaged)
 
@@ -385,25 +384,18 @@ class Compactor:
         Two files that go with no other one get their next names as they are: nothing would join them later either, and
         a join of them would be due for ever.
         """
-        joiner = self.joiners[join.sources[0].suffix]
-        groups: list[tuple[object, int, list[OldFile]]] = []
-        for source, path in local.items():
-            is_refused = (source.path, source.file.content_id) in self.refused
-            if is_refused or (key := self._key_of(source, path)) is None:
-                self.refused.add((source.path, source.file.content_id))
-                continue
-            memory = joiner.memory_of(path)
-            for number, (other, taken, sources) in enumerate(groups):
-                both = together(other, key)
-                if both is not None and taken + memory <= self.limits.join_memory:
-                    groups[number] = both, taken + memory, [*sources, source]
-                    break
-            else:
-                groups.append((key, memory, [source]))
-        found = [replace(join, sources=tuple(sources)) for _, _, sources in groups]
+        found = [Join(tuple(sources)) for sources in grouped(self._keyed(local), self.limits)]
         joined = [group for group in found if len(group.sources) > 1]
         is_whole = len(local) == len(join.sources)
         return found if len(found) > len(joined) + 1 and (is_whole or not joined) else joined
+
+    def _keyed(self, local: Mapping[OldFile, Path]) -> Iterator[tuple[OldFile, Path, Joiner, object]]:
+        """Yield the files that can be joined; the others are refused."""
+        for source, path in local.items():
+            if source.file.version in self.refused or (key := self._key_of(source, path)) is None:
+                self.refused.add(source.file.version)
+            else:
+                yield source, path, self.joiners[source.suffix], key
 
     def _key_of(self, source: OldFile, path: Path) -> object:
         """Return the key of a file; None if it cannot be joined, or if it is not about the segment of its path."""

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -38,7 +38,7 @@ from hubspool.errors import (
 from hubspool.files import xet_contents
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
-from hubspool.push.kinds import together
+from hubspool.push.joiner import Joiner, grouped
 from hubspool.push.manifest import JoinedRun, Manifests, manifest_path, with_digests, written_at
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
 from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
@@ -48,7 +48,6 @@ from hubspool.spool.segment_name import JoinedName, RangeName, part_rule
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
-    from hubspool.push.joiner import Joiner
     from hubspool.push.remote_bucket import RemoteBucket
 
 #: Folder of the months, and split → the new files of it on this disk, with their rows and bytes.
@@ -459,25 +458,16 @@ class Publisher:
             out.replace(path)
         return rows, removed
 
-    def _groups(
+    def _keyed(
         self, pieces: Iterable[RangeToPublish], local: Mapping[RangeToPublish, Path]
-    ) -> Iterable[list[RangeToPublish]]:
-        """Return the pieces that are joined into one file each."""
-        groups: list[tuple[object, Counter[str], list[RangeToPublish]]] = []
+    ) -> Iterator[tuple[RangeToPublish, Path, Joiner, object]]:
+        """Yield the pieces that can be joined; those that are damaged are left."""
         for piece in self._going(pieces):
             joiner, path = self.joiners[piece.form], local[piece]
             if piece.file.path in self._left or (key := joiner.key_of(path)) is None:
                 self._left.setdefault(piece.file.path, "it is damaged: a line of it is cut or is no row")
-                continue
-            sizes = Counter(join_bytes=path.stat().st_size, join_memory=joiner.memory_of(path))
-            for number, (other, taken, sources) in enumerate(groups):
-                both, new = together(other, key), taken + sizes
-                if both is not None and all(count <= getattr(self.limits, name) for name, count in new.items()):
-                    groups[number] = both, new, [*sources, piece]
-                    break
             else:
-                groups.append((key, sizes, [piece]))
-        return [sources for _, _, sources in groups]
+                yield piece, path, joiner, key
 
     def _join(
         self, group: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], form: str, out: Path
@@ -536,7 +526,7 @@ class Publisher:
         new: dict[tuple[str, str], list[Path]] = {}
         taken: list[RangeToPublish] = []
         for (_, parent, split), pieces in groupby(here, key=lambda each: each.place):
-            for group in self._going(self._groups(pieces, local)):
+            for group in self._going(grouped(self._keyed(pieces, local), self.limits)):
                 out = folder / f"{len(adds)}.{form}"
                 of_group = self._join(group, local, form, out)
                 taken += group

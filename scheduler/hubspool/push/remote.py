@@ -144,6 +144,11 @@ class RemoteFile:
     size: int
     content_id: str
 
+    @property
+    def version(self) -> tuple[str, str]:
+        """Path and content: what is known of a file is of this version of it."""
+        return self.path, self.content_id
+
 
 class RepoReader(Protocol):
     """The reads that a planner needs, all at one revision."""

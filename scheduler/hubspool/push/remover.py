@@ -100,11 +100,7 @@ class Remover(Compactor):
         held = [file for path, file in files.items() if self.manifests.held(path)]
         ghosts = [] if self._is_dry else removable_ghosts(self._seen, held, self.manifests, head.named)
         found = [OldFile.of(file) for file in files.values() if file not in held]
-        new = [
-            each
-            for each in found
-            if each and (each.path, each.file.content_id) not in self._clean and self._asked(each)
-        ]
+        new = [each for each in found if each and each.file.version not in self._clean and self._asked(each)]
         others = [path for path in files if _is_data(path) and OldFile.of(files[path]) is None]
         unread = [each.path for each in new if each.suffix not in self.joiners]
         self.report.unread = sorted({*self.report.unread, *unread, *others})
@@ -184,11 +180,11 @@ class Remover(Compactor):
             return None
         if not joiner.keeps_bytes and self._key_of(source, old) is None:
             report.unread.append(source.path)
-            self._clean.add((source.path, source.file.content_id))
+            self._clean.add(source.file.version)
             return None
         removed = joiner.remove(old, new, any_of(self._asked(source)))
         if not removed or self._is_dry:
-            self._clean.add((source.path, source.file.content_id))
+            self._clean.add(source.file.version)
             report.rows += len(removed)
             report.files += bool(removed)
             new.unlink(missing_ok=True)
