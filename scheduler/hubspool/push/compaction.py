@@ -21,11 +21,11 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
-from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
+from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.client.repo_info import CommitInfo
-from hubspool.client.retry import ON_HEAD, Caller, call_with_retries
+from hubspool.client.retry import Caller
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.files import sha256_of
@@ -34,14 +34,12 @@ from hubspool.push.encodings import Span
 from hubspool.push.events import CommitEvent
 from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
 from hubspool.push.joiner import Joiner, grouped
-from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
-from hubspool.push.remote import Head, PartRecords, RemoteFile, RemoteRepo, join_description
+from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_digests
+from hubspool.push.remote import Change, Head, PartRecords, RemoteFile, RemoteRepo, join_description
 from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
 
 logger = logging.getLogger(__name__)
 
-#: Operations, title and description of a commit.
-Change: TypeAlias = tuple[Sequence[CommitOperation], str, str]
 #: How far the clocks of the Hub's servers may be apart.
 _HUB_CLOCKS = timedelta(minutes=10)
 #: The level of a file of a day, and the last day of the first half of a month.
@@ -322,18 +320,11 @@ class Compactor:
         Returns:
             None if it was not made: `change` returned None, others came first each time, or there is no time left.
         """
-
-        def attempt() -> CommitInfo | None:
-            if not self.may_go_on():
-                return None
-            head = self.repo.head()
-            wanted = change(head)
-            return None if wanted is None else self.repo.commit(*wanted, head.oid)
-
-        policy = replace(ON_HEAD, attempts=self.limits.join_attempts)
-        caller = Caller(self.pause, lambda *_: None, lambda: math.inf if self.has_time() else 0.0)
+        if not self.may_go_on():
+            return None
+        caller = Caller(self.pause, seconds_left=lambda: math.inf if self.has_time() else 0.0)
         try:
-            return call_with_retries(attempt, policy, caller)
+            return self.repo.commit_at_head(change, self.limits.join_attempts, caller)
         except (ConflictError, ParentCommitMismatchError) as error:
             logger.info("other commits came first each time; the files are joined at another time: %s", error)
             return None
@@ -484,9 +475,7 @@ class Compactor:
             )
             last = runs[-1] if runs else None
             runs[-1:] = [last.extended(run)] if last and last.continues_with(run) else [*runs[-1:], run]
-        if not joiner.keeps_bytes:
-            return runs
-        return [run if run.sha256 else replace(run, sha256=sha256_of(out, run.offset, sum(run.sizes))) for run in runs]
+        return with_digests(runs, out) if joiner.keeps_bytes else runs
 
     def _commit(
         self,
@@ -499,8 +488,7 @@ class Compactor:
         replaced = {source.path for source in sources if source.level}
         wanted = {source.path: source.file.content_id for source in sources}
         # Before the newest commit is read: the more time passes after that, the more often others come first.
-        target = self.repo.target
-        self.repo.api.preupload_lfs_files(target.repo_id, adds, repo_type=target.repo_type, revision=target.revision)
+        self.repo.preupload(adds)
 
         def change(head: Head) -> Change | None:
             at = self.repo.at(head.oid)
@@ -512,17 +500,11 @@ class Compactor:
                 logger.info("%s was changed or joined meanwhile; it is joined at another time", sources[0].path)
                 return None
             month = max(source.day for source in sources)
-            manifest = manifest_path(f"{month:%Y-%m}", head.at, uuid.uuid4().hex[:12])
             old, kept = self.manifests.replaced_by(replaced)
-            contents = {addition.path_in_repo: addition.sha256 for addition in adds}
-            told = [*kept, *(replace(run, file=contents.get(run.path, "")) for run in runs)]
-            content = b"".join(run.line() for run in told)
-            operations: list[CommitOperation] = [
-                *adds,
-                CommitOperationAdd(manifest, content),
-                *(CommitOperationDelete(path) for path in [*wanted, *old]),
-            ]
-            return operations, self.title.format(len(wanted)), join_description(manifest)
+            manifest = new_manifest(f"{month:%Y-%m}", head.at, [*kept, *runs], adds)
+            deletions = [CommitOperationDelete(path) for path in [*wanted, *old]]
+            title = self.title.format(len(wanted))
+            return [*adds, manifest, *deletions], title, join_description(manifest.path_in_repo)
 
         if (commit := self._commit_at_head(change)) is not None:
             report.commits.append(commit)

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from hubspool.client.operations import CommitOperationAdd
-from hubspool.client.retry import METADATA, ON_HEAD, Caller, asked_seconds, call_with_retries
+from hubspool.client.retry import METADATA, Caller, asked_seconds, call_with_retries
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import (
     BadResponseError,
@@ -39,12 +39,12 @@ from hubspool.files import xet_contents
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
 from hubspool.push.joiner import Joiner, grouped
-from hubspool.push.manifest import JoinedRun, Manifests, manifest_path, with_digests, written_at
+from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_digests, written_at
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
-from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
+from hubspool.push.remote import Change, Head, RemoteFile, RemoteRepo, join_description
 from hubspool.push.remover import any_of
 from hubspool.push.while_going import StoppedError, WhileGoing
-from hubspool.spool.segment_name import JoinedName, RangeName, part_rule
+from hubspool.spool.segment_name import JoinedName, RangeName
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
@@ -148,7 +148,7 @@ class Publisher:
         self.pause = pause
         self.goes_on = False  # a run has published only a part of what was listed; the next one goes on from there
         self.private: bool | None = None  # visibility of the dataset, if it is created
-        self._caller = Caller(self._wait, lambda *_: None)
+        self._caller = Caller(self._wait)
         self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
         self._gone: set[str] = set()  # since they were listed
         self._left: dict[str, str] = {}  # of what was listed, with the reason; a copy goes into the report
@@ -306,10 +306,10 @@ class Publisher:
     def _covered(self, segment: str, files: Container[str] | None = None) -> list[tuple[int, int]]:
         """Return the ranges of a segment that manifests name, with `files` of the dataset: those that are in one."""
         return [
-            (start, start + size)
+            each
             for run in self.manifests.runs_of_segment(segment)
             if files is None or not run.path or run.path in files
-            for start, size in zip(run.starts, run.sizes, strict=False)
+            for each in run.ranges()
         ]
 
     def _pieces(self) -> Iterable[RangeToPublish]:
@@ -336,8 +336,7 @@ class Publisher:
         for manifest in sorted({path for segment in self._files for path in self.manifests.naming(segment)}):
             ranges: dict[str, list[tuple[int, int]]] = {}
             for run in self.manifests.runs_of(manifest):
-                pairs = zip(run.starts, run.sizes, strict=False)
-                ranges.setdefault(run.segment, []).extend((start, start + size) for start, size in pairs)
+                ranges.setdefault(run.segment, []).extend(run.ranges())
             if any(uncovered(*each, marked.get(segment, ())) for segment in ranges for each in ranges[segment]):
                 path = marker_path(commits.get(manifest, PurePosixPath(manifest).stem))
                 at = None if PurePosixPath(manifest).stem.endswith(_MORE) else written_at(manifest)
@@ -501,7 +500,11 @@ class Publisher:
                 file = path if removed < rows else ""
                 run = JoinedRun(piece.segment, piece.folder, file, offset, 0, (size,), ("",), (piece.start,), rows)
                 runs.append(replace(run, removed=removed, counts=(rows,)))
-        return with_digests(runs, out) if self.joiners[form].keeps_bytes else runs
+        if not self.joiners[form].keeps_bytes:
+            return runs
+        # The digest of a part of which rows were removed would let a reader check a guess.
+        told = with_digests(runs, out)
+        return [replace(run, digests=("" if run.removed else run.sha256,)) for run in told]
 
     def _commit(
         self,
@@ -532,8 +535,7 @@ class Publisher:
                 taken += group
                 if out.exists():
                     path = next(run.path for run in of_group if run.path)
-                    adds.append(addition := CommitOperationAdd(path, out))
-                    of_group = [replace(run, file=addition.sha256 if run.path else "") for run in of_group]
+                    adds.append(CommitOperationAdd(path, out))
                     new.setdefault((str(PurePosixPath(parent).parent), split), []).append(out)
                 runs += of_group
         if not runs or not self.may_go_on():
@@ -544,25 +546,19 @@ class Publisher:
             self.repo.api.create_repo(target.repo_id, repo_type="dataset", private=self.private, exist_ok=True)
         card = self.card_of(self.repo, form, new, rows)
         # Before the newest commit is read, as in a compaction.
-        self.repo.api.preupload_lfs_files(
-            target.repo_id, [*self._rule(self.repo, form), *adds], repo_type=target.repo_type, revision=target.revision
-        )
+        self.repo.preupload([*self.repo.attributes(form), *adds])
 
-        def attempt() -> CommitInfo | None:
-            head = self.repo.head()
+        def change(head: Head) -> Change | None:
             self.manifests.read(self.repo, head, self._files)
             covered = {segment: self._covered(segment) for segment in {piece.segment for piece in taken}}
             is_covered = any(uncovered(*at, covered[p.segment]) != [at] for p in taken for at in [(p.start, p.end)])
             if is_covered or self.manifests.removals.keys() != removals:
                 return None
-            manifest = manifest_path(taken[0].place[0], head.at, uuid.uuid4().hex[:12] + more)
-            content = b"".join(run.line() for run in self._numbered(runs))
-            extra = [*self._rule(self.repo.at(head.oid), form), *card(head.oid)]
-            operations = [*adds, CommitOperationAdd(manifest, content), *extra]
-            return self.repo.commit(operations, f"Publish {rows} rows", join_description(manifest), head.oid)
+            manifest = new_manifest(taken[0].place[0], head.at, self._numbered(runs), adds, more)
+            extra = [*self.repo.at(head.oid).attributes(form), *card(head.oid)]
+            return [*adds, manifest, *extra], f"Publish {rows} rows", join_description(manifest.path_in_repo)
 
-        policy = replace(ON_HEAD, attempts=self.limits.join_attempts)
-        if (commit := call_with_retries(attempt, policy, self._caller)) is None:
+        if (commit := self.repo.commit_at_head(change, self.limits.join_attempts, self._caller)) is None:
             raise ChangedMeanwhileError(taken[0].file.path)
         self._done.update(taken)
         self.report.commits.append(commit)
@@ -578,9 +574,3 @@ class Publisher:
             known = max(self.manifests.of_segment(run.segment), default=-1) + 1
             yield replace(run, first=known + given[run.segment])
             given[run.segment] += 1
-
-    def _rule(self, at: RemoteRepo, form: str) -> list[CommitOperationAdd]:
-        """Return a new ``.gitattributes``, if the dataset has no rule that its files go through Xet."""
-        text, rule = at.text(".gitattributes") or "", part_rule("" if form == "jsonl" else form)
-        with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
-        return [] if rule in text.splitlines() else [CommitOperationAdd(".gitattributes", with_rule.encode())]

@@ -24,11 +24,11 @@ from hubspool.push.compaction import OldFile
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.joiner import Joiner
 from hubspool.push.ledger import Ledger
-from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
+from hubspool.push.manifest import MANIFESTS, JoinedRun, parse, run_ranges
 from hubspool.push.part import Closed, Part
 from hubspool.push.remote import MOST_NAMED_PARTS, NamedPart, RemoteRepo, named_parts
 from hubspool.push.remote_bucket import RemoteBucket
-from hubspool.push.verify import BucketSnapshot, Config, FileFacts, Found, FoundKind, RepoSnapshot, run_ranges
+from hubspool.push.verify import BucketSnapshot, Config, FileFacts, Found, FoundKind, RepoSnapshot
 from hubspool.spool.destination import SpoolFolder
 from hubspool.spool.segment_name import RangeName, segments_in
 
@@ -151,7 +151,7 @@ def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids
         ids=_digests(local, 0, source.file.size),
         hashes={
             where: _digests(local, *where)[0]
-            for where in run_ranges(seen.runs.get(source.path, ()), source.file.size)
+            for where in run_ranges([run for _, run in seen.runs.get(source.path, ())], source.file.size)
             if joiner.keeps_bytes
         },
     )
