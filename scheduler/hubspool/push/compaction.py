@@ -36,6 +36,7 @@ from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
 from hubspool.push.joiner import Joiner, grouped
 from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_digests
 from hubspool.push.remote import Change, Head, PartRecords, RemoteFile, RemoteRepo, join_description
+from hubspool.push.rules import cut_by_size
 from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
 
 logger = logging.getLogger(__name__)
@@ -141,20 +142,9 @@ def due(files: Iterable[RemoteFile], held: Callable[[str], object], before: date
         ready = [s for s in found if s.level == level and s.day < last and (level == 0 or _half_end(s.day) < last)]
         ready.sort(key=lambda s: (group_of(s), s.day, s.order, s.path))
         for _, group in groupby(ready, group_of):
-            joins += [Join(tuple(sources)) for sources in _cut(list(group), limits) if len(sources) > 1]
+            cut = cut_by_size(group, lambda source: source.file.size, limits.join_files, limits.join_bytes)
+            joins += [Join(tuple(sources)) for sources in cut if len(sources) > 1]
     return joins
-
-
-def _cut(sources: Sequence[OldFile], limits: PushLimits) -> list[list[OldFile]]:
-    cut: list[list[OldFile]] = [[]]
-    size = 0
-    for source in sources:
-        if cut[-1] and (len(cut[-1]) >= limits.join_files or size + source.file.size > limits.join_bytes):
-            cut.append([])
-            size = 0
-        cut[-1].append(source)
-        size += source.file.size
-    return cut
 
 
 def _half_end(day: date) -> date:

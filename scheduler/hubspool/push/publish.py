@@ -43,6 +43,7 @@ from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_dige
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
 from hubspool.push.remote import Change, Head, RemoteFile, RemoteRepo, join_description
 from hubspool.push.remover import any_of
+from hubspool.push.rules import cut_by_size
 from hubspool.push.while_going import StoppedError, WhileGoing
 from hubspool.spool.segment_name import JoinedName, RangeName
 
@@ -288,13 +289,9 @@ class Publisher:
             self._seen = head.oid
             self._mark({manifest: oid for oid, manifest in head.joins.items()})
         pieces = sorted(self._pieces(), key=lambda each: (each.place, each.segment, each.start))
-        batch: list[RangeToPublish] = []
-        size = 0
-        for piece in pieces:
-            size += piece.file.size
-            if batch and (piece.place[0] != batch[0].place[0] or size > self.limits.publish_bytes):
-                break
-            batch.append(piece)
+        of_month = [piece for piece in pieces if piece.place[0] == pieces[0].place[0]]
+        most, most_bytes = len(of_month), self.limits.publish_bytes
+        batch = next(cut_by_size(of_month, lambda piece: piece.file.size, most, most_bytes), [])
         self._done.intersection_update(pieces)
         if not self._done.isdisjoint(batch):  # the manifests that were read are old: nothing is published twice
             raise ChangedMeanwhileError(batch[0].file.path)
