@@ -159,7 +159,7 @@ class Committer:
 
     def _transfer(self, uploads: Sequence[Upload], operations: list[CommitOperationAdd]) -> None:
         self.context.hooks.enter(State.UPLOADING)
-        self.context.repo.preupload(operations, self._transfer_options(uploads), free_memory=False)
+        self.context.repo.preupload(operations, options=self._transfer_options(uploads), free_memory=False)
 
     def _transfer_options(self, uploads: Sequence[Upload]) -> TransferOptions:
         return TransferOptions(

@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import accumulate, groupby
@@ -110,6 +110,7 @@ class PublishReport:
     is_whole: bool = False
 
 
+@dataclass(eq=False)
 class Publisher:
     """Publishes what schedulers wrote to a bucket, but for rows that were to be removed (`hubspool forget`).
 
@@ -129,35 +130,33 @@ class Publisher:
         pause: waits for so many seconds; returns True to stop.
     """
 
-    def __init__(
-        self,
-        bucket: RemoteBucket,
-        inside: str,
-        repo: RemoteRepo,
-        joiners: Mapping[str, Joiner],
-        card_of: CardOf,
-        *,
-        form: str | None = None,
-        limits: PushLimits = DEFAULTS,
-        may_go_on: Callable[[], bool] = lambda: True,
-        has_time: Callable[[], bool] = lambda: True,
-        pause: Callable[[float], bool],
-    ) -> None:
-        self.bucket, self.inside, self.repo, self.joiners, self.card_of = bucket, inside, repo, joiners, card_of
-        self.form, self.limits, self.may_go_on, self.has_time = form, limits, may_go_on, has_time
-        self.manifests = Manifests()
-        self.pause = pause
-        self.goes_on = False  # a run has published only a part of what was listed; the next one goes on from there
-        self.private: bool | None = None  # visibility of the dataset, if it is created
-        self._caller = Caller(self._wait)
-        self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
-        self._gone: set[str] = set()  # since they were listed
-        self._left: dict[str, str] = {}  # of what was listed, with the reason; a copy goes into the report
-        self._refused: dict[str, str] = {}  # files that the last attempt could not get, with the error of each
-        self._done: set[RangeToPublish] = set()  # by this object, and not in a manifest that was read
-        self._seen = ""  # the commit of the dataset that was read last; empty if there is no dataset
-        #: What the last `run` did, also if it failed.
-        self.report = PublishReport()
+    bucket: RemoteBucket
+    inside: str
+    repo: RemoteRepo
+    joiners: Mapping[str, Joiner]
+    card_of: CardOf
+    _: KW_ONLY
+    form: str | None = None
+    limits: PushLimits = DEFAULTS
+    may_go_on: Callable[[], bool] = lambda: True
+    has_time: Callable[[], bool] = lambda: True
+    pause: Callable[[float], bool]
+    manifests: Manifests = field(default_factory=Manifests, init=False)
+    #: A run has published only a part of what was listed; the next one goes on from there.
+    goes_on: bool = field(default=False, init=False)
+    private: bool | None = field(default=None, init=False)  # visibility of the dataset, if it is created
+    #: What the last `run` did, also if it failed.
+    report: PublishReport = field(default_factory=PublishReport, init=False)
+    _files: dict[str, list[tuple[RangeName, RemoteFile]]] = field(default_factory=dict, init=False)  # of each segment
+    _gone: set[str] = field(default_factory=set, init=False)  # since they were listed
+    #: Of what was listed, with the reason; a copy goes into the report.
+    _left: dict[str, str] = field(default_factory=dict, init=False)
+    #: Files that the last attempt could not get, with the error of each.
+    _refused: dict[str, str] = field(default_factory=dict, init=False)
+    #: By this object, and not in a manifest that was read.
+    _done: set[RangeToPublish] = field(default_factory=set, init=False)
+    #: The commit of the dataset that was read last; empty if there is no dataset.
+    _seen: str = field(default="", init=False)
 
     def run(self, *, delete: bool = False, note: Callable[[int, int], object] = lambda *_: None) -> PublishReport:
         """Publish everything that the bucket lists, a commit for each month; with `delete` remove what is there.
@@ -197,7 +196,7 @@ class Publisher:
         """Return what `publish` returns in the end; a file that cannot be had is left."""
         try:
             # The Hub's longest wait is five minutes.
-            return call_with_retries(publish, replace(METADATA, seconds=math.inf), self._caller)
+            return call_with_retries(publish, replace(METADATA, seconds=math.inf), Caller(self._wait))
         except HubspoolError:
             if not self.may_go_on():
                 raise StoppedError from None
@@ -373,7 +372,7 @@ class Publisher:
                     raise ChangedMeanwhileError(gone[0]) from error
 
         if gone:
-            call_with_retries(delete, METADATA, self._caller)
+            call_with_retries(delete, METADATA, Caller(self._wait))
 
     def _download(
         self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], note: Callable[[int, int], object]
@@ -555,7 +554,7 @@ class Publisher:
             extra = [*self.repo.at(head.oid).attributes(form), *card(head.oid)]
             return [*adds, manifest, *extra], f"Publish {rows} rows", join_description(manifest.path_in_repo)
 
-        if (commit := self.repo.commit_at_head(change, self.limits.join_attempts, self._caller)) is None:
+        if (commit := self.repo.commit_at_head(change, self.limits.join_attempts, Caller(self._wait))) is None:
             raise ChangedMeanwhileError(taken[0].file.path)
         self._done.update(taken)
         self.report.commits.append(commit)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from hubspool.client.download import download
 from hubspool.client.hf_api import HfApi
@@ -18,7 +18,6 @@ from hubspool.client.repo_info import CommitInfo, GitCommitInfo, RepoFile, RepoF
 from hubspool.client.repos import fetch_paths_info, fetch_tree
 from hubspool.client.retry import AT_COMMIT, NEWER_HEAD, ON_HEAD, Caller, call_with_retries
 from hubspool.client.target import Target
-from hubspool.client.transfer.options import TransferOptions
 from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError, RevisionNotFoundError
 from hubspool.push.part import Part
 from hubspool.spool.segment_name import is_part_path, part_rule
@@ -362,21 +361,11 @@ class RemoteRepo:
         with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
         return [] if rule in text.splitlines() else [CommitOperationAdd(".gitattributes", with_rule.encode())]
 
-    def preupload(
-        self,
-        additions: Iterable[CommitOperationAdd],
-        options: TransferOptions | None = None,
-        *,
-        free_memory: bool = True,
-    ) -> None:
-        """Upload large contents before their commit; the arguments are those of `HfApi.preupload_lfs_files`."""
+    def preupload(self, additions: Iterable[CommitOperationAdd], **options: Any) -> None:
+        """Upload large contents before their commit; `options` are those of `HfApi.preupload_lfs_files`."""
+        target = self.target
         self.api.preupload_lfs_files(
-            self.target.repo_id,
-            additions,
-            repo_type=self.target.repo_type,
-            revision=self.target.revision,
-            free_memory=free_memory,
-            options=options,
+            target.repo_id, additions, repo_type=target.repo_type, revision=target.revision, **options
         )
 
     def commit_at_head(
