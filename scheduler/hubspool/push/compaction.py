@@ -334,7 +334,7 @@ class Compactor:
             local = {source: path for source, path in local.items() if path.exists()}
             joiner = self.joiners[join.sources[0].suffix]
             groups = self._groups(join, local)
-            adds, lines = [], []
+            adds, runs = [], []
             for number, group in enumerate(groups):
                 first, *others = group.sources
                 out = folder / f"joined-{number}" if others else local[first]
@@ -347,10 +347,11 @@ class Compactor:
                     return
                 joined = group.path(uuid.uuid4().hex[:12])
                 adds.append(CommitOperationAdd(joined, out))
-                lines += self._runs(group, joined, out, local, dict(zip(group.sources, offsets, strict=True)))
+                files = [(source, local[source], at) for source, at in zip(group.sources, offsets, strict=True)]
+                runs += self._runs(files, joined, out)
             if not groups or not self.may_go_on():
                 return
-            self._commit([source for group in groups for source in group.sources], adds, lines, report)
+            self._commit([source for group in groups for source in group.sources], adds, runs, report)
 
     def _refuse_damaged(self, group: Join, local: Mapping[OldFile, Path]) -> bool:
         """Refuse the damaged files of a join that failed; return False if there is none."""
@@ -431,20 +432,23 @@ class Compactor:
             runs = [replace(each, path=path, offset=each.offset + more * (each.offset > at)) for each in found]
             self._commit([joined], [CommitOperationAdd(path, new)], runs, report)
 
-    def _runs(
-        self, join: Join, path: str, out: Path, local: Mapping[OldFile, Path], offsets: Mapping[OldFile, int]
-    ) -> list[JoinedRun]:
-        """Return the lines of the manifest for one joined file."""
+    def _runs(self, files: Sequence[tuple[OldFile, Path, int]], path: str, out: Path) -> list[JoinedRun]:
+        """Return the lines of the manifest for one joined file.
+
+        Args:
+            files: that it is made of, each with its content on this disk and its offset in the joined file.
+            path: of the joined file, in the repository.
+            out: the joined file on this disk.
+        """
         runs: list[JoinedRun] = []
-        joiner = self.joiners[join.sources[0].suffix]
-        parts = [source.path for source in join.sources if not source.level and joiner.keeps_bytes]
+        joiner = self.joiners[files[0][0].suffix]
+        parts = [source.path for source, *_ in files if not source.level and joiner.keeps_bytes]
         self._records = self._records or PartRecords(self.repo)
-        named = self._records.of(parts, min(source.day for source in join.sources))
-        for source in join.sources:
-            content = local[source]
+        named = self._records.of(parts, min(source.day for source, *_ in files))
+        for source, content, offset in files:
             if source.level:
                 moved = self.manifests.runs_in(source.path)
-                runs += [replace(run, path=path, offset=offsets[source] + run.offset) for run in moved]
+                runs += [replace(run, path=path, offset=offset + run.offset) for run in moved]
                 continue
             span = joiner.span_of(content)
             said, size = named.get(source.path), source.file.size
@@ -455,7 +459,7 @@ class Compactor:
                 segment=source.segment,
                 folder=source.parent,
                 path=path,
-                offset=offsets[source],
+                offset=offset,
                 first=source.order[2],
                 sizes=(source.file.size if span is None else span.end - span.start,),
                 digests=(source.file.content_id,),

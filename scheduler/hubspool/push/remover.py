@@ -190,7 +190,7 @@ class Remover(Compactor):
             return None
         as_part = replace(source, level=max(source.level - 1, 0))  # a joined file keeps its level
         path = Join((as_part,)).path(identifier)
-        runs = without_rows(self._runs(Join((source,)), source.path, old, {source: old}, {source: 0}), removed, path)
+        runs = without_rows(self._runs([(source, old, 0)], source.path, old), removed, path)
         if joiner.keeps_bytes:
             runs = with_digests(runs, new)
         is_left = len(removed) < joiner.rows(old)
@@ -323,7 +323,7 @@ class Expirer(Compactor):
                     self._seen.download(source.path, local)
                     if not joiner.keeps_bytes and self._key_of(source, local) is None:
                         return
-                runs += self._runs(Join((source,)), source.path, local, {source: local}, {source: 0})
+                runs += self._runs([(source, local, 0)], source.path, local)
         self._commit(join.sources, [], [replace(run, path="", removed=run.rows) for run in runs], report)
 
 
