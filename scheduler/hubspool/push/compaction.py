@@ -99,9 +99,9 @@ class OldFile:
         return "" if self.level else str(SegmentName.of_part(PurePosixPath(self.path).name))
 
     @property
-    def half(self) -> tuple[str, bool]:
-        """Its month, and whether it is of the second half."""
-        return f"{self.day:%Y-%m}", self.day.day > _HALF
+    def group(self) -> tuple[str, str, str, str, bool]:
+        """What the files of a join have in common: their folder, split and suffix, and the half of a month."""
+        return self.parent, self.name, self.suffix, f"{self.day:%Y-%m}", self.day.day > _HALF
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,9 @@ def due(files: Iterable[RemoteFile], held: Callable[[str], object], before: date
     found = [source for file in files if (source := OldFile.of(file)) is not None and not held(source.path)]
     joins = []
     for level, last in ((0, before), (_DAY_FILE, before - timedelta(days=2))):
-
-        def group_of(source: OldFile) -> tuple[str, str, str, tuple[str, bool]]:
-            return source.parent, source.name, source.suffix, source.half
-
         ready = [s for s in found if s.level == level and s.day < last and (level == 0 or _half_end(s.day) < last)]
-        ready.sort(key=lambda s: (group_of(s), s.day, s.order, s.path))
-        for _, group in groupby(ready, group_of):
+        ready.sort(key=lambda s: (s.group, s.day, s.order, s.path))
+        for _, group in groupby(ready, lambda s: s.group):
             cut = cut_by_size(group, lambda source: source.file.size, limits.join_files, limits.join_bytes)
             joins += [Join(tuple(sources)) for sources in cut if len(sources) > 1]
     return joins

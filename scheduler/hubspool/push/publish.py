@@ -147,6 +147,7 @@ class Publisher:
     private: bool | None = field(default=None, init=False)  # visibility of the dataset, if it is created
     #: What the last `run` did, also if it failed.
     report: PublishReport = field(default_factory=PublishReport, init=False)
+    _note: Callable[[int, int], object] = field(init=False)  # of the last `run`
     _files: dict[str, list[tuple[RangeName, RemoteFile]]] = field(default_factory=dict, init=False)  # of each segment
     _gone: set[str] = field(default_factory=set, init=False)  # since they were listed
     #: Of what was listed, with the reason; a copy goes into the report.
@@ -175,9 +176,10 @@ class Publisher:
             HubspoolError: a request failed; another run goes on.
         """
         report = self.report = PublishReport()
+        self._note = note
         try:
             self.look()
-            publish = partial(self._publish, self._form(), note)
+            publish = partial(self._publish, self._form())
             while self.may_go_on() and not report.is_whole:
                 report.is_whole = not self._attempt(publish)
                 if not self.has_time():  # not before the first file was downloaded
@@ -270,7 +272,7 @@ class Publisher:
             raise HFValidationError(f"Nothing reads {', '.join(missing)} files.", hint="Install hubspool's extras.")
         return form
 
-    def _publish(self, form: str, note: Callable[[int, int], object]) -> bool:
+    def _publish(self, form: str) -> bool:
         """Make one commit, of one month; return False if there is nothing to publish, and markers tell all of it.
 
         Raises:
@@ -296,7 +298,7 @@ class Publisher:
             raise ChangedMeanwhileError(batch[0].file.path)
         if batch:
             with tempfile.TemporaryDirectory(prefix="hubspool-publish-") as folder:
-                self._commit(batch, form, Path(folder), note, is_last=len(batch) == len(pieces))
+                self._commit(batch, form, Path(folder), is_last=len(batch) == len(pieces))
         return bool(batch)
 
     def _covered(self, segment: str, files: Container[str] | None = None) -> list[tuple[int, int]]:
@@ -375,7 +377,7 @@ class Publisher:
             call_with_retries(delete, METADATA, Caller(self._wait))
 
     def _download(
-        self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], note: Callable[[int, int], object]
+        self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path]
     ) -> tuple[list[RangeToPublish], float, bool]:
         """Download pieces, and leave the files that are not what their names say.
 
@@ -402,7 +404,7 @@ class Publisher:
                 errors[piece] = error
             with lock:
                 done += 1
-                note(done, len(batch))
+                self._note(done, len(batch))
 
         def get(piece: RangeToPublish, path: Path) -> None:
             if piece.file.size > DEFAULTS.json_probe_bytes:
@@ -502,22 +504,14 @@ class Publisher:
         told = with_digests(runs, out)
         return [replace(run, digests=("" if run.removed else run.sha256,)) for run in told]
 
-    def _commit(
-        self,
-        batch: Sequence[RangeToPublish],
-        form: str,
-        folder: Path,
-        note: Callable[[int, int], object],
-        *,
-        is_last: bool,
-    ) -> None:
+    def _commit(self, batch: Sequence[RangeToPublish], form: str, folder: Path, *, is_last: bool) -> None:
         """Commit pieces, at the newest commit at which none of them is published; `is_last`: they are all.
 
         Raises:
             ChangedMeanwhileError: another publisher was first, or rows are to be removed since the pieces were read.
         """
         local = {piece: folder / f"{number}.piece" for number, piece in enumerate(batch)}
-        here, wait, is_whole = self._download(batch, local, note)
+        here, wait, is_whole = self._download(batch, local)
         more = "" if is_whole and is_last else _MORE
         removals = {*self.manifests.removals}
         runs: list[JoinedRun] = []
