@@ -181,7 +181,7 @@ def new_manifest(
     Args:
         month: of the segments.
         at: the time of the commit.
-        runs: the lines; those in `files` get the sha256 of their file.
+        runs: the lines; those in `files` get the sha256 of their file, and those without a file have none.
         files: joined files of the same commit.
         ending: of the name.
     """
