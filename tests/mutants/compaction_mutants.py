@@ -180,7 +180,14 @@ MUTANTS = [
     Mutant(
         "joined_file_without_digest",
         "a manifest does not say which content its joined file has",
-        (Edit("hubspool/push/compaction.py", "Compactor._commit", 'contents.get(run.path, "")', '""'),),
+        (
+            Edit(
+                "hubspool/push/manifest.py",
+                "new_manifest",
+                'contents.get(run.path, run.file if run.path else "")',
+                '""',
+            ),
+        ),
         (f"{DATASETS}/test_verify.py::test_what_is_left_of_a_joined_file_after_a_removal_is_checked[parquet]",),
     ),
     Mutant(

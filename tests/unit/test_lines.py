@@ -13,12 +13,12 @@ from hubspool.push.lines import (
     count_lines,
     cut,
     damaged_lines,
-    healthy_ranges,
     kind_by_name,
     kind_of_json,
     line_ends,
     tail_is_complete,
 )
+from hubspool.push.published import uncovered
 
 
 def written(tmp_path: Path, data: bytes) -> Path:
@@ -113,8 +113,8 @@ def test_damaged_lines_are_found_and_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, b"".join(rows))
     damaged = damaged_lines(path, 0, path.stat().st_size)
     assert damaged == ((8, 16), (24, 28))
-    assert healthy_ranges(damaged, 0, 28) == [(0, 8), (16, 24)]
-    assert healthy_ranges((), 8, 16) == [(8, 16)]
+    assert uncovered(0, 28, damaged) == [(0, 8), (16, 24)]
+    assert uncovered(8, 16, ()) == [(8, 16)]
 
 
 def test_count_lines(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ class Caller:
     """
 
     pause: Callable[[float], bool]
-    on_failure: Callable[[HubspoolError, float | None], None]
+    on_failure: Callable[[HubspoolError, float | None], None] = lambda error, wait: None  # noqa: ARG005
     seconds_left: Callable[[], float] = lambda: math.inf
     on_inner_wait: Callable[[HubspoolError, float], None] = lambda error, wait: None  # noqa: ARG005
 

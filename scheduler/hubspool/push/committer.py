@@ -30,7 +30,7 @@ from hubspool.push.part import Part
 from hubspool.push.plan import PushPlan
 from hubspool.push.remote import Head, NamedPart, RemoteFile, description
 from hubspool.push.rules import Read, Upload
-from hubspool.spool.segment_name import SegmentName, part_rule
+from hubspool.spool.segment_name import SegmentName
 
 logger = logging.getLogger(__name__)
 
@@ -153,22 +153,13 @@ class Committer:
         context = self.context
         if context.memory.has_lfs_rule or not any(upload.begins_part for upload in uploads):
             return []
-        text, rule = context.repo.text(".gitattributes") or "", part_rule(context.payloads.suffix)
-        context.memory.has_lfs_rule = rule in text.splitlines()
-        with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
-        return [] if context.memory.has_lfs_rule else [CommitOperationAdd(".gitattributes", with_rule.encode())]
+        attributes = context.repo.attributes(context.payloads.suffix)
+        context.memory.has_lfs_rule = not attributes
+        return attributes
 
     def _transfer(self, uploads: Sequence[Upload], operations: list[CommitOperationAdd]) -> None:
-        context = self.context
-        context.hooks.enter(State.UPLOADING)
-        context.api.preupload_lfs_files(
-            context.target.repo_id,
-            operations,
-            repo_type=context.target.repo_type,
-            revision=context.target.revision,
-            free_memory=False,
-            options=self._transfer_options(uploads),
-        )
+        self.context.hooks.enter(State.UPLOADING)
+        self.context.repo.preupload(operations, options=self._transfer_options(uploads), free_memory=False)
 
     def _transfer_options(self, uploads: Sequence[Upload]) -> TransferOptions:
         return TransferOptions(

@@ -16,16 +16,16 @@ import re
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
-from hubspool.client.operations import CommitOperation, CommitOperationAdd, CommitOperationDelete
+from hubspool.client.operations import CommitOperationAdd, CommitOperationDelete
 from hubspool.client.repo_info import CommitInfo
-from hubspool.client.retry import ON_HEAD, Caller, call_with_retries
+from hubspool.client.retry import Caller
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import ConflictError, ParentCommitMismatchError
 from hubspool.files import sha256_of
@@ -33,16 +33,14 @@ from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
 from hubspool.push.events import CommitEvent
 from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
-from hubspool.push.joiner import Joiner
-from hubspool.push.kinds import together
-from hubspool.push.manifest import JoinedRun, Manifests, manifest_path
-from hubspool.push.remote import Head, PartRecords, RemoteFile, RemoteRepo, join_description
+from hubspool.push.joiner import Joiner, grouped
+from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_digests
+from hubspool.push.remote import Change, Head, PartRecords, RemoteFile, RemoteRepo, join_description
+from hubspool.push.rules import cut_by_size
 from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
 
 logger = logging.getLogger(__name__)
 
-#: Operations, title and description of a commit.
-Change: TypeAlias = tuple[Sequence[CommitOperation], str, str]
 #: How far the clocks of the Hub's servers may be apart.
 _HUB_CLOCKS = timedelta(minutes=10)
 #: The level of a file of a day, and the last day of the first half of a month.
@@ -101,9 +99,9 @@ class OldFile:
         return "" if self.level else str(SegmentName.of_part(PurePosixPath(self.path).name))
 
     @property
-    def half(self) -> tuple[str, bool]:
-        """Its month, and whether it is of the second half."""
-        return f"{self.day:%Y-%m}", self.day.day > _HALF
+    def group(self) -> tuple[str, str, str, str, bool]:
+        """What the files of a join have in common: their folder, split and suffix, and the half of a month."""
+        return self.parent, self.name, self.suffix, f"{self.day:%Y-%m}", self.day.day > _HALF
 
 
 @dataclass(frozen=True)
@@ -137,27 +135,12 @@ def due(files: Iterable[RemoteFile], held: Callable[[str], object], before: date
     found = [source for file in files if (source := OldFile.of(file)) is not None and not held(source.path)]
     joins = []
     for level, last in ((0, before), (_DAY_FILE, before - timedelta(days=2))):
-
-        def group_of(source: OldFile) -> tuple[str, str, str, tuple[str, bool]]:
-            return source.parent, source.name, source.suffix, source.half
-
         ready = [s for s in found if s.level == level and s.day < last and (level == 0 or _half_end(s.day) < last)]
-        ready.sort(key=lambda s: (group_of(s), s.day, s.order, s.path))
-        for _, group in groupby(ready, group_of):
-            joins += [Join(tuple(sources)) for sources in _cut(list(group), limits) if len(sources) > 1]
+        ready.sort(key=lambda s: (s.group, s.day, s.order, s.path))
+        for _, group in groupby(ready, lambda s: s.group):
+            cut = cut_by_size(group, lambda source: source.file.size, limits.join_files, limits.join_bytes)
+            joins += [Join(tuple(sources)) for sources in cut if len(sources) > 1]
     return joins
-
-
-def _cut(sources: Sequence[OldFile], limits: PushLimits) -> list[list[OldFile]]:
-    cut: list[list[OldFile]] = [[]]
-    size = 0
-    for source in sources:
-        if cut[-1] and (len(cut[-1]) >= limits.join_files or size + source.file.size > limits.join_bytes):
-            cut.append([])
-            size = 0
-        cut[-1].append(source)
-        size += source.file.size
-    return cut
 
 
 def _half_end(day: date) -> date:
@@ -257,8 +240,8 @@ class Compactor:
         held = [file for path, file in files.items() if self.manifests.held(path)]
         ghosts = removable_ghosts(self._seen, held, self.manifests, head.named)
         self._tails = [file for file in held if file.path not in ghosts]
-        self.refused &= {(path, file.content_id) for path, file in files.items()}
-        left = [file for path, file in files.items() if (path, file.content_id) not in self.refused]
+        self.refused &= {file.version for file in files.values()}
+        left = [file for file in files.values() if file.version not in self.refused]
         joins = due(left, self.manifests.held, before, self.limits)
         return [join for join in joins if join.sources[0].suffix in self.joiners], ghosts
 
@@ -323,18 +306,11 @@ class Compactor:
         Returns:
             None if it was not made: `change` returned None, others came first each time, or there is no time left.
         """
-
-        def attempt() -> CommitInfo | None:
-            if not self.may_go_on():
-                return None
-            head = self.repo.head()
-            wanted = change(head)
-            return None if wanted is None else self.repo.commit(*wanted, head.oid)
-
-        policy = replace(ON_HEAD, attempts=self.limits.join_attempts)
-        caller = Caller(self.pause, lambda *_: None, lambda: math.inf if self.has_time() else 0.0)
+        if not self.may_go_on():
+            return None
+        caller = Caller(self.pause, seconds_left=lambda: math.inf if self.has_time() else 0.0)
         try:
-            return call_with_retries(attempt, policy, caller)
+            return self.repo.commit_at_head(change, self.limits.join_attempts, caller)
         except (ConflictError, ParentCommitMismatchError) as error:
             logger.info("other commits came first each time; the files are joined at another time: %s", error)
             return None
@@ -354,7 +330,7 @@ class Compactor:
             local = {source: path for source, path in local.items() if path.exists()}
             joiner = self.joiners[join.sources[0].suffix]
             groups = self._groups(join, local)
-            adds, lines = [], []
+            adds, runs = [], []
             for number, group in enumerate(groups):
                 first, *others = group.sources
                 out = folder / f"joined-{number}" if others else local[first]
@@ -367,15 +343,16 @@ class Compactor:
                     return
                 joined = group.path(uuid.uuid4().hex[:12])
                 adds.append(CommitOperationAdd(joined, out))
-                lines += self._runs(group, joined, out, local, dict(zip(group.sources, offsets, strict=True)))
+                files = [(source, local[source], at) for source, at in zip(group.sources, offsets, strict=True)]
+                runs += self._runs(files, joined, out)
             if not groups or not self.may_go_on():
                 return
-            self._commit([source for group in groups for source in group.sources], adds, lines, report)
+            self._commit([source for group in groups for source in group.sources], adds, runs, report)
 
     def _refuse_damaged(self, group: Join, local: Mapping[OldFile, Path]) -> bool:
         """Refuse the damaged files of a join that failed; return False if there is none."""
         joiner = self.joiners[group.sources[0].suffix]
-        damaged = {(s.path, s.file.content_id) for s in group.sources if not joiner.is_sound(local[s])}
+        damaged = {source.file.version for source in group.sources if not joiner.is_sound(local[source])}
         self.refused |= damaged
         return bool(damaged)
 
@@ -385,25 +362,18 @@ class Compactor:
         Two files that go with no other one get their next names as they are: nothing would join them later either, and
         a join of them would be due for ever.
         """
-        joiner = self.joiners[join.sources[0].suffix]
-        groups: list[tuple[object, int, list[OldFile]]] = []
-        for source, path in local.items():
-            is_refused = (source.path, source.file.content_id) in self.refused
-            if is_refused or (key := self._key_of(source, path)) is None:
-                self.refused.add((source.path, source.file.content_id))
-                continue
-            memory = joiner.memory_of(path)
-            for number, (other, taken, sources) in enumerate(groups):
-                both = together(other, key)
-                if both is not None and taken + memory <= self.limits.join_memory:
-                    groups[number] = both, taken + memory, [*sources, source]
-                    break
-            else:
-                groups.append((key, memory, [source]))
-        found = [replace(join, sources=tuple(sources)) for _, _, sources in groups]
+        found = [Join(tuple(sources)) for sources in grouped(self._keyed(local), self.limits)]
         joined = [group for group in found if len(group.sources) > 1]
         is_whole = len(local) == len(join.sources)
         return found if len(found) > len(joined) + 1 and (is_whole or not joined) else joined
+
+    def _keyed(self, local: Mapping[OldFile, Path]) -> Iterator[tuple[OldFile, Path, Joiner, object]]:
+        """Yield the files that can be joined; the others are refused."""
+        for source, path in local.items():
+            if source.file.version in self.refused or (key := self._key_of(source, path)) is None:
+                self.refused.add(source.file.version)
+            else:
+                yield source, path, self.joiners[source.suffix], key
 
     def _key_of(self, source: OldFile, path: Path) -> object:
         """Return the key of a file; None if it cannot be joined, or if it is not about the segment of its path."""
@@ -458,20 +428,23 @@ class Compactor:
             runs = [replace(each, path=path, offset=each.offset + more * (each.offset > at)) for each in found]
             self._commit([joined], [CommitOperationAdd(path, new)], runs, report)
 
-    def _runs(
-        self, join: Join, path: str, out: Path, local: Mapping[OldFile, Path], offsets: Mapping[OldFile, int]
-    ) -> list[JoinedRun]:
-        """Return the lines of the manifest for one joined file."""
+    def _runs(self, files: Sequence[tuple[OldFile, Path, int]], path: str, out: Path) -> list[JoinedRun]:
+        """Return the lines of the manifest for one joined file.
+
+        Args:
+            files: that it is made of, each with its content on this disk and its offset in the joined file.
+            path: of the joined file, in the repository.
+            out: the joined file on this disk.
+        """
         runs: list[JoinedRun] = []
-        joiner = self.joiners[join.sources[0].suffix]
-        parts = [source.path for source in join.sources if not source.level and joiner.keeps_bytes]
+        joiner = self.joiners[files[0][0].suffix]
+        parts = [source.path for source, *_ in files if not source.level and joiner.keeps_bytes]
         self._records = self._records or PartRecords(self.repo)
-        named = self._records.of(parts, min(source.day for source in join.sources))
-        for source in join.sources:
-            content = local[source]
+        named = self._records.of(parts, min(source.day for source, *_ in files))
+        for source, content, offset in files:
             if source.level:
                 moved = self.manifests.runs_in(source.path)
-                runs += [replace(run, path=path, offset=offsets[source] + run.offset) for run in moved]
+                runs += [replace(run, path=path, offset=offset + run.offset) for run in moved]
                 continue
             span = joiner.span_of(content)
             said, size = named.get(source.path), source.file.size
@@ -482,7 +455,7 @@ class Compactor:
                 segment=source.segment,
                 folder=source.parent,
                 path=path,
-                offset=offsets[source],
+                offset=offset,
                 first=source.order[2],
                 sizes=(source.file.size if span is None else span.end - span.start,),
                 digests=(source.file.content_id,),
@@ -492,9 +465,7 @@ class Compactor:
             )
             last = runs[-1] if runs else None
             runs[-1:] = [last.extended(run)] if last and last.continues_with(run) else [*runs[-1:], run]
-        if not joiner.keeps_bytes:
-            return runs
-        return [run if run.sha256 else replace(run, sha256=sha256_of(out, run.offset, sum(run.sizes))) for run in runs]
+        return with_digests(runs, out) if joiner.keeps_bytes else runs
 
     def _commit(
         self,
@@ -507,8 +478,7 @@ class Compactor:
         replaced = {source.path for source in sources if source.level}
         wanted = {source.path: source.file.content_id for source in sources}
         # Before the newest commit is read: the more time passes after that, the more often others come first.
-        target = self.repo.target
-        self.repo.api.preupload_lfs_files(target.repo_id, adds, repo_type=target.repo_type, revision=target.revision)
+        self.repo.preupload(adds)
 
         def change(head: Head) -> Change | None:
             at = self.repo.at(head.oid)
@@ -520,17 +490,11 @@ class Compactor:
                 logger.info("%s was changed or joined meanwhile; it is joined at another time", sources[0].path)
                 return None
             month = max(source.day for source in sources)
-            manifest = manifest_path(f"{month:%Y-%m}", head.at, uuid.uuid4().hex[:12])
             old, kept = self.manifests.replaced_by(replaced)
-            contents = {addition.path_in_repo: addition.sha256 for addition in adds}
-            told = [*kept, *(replace(run, file=contents.get(run.path, "")) for run in runs)]
-            content = b"".join(run.line() for run in told)
-            operations: list[CommitOperation] = [
-                *adds,
-                CommitOperationAdd(manifest, content),
-                *(CommitOperationDelete(path) for path in [*wanted, *old]),
-            ]
-            return operations, self.title.format(len(wanted)), join_description(manifest)
+            manifest = new_manifest(f"{month:%Y-%m}", head.at, [*kept, *runs], adds)
+            deletions = [CommitOperationDelete(path) for path in [*wanted, *old]]
+            title = self.title.format(len(wanted))
+            return [*adds, manifest, *deletions], title, join_description(manifest.path_in_repo)
 
         if (commit := self._commit_at_head(change)) is not None:
             report.commits.append(commit)

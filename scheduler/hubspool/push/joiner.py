@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from hubspool.errors import HFValidationError
-from hubspool.push.kinds import columns_of
+from hubspool.push.kinds import columns_of, together
 
 if TYPE_CHECKING:
+    from hubspool.push.defaults import PushLimits
     from hubspool.push.encodings import Span
+
+T = TypeVar("T")
 
 #: Whether a row is to be removed.
 Matches = Callable[[Mapping[str, Any]], bool]
@@ -124,6 +127,26 @@ class Joiner:
                 except (ValueError, AttributeError):
                     raise ValueError(f"line {number} is no JSON object") from None
                 yield row, ids
+
+
+def grouped(files: Iterable[tuple[T, Path, Joiner, object]], limits: PushLimits) -> list[list[T]]:
+    """Return which files are joined into one each: those whose keys go together, up to the limits of a joined file.
+
+    Args:
+        files: each with its path on this disk, what joins it, and its key (`Joiner.key_of`).
+        limits: `join_bytes` and `join_memory` count.
+    """
+    groups: list[tuple[object, int, int, list[T]]] = []
+    for file, path, joiner, key in files:
+        size, memory = path.stat().st_size, joiner.memory_of(path)
+        for number, (other, sizes, memories, members) in enumerate(groups):
+            is_within = sizes + size <= limits.join_bytes and memories + memory <= limits.join_memory
+            if is_within and (both := together(other, key)) is not None:
+                groups[number] = both, sizes + size, memories + memory, [*members, file]
+                break
+        else:
+            groups.append((key, size, memory, [file]))
+    return [members for *_, members in groups]
 
 
 def _copy(file: IO[bytes], out: IO[bytes]) -> None:

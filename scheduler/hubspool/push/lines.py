@@ -217,18 +217,6 @@ def _matching(path: Path, start: int, end: int, matches: Callable[[bytes], bool]
             start += len(line)
 
 
-def healthy_ranges(damaged: tuple[tuple[int, int], ...], start: int, end: int) -> list[tuple[int, int]]:
-    """Return the ranges of [start, end) between the damaged ranges."""
-    healthy = []
-    for bad_start, bad_end in damaged:
-        if bad_start > start:
-            healthy.append((start, bad_start))
-        start = max(start, bad_end)
-    if end > start:
-        healthy.append((start, end))
-    return healthy
-
-
 def tail_is_complete(path: Path, kind: Kind, start: int, size: int) -> bool:
     """Return True if the bytes [start, size) after the last newline may be sent once the file no longer changes.
 

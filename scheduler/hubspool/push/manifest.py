@@ -7,6 +7,7 @@ search of all interleavings (tests/unit/test_compaction_model.py) showed that we
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import orjson
 
+from hubspool.client.operations import CommitOperationAdd
 from hubspool.errors import HubspoolError, RemoteEntryNotFoundError
 from hubspool.files import sha256_of
 from hubspool.push.remote import Head, RemoteRepo
@@ -75,6 +77,10 @@ class JoinedRun:
         index = number - self.first
         start = self.starts[index] if self.starts else None
         return HeldPart(number, self.sizes[index], self.digests[index], start, is_whole=not self.removed)
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Return start and end of each part in the segment, in bytes; nothing if no commit says them."""
+        return [(start, start + size) for start, size in zip(self.starts, self.sizes, strict=False)]
 
     def has(self, number: int) -> bool:
         """Return whether the part with this number is in this run."""
@@ -154,23 +160,35 @@ def _is_sound(run: JoinedRun) -> bool:
     return SegmentName.parse(run.segment) is not None and min(numbers) >= 0 and len(lengths) == 1 and lengths != {0}
 
 
+def run_ranges(runs: Sequence[JoinedRun], size: int) -> list[tuple[int, int]]:
+    """Return (offset, size) of each run in a joined file of JSON Lines: it goes up to the next one, or the end."""
+    ends = [*(run.offset for run in runs[1:]), size]
+    return [(run.offset, end - run.offset) for run, end in zip(runs, ends, strict=False)]
+
+
 def with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
-    """Return the runs of JSON Lines with the digests of what the file has of them.
-
-    The digest of a part of which rows were removed would let a reader check a guess.
-    """
+    """Return the runs of a joined file of JSON Lines, those without a digest with that of what the file has of them."""
     here = [run for run in runs if run.path]
-    ends = [*(run.offset for run in here[1:]), file.stat().st_size if here else 0]
-    digests = {run: sha256_of(file, run.offset, end - run.offset) for run, end in zip(here, ends, strict=False)}
-    return [
-        replace(run, sha256=digests[run], digests=("" if run.removed else digests[run],)) if run.path else run
-        for run in runs
-    ]
+    ranges = dict(zip(here, run_ranges(here, file.stat().st_size if here else 0), strict=True))
+    return [replace(run, sha256=run.sha256 or sha256_of(file, *ranges[run])) if run.path else run for run in runs]
 
 
-def manifest_path(month: str, at: datetime, identifier: str) -> str:
-    """Return the path of a new manifest: the month of its segments, the time of the commit, and a random id."""
-    return f"{MANIFESTS}/{month}/{at:%Y%m%dT%H%M%S}-{identifier}.jsonl"
+def new_manifest(
+    month: str, at: datetime, runs: Iterable[JoinedRun], files: Iterable[CommitOperationAdd], ending: str = ""
+) -> CommitOperationAdd:
+    """Return what adds a manifest; its path is the month, the time of the commit, and a random id.
+
+    Args:
+        month: of the segments.
+        at: the time of the commit.
+        runs: the lines; those in `files` get the sha256 of their file, and those without a file have none.
+        files: joined files of the same commit.
+        ending: of the name.
+    """
+    contents = {file.path_in_repo: file.sha256 for file in files}
+    lines = (replace(run, file=contents.get(run.path, run.file if run.path else "")).line() for run in runs)
+    path = f"{MANIFESTS}/{month}/{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}{ending}.jsonl"
+    return CommitOperationAdd(path, b"".join(lines))
 
 
 def written_at(path: str) -> datetime | None:

@@ -13,8 +13,8 @@ import tempfile
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import accumulate, groupby
@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from hubspool.client.operations import CommitOperationAdd
-from hubspool.client.retry import METADATA, ON_HEAD, Caller, asked_seconds, call_with_retries
+from hubspool.client.retry import METADATA, Caller, asked_seconds, call_with_retries
 from hubspool.client.transfer.parallel import for_each
 from hubspool.errors import (
     BadResponseError,
@@ -38,17 +38,17 @@ from hubspool.errors import (
 from hubspool.files import xet_contents
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
-from hubspool.push.kinds import together
-from hubspool.push.manifest import JoinedRun, Manifests, manifest_path, with_digests, written_at
+from hubspool.push.joiner import Joiner, grouped
+from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_digests, written_at
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
-from hubspool.push.remote import RemoteFile, RemoteRepo, join_description
+from hubspool.push.remote import Change, Head, RemoteFile, RemoteRepo, join_description
 from hubspool.push.remover import any_of
+from hubspool.push.rules import cut_by_size
 from hubspool.push.while_going import StoppedError, WhileGoing
-from hubspool.spool.segment_name import JoinedName, RangeName, part_rule
+from hubspool.spool.segment_name import JoinedName, RangeName
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
-    from hubspool.push.joiner import Joiner
     from hubspool.push.remote_bucket import RemoteBucket
 
 #: Folder of the months, and split → the new files of it on this disk, with their rows and bytes.
@@ -110,6 +110,7 @@ class PublishReport:
     is_whole: bool = False
 
 
+@dataclass(eq=False)
 class Publisher:
     """Publishes what schedulers wrote to a bucket, but for rows that were to be removed (`hubspool forget`).
 
@@ -129,35 +130,34 @@ class Publisher:
         pause: waits for so many seconds; returns True to stop.
     """
 
-    def __init__(
-        self,
-        bucket: RemoteBucket,
-        inside: str,
-        repo: RemoteRepo,
-        joiners: Mapping[str, Joiner],
-        card_of: CardOf,
-        *,
-        form: str | None = None,
-        limits: PushLimits = DEFAULTS,
-        may_go_on: Callable[[], bool] = lambda: True,
-        has_time: Callable[[], bool] = lambda: True,
-        pause: Callable[[float], bool],
-    ) -> None:
-        self.bucket, self.inside, self.repo, self.joiners, self.card_of = bucket, inside, repo, joiners, card_of
-        self.form, self.limits, self.may_go_on, self.has_time = form, limits, may_go_on, has_time
-        self.manifests = Manifests()
-        self.pause = pause
-        self.goes_on = False  # a run has published only a part of what was listed; the next one goes on from there
-        self.private: bool | None = None  # visibility of the dataset, if it is created
-        self._caller = Caller(self._wait, lambda *_: None)
-        self._files: dict[str, list[tuple[RangeName, RemoteFile]]] = {}  # of each segment
-        self._gone: set[str] = set()  # since they were listed
-        self._left: dict[str, str] = {}  # of what was listed, with the reason; a copy goes into the report
-        self._refused: dict[str, str] = {}  # files that the last attempt could not get, with the error of each
-        self._done: set[RangeToPublish] = set()  # by this object, and not in a manifest that was read
-        self._seen = ""  # the commit of the dataset that was read last; empty if there is no dataset
-        #: What the last `run` did, also if it failed.
-        self.report = PublishReport()
+    bucket: RemoteBucket
+    inside: str
+    repo: RemoteRepo
+    joiners: Mapping[str, Joiner]
+    card_of: CardOf
+    _: KW_ONLY
+    form: str | None = None
+    limits: PushLimits = DEFAULTS
+    may_go_on: Callable[[], bool] = lambda: True
+    has_time: Callable[[], bool] = lambda: True
+    pause: Callable[[float], bool]
+    manifests: Manifests = field(default_factory=Manifests, init=False)
+    #: A run has published only a part of what was listed; the next one goes on from there.
+    goes_on: bool = field(default=False, init=False)
+    private: bool | None = field(default=None, init=False)  # visibility of the dataset, if it is created
+    #: What the last `run` did, also if it failed.
+    report: PublishReport = field(default_factory=PublishReport, init=False)
+    _note: Callable[[int, int], object] = field(init=False)  # of the last `run`
+    _files: dict[str, list[tuple[RangeName, RemoteFile]]] = field(default_factory=dict, init=False)  # of each segment
+    _gone: set[str] = field(default_factory=set, init=False)  # since they were listed
+    #: Of what was listed, with the reason; a copy goes into the report.
+    _left: dict[str, str] = field(default_factory=dict, init=False)
+    #: Files that the last attempt could not get, with the error of each.
+    _refused: dict[str, str] = field(default_factory=dict, init=False)
+    #: By this object, and not in a manifest that was read.
+    _done: set[RangeToPublish] = field(default_factory=set, init=False)
+    #: The commit of the dataset that was read last; empty if there is no dataset.
+    _seen: str = field(default="", init=False)
 
     def run(self, *, delete: bool = False, note: Callable[[int, int], object] = lambda *_: None) -> PublishReport:
         """Publish everything that the bucket lists, a commit for each month; with `delete` remove what is there.
@@ -176,9 +176,10 @@ class Publisher:
             HubspoolError: a request failed; another run goes on.
         """
         report = self.report = PublishReport()
+        self._note = note
         try:
             self.look()
-            publish = partial(self._publish, self._form(), note)
+            publish = partial(self._publish, self._form())
             while self.may_go_on() and not report.is_whole:
                 report.is_whole = not self._attempt(publish)
                 if not self.has_time():  # not before the first file was downloaded
@@ -197,7 +198,7 @@ class Publisher:
         """Return what `publish` returns in the end; a file that cannot be had is left."""
         try:
             # The Hub's longest wait is five minutes.
-            return call_with_retries(publish, replace(METADATA, seconds=math.inf), self._caller)
+            return call_with_retries(publish, replace(METADATA, seconds=math.inf), Caller(self._wait))
         except HubspoolError:
             if not self.may_go_on():
                 raise StoppedError from None
@@ -272,7 +273,7 @@ class Publisher:
             raise HFValidationError(f"Nothing reads {', '.join(missing)} files.", hint="Install hubspool's extras.")
         return form
 
-    def _publish(self, form: str, note: Callable[[int, int], object]) -> bool:
+    def _publish(self, form: str) -> bool:
         """Make one commit, of one month; return False if there is nothing to publish, and markers tell all of it.
 
         Raises:
@@ -290,28 +291,24 @@ class Publisher:
             self._seen = head.oid
             self._mark({manifest: oid for oid, manifest in head.joins.items()})
         pieces = sorted(self._pieces(), key=lambda each: (each.place, each.segment, each.start))
-        batch: list[RangeToPublish] = []
-        size = 0
-        for piece in pieces:
-            size += piece.file.size
-            if batch and (piece.place[0] != batch[0].place[0] or size > self.limits.publish_bytes):
-                break
-            batch.append(piece)
+        of_month = [piece for piece in pieces if piece.place[0] == pieces[0].place[0]]
+        most, most_bytes = len(of_month), self.limits.publish_bytes
+        batch = next(cut_by_size(of_month, lambda piece: piece.file.size, most, most_bytes), [])
         self._done.intersection_update(pieces)
         if not self._done.isdisjoint(batch):  # the manifests that were read are old: nothing is published twice
             raise ChangedMeanwhileError(batch[0].file.path)
         if batch:
             with tempfile.TemporaryDirectory(prefix="hubspool-publish-") as folder:
-                self._commit(batch, form, Path(folder), note, is_last=len(batch) == len(pieces))
+                self._commit(batch, form, Path(folder), is_last=len(batch) == len(pieces))
         return bool(batch)
 
     def _covered(self, segment: str, files: Container[str] | None = None) -> list[tuple[int, int]]:
         """Return the ranges of a segment that manifests name, with `files` of the dataset: those that are in one."""
         return [
-            (start, start + size)
+            each
             for run in self.manifests.runs_of_segment(segment)
             if files is None or not run.path or run.path in files
-            for start, size in zip(run.starts, run.sizes, strict=False)
+            for each in run.ranges()
         ]
 
     def _pieces(self) -> Iterable[RangeToPublish]:
@@ -338,8 +335,7 @@ class Publisher:
         for manifest in sorted({path for segment in self._files for path in self.manifests.naming(segment)}):
             ranges: dict[str, list[tuple[int, int]]] = {}
             for run in self.manifests.runs_of(manifest):
-                pairs = zip(run.starts, run.sizes, strict=False)
-                ranges.setdefault(run.segment, []).extend((start, start + size) for start, size in pairs)
+                ranges.setdefault(run.segment, []).extend(run.ranges())
             if any(uncovered(*each, marked.get(segment, ())) for segment in ranges for each in ranges[segment]):
                 path = marker_path(commits.get(manifest, PurePosixPath(manifest).stem))
                 at = None if PurePosixPath(manifest).stem.endswith(_MORE) else written_at(manifest)
@@ -379,10 +375,10 @@ class Publisher:
                     raise ChangedMeanwhileError(gone[0]) from error
 
         if gone:
-            call_with_retries(delete, METADATA, self._caller)
+            call_with_retries(delete, METADATA, Caller(self._wait))
 
     def _download(
-        self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], note: Callable[[int, int], object]
+        self, batch: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path]
     ) -> tuple[list[RangeToPublish], float, bool]:
         """Download pieces, and leave the files that are not what their names say.
 
@@ -409,7 +405,7 @@ class Publisher:
                 errors[piece] = error
             with lock:
                 done += 1
-                note(done, len(batch))
+                self._note(done, len(batch))
 
         def get(piece: RangeToPublish, path: Path) -> None:
             if piece.file.size > DEFAULTS.json_probe_bytes:
@@ -460,25 +456,16 @@ class Publisher:
             out.replace(path)
         return rows, removed
 
-    def _groups(
+    def _keyed(
         self, pieces: Iterable[RangeToPublish], local: Mapping[RangeToPublish, Path]
-    ) -> Iterable[list[RangeToPublish]]:
-        """Return the pieces that are joined into one file each."""
-        groups: list[tuple[object, Counter[str], list[RangeToPublish]]] = []
+    ) -> Iterator[tuple[RangeToPublish, Path, Joiner, object]]:
+        """Yield the pieces that can be joined; those that are damaged are left."""
         for piece in self._going(pieces):
             joiner, path = self.joiners[piece.form], local[piece]
             if piece.file.path in self._left or (key := joiner.key_of(path)) is None:
                 self._left.setdefault(piece.file.path, "it is damaged: a line of it is cut or is no row")
-                continue
-            sizes = Counter(join_bytes=path.stat().st_size, join_memory=joiner.memory_of(path))
-            for number, (other, taken, sources) in enumerate(groups):
-                both, new = together(other, key), taken + sizes
-                if both is not None and all(count <= getattr(self.limits, name) for name, count in new.items()):
-                    groups[number] = both, new, [*sources, piece]
-                    break
             else:
-                groups.append((key, sizes, [piece]))
-        return [sources for _, _, sources in groups]
+                yield piece, path, joiner, key
 
     def _join(
         self, group: Sequence[RangeToPublish], local: Mapping[RangeToPublish, Path], form: str, out: Path
@@ -512,24 +499,20 @@ class Publisher:
                 file = path if removed < rows else ""
                 run = JoinedRun(piece.segment, piece.folder, file, offset, 0, (size,), ("",), (piece.start,), rows)
                 runs.append(replace(run, removed=removed, counts=(rows,)))
-        return with_digests(runs, out) if self.joiners[form].keeps_bytes else runs
+        if not self.joiners[form].keeps_bytes:
+            return runs
+        # The digest of a part of which rows were removed would let a reader check a guess.
+        told = with_digests(runs, out)
+        return [replace(run, digests=("" if run.removed else run.sha256,)) for run in told]
 
-    def _commit(
-        self,
-        batch: Sequence[RangeToPublish],
-        form: str,
-        folder: Path,
-        note: Callable[[int, int], object],
-        *,
-        is_last: bool,
-    ) -> None:
+    def _commit(self, batch: Sequence[RangeToPublish], form: str, folder: Path, *, is_last: bool) -> None:
         """Commit pieces, at the newest commit at which none of them is published; `is_last`: they are all.
 
         Raises:
             ChangedMeanwhileError: another publisher was first, or rows are to be removed since the pieces were read.
         """
         local = {piece: folder / f"{number}.piece" for number, piece in enumerate(batch)}
-        here, wait, is_whole = self._download(batch, local, note)
+        here, wait, is_whole = self._download(batch, local)
         more = "" if is_whole and is_last else _MORE
         removals = {*self.manifests.removals}
         runs: list[JoinedRun] = []
@@ -537,14 +520,13 @@ class Publisher:
         new: dict[tuple[str, str], list[Path]] = {}
         taken: list[RangeToPublish] = []
         for (_, parent, split), pieces in groupby(here, key=lambda each: each.place):
-            for group in self._going(self._groups(pieces, local)):
+            for group in self._going(grouped(self._keyed(pieces, local), self.limits)):
                 out = folder / f"{len(adds)}.{form}"
                 of_group = self._join(group, local, form, out)
                 taken += group
                 if out.exists():
                     path = next(run.path for run in of_group if run.path)
-                    adds.append(addition := CommitOperationAdd(path, out))
-                    of_group = [replace(run, file=addition.sha256 if run.path else "") for run in of_group]
+                    adds.append(CommitOperationAdd(path, out))
                     new.setdefault((str(PurePosixPath(parent).parent), split), []).append(out)
                 runs += of_group
         if not runs or not self.may_go_on():
@@ -555,25 +537,19 @@ class Publisher:
             self.repo.api.create_repo(target.repo_id, repo_type="dataset", private=self.private, exist_ok=True)
         card = self.card_of(self.repo, form, new, rows)
         # Before the newest commit is read, as in a compaction.
-        self.repo.api.preupload_lfs_files(
-            target.repo_id, [*self._rule(self.repo, form), *adds], repo_type=target.repo_type, revision=target.revision
-        )
+        self.repo.preupload([*self.repo.attributes(form), *adds])
 
-        def attempt() -> CommitInfo | None:
-            head = self.repo.head()
+        def change(head: Head) -> Change | None:
             self.manifests.read(self.repo, head, self._files)
             covered = {segment: self._covered(segment) for segment in {piece.segment for piece in taken}}
             is_covered = any(uncovered(*at, covered[p.segment]) != [at] for p in taken for at in [(p.start, p.end)])
             if is_covered or self.manifests.removals.keys() != removals:
                 return None
-            manifest = manifest_path(taken[0].place[0], head.at, uuid.uuid4().hex[:12] + more)
-            content = b"".join(run.line() for run in self._numbered(runs))
-            extra = [*self._rule(self.repo.at(head.oid), form), *card(head.oid)]
-            operations = [*adds, CommitOperationAdd(manifest, content), *extra]
-            return self.repo.commit(operations, f"Publish {rows} rows", join_description(manifest), head.oid)
+            manifest = new_manifest(taken[0].place[0], head.at, self._numbered(runs), adds, more)
+            extra = [*self.repo.at(head.oid).attributes(form), *card(head.oid)]
+            return [*adds, manifest, *extra], f"Publish {rows} rows", join_description(manifest.path_in_repo)
 
-        policy = replace(ON_HEAD, attempts=self.limits.join_attempts)
-        if (commit := call_with_retries(attempt, policy, self._caller)) is None:
+        if (commit := self.repo.commit_at_head(change, self.limits.join_attempts, Caller(self._wait))) is None:
             raise ChangedMeanwhileError(taken[0].file.path)
         self._done.update(taken)
         self.report.commits.append(commit)
@@ -589,9 +565,3 @@ class Publisher:
             known = max(self.manifests.of_segment(run.segment), default=-1) + 1
             yield replace(run, first=known + given[run.segment])
             given[run.segment] += 1
-
-    def _rule(self, at: RemoteRepo, form: str) -> list[CommitOperationAdd]:
-        """Return a new ``.gitattributes``, if the dataset has no rule that its files go through Xet."""
-        text, rule = at.text(".gitattributes") or "", part_rule("" if form == "jsonl" else form)
-        with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
-        return [] if rule in text.splitlines() else [CommitOperationAdd(".gitattributes", with_rule.encode())]

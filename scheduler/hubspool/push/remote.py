@@ -9,20 +9,23 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from hubspool.client.download import download
 from hubspool.client.hf_api import HfApi
-from hubspool.client.operations import CommitOperation
+from hubspool.client.operations import CommitOperation, CommitOperationAdd
 from hubspool.client.repo_info import CommitInfo, GitCommitInfo, RepoFile, RepoFolder, parse_commit
 from hubspool.client.repos import fetch_paths_info, fetch_tree
-from hubspool.client.retry import AT_COMMIT, NEWER_HEAD, Caller, call_with_retries
+from hubspool.client.retry import AT_COMMIT, NEWER_HEAD, ON_HEAD, Caller, call_with_retries
 from hubspool.client.target import Target
 from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError, RevisionNotFoundError
 from hubspool.push.part import Part
-from hubspool.spool.segment_name import is_part_path
+from hubspool.spool.segment_name import is_part_path, part_rule
 
 _T = TypeVar("_T")
+
+#: Operations, title and description of a commit.
+Change: TypeAlias = tuple[Sequence[CommitOperation], str, str]
 
 #: How many parts the description of a commit names; what a commit of more writes can be checked by its size alone.
 MOST_NAMED_PARTS = 200
@@ -143,6 +146,11 @@ class RemoteFile:
     path: str
     size: int
     content_id: str
+
+    @property
+    def version(self) -> tuple[str, str]:
+        """Path and content: what is known of a file is of this version of it."""
+        return self.path, self.content_id
 
 
 class RepoReader(Protocol):
@@ -297,7 +305,7 @@ class RemoteRepo:
                 raise RevisionNotFoundError(f"{self.target.repo_id} has no newer commit than {oid}.")
 
         try:
-            call_with_retries(ask, NEWER_HEAD, Caller(pause, lambda *_: None))
+            call_with_retries(ask, NEWER_HEAD, Caller(pause))
         except RevisionNotFoundError:
             return False
         return True
@@ -346,6 +354,43 @@ class RemoteRepo:
         """Write a file of any size to `to`."""
         url = self.target.file_url(path)
         self._ask(lambda: download(self.api.client(), url, to, force=True, local_only=False))
+
+    def attributes(self, suffix: str) -> list[CommitOperationAdd]:
+        """Return a new ``.gitattributes``, unless there is a rule that stores parts with this suffix through Xet."""
+        text, rule = self.text(".gitattributes") or "", part_rule(suffix)
+        with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
+        return [] if rule in text.splitlines() else [CommitOperationAdd(".gitattributes", with_rule.encode())]
+
+    def preupload(self, additions: Iterable[CommitOperationAdd], **options: Any) -> None:
+        """Upload large contents before their commit; `options` are those of `HfApi.preupload_lfs_files`."""
+        target = self.target
+        self.api.preupload_lfs_files(
+            target.repo_id, additions, repo_type=target.repo_type, revision=target.revision, **options
+        )
+
+    def commit_at_head(
+        self, change: Callable[[Head], Change | None], attempts: int, caller: Caller
+    ) -> CommitInfo | None:
+        """Make the commit that `change` describes on top of the newest commit; again if others come first.
+
+        Args:
+            change: is called in each attempt with the newest commit; returns None to make no commit.
+            attempts: in all.
+            caller: who waits.
+
+        Returns:
+            None if `change` returned None.
+
+        Raises:
+            ConflictError, ParentCommitMismatchError: others came first each time.
+        """
+
+        def attempt() -> CommitInfo | None:
+            head = self.head()
+            wanted = change(head)
+            return None if wanted is None else self.commit(*wanted, head.oid)
+
+        return call_with_retries(attempt, replace(ON_HEAD, attempts=attempts), caller)
 
     def commit(
         self, operations: Sequence[CommitOperation], message: str, description: str, parent: str | None

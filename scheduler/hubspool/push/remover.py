@@ -12,24 +12,23 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 
 from hubspool.client.operations import CommitOperationAdd
+from hubspool.client.retry import Caller
 from hubspool.errors import (
     BadRequestError,
     ConflictError,
     ForbiddenError,
-    ParentCommitMismatchError,
     RemoteEntryNotFoundError,
     RevisionNotFoundError,
 )
-from hubspool.files import sha256_of
 from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile
 from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.joiner import Matches
-from hubspool.push.manifest import JoinedRun
-from hubspool.push.remote import RemoteFile, join_description
+from hubspool.push.manifest import JoinedRun, with_digests
+from hubspool.push.remote import Change, Head, RemoteFile, join_description
 from hubspool.push.removal import Removal
 from hubspool.spool.segment_name import SegmentName
 
@@ -100,11 +99,7 @@ class Remover(Compactor):
         held = [file for path, file in files.items() if self.manifests.held(path)]
         ghosts = [] if self._is_dry else removable_ghosts(self._seen, held, self.manifests, head.named)
         found = [OldFile.of(file) for file in files.values() if file not in held]
-        new = [
-            each
-            for each in found
-            if each and (each.path, each.file.content_id) not in self._clean and self._asked(each)
-        ]
+        new = [each for each in found if each and each.file.version not in self._clean and self._asked(each)]
         others = [path for path in files if _is_data(path) and OldFile.of(files[path]) is None]
         unread = [each.path for each in new if each.suffix not in self.joiners]
         self.report.unread = sorted({*self.report.unread, *unread, *others})
@@ -184,20 +179,20 @@ class Remover(Compactor):
             return None
         if not joiner.keeps_bytes and self._key_of(source, old) is None:
             report.unread.append(source.path)
-            self._clean.add((source.path, source.file.content_id))
+            self._clean.add(source.file.version)
             return None
         removed = joiner.remove(old, new, any_of(self._asked(source)))
         if not removed or self._is_dry:
-            self._clean.add((source.path, source.file.content_id))
+            self._clean.add(source.file.version)
             report.rows += len(removed)
             report.files += bool(removed)
             new.unlink(missing_ok=True)
             return None
         as_part = replace(source, level=max(source.level - 1, 0))  # a joined file keeps its level
         path = Join((as_part,)).path(identifier)
-        runs = without_rows(self._runs(Join((source,)), source.path, old, {source: old}, {source: 0}), removed, path)
+        runs = without_rows(self._runs([(source, old, 0)], source.path, old), removed, path)
         if joiner.keeps_bytes:
-            runs = _with_digests(runs, new)
+            runs = with_digests(runs, new)
         is_left = len(removed) < joiner.rows(old)
         return _Hit(source, [CommitOperationAdd(path, new)] if is_left else [], runs, len(removed))
 
@@ -248,17 +243,12 @@ class Remover(Compactor):
         Raises:
             ConflictError, ParentCommitMismatchError: other commits came first each time.
         """
-        for attempt in range(self.limits.join_attempts):
-            head = self.repo.head()
+
+        def change(_: Head) -> Change:
             adds = [CommitOperationAdd(each.path, each.content()) for each in removals]
-            try:
-                self.repo.commit(adds, "Remove rows on request", join_description(removals[0].path), head.oid)
-            except (ConflictError, ParentCommitMismatchError):
-                if attempt + 1 == self.limits.join_attempts:
-                    raise
-                self.pause(2**attempt)
-            else:
-                return
+            return adds, "Remove rows on request", join_description(removals[0].path)
+
+        self.repo.commit_at_head(change, self.limits.join_attempts, Caller(self.pause))
 
     def check(self) -> tuple[RemovalReport | None, datetime | None]:
         """Look again for the rows of all removals that wait for their second look.
@@ -333,7 +323,7 @@ class Expirer(Compactor):
                     self._seen.download(source.path, local)
                     if not joiner.keeps_bytes and self._key_of(source, local) is None:
                         return
-                runs += self._runs(Join((source,)), "", local, {source: local}, {source: 0})
+                runs += self._runs([(source, local, 0)], source.path, local)
         self._commit(join.sources, [], [replace(run, path="", removed=run.rows) for run in runs], report)
 
 
@@ -349,7 +339,7 @@ def any_of(removals: Iterable[Removal]) -> Matches:
 
 
 def without_rows(runs: Sequence[JoinedRun], removed: Sequence[tuple[int, int]], path: str) -> list[JoinedRun]:
-    """Return the runs of a file after rows of it were removed.
+    """Return the runs of a file after rows of it were removed; those that lost some have no sha256 any more.
 
     Args:
         runs: in the order of their offsets.
@@ -363,20 +353,9 @@ def without_rows(runs: Sequence[JoinedRun], removed: Sequence[tuple[int, int]], 
         if inside:
             gone = run.removed + len(inside)
             digests = ("",) * len(run.sizes) if run.sha256 else run.digests
-            moved = replace(
-                moved, path=path if gone < run.rows else "", removed=gone, digests=digests, sha256=run.sha256 and "?"
-            )
+            moved = replace(moved, path=path if gone < run.rows else "", removed=gone, digests=digests, sha256="")
         found.append(moved)
     return found
-
-
-def _with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
-    """Return the runs with the digests of what the file holds of those of which rows were removed."""
-    ends = [*(after.offset for _, after in pairwise(runs)), file.stat().st_size]
-    return [
-        replace(run, sha256=sha256_of(file, run.offset, end - run.offset)) if run.sha256 == "?" else run
-        for run, end in zip(runs, ends, strict=False)
-    ]
 
 
 def _is_data(path: str) -> bool:

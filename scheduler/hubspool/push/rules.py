@@ -6,10 +6,11 @@ that looks simpler (a path grows again after a repeated commit succeeded) loses 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import nlargest
+from typing import TypeVar
 
 from hubspool.files import Stat
 from hubspool.push.compare import Relation
@@ -18,6 +19,8 @@ from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.published import uncovered
 from hubspool.spool.segment_name import SegmentName, part_path, range_path, versioned_path
+
+T = TypeVar("T")
 
 
 class OnExisting(str, Enum):
@@ -468,14 +471,19 @@ def recovered_parts(
 
 def batches(uploads: Sequence[Upload], limits: PushLimits) -> Iterator[list[Upload]]:
     """Yield the uploads of each commit, in order: at most `batch_files` files and `batch_bytes` bytes."""
-    batch: list[Upload] = []
+    return cut_by_size(uploads, lambda upload: upload.size, limits.batch_files, limits.batch_bytes)
+
+
+def cut_by_size(items: Iterable[T], size_of: Callable[[T], int], most: int, most_bytes: int) -> Iterator[list[T]]:
+    """Yield the items in order, in lists of at most `most` items and `most_bytes` bytes; a larger item is alone."""
+    batch: list[T] = []
     size = 0
-    for upload in uploads:
-        if batch and (len(batch) >= limits.batch_files or size + upload.size > limits.batch_bytes):
+    for item in items:
+        if batch and (len(batch) >= most or size + size_of(item) > most_bytes):
             yield batch
             batch, size = [], 0
-        batch.append(upload)
-        size += upload.size
+        batch.append(item)
+        size += size_of(item)
     if batch:
         yield batch
 

@@ -15,6 +15,7 @@ from hubspool.push.context import PushContext
 from hubspool.push.lines import Kind
 from hubspool.push.part import Closed, Part
 from hubspool.push.plan import PlanRun, PushPlan, ScannedFile
+from hubspool.push.published import uncovered
 from hubspool.push.remote import RemoteFile
 from hubspool.push.remote_bucket import RemoteBucket
 from hubspool.push.rules import FoundRange
@@ -130,7 +131,7 @@ class SegmentPlanner:
             )
         ranges: list[tuple[int, int]] = []
         first = rules.bytes_left(parts, run.now, numbers)
-        for begin, stop in chain.from_iterable(lines.healthy_ranges(bad, *gap) for *gap, bad in missing):
+        for begin, stop in chain.from_iterable(uncovered(start, end, bad) for start, end, bad in missing):
             ends = lines.line_ends(path, begin, stop, numbers.part_bytes, first)
             ranges.extend(zip((begin, *ends), ends, strict=False))
             first = numbers.part_bytes

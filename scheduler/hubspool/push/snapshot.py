@@ -24,11 +24,12 @@ from hubspool.push.compaction import OldFile
 from hubspool.push.defaults import DEFAULTS
 from hubspool.push.joiner import Joiner
 from hubspool.push.ledger import Ledger
-from hubspool.push.manifest import MANIFESTS, JoinedRun, parse
+from hubspool.push.manifest import MANIFESTS, JoinedRun, parse, run_ranges
 from hubspool.push.part import Closed, Part
+from hubspool.push.published import uncovered
 from hubspool.push.remote import MOST_NAMED_PARTS, NamedPart, RemoteRepo, named_parts
 from hubspool.push.remote_bucket import RemoteBucket
-from hubspool.push.verify import BucketSnapshot, Config, FileFacts, Found, FoundKind, RepoSnapshot, run_ranges
+from hubspool.push.verify import BucketSnapshot, Config, FileFacts, Found, FoundKind, RepoSnapshot
 from hubspool.spool.destination import SpoolFolder
 from hubspool.spool.segment_name import RangeName, segments_in
 
@@ -151,7 +152,7 @@ def _facts(source: OldFile, local: Path, joiner: Joiner, seen: RepoSnapshot, ids
         ids=_digests(local, 0, source.file.size),
         hashes={
             where: _digests(local, *where)[0]
-            for where in run_ranges(seen.runs.get(source.path, ()), source.file.size)
+            for where in run_ranges([run for _, run in seen.runs.get(source.path, ())], source.file.size)
             if joiner.keeps_bytes
         },
     )
@@ -238,6 +239,6 @@ def _sent(ledger: LedgerFacts) -> Iterator[Part]:
 def _pending(path: Path, parts: Sequence[Part]) -> Iterator[Found]:
     end = lines.cut(path, lines.Kind.TEXT, 0, path.stat().st_size)
     gaps = rules.missing(parts, end)
-    healthy = [each for gap in gaps for each in lines.healthy_ranges(lines.damaged_lines(path, *gap), *gap)]
+    healthy = [each for gap in gaps for each in uncovered(*gap, lines.damaged_lines(path, *gap))]
     if rows := sum(lines.count_lines(path, *each) for each in healthy):
         yield Found(str(path), FoundKind.SEGMENT_NEWER, f"{rows} of its rows are pending; the next push sends them")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from hubspool.push.compaction import OldFile
 from hubspool.push.encodings import Span
-from hubspool.push.manifest import HeldPart, JoinedRun
+from hubspool.push.manifest import HeldPart, JoinedRun, run_ranges
 from hubspool.push.published import MARKERS, uncovered
 from hubspool.push.remote import NamedPart, RemoteFile
 from hubspool.spool.segment_name import RangeName, SegmentName, part_number
@@ -356,7 +356,7 @@ def _joined(seen: RepoSnapshot, path: str, facts: FileFacts) -> Iterator[Found]:
         return
     files = {run.file for _, run in runs} - {""}
     is_right = {*facts.ids} >= files
-    where = run_ranges(runs, seen.files[path].size)
+    where = run_ranges([run for _, run in runs], seen.files[path].size)
     wrong = [each for each, at in zip(runs, where, strict=True) if each[1].sha256 not in ("", facts.hashes.get(at))]
     for manifest, run in wrong:
         if files and is_right:
@@ -370,12 +370,6 @@ def _joined(seen: RepoSnapshot, path: str, facts: FileFacts) -> Iterator[Found]:
         yield Found(runs[0][0], FoundKind.MANIFEST_WRONG, text)
     elif not is_right and not wrong:
         yield Found(path, FoundKind.CONTENT_CHANGED, f"it is not the file that {names} names")
-
-
-def run_ranges(runs: Sequence[tuple[str, JoinedRun]], size: int) -> list[tuple[int, int]]:
-    """Return (offset, size) of each run in a joined file of JSON Lines: it goes up to the next one, or the end."""
-    ends = [*(run.offset for _, run in runs[1:]), size]
-    return [(run.offset, end - run.offset) for (_, run), end in zip(runs, ends, strict=False)]
 
 
 def _unnamed(seen: RepoSnapshot) -> Iterator[Found]:
