@@ -158,6 +158,20 @@ class CardUpdater:
         self._in_card = needed if text is None else None  # a card that was sent is read once more
         return () if text is None else (CommitOperationAdd("README.md", text.encode()),)
 
+    def columns_before(self, target: Target, files: Mapping[str, str], schema: Schema) -> Schema:
+        """Return the columns that new files have to fit: those which their config has on the Hub.
+
+        Args:
+            target: the repository and branch.
+            files: split → glob of the files.
+            schema: their columns.
+        """
+        card, known = Card(read_text(self.api, target, "README.md")), Schema()
+        for name, glob in files.items():
+            known = known.extend(self.place(card, target, None, name, glob, schema)[1])
+        can_store = self.is_storable or bool
+        return Schema({name: kind for name, kind in known.fields.items() if can_store(kind)})
+
     def _merged(self, known: Schema, schema: Schema) -> Schema:
         if self.is_storable is None:
             return known.merge(schema, widenable=self.widenable)

@@ -128,6 +128,8 @@ class RowScheduler(CommitScheduler):
     columns_of = staticmethod(columns_of_lines)
     #: Reads the columns of a file that this class wrote.
     _columns_in: Callable[[Path], Schema] = staticmethod(columns_of_lines)
+    #: Writes a file so that it fits the columns of a dataset, and returns its columns; None if all files fit.
+    _refit: Callable[[Path, Schema], Schema] | None = None
     #: Whether the card's config has the columns too, as `datasets` needs it for archives.
     features_in_config = False
     #: Makes what `append` holds from the encoding of a row to its write.
@@ -377,7 +379,8 @@ def published_card(
 ) -> Callable[[str], Iterable[CommitOperationAdd]]:
     """Return what makes the README.md for a commit that adds files, if the card lacks a column or a pattern of them.
 
-    The files of each folder have a config of their own, with a number behind its name if another folder has that name;
+    A file that cannot be read with the columns of the dataset, or of the other files, is written in these columns. The
+    files of each folder have a config of their own, with a number behind its name if another folder has that name;
     those in ``data`` the default one.
 
     Args:
@@ -392,10 +395,14 @@ def published_card(
     for folder in sorted({folder for folder, _ in new}):
         here = {split: paths for (each, split), paths in new.items() if each == folder}
         files = [path for paths in here.values() for path in paths]
+        schemas = [*map(kind._columns_in, files)]
         card = replace(_updater(kind, repo.api, _config_of(folder)), is_numbered=True, way_out=_other_dataset)
         globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}" for split in here}
+        if kind._refit is not None:
+            known = card.columns_before(repo.target, globs, reduce(merge, schemas, Schema()))
+            schemas = _fitted(files, schemas, known, kind._refit)
         size = sum(path.stat().st_size for path in files)
-        cards.append((card, size, globs, reduce(merge, map(kind._columns_in, files), Schema())))
+        cards.append((card, size, globs, reduce(merge, schemas, Schema())))
 
     def operations(parent: str) -> Iterable[CommitOperationAdd]:
         found: Iterable[CommitOperationAdd] = ()
@@ -405,6 +412,20 @@ def published_card(
         return found
 
     return operations
+
+
+def _fitted(
+    files: Sequence[Path], schemas: Iterable[Schema], known: Schema, refit: Callable[[Path, Schema], Schema]
+) -> list[Schema]:
+    """Write the files that cannot be read with the columns of the dataset and of those before; return their columns."""
+    fitted = []
+    for path, schema in zip(files, schemas, strict=True):
+        own, merged = schema, known.extend(schema)
+        if not merged.can_read(schema):
+            own = refit(path, merged)
+        fitted.append(own)
+        known = merged.extend(own)
+    return fitted
 
 
 def _other_dataset(form: str | None) -> str:

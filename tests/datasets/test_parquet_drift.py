@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from hubspool import HfApi
+from hubspool.cli import main
+from hubspool.local_hub import LocalHub
 from hubspool_templates import JsonlScheduler, ParquetScheduler
 from hubspool_templates import schema as schema_module
 from hubspool_templates.parquet.media import Media
@@ -119,6 +121,38 @@ def test_a_column_that_changes_its_type_loads_with_every_value(order: str, make:
         if order == "in commits" and name != "text in lists, then images":
             assert found == expected, name
         assert all(len(row) == (value is not None) for row, value in zip(found, values, strict=True)), name
+
+
+JSON_CASES = ["mixed list later", "text, then a list", "a number, then a list", "an int, then a list", "no arguments"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("publishes", ["one for each file", "one for all"])
+def test_files_of_a_bucket_whose_columns_differ_load_once_they_are_published(
+    publishes: str, make: Make, load_all: Load, hub_api: HfApi, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each value is from a replica of its own, which knows no columns of the others."""
+    monkeypatch.setenv("HF_ENDPOINT", local_hub.endpoint)
+    monkeypatch.setenv("HF_TOKEN", local_hub.token)
+    kinds = [*((name, ParquetScheduler) for name in CASES), *((name, JsonlScheduler) for name in JSON_CASES)]
+    repos = [f"local/drift-{number}" for number in range(len(kinds))]
+    for repo, (name, kind) in zip(repos, kinds, strict=True):
+        values, bucket = CASES[name][0], f"hf://buckets/{repo}"
+        hub_api.delete_bucket(repo, missing_ok=True)
+        hub_api.delete_repo(repo, repo_type="dataset", missing_ok=True)
+        for number, value in enumerate(values):
+            options = {"check_media": False} if kind is ParquetScheduler else {}
+            with make(kind=kind, repo_id=bucket, folder=f"{repo[6:]}-{number}", **options) as scheduler:
+                scheduler.append({"n": number, "v": value} if value is not None else {"n": number})
+            if publishes == "one for each file" or number == len(values) - 1:
+                assert main(["publish", bucket, repo, "--format", "parquet"]) == 0, name
+    for (name, kind), rows in zip(kinds, load_all(*repos), strict=True):
+        values, expected = CASES[name]
+        found = [columns_of(row) for row in sorted(rows, key=lambda row: row["n"])]
+        assert all(len(row) == (value is not None) for row, value in zip(found, values, strict=True)), (name, kind)
+        if publishes == "one for each file" and name != "text in lists, then images":
+            assert found == expected, (name, kind)
 
 
 def test_a_row_that_has_the_column_for_misfits_itself_loses_neither_value(make: Make, load_all: Load) -> None:

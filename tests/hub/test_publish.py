@@ -487,6 +487,18 @@ def test_a_dataset_of_another_form_is_not_made_unreadable(make: Make, call: Call
     assert rows(hub_api) == [0, 1]
 
 
+def test_a_file_in_the_folder_of_another_month_is_published_where_readers_look(call: Call, hub_api: HfApi) -> None:
+    hub_api.create_bucket(BUCKET)
+    names = [RangeName(SegmentName("train", "20261102", "0123456789ab", number), 0, 9) for number in range(2)]
+    places = ("data/2026-10", "data/2026-11")
+    add = [(b'{"n": %d}\n' % n, f"{place}/{name}") for n, (place, name) in enumerate(zip(places, names, strict=True))]
+    hub_api.batch_bucket_files(BUCKET, add=add)
+    assert call("publish", ADDRESS, DATASET, "--delete")[0] == 0
+    files = hub_api.list_repo_files(DATASET, repo_type="dataset")
+    assert {str(Path(path).parent) for path in files if path.startswith("data")} == {"data/2026-11"}
+    assert rows(hub_api) == [0, 1]
+
+
 def test_only_the_rows_of_a_bucket_are_published(make: Make) -> None:
     for wrong in ({"repo_id": "local/rows"}, {"publish_every": 0}, {"publish_to": ADDRESS}):
         with pytest.raises(ValueError, match="publish"):

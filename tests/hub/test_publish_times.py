@@ -20,6 +20,7 @@ from hubspool.client import progress
 from hubspool.errors import RepositoryNotFoundError
 from hubspool.local_hub import Fault, LocalHub
 from hubspool.push.manifest import MANIFESTS
+from hubspool.push.events import State
 from hubspool.push.published import MARKERS
 from hubspool.scheduling import daily
 from hubspool.scheduling.publishing import seconds_until_look
@@ -157,6 +158,22 @@ def test_a_look_lists_the_bucket_once_and_reads_markers_and_manifests_once(
         assert asked(local_hub, "resolve", MANIFESTS) <= 1
         assert asked(local_hub, "commit") == 1
     assert rows(hub_api) == [0, 1, 2]
+
+
+def test_the_push_does_not_tell_what_fails_in_a_publish(
+    make: Make, change: Callable[..., None], local_hub: LocalHub
+) -> None:
+    scheduler = make()
+    put(scheduler, 1)
+    change(publish_pause=3)
+    local_hub.faults.add(Fault(route="commit", status=503, times=None))
+    scheduler._worker.compaction._due_at = 0.0
+    seen, future = [], scheduler.trigger()
+    while not future.done():
+        seen.append(scheduler.status())
+    assert len(local_hub.requests.of("commit")) > 1, "it was repeated"
+    assert not [status for status in seen if status.last_error or status.state is State.BACKING_OFF]
+    assert "answered 503" in str(scheduler.status().last_compaction_error)
 
 
 def test_a_publish_without_time_is_an_error_that_status_shows(

@@ -11,7 +11,8 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -174,6 +175,17 @@ class Caller:
 
 #: The caller around the running code: a request must not wait longer than its push, nor the push than its flush.
 _outer: ContextVar[Caller | None] = ContextVar("hubspool_caller", default=None)
+
+
+@contextmanager
+def beside_outer() -> Iterator[None]:
+    """Run calls whose failures are not those of the call around them; they still end with it."""
+    outer = _outer.get()
+    token = _outer.set(None if outer is None else Caller(outer.pause, seconds_left=outer.seconds_left))
+    try:
+        yield
+    finally:
+        _outer.reset(token)
 
 
 def call_with_retries(call: Callable[[], T], policy: RetryPolicy, caller: Caller) -> T:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import tempfile
 import threading
 import uuid
@@ -37,7 +36,7 @@ from hubspool.push.joiner import Joiner, grouped
 from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_digests
 from hubspool.push.remote import Change, Head, PartRecords, RemoteFile, RemoteRepo, join_description
 from hubspool.push.rules import cut_by_size
-from hubspool.spool.segment_name import JoinedName, SegmentName, part_number
+from hubspool.spool.segment_name import JoinedName, SegmentName, beside_months, part_number
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ class OldFile:
     def of(cls, file: RemoteFile) -> OldFile | None:
         """Return the source; None for a file that no scheduler of ours has written."""
         path = PurePosixPath(file.path)
-        folder = path.parent.parent if re.fullmatch(r"\d{4}-\d\d", path.parent.name) else path.parent
+        folder = beside_months(path.parent)
         place = "" if str(folder) == "." else str(folder)
         if (segment := SegmentName.of_part(path.name)) is not None:
             order = (segment.writer, segment.seq, part_number(path.name))

@@ -45,7 +45,7 @@ from hubspool.push.remote import Change, Head, RemoteFile, RemoteRepo, join_desc
 from hubspool.push.remover import any_of
 from hubspool.push.rules import cut_by_size
 from hubspool.push.while_going import StoppedError, WhileGoing
-from hubspool.spool.segment_name import JoinedName, RangeName
+from hubspool.spool.segment_name import JoinedName, RangeName, beside_months
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 
 #: Folder of the months, and split → the new files of it on this disk, with their rows and bytes.
 NewFiles: TypeAlias = Mapping[tuple[str, str], Sequence[Path]]
-#: Takes the dataset, the form and the new files, which it reads; returns what returns the card for a parent, if needed.
+#: Takes the dataset, the form, the new files, and the number of rows. It may write files anew, so that they fit the
+#: columns of the dataset. Returns what returns the card for a parent, if needed.
 CardOf: TypeAlias = Callable[[RemoteRepo, str, NewFiles, int], Callable[[str], Iterable[CommitOperationAdd]]]
 
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class PublishReport:
         deleted: files of the bucket.
         left: path → reason, of files that cannot be published.
         is_whole: nothing else is left to publish; False if there was no time.
+        error: of the last step that failed, and may have been made again.
     """
 
     commits: list[CommitInfo] = field(default_factory=list)
@@ -108,6 +110,7 @@ class PublishReport:
     deleted: int = 0
     left: dict[str, str] = field(default_factory=dict)
     is_whole: bool = False
+    error: HubspoolError | None = None
 
 
 @dataclass(eq=False)
@@ -198,7 +201,7 @@ class Publisher:
         """Return what `publish` returns in the end; a file that cannot be had is left."""
         try:
             # The Hub's longest wait is five minutes.
-            return call_with_retries(publish, replace(METADATA, seconds=math.inf), Caller(self._wait))
+            return call_with_retries(publish, replace(METADATA, seconds=math.inf), Caller(self._wait, self._failed))
         except HubspoolError:
             if not self.may_go_on():
                 raise StoppedError from None
@@ -234,14 +237,15 @@ class Publisher:
     def _going(self, items: Iterable[T]) -> list[T]:
         return WhileGoing(items, self.may_go_on)
 
+    def _failed(self, error: HubspoolError, _: float | None) -> None:
+        self.report.error = error
+
     def _wait(self, seconds: float) -> bool:
         """Wait, while there is time; return True to stop."""
-        while not self.pause(min(seconds, 1.0)):
+        while self.has_time() and not self.pause(min(seconds, 1.0)):
             seconds -= 1.0
             if seconds <= 0:
                 return False
-            if not self.has_time():
-                break
         return True
 
     def _list(self) -> None:
@@ -320,9 +324,8 @@ class Publisher:
                 name, file = ranges[each]
                 if not left:
                     self._left[file.path] = "a part of its rows is published, and its form cannot be cut"
-                place, month = PurePosixPath(file.path).relative_to(self.inside).parent, name.segment.month
-                place = place.parent if place.name == month else place
-                folder = f"{place if place.name else 'data'}/{month}"
+                place = beside_months(PurePosixPath(file.path).relative_to(self.inside).parent)
+                folder = f"{place if place.name else 'data'}/{name.segment.month}"
                 yield from (RangeToPublish(file, name, folder, start, end) for start, end in left)
 
     def _mark(self, commits: Mapping[str, str]) -> None:
@@ -516,17 +519,16 @@ class Publisher:
         more = "" if is_whole and is_last else _MORE
         removals = {*self.manifests.removals}
         runs: list[JoinedRun] = []
-        adds: list[CommitOperationAdd] = []
+        files: dict[str, Path] = {}
         new: dict[tuple[str, str], list[Path]] = {}
         taken: list[RangeToPublish] = []
         for (_, parent, split), pieces in groupby(here, key=lambda each: each.place):
             for group in self._going(grouped(self._keyed(pieces, local), self.limits)):
-                out = folder / f"{len(adds)}.{form}"
+                out = folder / f"{len(files)}.{form}"
                 of_group = self._join(group, local, form, out)
                 taken += group
                 if out.exists():
-                    path = next(run.path for run in of_group if run.path)
-                    adds.append(CommitOperationAdd(path, out))
+                    files[next(run.path for run in of_group if run.path)] = out
                     new.setdefault((str(PurePosixPath(parent).parent), split), []).append(out)
                 runs += of_group
         if not runs or not self.may_go_on():
@@ -536,6 +538,7 @@ class Publisher:
         if not self._seen:
             self.repo.api.create_repo(target.repo_id, repo_type="dataset", private=self.private, exist_ok=True)
         card = self.card_of(self.repo, form, new, rows)
+        adds = [CommitOperationAdd(path, out) for path, out in files.items()]
         # Before the newest commit is read, as in a compaction.
         self.repo.preupload([*self.repo.attributes(form), *adds])
 

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubspool.client.folder import full_folders
+from hubspool.client.retry import beside_outer
 from hubspool.client.target import Target
 from hubspool.errors import FlushTimeout, HFValidationError, HubspoolError
 from hubspool.push.compaction import CompactionReport, Compactor
@@ -92,7 +93,8 @@ def beside_pushes(context: PushContext, loop: PushLoop[Any], seconds: float = ma
     with suppress(RuntimeError):
         threading.Thread(target=watch, name="hubspool-beside", daemon=True).start()
     try:
-        yield beside
+        with beside_outer():  # the push has succeeded: `status` must not tell of its failures
+            yield beside
     finally:
         ended.set()
         beside.api.session.close()
@@ -262,7 +264,7 @@ class DailyCompaction:
                 if done.commits:
                     self._known = replace(self._known, last_at=datetime.now(timezone.utc))
         if not done.commits and not done.is_whole:
-            raise HubspoolError(
+            raise done.error or HubspoolError(
                 f"The time for downloads ended before a row of {context.target.repo_id} could be published.",
                 hint="`hubspool publish` takes as long as it needs, and names files that cannot be published.",
             )

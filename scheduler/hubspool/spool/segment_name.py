@@ -33,6 +33,7 @@ _JOINED = re.compile(
     r"(?P<name>.+)-(?P<date>\d{8})-joined\.[0-9a-f]{12}-\d{5}-p(?P<level>(?!0000)\d{4})\.(?P<suffix>[a-z0-9]+)"
 )
 _RANGE = re.compile(r"(?P<stem>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.(?P<suffix>[a-z0-9]+)")
+_MONTH = re.compile(r"\d{4}-\d\d")
 #: Folder of the notes of schedulers in a repository; `datasets` reads no folder that begins with a dot.
 RECORDS = ".hubspool"
 
@@ -217,6 +218,11 @@ def part_path(source: str, number: int) -> str:
 def _around_number(source: str) -> tuple[str, str]:
     segment = SegmentName.of(source)
     return str(PurePosixPath(source).parent / segment.month / segment.stem), segment.suffix or "jsonl"
+
+
+def beside_months(folder: PurePosixPath) -> PurePosixPath:
+    """Return the folder that has the folders of months, if `folder` is one of these, of whatever month."""
+    return folder.parent if _MONTH.fullmatch(folder.name) else folder
 
 
 def flat_path(path: str) -> str:

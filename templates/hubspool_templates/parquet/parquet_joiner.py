@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import pyarrow.parquet as pq
 
 from hubspool.extending import FileRange, Joiner, Matches, Span
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.parquet.media import is_stored_otherwise, read_line, stored_value
+from hubspool_templates.parquet.media import Media, is_stored_otherwise, read_line, stored_value
 from hubspool_templates.parquet.parquet_encoding import RANGE, ParquetEncoding, columns_of_file, opened_writer, range_of
+from hubspool_templates.parquet.tables import arrow_schema, arrow_table
+from hubspool_templates.schema import FieldType, Schema
 
 #: The key in the metadata of a joined file.
 _JOINED = b"hubspool.joined"
@@ -90,6 +94,52 @@ class ParquetJoiner(Joiner):
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
                 pa.default_memory_pool().release_unused()
             writer.add_key_value_metadata({_JOINED: "1"})
+
+
+def refit(path: Path, columns: Schema) -> Schema:
+    """Write the rows of a joined file so that a reader with these columns reads them; return the columns of the file.
+
+    A value that does not fit its column gets another one, as `arrow_table` says. Memory: one row group.
+    """
+    file, own = pq.ParquetFile(path), columns_of_file(path).fields
+    others = [name for name, kind in own.items() if not columns.can_read(Schema({name: kind}))]
+    # With the columns that may have one of the names which `arrow_table` gives.
+    names = [name for name in own if any(name == other or name.startswith(f"{other}_") for other in others)]
+    fields = {name: columns.fields[name] if name in others else own[name] for name in names}
+
+    def changed(number: int, fields: Mapping[str, FieldType]) -> tuple[pa.Table, Schema]:
+        rows = file.read_row_group(number, columns=names).to_pylist()
+        stored = [{name: _line_value(stored_value(row[name], own[name], _same)) for name in names} for row in rows]
+        return arrow_table(stored, Schema(fields))
+
+    for number in range(file.num_row_groups):  # it is not known before which columns there will be
+        fields = {**changed(number, fields)[1].fields}
+    schema, out = Schema({**own, **fields}), path.with_suffix(".refit")
+    with pa.OSFile(str(out), "wb") as sink, opened_writer(arrow_schema(schema), schema, sink) as writer:
+        for number in range(file.num_row_groups):
+            kept, new = file.read_row_group(number, use_threads=False), changed(number, fields)[0]
+            arrays = [(new if name in fields else kept).column(name) for name in schema.fields]
+            writer.write_table(pa.table(arrays, schema=arrow_schema(schema)), row_group_size=max(1, kept.num_rows))
+        writer.add_key_value_metadata({_JOINED: "1"})
+    out.replace(path)
+    return schema
+
+
+def _same(media: Media) -> Media:
+    return media
+
+
+def _line_value(value: Any) -> Any:
+    """Return a value as a line of the spool has it."""
+    if isinstance(value, list):
+        return [_line_value(inner) for inner in value]
+    if isinstance(value, dict):
+        return {name: _line_value(inner) for name, inner in value.items()}
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, time) or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def _values(table: pa.Table) -> Iterator[tuple[object, bytes]]:

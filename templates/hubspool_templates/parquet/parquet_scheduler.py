@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 import pyarrow.parquet as pq
 
-from hubspool.extending import HFValidationError, read_text
-from hubspool_templates.card import Card, OtherColumnsError
+from hubspool.extending import HFValidationError
+from hubspool_templates.card import OtherColumnsError
 from hubspool_templates.parquet.arrow_types import is_storable, schema_of
 from hubspool_templates.parquet.media import MediaEncoder
 from hubspool_templates.parquet.parquet_encoding import ParquetEncoding, columns_of_file
-from hubspool_templates.parquet.parquet_joiner import ParquetJoiner
+from hubspool_templates.parquet.parquet_joiner import ParquetJoiner, refit
 from hubspool_templates.parquet.tables import misfits
 from hubspool_templates.rows import Row, RowOptions, RowScheduler
 from hubspool_templates.schema import Schema, feature_of
@@ -63,6 +63,7 @@ class ParquetScheduler(RowScheduler):
     _make_write_lock = nullcontext  # no thread waits while another one encodes its images
     is_storable = staticmethod(is_storable)
     _columns_in = staticmethod(columns_of_file)
+    _refit = staticmethod(refit)
 
     def __init__(
         self,
@@ -122,9 +123,7 @@ class ParquetScheduler(RowScheduler):
         if self.repo_type != "dataset":
             return Schema()
         try:
-            card = Card(read_text(self.api, self.target, "README.md"))
-            _, found = self._card.place(card, self.target, None, self.name, self.glob_of(self.name), new)
+            return self._card.columns_before(self.target, {self.name: self.glob_of(self.name)}, new)
         except (UnicodeDecodeError, HFValidationError, AttributeError, KeyError, TypeError):
             # A broken card must not hold up the rows; the card's own update reports it.
             return Schema()
-        return Schema({name: kind for name, kind in found.fields.items() if is_storable(kind)})
