@@ -7,8 +7,8 @@ import errno
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
@@ -19,7 +19,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hubspool.local_hub import control
 from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, FaultHit, Faults
 from hubspool.local_hub.identifiers import host_name
 from hubspool.local_hub.limits import LIMITS
@@ -53,7 +52,7 @@ class HubApp:
         endpoint: address of the Hub, for clients that send no header Host.
         faults: the faults of this Hub.
         requests: the requests so far.
-        fault_routes: whether clients may set faults.
+        fault_routes: those with which clients set faults; no fault hits them.
         only_host: requests must be for this name or a loopback name; None for any. A page can give its own name the
             address 127.0.0.1 after it was loaded; its requests then have no foreign origin.
     """
@@ -62,11 +61,10 @@ class HubApp:
     endpoint: str
     faults: Faults
     requests: RequestLog
-    fault_routes: bool = field(kw_only=True)
-    only_host: str | None = field(kw_only=True)
+    fault_routes: Sequence[Route]
+    only_host: str | None
 
     def __post_init__(self) -> None:
-        self._control = control.routes(self.faults) if self.fault_routes else []
         self._slow = CapacityLimiter(LIMITS.slow_requests)
         self._late: set[asyncio.Task[None]] = set()
 
@@ -80,8 +78,8 @@ class HubApp:
         exchange.route = route.name
         self.requests.begin()
         try:
-            is_control = route in self._control  # no fault may prevent its own removal
-            decision = NO_FAULT if is_control else self.faults.decide(route.name, exchange.method, exchange.path)
+            is_safe = route in self.fault_routes  # no fault may prevent its own removal
+            decision = NO_FAULT if is_safe else self.faults.decide(route.name, exchange.method, exchange.path)
             exchange.headers.update(decision.headers)
             if decision.fault is not None:
                 exchange.headers.update(decision.fault.headers)
@@ -99,7 +97,7 @@ class HubApp:
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         path_exists = False
-        for route in (*self._control, *ROUTES):
+        for route in (*self.fault_routes, *ROUTES):
             args = route.match(path)
             if args is not None:
                 if method in route.methods.split() or (method == "HEAD" and "GET" in route.methods):
@@ -155,7 +153,7 @@ class HubApp:
             with self.services.files.temporary_file() as context.upload:
                 await receive_body(route, context)
                 limiter = self._slow if route.name in _SLOW else None
-                return await to_thread.run_sync(route.handler, context, limiter=limiter)
+                return await to_thread.run_sync(route.answer, context, limiter=limiter)
         except ApiError as error:
             return _error_answer(error, context)
         except (ClientDisconnect, _ConnectionDropped):

@@ -41,7 +41,7 @@ def commit(context: RequestContext) -> Response:
     turn = _LARGE_COMMITS if is_large else nullcontext()
     with turn, context.services.files.gather(), context.upload.open("rb") as file:
         lines = iter(lambda: file.readline(LIMITS.commit_line), b"")  # a longer line is not JSON, then
-        parsed = commit_writer.parse(lines, repo, context.services.contents)
+        parsed = commit_writer.parse(lines, repo)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
     address = f"{context.endpoint}/{repo.url_path}"
     if context.flag("create_pr"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import mimetypes
 from collections.abc import Iterable
-from functools import partial
 from urllib.parse import parse_qs, quote
 
 from starlette.responses import Response
@@ -29,7 +28,6 @@ def tree(context: RequestContext) -> Response:
         repo,
         context.commit_of(repo),
         context.args.get("path", "").strip("/"),
-        context.services.contents,
         recursive=context.flag("recursive"),
         expand=expand,
         limit=context.limit(LIMITS.expanded_tree_page if expand else LIMITS.tree_page),
@@ -40,8 +38,7 @@ def tree(context: RequestContext) -> Response:
 
 def paths_info(context: RequestContext) -> Response:
     repo, (paths, expand) = context.repo(), asked_paths(context, LIMITS.paths)
-    commit, contents = context.commit_of(repo), context.services.contents
-    return ok(file_access.describe_paths(repo, commit, paths, contents, expand=expand))
+    return ok(file_access.describe_paths(repo, context.commit_of(repo), paths, expand=expand))
 
 
 def asked_paths(context: RequestContext, most: int) -> tuple[Iterable[str], bool]:
@@ -63,21 +60,21 @@ def asked_paths(context: RequestContext, most: int) -> tuple[Iterable[str], bool
 
 def resolve(context: RequestContext) -> Response:
     """Answer with content, without a redirect: every client accepts that, and Range covers partial reads."""
-    repo, contents = context.repo(), context.services.contents
+    repo = context.repo()
     commit = context.commit_of(repo)
     file = file_access.open_file(repo, commit, context.args["path"])
     media_type, headers = presentation(context, file.path)
     headers |= {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"'}
     if file.pointer is not None:
-        if contents.size(file.pointer.sha256) != file.size:
+        if repo.contents.size(file.pointer.sha256) != file.size:
             raise entry_not_found(commit, f"The content of {file.path!r} is not on this Hub")
         etag = f'"{file.pointer.sha256}"'
         headers |= {"ETag": etag, "X-Linked-ETag": etag, "X-Linked-Size": str(file.size)}
-        if (xet_hash := contents.xet_hash(file.pointer.sha256)) is not None:
+        if (xet_hash := repo.contents.xet_hash(file.pointer.sha256)) is not None:
             headers |= xet_headers(context, f"{plural(repo.type)}/{repo.id}/xet-read-token/{commit}", xet_hash)
             if XET_INFO in context.request.headers.get("accept", ""):
                 return Response(json.dumps({"hash": xet_hash, "size": file.size}), 200, headers, XET_INFO)
-    return content_answer(context, file.size, partial(file_access.read, file, contents), headers, media_type)
+    return content_answer(context, file.size, file.read, headers, media_type)
 
 
 def presentation(context: RequestContext, path: str, given: str | None = None) -> tuple[str, dict[str, str]]:
@@ -105,4 +102,4 @@ def raw(context: RequestContext) -> Response:
     commit = context.commit_of(repo)
     file = file_access.open_file(repo, commit, context.args["path"])
     headers = {"X-Repo-Commit": commit, "ETag": f'"{file.oid}"', **_UNTRUSTED}
-    return content_answer(context, file.size_in_git, partial(file_access.read_blob, file), headers, "text/plain")
+    return content_answer(context, file.size_in_git, file.read_blob, headers, "text/plain")

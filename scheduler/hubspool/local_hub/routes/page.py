@@ -23,7 +23,7 @@ from hubspool.local_hub.identifiers import BRANCHES, PULLS, REPO_TYPES, TAGS, pl
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext
 from hubspool.local_hub.services import file_access, markdown, preview
-from hubspool.local_hub.services.api_errors import ApiError, entry_not_found
+from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.buckets import BucketState
 from hubspool.local_hub.services.repositories import BaseRepository, Repository, iso
 from hubspool.local_hub.storage.accounts import User
@@ -159,16 +159,14 @@ def bucket(context: RequestContext) -> Response:
     shown = {"path": path, "listing": found.state.listing(prefix, recursive=False, limit=LIMITS.folder_entries)}
     readme = found.state.files.get("README.md")
     if readme is not None and not path:
-        shown["card"] = markdown.render(preview.head(readme, context.services.contents), f"/{found.url_path}", "")
+        shown["card"] = markdown.render(preview.head(readme), f"/{found.url_path}", "")
     return _render(context, "folder.html", path or found.id, shown, found)
 
 
 def bucket_file(context: RequestContext) -> Response:
     found = context.bucket()
-    opened = found.state.files.get(context.args["path"])
-    if opened is None:
-        raise entry_not_found()
-    return _render(context, "file.html", opened.path, _preview(context, opened, None), found)
+    opened = found.open_file(context.args["path"])
+    return _render(context, "file.html", opened.path, _preview(opened, None), found)
 
 
 def overview(context: RequestContext) -> Response:
@@ -184,12 +182,11 @@ def _card(context: RequestContext, repo: Repository, rev: str) -> markdown.Rende
         opened = file_access.open_file(repo, context.commit_of(repo), "README.md")
     except ApiError:
         return None
-    return markdown.render(preview.head(opened, context.services.contents), f"/{repo.url_path}", rev)
+    return markdown.render(preview.head(opened), f"/{repo.url_path}", rev)
 
 
 def _listing(context: RequestContext, repo: Repository, path: str) -> file_access.FolderPage:
-    contents = context.services.contents
-    return file_access.list_folder(repo, context.commit_of(repo), path, contents, limit=LIMITS.folder_entries)
+    return file_access.list_folder(repo, context.commit_of(repo), path, limit=LIMITS.folder_entries)
 
 
 def folder(context: RequestContext) -> Response:
@@ -202,15 +199,14 @@ def file(context: RequestContext) -> Response:
     repo = context.repo()
     opened = file_access.open_file(repo, context.commit_of(repo), context.args["path"])
     card = _card(context, repo, context.args["rev"]) if opened.path == "README.md" else None
-    return _render(context, "file.html", opened.path, _preview(context, opened, card), repo, context.args["rev"])
+    return _render(context, "file.html", opened.path, _preview(opened, card), repo, context.args["rev"])
 
 
-def _preview(context: RequestContext, opened: preview.AnyFile, card: markdown.RenderedCard | None) -> dict[str, Any]:
-    contents = context.services.contents
-    table = preview.table(opened, contents)
-    charts = preview.charts(opened, contents)
+def _preview(opened: preview.AnyFile, card: markdown.RenderedCard | None) -> dict[str, Any]:
+    table = preview.table(opened)
+    charts = preview.charts(opened)
     is_image = preview.is_image(opened.path)
-    text = None if table or charts or is_image or card else preview.head(opened, contents)
+    text = None if table or charts or is_image or card else preview.head(opened)
     is_cut = text is not None and len(text.encode()) < opened.size
     if text is not None and "\0" in text:
         text = None
@@ -239,7 +235,7 @@ def commit(context: RequestContext) -> Response:
                 new = file_access.load_file(repo, TreeEntry(path, blob, is_folder=False))
                 before = repo.git.entry(old, path)
                 start = file_access.load_file(repo, before).size if before is not None else 0
-                if table := preview.table(new, context.services.contents, start=min(start, new.size)):
+                if table := preview.table(new, start=min(start, new.size)):
                     tables[path] = table
         diff = repo.git.diff(old, record.root, without=tables)[: LIMITS.diff_characters]
     shown = {"record": record, "diff": diff, "tables": tables}

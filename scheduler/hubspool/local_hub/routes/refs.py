@@ -33,37 +33,32 @@ def _refs(context: RequestContext, repo: Repository, prefix: str) -> list[dict[s
     ]
 
 
-def create_branch(context: RequestContext) -> Response:
+def create_branch(context: RequestContext) -> None:
     repo, body = context.repo("write"), context.json()
     start = repo.revision(member(body, "startingPoint", str, "") or "main")
     if member(body, "emptyBranch", bool, False):
         start = refs.empty_commit(repo, context.author)
     refs.create_branch(repo, context.args["branch"], start, overwrite=member(body, "overwrite", bool, False))
-    return ok()
 
 
-def delete_branch(context: RequestContext) -> Response:
+def delete_branch(context: RequestContext) -> None:
     refs.delete(context.repo("write"), BRANCHES, context.args["branch"])
-    return ok()
 
 
-def create_tag(context: RequestContext) -> Response:
+def create_tag(context: RequestContext) -> None:
     repo, body = context.repo("write"), context.json()
     tag, message = member(body, "tag", str, ""), member(body, "message", str, "")
     refs.create_tag(repo, tag, context.args["rev"], message, context.author)
-    return ok()
 
 
-def delete_tag(context: RequestContext) -> Response:
+def delete_tag(context: RequestContext) -> None:
     refs.delete(context.repo("write"), TAGS, context.args["tag"])
-    return ok()
 
 
-def super_squash(context: RequestContext) -> Response:
+def super_squash(context: RequestContext) -> None:
     rev = context.args["rev"]
     message = member(context.json(), "message", str, "") or f"Super-squash branch '{rev}'"
     refs.super_squash(context.repo("write"), rev, message, context.author)
-    return ok()
 
 
 def pull_request(context: RequestContext) -> Response:
@@ -104,8 +99,7 @@ def create_pull_request(context: RequestContext) -> Response:
     return ok({"num": pull.num, "pullRequest": True, "url": url})
 
 
-def merge_pull_request(context: RequestContext) -> Response:
+def merge_pull_request(context: RequestContext) -> None:
     repo, comment = context.repo("contribute"), member(context.json(), "comment", str, "")
     check_writer(context.user, repo.url_path)
     context.pull_requests(repo).merge(int(context.args["num"]), context.author, comment)
-    return ok()

@@ -15,19 +15,8 @@ from starlette.responses import Response
 
 from hubspool.local_hub.identifiers import CONTENT_HASH
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.routes import (
-    accounts,
-    buckets,
-    commits,
-    contents,
-    git,
-    lfs,
-    page,
-    refs,
-    repos,
-    xet,
-)
-from hubspool.local_hub.routes.request_context import RequestContext
+from hubspool.local_hub.routes import accounts, buckets, commits, contents, git, lfs, page, refs, repos, xet
+from hubspool.local_hub.routes.request_context import RequestContext, ok
 
 
 @dataclass(frozen=True)
@@ -39,7 +28,7 @@ class Route:
         methods: separated by spaces.
         pattern: matched against the raw path, since a revision may hold an encoded slash; the handler gets the groups
             decoded, as `RequestContext.args`.
-        handler: runs in a worker thread, so it may block.
+        handler: runs in a worker thread, so it may block; None is an empty JSON object.
         body: where the body is before the handler runs: in `RequestContext.body`, or in the temporary file
             `RequestContext.upload`, which the handler may move away.
         limit: bytes of the body; a larger one is answered with 413. Without a token it is
@@ -50,7 +39,7 @@ class Route:
     name: str
     methods: str
     pattern: str
-    handler: Callable[[RequestContext], Response]
+    handler: Callable[[RequestContext], Response | None]
     body: Literal["memory", "disk"] = "memory"
     limit: int = LIMITS.body
     admit: Callable[[RequestContext], object] | None = None
@@ -61,6 +50,10 @@ class Route:
         if found is None:
             return None
         return {name: unquote(text) for name, text in found.groupdict().items() if text is not None}
+
+    def answer(self, context: RequestContext) -> Response:
+        """Return the handler's answer; call it in a worker thread."""
+        return self.handler(context) or ok()
 
 
 REPOS = r"/api/(?P<type>models|datasets|spaces)"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from hubspool.local_hub.identifiers import EMPTY_FILE, split_url_path
+from hubspool.local_hub.identifiers import split_url_path
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.services.api_errors import ApiError, repo_not_found
@@ -120,18 +120,10 @@ def put_shard(context: RequestContext) -> Response:
     return ok({"result": 1})
 
 
-def size_of_held(context: RequestContext, repo: BaseRepository, file: str) -> int | None:
-    """Return the size of a file that a repository holds; None if it does not hold it."""
-    xet = context.services.contents.xet
-    sha256 = xet.sha256_of_file(file)
-    is_held = file == EMPTY_FILE or file in repo.held or (sha256 is not None and sha256 in repo.held)
-    return xet.file_size(file) if is_held else None
-
-
 def reconstruction(context: RequestContext) -> Response:
     repo = _check(context, "read")
     xet, file = context.services.contents.xet, context.args["hash"]
-    size = size_of_held(context, repo, file)
+    size = repo.size_of_xet(file)
     if size is None:
         raise ApiError(404, "No such file in the repository of this Xet token")
     pieces = xet.chunk_ranges(file, *(context.byte_range(size) or (0, size)))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from hubspool.local_hub.services.api_errors import entry_not_found
-from hubspool.local_hub.services.content import ContentStore, LfsPointer
+from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import GitStore, TreeEntry
+from hubspool.local_hub.storage.git_store import TreeEntry
+from hubspool.local_hub.storage.xet_store import XetStore
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,25 @@ class RepositoryFile:
         size: bytes of its content.
         pointer: set if git holds only a pointer to the content.
         size_in_git: bytes of what git holds: the content or the pointer.
-        git: where that is.
     """
+
+    repo: Repository
 
     path: str
     oid: str
     size: int
     pointer: LfsPointer | None
     size_in_git: int
-    git: GitStore
 
-    @property
-    def blob(self) -> bytes:
-        """What git holds."""
-        return self.git.blob(self.oid)
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes [start, end) of the content, from git or from the store of large content."""
+        if self.pointer is None:
+            return self.read_blob(start, end)
+        return self.repo.contents.read(self.pointer.sha256, start, min(end, self.size))
+
+    def read_blob(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes [start, end) of what git holds."""
+        return iter((self.repo.git.blob(self.oid)[start:end],))
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class StoredFile:
     path: str
     size: int
     xet_hash: str
+    store: XetStore
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes [start, end)."""
+        return self.store.read(self.xet_hash, start, min(end, self.size))
 
 
 def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
@@ -61,26 +72,11 @@ def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
 def load_file(repo: Repository, entry: TreeEntry) -> RepositoryFile:
     """Return the file of an entry."""
     size_in_git, pointer = repo.describe_blob(entry.oid)
-    return RepositoryFile(
-        entry.path, entry.oid, pointer.size if pointer else size_in_git, pointer, size_in_git, repo.git
-    )
+    size = pointer.size if pointer else size_in_git
+    return RepositoryFile(repo, entry.path, entry.oid, size, pointer, size_in_git)
 
 
-def read(file: RepositoryFile | StoredFile, contents: ContentStore, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes [start, end) of a file, from git or from the store of large content."""
-    if isinstance(file, StoredFile):
-        return contents.xet.read(file.xet_hash, start, min(end, file.size))
-    if file.pointer is None:
-        return read_blob(file, start, end)
-    return contents.read(file.pointer.sha256, start, min(end, file.size))
-
-
-def read_blob(file: RepositoryFile, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes [start, end) of what git holds."""
-    return iter((file.blob[start:end],))
-
-
-def describe(repo: Repository, entry: TreeEntry, contents: ContentStore) -> dict[str, object]:
+def describe(repo: Repository, entry: TreeEntry) -> dict[str, object]:
     """Return an entry in the form of the answers to tree and paths-info requests."""
     if entry.is_folder:
         return {"type": "directory", "path": entry.path, "size": 0, "oid": entry.oid}
@@ -88,7 +84,7 @@ def describe(repo: Repository, entry: TreeEntry, contents: ContentStore) -> dict
     described: dict[str, object] = {"type": "file", "path": file.path, "size": file.size, "oid": file.oid}
     if (pointer := file.pointer) is not None:
         described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": file.size_in_git}
-        if (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
+        if (xet_hash := repo.contents.xet_hash(pointer.sha256)) is not None:
             described["xetHash"] = xet_hash
     return described
 
@@ -105,7 +101,6 @@ def list_folder(
     repo: Repository,
     commit: str,
     path: str,
-    contents: ContentStore,
     *,
     limit: int,
     recursive: bool = False,
@@ -122,20 +117,18 @@ def list_folder(
         raise entry_not_found(commit)
     walk = repo.git.walk(folder, recursive=recursive, after=cursor or "")
     found = list(islice(walk, limit + 1))
-    entries = [describe(repo, entry, contents) for entry in found[:limit]]
+    entries = [describe(repo, entry) for entry in found[:limit]]
     if expand:
         add_last_commits(repo, commit, entries)
     following = found[limit - 1].cursor[len(path) + 1 if path else 0 :] if len(found) > limit else None
     return FolderPage(entries, following)
 
 
-def describe_paths(
-    repo: Repository, commit: str, paths: Iterable[str], contents: ContentStore, *, expand: bool
-) -> list[dict[str, object]]:
+def describe_paths(repo: Repository, commit: str, paths: Iterable[str], *, expand: bool) -> list[dict[str, object]]:
     """Return the entries at these paths, without paths that do not exist."""
     root = repo.git.commit(commit).root
     found = (repo.git.entry(root, path.strip("/")) for path in dict.fromkeys(paths))
-    entries = [describe(repo, entry, contents) for entry in found if entry is not None and entry.path]
+    entries = [describe(repo, entry) for entry in found if entry is not None and entry.path]
     if expand:
         add_last_commits(repo, commit, entries)
     return entries

@@ -52,7 +52,7 @@ class UploadModeRules:
         entry = self._git.entry(self._root, path)
         if entry is None or entry.is_folder:
             return None
-        pointer = self._repo.pointer(self._git.blob(entry.oid))
+        _, pointer = self._repo.describe_blob(entry.oid)
         if lfs:
             return pointer.sha256 if pointer else None
         return entry.oid if pointer is None else None
