@@ -310,7 +310,7 @@ MUTANTS = [
             Edit(
                 "hubspool/local_hub/storage/xet_store.py",
                 "XetStore._check",
-                "xet_hash.file_hash(chunks) != entry.hash",
+                "hash_to_text(xet_hash.file_hash(chunks)) != entry.hash",
                 "False",
             ),
         ),

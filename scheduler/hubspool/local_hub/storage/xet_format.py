@@ -117,7 +117,7 @@ def _decompress(data: bytes, size: int) -> bytes:
 class Term:
     """A part of a file: the chunks [first, last) of a xorb, `length` unpacked bytes."""
 
-    xorb: bytes
+    xorb: str
     length: int
     first: int
     last: int
@@ -132,7 +132,7 @@ class FileEntry:
         sha256: the uploader's claim, or None.
     """
 
-    hash: bytes
+    hash: str
     terms: tuple[Term, ...]
     proofs: tuple[bytes, ...]
     sha256: str | None
@@ -142,7 +142,7 @@ class FileEntry:
 class XorbEntry:
     """One xorb of a shard; `section` is its part of the shard in bytes, which begins at `offset`."""
 
-    hash: bytes
+    hash: str
     section: bytes
     offset: int
 
@@ -203,17 +203,19 @@ class _Records:
 
 def _parse_files(records: _Records) -> Iterator[FileEntry]:
     for file_hash, flags, count in records.entries():
-        terms = tuple(Term(*numbers) for numbers in struct.iter_unpack("<32s4xIII", records.take(count)))
+        rows = struct.iter_unpack("<32s4xIII", records.take(count))
+        terms = tuple(Term(hash_to_text(xorb), *numbers) for xorb, *numbers in rows)
         proofs = records.take(count if flags & _HAS_VERIFICATION else 0)
         sha256 = hash_to_text(records.take()[:32]) if flags & _HAS_METADATA else None
-        yield FileEntry(file_hash, terms, tuple(proof for (proof,) in struct.iter_unpack("<32s16x", proofs)), sha256)
+        unpacked = tuple(proof for (proof,) in struct.iter_unpack("<32s16x", proofs))
+        yield FileEntry(hash_to_text(file_hash), terms, unpacked, sha256)
 
 
 def _parse_xorbs(records: _Records) -> Iterator[XorbEntry]:
     for xorb_hash, _flags, count in records.entries():
         offset = records.position - _RECORD
         records.take(count)
-        yield XorbEntry(xorb_hash, records.data[offset : records.position], offset)
+        yield XorbEntry(hash_to_text(xorb_hash), records.data[offset : records.position], offset)
 
 
 def dedup_shard(section: bytes, key: bytes) -> bytes:
