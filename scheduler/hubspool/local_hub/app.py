@@ -70,7 +70,9 @@ class HubApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send, self.requests)
-        host = host_name(Request(scope).headers.get("host", ""))
+        request = Request(scope, exchange.receive)
+        given = request.headers.get("host", "")
+        host = host_name(given)
         if self.only_host is None or host in ("", self.only_host) or is_loopback_host(host):
             route, args = self._find(exchange.method, exchange.path)
         else:
@@ -84,7 +86,7 @@ class HubApp:
             if decision.fault is not None:
                 exchange.headers.update(decision.fault.headers)
                 exchange.keep_bytes = decision.fault.keep_bytes
-            context = self._context(args, exchange)
+            context = RequestContext(self.services, args, request, f"http://{given}" if given else self.endpoint)
             response = await self._answer(route, context, decision, exchange)
             await response(scope, exchange.receive, exchange.send)
         except _ConnectionDropped:
@@ -105,11 +107,6 @@ class HubApp:
                 path_exists = True
         refusal = ApiError(405, f"{method} is not for {path}") if path_exists else ApiError(404, f"Not found: {path}")
         return _refusal(refusal), {}
-
-    def _context(self, args: dict[str, str], exchange: _Exchange) -> RequestContext:
-        request = Request(exchange.scope, exchange.receive)
-        host = request.headers.get("host")
-        return RequestContext(self.services, args, request, f"http://{host}" if host else self.endpoint)
 
     async def _answer(
         self, route: Route, context: RequestContext, decision: FaultDecision, exchange: _Exchange

@@ -333,12 +333,11 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    except OSError as error:
-        raise OSError(f"{host!r} is not an address to listen on ({error.strerror}). Give --host another one.") from None
-    try:
         is_dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
         backlog = LIMITS.listen_backlog
         listener = socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=is_dual)
+    except socket.gaierror as error:
+        raise OSError(f"{host!r} is not an address to listen on ({error.strerror}). Give --host another one.") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(host, port) from None

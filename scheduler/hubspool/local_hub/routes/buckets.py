@@ -6,7 +6,6 @@ Source of the protocol: huggingface_hub 2.4 and its tests; https://huggingface.c
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,9 +19,9 @@ from starlette.responses import Response, StreamingResponse
 
 from hubspool.local_hub.identifiers import ALL_TYPES, EMPTY_FILE, is_content_hash
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.routes.contents import XET_INFO, asked_paths, presentation, xet_headers
+from hubspool.local_hub.routes.contents import asked_paths, file_answer
 from hubspool.local_hub.routes.repos import created, is_private
-from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
+from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services.api_errors import ApiError, member, repo_not_found
 from hubspool.local_hub.services.buckets import Bucket, BucketState
 from hubspool.local_hub.services.repositories import BaseRepository, iso
@@ -66,11 +65,11 @@ def info(context: RequestContext) -> Response:
 
 
 def delete(context: RequestContext) -> None:
-    context.services.buckets.delete(writable(context))
+    context.services.buckets.delete(context.bucket("write"))
 
 
 def settings(context: RequestContext) -> Response:
-    bucket = writable(context)
+    bucket = context.bucket("write")
     private = is_private(context.json(), default=bucket.settings.private)
     bucket.change_settings(replace(bucket.settings, private=private))
     return ok({"private": private})
@@ -101,17 +100,8 @@ def paths_info(context: RequestContext) -> Response:
     return ok([files[path].describe() for path in paths if path in files])
 
 
-def writable(context: RequestContext) -> Bucket:
-    """Return the bucket that a request changes.
-
-    Raises:
-        ApiError: as `RequestContext.bucket`.
-    """
-    return context.bucket("write")
-
-
 def batch(context: RequestContext) -> Response:
-    bucket, lines = writable(context), [line for line in context.body.split(b"\n") if line.strip()]
+    bucket, lines = context.bucket("write"), [line for line in context.body.split(b"\n") if line.strip()]
     if len(lines) > LIMITS.bucket_operations:
         raise ApiError(413, f"A batch takes at most {LIMITS.bucket_operations} operations")
     try:
@@ -148,13 +138,10 @@ def _size(context: RequestContext, bucket: Bucket, operation: dict[str, Any]) ->
 
 def resolve(context: RequestContext) -> Response:
     bucket = context.bucket()
-    file = bucket.open_file(context.args["path"])
-    media_type, headers = presentation(context, file.path, file.content_type)
-    headers |= xet_headers(context, f"{bucket.url_path}/xet-read-token", file.xet_hash)
-    headers |= {"ETag": f'"{file.xet_hash}"', "X-Linked-Size": str(file.size)}
-    if XET_INFO in context.request.headers.get("accept", ""):
-        return Response(json.dumps({"hash": file.xet_hash, "size": file.size}), 200, headers, XET_INFO)
-    return content_answer(context, file.size, file.read, headers, media_type)
+    file = bucket.state.open(context.args["path"])
+    headers = {"ETag": f'"{file.xet_hash}"', "X-Linked-Size": str(file.size)}
+    token = f"{bucket.url_path}/xet-read-token"
+    return file_answer(context, file, headers, token, file.xet_hash, file.content_type or "")
 
 
 def events(context: RequestContext) -> Response:

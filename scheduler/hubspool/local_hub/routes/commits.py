@@ -12,6 +12,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import commit_writer
 from hubspool.local_hub.services.api_errors import ApiError, member, revision_not_found
+from hubspool.local_hub.services.pull_requests import PullRequests
 from hubspool.local_hub.services.repositories import iso
 from hubspool.local_hub.services.upload_modes import UploadModeRules, decode_sample
 from hubspool.local_hub.storage.git_store import CommitRecord
@@ -39,14 +40,14 @@ def commit(context: RequestContext) -> Response:
     repo, rev = context.repo_to_commit(), context.args["rev"]
     is_large = context.upload.stat().st_size > LIMITS.memory_block
     turn = _LARGE_COMMITS if is_large else nullcontext()
-    with turn, context.services.files.gather(), context.upload.open("rb") as file:
+    with turn, context.upload.open("rb") as file:
         lines = iter(lambda: file.readline(LIMITS.commit_line), b"")  # a longer line is not JSON, then
         parsed = commit_writer.parse(lines, repo)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
     address = f"{context.endpoint}/{repo.url_path}"
     if context.flag("create_pr"):
-        kept = context.pull_requests(repo)
-        pull, oid = kept.open(context.author, parsed.summary, parsed.description, target=rev, commit=parsed)
+        pulls = PullRequests(repo)
+        pull, oid = pulls.open(context.author, parsed.summary, parsed.description, target=rev, commit=parsed)
         answer["pullRequestUrl"] = f"{address}/discussions/{pull.num}"
     else:
         oid = commit_writer.apply(repo, rev, parsed, context.author)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from dulwich.errors import GitProtocolError
 from dulwich.protocol import Protocol, pkt_line, pkt_seq
 from starlette.responses import Response, StreamingResponse
 
+from hubspool.files import blocks
 from hubspool.local_hub.identifiers import is_commit_id
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext
@@ -51,17 +53,8 @@ def _advertise_for_push(repo: Repository) -> Response:
     return Response(body, 200, _NO_CACHE, "application/x-git-receive-pack-advertisement")
 
 
-def pushable(context: RequestContext) -> Repository:
-    """Return the repository that a push changes.
-
-    Raises:
-        ApiError: as `RequestContext.repo_for_git`.
-    """
-    return context.repo_for_git("write")
-
-
 def receive_pack(context: RequestContext) -> Response:
-    repo = pushable(context)
+    repo = context.repo_for_git("write")
     with context.upload.open("rb") as file:
         updates = _read_updates(file)
         pack = context.upload.with_name(f"{context.upload.name}.pack")
@@ -134,8 +127,6 @@ def _fetch(context: RequestContext, repo: Repository, body: bytes, *options: str
         return iter((pkt_line(f"ERR {error}\n".encode()),))
 
 
-def _drain(file: IO[bytes]) -> Iterator[bytes]:
+def _drain(file: BinaryIO) -> Iterator[bytes]:
     with file:
-        file.seek(0)
-        while block := file.read(LIMITS.memory_block):
-            yield block
+        yield from blocks(file, 0, file.seek(0, os.SEEK_END))

@@ -63,13 +63,12 @@ def _upload(context: RequestContext, repo: Repository, oid: str, size: int, tran
         return {**described, "actions": {"upload": {"href": href, "header": headers}}}
     if transfer == "multipart":
         count = math.ceil(size / context.services.lfs_part_size)
-        header = {"chunk_size": str(context.services.lfs_part_size)}
-        for number in range(1, count + 1):
-            header[f"{number:05d}"] = _signed(context, repo, "parts", oid, str(number))
+        parts = {f"{n:05d}": _signed(context, repo, "parts", oid, str(n)) for n in range(1, count + 1)}
+        header = {"chunk_size": str(context.services.lfs_part_size), **parts}
         upload = {"href": _signed(context, repo, "complete", oid), "header": header}
     else:
         upload = {"href": _signed(context, repo, "objects", oid)}
-    verify = f"{context.endpoint}{context.request.scope['raw_path'].decode().removesuffix('objects/batch')}verify"
+    verify = f"{context.endpoint}{context.path.removesuffix('objects/batch')}verify"
     verified: dict[str, Any] = {"href": verify}
     given = context.request.headers.get("authorization", "")
     if given.lower().startswith("basic "):  # git-lfs does not send the credentials of a remote's address elsewhere
@@ -90,7 +89,7 @@ def uploaded_to(context: RequestContext) -> Repository:
         ApiError: 403, or 404 if the repository was deleted.
     """
     args = context.args
-    kind = context.request.scope["raw_path"].decode().split("/")[2]
+    kind = context.path.split("/")[2]
     context.check_signature(kind, args["oid"], args["repo"], args["who"], *filter(None, [args.get("number")]))
     return context.services.repositories.at(args["repo"])
 

@@ -10,6 +10,7 @@ from hubspool.local_hub.identifiers import BRANCHES, MAIN, PULLS, TAGS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import refs
 from hubspool.local_hub.services.api_errors import ApiError, member
+from hubspool.local_hub.services.pull_requests import PullRequests
 from hubspool.local_hub.services.repositories import Repository, check_writer
 
 
@@ -41,18 +42,14 @@ def create_branch(context: RequestContext) -> None:
     refs.create_branch(repo, context.args["branch"], start, overwrite=member(body, "overwrite", bool, False))
 
 
-def delete_branch(context: RequestContext) -> None:
-    refs.delete(context.repo("write"), BRANCHES, context.args["branch"])
+def delete(context: RequestContext, prefix: str) -> None:
+    refs.delete(context.repo("write"), prefix, context.args["name"])
 
 
 def create_tag(context: RequestContext) -> None:
     repo, body = context.repo("write"), context.json()
     tag, message = member(body, "tag", str, ""), member(body, "message", str, "")
     refs.create_tag(repo, tag, context.args["rev"], message, context.author)
-
-
-def delete_tag(context: RequestContext) -> None:
-    refs.delete(context.repo("write"), TAGS, context.args["tag"])
 
 
 def super_squash(context: RequestContext) -> None:
@@ -63,7 +60,7 @@ def super_squash(context: RequestContext) -> None:
 
 def pull_request(context: RequestContext) -> Response:
     repo = context.repo()
-    kept = context.pull_requests(repo)
+    kept = PullRequests(repo)
     pull = kept.get(int(context.args["num"]))
     changes = {"base": pull.target}
     if pull.merge_commit is not None:
@@ -94,7 +91,7 @@ def create_pull_request(context: RequestContext) -> Response:
     if len(title) < 3:
         raise ApiError(400, "A pull request needs a title of at least 3 characters")
     description = member(body, "description", str, "")
-    pull, _ = context.pull_requests(repo).open(context.author, title, description, target=MAIN)
+    pull, _ = PullRequests(repo).open(context.author, title, description, target=MAIN)
     url = f"{context.endpoint}/{repo.url_path}/discussions/{pull.num}"
     return ok({"num": pull.num, "pullRequest": True, "url": url})
 
@@ -102,4 +99,4 @@ def create_pull_request(context: RequestContext) -> Response:
 def merge_pull_request(context: RequestContext) -> None:
     repo, comment = context.repo("contribute"), member(context.json(), "comment", str, "")
     check_writer(context.user, repo.url_path)
-    context.pull_requests(repo).merge(int(context.args["num"]), context.author, comment)
+    PullRequests(repo).merge(int(context.args["num"]), context.author, comment)

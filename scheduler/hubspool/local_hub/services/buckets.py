@@ -20,11 +20,14 @@ import orjson
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, repo_not_found
+from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.file_access import FolderPage, StoredFile
 from hubspool.local_hub.services.repositories import BaseRepositories, BaseRepository, iso
+from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.xet_store import XetStore
 
 _LOG = "hubspool-files.jsonl"
+SizeOf = Callable[[dict[str, Any]], int]
 _NO_KEY = re.compile(r"[\x00-\x1f\x7f\\]|\.\.$")
 
 
@@ -117,6 +120,16 @@ class BucketState:
         """Bytes of all files."""
         return sum(file.size for file in self.files.values())
 
+    def open(self, path: str) -> BucketEntry:
+        """Return the file at `path`.
+
+        Raises:
+            ApiError: 404 EntryNotFound.
+        """
+        if path not in self.files:
+            raise entry_not_found()
+        return self.files[path]
+
     def after(self, changes: Iterable[Change]) -> BucketState:
         """Return the state after some changes."""
         files, recent = dict(self.files), [*self.recent]
@@ -167,21 +180,10 @@ class Bucket(BaseRepository):
         state: its files; a change replaces it, so that a reader keeps what it has begun to read.
     """
 
-    def __init__(self, *where: Any) -> None:
-        super().__init__(*where)
-        self._log = self.path / _LOG
+    def __init__(self, files: DurableFiles, contents: ContentStore, path: Path) -> None:
+        super().__init__(files, contents, path)
+        self._log = path / _LOG
         self._read_log()
-
-    def open_file(self, path: str) -> BucketEntry:
-        """Return a file.
-
-        Raises:
-            ApiError: 404 EntryNotFound.
-        """
-        file = self.state.files.get(path)
-        if file is None:
-            raise entry_not_found()
-        return file
 
     def state_before(self, count: int) -> BucketState:
         """Return the files before the newest changes, for stale answers."""
@@ -200,12 +202,12 @@ class Bucket(BaseRepository):
             known = state.number - len(state.recent)  # the last change that is forgotten keeps its number and time
             files = {id(file) for file in state.files.values()}
             kept = [change for change in changes if change.number >= known or id(change.file) in files]
-            self._files.write(self._log, b"".join(change.encode() + b"\n" for change in kept))
+            self.files.write(self._log, b"".join(change.encode() + b"\n" for change in kept))
 
     def _named(self) -> set[str]:
         return {file.xet_hash for file in self.state.files.values()}
 
-    def batch(self, operations: Iterable[Any], size_of: Callable[[dict[str, Any]], int]) -> list[dict[str, str]]:
+    def batch(self, operations: Iterable[Any], size_of: SizeOf) -> list[dict[str, str]]:
         """Apply operations in their order; return those that failed, with the reason.
 
         Args:
@@ -239,7 +241,7 @@ class Bucket(BaseRepository):
             if done:
                 self.held.add(change.file.xet_hash for change in done if change.file is not None)
                 try:
-                    self._files.append(self._log, b"".join(b"\n" + change.encode() for change in done))
+                    self.files.append(self._log, b"".join(b"\n" + change.encode() for change in done))
                 except OSError:
                     self._read_log()  # some of the lines may be there
                     raise
@@ -247,9 +249,7 @@ class Bucket(BaseRepository):
         return failed
 
 
-def _new_file(
-    operation: Any, path: str, at: int, size_of: Callable[[dict[str, Any]], int], store: XetStore
-) -> BucketEntry | None:
+def _new_file(operation: Any, path: str, at: int, size_of: SizeOf, store: XetStore) -> BucketEntry | None:
     """Return the file that an operation creates; None if it deletes.
 
     Raises:

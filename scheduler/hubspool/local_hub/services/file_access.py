@@ -57,18 +57,6 @@ class StoredFile:
         return self.store.read(self.xet_hash, start, min(end, self.size))
 
 
-def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
-    """Return the file at `path`.
-
-    Raises:
-        ApiError: 404 EntryNotFound, with the commit, so that clients can cache the answer.
-    """
-    entry = repo.git.entry(repo.git.commit(commit).root, path)
-    if entry is None or entry.is_folder:
-        raise entry_not_found(commit)
-    return load_file(repo, entry)
-
-
 def load_file(repo: Repository, entry: TreeEntry) -> RepositoryFile:
     """Return the file of an entry."""
     size_in_git, pointer = repo.describe_blob(entry.oid)
@@ -97,41 +85,54 @@ class FolderPage:
     cursor: str | None
 
 
-def list_folder(
-    repo: Repository,
-    commit: str,
-    path: str,
-    *,
-    limit: int,
-    recursive: bool = False,
-    expand: bool = False,
-    cursor: str | None = None,
-) -> FolderPage:
-    """Return one page of a folder's entries.
+@dataclass(frozen=True)
+class CommitFiles:
+    """The files of a repository at a commit."""
 
-    Raises:
-        ApiError: 404 EntryNotFound if `path` is not a folder.
-    """
-    folder = repo.git.entry(repo.git.commit(commit).root, path)
-    if folder is None or not folder.is_folder:
-        raise entry_not_found(commit)
-    walk = repo.git.walk(folder, recursive=recursive, after=cursor or "")
-    found = list(islice(walk, limit + 1))
-    entries = [describe(repo, entry) for entry in found[:limit]]
-    if expand:
-        add_last_commits(repo, commit, entries)
-    following = found[limit - 1].cursor[len(path) + 1 if path else 0 :] if len(found) > limit else None
-    return FolderPage(entries, following)
+    repo: Repository
+    commit: str
 
+    def entry(self, path: str) -> TreeEntry | None:
+        """Return the file or folder at `path`, or None."""
+        return self.repo.git.entry(self.repo.git.commit(self.commit).root, path)
 
-def describe_paths(repo: Repository, commit: str, paths: Iterable[str], *, expand: bool) -> list[dict[str, object]]:
-    """Return the entries at these paths, without paths that do not exist."""
-    root = repo.git.commit(commit).root
-    found = (repo.git.entry(root, path.strip("/")) for path in dict.fromkeys(paths))
-    entries = [describe(repo, entry) for entry in found if entry is not None and entry.path]
-    if expand:
-        add_last_commits(repo, commit, entries)
-    return entries
+    def open(self, path: str) -> RepositoryFile:
+        """Return the file at `path`.
+
+        Raises:
+            ApiError: 404 EntryNotFound, with the commit, so that clients can cache the answer.
+        """
+        entry = self.entry(path)
+        if entry is None or entry.is_folder:
+            raise entry_not_found(self.commit)
+        return load_file(self.repo, entry)
+
+    def folder(
+        self, path: str, *, limit: int, recursive: bool = False, expand: bool = False, cursor: str = ""
+    ) -> FolderPage:
+        """Return one page of a folder's entries; with `expand`, with the newest commit that changed each of them.
+
+        Raises:
+            ApiError: 404 EntryNotFound if `path` is not a folder.
+        """
+        folder = self.entry(path)
+        if folder is None or not folder.is_folder:
+            raise entry_not_found(self.commit)
+        found = list(islice(self.repo.git.walk(folder, recursive=recursive, after=cursor), limit + 1))
+        entries = self._describe(found[:limit], expand)
+        following = found[limit - 1].cursor[len(path) + 1 if path else 0 :] if len(found) > limit else None
+        return FolderPage(entries, following)
+
+    def describe(self, paths: Iterable[str], *, expand: bool) -> list[dict[str, object]]:
+        """Return the entries at these paths, without paths that do not exist; `expand` as in `folder`."""
+        found = (self.entry(path.strip("/")) for path in paths)
+        return self._describe((entry for entry in found if entry is not None and entry.path), expand)
+
+    def _describe(self, found: Iterable[TreeEntry], expand: bool) -> list[dict[str, object]]:
+        entries = [describe(self.repo, entry) for entry in found]
+        if expand:
+            add_last_commits(self.repo, self.commit, entries)
+        return entries
 
 
 def add_last_commits(repo: Repository, commit: str, entries: list[dict[str, object]]) -> None:

@@ -73,20 +73,20 @@ def apply(repo: Repository, updates: Sequence[RefUpdate], pack: Path | None) -> 
         PushRefusedError: The pack is broken.
         ApiError: 409 if another change does not end.
     """
-    refused: dict[str, str] = {}
+    refused, failure = {}, ""
     if pack is not None:
         try:
-            check_sizes(pack)
-            pushed = _PushedObjects(repo)
-            for each in _objects(pack, repo.git):
-                pushed.check(each)
-            pushed.check_links()
+            _check_objects(repo, pack)
         except ApiError as error:
             return {update.ref: error.message for update in updates}
         except PackTooLargeError as error:
-            raise PushRefusedError(str(error)) from None
+            failure = str(error)
+        except KeyError as error:
+            failure = f"the pack builds on an object that is missing: {error}"
         except _BROKEN as error:
-            raise PushRefusedError(f"the pack is broken: {type(error).__name__}") from None
+            failure = f"the pack is broken: {type(error).__name__}"
+        if failure:  # not in the handlers: a live traceback would keep the file open
+            raise PushRefusedError(failure)
         with repo.git.gather():
             for each in _objects(pack, repo.git):
                 repo.git.add(each)
@@ -99,23 +99,18 @@ def apply(repo: Repository, updates: Sequence[RefUpdate], pack: Path | None) -> 
     return refused
 
 
+def _check_objects(repo: Repository, pack: Path) -> None:
+    check_sizes(pack)
+    pushed = _PushedObjects(repo)
+    for each in _objects(pack, repo.git):
+        pushed.check(each)
+    pushed.check_links()
+
+
 def _objects(pack: Path, git: GitStore) -> Iterator[ShaFile]:
     """Yield the objects of a pack. Memory holds one at a time, and the bases of its delta."""
-    failure = ""
-    try:
-        data = PackData(str(pack), SHA1)
-    except _BROKEN as error:
-        raise PushRefusedError(f"the pack is broken: {type(error).__name__}") from None
-    try:
+    with PackData(str(pack), SHA1) as data:
         yield from PackInflater.for_pack_data(data, resolve_ext_ref=git.repo.object_store.get_raw)
-    except KeyError as error:
-        failure = f"the pack builds on an object that is missing: {error}"
-    except _BROKEN as error:
-        failure = f"the pack is broken: {type(error).__name__}"
-    finally:
-        data.close()
-    if failure:  # not in the handlers: a live traceback would keep the file open
-        raise PushRefusedError(failure)
 
 
 @dataclass

@@ -21,8 +21,8 @@ from hubspool.local_hub.services.file_access import RepositoryFile, StoredFile
 AnyFile = RepositoryFile | StoredFile
 #: Formats that every browser shows.
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif")
-
-
+#: What a broken file raises; pyarrow's own errors are ValueError, OSError and RuntimeError, too.
+_BROKEN = (ArithmeticError, EOFError, ImportError, OSError, RuntimeError, ValueError, csv.Error, struct.error)
 #: First bytes of the formats that are shown in a cell, and their media type.
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 
@@ -106,8 +106,8 @@ def table(file: AnyFile, *, start: int = 0) -> TablePreview | None:
             return _csv_table(file, "\t" if name.endswith("tsv") else ",")
         if name.endswith(".parquet") and file.size <= LIMITS.preview_parquet:
             return _parquet_table(file)
-    except (ImportError, ValueError, RecursionError, csv.Error, OSError, ArithmeticError, NotImplementedError):
-        return None  # pyarrow's own errors are ValueError, OSError and NotImplementedError, too
+    except (*_BROKEN, zipfile.BadZipFile, zlib.error):
+        pass
     return None
 
 
@@ -124,21 +124,15 @@ def _lines_table(file: AnyFile, start: int) -> TablePreview | None:
 
 
 def _zip_table(file: AnyFile) -> TablePreview | None:
-    try:
-        with zipfile.ZipFile(io.BufferedReader(_Reader(file))) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            shown = members[: LIMITS.preview_rows]
-            rows = [[Cell(m.filename), Cell(f"{m.file_size:,} bytes"), _member_image(archive, m)] for m in shown]
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError):
-        return None
+    with zipfile.ZipFile(io.BufferedReader(_Reader(file))) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        shown = members[: LIMITS.preview_rows]
+        rows = [[Cell(m.filename), Cell(f"{m.file_size:,} bytes"), _member_image(archive, m)] for m in shown]
     return TablePreview(["name", "size", "image"], rows, _caption(len(rows), len(members), "member")) if rows else None
 
 
 def _member_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Cell:
-    has_limit = member.compress_type in (
-        zipfile.ZIP_STORED,
-        zipfile.ZIP_DEFLATED,
-    )
+    has_limit = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     is_small = member.file_size <= LIMITS.preview_image and not member.flag_bits & 1
     if not (is_image(member.filename) and has_limit and is_small):
         return Cell("")

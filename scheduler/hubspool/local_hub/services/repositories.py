@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from hubspool.local_hub.identifiers import (
     EMPTY_FILE,
@@ -53,8 +53,7 @@ Right = Literal["read", "contribute", "write"]
 
 def iso(seconds: float) -> str:
     """Return a Unix time as the Hub writes it: ISO 8601 in UTC, with milliseconds and a Z."""
-    moment = datetime.fromtimestamp(seconds, timezone.utc)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
@@ -131,14 +130,10 @@ class BaseRepository:
         held: the large content that it holds.
     """
 
-    def __init__(
-        self, files: DurableFiles, contents: ContentStore, path: Path, repo_type: AnyType, repo_id: str
-    ) -> None:
-        self.contents = contents
-        self.type = repo_type
-        self.id = repo_id
+    def __init__(self, files: DurableFiles, contents: ContentStore, path: Path) -> None:
+        self.type, self.id = split_url_path("/".join(path.with_suffix("").parts[-3:]))
         self.path = path
-        self._files = files
+        self.files, self.contents = files, contents
         self.settings = RepositorySettings(**json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
         self.held = HeldContent(files, path / _HELD, self._named)
         self._lock = threading.Lock()
@@ -171,7 +166,7 @@ class BaseRepository:
 
     def change_settings(self, settings: RepositorySettings) -> None:
         """Replace the metadata, on the disk first."""
-        self._files.write(self.path / _SETTINGS, json.dumps(asdict(settings)).encode())
+        self.files.write(self.path / _SETTINGS, json.dumps(asdict(settings)).encode())
         self.settings = settings
 
     @contextmanager
@@ -196,9 +191,9 @@ class Repository(BaseRepository):
         git: its content.
     """
 
-    def __init__(self, files: DurableFiles, *where: Any, folder_limit: int | None) -> None:
-        super().__init__(files, *where)
-        self.git = GitStore(files, self.path, folder_limit)
+    def __init__(self, files: DurableFiles, contents: ContentStore, path: Path, *, folder_limit: int | None) -> None:
+        super().__init__(files, contents, path)
+        self.git = GitStore(files, path, folder_limit)
         self._blobs: LruCache[str, tuple[int, LfsPointer | None]] = LruCache(LIMITS.cached_sizes)
 
     def _named(self) -> set[str]:
@@ -241,12 +236,12 @@ class BaseRepositories(Generic[R]):
 
     Args:
         files: of the root.
-        open_at: returns the repository in a folder, of a type and an id.
+        open_at: returns the repository in a folder.
 
     Thread-safety: every method may be called from any thread.
     """
 
-    def __init__(self, files: DurableFiles, open_at: Callable[[Path, AnyType, str], R]) -> None:
+    def __init__(self, files: DurableFiles, open_at: Callable[[Path], R]) -> None:
         self._files = files
         self._open_at = open_at
         self._open: dict[Path, R] = {}
@@ -267,16 +262,13 @@ class BaseRepositories(Generic[R]):
         return path
 
     def _load(self, repo_type: AnyType, repo_id: str) -> R | None:
-        if not is_repo_id(repo_id):
-            return None
-        path = self._path(repo_type, repo_id)
-        repo_id = f"{path.parent.name}/{path.name.removesuffix('.git')}"
+        return self._load_from(self._path(repo_type, repo_id)) if is_repo_id(repo_id) else None
+
+    def _load_from(self, path: Path) -> R | None:
         with self._lock:
-            if path not in self._open:
-                if not (path / _SETTINGS).is_file():
-                    return None
-                self._open[path] = self._open_at(path, repo_type, repo_id)
-            return self._open[path]
+            if path not in self._open and (path / _SETTINGS).is_file():
+                self._open[path] = self._open_at(path)
+            return self._open.get(path)
 
     def at(self, path: str) -> R:
         """Return a repository by its `url_path`, without a check of rights.
@@ -306,9 +298,8 @@ class BaseRepositories(Generic[R]):
             raise repo_not_found() if user is not None else login_needed("RepoNotFound")
         if new_id is not None:
             raise RepositoryRenamedError(new_id)
-        if right == "contribute" and user is not None and user.role == "write":
-            return repo
-        if right != "read":
+        may_contribute = right == "contribute" and user is not None and user.role == "write"
+        if right != "read" and not may_contribute:
             check_writer(user, repo.url_path)
         return repo
 
@@ -326,11 +317,7 @@ class BaseRepositories(Generic[R]):
     def visible(self, user: User | None, repo_type: AnyType) -> list[R]:
         """Return the repositories of a type that `user` may read."""
         base = self._files.root / "repos" / plural(repo_type)
-
-        def load(path: Path) -> R | None:
-            return self._load(repo_type, f"{path.parent.name}/{path.name.removesuffix('.git')}")
-
-        found = self.whole(sorted(base.glob("*/*.git")), load)
+        found = self.whole(sorted(base.glob("*/*.git")), self._load_from)
         return [repo for repo in found if repo is not None and may_read(user, repo)]
 
     def whole(self, repos: Iterable[K], read: Callable[[K], T]) -> list[T]:
@@ -440,9 +427,7 @@ def check_writer(user: User | None, repo: str) -> None:
     Raises:
         ApiError: 401 without a token, 403 without the right.
     """
-    if user is None:
-        raise login_needed()
-    if not user.may_write(repo):
+    if user is None or not user.may_write(repo):
         raise _no_right(user, repo)
 
 
@@ -452,18 +437,17 @@ def check_owner(user: User | None, namespace: str) -> str:
     Raises:
         ApiError: 401 without a token, 403 without the right.
     """
+    for own in user.namespaces if user is not None and user.role == "write" else ():
+        if own.lower() == namespace.lower():
+            return own
+    raise _no_right(user, namespace)
+
+
+def _no_right(user: User | None, what: str) -> ApiError:
     if user is None:
-        raise login_needed()
-    own = next((name for name in user.namespaces if name.lower() == namespace.lower()), None)
-    if user.role != "write" or own is None:
-        raise _no_right(user, namespace)
-    return own
-
-
-def _no_right(user: User, what: str) -> ApiError:
-    return ApiError(
-        403, f"You don't have the rights to write to {what!r}: you are {user.name!r} with the role {user.role!r}."
-    )
+        return login_needed()
+    role = f"you are {user.name!r} with the role {user.role!r}"
+    return ApiError(403, f"You don't have the rights to write to {what!r}: {role}.")
 
 
 def _check_new_id(user: User | None, repo_id: str) -> str:
