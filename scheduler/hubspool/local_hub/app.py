@@ -80,8 +80,8 @@ class HubApp:
         exchange.route = route.name
         self.requests.begin()
         try:
-            is_safe = route in self.fault_routes  # no fault may prevent its own removal
-            decision = NO_FAULT if is_safe else self.faults.decide(route.name, exchange.method, exchange.path)
+            is_control = route in self.fault_routes  # no fault may prevent its own removal
+            decision = NO_FAULT if is_control else self.faults.decide(route.name, exchange.method, exchange.path)
             exchange.headers.update(decision.headers)
             if decision.fault is not None:
                 exchange.headers.update(decision.fault.headers)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -52,18 +52,17 @@ def _limit_after_check(route: Route, context: RequestContext) -> int:
 
 async def _keep(route: Route, context: RequestContext, body: _IncomingBody, limit: int) -> None:
     blocks, pending, size = [], 0, 0
-    with context.upload.open("wb") if route.body == "disk" else io.BytesIO() as file:
+    with context.upload.open("wb") if route.body == "disk" else nullcontext() as file:
         async for piece in body.pieces():
             size += len(piece)
             pending += len(piece)
             if size > limit:
                 raise ApiError(413, f"Payload Too Large: more than {limit} bytes")
             blocks.append(piece)
-            if pending >= LIMITS.upload_block or body.has_ended:
+            if file is not None and (pending >= LIMITS.upload_block or body.has_ended):
                 await run_in_threadpool(file.write, b"".join(blocks))
                 blocks, pending = [], 0
-        if isinstance(file, io.BytesIO):
-            context.body = file.getvalue()
+    context.body = b"".join(blocks)
 
 
 class _IncomingBody:

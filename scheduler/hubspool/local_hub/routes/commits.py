@@ -26,8 +26,8 @@ def preupload(context: RequestContext) -> Response:
     files, commit = member(body, "files", list, []), context.commit_of(repo)
     if len(files) > LIMITS.preupload_files:
         raise ApiError(413, f"preupload takes at most {LIMITS.preupload_files} files")
-    texts = {name: member(body, name, str, "") if name in body else None for name in ("gitIgnore", "gitAttributes")}
-    rules = UploadModeRules(repo, commit, gitignore=texts["gitIgnore"], gitattributes=texts["gitAttributes"])
+    given = {f".{name.lower()}": member(body, name, str, "") for name in ("gitIgnore", "gitAttributes") if name in body}
+    rules = UploadModeRules(repo, commit, given)
     answers = []
     for file in files:
         path = commit_writer.check_path(member(file, "path", str, ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 from hubspool.local_hub.services.api_errors import entry_not_found
@@ -25,7 +26,6 @@ class RepositoryFile:
     """
 
     repo: Repository
-
     path: str
     oid: str
     size: int
@@ -92,9 +92,13 @@ class CommitFiles:
     repo: Repository
     commit: str
 
+    @cached_property
+    def _root(self) -> str:
+        return self.repo.git.commit(self.commit).root
+
     def entry(self, path: str) -> TreeEntry | None:
         """Return the file or folder at `path`, or None."""
-        return self.repo.git.entry(self.repo.git.commit(self.commit).root, path)
+        return self.repo.git.entry(self._root, path)
 
     def open(self, path: str) -> RepositoryFile:
         """Return the file at `path`.

@@ -437,9 +437,10 @@ def check_owner(user: User | None, namespace: str) -> str:
     Raises:
         ApiError: 401 without a token, 403 without the right.
     """
-    for own in user.namespaces if user is not None and user.role == "write" else ():
-        if own.lower() == namespace.lower():
-            return own
+    if user is not None and user.role == "write":
+        for own in user.namespaces:
+            if own.lower() == namespace.lower():
+                return own
     raise _no_right(user, namespace)
 
 

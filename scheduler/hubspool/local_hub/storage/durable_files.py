@@ -126,14 +126,13 @@ class DurableFiles:
 
     def write(self, path: Path, data: bytes) -> None:
         """Write `data` to `path`: readers see the old content or the new content, never a part."""
-        if (gathered := _gathered.get()) is not None:
-            temporary = self.temporary_path()
-            gathered[path] = temporary
-            _create(temporary, data)
-            return
-        with self.temporary_file() as temporary:
-            _create(temporary, data)
-            self.adopt(temporary, path)
+        gathered = _gathered.get()
+        if gathered is None:
+            with self.gather():
+                self.write(path, data)
+        else:
+            gathered[path] = self.temporary_path()
+            _create(gathered[path], data)
 
     def append(self, path: Path, data: bytes) -> None:
         """Append to a file and wait for the disk. A killed process can leave a part of `data` at the end."""

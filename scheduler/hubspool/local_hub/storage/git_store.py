@@ -111,8 +111,7 @@ class GitStore:
     def init(cls, path: Path) -> None:
         """Create an empty repository whose HEAD is refs/heads/main."""
         path.mkdir(parents=True)
-        repo = Repo.init_bare(str(path), default_branch=b"main")
-        repo.close()
+        Repo.init_bare(str(path), default_branch=b"main").close()
 
     def close(self) -> None:
         """Close the files that dulwich has open."""
@@ -249,12 +248,8 @@ class GitStore:
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Return the refs below `prefix`: names without it, and their commits."""
-        found = {}
-        for name in self.repo.refs.keys(Ref(prefix.encode())):
-            oid = self.ref(f"{prefix}{name.decode()}")
-            if oid is not None:
-                found[name.decode()] = oid
-        return dict(sorted(found.items()))
+        names = sorted(name.decode() for name in self.repo.refs.keys(Ref(prefix.encode())))
+        return {name: oid for name in names if (oid := self.ref(f"{prefix}{name}")) is not None}
 
     def all_refs(self) -> dict[str, str]:
         """Return the full names of all refs and the ids they hold: of commits, or of annotated tags."""

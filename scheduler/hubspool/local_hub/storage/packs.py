@@ -48,10 +48,8 @@ class PackWriter:
         name = bytes.fromhex(oid)
         if name not in self._entries:
             offset = self._file.tell()
-            self._entries[name] = (
-                offset,
-                write_pack_object(self._file.write, kind, [raw], SHA1, compression_level=LIMITS.compression),
-            )
+            checksum = write_pack_object(self._file.write, kind, [raw], SHA1, compression_level=LIMITS.compression)
+            self._entries[name] = offset, checksum
 
     def finish(self) -> tuple[str, Path]:
         """Complete the pack and write its index; return git's name for both files, and the path of the index."""

@@ -26,7 +26,7 @@ class TreeEdit:
         self._store = store
         tree = store.tree(root) if root is not None else Tree()
         # a folder becomes a TreeEdit when it is looked into
-        self._entries: dict[bytes, TreeEdit | _Entry] = {name: (mode, oid) for name, mode, oid in tree.iteritems()}
+        self._entries: dict[bytes, TreeEdit | _Entry] = {name: tree[name] for name in tree}
 
     def _opened(self, name: bytes) -> TreeEdit | _Entry | None:
         found = self._entries.get(name)
