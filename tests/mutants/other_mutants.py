@@ -310,7 +310,7 @@ MUTANTS = [
             Edit(
                 "hubspool/local_hub/storage/xet_store.py",
                 "XetStore._check",
-                "xet_hash.file_hash(chunks) != entry.hash",
+                "hash_to_text(xet_hash.file_hash(chunks)) != entry.hash",
                 "False",
             ),
         ),
@@ -322,7 +322,7 @@ MUTANTS = [
         (
             Edit(
                 "hubspool/local_hub/services/repositories.py",
-                "Repository._if_held",
+                "Repository.describe_blob",
                 "pointer.sha256 in self.held",
                 "True",
             ),
@@ -332,7 +332,14 @@ MUTANTS = [
     Mutant(
         "hub_bucket_takes_any_hash",
         "who knows the hash of content adds it to a bucket and reads it",
-        (Edit("hubspool/local_hub/routes/xet.py", "size_of_held", "file in repo.held", "True"),),
+        (
+            Edit(
+                "hubspool/local_hub/services/repositories.py",
+                "BaseRepository.size_of_xet",
+                "file in self.held",
+                "True",
+            ),
+        ),
         ("tests/hub/test_buckets.py::test_a_hash_alone_gives_nobody_the_content",),
     ),
     Mutant(

@@ -7,8 +7,8 @@ import errno
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
@@ -19,7 +19,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hubspool.local_hub import control
 from hubspool.local_hub.faults import NO_FAULT, Fault, FaultDecision, FaultHit, Faults
 from hubspool.local_hub.identifiers import host_name
 from hubspool.local_hub.limits import LIMITS
@@ -53,7 +52,7 @@ class HubApp:
         endpoint: address of the Hub, for clients that send no header Host.
         faults: the faults of this Hub.
         requests: the requests so far.
-        fault_routes: whether clients may set faults.
+        fault_routes: those with which clients set faults; no fault hits them.
         only_host: requests must be for this name or a loopback name; None for any. A page can give its own name the
             address 127.0.0.1 after it was loaded; its requests then have no foreign origin.
     """
@@ -62,17 +61,18 @@ class HubApp:
     endpoint: str
     faults: Faults
     requests: RequestLog
-    fault_routes: bool = field(kw_only=True)
-    only_host: str | None = field(kw_only=True)
+    fault_routes: Sequence[Route]
+    only_host: str | None
 
     def __post_init__(self) -> None:
-        self._control = control.routes(self.faults) if self.fault_routes else []
         self._slow = CapacityLimiter(LIMITS.slow_requests)
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send, self.requests)
-        host = host_name(Request(scope).headers.get("host", ""))
+        request = Request(scope, exchange.receive)
+        given = request.headers.get("host", "")
+        host = host_name(given)
         if self.only_host is None or host in ("", self.only_host) or is_loopback_host(host):
             route, args = self._find(exchange.method, exchange.path)
         else:
@@ -80,13 +80,13 @@ class HubApp:
         exchange.route = route.name
         self.requests.begin()
         try:
-            is_control = route in self._control  # no fault may prevent its own removal
+            is_control = route in self.fault_routes  # no fault may prevent its own removal
             decision = NO_FAULT if is_control else self.faults.decide(route.name, exchange.method, exchange.path)
             exchange.headers.update(decision.headers)
             if decision.fault is not None:
                 exchange.headers.update(decision.fault.headers)
                 exchange.keep_bytes = decision.fault.keep_bytes
-            context = self._context(args, exchange)
+            context = RequestContext(self.services, args, request, f"http://{given}" if given else self.endpoint)
             response = await self._answer(route, context, decision, exchange)
             await response(scope, exchange.receive, exchange.send)
         except _ConnectionDropped:
@@ -99,7 +99,7 @@ class HubApp:
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         path_exists = False
-        for route in (*self._control, *ROUTES):
+        for route in (*self.fault_routes, *ROUTES):
             args = route.match(path)
             if args is not None:
                 if method in route.methods.split() or (method == "HEAD" and "GET" in route.methods):
@@ -107,11 +107,6 @@ class HubApp:
                 path_exists = True
         refusal = ApiError(405, f"{method} is not for {path}") if path_exists else ApiError(404, f"Not found: {path}")
         return _refusal(refusal), {}
-
-    def _context(self, args: dict[str, str], exchange: _Exchange) -> RequestContext:
-        request = Request(exchange.scope, exchange.receive)
-        host = request.headers.get("host")
-        return RequestContext(self.services, args, request, f"http://{host}" if host else self.endpoint)
 
     async def _answer(
         self, route: Route, context: RequestContext, decision: FaultDecision, exchange: _Exchange
@@ -155,7 +150,7 @@ class HubApp:
             with self.services.files.temporary_file() as context.upload:
                 await receive_body(route, context)
                 limiter = self._slow if route.name in _SLOW else None
-                return await to_thread.run_sync(route.handler, context, limiter=limiter)
+                return await to_thread.run_sync(route.answer, context, limiter=limiter)
         except ApiError as error:
             return _error_answer(error, context)
         except (ClientDisconnect, _ConnectionDropped):

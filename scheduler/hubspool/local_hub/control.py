@@ -26,7 +26,7 @@ _PATH = "/api/local-hub/faults"
 def routes(faults: Faults) -> list[Route]:
     """Return the routes that add, list and remove `faults`."""
 
-    def handle(context: RequestContext) -> Response:
+    def handle(context: RequestContext) -> Response | None:
         _check_right(context)
         if context.request.method == "POST":
             try:
@@ -36,7 +36,7 @@ def routes(faults: Faults) -> list[Route]:
             return ok(_as_json(fault), status=201)
         if context.request.method == "DELETE":
             faults.clear()
-            return ok()
+            return None
         hits = [{**vars(hit), "fault": _as_json(hit.fault)} for hit in faults.hits]
         return ok({"faults": [_as_json(fault) for fault in faults.armed], "hits": hits})
 

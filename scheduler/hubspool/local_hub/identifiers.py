@@ -39,8 +39,7 @@ def is_repo_name(name: str) -> bool:
 
 def is_repo_id(repo_id: str) -> bool:
     """Whether a text has the form `namespace/name`, so that it can be a path below the root."""
-    parts = repo_id.split("/")
-    return len(parts) == 2 and all(map(is_repo_name, parts))
+    return re.fullmatch(rf"{_REPO_NAME}/{_REPO_NAME}", repo_id) is not None
 
 
 def plural(repo_type: AnyType) -> str:
@@ -48,9 +47,9 @@ def plural(repo_type: AnyType) -> str:
     return f"{repo_type}s"
 
 
-def type_of_plural(name: str) -> RepoType | None:
+def type_of_plural(name: str) -> AnyType | None:
     """Return the type that `plural` spells as `name`, or None."""
-    return next((kind for kind in REPO_TYPES if plural(kind) == name), None)
+    return next((kind for kind in ALL_TYPES if plural(kind) == name), None)
 
 
 def url_path(repo_type: AnyType, repo_id: str) -> str:
@@ -61,7 +60,7 @@ def url_path(repo_type: AnyType, repo_id: str) -> str:
 def split_url_path(path: str) -> tuple[AnyType, str]:
     """Return the type and the id that `url_path` joined."""
     prefix, _, rest = path.partition("/")
-    kind: AnyType | None = "bucket" if prefix == "buckets" else type_of_plural(prefix)
+    kind = type_of_plural(prefix)
     return (kind, rest) if kind is not None and "/" in rest else ("model", path)
 
 

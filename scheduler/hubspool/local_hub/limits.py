@@ -103,7 +103,6 @@ class HubLimits:
 
         memory_block: bytes that are read, sent or written at a time.
         upload_block: bytes of a body that are collected before a thread writes them.
-        memory_pack: bytes of a pack in memory; a larger one goes to a temporary file.
         cached_blob: largest blob in the cache of git objects: LFS pointers, above all.
         compression: zlib level of git objects: the fastest one, since the disk is local.
         loose_objects: objects of one commit with a file each; the other ones share a pack. 5,000 files took 2.6 s of
@@ -209,7 +208,6 @@ class HubLimits:
 
     memory_block: int = 4 * _MIB
     upload_block: int = _MIB
-    memory_pack: int = 8 * _MIB
     cached_blob: int = 1024
     compression: int = 1
     loose_objects: int = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -51,24 +52,17 @@ def _limit_after_check(route: Route, context: RequestContext) -> int:
 
 async def _keep(route: Route, context: RequestContext, body: _IncomingBody, limit: int) -> None:
     blocks, pending, size = [], 0, 0
-    file = context.upload.open("wb") if route.body == "disk" else None
-    try:
+    with context.upload.open("wb") if route.body == "disk" else nullcontext() as file:
         async for piece in body.pieces():
             size += len(piece)
             pending += len(piece)
             if size > limit:
                 raise ApiError(413, f"Payload Too Large: more than {limit} bytes")
             blocks.append(piece)
-            if file is not None and pending >= LIMITS.upload_block:
+            if file is not None and (pending >= LIMITS.upload_block or body.has_ended):
                 await run_in_threadpool(file.write, b"".join(blocks))
                 blocks, pending = [], 0
-        if file is not None:
-            await run_in_threadpool(file.write, b"".join(blocks))
-        else:
-            context.body = b"".join(blocks)
-    finally:
-        if file is not None:
-            file.close()
+    context.body = b"".join(blocks)
 
 
 class _IncomingBody:

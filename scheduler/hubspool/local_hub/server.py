@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hubspool.local_hub import control
 from hubspool.local_hub.app import HubApp
 from hubspool.local_hub.faults import Faults
 from hubspool.local_hub.limits import LIMITS
@@ -95,14 +97,15 @@ class LocalHub:
                 "Name the users (--user NAME:TOKEN), or listen on 127.0.0.1."
             )
         given = (DEFAULT_USER,) if users is None else users
-        self._accounts = Accounts(user if isinstance(user, User) else User.parse(user) for user in given)
-        self.users = self._accounts.users
+        accounts = Accounts(user if isinstance(user, User) else User.parse(user) for user in given)
+        self.users = accounts.users
         self.requests = RequestLog()
         self.faults = Faults({route.name for route in ROUTES})
         self._root = Path(root) if root is not None else None
         self._host, self._port = host, port
-        self._xet, self._lfs_part_size = xet, lfs_part_size
-        self._folder_limit = folder_limit
+        self._services = partial(
+            ServiceContainer, accounts=accounts, xet=xet, lfs_part_size=lfs_part_size, folder_limit=folder_limit
+        )
         self._fault_routes = fault_routes
         self._endpoint: str | None = None
         self._running: _Running | None = None
@@ -147,13 +150,7 @@ class LocalHub:
         files = DurableFiles(root, durable=self._root is not None)
         try:
             files.lock()
-            services = ServiceContainer(
-                files,
-                self._accounts,
-                xet=self._xet,
-                lfs_part_size=self._lfs_part_size,
-                folder_limit=self._folder_limit,
-            )
+            services = self._services(files)
         except BaseException:
             listener.close()
             files.unlock()
@@ -161,16 +158,8 @@ class LocalHub:
         host, port = listener.getsockname()[:2]
         self._endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         only_host = self._host.lower() if is_loopback_host(self._host) else None
-        server = _Server(
-            HubApp(
-                services,
-                self._endpoint,
-                self.faults,
-                self.requests,
-                fault_routes=self._fault_routes,
-                only_host=only_host,
-            )
-        )
+        fault_routes = control.routes(self.faults) if self._fault_routes else []
+        server = _Server(HubApp(services, self._endpoint, self.faults, self.requests, fault_routes, only_host))
         thread = threading.Thread(target=server.run, args=([listener],), name="hubspool-local-hub", daemon=True)
         self._port = port  # a second start uses the same port
         self._running = _Running(files, services, server, thread)
@@ -344,12 +333,11 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    except OSError as error:
-        raise OSError(f"{host!r} is not an address to listen on ({error.strerror}). Give --host another one.") from None
-    try:
         is_dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
         backlog = LIMITS.listen_backlog
         listener = socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=is_dual)
+    except socket.gaierror as error:
+        raise OSError(f"{host!r} is not an address to listen on ({error.strerror}). Give --host another one.") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(host, port) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.responses import Response
 
 from hubspool.local_hub.identifiers import REPO_TYPES, plural
@@ -56,8 +58,5 @@ def organization(context: RequestContext) -> Response:
 
 def _repo_counts(context: RequestContext, namespace: str) -> dict[str, int]:
     """Return `numModels`, `numDatasets` and `numSpaces` of a namespace."""
-    counts = {}
-    for kind in REPO_TYPES:
-        repos = context.services.repositories.visible(context.user, kind)
-        counts[f"num{plural(kind).capitalize()}"] = sum(repo.namespace == namespace for repo in repos)
-    return counts
+    visible = partial(context.services.repositories.visible, context.user)
+    return {f"num{plural(t).capitalize()}": sum(repo.namespace == namespace for repo in visible(t)) for t in REPO_TYPES}

@@ -6,7 +6,6 @@ Source of the protocol: huggingface_hub 2.4 and its tests; https://huggingface.c
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,12 +19,10 @@ from starlette.responses import Response, StreamingResponse
 
 from hubspool.local_hub.identifiers import ALL_TYPES, EMPTY_FILE, is_content_hash
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.routes import xet
-from hubspool.local_hub.routes.contents import XET_INFO, asked_paths, presentation, xet_headers
+from hubspool.local_hub.routes.contents import asked_paths, file_answer
 from hubspool.local_hub.routes.repos import created, is_private
-from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
-from hubspool.local_hub.services import file_access
-from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, repo_not_found
+from hubspool.local_hub.routes.request_context import RequestContext, ok
+from hubspool.local_hub.services.api_errors import ApiError, member, repo_not_found
 from hubspool.local_hub.services.buckets import Bucket, BucketState
 from hubspool.local_hub.services.repositories import BaseRepository, iso
 
@@ -67,13 +64,12 @@ def info(context: RequestContext) -> Response:
     return ok(_describe(context.bucket()))
 
 
-def delete(context: RequestContext) -> Response:
-    context.services.buckets.delete(writable(context))
-    return ok()
+def delete(context: RequestContext) -> None:
+    context.services.buckets.delete(context.bucket("write"))
 
 
 def settings(context: RequestContext) -> Response:
-    bucket = writable(context)
+    bucket = context.bucket("write")
     private = is_private(context.json(), default=bucket.settings.private)
     bucket.change_settings(replace(bucket.settings, private=private))
     return ok({"private": private})
@@ -104,17 +100,8 @@ def paths_info(context: RequestContext) -> Response:
     return ok([files[path].describe() for path in paths if path in files])
 
 
-def writable(context: RequestContext) -> Bucket:
-    """Return the bucket that a request changes.
-
-    Raises:
-        ApiError: as `RequestContext.bucket`.
-    """
-    return context.bucket("write")
-
-
 def batch(context: RequestContext) -> Response:
-    bucket, lines = writable(context), [line for line in context.body.split(b"\n") if line.strip()]
+    bucket, lines = context.bucket("write"), [line for line in context.body.split(b"\n") if line.strip()]
     if len(lines) > LIMITS.bucket_operations:
         raise ApiError(413, f"A batch takes at most {LIMITS.bucket_operations} operations")
     try:
@@ -143,7 +130,7 @@ def _size(context: RequestContext, bucket: Bucket, operation: dict[str, Any]) ->
         if kind not in ALL_TYPES:
             raise ApiError(400, f"Invalid sourceRepoType {kind!r}")
         source = context.services.kept(kind).find(context.user, kind, repo_id)
-    size = xet.size_of_held(context, source, xet_hash)
+    size = source.size_of_xet(xet_hash)
     if size is None or (is_copy and xet_hash == EMPTY_FILE and xet_hash not in source.held):
         raise ApiError(404, f"The content {xet_hash} was not uploaded to {source.url_path}")
     return size
@@ -151,16 +138,10 @@ def _size(context: RequestContext, bucket: Bucket, operation: dict[str, Any]) ->
 
 def resolve(context: RequestContext) -> Response:
     bucket = context.bucket()
-    file = bucket.state.files.get(context.args["path"])
-    if file is None:
-        raise entry_not_found()
-    media_type, headers = presentation(context, file.path, file.content_type)
-    headers |= xet_headers(context, f"{bucket.url_path}/xet-read-token", file.xet_hash)
-    headers |= {"ETag": f'"{file.xet_hash}"', "X-Linked-Size": str(file.size)}
-    if XET_INFO in context.request.headers.get("accept", ""):
-        return Response(json.dumps({"hash": file.xet_hash, "size": file.size}), 200, headers, XET_INFO)
-    read = partial(file_access.read, file, context.services.contents)
-    return content_answer(context, file.size, read, headers, media_type)
+    file = bucket.state.open(context.args["path"])
+    headers = {"ETag": f'"{file.xet_hash}"', "X-Linked-Size": str(file.size)}
+    token = f"{bucket.url_path}/xet-read-token"
+    return file_answer(context, file, headers, token, file.xet_hash, file.content_type or "")
 
 
 def events(context: RequestContext) -> Response:

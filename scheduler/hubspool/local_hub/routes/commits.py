@@ -12,6 +12,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import commit_writer
 from hubspool.local_hub.services.api_errors import ApiError, member, revision_not_found
+from hubspool.local_hub.services.pull_requests import PullRequests
 from hubspool.local_hub.services.repositories import iso
 from hubspool.local_hub.services.upload_modes import UploadModeRules, decode_sample
 from hubspool.local_hub.storage.git_store import CommitRecord
@@ -25,8 +26,8 @@ def preupload(context: RequestContext) -> Response:
     files, commit = member(body, "files", list, []), context.commit_of(repo)
     if len(files) > LIMITS.preupload_files:
         raise ApiError(413, f"preupload takes at most {LIMITS.preupload_files} files")
-    texts = {name: member(body, name, str, "") if name in body else None for name in ("gitIgnore", "gitAttributes")}
-    rules = UploadModeRules(repo, commit, gitignore=texts["gitIgnore"], gitattributes=texts["gitAttributes"])
+    given = {f".{name.lower()}": member(body, name, str, "") for name in ("gitIgnore", "gitAttributes") if name in body}
+    rules = UploadModeRules(repo, commit, given)
     answers = []
     for file in files:
         path = commit_writer.check_path(member(file, "path", str, ""))
@@ -39,14 +40,14 @@ def commit(context: RequestContext) -> Response:
     repo, rev = context.repo_to_commit(), context.args["rev"]
     is_large = context.upload.stat().st_size > LIMITS.memory_block
     turn = _LARGE_COMMITS if is_large else nullcontext()
-    with turn, context.services.files.gather(), context.upload.open("rb") as file:
+    with turn, context.upload.open("rb") as file:
         lines = iter(lambda: file.readline(LIMITS.commit_line), b"")  # a longer line is not JSON, then
-        parsed = commit_writer.parse(lines, repo, context.services.contents)
+        parsed = commit_writer.parse(lines, repo)
     answer: dict[str, object] = {"success": True, "hookOutput": ""}
     address = f"{context.endpoint}/{repo.url_path}"
     if context.flag("create_pr"):
-        kept = context.pull_requests(repo)
-        pull, oid = kept.open(context.author, parsed.summary, parsed.description, target=rev, commit=parsed)
+        pulls = PullRequests(repo)
+        pull, oid = pulls.open(context.author, parsed.summary, parsed.description, target=rev, commit=parsed)
         answer["pullRequestUrl"] = f"{address}/discussions/{pull.num}"
     else:
         oid = commit_writer.apply(repo, rev, parsed, context.author)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from dulwich.errors import GitProtocolError
 from dulwich.protocol import Protocol, pkt_line, pkt_seq
 from starlette.responses import Response, StreamingResponse
 
+from hubspool.files import blocks
 from hubspool.local_hub.identifiers import is_commit_id
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext
@@ -32,34 +35,15 @@ def advertise(context: RequestContext) -> Response:
         return _advertise_for_push(context.repo_for_git("write"))
     if service != "git-upload-pack":
         raise ApiError(403, "This Hub knows git's smart HTTP protocol only: use git 1.6.6 or newer")
-    repo = context.repo_for_git()
-    with tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack) as out:
-        try:
-            _serve(context, repo, b"", out, "--advertise-refs")
-            out.seek(0)
-            refs = out.read()
-        except GitProtocolError as error:
-            refs = _error_line(error)
-        body = pkt_seq(b"# service=git-upload-pack\n") + refs
+    refs = _fetch(context, context.repo_for_git(), b"", "--advertise-refs")
+    body = pkt_seq(b"# service=git-upload-pack\n") + b"".join(refs)
     return Response(body, 200, _NO_CACHE, "application/x-git-upload-pack-advertisement")
 
 
 def upload_pack(context: RequestContext) -> Response:
-    repo = context.repo_for_git()
-    body = context.body
-    if context.request.headers.get("content-encoding") == "gzip":
-        body = _unzip(body)
-    out = tempfile.SpooledTemporaryFile(max_size=LIMITS.memory_pack)  # noqa: SIM115 - _drain closes it
-    try:
-        _serve(context, repo, body, out)
-    except GitProtocolError as error:
-        out.close()
-        return Response(_error_line(error), 200, _NO_CACHE, "application/x-git-upload-pack-result")
-    except BaseException:
-        out.close()
-        raise
-    out.seek(0)
-    return StreamingResponse(_drain(out), 200, _NO_CACHE, "application/x-git-upload-pack-result")
+    repo, is_gzip = context.repo_for_git(), context.request.headers.get("content-encoding") == "gzip"
+    answer = _fetch(context, repo, _unzip(context.body) if is_gzip else context.body)
+    return StreamingResponse(answer, 200, _NO_CACHE, "application/x-git-upload-pack-result")
 
 
 def _advertise_for_push(repo: Repository) -> Response:
@@ -69,34 +53,25 @@ def _advertise_for_push(repo: Repository) -> Response:
     return Response(body, 200, _NO_CACHE, "application/x-git-receive-pack-advertisement")
 
 
-def pushable(context: RequestContext) -> Repository:
-    """Return the repository that a push changes.
-
-    Raises:
-        ApiError: as `RequestContext.repo_for_git`.
-    """
-    return context.repo_for_git("write")
-
-
 def receive_pack(context: RequestContext) -> Response:
-    repo = pushable(context)
+    repo = context.repo_for_git("write")
     with context.upload.open("rb") as file:
         updates = _read_updates(file)
         pack = context.upload.with_name(f"{context.upload.name}.pack")
         with pack.open("wb") as out:
             shutil.copyfileobj(file, out)
     try:
-        report = _apply(repo, context, updates, pack if pack.stat().st_size else None) if updates else b""
+        report = _apply(repo, updates, pack if pack.stat().st_size else None) if updates else b""
     finally:
         pack.unlink()
     return Response(report, 200, _NO_CACHE, "application/x-git-receive-pack-result")
 
 
-def _apply(repo: Repository, context: RequestContext, updates: list[git_push.RefUpdate], pack: Path | None) -> bytes:
+def _apply(repo: Repository, updates: list[git_push.RefUpdate], pack: Path | None) -> bytes:
     """Apply a push; return the report with the outcome of each ref."""
     outcome, refused = "ok", {}
     try:
-        refused = git_push.apply(repo, context.services.contents, updates, pack)
+        refused = git_push.apply(repo, updates, pack)
     except git_push.PushRefusedError as error:
         outcome, refused = str(error), {update.ref: "unpacker error" for update in updates}
     lines = [f"ng {ref} {refused[ref]}\n" if ref in refused else f"ok {ref}\n" for ref in (u.ref for u in updates)]
@@ -133,20 +108,25 @@ def _unzip(body: bytes) -> bytes:
     return plain
 
 
-def _error_line(error: GitProtocolError) -> bytes:
-    """Return a line that git shows to its user; of an HTTP error it shows only the status."""
-    return bytes(pkt_line(f"ERR {error}\n".encode()))
+def _fetch(context: RequestContext, repo: Repository, body: bytes, *options: str) -> Iterator[bytes]:
+    """Return the answer to a fetch, or a line that git shows to its user; of an HTTP error it shows only the status.
 
-
-def _serve(context: RequestContext, repo: Repository, body: bytes, out: IO[bytes], *options: str) -> None:
-    """Write the answer to a fetch. dulwich's server knows no shallow and no partial clones."""
-    if not git_program.exists():
-        raise GitProtocolError("This local Hub serves clones and fetches with git: install git where it runs")
+    dulwich's server knows no shallow and no partial clones.
+    """
     version = context.request.headers.get("git-protocol", "")
-    git_program.run(repo.path, "upload-pack", "--stateless-rpc", *options, ".", stdin=body, out=out, protocol=version)
+    command = ("upload-pack", "--stateless-rpc", *options, ".")
+    try:
+        if not git_program.exists():
+            raise GitProtocolError("This local Hub serves clones and fetches with git: install git where it runs")
+        with ExitStack() as closed_on_error:
+            out = closed_on_error.enter_context(tempfile.TemporaryFile())
+            git_program.run(repo.path, *command, stdin=body, out=out, protocol=version)
+            closed_on_error.pop_all()
+            return _drain(out)
+    except GitProtocolError as error:
+        return iter((pkt_line(f"ERR {error}\n".encode()),))
 
 
-def _drain(file: IO[bytes]) -> Iterator[bytes]:
+def _drain(file: BinaryIO) -> Iterator[bytes]:
     with file:
-        while block := file.read(LIMITS.memory_block):
-            yield block
+        yield from blocks(file, 0, file.seek(0, os.SEEK_END))

@@ -55,7 +55,7 @@ def _object(item: object) -> tuple[str, int]:
 
 def _upload(context: RequestContext, repo: Repository, oid: str, size: int, transfer: str) -> dict[str, Any]:
     described: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
-    if oid in repo.held and context.services.contents.size(oid) == size:
+    if repo.size_of(oid) == size:
         return described  # without actions: the object is stored
     if transfer == "xet":  # actions, too: for the JavaScript client an object without actions is stored
         href = f"{context.endpoint}/api/{repo.type}s/{repo.id}/xet-write-token/main"
@@ -63,13 +63,12 @@ def _upload(context: RequestContext, repo: Repository, oid: str, size: int, tran
         return {**described, "actions": {"upload": {"href": href, "header": headers}}}
     if transfer == "multipart":
         count = math.ceil(size / context.services.lfs_part_size)
-        header = {"chunk_size": str(context.services.lfs_part_size)}
-        for number in range(1, count + 1):
-            header[f"{number:05d}"] = _signed(context, repo, "parts", oid, str(number))
+        parts = {f"{n:05d}": _signed(context, repo, "parts", oid, str(n)) for n in range(1, count + 1)}
+        header = {"chunk_size": str(context.services.lfs_part_size), **parts}
         upload = {"href": _signed(context, repo, "complete", oid), "header": header}
     else:
         upload = {"href": _signed(context, repo, "objects", oid)}
-    verify = f"{context.endpoint}{context.request.scope['raw_path'].decode().removesuffix('objects/batch')}verify"
+    verify = f"{context.endpoint}{context.path.removesuffix('objects/batch')}verify"
     verified: dict[str, Any] = {"href": verify}
     given = context.request.headers.get("authorization", "")
     if given.lower().startswith("basic "):  # git-lfs does not send the credentials of a remote's address elsewhere
@@ -90,13 +89,13 @@ def uploaded_to(context: RequestContext) -> Repository:
         ApiError: 403, or 404 if the repository was deleted.
     """
     args = context.args
-    kind = context.request.scope["raw_path"].decode().split("/")[2]
+    kind = context.path.split("/")[2]
     context.check_signature(kind, args["oid"], args["repo"], args["who"], *filter(None, [args.get("number")]))
     return context.services.repositories.at(args["repo"])
 
 
 def _download(context: RequestContext, repo: Repository, oid: str, size: int) -> dict[str, Any]:
-    if oid not in repo.held or context.services.contents.size(oid) != size:
+    if repo.size_of(oid) != size:
         return {"oid": oid, "size": size, "error": {"code": 404, "message": "Object does not exist"}}
     href = context.signed_url(f"/lfs/objects/{oid}", "get", oid)
     return {"oid": oid, "size": size, "authenticated": True, "actions": {"download": {"href": href}}}
@@ -112,12 +111,11 @@ def locks(context: RequestContext) -> Response:
     return JSONResponse({"locks": []}, media_type=_MEDIA_TYPE)
 
 
-def put(context: RequestContext) -> Response:
+def put(context: RequestContext) -> None:
     oid, repo = context.args["oid"], uploaded_to(context)
     if not context.services.contents.lfs.add(oid, context.upload):
         raise ApiError(400, f"The content that was sent does not have the sha256 {oid}")
     repo.held.add([oid])
-    return ok()
 
 
 def _upload_key(context: RequestContext, repo: Repository) -> str:
@@ -131,7 +129,7 @@ def put_part(context: RequestContext) -> Response:
     return ok(headers={"ETag": f'"{etag}"'})
 
 
-def complete(context: RequestContext) -> Response:
+def complete(context: RequestContext) -> None:
     oid, repo = context.args["oid"], uploaded_to(context)
     numbers = [member(part, "partNumber", int, 0) for part in member(context.json(), "parts", list, [])]
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
@@ -139,13 +137,12 @@ def complete(context: RequestContext) -> Response:
     if not context.services.contents.lfs.join_parts(_upload_key(context, repo), oid, numbers):
         raise ApiError(400, f"The parts that were sent do not make up the object {oid}")
     repo.held.add([oid])
-    return ok()
 
 
 def verify(context: RequestContext) -> Response:
     repo = context.repo_for_git("contribute")
     oid, size = _object(context.json())
-    if oid not in repo.held or context.services.contents.size(oid) != size:
+    if repo.size_of(oid) != size:
         raise ApiError(404, f"The object {oid} of {size} bytes was not uploaded")
     return JSONResponse({}, media_type=_MEDIA_TYPE)
 
@@ -182,14 +179,13 @@ def listing(context: RequestContext) -> Response:
     return ok(list(found.values()))
 
 
-def delete(context: RequestContext) -> Response:
+def delete(context: RequestContext) -> None:
     """Take content from a repository; other repositories share the store, and keep it.
 
     Commits that still name it show a pointer in its place, whatever `rewriteHistory` says.
     """
     repo = context.repo("write")
     repo.held.remove(map(str, member(member(context.json(), "deletions", dict, {}), "sha", list, [])))
-    return ok()
 
 
 def duplicate(context: RequestContext) -> Response:

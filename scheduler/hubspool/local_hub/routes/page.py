@@ -23,8 +23,9 @@ from hubspool.local_hub.identifiers import BRANCHES, PULLS, REPO_TYPES, TAGS, pl
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext
 from hubspool.local_hub.services import file_access, markdown, preview
-from hubspool.local_hub.services.api_errors import ApiError, entry_not_found
+from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.buckets import BucketState
+from hubspool.local_hub.services.pull_requests import PullRequests
 from hubspool.local_hub.services.repositories import BaseRepository, Repository, iso
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.git_store import TreeEntry
@@ -121,9 +122,7 @@ def _leave(context: RequestContext, path: str, session: str, seconds: int) -> Re
 
 def error(context: RequestContext, refusal: ApiError, headers: dict[str, str]) -> Response:
     """Return an error as a page, for a person's browser."""
-    query = context.request.url.query
-    wanted = f"{context.request.scope['raw_path'].decode()}{'?' if query else ''}{query}"
-    shown = {"refusal": refusal, "wanted": wanted, "phrase": HTTPStatus(refusal.status).phrase}
+    shown = {"refusal": refusal, "wanted": context.address, "phrase": HTTPStatus(refusal.status).phrase}
     return _with_error(_render(context, "error.html", f"{refusal.status} {shown['phrase']}", shown), refusal, headers)
 
 
@@ -155,62 +154,52 @@ def _summary(state: BucketState) -> dict[str, object]:
 
 def bucket(context: RequestContext) -> Response:
     found, path = context.bucket(), context.args.get("path", "").strip("/")
-    prefix = f"{path}/" if path else ""
-    shown = {"path": path, "listing": found.state.listing(prefix, recursive=False, limit=LIMITS.folder_entries)}
-    readme = found.state.files.get("README.md")
-    if readme is not None and not path:
-        shown["card"] = markdown.render(preview.head(readme, context.services.contents), f"/{found.url_path}", "")
+    files, prefix = found.state, f"{path}/" if path else ""
+    listing = files.listing(prefix, recursive=False, limit=LIMITS.folder_entries)
+    shown = {"path": path, "listing": listing, "card": None if path else _card(files, found, "")}
     return _render(context, "folder.html", path or found.id, shown, found)
 
 
 def bucket_file(context: RequestContext) -> Response:
     found = context.bucket()
-    opened = found.state.files.get(context.args["path"])
-    if opened is None:
-        raise entry_not_found()
-    return _render(context, "file.html", opened.path, _preview(context, opened, None), found)
+    opened = found.state.open(context.args["path"])
+    return _render(context, "file.html", opened.path, _preview(opened, None), found)
 
 
 def overview(context: RequestContext) -> Response:
-    repo = context.repo()
-    commit = context.commit_of(repo)
-    records, _ = repo.git.history_page(commit, LIMITS.newest_commits)
-    shown = {"listing": _listing(context, repo, ""), "records": records, "card": _card(context, repo, "main")}
+    files = context.files()
+    repo, listing = files.repo, files.folder("", limit=LIMITS.folder_entries)
+    records, _ = repo.git.history_page(files.commit, LIMITS.newest_commits)
+    shown = {"listing": listing, "records": records, "card": _card(files, repo, "main")}
     return _render(context, "overview.html", repo.id, shown, repo)
 
 
-def _card(context: RequestContext, repo: Repository, rev: str) -> markdown.RenderedCard | None:
+def _card(files: file_access.CommitFiles | BucketState, repo: BaseRepository, rev: str) -> markdown.RenderedCard | None:
     try:
-        opened = file_access.open_file(repo, context.commit_of(repo), "README.md")
+        opened = files.open("README.md")
     except ApiError:
         return None
-    return markdown.render(preview.head(opened, context.services.contents), f"/{repo.url_path}", rev)
-
-
-def _listing(context: RequestContext, repo: Repository, path: str) -> file_access.FolderPage:
-    contents = context.services.contents
-    return file_access.list_folder(repo, context.commit_of(repo), path, contents, limit=LIMITS.folder_entries)
+    return markdown.render(preview.head(opened), f"/{repo.url_path}", rev)
 
 
 def folder(context: RequestContext) -> Response:
-    repo, rev, path = context.repo(), context.args["rev"], context.args.get("path", "").strip("/")
-    shown = {"path": path, "listing": _listing(context, repo, path)}
-    return _render(context, "folder.html", path or repo.id, shown, repo, rev)
+    files, path = context.files(), context.args.get("path", "").strip("/")
+    shown = {"path": path, "card": None, "listing": files.folder(path, limit=LIMITS.folder_entries)}
+    return _render(context, "folder.html", path or files.repo.id, shown, files.repo, context.args["rev"])
 
 
 def file(context: RequestContext) -> Response:
-    repo = context.repo()
-    opened = file_access.open_file(repo, context.commit_of(repo), context.args["path"])
-    card = _card(context, repo, context.args["rev"]) if opened.path == "README.md" else None
-    return _render(context, "file.html", opened.path, _preview(context, opened, card), repo, context.args["rev"])
+    files, rev = context.files(), context.args["rev"]
+    opened = files.open(context.args["path"])
+    card = _card(files, files.repo, rev) if opened.path == "README.md" else None
+    return _render(context, "file.html", opened.path, _preview(opened, card), files.repo, rev)
 
 
-def _preview(context: RequestContext, opened: preview.AnyFile, card: markdown.RenderedCard | None) -> dict[str, Any]:
-    contents = context.services.contents
-    table = preview.table(opened, contents)
-    charts = preview.charts(opened, contents)
+def _preview(opened: preview.AnyFile, card: markdown.RenderedCard | None) -> dict[str, Any]:
+    table = preview.table(opened)
+    charts = preview.charts(opened)
     is_image = preview.is_image(opened.path)
-    text = None if table or charts or is_image or card else preview.head(opened, contents)
+    text = None if table or charts or is_image or card else preview.head(opened)
     is_cut = text is not None and len(text.encode()) < opened.size
     if text is not None and "\0" in text:
         text = None
@@ -239,7 +228,7 @@ def commit(context: RequestContext) -> Response:
                 new = file_access.load_file(repo, TreeEntry(path, blob, is_folder=False))
                 before = repo.git.entry(old, path)
                 start = file_access.load_file(repo, before).size if before is not None else 0
-                if table := preview.table(new, context.services.contents, start=min(start, new.size)):
+                if table := preview.table(new, start=min(start, new.size)):
                     tables[path] = table
         diff = repo.git.diff(old, record.root, without=tables)[: LIMITS.diff_characters]
     shown = {"record": record, "diff": diff, "tables": tables}
@@ -248,7 +237,7 @@ def commit(context: RequestContext) -> Response:
 
 def pull_request(context: RequestContext) -> Response:
     repo = context.repo()
-    kept = context.pull_requests(repo)
+    kept = PullRequests(repo)
     pull = kept.get(int(context.args["num"]))
     shown = {"pull": pull, "events": kept.events(pull), "diff": kept.diff(pull)[: LIMITS.diff_characters]}
     return _render(context, "pull_request.html", pull.title, shown, repo)

@@ -10,6 +10,7 @@ from hubspool.local_hub.identifiers import BRANCHES, MAIN, PULLS, TAGS
 from hubspool.local_hub.routes.request_context import RequestContext, ok
 from hubspool.local_hub.services import refs
 from hubspool.local_hub.services.api_errors import ApiError, member
+from hubspool.local_hub.services.pull_requests import PullRequests
 from hubspool.local_hub.services.repositories import Repository, check_writer
 
 
@@ -33,42 +34,33 @@ def _refs(context: RequestContext, repo: Repository, prefix: str) -> list[dict[s
     ]
 
 
-def create_branch(context: RequestContext) -> Response:
+def create_branch(context: RequestContext) -> None:
     repo, body = context.repo("write"), context.json()
     start = repo.revision(member(body, "startingPoint", str, "") or "main")
     if member(body, "emptyBranch", bool, False):
         start = refs.empty_commit(repo, context.author)
     refs.create_branch(repo, context.args["branch"], start, overwrite=member(body, "overwrite", bool, False))
-    return ok()
 
 
-def delete_branch(context: RequestContext) -> Response:
-    refs.delete(context.repo("write"), BRANCHES, context.args["branch"])
-    return ok()
+def delete(context: RequestContext, prefix: str) -> None:
+    refs.delete(context.repo("write"), prefix, context.args["name"])
 
 
-def create_tag(context: RequestContext) -> Response:
+def create_tag(context: RequestContext) -> None:
     repo, body = context.repo("write"), context.json()
     tag, message = member(body, "tag", str, ""), member(body, "message", str, "")
     refs.create_tag(repo, tag, context.args["rev"], message, context.author)
-    return ok()
 
 
-def delete_tag(context: RequestContext) -> Response:
-    refs.delete(context.repo("write"), TAGS, context.args["tag"])
-    return ok()
-
-
-def super_squash(context: RequestContext) -> Response:
+def super_squash(context: RequestContext) -> None:
     rev = context.args["rev"]
     message = member(context.json(), "message", str, "") or f"Super-squash branch '{rev}'"
     refs.super_squash(context.repo("write"), rev, message, context.author)
-    return ok()
 
 
 def pull_request(context: RequestContext) -> Response:
     repo = context.repo()
-    kept = context.pull_requests(repo)
+    kept = PullRequests(repo)
     pull = kept.get(int(context.args["num"]))
     changes = {"base": pull.target}
     if pull.merge_commit is not None:
@@ -99,13 +91,12 @@ def create_pull_request(context: RequestContext) -> Response:
     if len(title) < 3:
         raise ApiError(400, "A pull request needs a title of at least 3 characters")
     description = member(body, "description", str, "")
-    pull, _ = context.pull_requests(repo).open(context.author, title, description, target=MAIN)
+    pull, _ = PullRequests(repo).open(context.author, title, description, target=MAIN)
     url = f"{context.endpoint}/{repo.url_path}/discussions/{pull.num}"
     return ok({"num": pull.num, "pullRequest": True, "url": url})
 
 
-def merge_pull_request(context: RequestContext) -> Response:
+def merge_pull_request(context: RequestContext) -> None:
     repo, comment = context.repo("contribute"), member(context.json(), "comment", str, "")
     check_writer(context.user, repo.url_path)
-    context.pull_requests(repo).merge(int(context.args["num"]), context.author, comment)
-    return ok()
+    PullRequests(repo).merge(int(context.args["num"]), context.author, comment)

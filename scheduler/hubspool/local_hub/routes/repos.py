@@ -68,10 +68,9 @@ def created(context: RequestContext, kind: AnyType, repo_id: str, body: dict[str
     return url, repo
 
 
-def delete(context: RequestContext) -> Response:
+def delete(context: RequestContext) -> None:
     kind, repo_id, _ = _named(context)
     context.services.repositories.delete(context.services.repositories.find(context.user, kind, repo_id, "write"))
-    return ok()
 
 
 def is_private(body: dict[str, Any], *, default: bool) -> bool:
@@ -190,9 +189,8 @@ def _chosen(context: RequestContext, described: dict[str, object]) -> dict[str, 
     return described
 
 
-def auth_check(context: RequestContext) -> Response:
+def auth_check(context: RequestContext) -> None:
     context.repo("write" if "write" in context.args else "read")
-    return ok()
 
 
 def validate_yaml(context: RequestContext) -> Response:

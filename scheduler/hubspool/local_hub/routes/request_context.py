@@ -9,23 +9,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import orjson
+from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from hubspool.local_hub.identifiers import PULLS, AnyType, RepoType, type_of_plural
+from hubspool.local_hub.identifiers import PULLS, AnyType, type_of_plural
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError, RepositoryRenamedError, bad_token, login_needed
 from hubspool.local_hub.services.buckets import Bucket
 from hubspool.local_hub.services.container import ServiceContainer
+from hubspool.local_hub.services.file_access import CommitFiles
 from hubspool.local_hub.services.pull_requests import PullRequests
 from hubspool.local_hub.services.repositories import BaseRepositories, R, Repository, Right, check_writer
 from hubspool.local_hub.storage.accounts import User
 
 T = TypeVar("T")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_BASIC = 'Basic realm="Hub", charset="UTF-8"'
 _DIGITS = 18  # of a number: Python refuses more than 4,300 of them with an error of its own
 
 
@@ -83,6 +86,12 @@ class RequestContext:
         return str(self.request.scope["raw_path"].decode())
 
     @property
+    def address(self) -> str:
+        """The path and the query as the client sent them."""
+        query = self.request.scope["query_string"].decode("latin-1")
+        return f"{self.path}?{query}" if query else self.path
+
+    @property
     def port(self) -> int:
         """The port of this Hub, whatever a proxy calls it."""
         return int(self.request.scope["server"][1])
@@ -126,7 +135,7 @@ class RequestContext:
         return self.user.name if self.user is not None else "anonymous"
 
     @property
-    def repo_type(self) -> RepoType:
+    def repo_type(self) -> AnyType:
         """The repository type that the path names; paths of models may have none."""
         return type_of_plural(self.args.get("type", "models")) or "model"
 
@@ -150,10 +159,8 @@ class RequestContext:
         try:
             return kept.find(self.user, repo_type, self.args["repo"], right)
         except RepositoryRenamedError as renamed:
-            path = self.request.scope["raw_path"].decode().replace(self.args["repo"], renamed.new_id, 1)
-            query = self.request.url.query
-            renamed.headers["Location"] = f"{path}{'?' if query else ''}{query}"  # clients follow only relative ones
-            raise
+            renamed.headers["Location"] = self.address.replace(self.args["repo"], renamed.new_id, 1)
+            raise  # with the path alone: clients follow only relative redirects
 
     def repo_for_git(self, right: Right = "read") -> Repository:
         """As `repo`; the error 401 has the headers with which git and git-lfs ask their user for credentials."""
@@ -161,9 +168,7 @@ class RequestContext:
             return self.repo(right)
         except ApiError as error:
             if error.status == 401:
-                error.headers = dict.fromkeys(
-                    ("WWW-Authenticate", "LFS-Authenticate"), 'Basic realm="Hub", charset="UTF-8"'
-                )
+                error.headers = dict.fromkeys(("WWW-Authenticate", "LFS-Authenticate"), _BASIC)
             raise
 
     def repo_to_commit(self) -> Repository:
@@ -178,12 +183,9 @@ class RequestContext:
             return self.repo("write")
         repo = self.repo("contribute")
         is_own = self.flag("create_pr") or repo.git.ref(rev) is None
-        if not is_own and self.pull_requests(repo).get(int(number)).author != self.author:
+        if not is_own and PullRequests(repo).get(int(number)).author != self.author:
             check_writer(self.user, repo.url_path)
         return repo
-
-    def pull_requests(self, repo: Repository) -> PullRequests:
-        return PullRequests(self.services.files, repo)
 
     def commit_of(self, repo: Repository, rev: str | None = None) -> str:
         """Return the commit that a read of this revision is answered from; by default the path's revision."""
@@ -191,6 +193,15 @@ class RequestContext:
         commit = repo.revision(rev, commits_back=self.commits_back)
         self.is_stale = self.is_stale or (self.commits_back > 0 and commit != repo.revision(rev))
         return commit
+
+    def files(self) -> CommitFiles:
+        """Return the files of the repository and the revision that the path names.
+
+        Raises:
+            ApiError: as `repo`; 404 RevisionNotFound.
+        """
+        repo = self.repo()
+        return CommitFiles(repo, self.commit_of(repo))
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object; an empty body counts as an empty object.
@@ -249,9 +260,8 @@ class RequestContext:
         """Return the header with the address of the next page; clients follow it unchanged."""
         if cursor is None:
             return {}
-        query = [(k, v) for k, v in self.request.query_params.multi_items() if k != "cursor"]
-        address = f"{self.endpoint}{self.request.scope['raw_path'].decode()}"
-        return {"Link": f'<{address}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'}
+        address = URL(self.address).include_query_params(cursor=cursor)
+        return {"Link": f'<{self.endpoint}{address}>; rel="next"'}
 
     def page(self, found: list[T], most: int) -> tuple[list[T], dict[str, str]]:
         """Return the entries that the query asks for, at most `most`, and the header of `next_link`."""

@@ -8,26 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from hubspool.local_hub.identifiers import CONTENT_HASH
+from hubspool.local_hub.identifiers import BRANCHES, CONTENT_HASH, TAGS
 from hubspool.local_hub.limits import LIMITS
-from hubspool.local_hub.routes import (
-    accounts,
-    buckets,
-    commits,
-    contents,
-    git,
-    lfs,
-    page,
-    refs,
-    repos,
-    xet,
-)
-from hubspool.local_hub.routes.request_context import RequestContext
+from hubspool.local_hub.routes import accounts, buckets, commits, contents, git, lfs, page, refs, repos, xet
+from hubspool.local_hub.routes.request_context import RequestContext, ok
 
 
 @dataclass(frozen=True)
@@ -39,7 +29,7 @@ class Route:
         methods: separated by spaces.
         pattern: matched against the raw path, since a revision may hold an encoded slash; the handler gets the groups
             decoded, as `RequestContext.args`.
-        handler: runs in a worker thread, so it may block.
+        handler: runs in a worker thread, so it may block; None is an empty JSON object.
         body: where the body is before the handler runs: in `RequestContext.body`, or in the temporary file
             `RequestContext.upload`, which the handler may move away.
         limit: bytes of the body; a larger one is answered with 413. Without a token it is
@@ -50,7 +40,7 @@ class Route:
     name: str
     methods: str
     pattern: str
-    handler: Callable[[RequestContext], Response]
+    handler: Callable[[RequestContext], Response | None]
     body: Literal["memory", "disk"] = "memory"
     limit: int = LIMITS.body
     admit: Callable[[RequestContext], object] | None = None
@@ -61,6 +51,10 @@ class Route:
         if found is None:
             return None
         return {name: unquote(text) for name, text in found.groupdict().items() if text is not None}
+
+    def answer(self, context: RequestContext) -> Response:
+        """Return the handler's answer; call it in a worker thread."""
+        return self.handler(context) or ok()
 
 
 REPOS = r"/api/(?P<type>models|datasets|spaces)"
@@ -83,8 +77,12 @@ LFS_PART = rf"/lfs/parts/{OBJECT}/{UPLOADER}/(?P<number>[1-9]\d{{0,4}})"
 ORGANIZATION = r"/api/organizations/(?P<name>[^/]+)/(?P<what>overview|members)"
 RECEIVE_PACK = rf"{GIT}/git-receive-pack"
 
-#: Who may send a body: every user, and those who may commit to the revision of the path.
+#: Who may send a body: every user, and those who may commit to the revision of the path, push to the repository,
+#: write to the bucket, or write to the repository or bucket of a Xet token.
 _USERS, _COMMITTERS = RequestContext.logged_in, RequestContext.repo_to_commit
+_PUSHERS = partial(RequestContext.repo_for_git, right="write")
+_BUCKET_WRITERS = partial(RequestContext.bucket, right="write")
+_XET_WRITERS = partial(xet.repo_of_token, needed="write")
 
 ROUTES = (
     Route("whoami", "GET", r"/api/whoami-v2", accounts.whoami),
@@ -104,9 +102,9 @@ ROUTES = (
     Route("compare", "GET", rf"{API}/compare/(?P<revs>[^/]+)", commits.compare),
     Route("refs", "GET", rf"{API}/refs", refs.listing),
     Route("branch-create", "POST", rf"{API}/branch/(?P<branch>[^/]+)", refs.create_branch),
-    Route("branch-delete", "DELETE", rf"{API}/branch/(?P<branch>[^/]+)", refs.delete_branch),
+    Route("branch-delete", "DELETE", rf"{API}/branch/(?P<name>[^/]+)", partial(refs.delete, prefix=BRANCHES)),
     Route("tag-create", "POST", rf"{API}/tag/{REV}", refs.create_tag),
-    Route("tag-delete", "DELETE", rf"{API}/tag/(?P<tag>[^/]+)", refs.delete_tag),
+    Route("tag-delete", "DELETE", rf"{API}/tag/(?P<name>[^/]+)", partial(refs.delete, prefix=TAGS)),
     Route("super-squash", "POST", rf"{API}/super-squash/{REV}", refs.super_squash),
     Route("discussion-create", "POST", rf"{API}/discussions", refs.create_pull_request),
     Route("discussion-info", "GET", rf"{API}/{PULL}", refs.pull_request),
@@ -133,20 +131,20 @@ ROUTES = (
     Route("bucket-settings", "PUT", rf"{BUCKET}/settings", buckets.settings, admit=_USERS),
     Route("bucket-tree", "GET", rf"{BUCKET}/tree(?:/(?P<path>.*))?", buckets.tree),
     Route("bucket-paths-info", "POST", rf"{BUCKET}/paths-info", buckets.paths_info),
-    Route("bucket-batch", "POST", rf"{BUCKET}/batch", buckets.batch, admit=buckets.writable),
+    Route("bucket-batch", "POST", rf"{BUCKET}/batch", buckets.batch, admit=_BUCKET_WRITERS),
     Route("bucket-events", "GET", rf"{BUCKET}/events", buckets.events),
     Route("bucket-token", "GET", rf"{BUCKET}/xet-(?P<scope>read|write)-token", xet.token),
     Route("bucket-resolve", "GET", rf"{BUCKET_PAGE}/resolve/(?P<path>.+)", buckets.resolve),
     Route("xet-chunk", "GET", rf"{CAS}/chunks?/[^/]+/{HASH}", xet.chunk),
     # Newer clients ask for /v1/xorb-grants first, and come here after a 404.
-    Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb, xet.writable),
-    Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, "disk", LIMITS.shard, xet.writable),
+    Route("xet-xorb", "POST", rf"{CAS}/xorbs?/[^/]+/{HASH}", xet.put_xorb, "disk", LIMITS.xorb, _XET_WRITERS),
+    Route("xet-shard", "POST", rf"{CAS}/shards?(?:/[^/]+/{HASH})?", xet.put_shard, "disk", LIMITS.shard, _XET_WRITERS),
     Route("xet-reconstruction", "GET", rf"{CAS}/reconstructions?/{HASH}", xet.reconstruction),
     Route("xet-telemetry", "POST", rf"{CAS}/telemetry", xet.telemetry),
     Route("xet-data", "GET", rf"{STORE}/data/{HASH}/(?P<first>\d{{1,10}})-(?P<last>\d{{1,10}})", xet.xorb_data),
     Route("git-refs", "GET", rf"{GIT}/info/refs", git.advertise),
     Route("git-upload-pack", "POST", rf"{GIT}/git-upload-pack", git.upload_pack),
-    Route("git-receive-pack", "POST", RECEIVE_PACK, git.receive_pack, "disk", LIMITS.git_push, git.pushable),
+    Route("git-receive-pack", "POST", RECEIVE_PACK, git.receive_pack, "disk", LIMITS.git_push, _PUSHERS),
     Route("page", "GET", "/", page.index),
     Route("page", "GET", "/login", page.log_in_form),
     Route("login", "POST", "/login", page.log_in, limit=LIMITS.form),

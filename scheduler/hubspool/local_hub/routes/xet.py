@@ -9,7 +9,7 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from hubspool.local_hub.identifiers import EMPTY_FILE, split_url_path
+from hubspool.local_hub.identifiers import split_url_path
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.routes.request_context import RequestContext, content_answer, ok
 from hubspool.local_hub.services.api_errors import ApiError, repo_not_found
@@ -56,8 +56,12 @@ def token_headers(context: RequestContext, repo: BaseRepository, scope: Scope) -
     }
 
 
-def _check(context: RequestContext, needed: Scope) -> BaseRepository:
-    """Check the token of a request; return the repository that the token names."""
+def repo_of_token(context: RequestContext, needed: Scope = "read") -> BaseRepository:
+    """Check the token of a request; return the repository that the token names.
+
+    Raises:
+        ApiError: 401, 403 or 404.
+    """
     bearer = context.request.headers.get("authorization", "").partition(" ")[2]
     *claim, permission = bearer.split(":")
     if len(claim) != 4 or not context.services.signer.valid(permission, *claim, context.args["store"]):
@@ -72,22 +76,13 @@ def _check(context: RequestContext, needed: Scope) -> BaseRepository:
     return repo
 
 
-def writable(context: RequestContext) -> BaseRepository:
-    """Return the repository that a request to the store writes to.
-
-    Raises:
-        ApiError: 401, 403 or 404.
-    """
-    return _check(context, "write")
-
-
 def _check_store(context: RequestContext) -> None:
     if context.args["store"] != context.services.store_id:
         raise ApiError(404, "This store does not exist any more")
 
 
 def chunk(context: RequestContext) -> Response:
-    _check(context, "read")
+    repo_of_token(context)
     found = context.services.contents.xet.dedup_answer(context.args["hash"])
     if found is None:
         raise ApiError(404, "No such chunk")
@@ -95,7 +90,7 @@ def chunk(context: RequestContext) -> Response:
 
 
 def put_xorb(context: RequestContext) -> Response:
-    writable(context)
+    repo_of_token(context, "write")
     try:
         inserted = context.services.contents.xet.add_xorb(context.args["hash"], context.upload)
     except ValueError as error:
@@ -109,29 +104,21 @@ def telemetry(_context: RequestContext) -> Response:
 
 
 def put_shard(context: RequestContext) -> Response:
-    repo = writable(context)
+    repo = repo_of_token(context, "write")
     try:
         with _one_shard:
             repo.held.add(context.services.contents.xet.add_shard(context.upload.read_bytes()))
     except ValueError as error:
         raise ApiError(400, f"This shard was refused: {error}") from None
-    if context.request.scope["raw_path"].endswith(b"/v2/shards"):
+    if context.path.endswith("/v2/shards"):
         return Response(json.dumps({"type": "result"}) + "\n", media_type="application/x-ndjson")
     return ok({"result": 1})
 
 
-def size_of_held(context: RequestContext, repo: BaseRepository, file: str) -> int | None:
-    """Return the size of a file that a repository holds; None if it does not hold it."""
-    xet = context.services.contents.xet
-    sha256 = xet.sha256_of_file(file)
-    is_held = file == EMPTY_FILE or file in repo.held or (sha256 is not None and sha256 in repo.held)
-    return xet.file_size(file) if is_held else None
-
-
 def reconstruction(context: RequestContext) -> Response:
-    repo = _check(context, "read")
+    repo = repo_of_token(context)
     xet, file = context.services.contents.xet, context.args["hash"]
-    size = size_of_held(context, repo, file)
+    size = repo.size_of_xet(file)
     if size is None:
         raise ApiError(404, "No such file in the repository of this Xet token")
     pieces = xet.chunk_ranges(file, *(context.byte_range(size) or (0, size)))
@@ -141,7 +128,7 @@ def reconstruction(context: RequestContext) -> Response:
             {"hash": p.xorb, "unpacked_length": p.length, "range": {"start": p.first, "end": p.last}} for p in pieces
         ],
     }
-    newest = "/v2/" in context.request.scope["raw_path"].decode()
+    newest = "/v2/" in context.path
     answer["xorbs" if newest else "fetch_info"] = _fetches(context, pieces, newest=newest)
     return ok(answer)
 
@@ -162,11 +149,9 @@ def _fetches(context: RequestContext, pieces: list[ChunkRange], *, newest: bool)
             chunks, span = {"start": first, "end": last}, {"start": offsets[first], "end": offsets[last] - 1}
             address = f"/xet/{context.services.store_id}/data/{xorb}/{span['start']}-{span['end']}"
             url = context.signed_url(address, "xorb", xorb, str(span["start"]), str(span["end"]))
-            if newest:
-                fetch: dict[str, object] = {"url": url, "ranges": [{"chunks": chunks, "bytes": span}]}
-            else:
-                fetch = {"url": url, "range": chunks, "url_range": span}
-            fetches.setdefault(xorb, []).append(fetch)
+            older = {"range": chunks, "url_range": span}
+            ranges: dict[str, object] = {"ranges": [{"chunks": chunks, "bytes": span}]} if newest else {**older}
+            fetches.setdefault(xorb, []).append({"url": url, **ranges})
     return fetches
 
 

@@ -79,13 +79,8 @@ class GitAttributes:
 
 def _lfs_value(attributes: list[str]) -> bool | None:
     """Return True for filter=lfs, False for another filter or none, None if the line has no word about filters."""
-    value = None
-    for attribute in attributes:
-        if attribute == "filter=lfs":
-            value = True
-        elif attribute in ("-filter", "!filter") or attribute.startswith("filter="):
-            value = False
-    return value
+    filters = [each for each in attributes if each in ("-filter", "!filter") or each.startswith("filter=")]
+    return filters[-1] == "filter=lfs" if filters else None
 
 
 def _literal(pattern: str) -> str | None:

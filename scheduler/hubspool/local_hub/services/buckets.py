@@ -18,14 +18,16 @@ from typing import Any
 
 import orjson
 
-from hubspool.local_hub.identifiers import AnyType
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, repo_not_found
+from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.file_access import FolderPage, StoredFile
 from hubspool.local_hub.services.repositories import BaseRepositories, BaseRepository, iso
 from hubspool.local_hub.storage.durable_files import DurableFiles
+from hubspool.local_hub.storage.xet_store import XetStore
 
 _LOG = "hubspool-files.jsonl"
+SizeOf = Callable[[dict[str, Any]], int]
 _NO_KEY = re.compile(r"[\x00-\x1f\x7f\\]|\.\.$")
 
 
@@ -73,12 +75,12 @@ class Change:
         return orjson.dumps([self.number, self.at, self.path, self.op, values])
 
     @classmethod
-    def decode(cls, line: bytes) -> Change | None:
+    def decode(cls, line: bytes, store: XetStore) -> Change | None:
         """Return the change of a line; None for a line that is not whole."""
         try:
             number, at, path, op, values = orjson.loads(line)
             size, xet_hash, mtime, kind = values or (0, "", None, None)
-            file = BucketEntry(path, size, xet_hash, mtime, kind, at) if values is not None else None
+            file = BucketEntry(path, size, xet_hash, store, mtime, kind, at) if values is not None else None
             return cls(number, at, path, op, file)
         except (ValueError, TypeError):
             return None
@@ -117,6 +119,16 @@ class BucketState:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files.values())
+
+    def open(self, path: str) -> BucketEntry:
+        """Return the file at `path`.
+
+        Raises:
+            ApiError: 404 EntryNotFound.
+        """
+        if path not in self.files:
+            raise entry_not_found()
+        return self.files[path]
 
     def after(self, changes: Iterable[Change]) -> BucketState:
         """Return the state after some changes."""
@@ -168,32 +180,34 @@ class Bucket(BaseRepository):
         state: its files; a change replaces it, so that a reader keeps what it has begun to read.
     """
 
-    def __init__(self, files: DurableFiles, path: Path, repo_type: AnyType, repo_id: str) -> None:
-        super().__init__(files, path, repo_type, repo_id)
+    def __init__(self, files: DurableFiles, contents: ContentStore, path: Path) -> None:
+        super().__init__(files, contents, path)
         self._log = path / _LOG
         self._read_log()
 
     def state_before(self, count: int) -> BucketState:
         """Return the files before the newest changes, for stale answers."""
-        changes = [change for line in self._log.read_bytes().splitlines() if (change := Change.decode(line))]
         newest = self.state.number - count
-        return BucketState({}, 0, 0).after(change for change in changes if change.number <= newest)
+        return BucketState({}, 0, 0).after(change for change in self._changes() if change.number <= newest)
+
+    def _changes(self) -> list[Change]:
+        lines = self._log.read_bytes().splitlines()
+        return [change for line in lines if (change := Change.decode(line, self.contents.xet)) is not None]
 
     def _read_log(self) -> None:
-        lines = self._log.read_bytes().splitlines()
-        changes = [change for line in lines if (change := Change.decode(line)) is not None]
+        changes = self._changes()
         created = int(self._log.stat().st_mtime * 1000)
         self.state = state = BucketState({}, 0, created).after(changes)
-        if len(lines) > 2 * len(state.files) + LIMITS.bucket_dead_lines:
+        if len(changes) > 2 * len(state.files) + LIMITS.bucket_dead_lines:
             known = state.number - len(state.recent)  # the last change that is forgotten keeps its number and time
             files = {id(file) for file in state.files.values()}
             kept = [change for change in changes if change.number >= known or id(change.file) in files]
-            self._files.write(self._log, b"".join(change.encode() + b"\n" for change in kept))
+            self.files.write(self._log, b"".join(change.encode() + b"\n" for change in kept))
 
     def _named(self) -> set[str]:
         return {file.xet_hash for file in self.state.files.values()}
 
-    def batch(self, operations: Iterable[Any], size_of: Callable[[dict[str, Any]], int]) -> list[dict[str, str]]:
+    def batch(self, operations: Iterable[Any], size_of: SizeOf) -> list[dict[str, str]]:
         """Apply operations in their order; return those that failed, with the reason.
 
         Args:
@@ -215,7 +229,7 @@ class Bucket(BaseRepository):
                 path = str(operation.get("path", "")) if isinstance(operation, dict) else ""
                 before = files.get(path)
                 try:
-                    file = _new_file(operation, path, at, size_of)
+                    file = _new_file(operation, path, at, size_of, self.contents.xet)
                     if file is None and before is None:
                         raise entry_not_found()
                 except ApiError as error:
@@ -227,7 +241,7 @@ class Bucket(BaseRepository):
             if done:
                 self.held.add(change.file.xet_hash for change in done if change.file is not None)
                 try:
-                    self._files.append(self._log, b"".join(b"\n" + change.encode() for change in done))
+                    self.files.append(self._log, b"".join(b"\n" + change.encode() for change in done))
                 except OSError:
                     self._read_log()  # some of the lines may be there
                     raise
@@ -235,7 +249,7 @@ class Bucket(BaseRepository):
         return failed
 
 
-def _new_file(operation: Any, path: str, at: int, size_of: Callable[[dict[str, Any]], int]) -> BucketEntry | None:
+def _new_file(operation: Any, path: str, at: int, size_of: SizeOf, store: XetStore) -> BucketEntry | None:
     """Return the file that an operation creates; None if it deletes.
 
     Raises:
@@ -253,8 +267,8 @@ def _new_file(operation: Any, path: str, at: int, size_of: Callable[[dict[str, A
     content_type = member(operation, "contentType", str, "")
     if len(content_type) > LIMITS.path_name or not content_type.isascii() or not content_type.isprintable():
         raise ApiError(400, "Invalid contentType")
-    size = size_of(operation)
-    return BucketEntry(path, size, operation["xetHash"], mtime if mtime >= 0 else None, content_type or None, at)
+    content = size_of(operation), operation["xetHash"], store
+    return BucketEntry(path, *content, mtime if mtime >= 0 else None, content_type or None, at)
 
 
 def _check_key(path: str) -> None:
@@ -272,9 +286,6 @@ def _check_key(path: str) -> None:
 
 class Buckets(BaseRepositories[Bucket]):
     """All buckets."""
-
-    def _open_at(self, path: Path, repo_type: AnyType, repo_id: str) -> Bucket:
-        return Bucket(self._files, path, repo_type, repo_id)
 
     def _fill(self, path: Path, *_: object) -> None:
         path.mkdir()

@@ -16,7 +16,7 @@ from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services import cards
 from hubspool.local_hub.services.api_errors import ApiError, entry_not_found, member, revision_not_found
 from hubspool.local_hub.services.attributes import GitAttributes, lfs_rule
-from hubspool.local_hub.services.content import ContentStore, LfsPointer
+from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.patterns import MatchBudget
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository
@@ -108,7 +108,7 @@ class ParsedCommit:
         return f"{self.summary}\n\n{self.description}" if self.description else self.summary
 
 
-def parse(lines: Iterable[bytes], repo: Repository, contents: ContentStore) -> ParsedCommit:
+def parse(lines: Iterable[bytes], repo: Repository) -> ParsedCommit:
     """Read the lines of a commit, and store each file as it is read: memory holds one file at a time.
 
     Raises:
@@ -118,7 +118,7 @@ def parse(lines: Iterable[bytes], repo: Repository, contents: ContentStore) -> P
     with repo.git.gather():
         for number, line in enumerate(lines, 1):
             if line.strip():
-                _read_line(commit, number, line, repo, contents)
+                _read_line(commit, number, line, repo)
         if not commit.summary:
             raise ApiError(400, "A commit needs a header with a summary")
         if commit.too_large:
@@ -130,7 +130,7 @@ def parse(lines: Iterable[bytes], repo: Repository, contents: ContentStore) -> P
     return commit
 
 
-def _read_line(commit: ParsedCommit, number: int, line: bytes, repo: Repository, contents: ContentStore) -> None:
+def _read_line(commit: ParsedCommit, number: int, line: bytes, repo: Repository) -> None:
     try:
         item = orjson.loads(line)  # orjson limits the depth of nesting
         key, value = item["key"], item["value"]
@@ -152,7 +152,7 @@ def _read_line(commit: ParsedCommit, number: int, line: bytes, repo: Repository,
         else:
             commit.changes.append(FileChange(path, repo.git.add_blob(content)))
     elif key == "lfsFile":
-        pointer = _pointer(path, value, repo, contents)
+        pointer = _pointer(path, value, repo)
         commit.changes.append(FileChange(path, repo.git.add_blob(pointer.encode())))
         commit.lfs_paths.append(path)
     elif key in ("deletedFile", "deletedFolder"):
@@ -180,10 +180,10 @@ def _content(path: str, value: dict[str, Any]) -> bytes:
     raise ApiError(400, f"The content of {path!r} is not {encoding}")
 
 
-def _pointer(path: str, value: dict[str, Any], repo: Repository, contents: ContentStore) -> LfsPointer:
+def _pointer(path: str, value: dict[str, Any], repo: Repository) -> LfsPointer:
     oid = member(value, "oid", str, "")
     is_hash = member(value, "algo", str, "sha256") == "sha256" and is_content_hash(oid)
-    size = contents.size(oid) if is_hash and oid in repo.held else None
+    size = repo.size_of(oid) if is_hash else None
     if size is None:
         raise ApiError(400, f"The LFS object {oid} of {path!r} was not uploaded. Upload it before the commit.")
     if value.get("size") is not None and value["size"] != size:

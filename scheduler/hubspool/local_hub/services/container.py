@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
-from hubspool.local_hub.services.buckets import Buckets
+from hubspool.local_hub.services.buckets import Bucket, Buckets
 from hubspool.local_hub.services.content import ContentStore
 from hubspool.local_hub.services.log_ins import LogIns
-from hubspool.local_hub.services.repositories import BaseRepositories, Repositories
+from hubspool.local_hub.services.repositories import BaseRepositories, Repositories, Repository
 from hubspool.local_hub.storage.accounts import Accounts
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.lfs_store import LfsStore
@@ -41,10 +42,10 @@ class ServiceContainer:
         self.signer = Signer(files.random_bytes("secret", 32))
         self.log_ins = LogIns(accounts, self.signer)
         self.store_id = files.random_bytes("store-id", 8).hex()
-        self.repositories = Repositories(files, folder_limit)
-        self.buckets = Buckets(files)
         self.stopping = threading.Event()
         self.contents = ContentStore(LfsStore(files), XetStore(files), uses_xet=xet)
+        self.repositories = Repositories(files, partial(Repository, files, self.contents, folder_limit=folder_limit))
+        self.buckets = Buckets(files, partial(Bucket, files, self.contents))
 
     def kept(self, repo_type: str) -> BaseRepositories[Any]:
         """Return the buckets, or the repositories of all other types."""

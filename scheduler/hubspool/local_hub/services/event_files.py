@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.storage.varint import read_varint
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 630, 10, 190  # of the plot in a drawing of 640 by 220
 Points = list[tuple[int, float]]
@@ -61,13 +62,9 @@ def _records(content: bytes) -> Iterator[bytes]:
 
 
 def _scalars(event: bytes) -> Iterator[tuple[str, int, float]]:
-    step, summaries = 0, []
-    for number, value in _fields(event):
-        if number == 2 and isinstance(value, int):
-            step = value
-        elif number == 5 and isinstance(value, bytes):
-            summaries.append(value)
-    for summary in summaries:
+    fields = list(_fields(event))
+    step = next((value for number, value in reversed(fields) if number == 2 and isinstance(value, int)), 0)
+    for summary in (value for number, value in fields if number == 5 and isinstance(value, bytes)):
         for number, value in _fields(summary):
             if number == 1 and isinstance(value, bytes):
                 members = dict(_fields(value))
@@ -82,27 +79,17 @@ def _scalars(event: bytes) -> Iterator[tuple[str, int, float]]:
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield the fields of a protocol buffer: whole numbers, and the bytes of everything else."""
     position = 0
-
-    def varint() -> int:
-        nonlocal position
-        number = 0
-        for shift in range(0, 70, 7):
-            byte = message[position]
-            position += 1
-            number |= (byte & 127) << shift
-            if byte < 128:
-                return number
-        raise IndexError("a number of more than 10 bytes")
-
     while position < len(message):
-        key = varint()
+        key, position = read_varint(message, position)
+        if key & 7 in (1, 5):
+            size = 8 if key & 7 == 1 else 4
+        else:
+            size, position = read_varint(message, position)
         if key & 7 == 0:
-            yield key >> 3, varint()
-            continue
-        size = {1: 8, 5: 4}.get(key & 7)
-        size = varint() if size is None else size
-        yield key >> 3, message[position : position + size]
-        position += size
+            yield key >> 3, size
+        else:
+            yield key >> 3, message[position : position + size]
+            position += size
 
 
 def _chart(tag: str, points: Points) -> Chart:

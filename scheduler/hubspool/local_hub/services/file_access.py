@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 from hubspool.local_hub.services.api_errors import entry_not_found
-from hubspool.local_hub.services.content import ContentStore, LfsPointer
+from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.git_store import GitStore, TreeEntry
+from hubspool.local_hub.storage.git_store import TreeEntry
+from hubspool.local_hub.storage.xet_store import XetStore
 
 
 @dataclass(frozen=True)
@@ -21,20 +23,24 @@ class RepositoryFile:
         size: bytes of its content.
         pointer: set if git holds only a pointer to the content.
         size_in_git: bytes of what git holds: the content or the pointer.
-        git: where that is.
     """
 
+    repo: Repository
     path: str
     oid: str
     size: int
     pointer: LfsPointer | None
     size_in_git: int
-    git: GitStore
 
-    @property
-    def blob(self) -> bytes:
-        """What git holds."""
-        return self.git.blob(self.oid)
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes [start, end) of the content, from git or from the store of large content."""
+        if self.pointer is None:
+            return self.read_blob(start, end)
+        return self.repo.contents.read(self.pointer.sha256, start, min(end, self.size))
+
+    def read_blob(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes [start, end) of what git holds."""
+        return iter((self.repo.git.blob(self.oid)[start:end],))
 
 
 @dataclass(frozen=True)
@@ -44,43 +50,21 @@ class StoredFile:
     path: str
     size: int
     xet_hash: str
+    store: XetStore
 
-
-def open_file(repo: Repository, commit: str, path: str) -> RepositoryFile:
-    """Return the file at `path`.
-
-    Raises:
-        ApiError: 404 EntryNotFound, with the commit, so that clients can cache the answer.
-    """
-    entry = repo.git.entry(repo.git.commit(commit).root, path)
-    if entry is None or entry.is_folder:
-        raise entry_not_found(commit)
-    return load_file(repo, entry)
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes [start, end)."""
+        return self.store.read(self.xet_hash, start, min(end, self.size))
 
 
 def load_file(repo: Repository, entry: TreeEntry) -> RepositoryFile:
     """Return the file of an entry."""
     size_in_git, pointer = repo.describe_blob(entry.oid)
-    return RepositoryFile(
-        entry.path, entry.oid, pointer.size if pointer else size_in_git, pointer, size_in_git, repo.git
-    )
+    size = pointer.size if pointer else size_in_git
+    return RepositoryFile(repo, entry.path, entry.oid, size, pointer, size_in_git)
 
 
-def read(file: RepositoryFile | StoredFile, contents: ContentStore, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes [start, end) of a file, from git or from the store of large content."""
-    if isinstance(file, StoredFile):
-        return contents.xet.read(file.xet_hash, start, min(end, file.size))
-    if file.pointer is None:
-        return read_blob(file, start, end)
-    return contents.read(file.pointer.sha256, start, min(end, file.size))
-
-
-def read_blob(file: RepositoryFile, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes [start, end) of what git holds."""
-    return iter((file.blob[start:end],))
-
-
-def describe(repo: Repository, entry: TreeEntry, contents: ContentStore) -> dict[str, object]:
+def describe(repo: Repository, entry: TreeEntry) -> dict[str, object]:
     """Return an entry in the form of the answers to tree and paths-info requests."""
     if entry.is_folder:
         return {"type": "directory", "path": entry.path, "size": 0, "oid": entry.oid}
@@ -88,7 +72,7 @@ def describe(repo: Repository, entry: TreeEntry, contents: ContentStore) -> dict
     described: dict[str, object] = {"type": "file", "path": file.path, "size": file.size, "oid": file.oid}
     if (pointer := file.pointer) is not None:
         described["lfs"] = {"oid": pointer.sha256, "size": pointer.size, "pointerSize": file.size_in_git}
-        if (xet_hash := contents.xet_hash(pointer.sha256)) is not None:
+        if (xet_hash := repo.contents.xet_hash(pointer.sha256)) is not None:
             described["xetHash"] = xet_hash
     return described
 
@@ -101,44 +85,58 @@ class FolderPage:
     cursor: str | None
 
 
-def list_folder(
-    repo: Repository,
-    commit: str,
-    path: str,
-    contents: ContentStore,
-    *,
-    limit: int,
-    recursive: bool = False,
-    expand: bool = False,
-    cursor: str | None = None,
-) -> FolderPage:
-    """Return one page of a folder's entries.
+@dataclass(frozen=True)
+class CommitFiles:
+    """The files of a repository at a commit."""
 
-    Raises:
-        ApiError: 404 EntryNotFound if `path` is not a folder.
-    """
-    folder = repo.git.entry(repo.git.commit(commit).root, path)
-    if folder is None or not folder.is_folder:
-        raise entry_not_found(commit)
-    walk = repo.git.walk(folder, recursive=recursive, after=cursor or "")
-    found = list(islice(walk, limit + 1))
-    entries = [describe(repo, entry, contents) for entry in found[:limit]]
-    if expand:
-        add_last_commits(repo, commit, entries)
-    following = found[limit - 1].cursor[len(path) + 1 if path else 0 :] if len(found) > limit else None
-    return FolderPage(entries, following)
+    repo: Repository
+    commit: str
 
+    @cached_property
+    def _root(self) -> str:
+        return self.repo.git.commit(self.commit).root
 
-def describe_paths(
-    repo: Repository, commit: str, paths: Iterable[str], contents: ContentStore, *, expand: bool
-) -> list[dict[str, object]]:
-    """Return the entries at these paths, without paths that do not exist."""
-    root = repo.git.commit(commit).root
-    found = (repo.git.entry(root, path.strip("/")) for path in dict.fromkeys(paths))
-    entries = [describe(repo, entry, contents) for entry in found if entry is not None and entry.path]
-    if expand:
-        add_last_commits(repo, commit, entries)
-    return entries
+    def entry(self, path: str) -> TreeEntry | None:
+        """Return the file or folder at `path`, or None."""
+        return self.repo.git.entry(self._root, path)
+
+    def open(self, path: str) -> RepositoryFile:
+        """Return the file at `path`.
+
+        Raises:
+            ApiError: 404 EntryNotFound, with the commit, so that clients can cache the answer.
+        """
+        entry = self.entry(path)
+        if entry is None or entry.is_folder:
+            raise entry_not_found(self.commit)
+        return load_file(self.repo, entry)
+
+    def folder(
+        self, path: str, *, limit: int, recursive: bool = False, expand: bool = False, cursor: str = ""
+    ) -> FolderPage:
+        """Return one page of a folder's entries; with `expand`, with the newest commit that changed each of them.
+
+        Raises:
+            ApiError: 404 EntryNotFound if `path` is not a folder.
+        """
+        folder = self.entry(path)
+        if folder is None or not folder.is_folder:
+            raise entry_not_found(self.commit)
+        found = list(islice(self.repo.git.walk(folder, recursive=recursive, after=cursor), limit + 1))
+        entries = self._describe(found[:limit], expand)
+        following = found[limit - 1].cursor[len(path) + 1 if path else 0 :] if len(found) > limit else None
+        return FolderPage(entries, following)
+
+    def describe(self, paths: Iterable[str], *, expand: bool) -> list[dict[str, object]]:
+        """Return the entries at these paths, without paths that do not exist; `expand` as in `folder`."""
+        found = (self.entry(path.strip("/")) for path in paths)
+        return self._describe((entry for entry in found if entry is not None and entry.path), expand)
+
+    def _describe(self, found: Iterable[TreeEntry], expand: bool) -> list[dict[str, object]]:
+        entries = [describe(self.repo, entry) for entry in found]
+        if expand:
+            add_last_commits(self.repo, self.commit, entries)
+        return entries
 
 
 def add_last_commits(repo: Repository, commit: str, entries: list[dict[str, object]]) -> None:

@@ -23,7 +23,7 @@ from hubspool.local_hub.identifiers import BRANCHES, MAIN, PULLS, TAGS
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.api_errors import ApiError
 from hubspool.local_hub.services.commit_writer import check_path, full_folders
-from hubspool.local_hub.services.content import ContentStore, LfsPointer
+from hubspool.local_hub.services.content import LfsPointer
 from hubspool.local_hub.services.repositories import Repository
 from hubspool.local_hub.storage.git_store import GitStore
 from hubspool.local_hub.storage.packs import PackTooLargeError, check_sizes
@@ -59,14 +59,13 @@ class PushRefusedError(Exception):
     """The whole push is refused; git shows the message to its user."""
 
 
-def apply(repo: Repository, contents: ContentStore, updates: Sequence[RefUpdate], pack: Path | None) -> dict[str, str]:
+def apply(repo: Repository, updates: Sequence[RefUpdate], pack: Path | None) -> dict[str, str]:
     """Store the objects of a push and move its refs; return the reason for each ref that did not move.
 
     Not atomic over several refs, as `git push` without `--atomic`.
 
     Args:
         repo: repository to change.
-        contents: store of the large files that pointers name.
         updates: one for each ref.
         pack: file with the objects; None if the push only names stored ones.
 
@@ -74,20 +73,20 @@ def apply(repo: Repository, contents: ContentStore, updates: Sequence[RefUpdate]
         PushRefusedError: The pack is broken.
         ApiError: 409 if another change does not end.
     """
-    refused: dict[str, str] = {}
+    refused, failure = {}, ""
     if pack is not None:
         try:
-            check_sizes(pack)
-            pushed = _PushedObjects(repo, contents)
-            for each in _objects(pack, repo.git):
-                pushed.check(each)
-            pushed.check_links()
+            _check_objects(repo, pack)
         except ApiError as error:
             return {update.ref: error.message for update in updates}
         except PackTooLargeError as error:
-            raise PushRefusedError(str(error)) from None
+            failure = str(error)
+        except KeyError as error:
+            failure = f"the pack builds on an object that is missing: {error}"
         except _BROKEN as error:
-            raise PushRefusedError(f"the pack is broken: {type(error).__name__}") from None
+            failure = f"the pack is broken: {type(error).__name__}"
+        if failure:  # not in the handlers: a live traceback would keep the file open
+            raise PushRefusedError(failure)
         with repo.git.gather():
             for each in _objects(pack, repo.git):
                 repo.git.add(each)
@@ -100,23 +99,18 @@ def apply(repo: Repository, contents: ContentStore, updates: Sequence[RefUpdate]
     return refused
 
 
+def _check_objects(repo: Repository, pack: Path) -> None:
+    check_sizes(pack)
+    pushed = _PushedObjects(repo)
+    for each in _objects(pack, repo.git):
+        pushed.check(each)
+    pushed.check_links()
+
+
 def _objects(pack: Path, git: GitStore) -> Iterator[ShaFile]:
     """Yield the objects of a pack. Memory holds one at a time, and the bases of its delta."""
-    failure = ""
-    try:
-        data = PackData(str(pack), SHA1)
-    except _BROKEN as error:
-        raise PushRefusedError(f"the pack is broken: {type(error).__name__}") from None
-    try:
+    with PackData(str(pack), SHA1) as data:
         yield from PackInflater.for_pack_data(data, resolve_ext_ref=git.repo.object_store.get_raw)
-    except KeyError as error:
-        failure = f"the pack builds on an object that is missing: {error}"
-    except _BROKEN as error:
-        failure = f"the pack is broken: {type(error).__name__}"
-    finally:
-        data.close()
-    if failure:  # not in the handlers: a live traceback would keep the file open
-        raise PushRefusedError(failure)
 
 
 @dataclass
@@ -130,7 +124,6 @@ class _PushedObjects:
     """
 
     repo: Repository
-    contents: ContentStore
     oids: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
     too_large: set[str] = field(default_factory=set)
@@ -165,7 +158,7 @@ class _PushedObjects:
             self.too_large.add(blob.id.decode())
             return
         pointer = LfsPointer.parse(content)
-        if pointer and not (pointer.sha256 in self.repo.held and self.contents.size(pointer.sha256) == pointer.size):
+        if pointer is not None and self.repo.size_of(pointer.sha256) != pointer.size:
             raise ApiError(400, f"the LFS object {pointer.sha256} was not uploaded: git lfs push comes first")
 
     def _check_tree(self, tree: Tree) -> None:

@@ -44,18 +44,15 @@ class LogIns:
             ApiError: 401 for an unknown token, 429 after too many of them from this address.
         """
         with self._lock:
-            return self._begin(token, address, port)
-
-    def _begin(self, token: str, address: str, port: int) -> str:
-        now = time.monotonic()
-        failed = [at for at in self._failed.get(address) or () if at > now - LIMITS.failed_seconds]
-        if len(failed) >= LIMITS.failed_log_ins:
-            wait = {"Retry-After": str(int(LIMITS.failed_seconds))}
-            raise ApiError(429, "Too many wrong tokens: wait a minute", headers=wait)
-        user = self._accounts.by_token(token.strip())
-        if user is None:
-            self._failed.put(address, [*failed, now])
-            raise ApiError(401, "No user of this Hub has this token")
+            now = time.monotonic()
+            failed = [at for at in self._failed.get(address) or () if at > now - LIMITS.failed_seconds]
+            if len(failed) >= LIMITS.failed_log_ins:
+                wait = {"Retry-After": str(int(LIMITS.failed_seconds))}
+                raise ApiError(429, "Too many wrong tokens: wait a minute", headers=wait)
+            user = self._accounts.by_token(token.strip())
+            if user is None:
+                self._failed.put(address, [*failed, now])
+                raise ApiError(401, "No user of this Hub has this token")
         session = secrets.token_hex(8)
         return f"{session}.{self._signer.sign(*_claim(session, user, port), seconds=LIMITS.session_seconds)}"
 

@@ -16,14 +16,13 @@ from typing import Any
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services import event_files, parquet_head
-from hubspool.local_hub.services.content import ContentStore
-from hubspool.local_hub.services.file_access import RepositoryFile, StoredFile, read
+from hubspool.local_hub.services.file_access import RepositoryFile, StoredFile
 
 AnyFile = RepositoryFile | StoredFile
 #: Formats that every browser shows.
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif")
-
-
+#: What a broken file raises; pyarrow's own errors are ValueError, OSError and RuntimeError, too.
+_BROKEN = (ArithmeticError, EOFError, ImportError, OSError, RuntimeError, ValueError, csv.Error, struct.error)
 #: First bytes of the formats that are shown in a cell, and their media type.
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 
@@ -48,8 +47,8 @@ class TablePreview:
 class _Reader(io.RawIOBase):
     """Reads a file where it is asked to, but not more than `HubLimits.preview_archive` bytes in all."""
 
-    def __init__(self, file: AnyFile, contents: ContentStore) -> None:
-        self._file, self._contents = file, contents
+    def __init__(self, file: AnyFile) -> None:
+        self._file = file
         self._position, self._left = 0, LIMITS.preview_archive
 
     def readable(self) -> bool:
@@ -67,7 +66,7 @@ class _Reader(io.RawIOBase):
         self._left -= max(0, end - self._position)
         if self._left < 0:
             raise ValueError("the list of members is too long for a preview")
-        content = b"".join(read(self._file, self._contents, self._position, end)) if end > self._position else b""
+        content = b"".join(self._file.read(self._position, end)) if end > self._position else b""
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)
@@ -78,46 +77,45 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(_IMAGES)
 
 
-def head(file: AnyFile, contents: ContentStore) -> str:
+def head(file: AnyFile) -> str:
     """Return the beginning of a file as text."""
-    return b"".join(read(file, contents, 0, LIMITS.preview_text)).decode("utf-8", "replace")
+    return b"".join(file.read(0, LIMITS.preview_text)).decode("utf-8", "replace")
 
 
-def charts(file: AnyFile, contents: ContentStore) -> list[event_files.Chart]:
+def charts(file: AnyFile) -> list[event_files.Chart]:
     """Return charts of the scalars in an event file; empty for another file."""
     if "tfevents" not in file.path.rpartition("/")[2]:
         return []
-    return event_files.charts(b"".join(read(file, contents, 0, LIMITS.preview_events)))
+    return event_files.charts(b"".join(file.read(0, LIMITS.preview_events)))
 
 
-def table(file: AnyFile, contents: ContentStore, *, start: int = 0) -> TablePreview | None:
+def table(file: AnyFile, *, start: int = 0) -> TablePreview | None:
     """Return rows of JSON Lines, CSV or Parquet, or the members of an archive; None for another or a broken file.
 
     Args:
         file: the file.
-        contents: its store.
         start: bytes of an older version: of JSON Lines that begin with them, only the newer rows are shown.
     """
     name = file.path.lower()
     try:
         if name.endswith((".jsonl", ".ndjson")):
-            return _lines_table(file, contents, start)
+            return _lines_table(file, start)
         if name.endswith(".zip"):
-            return _zip_table(file, contents)
+            return _zip_table(file)
         if name.endswith((".csv", ".tsv")):
-            return _csv_table(file, contents, "\t" if name.endswith("tsv") else ",")
+            return _csv_table(file, "\t" if name.endswith("tsv") else ",")
         if name.endswith(".parquet") and file.size <= LIMITS.preview_parquet:
-            return _parquet_table(file, contents)
-    except (ImportError, ValueError, RecursionError, csv.Error, OSError, ArithmeticError, NotImplementedError):
-        return None  # pyarrow's own errors are ValueError, OSError and NotImplementedError, too
+            return _parquet_table(file)
+    except (*_BROKEN, zipfile.BadZipFile, zlib.error):
+        pass
     return None
 
 
-def _lines_table(file: AnyFile, contents: ContentStore, start: int) -> TablePreview | None:
-    if not 0 < start < file.size or b"".join(read(file, contents, start - 1, start)) != b"\n":
+def _lines_table(file: AnyFile, start: int) -> TablePreview | None:
+    if not 0 < start < file.size or b"".join(file.read(start - 1, start)) != b"\n":
         start = 0
     end = start + LIMITS.preview_text
-    text = b"".join(read(file, contents, start, end)).decode("utf-8", "replace")
+    text = b"".join(file.read(start, end)).decode("utf-8", "replace")
     lines = [line for line in (text if file.size <= end else text.rpartition("\n")[0]).split("\n") if line.strip()]
     records = [json.loads(line) for line in lines[: LIMITS.preview_rows]]
     total = len(lines) if file.size <= end else None
@@ -125,22 +123,16 @@ def _lines_table(file: AnyFile, contents: ContentStore, start: int) -> TablePrev
     return _table([record if isinstance(record, dict) else {"": record} for record in records], total, noun)
 
 
-def _zip_table(file: AnyFile, contents: ContentStore) -> TablePreview | None:
-    try:
-        with zipfile.ZipFile(io.BufferedReader(_Reader(file, contents))) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            shown = members[: LIMITS.preview_rows]
-            rows = [[Cell(m.filename), Cell(f"{m.file_size:,} bytes"), _member_image(archive, m)] for m in shown]
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError):
-        return None
+def _zip_table(file: AnyFile) -> TablePreview | None:
+    with zipfile.ZipFile(io.BufferedReader(_Reader(file))) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        shown = members[: LIMITS.preview_rows]
+        rows = [[Cell(m.filename), Cell(f"{m.file_size:,} bytes"), _member_image(archive, m)] for m in shown]
     return TablePreview(["name", "size", "image"], rows, _caption(len(rows), len(members), "member")) if rows else None
 
 
 def _member_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Cell:
-    has_limit = member.compress_type in (
-        zipfile.ZIP_STORED,
-        zipfile.ZIP_DEFLATED,
-    )
+    has_limit = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     is_small = member.file_size <= LIMITS.preview_image and not member.flag_bits & 1
     if not (is_image(member.filename) and has_limit and is_small):
         return Cell("")
@@ -149,15 +141,15 @@ def _member_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Cell:
     return Cell(member.filename, _data_address(content))
 
 
-def _csv_table(file: AnyFile, contents: ContentStore, delimiter: str) -> TablePreview | None:
-    reader = csv.reader(io.StringIO(head(file, contents)), delimiter=delimiter)
+def _csv_table(file: AnyFile, delimiter: str) -> TablePreview | None:
+    reader = csv.reader(io.StringIO(head(file)), delimiter=delimiter)
     columns, *rows = list(itertools.islice(reader, LIMITS.preview_rows + 1)) or [[]]
     return _table([dict(zip(columns, row, strict=False)) for row in rows], None, "row")
 
 
-def _parquet_table(file: AnyFile, contents: ContentStore) -> TablePreview | None:
+def _parquet_table(file: AnyFile) -> TablePreview | None:
     rows, total = parquet_head.first_rows(
-        b"".join(read(file, contents, 0, file.size)),
+        b"".join(file.read(0, file.size)),
         rows=LIMITS.preview_rows,
         columns=LIMITS.preview_columns,
         memory=LIMITS.preview_memory,

@@ -13,7 +13,6 @@ from hubspool.local_hub.services.api_errors import ApiError, revision_not_found
 from hubspool.local_hub.services.commit_writer import FileChange, ParsedCommit, build
 from hubspool.local_hub.services.refs import changeable
 from hubspool.local_hub.services.repositories import Repository, iso
-from hubspool.local_hub.storage.durable_files import DurableFiles
 
 _FOLDER = "discussions"  # the Hub's own word, in addresses too
 
@@ -58,8 +57,7 @@ class PullRequests:
     Thread-safety: any thread may call; changes run under `Repository.changing`.
     """
 
-    def __init__(self, files: DurableFiles, repo: Repository) -> None:
-        self._files = files
+    def __init__(self, repo: Repository) -> None:
         self._repo = repo
 
     def get(self, num: int) -> PullRequest:
@@ -100,7 +98,7 @@ class PullRequests:
         return pull, head
 
     def _save(self, pull: PullRequest) -> None:
-        self._files.write(self._repo.path / _FOLDER / f"{pull.num}.json", json.dumps(asdict(pull)).encode())
+        self._repo.files.write(self._repo.path / _FOLDER / f"{pull.num}.json", json.dumps(asdict(pull)).encode())
 
     def events(self, pull: PullRequest) -> list[dict[str, Any]]:
         """Return what happened, oldest first, with the commits of the pull request."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from hubspool.local_hub.identifiers import (
+    EMPTY_FILE,
     MAIN,
     AnyType,
     is_content_hash,
@@ -33,7 +34,7 @@ from hubspool.local_hub.services.api_errors import (
     revision_not_found,
 )
 from hubspool.local_hub.services.attributes import default_attributes
-from hubspool.local_hub.services.content import LfsPointer
+from hubspool.local_hub.services.content import ContentStore, LfsPointer
 from hubspool.local_hub.storage.accounts import User
 from hubspool.local_hub.storage.durable_files import DurableFiles
 from hubspool.local_hub.storage.git_store import GitStore
@@ -52,8 +53,7 @@ Right = Literal["read", "contribute", "write"]
 
 def iso(seconds: float) -> str:
     """Return a Unix time as the Hub writes it: ISO 8601 in UTC, with milliseconds and a Z."""
-    moment = datetime.fromtimestamp(seconds, timezone.utc)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,14 @@ class BaseRepository:
     Attributes:
         id: `namespace/name`.
         path: its folder.
+        contents: the large content of all repositories.
         held: the large content that it holds.
     """
 
-    def __init__(self, files: DurableFiles, path: Path, repo_type: AnyType, repo_id: str) -> None:
-        self.type = repo_type
-        self.id = repo_id
+    def __init__(self, files: DurableFiles, contents: ContentStore, path: Path) -> None:
+        self.type, self.id = split_url_path("/".join(path.with_suffix("").parts[-3:]))
         self.path = path
-        self._files = files
+        self.files, self.contents = files, contents
         self.settings = RepositorySettings(**json.loads((path / _SETTINGS).read_text(encoding="utf-8")))
         self.held = HeldContent(files, path / _HELD, self._named)
         self._lock = threading.Lock()
@@ -154,9 +154,19 @@ class BaseRepository:
         """Its path in the addresses of pages."""
         return url_path(self.type, self.id)
 
+    def size_of(self, sha256: str) -> int | None:
+        """Return the size of content in bytes; None if this repository does not hold it."""
+        return self.contents.size(sha256) if sha256 in self.held else None
+
+    def size_of_xet(self, file: str) -> int | None:
+        """As `size_of`, by the Xet hash."""
+        sha256 = self.contents.xet.sha256_of_file(file)
+        is_held = file == EMPTY_FILE or file in self.held or (sha256 is not None and sha256 in self.held)
+        return self.contents.xet.file_size(file) if is_held else None
+
     def change_settings(self, settings: RepositorySettings) -> None:
         """Replace the metadata, on the disk first."""
-        self._files.write(self.path / _SETTINGS, json.dumps(asdict(settings)).encode())
+        self.files.write(self.path / _SETTINGS, json.dumps(asdict(settings)).encode())
         self.settings = settings
 
     @contextmanager
@@ -181,10 +191,8 @@ class Repository(BaseRepository):
         git: its content.
     """
 
-    def __init__(
-        self, files: DurableFiles, path: Path, repo_type: AnyType, repo_id: str, folder_limit: int | None
-    ) -> None:
-        super().__init__(files, path, repo_type, repo_id)
+    def __init__(self, files: DurableFiles, contents: ContentStore, path: Path, *, folder_limit: int | None) -> None:
+        super().__init__(files, contents, path)
         self.git = GitStore(files, path, folder_limit)
         self._blobs: LruCache[str, tuple[int, LfsPointer | None]] = LruCache(LIMITS.cached_sizes)
 
@@ -196,22 +204,18 @@ class Repository(BaseRepository):
     def close(self) -> None:
         self.git.close()
 
-    def pointer(self, blob: bytes) -> LfsPointer | None:
-        """Return the pointer in a blob; None for another file, and for a pointer to content that is not held here."""
-        return self._if_held(LfsPointer.parse(blob))
-
     def describe_blob(self, oid: str) -> tuple[int, LfsPointer | None]:
-        """Return the bytes of a blob, and the pointer as in `pointer`, from memory if it was asked for before."""
+        """Return the bytes of a blob, and the pointer in it, from memory if it was asked for before.
+
+        The pointer is None for another file, and for a pointer to content that is not held here.
+        """
         known = self._blobs.get(oid)
         if known is None:
             blob = self.git.blob(oid)
             known = len(blob), LfsPointer.parse(blob)
             self._blobs.put(oid, known)
         size, pointer = known
-        return size, self._if_held(pointer)
-
-    def _if_held(self, pointer: LfsPointer | None) -> LfsPointer | None:
-        return pointer if pointer is not None and pointer.sha256 in self.held else None
+        return size, pointer if pointer is not None and pointer.sha256 in self.held else None
 
     def revision(self, rev: str, *, commits_back: int = 0) -> str:
         """Return the commit of a revision, or the one `commits_back` before it (for stale answers).
@@ -230,18 +234,19 @@ class Repository(BaseRepository):
 class BaseRepositories(Generic[R]):
     """All repositories, or all buckets, of one root.
 
+    Args:
+        files: of the root.
+        open_at: returns the repository in a folder.
+
     Thread-safety: every method may be called from any thread.
     """
 
-    def __init__(self, files: DurableFiles) -> None:
+    def __init__(self, files: DurableFiles, open_at: Callable[[Path], R]) -> None:
         self._files = files
+        self._open_at = open_at
         self._open: dict[Path, R] = {}
         self._damaged: set[Path] = set()  # those that the log has named
         self._lock = threading.Lock()
-
-    def _open_at(self, path: Path, repo_type: AnyType, repo_id: str) -> R:
-        """Return the repository in a folder."""
-        raise NotImplementedError
 
     def _fill(self, path: Path, repo_type: AnyType, repo_id: str, sdk: str | None) -> None:
         """Write the first content of a repository; its folder does not exist."""
@@ -257,16 +262,13 @@ class BaseRepositories(Generic[R]):
         return path
 
     def _load(self, repo_type: AnyType, repo_id: str) -> R | None:
-        if not is_repo_id(repo_id):
-            return None
-        path = self._path(repo_type, repo_id)
-        repo_id = f"{path.parent.name}/{path.name.removesuffix('.git')}"
+        return self._load_from(self._path(repo_type, repo_id)) if is_repo_id(repo_id) else None
+
+    def _load_from(self, path: Path) -> R | None:
         with self._lock:
-            if path not in self._open:
-                if not (path / _SETTINGS).is_file():
-                    return None
-                self._open[path] = self._open_at(path, repo_type, repo_id)
-            return self._open[path]
+            if path not in self._open and (path / _SETTINGS).is_file():
+                self._open[path] = self._open_at(path)
+            return self._open.get(path)
 
     def at(self, path: str) -> R:
         """Return a repository by its `url_path`, without a check of rights.
@@ -296,9 +298,8 @@ class BaseRepositories(Generic[R]):
             raise repo_not_found() if user is not None else login_needed("RepoNotFound")
         if new_id is not None:
             raise RepositoryRenamedError(new_id)
-        if right == "contribute" and user is not None and user.role == "write":
-            return repo
-        if right != "read":
+        may_contribute = right == "contribute" and user is not None and user.role == "write"
+        if right != "read" and not may_contribute:
             check_writer(user, repo.url_path)
         return repo
 
@@ -316,11 +317,7 @@ class BaseRepositories(Generic[R]):
     def visible(self, user: User | None, repo_type: AnyType) -> list[R]:
         """Return the repositories of a type that `user` may read."""
         base = self._files.root / "repos" / plural(repo_type)
-
-        def load(path: Path) -> R | None:
-            return self._load(repo_type, f"{path.parent.name}/{path.name.removesuffix('.git')}")
-
-        found = self.whole(sorted(base.glob("*/*.git")), load)
+        found = self.whole(sorted(base.glob("*/*.git")), self._load_from)
         return [repo for repo in found if repo is not None and may_read(user, repo)]
 
     def whole(self, repos: Iterable[K], read: Callable[[K], T]) -> list[T]:
@@ -344,17 +341,15 @@ class BaseRepositories(Generic[R]):
         Raises:
             ApiError: 400 for an invalid name, 401 or 403 without the right, 409 if it exists.
         """
-        namespace, _, name = repo_id.partition("/")
-        _check_name(name)
-        namespace = check_owner(user, namespace)
+        repo_id = _check_new_id(user, repo_id)
         if repo_type == "space" and sdk not in ("gradio", "docker", "static", "streamlit"):
             raise ApiError(400, f"A Space needs an sdk: gradio, docker, static or streamlit, not {sdk!r}.")
         with self._lock:
-            path = self._path(repo_type, f"{namespace}/{name}")
+            path = self._path(repo_type, repo_id)
             if (path / _SETTINGS).is_file():
                 raise ApiError(409, f"You already created this {repo_type} repo")
             temporary = self._files.temporary_path()
-            self._fill(temporary, repo_type, f"{namespace}/{name}", sdk)
+            self._fill(temporary, repo_type, repo_id, sdk)
             settings = RepositorySettings(secrets.token_hex(12), private, iso(time.time()), sdk)
             (temporary / _SETTINGS).write_text(json.dumps(asdict(settings)), encoding="utf-8")
             (temporary / _HELD).touch()
@@ -363,10 +358,7 @@ class BaseRepositories(Generic[R]):
             self._files.adopt(temporary, path)
             path.with_suffix(_RENAMED).unlink(missing_ok=True)
             self._open.pop(path, None)
-        repo = self._load(repo_type, repo_id)
-        if repo is None:  # another request deleted it
-            raise repo_not_found()
-        return repo
+        return self.at(url_path(repo_type, repo_id))
 
     def delete(self, repo: R) -> None:
         """Remove a repository; one rename makes it invisible."""
@@ -382,14 +374,12 @@ class BaseRepositories(Generic[R]):
         Raises:
             ApiError: 400 for an invalid name, 403 without the right to both namespaces, 409 if the name is taken.
         """
-        namespace, _, name = new_id.partition("/")
-        _check_name(name)
         check_owner(user, repo.namespace)
-        namespace = check_owner(user, namespace)
+        checked_id = _check_new_id(user, new_id)
         with repo.changing(), self._lock:
-            path = self._path(repo.type, f"{namespace}/{name}")
-            if path == repo.path and name != repo.id.partition("/")[2]:
-                path = path.with_name(f"{name}.git")  # the new name differs in case only
+            path = self._path(repo.type, checked_id)
+            if path == repo.path and checked_id != repo.id:
+                path = path.with_name(f"{checked_id.partition('/')[2]}.git")  # the new name differs in case only
             elif (path / _SETTINGS).is_file():
                 raise ApiError(409, f"A {repo.type} repository called {new_id} already exists")
             if not repo.path.exists():
@@ -411,19 +401,7 @@ class BaseRepositories(Generic[R]):
 
 
 class Repositories(BaseRepositories[Repository]):
-    """All git repositories.
-
-    Args:
-        files: of the root.
-        folder_limit: entries of a folder beyond which a commit is refused; None for any number.
-    """
-
-    def __init__(self, files: DurableFiles, folder_limit: int | None) -> None:
-        super().__init__(files)
-        self._folder_limit = folder_limit
-
-    def _open_at(self, path: Path, repo_type: AnyType, repo_id: str) -> Repository:
-        return Repository(self._files, path, repo_type, repo_id, self._folder_limit)
+    """All git repositories."""
 
     def _fill(self, path: Path, repo_type: AnyType, repo_id: str, sdk: str | None) -> None:
         namespace, _, name = repo_id.partition("/")
@@ -449,9 +427,7 @@ def check_writer(user: User | None, repo: str) -> None:
     Raises:
         ApiError: 401 without a token, 403 without the right.
     """
-    if user is None:
-        raise login_needed()
-    if not user.may_write(repo):
+    if user is None or not user.may_write(repo):
         raise _no_right(user, repo)
 
 
@@ -461,20 +437,27 @@ def check_owner(user: User | None, namespace: str) -> str:
     Raises:
         ApiError: 401 without a token, 403 without the right.
     """
+    if user is not None and user.role == "write":
+        for own in user.namespaces:
+            if own.lower() == namespace.lower():
+                return own
+    raise _no_right(user, namespace)
+
+
+def _no_right(user: User | None, what: str) -> ApiError:
     if user is None:
-        raise login_needed()
-    own = next((name for name in user.namespaces if name.lower() == namespace.lower()), None)
-    if user.role != "write" or own is None:
-        raise _no_right(user, namespace)
-    return own
+        return login_needed()
+    role = f"you are {user.name!r} with the role {user.role!r}"
+    return ApiError(403, f"You don't have the rights to write to {what!r}: {role}.")
 
 
-def _no_right(user: User, what: str) -> ApiError:
-    return ApiError(
-        403, f"You don't have the rights to write to {what!r}: you are {user.name!r} with the role {user.role!r}."
-    )
+def _check_new_id(user: User | None, repo_id: str) -> str:
+    """Return the id of a repository that `user` may create, with the namespace as it is spelled.
 
-
-def _check_name(name: str) -> None:
+    Raises:
+        ApiError: 400 for an invalid name; otherwise as `check_owner`.
+    """
+    namespace, _, name = repo_id.partition("/")
     if not is_repo_name(name) or any(bad in name for bad in ("--", "..")) or name.endswith((".git", ".ipynb")):
         raise ApiError(400, f"Invalid repository name {name!r}: use letters, digits, '-', '_' and '.', at most 96.")
+    return f"{check_owner(user, namespace)}/{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+from collections.abc import Mapping
 
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.services.attributes import GitAttributes
@@ -12,17 +13,15 @@ from hubspool.local_hub.services.repositories import Repository
 
 
 class UploadModeRules:
-    """The rules of one commit; a `.gitignore` or `.gitattributes` in the request replaces the committed one."""
+    """The rules of one commit; a `.gitignore` or `.gitattributes` in `given` replaces the committed one."""
 
-    def __init__(
-        self, repo: Repository, commit: str, *, gitignore: str | None = None, gitattributes: str | None = None
-    ) -> None:
+    def __init__(self, repo: Repository, commit: str, given: Mapping[str, str]) -> None:
         self._repo, self._git = repo, repo.git
-        self._root = repo.git.commit(commit).root
-        ignore = gitignore if gitignore is not None else self._git.text(self._root, ".gitignore")
-        rules = gitattributes if gitattributes is not None else self._git.text(self._root, ".gitattributes")
-        self._ignore = IgnoreRules((ignore or "").splitlines())
-        self._attributes = GitAttributes(rules or "")
+        self._root = root = repo.git.commit(commit).root
+        names = (".gitignore", ".gitattributes")
+        ignore, rules = (given[name] if name in given else repo.git.text(root, name) or "" for name in names)
+        self._ignore = IgnoreRules(ignore.splitlines())
+        self._attributes = GitAttributes(rules)
         self._budget = MatchBudget()
 
     def decide(self, path: str, size: int, sample: bytes) -> dict[str, object]:
@@ -52,7 +51,7 @@ class UploadModeRules:
         entry = self._git.entry(self._root, path)
         if entry is None or entry.is_folder:
             return None
-        pointer = self._repo.pointer(self._git.blob(entry.oid))
+        _, pointer = self._repo.describe_blob(entry.oid)
         if lfs:
             return pointer.sha256 if pointer else None
         return entry.oid if pointer is None else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -130,6 +129,7 @@ class Accounts:
         self.users = tuple(users)
         if not self.users:
             raise ValueError("A local Hub needs at least one user, such as 'local:hf_local'.")
+        self._by_digest = {_digest(user.token): user for user in self.users}
         names = {user.name for user in self.users}
         if both := sorted(names & {name for user in self.users for name in user.organizations}):
             raise ValueError(f"{both[0]!r} cannot be a user and an organization.")
@@ -143,8 +143,8 @@ class Accounts:
 
     def by_token(self, token: str) -> User | None:
         """Return the user of a token, or None; the time does not depend on how many characters are right."""
-        found, given = None, hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        for user in self.users:  # digests, because the time of comparing texts depends on their length
-            if hmac.compare_digest(hashlib.sha256(user.token.encode()).digest(), given):
-                found = user
-        return found
+        return self._by_digest.get(_digest(token))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()

@@ -9,27 +9,34 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from hubspool.local_hub.limits import LIMITS
 
 _log = logging.getLogger("hubspool.local_hub")
+T = TypeVar("T")
 _gathered: ContextVar[dict[Path, Path] | None] = ContextVar("_gathered", default=None)  # final path: temporary path
 _files_left: ContextVar[list[int] | None] = ContextVar("_files_left", default=None)  # until the disk is full: a fault
 
 
 @contextmanager
-def full_disk_after(files: int | None) -> Iterator[None]:
-    """Make writes of this request fail with ENOSPC after this number of files; None: as many as the disk holds."""
-    before = _files_left.set(None if files is None else [files])
+def holding(variable: ContextVar[T], value: T) -> Iterator[T]:
+    """Give a context variable a value for the time of a with statement."""
+    before = variable.set(value)
     try:
-        yield
+        yield value
     finally:
-        _files_left.reset(before)
+        variable.reset(before)
+
+
+def full_disk_after(files: int | None) -> AbstractContextManager[object]:
+    """Make writes of this request fail with ENOSPC after this number of files; None: as many as the disk holds."""
+    return holding(_files_left, None if files is None else [files])
 
 
 def _create(path: Path, data: bytes) -> None:
@@ -119,14 +126,13 @@ class DurableFiles:
 
     def write(self, path: Path, data: bytes) -> None:
         """Write `data` to `path`: readers see the old content or the new content, never a part."""
-        if (gathered := _gathered.get()) is not None:
-            temporary = self.temporary_path()
-            gathered[path] = temporary
-            _create(temporary, data)
-            return
-        with self.temporary_file() as temporary:
-            _create(temporary, data)
-            self.adopt(temporary, path)
+        gathered = _gathered.get()
+        if gathered is None:
+            with self.gather():
+                self.write(path, data)
+        else:
+            gathered[path] = self.temporary_path()
+            _create(gathered[path], data)
 
     def append(self, path: Path, data: bytes) -> None:
         """Append to a file and wait for the disk. A killed process can leave a part of `data` at the end."""
@@ -143,12 +149,9 @@ class DurableFiles:
         before the end.
         """
         files: dict[Path, Path] = {}
-        before = _gathered.set(files)
         try:
-            try:
+            with holding(_gathered, files):
                 yield
-            finally:
-                _gathered.reset(before)
             self._sync(list(files.values()))
             for path, temporary in files.items():
                 self.adopt(temporary, path, True)

@@ -31,7 +31,7 @@ from dulwich.repo import Repo
 from hubspool.local_hub.identifiers import BRANCHES, MAIN, TAGS
 from hubspool.local_hub.limits import LIMITS
 from hubspool.local_hub.storage import git_program
-from hubspool.local_hub.storage.durable_files import DurableFiles
+from hubspool.local_hub.storage.durable_files import DurableFiles, holding
 from hubspool.local_hub.storage.lru import LruCache
 from hubspool.local_hub.storage.packs import PackWriter
 
@@ -111,8 +111,7 @@ class GitStore:
     def init(cls, path: Path) -> None:
         """Create an empty repository whose HEAD is refs/heads/main."""
         path.mkdir(parents=True)
-        repo = Repo.init_bare(str(path), default_branch=b"main")
-        repo.close()
+        Repo.init_bare(str(path), default_branch=b"main").close()
 
     def close(self) -> None:
         """Close the files that dulwich has open."""
@@ -127,13 +126,10 @@ class GitStore:
         The first `HubLimits.loose_objects` of them become files of their own; the others share a pack.
         """
         batch = _Batch()
-        before = _batch.set(batch)
         try:
             with self._files.gather():
-                try:
+                with holding(_batch, batch):
                     yield
-                finally:
-                    _batch.reset(before)
                 if batch.pack is not None:
                     name, index = batch.pack.finish()
                     folder = self.path / "objects" / "pack"
@@ -172,30 +168,28 @@ class GitStore:
         return self.add(Blob.from_string(content))
 
     def _get(self, oid: str) -> ShaFile:
-        cached = self._objects.get(oid)
-        return cached if cached is not None else self.repo.object_store[ObjectID(oid.encode())]
+        obj = self._objects.get(oid)
+        if obj is None:
+            obj = self.repo.object_store[ObjectID(oid.encode())]
+            if not isinstance(obj, Blob) or obj.raw_length() < LIMITS.cached_blob:
+                self._objects.put(oid, obj)
+        return obj
 
     def blob(self, oid: str) -> bytes:
         """Return the content of a blob."""
-        obj = self._get(oid)
-        content: bytes = obj.as_raw_string()
-        if len(content) < LIMITS.cached_blob:
-            self._objects.put(oid, obj)
-        return content
+        return self._get(oid).as_raw_string()
 
     def tree(self, oid: str) -> Tree:
         """Return a tree. Callers share the object: change a copy."""
         obj = self._get(oid)
         if not isinstance(obj, Tree):
             raise KeyError(oid)
-        self._objects.put(oid, obj)
         return obj
 
     def commit(self, oid: str) -> CommitRecord:
         obj = self._get(oid)
         if not isinstance(obj, Commit):
             raise KeyError(oid)
-        self._objects.put(oid, obj)
         return CommitRecord(
             oid=oid,
             parents=tuple(parent.decode() for parent in obj.parents),
@@ -254,12 +248,8 @@ class GitStore:
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Return the refs below `prefix`: names without it, and their commits."""
-        found = {}
-        for name in self.repo.refs.keys(Ref(prefix.encode())):
-            oid = self.ref(f"{prefix}{name.decode()}")
-            if oid is not None:
-                found[name.decode()] = oid
-        return dict(sorted(found.items()))
+        names = sorted(name.decode() for name in self.repo.refs.keys(Ref(prefix.encode())))
+        return {name: oid for name in names if (oid := self.ref(f"{prefix}{name}")) is not None}
 
     def all_refs(self) -> dict[str, str]:
         """Return the full names of all refs and the ids they hold: of commits, or of annotated tags."""

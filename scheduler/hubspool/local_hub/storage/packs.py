@@ -5,6 +5,7 @@ memory and before anything unpacks them, what the objects of a pushed one unpack
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
@@ -13,7 +14,9 @@ from pathlib import Path
 from dulwich.object_format import SHA1
 from dulwich.pack import write_pack_header, write_pack_index_v2, write_pack_object
 
+from hubspool.files import hash_range
 from hubspool.local_hub.limits import LIMITS
+from hubspool.local_hub.storage.varint import read_varint
 
 _HEADER, _CHECKSUM = 12, 20
 _OFS_DELTA, _REF_DELTA = 6, 7
@@ -45,19 +48,15 @@ class PackWriter:
         name = bytes.fromhex(oid)
         if name not in self._entries:
             offset = self._file.tell()
-            self._entries[name] = (
-                offset,
-                write_pack_object(self._file.write, kind, [raw], SHA1, compression_level=LIMITS.compression),
-            )
+            checksum = write_pack_object(self._file.write, kind, [raw], SHA1, compression_level=LIMITS.compression)
+            self._entries[name] = offset, checksum
 
     def finish(self) -> tuple[str, Path]:
         """Complete the pack and write its index; return git's name for both files, and the path of the index."""
         self._file.seek(0)
         write_pack_header(self._file.write, len(self._entries))  # the number of objects is known only now
-        self._file.seek(0)
         digest = hashlib.sha1()  # noqa: S324 - git's checksum
-        while block := self._file.read(LIMITS.memory_block):
-            digest.update(block)
+        hash_range(self._file, 0, self._file.seek(0, os.SEEK_END), digest)
         self._file.write(digest.digest())
         self._file.close()
         entries = [(name, *self._entries[name]) for name in sorted(self._entries)]
@@ -99,24 +98,17 @@ def _sizes(data: mmap) -> Iterator[int]:
     """Yield the size of each object, and of what each delta makes."""
     position = _HEADER
     for _ in range(int.from_bytes(data[8:_HEADER], "big")):
-        kind, size = data[position] >> 4 & 7, data[position] & 15
-        for shift in range(4, 64, 7):
-            position += 1
-            if data[position - 1] < 128:
-                break
-            size |= (data[position] & 127) << shift
-        else:
-            raise ValueError("a size of more than 9 bytes")
+        head, position = read_varint(data, position)
+        kind, size = head >> 4 & 7, head >> 7 << 4 | head & 15
         if kind == _OFS_DELTA:
-            while data[position] & 128:
-                position += 1
-            position += 1
+            _, position = read_varint(data, position)
         elif kind == _REF_DELTA:
             position += _CHECKSUM
         yield size
         start, position = _inflate(data, position, size)
         if kind in (_OFS_DELTA, _REF_DELTA):
-            yield _size_after_delta(start)
+            _, behind = read_varint(start, 0)  # the size of the object that it changes
+            yield read_varint(start, behind)[0]
 
 
 def _inflate(data: mmap, position: int, size: int) -> tuple[bytes, int]:
@@ -135,16 +127,3 @@ def _inflate(data: mmap, position: int, size: int) -> tuple[bytes, int]:
             raise ValueError("an object is larger than it says")
         start += plain[: _LONGEST_SIZES - len(start)]
     return start, position - len(unzip.unused_data)
-
-
-def _size_after_delta(start: bytes) -> int:
-    position = 0
-    while start[position] & 128:  # the size of the object that it changes
-        position += 1
-    size, shift = 0, 0
-    for byte in start[position + 1 :]:
-        size |= (byte & 127) << shift
-        shift += 7
-        if not byte & 128:
-            return size
-    raise ValueError("a delta is cut short")

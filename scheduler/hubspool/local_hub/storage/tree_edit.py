@@ -8,6 +8,8 @@ from dulwich.objects import ObjectID, Tree
 
 from hubspool.local_hub.storage.git_store import FILE_MODE, GitStore
 
+_Entry = tuple[int, ObjectID]  # mode and id
+
 
 class PathConflictError(ValueError):
     """A file is at a path where a folder is needed, or a folder where a file is needed."""
@@ -22,44 +24,39 @@ class TreeEdit:
 
     def __init__(self, store: GitStore, root: str | None) -> None:
         self._store = store
-        tree = store.tree(root).copy() if root is not None else Tree()
-        assert isinstance(tree, Tree)  # a copy is of the same class
-        self._tree = tree
-        self._folders: dict[bytes, TreeEdit] = {}
+        tree = store.tree(root) if root is not None else Tree()
+        # a folder becomes a TreeEdit when it is looked into
+        self._entries: dict[bytes, TreeEdit | _Entry] = {name: tree[name] for name in tree}
 
-    def _folder(self, name: bytes, *, make: bool) -> TreeEdit | None:
-        if name in self._folders:
-            return self._folders[name]
-        if name in self._tree:
-            mode, oid = self._tree[name]
-            if not stat.S_ISDIR(mode):
-                if make:
-                    raise PathConflictError(name.decode())
-                return None
-            self._folders[name] = TreeEdit(self._store, oid.decode())
-        elif make:
-            self._folders[name] = TreeEdit(self._store, None)
-        return self._folders.get(name)
+    def _opened(self, name: bytes) -> TreeEdit | _Entry | None:
+        found = self._entries.get(name)
+        if isinstance(found, tuple) and stat.S_ISDIR(found[0]):
+            found = self._entries[name] = TreeEdit(self._store, found[1].decode())
+        return found
 
     def _is_empty(self) -> bool:
-        return all(folder._is_empty() for folder in self._folders.values()) and all(
-            name in self._folders for name in self._tree
-        )
+        return all(isinstance(entry, TreeEdit) and entry._is_empty() for entry in self._entries.values())
 
-    def _parent(self, path: str, *, make: bool) -> tuple[TreeEdit | None, bytes]:
-        *folders, name = path.split("/")
-        parent: TreeEdit | None = self
+    def _parent(self, path: str, *, make: bool = False) -> tuple[TreeEdit, bytes]:
+        """Return the folder of a path and the name in it; a missing one is new, and only with `make` a part of this."""
+        *folders, name = path.encode().split(b"/")
+        parent = self
         for folder in folders:
-            parent = parent._folder(folder.encode(), make=make) if parent is not None else None
-        return parent, name.encode()
+            found = parent._opened(folder)
+            if make and isinstance(found, tuple):
+                raise PathConflictError(folder.decode())
+            if not isinstance(found, TreeEdit):
+                found = TreeEdit(self._store, None)
+            if make:
+                parent._entries[folder] = found
+            parent = found
+        return parent, name
 
     def blob(self, path: str) -> str | None:
         """Return the blob at `path` with the changes so far, or None if there is no file."""
-        parent, name = self._parent(path, make=False)
-        if parent is None or name in parent._folders or name not in parent._tree:
-            return None
-        mode, oid = parent._tree[name]
-        return None if stat.S_ISDIR(mode) else oid.decode()
+        parent, name = self._parent(path)
+        found = parent._opened(name)
+        return found[1].decode() if isinstance(found, tuple) else None
 
     def set(self, path: str, oid: str) -> None:
         """Put a file at `path`; an executable file stays executable.
@@ -68,24 +65,15 @@ class TreeEdit:
             PathConflictError: A folder is at `path`, or a file is at one of its parents.
         """
         parent, name = self._parent(path, make=True)
-        assert parent is not None  # make=True
-        folder = parent._folder(name, make=False) if name in parent._folders or name in parent._tree else None
-        if folder is not None and not folder._is_empty():
+        found = parent._opened(name)
+        if isinstance(found, TreeEdit) and not found._is_empty():
             raise PathConflictError(path)
-        parent._folders.pop(name, None)
-        mode = parent._tree[name][0] if name in parent._tree and folder is None else FILE_MODE
-        parent._tree[name] = (mode, ObjectID(oid.encode()))
+        parent._entries[name] = (found[0] if isinstance(found, tuple) else FILE_MODE, ObjectID(oid.encode()))
 
     def remove(self, path: str) -> bool:
         """Remove a file or a whole folder; return False if there is none."""
-        parent, name = self._parent(path, make=False)
-        if parent is None:
-            return False
-        exists = name in parent._tree or name in parent._folders
-        parent._folders.pop(name, None)
-        if name in parent._tree:
-            del parent._tree[name]
-        return exists
+        parent, name = self._parent(path)
+        return parent._entries.pop(name, None) is not None
 
     def write(self, path: str = "/") -> str:
         """Store the changed folders, without empty ones; return the id of the tree, whose path is `path`.
@@ -93,12 +81,12 @@ class TreeEdit:
         Raises:
             FolderFullError: A changed folder has more entries than `GitStore.folder_limit`.
         """
-        for name, folder in self._folders.items():
-            oid = folder.write(f"{path}{name.decode()}/")
-            if len(folder._tree):
-                self._tree[name] = (stat.S_IFDIR, ObjectID(oid.encode()))
-            elif name in self._tree:
-                del self._tree[name]
-        if self._store.folder_limit is not None and len(self._tree) > self._store.folder_limit:
+        tree = Tree()
+        for name, entry in self._entries.items():
+            if isinstance(entry, tuple):
+                tree[name] = entry
+            elif not entry._is_empty():
+                tree[name] = (stat.S_IFDIR, ObjectID(entry.write(f"{path}{name.decode()}/").encode()))
+        if self._store.folder_limit is not None and len(tree) > self._store.folder_limit:
             raise FolderFullError(path)
-        return self._store.add(self._tree)
+        return self._store.add(tree)

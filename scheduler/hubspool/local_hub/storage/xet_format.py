@@ -10,7 +10,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import lz4.frame
 
@@ -117,7 +117,7 @@ def _decompress(data: bytes, size: int) -> bytes:
 class Term:
     """A part of a file: the chunks [first, last) of a xorb, `length` unpacked bytes."""
 
-    xorb: bytes
+    xorb: str
     length: int
     first: int
     last: int
@@ -132,7 +132,7 @@ class FileEntry:
         sha256: the uploader's claim, or None.
     """
 
-    hash: bytes
+    hash: str
     terms: tuple[Term, ...]
     proofs: tuple[bytes, ...]
     sha256: str | None
@@ -142,25 +142,24 @@ class FileEntry:
 class XorbEntry:
     """One xorb of a shard; `section` is its part of the shard in bytes, which begins at `offset`."""
 
-    hash: bytes
+    hash: str
     section: bytes
     offset: int
 
     def deduplicated_chunks(self, first_of_files: frozenset[int]) -> Iterator[bytes]:
         """Yield the chunks that clients ask for: flagged ones, one in 1024 by hash, and the first of each file."""
-        for index, (chunk, _start, _size, flags) in enumerate(_records(self.section)):
+        for index, (chunk, _start, _size, flags) in enumerate(_chunks(self.section)):
             if flags & _IS_DEDUP_CHUNK or index in first_of_files or int.from_bytes(chunk[24:], "little") % 1024 == 0:
                 yield chunk
 
 
 def section_nodes(section: bytes) -> list[Node]:
     """Return the hash and size of each chunk that a xorb's section lists."""
-    return [(chunk, size) for chunk, _start, size, _flags in _records(section)]
+    return [(chunk, size) for chunk, _start, size, _flags in _chunks(section)]
 
 
-def _records(section: bytes) -> Iterator[tuple[bytes, int, int, int]]:
-    for position in range(_RECORD, len(section), _RECORD):
-        yield struct.unpack_from("<32sIII", section, position)
+def _chunks(section: bytes) -> Iterator[tuple[Any, ...]]:
+    return struct.iter_unpack("<32sIII4x", section[_RECORD:])
 
 
 @dataclass(frozen=True)
@@ -179,44 +178,44 @@ def parse_shard(data: bytes) -> Shard:
     """
     if data[:32] != MAGIC or data[32:40] != struct.pack("<Q", 2):
         raise ValueError("not a shard of version 2")
-    try:
-        files, position = _parse_files(data, _RECORD)
-        return Shard(tuple(files), tuple(_parse_xorbs(data, position)))
-    except struct.error:
-        raise ValueError("the shard is cut short") from None
+    records = _Records(data)
+    return Shard(tuple(_parse_files(records)), tuple(_parse_xorbs(records)))
 
 
-def _parse_files(data: bytes, position: int) -> tuple[list[FileEntry], int]:
-    files = []
-    while data[position : position + _RECORD] != _BOOKEND:
-        file_hash, flags, count = struct.unpack_from("<32sII", data, position)
-        position += _RECORD
-        terms = []
-        for _ in range(count):
-            xorb, _flags, length, first, last = struct.unpack_from("<32sIIII", data, position)
-            terms.append(Term(xorb, length, first, last))
-            position += _RECORD
-        proofs = []
-        for _ in range(count if flags & _HAS_VERIFICATION else 0):
-            proofs.append(struct.unpack_from("<32s16x", data, position)[0])
-            position += _RECORD
-        sha256 = None
-        if flags & _HAS_METADATA:
-            (raw,) = struct.unpack_from("<32s", data, position)
-            sha256 = hash_to_text(raw)
-            position += _RECORD
-        files.append(FileEntry(file_hash, tuple(terms), tuple(proofs), sha256))
-    return files, position + _RECORD
+class _Records:
+    """Reads a shard record by record, from behind its header."""
 
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = _RECORD
 
-def _parse_xorbs(data: bytes, position: int) -> Iterator[XorbEntry]:
-    while data[position : position + _RECORD] != _BOOKEND:
-        xorb_hash, _flags, count = struct.unpack_from("<32sII", data, position)
-        end = position + _RECORD * (count + 1)
-        if end > len(data):
+    def take(self, count: int = 1) -> bytes:
+        start, self.position = self.position, self.position + count * _RECORD
+        if self.position > len(self.data):
             raise ValueError("the shard is cut short")
-        yield XorbEntry(xorb_hash, data[position:end], position)
-        position = end
+        return self.data[start : self.position]
+
+    def entries(self) -> Iterator[tuple[bytes, int, int]]:
+        """Yield hash, flags and count of each entry of a section; the caller takes the records behind them."""
+        while (header := self.take()) != _BOOKEND:
+            yield struct.unpack("<32sII8x", header)
+
+
+def _parse_files(records: _Records) -> Iterator[FileEntry]:
+    for file_hash, flags, count in records.entries():
+        rows = struct.iter_unpack("<32s4xIII", records.take(count))
+        terms = tuple(Term(hash_to_text(xorb), *numbers) for xorb, *numbers in rows)
+        proofs = records.take(count if flags & _HAS_VERIFICATION else 0)
+        sha256 = hash_to_text(records.take()[:32]) if flags & _HAS_METADATA else None
+        unpacked = tuple(proof for (proof,) in struct.iter_unpack("<32s16x", proofs))
+        yield FileEntry(hash_to_text(file_hash), terms, unpacked, sha256)
+
+
+def _parse_xorbs(records: _Records) -> Iterator[XorbEntry]:
+    for xorb_hash, _flags, count in records.entries():
+        offset = records.position - _RECORD
+        records.take(count)
+        yield XorbEntry(hash_to_text(xorb_hash), records.data[offset : records.position], offset)
 
 
 def dedup_shard(section: bytes, key: bytes) -> bytes:
@@ -225,11 +224,9 @@ def dedup_shard(section: bytes, key: bytes) -> bytes:
     The hashes of the chunks are keyed: a client finds the chunks that it has, and learns nothing about the others.
     """
     footer_size = 200
-    listed = bytearray(section)
-    for position in range(_RECORD, len(section), _RECORD):
-        listed[position : position + 32] = xet_hash.keyed(section[position : position + 32], key)
-    section = bytes(listed)
-    body = struct.pack("<32sQQ", MAGIC, 2, footer_size) + _BOOKEND + section + _BOOKEND
+    chunks = struct.iter_unpack("<32s16s", section[_RECORD:])
+    listed = section[:_RECORD] + b"".join(xet_hash.keyed(chunk, key) + rest for chunk, rest in chunks)
+    body = struct.pack("<32sQQ", MAGIC, 2, footer_size) + _BOOKEND + listed + _BOOKEND
     now, offset = int(time.time()), len(body)
     footer = struct.pack("<QQQ", 1, _RECORD, 2 * _RECORD)  # version, file section, xorb section
     footer += struct.pack("<QQ", offset, 0) * 3 + key  # three empty lookup tables

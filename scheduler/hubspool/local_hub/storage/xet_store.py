@@ -68,17 +68,18 @@ class XetStore:
     shard names only chunks that its uploader has, see `xet_hash.proof`. Does not know who may read a file, and never
     removes anything.
 
-    Thread-safety: every method may be called from any thread; `_lock` guards the indexes.
+    Thread-safety: every method may be called from any thread. `_lock` is held while a shard enters the indexes; readers
+    need no lock, since no entry changes.
     """
 
     def __init__(self, files: DurableFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
-        self._terms: dict[bytes, tuple[Term, ...]] = {}
-        self._by_sha256: dict[str, bytes] = {}
-        self._sha256: dict[bytes, str] = {}
-        self._sections: dict[bytes, ShardSection] = {}
-        self._chunks: dict[bytes, bytes] = {}  # chunk that clients ask for: xorb
+        self._terms: dict[str, tuple[Term, ...]] = {}
+        self._by_sha256: dict[str, str] = {}
+        self._sha256: dict[str, str] = {}
+        self._sections: dict[str, ShardSection] = {}
+        self._chunks: dict[bytes, str] = {}  # chunk that clients ask for: xorb
         self._digests = _PrefixDigests()
         self._key = secrets.token_bytes(32)  # of the deduplication answers
         self._known_nodes: LruCache[str, list[Node]] = LruCache(LIMITS.cached_layouts)
@@ -120,14 +121,13 @@ class XetStore:
         """Return the hash and size of each chunk of a stored xorb, from a shard if one describes it: that is faster."""
         nodes = self._known_nodes.get(xorb)
         if nodes is None:
-            section = self._section(hash_from_text(xorb))
+            section = self._section(xorb)
             nodes = section_nodes(section) if section is not None else _nodes_of(self.xorb_path(xorb))
             self._known_nodes.put(xorb, nodes)
         return nodes
 
-    def _section(self, xorb: bytes) -> bytes | None:
-        with self._lock:
-            found = self._sections.get(xorb)
+    def _section(self, xorb: str) -> bytes | None:
+        found = self._sections.get(xorb)
         if found is None:
             return None
         with found.shard.open("rb") as file:
@@ -149,35 +149,33 @@ class XetStore:
         """
         shard = parse_shard(data)
         for xorb in shard.xorbs:
-            name = hash_to_text(xorb.hash)
-            if not self.has_xorb(name) or section_nodes(xorb.section) != self._nodes(name):
-                raise ValueError(f"xorb {name} is not stored, or has other chunks")
+            if not self.has_xorb(xorb.hash) or section_nodes(xorb.section) != self._nodes(xorb.hash):
+                raise ValueError(f"xorb {xorb.hash} is not stored, or has other chunks")
         for entry in shard.files:
             self._check(entry)
         path = self._files.root / "xet" / "shards" / hashlib.sha256(data).hexdigest()
         self._files.write(path, data)
         self._index(shard, path)
-        named = (name for entry in shard.files for name in (hash_to_text(entry.hash), entry.sha256))
+        named = (name for entry in shard.files for name in (entry.hash, entry.sha256))
         return [name for name in named if name is not None]
 
     def _check(self, entry: FileEntry) -> None:
         chunks: list[Node] = []
         if len(entry.proofs) != len(entry.terms):
-            raise ValueError(f"file {hash_to_text(entry.hash)} has no verification of its chunks")
+            raise ValueError(f"file {entry.hash} has no verification of its chunks")
         for term, proof in zip(entry.terms, entry.proofs, strict=True):
-            name = hash_to_text(term.xorb)
-            if not self.has_xorb(name):
-                raise ValueError(f"xorb {name} is not stored")
-            part = self._nodes(name)[term.first : term.last]
+            if not self.has_xorb(term.xorb):
+                raise ValueError(f"xorb {term.xorb} is not stored")
+            part = self._nodes(term.xorb)[term.first : term.last]
             if len(part) != term.last - term.first or not part or sum(size for _, size in part) != term.length:
-                raise ValueError(f"xorb {name} has no chunks {term.first} to {term.last} of {term.length} bytes")
+                raise ValueError(f"xorb {term.xorb} has no chunks {term.first} to {term.last} of {term.length} bytes")
             if xet_hash.proof(part) != proof:
-                raise ValueError(f"the verification of chunks {term.first} to {term.last} of xorb {name} is wrong")
+                raise ValueError(f"the verification of chunks {term.first} to {term.last} of xorb {term.xorb} is wrong")
             chunks += part
-        if xet_hash.file_hash(chunks) != entry.hash:
-            raise ValueError(f"the chunks of file {hash_to_text(entry.hash)} make up another file")
+        if hash_to_text(xet_hash.file_hash(chunks)) != entry.hash:
+            raise ValueError(f"the chunks of file {entry.hash} make up another file")
         if entry.sha256 is not None and self._digests.sha256(self, entry.terms) != entry.sha256:
-            raise ValueError(f"the content of file {hash_to_text(entry.hash)} does not have the sha256 {entry.sha256}")
+            raise ValueError(f"the content of file {entry.hash} does not have the sha256 {entry.sha256}")
 
     def _index(self, shard: Shard, path: Path) -> None:
         firsts = defaultdict(set)
@@ -197,8 +195,7 @@ class XetStore:
 
     def dedup_answer(self, chunk: str) -> bytes | None:
         """Return a shard that describes the xorb of a chunk; None for a chunk that is not indexed."""
-        with self._lock:
-            xorb = self._chunks.get(hash_from_text(chunk))
+        xorb = self._chunks.get(hash_from_text(chunk))
         section = self._section(xorb) if xorb is not None else None
         return dedup_shard(section, self._key) if section is not None else None
 
@@ -206,35 +203,32 @@ class XetStore:
 
     def file_of_sha256(self, sha256: str) -> str | None:
         """Return the Xet hash of the file with this content, or None."""
-        with self._lock:
-            found = self._by_sha256.get(sha256)
-        return hash_to_text(found) if found is not None else None
+        return self._by_sha256.get(sha256)
 
     def sha256_of_file(self, file: str) -> str | None:
         """Return the SHA-256 of a file's content; None if the file or its SHA-256 is unknown."""
-        with self._lock:
-            return self._sha256.get(hash_from_text(file))
+        return self._sha256.get(file)
 
     def file_size(self, file: str) -> int | None:
         """Return the size of a file in bytes, or None."""
         if file == EMPTY_FILE:
             return 0
-        terms = self._terms.get(hash_from_text(file))
+        terms = self._terms.get(file)
         return sum(term.length for term in terms) if terms is not None else None
 
     def chunk_ranges(self, file: str, start: int, end: int) -> list[ChunkRange]:
         """Return the chunks that hold the bytes [start, end) of a stored file."""
         pieces, position = [], 0
-        for term in self._terms[hash_from_text(file)]:
+        for term in self._terms[file]:
             low, high = max(start - position, 0), min(end - position, term.length)
             position += term.length
             if low >= high:
                 continue
-            layout = self.layout(hash_to_text(term.xorb))
+            layout = self.layout(term.xorb)
             origin = layout.starts[term.first]
             first, last = chunk_at(layout, origin + low), chunk_at(layout, origin + high - 1) + 1
             length = layout.starts[last] - layout.starts[first]
-            pieces.append(ChunkRange(hash_to_text(term.xorb), length, first, last, origin + low - layout.starts[first]))
+            pieces.append(ChunkRange(term.xorb, length, first, last, origin + low - layout.starts[first]))
         return pieces
 
     def read(self, file: str, start: int, end: int) -> Iterator[bytes]:
@@ -270,7 +264,7 @@ class _PrefixDigests:
         self._states: LruCache[bytes, Any] = LruCache(LIMITS.cached_digests)
 
     def sha256(self, store: XetStore, terms: tuple[Term, ...]) -> str:
-        chunks = [(hash_to_text(term.xorb), index) for term in terms for index in range(term.first, term.last)]
+        chunks = [(term.xorb, index) for term in terms for index in range(term.first, term.last)]
         keys, rolling = [], b""
         for xorb, index in chunks:
             rolling = hashlib.blake2b(rolling + f"{xorb} {index}".encode(), digest_size=16).digest()
