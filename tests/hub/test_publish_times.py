@@ -19,8 +19,8 @@ from hubspool import HfApi
 from hubspool.client import progress
 from hubspool.errors import RepositoryNotFoundError
 from hubspool.local_hub import Fault, LocalHub
-from hubspool.push.manifest import MANIFESTS
 from hubspool.push.events import State
+from hubspool.push.manifest import MANIFESTS
 from hubspool.push.published import MARKERS
 from hubspool.scheduling import daily
 from hubspool.scheduling.publishing import seconds_until_look
