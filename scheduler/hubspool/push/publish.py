@@ -100,7 +100,6 @@ class PublishReport:
         deleted: files of the bucket.
         left: path → reason, of files that cannot be published.
         is_whole: nothing else is left to publish; False if there was no time.
-        error: of the last step that failed, and may have been made again.
     """
 
     commits: list[CommitInfo] = field(default_factory=list)
@@ -110,7 +109,6 @@ class PublishReport:
     deleted: int = 0
     left: dict[str, str] = field(default_factory=dict)
     is_whole: bool = False
-    error: HubspoolError | None = None
 
 
 @dataclass(eq=False)
@@ -201,7 +199,7 @@ class Publisher:
         """Return what `publish` returns in the end; a file that cannot be had is left."""
         try:
             # The Hub's longest wait is five minutes.
-            return call_with_retries(publish, replace(METADATA, seconds=math.inf), Caller(self._wait, self._failed))
+            return call_with_retries(publish, replace(METADATA, seconds=math.inf), Caller(self._wait))
         except HubspoolError:
             if not self.may_go_on():
                 raise StoppedError from None
@@ -236,9 +234,6 @@ class Publisher:
 
     def _going(self, items: Iterable[T]) -> list[T]:
         return WhileGoing(items, self.may_go_on)
-
-    def _failed(self, error: HubspoolError, _: float | None) -> None:
-        self.report.error = error
 
     def _wait(self, seconds: float) -> bool:
         """Wait, while there is time; return True to stop."""
