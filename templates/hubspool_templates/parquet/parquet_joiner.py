@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,6 +19,7 @@ from hubspool_templates.parquet.media import Media, is_stored_otherwise, read_li
 from hubspool_templates.parquet.parquet_encoding import RANGE, ParquetEncoding, columns_of_file, opened_writer, range_of
 from hubspool_templates.parquet.tables import arrow_schema, arrow_table
 from hubspool_templates.schema import FieldType, Schema
+from hubspool_templates.values import appended
 
 #: The key in the metadata of a joined file.
 _JOINED = b"hubspool.joined"
@@ -81,9 +83,12 @@ class ParquetJoiner(Joiner):
         return offsets
 
     def from_lines(self, lines: Path, out: Path) -> None:
-        size, encoded = lines.stat().st_size, out.with_suffix(".encoded")
+        rows, encoded = out.with_suffix(".rows"), out.with_suffix(".encoded")
+        with lines.open("rb") as stored, rows.open("wb") as plain:
+            plain.writelines(orjson.dumps(appended(line), option=orjson.OPT_APPEND_NEWLINE) for line in stored)
+        size = rows.stat().st_size
         span = Span("", 0, size)
-        ParquetEncoding(lambda columns: columns).encode(span, FileRange(lines, 0, size), None, encoded)
+        ParquetEncoding(lambda columns: columns).encode(span, FileRange(rows, 0, size), None, encoded)
         self.join([encoded], out)  # which takes the range out of its metadata
 
     def _write(self, paths: Sequence[Path], out: Path, removed: Set[int]) -> None:
