@@ -41,7 +41,7 @@ from hubspool_templates.parquet.media import Media
 from hubspool_templates.reading import formats
 from hubspool_templates.reading.cursor import Cursor, Position, positions_of
 from hubspool_templates.reading.formats import RangedFile, Row, Source
-from hubspool_templates.reading.plan import RowRange, chosen_files, is_lines, pieces_of, split_off
+from hubspool_templates.reading.plan import NoCard, RowRange, chosen_files, is_lines, pieces_of, split_off
 from hubspool_templates.schema import Schema
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class HubRows:
             self._older: Iterator[Any] = iter(())
             self.commits, self.at = [""], datetime.now(timezone.utc)
             bucket = RemoteBucket(self.api, self.target)
-            return Listing(bucket, bucket.list_files(self._folder, recursive=True), {}), Card(None)
+            return Listing(bucket, bucket.list_files(self._folder, recursive=True), {}), NoCard()
         listed = self.api.client().pages(self.target.route("commits"))
         page = list(islice(listed, 50))
         if not page:
@@ -145,6 +145,8 @@ class HubRows:
         self.commits = [str(commit["id"]) for commit in page]
         self.at = _time(page[0]["date"])
         listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=self.commits[0])), {})
+        if self.target.repo_type != "dataset":
+            return listing, NoCard()
         card = listing.files.get("README.md")
         path = card and cached_file(self.api, listing.repo.target, card)
         return listing, Card(path.read_text(encoding="utf-8") if path else None)

@@ -83,7 +83,7 @@ def read_rows(
     repo_id, kind, folder = split_destination(repo_id, repo_type, None)
     target = Target.of(api.endpoint, repo_id, kind, revision)
     with ExitStack() as opened:
-        waiting = opened.enter_context(Waiting(pending, target))
+        waiting = opened.enter_context(Waiting(pending, target, folder or ""))
         try:
             reading = HubRows(api, target, config, split, since, folder or "")
         except RepositoryNotFoundError:
