@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,18 @@ def test_a_damaged_time_of_a_marker_is_an_error_that_names_it(api: HfApi) -> Non
 def test_a_hidden_folder_is_refused_because_no_reader_would_show_it(folder: str) -> None:
     with pytest.raises(HFValidationError, match="has a hidden folder"):
         JsonlScheduler(f"{ADDRESS}/{folder}")
+
+
+@pytest.mark.parametrize("since", ["2026-11-01", date(2026, 11, 1), datetime(2026, 11, 1), "0" * 40])  # noqa: DTZ001
+def test_a_bucket_takes_a_cursor_only_and_says_so(since: str | date, api: HfApi) -> None:
+    with pytest.raises(HFValidationError, match=r"is no cursor, and a bucket has no commits .*rows.cursor of an earli"):
+        read_rows(ADDRESS, api, since=since)
+
+
+def test_a_damaged_file_of_a_bucket_is_not_said_to_have_versions(api: HfApi) -> None:
+    api.batch_bucket_files(BUCKET, add=[(b"not json\n", "train.jsonl")])
+    with pytest.raises(HFValidationError, match=r"train.jsonl of hf:.* cannot be read: .* remove the file\.$"):
+        list(read_rows(ADDRESS, api))
 
 
 def test_a_cursor_is_of_a_bucket_or_of_a_dataset(api: HfApi, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ class HubRows:
         if since == "":
             return NEVER
         if self.target.is_bucket:
-            return self._own(Cursor.parse(str(since)))
+            return self._own(str(since))
         if not isinstance(since, datetime):
             since = str(since)  # a date too
             if re.fullmatch(r"[0-9a-f]{40}", since):
@@ -167,7 +167,7 @@ class HubRows:
             try:
                 since = datetime.fromisoformat(since.replace("Z", "+00:00"))
             except ValueError:
-                return self._own(Cursor.parse(str(since)))
+                return self._own(str(since))
         since = since if since.tzinfo else since.replace(tzinfo=timezone.utc)
         commit: dict[str, Any] = {}
         for commit in self._older:
@@ -178,12 +178,22 @@ class HubRows:
             return NEVER
         raise self._too_old(f"The history before {since.isoformat()} was squashed.", _time(commit["date"]))
 
-    def _own(self, cursor: Cursor) -> Cursor:
-        """Return a cursor if it is of a bucket as this, or of a repository as this: they count parts in other ways.
+    def _own(self, text: str) -> Cursor:
+        """Return the cursor of a bucket as this, or of a repository as this: they count parts in other ways.
 
         Raises:
-            HFValidationError: it is not.
+            HFValidationError: it is none of these.
         """
+        try:
+            cursor = Cursor.parse(text)
+        except ValueError:
+            what, hint = (
+                "cursor, commit or date.",
+                "rows.cursor of an earlier read, the 40 digits of a commit, or a datetime.",
+            )
+            if self.target.is_bucket:
+                what, hint = "cursor, and a bucket has no commits with times.", "rows.cursor of an earlier read of it."
+            raise HFValidationError(f"since={text[:40]!r} is no {what}", hint=f"Pass {hint}") from None
         if cursor.positions and bool(cursor.commit) is self.target.is_bucket:
             kind = "repository" if cursor.commit else "bucket"
             raise HFValidationError(
@@ -301,7 +311,8 @@ class HubRows:
                     why = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
                     raise HFValidationError(
                         f"{piece.file.path} of {self.target.address} cannot be read: {why}.",
-                        hint="Repair or remove the file; the versions of a repository are in its commits.",
+                        hint="Repair or remove the file"
+                        + ("." if self.target.is_bucket else "; the versions of a repository are in its commits."),
                     ) from error
                 if piece.sizes is None and piece.is_alone:
                     self._counted[piece.key] = piece.start + count
