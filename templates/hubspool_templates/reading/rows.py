@@ -119,7 +119,7 @@ class Rows(Iterator[Row]):
         """A text for `since`: everything up to the commit that was read, without rows that were pending.
 
         Some 4 kB for 100 writers. Rows of a segment that is older than 35 days are found by looking at that commit; if
-        a squash removed it, what came late to such a segment counts as read.
+        a squash removed it, and in a bucket, what came late to such a segment counts as read.
 
         Raises:
             HFValidationError: rows are left: read them first.
