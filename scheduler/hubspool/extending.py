@@ -43,6 +43,7 @@ The repository:
 - `Target`: endpoint, id, type and revision of a repository; `CommitScheduler.target` is one.
 - `RemoteRepo`: reads files, lists and ranges of a repository at a revision; `RemoteFile` is an entry of a list.
 - `RemoteBucket`: the same of a bucket. `split_destination`: id, type and path of what a program gives as `repo_id`.
+- `split_of`: the split of a scheduler's file on the Hub, by its name.
 - `joined_runs`: what the joined files of a list are made of, a `JoinedRun` for consecutive parts; `is_manifest` tells
   the files that say so.
 - `cached_file`: a file in the cache that `huggingface_hub` shares; downloaded if it is not there.
@@ -93,7 +94,7 @@ from hubspool.scheduling.defaults import DEFAULTS as _SCHEDULING
 from hubspool.scheduling.defaults import Compact
 from hubspool.scheduling.options import CommonOptions, PublishOptions, SchedulerOptions
 from hubspool.settings import process_rank
-from hubspool.spool.segment_name import RangeName, SegmentName
+from hubspool.spool.segment_name import RangeName, SegmentName, split_of
 from hubspool.spool.spool import Durability, Spool
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ __all__ = [
     "read_text",
     "renew_after_fork",
     "split_destination",
+    "split_of",
 ]
 
 DEFAULT_EVERY = _SCHEDULING.every

@@ -364,10 +364,15 @@ def _publishing(
     kind_of_scheduler: type[RowScheduler], bucket: str, to: str | None, minutes: float, private: bool | None
 ) -> PublishOptions | None:
     if to is None:
+        if minutes != DEFAULTS.publish_minutes:
+            raise HFValidationError(f"publish_every is {minutes!r} without publish_to.", hint="Give a dataset, too.")
         return None
     _, kind, inside = split_destination(bucket, None, None)
-    if kind != "bucket" or not isinstance(to, str) or to.startswith("hf:"):
-        raise HFValidationError(f"publish_to is {to!r}.", hint="Give a dataset, for the rows of a bucket only.")
+    if kind != "bucket" or not isinstance(to, str) or split_destination(to, None, None)[1] == "bucket":
+        raise HFValidationError(
+            f"publish_to is {to!r}, and repo_id {bucket!r}.",
+            hint="Rows are published from a bucket, hf://buckets/OWNER/NAME, to a dataset.",
+        )
     if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf:
         raise HFValidationError(f"publish_every is {minutes!r}.", hint="Give a number of minutes.")
     card_of = partial(published_card, kind_of_scheduler)

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 import pytest
 
 from hubspool import HfApi
+from hubspool.errors import HFValidationError
 from hubspool.spool import segment_file, spool
 from hubspool_templates import JsonlScheduler, read_rows
 from hubspool_templates.rows import RowScheduler
@@ -84,9 +85,9 @@ def test_rows_stand_under_path_in_repo_and_name(path_in_repo: str, make: Make, h
     assert name.startswith("votes.2-")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "-a", ".hidden", "ü"])
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "-a", ".hidden", "ü"])
 def test_a_name_that_begins_no_file_name_is_refused(name: str, make: Make) -> None:
-    with pytest.raises(ValueError, match="name"):
+    with pytest.raises(HFValidationError, match=r"name is .*, and begins file names"):
         make(name=name)
 
 
@@ -114,7 +115,7 @@ def test_durability_says_whether_each_row_is_synced_before_append_returns(
 
 
 def test_an_unknown_durability_is_refused(make: Make) -> None:
-    with pytest.raises(ValueError, match="durability"):
+    with pytest.raises(HFValidationError, match="durability"):
         make(durability="tape")
 
 

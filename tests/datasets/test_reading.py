@@ -25,7 +25,7 @@ from hubspool.push.compaction import Compactor
 from hubspool.push.joiner import Joiner
 from hubspool.push.manifest import MANIFESTS
 from hubspool.push.remote import RemoteFile, RemoteRepo
-from hubspool_templates import ParquetScheduler, ZipScheduler, read_rows
+from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.reading import formats, on_hub
 from hubspool_templates.reading import rows as reading_rows
@@ -153,6 +153,22 @@ def test_configs_and_splits_are_chosen_and_unknown_ones_are_errors(make: Make, h
         read_rows(REPO, hub_api, split="dev")
     with pytest.raises(HFValidationError, match=r"no config 'other'.*errors"):
         read_rows(REPO, hub_api, config="other")
+
+
+@pytest.mark.usefixtures("hub_is_ahead")
+def test_in_a_repository_of_another_type_each_scheduler_has_a_split(
+    hub_api: HfApi, local_hub: LocalHub, tmp_path: Path
+) -> None:
+    for number, name in enumerate(["likes", "train", "likes"]):
+        with JsonlScheduler(REPO, tmp_path / name, repo_type="model", hf_api=hub_api, name=name) as scheduler:
+            scheduler.append({"n": number})
+    repo = RemoteRepo(hub_api, Target(local_hub.endpoint, REPO, "model", "main"))
+    for is_joined in (False, True):
+        if is_joined:
+            assert Compactor(repo, "", {"jsonl": Joiner()}).run(TOMORROW).commits
+        assert sorted(row["n"] for row in read_rows(REPO, hub_api, repo_type="model")) == [0, 1, 2]
+        likes = read_rows(REPO, hub_api, repo_type="model", split="likes")
+        assert sorted(row["n"] for row in likes) == [0, 2]
 
 
 def test_what_is_missing_or_of_another_format_is_an_error_at_the_call(hub_api: HfApi) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,16 @@ def test_flush_moves_the_rows_of_one_folder_of_a_bucket_to_another(
     assert {path.rpartition("/")[0][:-8] for path in paths(hub_api)} <= {"new/data"}  # without the month
     code, _, err = call("flush", "../folder", "--from", f"{BUCKET}", "--to", "local/rows")
     assert (code, "hf://buckets/" in call("status", "../folder")[1]) == (1, True)  # of a dataset, here is none
+
+
+def test_flush_says_once_how_many_rows_it_has_moved(make: Any, call: Call, hub_api: HfApi) -> None:
+    hub_api.delete_bucket("local/other", missing_ok=True)
+    for number, folder in enumerate(("raw", "sent")):
+        scheduler = make(repo_id=f"{ADDRESS}/{folder}")
+        scheduler.append({"n": number})
+        scheduler.stop(flush=number == 1)
+    code, _, err = call("flush", "../folder", "--from", ADDRESS, "--to", "hf://buckets/local/other")
+    assert (code, re.findall(r"\d+ rows? moved", err)) == (0, ["1 row moved"]), err
 
 
 @pytest.mark.parametrize("new", ["hf://buckets/local/other", "local/other"])

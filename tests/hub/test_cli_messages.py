@@ -34,6 +34,12 @@ def call(
 WRONG = {
     "upload local/m file.txt ../up": "'..' leaves the repository",
     "upload local/bad..name file.txt": "Not a repository id: 'local/bad..name'",
+    "upload buckets/o/n file.txt": "The address of a bucket is 'hf://buckets/o/n'.",
+    "upload hf://buckets/o/n rows --every 1 --repo-type space": "repo_type is 'space', and hf://buckets/o/n is a",
+    "read hf://bucket/o/n": "The address of a bucket is 'hf://buckets/o/n'.",
+    "verify https://huggingface.co/datasets/o/n": "Its id is 'o/n'.",
+    "verify hf://buckets/o/n --repo-type model": "repo_type is 'model', and hf://buckets/o/n is a bucket.",
+    "publish hf://buckets/o/n hf://datasets/o/n": "Its id is 'o/n'.",
     "upload local/m nothing.txt": "There is no file or folder nothing.txt",
     "upload local/m file.txt --repo-type bucket": "'bucket' is not one of",
     "upload local/m file.txt --every nan": "nan is not a number of minutes greater than 0.",
@@ -86,6 +92,10 @@ def test_each_option_with_a_type_is_refused_with_its_name(call: Call) -> None:
             assert code == 2, (command.name, option.opts)
             assert option.opts[0] in err
             assert "Traceback" not in err
+
+
+def test_the_help_of_publish_says_that_it_writes_to_the_bucket(call: Call) -> None:
+    assert "the token must be able to write there" in " ".join(call("publish", "--help")[1].split())
 
 
 @pytest.mark.parametrize("command", ["upload", "upload-large-folder", "flush", "status", "hub"])

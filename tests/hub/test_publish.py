@@ -21,7 +21,7 @@ from hubspool.cli.signals import SignalWaiter
 from hubspool.client.file_range import FileRange
 from hubspool.client.http import HubClient
 from hubspool.client.target import Target
-from hubspool.errors import RepositoryNotFoundError
+from hubspool.errors import HFValidationError, RepositoryNotFoundError
 from hubspool.local_hub import Fault, LocalHub, RateLimit
 from hubspool.push.encodings import Span
 from hubspool.push.publish import Publisher
@@ -500,11 +500,16 @@ def test_a_file_in_the_folder_of_another_month_is_published_where_readers_look(c
 
 
 def test_only_the_rows_of_a_bucket_are_published(make: Make) -> None:
-    for wrong in ({"repo_id": "local/rows"}, {"publish_every": 0}, {"publish_to": ADDRESS}):
-        with pytest.raises(ValueError, match="publish"):
+    for wrong in (
+        {"repo_id": "local/rows"},
+        {"publish_every": 0},
+        {"publish_to": ADDRESS},
+        {"publish_to": None, "publish_every": 5},
+    ):
+        with pytest.raises(HFValidationError, match="publish"):
             make(**{"publish_to": DATASET, **wrong})
-    for name in ("", "not a name", "a/b/c"):
-        with pytest.raises(ValueError, match="repository"):
+    for name in ("", "not a name", "a/b/c", "hf://datasets/local/x"):
+        with pytest.raises(HFValidationError, match="repository"):
             make(publish_to=name)
 
 

@@ -114,6 +114,19 @@ MUTANTS = [
         (f"{DATASETS}/test_compaction.py::test_a_part_that_lands_after_its_join_is_deleted_by_the_next_push",),
     ),
     Mutant(
+        "reader_guesses_splits_of_a_bucket",
+        "the first file of the split train hides the rows of a scheduler with another name",
+        (
+            Edit(
+                "hubspool_templates/reading/plan.py",
+                "NoCard.files",
+                "split_of(path)",
+                "None",
+            ),
+        ),
+        (f"{DATASETS}/test_bucket_reading.py::test_a_scheduler_of_another_name_hides_no_rows[JsonlScheduler]",),
+    ),
+    Mutant(
         "writer_ids_without_their_time",
         "after a restart the last row of a key is that of either process, by chance",
         (

@@ -16,7 +16,13 @@ from hubspool.client.file_range import FileRange
 from hubspool.client.operations import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from hubspool.client.repo_info import CommitInfo, RepoUrl
 from hubspool.client.target import Target
-from hubspool.client.validation import check_commit_id, check_repo_id, check_repo_type, check_revision
+from hubspool.client.validation import (
+    check_commit_id,
+    check_repo_id,
+    check_repo_type,
+    check_revision,
+    split_destination,
+)
 from hubspool.errors import FileChangedError, FileReplacedError, FileShrankError, HFValidationError, LocalFileError
 
 BAD_PATHS = [
@@ -52,6 +58,37 @@ def test_a_bad_repository_id_is_refused_by_value(bad: object) -> None:
     with pytest.raises(HFValidationError) as caught:
         check_repo_id(bad)
     assert repr(bad) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "form"),
+    [
+        ("hf://bucket/o/n", "'hf://buckets/o/n'"),
+        ("buckets/o/n", "'hf://buckets/o/n'"),
+        ("hf:/buckets/o/n/votes/a", "'hf://buckets/o/n/votes/a'"),
+        ("https://huggingface.co/buckets/o/n", "'hf://buckets/o/n'"),
+        ("http://127.0.0.1:8000/buckets/o/n/tree/votes?x=1", "'hf://buckets/o/n'"),
+        ("hf://datasets/o/n@main/data", "'o/n'"),
+        ("datasets/o/n", "'o/n'"),
+        ("https://huggingface.co/datasets/o/n/tree/main", "'o/n'"),
+        ("https://huggingface.co/api/datasets/o/n", "'o/n'"),
+        ("https://huggingface.co/o/n", "'o/n'"),
+        ("hf://spaces/o/n", "'o/n'"),
+        ("a/b/c", "'name' or 'user/name'"),
+        ("hf://buckets/o/n", "'name' or 'user/name'"),  # where only a repository will do
+    ],
+)
+def test_an_address_that_is_no_id_is_refused_with_the_right_form(address: str, form: str) -> None:
+    with pytest.raises(HFValidationError, match=rf"^Not a repository id: .* {form}\.$"):
+        check_repo_id(address)
+
+
+@pytest.mark.parametrize("repo_type", ["model", "space"])
+def test_a_bucket_is_of_no_other_type(repo_type: str) -> None:
+    with pytest.raises(HFValidationError, match=f"repo_type is '{repo_type}', and hf://buckets/o/n is a bucket"):
+        split_destination("hf://buckets/o/n", repo_type, None)
+    for usual in (None, "dataset", "bucket"):
+        assert split_destination("hf://buckets/o/n", usual, None) == ("o/n", "bucket", None)
 
 
 def test_good_repository_ids() -> None:

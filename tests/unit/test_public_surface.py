@@ -76,6 +76,7 @@ OF_EXTENDING = {
     "read_text",
     "renew_after_fork",
     "split_destination",
+    "split_of",
 }
 
 

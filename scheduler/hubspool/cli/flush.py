@@ -119,6 +119,7 @@ def _redirected(
         raise HFValidationError(
             f"No rows in {folder} are for {old!r}.", hint=f"`hubspool status {folder}` names the repositories."
         )
+    rows = 0
     for record in found:
         spool = record.spool
         if is_same:
@@ -132,15 +133,17 @@ def _redirected(
             there = replace(there, repo_id=target.repo_id.lower(), repo_type=kind, path_in_repo=path)
             into = spool_for(folder, there, target.repo_id, state)
             moved = reroute(spool, into, include_doubtful=include_doubtful)
-            click.echo(f"{counted(moved.rows, 'row')} moved from {old} to {new}.", err=True)
-            for rows in moved.in_doubt:
-                click.echo(f"may be in {old} already, and stay (--include-doubtful moves them): {rows}.", err=True)
+            rows += moved.rows
+            for each in moved.in_doubt:
+                click.echo(f"may be in {old} already, and stay (--include-doubtful moves them): {each}.", err=True)
             errors += [
                 HubspoolError(f"{spool.path / name} stays: its writer is running.", hint="Stop it, and repeat.")
                 for name in moved.live
             ]
             place = {"repo_id": address_of(target.repo_id, kind), "repo_type": kind, **_folder(record.recipe, path)}
             yield dict(into.recipe) or {**record.recipe, **place}
+    if not is_same:
+        click.echo(f"{counted(rows, 'row')} moved from {old} to {new}.", err=True)
 
 
 def _folder(recipe: dict[str, Any], path: str) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def publish(
 
     What is not published yet becomes one commit, for each month: few files, the card, and a note of what is in them, so
     that each row is published once, however often and by however many machines this command runs, and wherever it is
-    killed. Schedulers may go on meanwhile. By default the files keep their form; JSON Lines may become Parquet.
+    killed. A small marker in the bucket says what is published, also without --delete: the token must be able to write
+    there. Schedulers may go on meanwhile. By default the files keep their form; JSON Lines may become Parquet.
 
     With --every, it looks a few minutes later than a publish is due, at random, since other machines may do it, too.
     Ctrl-C or SIGTERM ends the wait with exit code 0, and a publish with 130; the next run goes on.

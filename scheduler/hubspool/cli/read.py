@@ -30,7 +30,11 @@ Lines = Iterable[list[str]]
 
 @click.command("read", cls=Command)
 @click.argument("repo_id", help="Dataset, as user/name; a name alone is in your own account. Or hf://buckets/….")
-@click.option("--since", metavar="WHEN", help="Only rows after a time, a commit, or the cursor of an earlier read.")
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Only rows after a time, a commit, or the cursor of an earlier read; of a bucket a cursor.",
+)
 @click.option("--latest", metavar="KEY", help="Only the last row of each value of this column.")
 @click.option(
     "--last",

@@ -101,8 +101,9 @@ def upload(
     if repo_id.startswith(BUCKETS):
         if every is None:
             raise click.UsageError("A bucket is uploaded to with --every; `hf sync` uploads once.")
-        options["repo_type"] = None
-        repo = RepoUrl(f"{api.endpoint}/buckets/{split_destination(repo_id, None, None)[0]}", api.endpoint)
+        kind, options["repo_type"] = options["repo_type"], None
+        name, _, _ = split_destination(repo_id, None if kind == "model" else kind, None)  # the option's default
+        repo = RepoUrl(f"{api.endpoint}/buckets/{name}", api.endpoint)
         _upload_regularly(api, repo, source, output, {**options, "every": every, "private": private}, repo_id)
         return
     repo_type, revision = options["repo_type"], options["revision"]

@@ -20,6 +20,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: `FORBIDDEN_FOLDERS`, and git's under its short name on Windows.
 _OWNED = FORBIDDEN_FOLDERS | {"git~1"}
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
+#: What people give in place of an id: an address of the Hub's pages or of `HfFileSystem`, or one that is mistyped.
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?://[^/]+/(?:api/)?|hf:/*)?(?:(?P<kind>bucket|dataset|model|space)s?/)?"
+    r"(?P<id>[^/]+/[^/@?#]+)(?P<rest>/[^?#]*)?.*"
+)
 
 
 def check_repo_id(repo_id: object) -> str:
@@ -38,9 +43,21 @@ def check_repo_id(repo_id: object) -> str:
     elif len(repo_id.split("/")[-1]) > 96:
         problem = "its name is longer than 96 characters"
     if problem is not None:
-        raise HFValidationError(f"Not a repository id: {repo_id!r}: {problem}.", hint="Use 'name' or 'user/name'.")
+        hint = _meant(str(repo_id)) or "Use 'name' or 'user/name'."
+        raise HFValidationError(f"Not a repository id: {repo_id!r}: {problem}.", hint=hint)
     assert isinstance(repo_id, str)
     return repo_id
+
+
+def _meant(address: str) -> str | None:
+    """Return a sentence with the form of an address that `split_destination` takes; None if there is no better one."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None or address.startswith(BUCKETS) or not (found["scheme"] or found["kind"]):
+        return None
+    if found["kind"] != "bucket":
+        return f"Its id is {found['id']!r}."
+    path = "" if address.startswith("http") else found["rest"] or ""  # a page's has `tree` or `resolve` before it
+    return f"The address of a bucket is '{BUCKETS}{found['id']}{path}'."
 
 
 def address_of(repo_id: str, repo_type: str, path: str = "") -> str:
@@ -55,17 +72,20 @@ def split_destination(
 
     Args:
         repo_id: of a repository, or the address of a bucket.
-        repo_type: of a repository; without meaning for a bucket.
+        repo_type: of a repository; of a bucket None, or the "dataset" that is the default of schedulers and readers.
         path_in_repo: below the path of the bucket's address.
 
     Raises:
-        HFValidationError: the address lacks the owner or the name, or its path leaves the bucket or is hidden.
+        HFValidationError: the address lacks the owner or the name, its path leaves the bucket or is hidden, or
+            `repo_type` is that of a repository.
     """
     if not isinstance(repo_id, str) or not repo_id.startswith(BUCKETS):
         return repo_id, repo_type, path_in_repo
     parts = repo_id.removeprefix(BUCKETS).rstrip("/").split("/")
     if len(parts) < 2 or not all(parts):
         raise HFValidationError(f"Not the address of a bucket: {repo_id!r}.", hint=f"Use '{BUCKETS}OWNER/NAME/PATH'.")
+    if repo_type in ("model", "space"):
+        raise HFValidationError(f"repo_type is {repo_type!r}, and {repo_id} is a bucket.", hint="Leave repo_type out.")
     if any(part.startswith(".") for part in parts[2:]):  # read_rows and load_dataset leave hidden folders out
         raise HFValidationError(f"{repo_id!r} has a hidden folder.", hint="Use a folder that does not begin with '.'.")
     inside = "/".join(filter(None, [*parts[2:], (path_in_repo or "").strip("/")]))

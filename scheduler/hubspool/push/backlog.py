@@ -212,12 +212,13 @@ class PendingSegments(ExitStack):
                 yield line
 
 
-def pending_segments(folder: Path, target: Target) -> list[PendingSegments]:
+def pending_segments(folder: Path, target: Target, inside: str = "") -> list[PendingSegments]:
     """Return the segments of all spools in a folder whose rows go to a repository and revision.
 
     Args:
         folder: the folder of one or more schedulers, or a spool.
         target: the repository.
+        inside: only of schedulers that write to this folder of it, or below; empty for all of it.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -232,11 +233,12 @@ def pending_segments(folder: Path, target: Target) -> list[PendingSegments]:
     for spool in spools:
         there = spool.destination
         same = (there.repo_type, there.revision) == (wanted.repo_type, wanted.revision)
+        same = same and (not inside or f"{there.path_in_repo}/".startswith(f"{inside}/"))
         if same and (here or there.repo_id in (wanted.repo_id, wanted.repo_id.partition("/")[2])):
             found.append(PendingSegments(spool))
     if spools and not found:
         raise HFValidationError(
-            f"No scheduler of {folder} sends rows to {target.name_and_revision}.",
+            f"No scheduler of {folder} sends rows to {'/'.join(filter(None, [target.name_and_revision, inside]))}.",
             hint="`hubspool status FOLDER` says where its rows go.",
         )
     return found

@@ -45,9 +45,15 @@ def is_part_path(path: str) -> bool:
 
 def is_written_by_schedulers(path: str) -> bool:
     """Return whether a path in a repository or bucket is that of a part, a joined file or a note of schedulers."""
+    return split_of(path) is not None or path.startswith(f"{RECORDS}/")
+
+
+def split_of(path: str) -> str | None:
+    """Return the split of a scheduler's rows in a file on the Hub, by its name; None for a file of another program."""
     name = PurePosixPath(path).name
-    has_rows = JoinedName.parse(name) is not None or RangeName.parse(name) is not None or is_part_path(path)
-    return has_rows or path.startswith(f"{RECORDS}/")
+    ranged = RangeName.parse(name)
+    found = ranged.segment if ranged else JoinedName.parse(name) or SegmentName.of_part(name)
+    return None if found is None else re.sub(r"\W", "_", found.name)
 
 
 def part_rule(suffix: str = "") -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from hubspool import fork
-from hubspool.errors import FilesMissingError, SpoolFull
+from hubspool.errors import FilesMissingError, HFValidationError, SpoolFull
 from hubspool.files import is_in_place
 from hubspool.spool import segment_file
 from hubspool.spool.defaults import DEFAULTS
@@ -67,16 +67,18 @@ class Spool(fork.ForkAware):
         roll_bytes: int = DEFAULTS.roll_bytes,
     ) -> None:
         if durability not in ("process", "disk"):
-            raise ValueError(f"durability must be 'process' or 'disk', not {durability!r}.")
+            raise HFValidationError(f"durability is {durability!r}.", hint="Give 'process' or 'disk'.")
         if max_bytes <= 0:
-            raise ValueError(f"max_spool_bytes must be a positive number of bytes, not {max_bytes!r}.")
+            raise HFValidationError(f"max_spool_bytes is {max_bytes!r}.", hint="Give a positive number of bytes.")
         self.folder = Path(folder)
         self.max_bytes = max_bytes
         self.roll_bytes = roll_bytes
         self._is_durable = self._syncs_each = durability == "disk"
         self._name = SegmentName(name, _utc_date(), new_writer_id(), -1, suffix)
         if SegmentName.parse(str(self._name.next(_utc_date()))) is None:
-            raise ValueError(f"name must be letters, digits, '_', '-' or '.', not {name!r}: it begins file names.")
+            raise HFValidationError(
+                f"name is {name!r}, and begins file names.", hint="Use letters, digits, '_', '-' and '.'."
+            )
         self._is_stopped = self._has_warned = False
         #: Writes segments again that somebody removed.
         self.rescue = rescue_of(self.folder)

@@ -64,7 +64,7 @@ class HubSummaryWriter:
             self.logdir,
             every=commit_every,
             squash_history=squash_history,
-            repo_type=repo_type or "model",
+            repo_type=repo_type,
             revision=repo_revision,
             private=repo_private,
             path_in_repo="/".join(filter(None, [(path_in_repo or "").strip("/"), Path(self.logdir).name])),

@@ -56,7 +56,7 @@ class TrainingLogs(CommitScheduler):
         repo_id: the repository, ``user/name``; a name alone belongs to the token's user.
         folder_path: the log folder; created if it is missing.
         every: minutes between pushes.
-        repo_type: type of the repository, which is created if it is missing.
+        repo_type: type of the repository, a model by default, which is created if it is missing.
         path_in_repo: the folder in the repository; ``runs/<folder name>`` by default, where the Hub looks for event
             files.
         allow_patterns: globs of files to send.
@@ -73,7 +73,7 @@ class TrainingLogs(CommitScheduler):
         folder_path: str | Path,
         *,
         every: float = DEFAULTS.every_minutes,
-        repo_type: str = "model",
+        repo_type: str | None = None,
         path_in_repo: str | None = None,
         allow_patterns: Patterns = LOG_PATTERNS,
         ignore_patterns: Patterns = (),

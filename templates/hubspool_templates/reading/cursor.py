@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 
 import orjson
 
-from hubspool.extending import HFValidationError
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.reading.plan import RowRange, day_of
 
@@ -90,17 +89,14 @@ class Cursor:
         """Return the cursor of a text.
 
         Raises:
-            HFValidationError: it is none.
+            ValueError: it is none.
         """
         try:
             commit, at, names_files, entries = orjson.loads(zlib.decompress(urlsafe_b64decode(text)))
             positions = {key: Position(each[0], each[1], each[2], tuple(each[3:])) for key, each in entries.items()}
             return cls(commit, datetime.fromtimestamp(at / 1000, timezone.utc), positions, names_files)
         except (ValueError, TypeError, AttributeError, zlib.error):
-            raise HFValidationError(
-                f"since={text[:40]!r} is no cursor, commit or date.",
-                hint="Pass rows.cursor of an earlier read, the 40 digits of a commit, or a datetime.",
-            ) from None
+            raise ValueError(f"no cursor: {text[:40]!r}") from None
 
     def names(self, key: str) -> bool:
         """Whether a segment or file that is not in `positions` is new, or was not named because it is old."""

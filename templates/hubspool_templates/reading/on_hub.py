@@ -41,7 +41,7 @@ from hubspool_templates.parquet.media import Media
 from hubspool_templates.reading import formats
 from hubspool_templates.reading.cursor import Cursor, Position, positions_of
 from hubspool_templates.reading.formats import RangedFile, Row, Source
-from hubspool_templates.reading.plan import RowRange, chosen_files, is_lines, pieces_of, split_off
+from hubspool_templates.reading.plan import NoCard, RowRange, chosen_files, is_lines, pieces_of, split_off
 from hubspool_templates.schema import Schema
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class HubRows:
             self._older: Iterator[Any] = iter(())
             self.commits, self.at = [""], datetime.now(timezone.utc)
             bucket = RemoteBucket(self.api, self.target)
-            return Listing(bucket, bucket.list_files(self._folder, recursive=True), {}), Card(None)
+            return Listing(bucket, bucket.list_files(self._folder, recursive=True), {}), NoCard()
         listed = self.api.client().pages(self.target.route("commits"))
         page = list(islice(listed, 50))
         if not page:
@@ -145,6 +145,8 @@ class HubRows:
         self.commits = [str(commit["id"]) for commit in page]
         self.at = _time(page[0]["date"])
         listing = Listing.of(RemoteRepo(self.api, replace(self.target, revision=self.commits[0])), {})
+        if self.target.repo_type != "dataset":
+            return listing, NoCard()
         card = listing.files.get("README.md")
         path = card and cached_file(self.api, listing.repo.target, card)
         return listing, Card(path.read_text(encoding="utf-8") if path else None)
@@ -157,7 +159,7 @@ class HubRows:
         if since == "":
             return NEVER
         if self.target.is_bucket:
-            return self._own(Cursor.parse(str(since)))
+            return self._own(str(since))
         if not isinstance(since, datetime):
             since = str(since)  # a date too
             if re.fullmatch(r"[0-9a-f]{40}", since):
@@ -165,7 +167,7 @@ class HubRows:
             try:
                 since = datetime.fromisoformat(since.replace("Z", "+00:00"))
             except ValueError:
-                return self._own(Cursor.parse(str(since)))
+                return self._own(str(since))
         since = since if since.tzinfo else since.replace(tzinfo=timezone.utc)
         commit: dict[str, Any] = {}
         for commit in self._older:
@@ -176,12 +178,22 @@ class HubRows:
             return NEVER
         raise self._too_old(f"The history before {since.isoformat()} was squashed.", _time(commit["date"]))
 
-    def _own(self, cursor: Cursor) -> Cursor:
-        """Return a cursor if it is of a bucket as this, or of a repository as this: they count parts in other ways.
+    def _own(self, text: str) -> Cursor:
+        """Return the cursor of a bucket as this, or of a repository as this: they count parts in other ways.
 
         Raises:
-            HFValidationError: it is not.
+            HFValidationError: it is none of these.
         """
+        try:
+            cursor = Cursor.parse(text)
+        except ValueError:
+            what, hint = (
+                "cursor, commit or date.",
+                "rows.cursor of an earlier read, the 40 digits of a commit, or a datetime.",
+            )
+            if self.target.is_bucket:
+                what, hint = "cursor, and a bucket has no commits with times.", "rows.cursor of an earlier read of it."
+            raise HFValidationError(f"since={text[:40]!r} is no {what}", hint=f"Pass {hint}") from None
         if cursor.positions and bool(cursor.commit) is self.target.is_bucket:
             kind = "repository" if cursor.commit else "bucket"
             raise HFValidationError(
@@ -299,7 +311,8 @@ class HubRows:
                     why = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
                     raise HFValidationError(
                         f"{piece.file.path} of {self.target.address} cannot be read: {why}.",
-                        hint="Repair or remove the file; the versions of a repository are in its commits.",
+                        hint="Repair or remove the file"
+                        + ("." if self.target.is_bucket else "; the versions of a repository are in its commits."),
                     ) from error
                 if piece.sizes is None and piece.is_alone:
                     self._counted[piece.key] = piece.start + count

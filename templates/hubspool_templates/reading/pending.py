@@ -44,13 +44,14 @@ class Waiting(ExitStack):
     Args:
         source: a scheduler, its folder, or None.
         target: the repository whose rows are read.
+        inside: the folder of a bucket whose rows are read; empty for all of it.
 
     Raises:
         FileNotFoundError: there is no such folder.
         HFValidationError: `source` is neither; or it is the folder of schedulers whose rows go elsewhere.
     """
 
-    def __init__(self, source: CommitScheduler | str | Path | None, target: Target) -> None:
+    def __init__(self, source: CommitScheduler | str | Path | None, target: Target, inside: str = "") -> None:
         super().__init__()
         self.spools: list[PendingSegments] = []
         self._claimed: dict[str, IO[bytes]] = {}
@@ -60,7 +61,9 @@ class Waiting(ExitStack):
             raise HFValidationError(f"pending is {source!r}.", hint="Give one scheduler, or its folder.")
         folder = source.spool_folder if isinstance(source, CommitScheduler) else Path(source)
         for spool in (
-            pending_segments(folder, target) if folder.is_dir() or not isinstance(source, CommitScheduler) else ()
+            pending_segments(folder, target, inside)
+            if folder.is_dir() or not isinstance(source, CommitScheduler)
+            else ()
         ):
             self.spools.append(self.enter_context(spool))
             if spool.spool.destination.form == "zip":

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
-from hubspool.extending import HFValidationError, JoinedRun, RangeName, RemoteFile, SegmentName
+from hubspool.extending import HFValidationError, JoinedRun, RangeName, RemoteFile, SegmentName, split_of
 from hubspool_templates.card import Card
-from hubspool_templates.existing import form_of
+from hubspool_templates.existing import form_of, splits_of
 
 #: Names of files of lines; they are read from a byte on, others from a row on.
 LINES = (".jsonl", ".ndjson", ".json")
@@ -191,11 +191,32 @@ def split_off(piece: RowRange, units: Mapping[int, int | None]) -> list[RowRange
     return found
 
 
+class NoCard(Card):
+    """In place of the card of a dataset, in a bucket and in a repository of another type: it has no configs.
+
+    `datasets` guesses splits from all names together, so that a file with ``train`` in its name hides those without. A
+    scheduler's file is in the split that its own name tells, whatever other files there are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def files(self, config_name: str, paths: Iterable[str]) -> dict[str, list[str]]:  # noqa: ARG002  there is one
+        """Return split → files: those of schedulers, and those of the same form that `datasets` would load."""
+        own = {path: split for path in paths if (split := split_of(path)) is not None}
+        form = form_of(own or paths)
+        guessed = splits_of([path for path in paths if form_of([path]) == form])
+        found = {split: files for split in guessed if (files := [path for path in guessed[split] if path not in own])}
+        for path, split in own.items():
+            found.setdefault(split, []).append(path)
+        return found
+
+
 def chosen_files(card: Card, paths: Collection[str], config: str | None, split: str | None) -> tuple[str, list[str]]:
     """Return the name of a config, and the files that it has in a split, or in all.
 
     Args:
-        card: of the dataset.
+        card: of the dataset; else `NoCard`.
         paths: of the repository.
         config: None is the default one.
         split: None is all.

@@ -83,7 +83,7 @@ def read_rows(
     repo_id, kind, folder = split_destination(repo_id, repo_type, None)
     target = Target.of(api.endpoint, repo_id, kind, revision)
     with ExitStack() as opened:
-        waiting = opened.enter_context(Waiting(pending, target))
+        waiting = opened.enter_context(Waiting(pending, target, folder or ""))
         try:
             reading = HubRows(api, target, config, split, since, folder or "")
         except RepositoryNotFoundError:
@@ -119,7 +119,7 @@ class Rows(Iterator[Row]):
         """A text for `since`: everything up to the commit that was read, without rows that were pending.
 
         Some 4 kB for 100 writers. Rows of a segment that is older than 35 days are found by looking at that commit; if
-        a squash removed it, what came late to such a segment counts as read.
+        a squash removed it, and in a bucket, what came late to such a segment counts as read.
 
         Raises:
             HFValidationError: rows are left: read them first.
