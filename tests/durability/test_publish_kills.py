@@ -17,9 +17,9 @@ import pytest
 from hubspool.cli import main
 from hubspool.local_hub import Fault
 from hubspool_templates import JsonlScheduler, read_rows
-from tests.hub.test_publish import look
 from tests.support.env import Place, Start
 from tests.support.processes import Process
+from tests.support.publishing import look
 
 KILLS = int(os.environ.get("PUBLISH_KILLS", "4"))
 ADDRESS, DATASET = "hf://buckets/local/votes", "local/published"

@@ -6,7 +6,7 @@ from tests.support.mutation import Edit, Mutant
 
 BUCKET = "hubspool/push/bucket.py"
 TESTS = "tests/hub/test_bucket_destination.py"
-TIMES = "tests/hub/test_publish_times.py"
+TIMES = "tests/hub/publishing/test_publish_times.py"
 IN_DOUBT = "test_a_range_in_doubt_is_repeated_unchanged_before_the_next_one[JsonlScheduler]"
 
 MUTANTS = [
@@ -89,7 +89,7 @@ MUTANTS = [
         "deleted_without_marker",
         "a file that no marker names is deleted from the bucket",
         (Edit("hubspool/push/publish.py", "Publisher._delete", "marked.get(segment, ())", "covered"),),
-        ("tests/hub/test_publish.py::test_a_file_that_no_marker_names_is_not_deleted",),
+        ("tests/hub/publishing/test_publish.py::test_a_file_that_no_marker_names_is_not_deleted",),
     ),
     Mutant(
         "publish_from_an_old_listing",
@@ -102,7 +102,7 @@ MUTANTS = [
                 "False",
             ),
         ),
-        ("tests/hub/test_publish.py::test_what_happens_at_any_step_of_a_publisher_doubles_no_row",),
+        ("tests/hub/publishing/test_publish.py::test_what_happens_at_any_step_of_a_publisher_doubles_no_row",),
     ),
     Mutant(
         "marker_missing",
@@ -115,7 +115,7 @@ MUTANTS = [
                 "False",
             ),
         ),
-        ("tests/hub/test_publish.py::test_a_file_that_comes_back_is_deleted_again_and_published_once",),
+        ("tests/hub/publishing/test_publish.py::test_a_file_that_comes_back_is_deleted_again_and_published_once",),
     ),
     Mutant(
         "publish_to_all",
@@ -146,13 +146,13 @@ MUTANTS = [
                 "False",
             ),
         ),
-        ("tests/hub/test_publish.py::test_a_download_with_other_bytes_is_not_published",),
+        ("tests/hub/publishing/test_publish_left.py::test_a_download_with_other_bytes_is_not_published",),
     ),
     Mutant(
         "publish_stopped_by_one_file",
         "a file that cannot be had keeps all later months from the dataset",
         (Edit("hubspool/push/publish.py", "Publisher._attempt", "not self._refused", "True"),),
-        ("tests/hub/test_publish.py::test_a_file_that_cannot_be_had_keeps_no_other_month_back",),
+        ("tests/hub/publishing/test_publish_left.py::test_a_file_that_cannot_be_had_keeps_no_other_month_back",),
     ),
     Mutant(
         "join_outlasts_a_flush",
@@ -164,24 +164,28 @@ MUTANTS = [
         "publish_brings_removed_rows_back",
         "rows that were to be removed are published",
         (Edit("hubspool/push/publish.py", "Publisher._without_rows", "removal.reaches(day)", "False"),),
-        ("tests/hub/test_publish.py::test_rows_that_were_to_be_removed_are_not_published[JsonlScheduler]",),
+        (
+            "tests/hub/publishing/test_publish_left.py::test_rows_that_were_to_be_removed_are_not_published[JsonlScheduler]",
+        ),
     ),
     Mutant(
         "publish_misses_a_new_removal",
         "rows that somebody asks to remove during a publish are published",
         (Edit("hubspool/push/publish.py", "Publisher._commit", "self.manifests.removals.keys() != removals", "False"),),
-        ("tests/hub/test_publish.py::test_a_removal_that_is_asked_for_meanwhile_makes_a_publish_begin_again[jsonl]",),
+        (
+            "tests/hub/publishing/test_publish_left.py::test_a_removal_that_is_asked_for_meanwhile_makes_a_publish_begin_again[jsonl]",
+        ),
     ),
     Mutant(
         "deleted_what_the_dataset_lacks",
         "the bucket's copy of rows that the dataset has no more is deleted",
         (Edit("hubspool/push/publish.py", "Publisher._covered", "run.path in files", "True"),),
-        ("tests/hub/test_publish.py::test_what_somebody_deleted_from_the_dataset_stays_in_the_bucket",),
+        ("tests/hub/publishing/test_publish_left.py::test_what_somebody_deleted_from_the_dataset_stays_in_the_bucket",),
     ),
     Mutant(
         "folders_share_a_config",
         "the folders of a bucket become one config of the dataset",
         (Edit("hubspool_templates/rows.py", "published_card", "_config_of(folder)", "None"),),
-        ("tests/hub/test_publish.py::test_each_folder_of_a_bucket_becomes_a_config[JsonlScheduler]",),
+        ("tests/hub/publishing/test_publish.py::test_each_folder_of_a_bucket_becomes_a_config[JsonlScheduler]",),
     ),
 ]

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -27,7 +27,9 @@ from hubspool.scheduling.publishing import seconds_until_look
 from hubspool.spool.segment_name import RangeName, SegmentName
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
 from hubspool_templates.parquet.parquet_joiner import ParquetJoiner
-from tests.hub.test_publish import (
+from tests.support.command_calls import Call
+from tests.support.processes import Process
+from tests.support.publishing import (
     ADDRESS,
     BUCKET,
     DATASET,
@@ -40,36 +42,12 @@ from tests.hub.test_publish import (
     rows,
     set_clock,
 )
-from tests.support.command_calls import Call, command_calls
-from tests.support.processes import Process
 
 
 @pytest.fixture
-def call(
-    local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Call:
-    return command_calls(local_hub, tmp_path, monkeypatch, capfd)
-
-
-@pytest.fixture(autouse=True)
-def empty(hub_api: HfApi) -> None:
-    hub_api.delete_bucket(BUCKET, missing_ok=True)
-    hub_api.delete_repo(DATASET, repo_type="dataset", missing_ok=True)
-
-
-@pytest.fixture
-def make(hub_api: HfApi, tmp_path: Path) -> Iterator[Make]:
-    made: list[Any] = []
-
-    def build(kind: Any = JsonlScheduler, folder: str = "folder", **options: Any) -> Any:
-        given = {"every": 600, "publish_to": DATASET, **options}
-        made.append(kind(ADDRESS, tmp_path / folder, hf_api=hub_api, **given))
-        made[-1].last_future.exception(SECONDS)
-        return made[-1]
-
-    yield build
-    for scheduler in made:
-        scheduler.stop(flush=False)
+def make(make: Make) -> Make:
+    """Makes schedulers that publish."""
+    return lambda kind=JsonlScheduler, **options: make(kind, **{"publish_to": DATASET, **options})
 
 
 @pytest.fixture
