@@ -56,7 +56,8 @@ The repository:
 
 Errors: `HFValidationError` (a value cannot be used; also a ValueError), `RemoteEntryNotFoundError` (the repository has
 no such file or folder), `RepositoryNotFoundError`, `RevisionNotFoundError`, `BadRequestError` (the Hub refused to
-look), `CursorTooOldError` (history was squashed since a reader's last read); every error is a `hubspool.HubspoolError`.
+look), `CursorTooOldError` (history was squashed since a reader's last read), `ChangedMeanwhileError` (a push plans
+again); every error is a `hubspool.HubspoolError`.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ from hubspool.client.target import Target
 from hubspool.client.validation import split_destination
 from hubspool.errors import (
     BadRequestError,
+    ChangedMeanwhileError,
     CursorTooOldError,
     HFValidationError,
     RemoteEntryNotFoundError,
@@ -103,6 +105,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_EVERY",
     "BadRequestError",
+    "ChangedMeanwhileError",
     "CommonOptions",
     "Compact",
     "CursorTooOldError",

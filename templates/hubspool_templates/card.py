@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hubspool import CommitOperationAdd, CommitPlan, HfApi, HubspoolError
-from hubspool.extending import FrontMatter, RemoteRepo, Target, broken_card, read_text
+from hubspool.extending import ChangedMeanwhileError, FrontMatter, RemoteRepo, Target, broken_card, read_text
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.existing import (
     SCHEDULERS,
@@ -53,13 +53,11 @@ PART_GLOB = "-".join(["[0-9]" * 8, "*", "[0-9]" * 5, f"p{'[0-9]' * 4}"])
 MONTH_GLOB = f"{'[0-9]' * 4}-{'[0-9]' * 2}/"
 
 
-class OtherColumnsError(HubspoolError):
+class OtherColumnsError(ChangedMeanwhileError):
     """Another writer committed a column of another type meanwhile; `schema` has the columns to encode the rows with."""
 
-    retryable = True
-
     def __init__(self, schema: Schema) -> None:
-        super().__init__("README.md changed meanwhile.", hint="The rows are encoded again at the next attempt.")
+        super().__init__("README.md")
         self.schema = schema
 
 
@@ -159,7 +157,7 @@ class CardUpdater:
         return () if text is None else (CommitOperationAdd("README.md", text.encode()),)
 
     def columns_before(self, target: Target, files: Mapping[str, str], schema: Schema) -> Schema:
-        """Return the columns that new files have to fit: those which their config has on the Hub.
+        """Return the columns that new files have to fit, if each file keeps its types: those of their config.
 
         Args:
             target: the repository and branch.
@@ -169,8 +167,8 @@ class CardUpdater:
         card, known = Card(read_text(self.api, target, "README.md")), Schema()
         for name, glob in files.items():
             known = known.extend(self.place(card, target, None, name, glob, schema)[1])
-        can_store = self.is_storable or bool
-        return Schema({name: kind for name, kind in known.fields.items() if can_store(kind)})
+        assert self.is_storable is not None
+        return Schema({name: kind for name, kind in known.fields.items() if self.is_storable(kind)})
 
     def _merged(self, known: Schema, schema: Schema) -> Schema:
         if self.is_storable is None:

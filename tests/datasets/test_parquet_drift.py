@@ -55,6 +55,16 @@ def load_all(reader: Callable[..., str]) -> Load:
     return lambda *repos: pickle.loads(base64.b64decode(reader(LOAD, *repos)))
 
 
+@pytest.fixture
+def call_publish(hub_api: HfApi, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Publishes a bucket, which does not exist yet."""
+    monkeypatch.setenv("HF_ENDPOINT", local_hub.endpoint)
+    monkeypatch.setenv("HF_TOKEN", local_hub.token)
+    hub_api.delete_bucket("local/votes", missing_ok=True)
+    hub_api.delete_repo("local/votes", repo_type="dataset", missing_ok=True)
+    return lambda: main(["publish", "hf://buckets/local/votes", "local/votes"])
+
+
 #: Values of one column, in one commit each → what each row has in columns that begin with the name of the first.
 CASES: dict[str, tuple[list[Any], list[dict[str, Any]]]] = {
     "mixed list later": ([None, [1, "a", {"x": 1}]], [{}, {"v": [1, "a", {"x": 1}]}]),
@@ -153,6 +163,32 @@ def test_files_of_a_bucket_whose_columns_differ_load_once_they_are_published(
         assert all(len(row) == (value is not None) for row, value in zip(found, values, strict=True)), (name, kind)
         if publishes == "one for each file" and name != "text in lists, then images":
             assert found == expected, (name, kind)
+
+
+#: Rows of one file each; the last two do not fit the columns of the first.
+TAKEN = {
+    "the dataset": [{"v": "a", "v_unfit": "mine"}, {"v": [1]}],
+    "the file": [{"v": "a"}, {"v": [1], "v_unfit": "mine", "v_image": 1.5}],
+    "both": [{"v": "a", "v_unfit": "mine"}, {"v": [1], "v_unfit": [2]}, {"v": {"a": 1}, "v_unfit_2": True}],
+}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("taken", TAKEN)
+def test_a_published_file_keeps_columns_that_have_the_name_for_misfits(
+    taken: str, at_once: bool, make: Make, load_all: Load, hub_api: HfApi, call_publish: Callable[[], int]
+) -> None:
+    for number, row in enumerate(TAKEN[taken]):
+        options = {"repo_id": "hf://buckets/local/votes", "folder": str(number)}
+        with make(kind=ParquetScheduler, **options) as scheduler:
+            scheduler.append({"n": number, **row})
+        if not at_once or number == len(TAKEN[taken]) - 1:
+            assert call_publish() == 0
+    (rows,) = load_all("local/votes")
+    for row in rows:
+        found, appended = columns_of(row), TAKEN[taken][row["n"]]
+        assert sorted(map(repr, found.values())) == sorted(map(repr, appended.values())), row
+        assert found.get("v_image") == appended.get("v_image")
 
 
 def test_a_row_that_has_the_column_for_misfits_itself_loses_neither_value(make: Make, load_all: Load) -> None:

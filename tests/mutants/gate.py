@@ -4,7 +4,7 @@
 
 For each mutant of `catalog.py` the sources are copied, the edit is made, and the named tests run against the copy. It
 counts as killed when an assertion of a named test failed; an error of the import, of a fixture or a time-out does not
-count. Beside that the same tests must be green on an unchanged copy. Exit code 1: a mutant survived, an edit does not
+count. The same tests must be green on an unchanged copy, too. Exit code 1: a mutant survived, an edit does not
 match the code, or a test is red anyway.
 """
 

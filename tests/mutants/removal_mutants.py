@@ -75,7 +75,7 @@ MUTANTS = [
             Edit(
                 "hubspool/push/remover.py",
                 "Expirer._make",
-                '[replace(run, path="", removed=run.rows) for run in runs]',
+                '[replace(run, path="", removed=run.rows, sha256="") for run in runs]',
                 "[]",
             ),
         ),

@@ -27,7 +27,7 @@ def pytest_exception_interact(node: pytest.Item, call: pytest.CallInfo[Any], rep
     asserted = is_failure and getattr(report, "when", "") == "call"
     _tell(failed=node.nodeid, kind=type(error).__name__, asserted=asserted)
     if asserted:
-        node.session.shouldstop = "a mutant is killed"
+        node.session.shouldstop = "an assertion failed"
 
 
 def _tell(**values: object) -> None:

@@ -30,6 +30,7 @@ OF_HUBSPOOL = {
 OF_EXTENDING = {
     "DEFAULT_EVERY",
     "BadRequestError",
+    "ChangedMeanwhileError",
     "CommonOptions",
     "Compact",
     "CursorTooOldError",

@@ -216,5 +216,5 @@ def _show(report: PublishReport, *, has_ended: bool) -> None:
         print_line(f"Published {what}.", "ok")
     elif has_ended:
         print_line("Nothing new to publish.", "ok")
-    if not has_ended:
+    if report.commits and not has_ended:
         print_line("Not all was published; the next run goes on.", "warn", err=True)

@@ -33,10 +33,10 @@ from hubspool.push.encodings import Span
 from hubspool.push.events import CommitEvent
 from hubspool.push.ghosts import is_of_old_replica, removable_ghosts
 from hubspool.push.joiner import Joiner, grouped
-from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_digests
+from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_sha256
 from hubspool.push.remote import Change, Head, PartRecords, RemoteFile, RemoteRepo, join_description
 from hubspool.push.rules import cut_by_size
-from hubspool.spool.segment_name import JoinedName, SegmentName, beside_months, part_number
+from hubspool.spool.segment_name import JoinedName, SegmentName, part_number, without_month
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class OldFile:
     def of(cls, file: RemoteFile) -> OldFile | None:
         """Return the source; None for a file that no scheduler of ours has written."""
         path = PurePosixPath(file.path)
-        folder = beside_months(path.parent)
+        folder = without_month(path.parent)
         place = "" if str(folder) == "." else str(folder)
         if (segment := SegmentName.of_part(path.name)) is not None:
             order = (segment.writer, segment.seq, part_number(path.name))
@@ -464,7 +464,7 @@ class Compactor:
             )
             last = runs[-1] if runs else None
             runs[-1:] = [last.extended(run)] if last and last.continues_with(run) else [*runs[-1:], run]
-        return with_digests(runs, out) if joiner.keeps_bytes else runs
+        return with_sha256(runs, out) if joiner.keeps_bytes else runs
 
     def _commit(
         self,

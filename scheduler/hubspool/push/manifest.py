@@ -79,7 +79,7 @@ class JoinedRun:
         return HeldPart(number, self.sizes[index], self.digests[index], start, is_whole=not self.removed)
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Return start and end of each part in the segment, in bytes; nothing if no commit says them."""
+        """Return start and end of each part in the segment, in bytes; empty if they are not known."""
         return [(start, start + size) for start, size in zip(self.starts, self.sizes, strict=False)]
 
     def has(self, number: int) -> bool:
@@ -166,8 +166,8 @@ def run_ranges(runs: Sequence[JoinedRun], size: int) -> list[tuple[int, int]]:
     return [(run.offset, end - run.offset) for run, end in zip(runs, ends, strict=False)]
 
 
-def with_digests(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
-    """Return the runs of a joined file of JSON Lines, those without a digest with that of what the file has of them."""
+def with_sha256(runs: Sequence[JoinedRun], file: Path) -> list[JoinedRun]:
+    """Return the runs of a joined file of JSON Lines; one without sha256 gets that of its bytes in the file."""
     here = [run for run in runs if run.path]
     ranges = dict(zip(here, run_ranges(here, file.stat().st_size if here else 0), strict=True))
     return [replace(run, sha256=run.sha256 or sha256_of(file, *ranges[run])) if run.path else run for run in runs]
@@ -181,7 +181,8 @@ def new_manifest(
     Args:
         month: of the segments.
         at: the time of the commit.
-        runs: the lines; those in `files` get the sha256 of their file, and those without a file have none.
+        runs: the lines. Those in `files` get the sha256 of their file, those without a path have none, and the others
+            keep theirs.
         files: joined files of the same commit.
         ending: of the name.
     """

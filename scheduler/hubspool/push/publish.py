@@ -39,13 +39,13 @@ from hubspool.files import xet_contents
 from hubspool.push.defaults import DEFAULTS, PushLimits
 from hubspool.push.encodings import Span
 from hubspool.push.joiner import Joiner, grouped
-from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_digests, written_at
+from hubspool.push.manifest import JoinedRun, Manifests, new_manifest, with_sha256, written_at
 from hubspool.push.published import marker, marker_path, uncovered, unpublished
 from hubspool.push.remote import Change, Head, RemoteFile, RemoteRepo, join_description
 from hubspool.push.remover import any_of
 from hubspool.push.rules import cut_by_size
 from hubspool.push.while_going import StoppedError, WhileGoing
-from hubspool.spool.segment_name import JoinedName, RangeName, beside_months
+from hubspool.spool.segment_name import JoinedName, RangeName, without_month
 
 if TYPE_CHECKING:
     from hubspool.client.repo_info import CommitInfo
@@ -100,6 +100,7 @@ class PublishReport:
         deleted: files of the bucket.
         left: path → reason, of files that cannot be published.
         is_whole: nothing else is left to publish; False if there was no time.
+        error: of the last attempt that failed.
     """
 
     commits: list[CommitInfo] = field(default_factory=list)
@@ -109,6 +110,7 @@ class PublishReport:
     deleted: int = 0
     left: dict[str, str] = field(default_factory=dict)
     is_whole: bool = False
+    error: HubspoolError | None = None
 
 
 @dataclass(eq=False)
@@ -199,7 +201,7 @@ class Publisher:
         """Return what `publish` returns in the end; a file that cannot be had is left."""
         try:
             # The Hub's longest wait is five minutes.
-            return call_with_retries(publish, replace(METADATA, seconds=math.inf), Caller(self._wait))
+            return call_with_retries(publish, replace(METADATA, seconds=math.inf), Caller(self._wait, self._failed))
         except HubspoolError:
             if not self.may_go_on():
                 raise StoppedError from None
@@ -236,12 +238,21 @@ class Publisher:
         return WhileGoing(items, self.may_go_on)
 
     def _wait(self, seconds: float) -> bool:
-        """Wait, while there is time; return True to stop."""
-        while self.has_time() and not self.pause(min(seconds, 1.0)):
+        """Wait, while there is time, or for less than a second; return True to stop.
+
+        The step that a publish ends with, its commit, comes when the time for downloads is over: one failed request
+        must not throw away what was downloaded.
+        """
+        while not self.pause(min(seconds, 1.0)):
             seconds -= 1.0
             if seconds <= 0:
                 return False
+            if not self.has_time():
+                break
         return True
+
+    def _failed(self, error: HubspoolError, _: float | None) -> None:
+        self.report.error = error
 
     def _list(self) -> None:
         found = self.bucket.list_files(self.inside, recursive=True)
@@ -319,7 +330,7 @@ class Publisher:
                 name, file = ranges[each]
                 if not left:
                     self._left[file.path] = "a part of its rows is published, and its form cannot be cut"
-                place = beside_months(PurePosixPath(file.path).relative_to(self.inside).parent)
+                place = without_month(PurePosixPath(file.path).relative_to(self.inside).parent)
                 folder = f"{place if place.name else 'data'}/{name.segment.month}"
                 yield from (RangeToPublish(file, name, folder, start, end) for start, end in left)
 
@@ -500,7 +511,7 @@ class Publisher:
         if not self.joiners[form].keeps_bytes:
             return runs
         # The digest of a part of which rows were removed would let a reader check a guess.
-        told = with_digests(runs, out)
+        told = with_sha256(runs, out)
         return [replace(run, digests=("" if run.removed else run.sha256,)) for run in told]
 
     def _commit(self, batch: Sequence[RangeToPublish], form: str, folder: Path, *, is_last: bool) -> None:

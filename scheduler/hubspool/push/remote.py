@@ -1,4 +1,4 @@
-"""What a push reads from the repository: its head, its newest commits, the files at some paths."""
+"""What a push reads from the repository, and commits to it: its head, its newest commits, the files at some paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from hubspool.client.download import download
 from hubspool.client.hf_api import HfApi
@@ -18,9 +18,18 @@ from hubspool.client.repo_info import CommitInfo, GitCommitInfo, RepoFile, RepoF
 from hubspool.client.repos import fetch_paths_info, fetch_tree
 from hubspool.client.retry import AT_COMMIT, NEWER_HEAD, ON_HEAD, Caller, call_with_retries
 from hubspool.client.target import Target
-from hubspool.errors import BadRequestError, BadResponseError, RemoteEntryNotFoundError, RevisionNotFoundError
+from hubspool.errors import (
+    BadRequestError,
+    BadResponseError,
+    ChangedMeanwhileError,
+    RemoteEntryNotFoundError,
+    RevisionNotFoundError,
+)
 from hubspool.push.part import Part
 from hubspool.spool.segment_name import is_part_path, part_rule
+
+if TYPE_CHECKING:
+    from hubspool.client.transfer.options import TransferOptions
 
 _T = TypeVar("_T")
 
@@ -149,7 +158,7 @@ class RemoteFile:
 
     @property
     def version(self) -> tuple[str, str]:
-        """Path and content: what is known of a file is of this version of it."""
+        """Path and content: a key for what was learned of a file."""
         return self.path, self.content_id
 
 
@@ -361,11 +370,22 @@ class RemoteRepo:
         with_rule = f"{text.rstrip()}\n{rule}\n".lstrip()
         return [] if rule in text.splitlines() else [CommitOperationAdd(".gitattributes", with_rule.encode())]
 
-    def preupload(self, additions: Iterable[CommitOperationAdd], **options: Any) -> None:
-        """Upload large contents before their commit; `options` are those of `HfApi.preupload_lfs_files`."""
+    def preupload(
+        self,
+        additions: Iterable[CommitOperationAdd],
+        *,
+        options: TransferOptions | None = None,
+        free_memory: bool = True,
+    ) -> None:
+        """Upload large contents before their commit; see `HfApi.preupload_lfs_files`."""
         target = self.target
         self.api.preupload_lfs_files(
-            target.repo_id, additions, repo_type=target.repo_type, revision=target.revision, **options
+            target.repo_id,
+            additions,
+            repo_type=target.repo_type,
+            revision=target.revision,
+            options=options,
+            free_memory=free_memory,
         )
 
     def commit_at_head(
@@ -379,7 +399,7 @@ class RemoteRepo:
             caller: who waits.
 
         Returns:
-            None if `change` returned None.
+            None if `change` returned None, or raised ChangedMeanwhileError.
 
         Raises:
             ConflictError, ParentCommitMismatchError: others came first each time.
@@ -387,7 +407,10 @@ class RemoteRepo:
 
         def attempt() -> CommitInfo | None:
             head = self.head()
-            wanted = change(head)
+            try:
+                wanted = change(head)
+            except ChangedMeanwhileError:  # what was prepared does not fit any commit any more
+                return None
             return None if wanted is None else self.commit(*wanted, head.oid)
 
         return call_with_retries(attempt, replace(ON_HEAD, attempts=attempts), caller)

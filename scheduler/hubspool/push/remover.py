@@ -27,7 +27,7 @@ from hubspool.errors import (
 from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile
 from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.joiner import Matches
-from hubspool.push.manifest import JoinedRun, with_digests
+from hubspool.push.manifest import JoinedRun, with_sha256
 from hubspool.push.remote import Change, Head, RemoteFile, join_description
 from hubspool.push.removal import Removal
 from hubspool.spool.segment_name import SegmentName
@@ -192,7 +192,7 @@ class Remover(Compactor):
         path = Join((as_part,)).path(identifier)
         runs = without_rows(self._runs([(source, old, 0)], source.path, old), removed, path)
         if joiner.keeps_bytes:
-            runs = with_digests(runs, new)
+            runs = with_sha256(runs, new)
         is_left = len(removed) < joiner.rows(old)
         return _Hit(source, [CommitOperationAdd(path, new)] if is_left else [], runs, len(removed))
 
@@ -324,7 +324,7 @@ class Expirer(Compactor):
                     if not joiner.keeps_bytes and self._key_of(source, local) is None:
                         return
                 runs += self._runs([(source, local, 0)], source.path, local)
-        self._commit(join.sources, [], [replace(run, path="", removed=run.rows) for run in runs], report)
+        self._commit(join.sources, [], [replace(run, path="", removed=run.rows, sha256="") for run in runs], report)
 
 
 def _month(file: OldFile) -> tuple[str, bool]:

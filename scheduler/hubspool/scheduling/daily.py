@@ -264,7 +264,7 @@ class DailyCompaction:
                 if done.commits:
                     self._known = replace(self._known, last_at=datetime.now(timezone.utc))
         if not done.commits and not done.is_whole:
-            raise HubspoolError(
+            raise done.error or HubspoolError(
                 f"The time for downloads ended before a row of {context.target.repo_id} could be published.",
                 hint="`hubspool publish` takes as long as it needs, and names files that cannot be published.",
             )

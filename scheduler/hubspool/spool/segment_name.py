@@ -226,8 +226,8 @@ def _around_number(source: str) -> tuple[str, str]:
     return str(PurePosixPath(source).parent / segment.month / segment.stem), segment.suffix or "jsonl"
 
 
-def beside_months(folder: PurePosixPath) -> PurePosixPath:
-    """Return the folder that has the folders of months, if `folder` is one of these, of whatever month."""
+def without_month(folder: PurePosixPath) -> PurePosixPath:
+    """Return a folder without its last part, if that is a month."""
     return folder.parent if _MONTH.fullmatch(folder.name) else folder
 
 

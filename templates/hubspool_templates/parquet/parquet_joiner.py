@@ -13,9 +13,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hubspool.extending import FileRange, Joiner, Matches, Span
+from hubspool.extending import FileRange, HFValidationError, Joiner, Matches, Span
 from hubspool_templates.defaults import DEFAULTS
-from hubspool_templates.parquet.media import Media, is_stored_otherwise, read_line, stored_value
+from hubspool_templates.parquet.media import TAG, Media, is_stored_otherwise, read_line, stored_value
 from hubspool_templates.parquet.parquet_encoding import RANGE, ParquetEncoding, columns_of_file, opened_writer, range_of
 from hubspool_templates.parquet.tables import arrow_schema, arrow_table
 from hubspool_templates.schema import FieldType, Schema
@@ -85,10 +85,11 @@ class ParquetJoiner(Joiner):
     def from_lines(self, lines: Path, out: Path) -> None:
         rows, encoded = out.with_suffix(".rows"), out.with_suffix(".encoded")
         with lines.open("rb") as stored, rows.open("wb") as plain:
-            plain.writelines(orjson.dumps(appended(line), option=orjson.OPT_APPEND_NEWLINE) for line in stored)
+            plain.writelines(map(_plain_line, stored))
         size = rows.stat().st_size
         span = Span("", 0, size)
         ParquetEncoding(lambda columns: columns).encode(span, FileRange(rows, 0, size), None, encoded)
+        rows.unlink()
         self.join([encoded], out)  # which takes the range out of its metadata
 
     def _write(self, paths: Sequence[Path], out: Path, removed: Set[int]) -> None:
@@ -104,30 +105,59 @@ class ParquetJoiner(Joiner):
 def refit(path: Path, columns: Schema) -> Schema:
     """Write the rows of a joined file so that a reader with these columns reads them; return the columns of the file.
 
-    A value that does not fit its column gets another one, as `arrow_table` says. Memory: one row group.
+    A value that does not fit goes to another column, as `arrow_table` says: one that the file has not. Memory: one row
+    group, and the values of the columns that do not fit.
     """
-    file, own = pq.ParquetFile(path), columns_of_file(path).fields
+    own, out = columns_of_file(path).fields, path.with_suffix(".refit")
     others = [name for name, kind in own.items() if not columns.can_read(Schema({name: kind}))]
-    # With the columns that may have one of the names which `arrow_table` gives.
-    names = [name for name in own if any(name == other or name.startswith(f"{other}_") for other in others)]
-    fields = {name: columns.fields[name] if name in others else own[name] for name in names}
 
-    def changed(number: int, fields: Mapping[str, FieldType]) -> tuple[pa.Table, Schema]:
-        rows = file.read_row_group(number, columns=names).to_pylist()
-        stored = [{name: _line_value(stored_value(row[name], own[name], _same)) for name in names} for row in rows]
-        return arrow_table(stored, Schema(fields))
+    def is_like(name: str) -> bool:
+        return any(name.startswith(f"{other}_") for other in others)
 
-    for number in range(file.num_row_groups):  # it is not known before which columns there will be
-        fields = {**changed(number, fields)[1].fields}
-    schema, out = Schema({**own, **fields}), path.with_suffix(".refit")
-    with pa.OSFile(str(out), "wb") as sink, opened_writer(arrow_schema(schema), schema, sink) as writer:
-        for number in range(file.num_row_groups):
-            kept, new = file.read_row_group(number, use_threads=False), changed(number, fields)[0]
-            arrays = [(new if name in fields else kept).column(name) for name in schema.fields]
-            writer.write_table(pa.table(arrays, schema=arrow_schema(schema)), row_group_size=max(1, kept.num_rows))
-        writer.add_key_value_metadata({_JOINED: "1"})
+    fields: dict[str, FieldType] = {name: "null" for name in own if is_like(name)}  # so that no value fits there
+    new = (name for name in columns.fields if is_like(name) and name not in own)
+    fields |= {name: columns.fields[name] for name in [*new, *others]}
+    with pq.ParquetFile(path) as file:
+
+        def changed(number: int) -> tuple[pa.Table, Schema]:
+            rows = file.read_row_group(number, columns=others).to_pylist()
+            stored = [{name: _line_value(stored_value(row[name], own[name], _same)) for name in others} for row in rows]
+            return arrow_table(stored, Schema(fields))
+
+        filled: dict[str, FieldType] = {}
+        for number in range(file.num_row_groups):  # it is not known before which columns there will be
+            table, found = changed(number)
+            fields = {**found.fields}
+            filled |= {n: k for n, k in fields.items() if n not in own and table.column(n).null_count < table.num_rows}
+        schema = Schema({**own, **{name: columns.fields[name] for name in others}, **filled})
+        arrow, is_kept = arrow_schema(schema), {*own}.difference(others)
+        with pa.OSFile(str(out), "wb") as sink, opened_writer(arrow, schema, sink) as writer:
+            for number in range(file.num_row_groups):
+                kept, fitted = file.read_row_group(number, use_threads=False), changed(number)[0]
+                arrays = [(kept if name in is_kept else fitted).column(name) for name in schema.fields]
+                writer.write_table(pa.table(arrays, schema=arrow), row_group_size=max(1, kept.num_rows))
+            writer.add_key_value_metadata({_JOINED: "1"})
     out.replace(path)
     return schema
+
+
+def _plain_line(line: bytes) -> bytes:
+    """Return a line with the values that were appended, as `read_line` reads them.
+
+    Raises:
+        HFValidationError: it has the key that marks values there.
+    """
+    row = appended(line)
+    if TAG.encode() in line and _has_key(row, TAG):
+        raise HFValidationError(f"A row has the key {TAG!r}, which no Parquet file holds.", hint="Leave out --format.")
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _has_key(value: Any, key: str) -> bool:
+    """Whether a dict in a value of JSON, or the value itself, has a key."""
+    if isinstance(value, dict):
+        return key in value or any(_has_key(inner, key) for inner in value.values())
+    return isinstance(value, list) and any(_has_key(inner, key) for inner in value)
 
 
 def _same(media: Media) -> Media:

@@ -78,7 +78,6 @@ def test_a_dataset_of_another_form_is_not_made_unreadable(make: Make, call: Call
     code, _, err = call("publish", ADDRESS, DATASET)
     assert code == 1
     assert "Publish with --format parquet, or to another dataset; the rows stay in the bucket." in err
-    assert "Not all was published; the next run goes on." in err
     assert call("publish", ADDRESS, DATASET, "--format", "parquet")[0] == 0
     assert rows(hub_api) == [0, 1]
 
@@ -287,6 +286,18 @@ def test_more_files_than_the_hub_lets_us_download_are_published_in_the_end(
     assert [number for number, _ in steps] == [n for most in dict.fromkeys(files) for n in range(1, most + 1)]
     assert (done.files, done.deleted, done.is_whole) == (25, 25, True)
     assert rows(hub_api) == [*range(25)]
+
+
+def test_without_time_a_commit_that_fails_once_is_made_again(
+    make: Make, publisher: Callable[..., Publisher], local_hub: LocalHub, hub_api: HfApi
+) -> None:
+    put(make(), 0)
+    fault = local_hub.faults.add(Fault(route="commit", status=412, times=1))
+    with_time = publisher(has_time=lambda: not local_hub.requests.of("bucket-resolve"))
+    local_hub.requests.clear()
+    with_time.run()
+    assert [hit.fault for hit in local_hub.faults.hits] == [fault]
+    assert rows(hub_api) == [0]
 
 
 def test_without_time_nobody_waits_for_the_rate_limit(

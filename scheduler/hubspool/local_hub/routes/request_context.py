@@ -159,8 +159,9 @@ class RequestContext:
         try:
             return kept.find(self.user, repo_type, self.args["repo"], right)
         except RepositoryRenamedError as renamed:
+            # Without the host: clients follow only relative redirects.
             renamed.headers["Location"] = self.address.replace(self.args["repo"], renamed.new_id, 1)
-            raise  # with the path alone: clients follow only relative redirects
+            raise
 
     def repo_for_git(self, right: Right = "read") -> Repository:
         """As `repo`; the error 401 has the headers with which git and git-lfs ask their user for credentials."""

@@ -81,8 +81,6 @@ def apply(repo: Repository, updates: Sequence[RefUpdate], pack: Path | None) -> 
             return {update.ref: error.message for update in updates}
         except PackTooLargeError as error:
             failure = str(error)
-        except KeyError as error:
-            failure = f"the pack builds on an object that is missing: {error}"
         except _BROKEN as error:
             failure = f"the pack is broken: {type(error).__name__}"
         if failure:  # not in the handlers: a live traceback would keep the file open
@@ -109,8 +107,14 @@ def _check_objects(repo: Repository, pack: Path) -> None:
 
 def _objects(pack: Path, git: GitStore) -> Iterator[ShaFile]:
     """Yield the objects of a pack. Memory holds one at a time, and the bases of its delta."""
+    missing = None
     with PackData(str(pack), SHA1) as data:
-        yield from PackInflater.for_pack_data(data, resolve_ext_ref=git.repo.object_store.get_raw)
+        try:
+            yield from PackInflater.for_pack_data(data, resolve_ext_ref=git.repo.object_store.get_raw)
+        except KeyError as error:  # of the inflater, not of what is done with the objects
+            missing = error
+    if missing is not None:
+        raise PushRefusedError(f"the pack builds on an object that is missing: {missing}")
 
 
 @dataclass

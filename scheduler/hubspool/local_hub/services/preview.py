@@ -21,8 +21,11 @@ from hubspool.local_hub.services.file_access import RepositoryFile, StoredFile
 AnyFile = RepositoryFile | StoredFile
 #: Formats that every browser shows.
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif")
-#: What a broken file raises; pyarrow's own errors are ValueError, OSError and RuntimeError, too.
-_BROKEN = (ArithmeticError, EOFError, ImportError, OSError, RuntimeError, ValueError, csv.Error, struct.error)
+#: What a broken file raises; pyarrow's own errors are ValueError, OSError and NotImplementedError, too. Without pyarrow
+#: there is no table of a Parquet file.
+_BROKEN = (ArithmeticError, EOFError, ImportError, NotImplementedError, OSError, RecursionError, ValueError, csv.Error)
+#: What an archive raises as well, if it has a password, too.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError)
 #: First bytes of the formats that are shown in a cell, and their media type.
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 
@@ -106,8 +109,11 @@ def table(file: AnyFile, *, start: int = 0) -> TablePreview | None:
             return _csv_table(file, "\t" if name.endswith("tsv") else ",")
         if name.endswith(".parquet") and file.size <= LIMITS.preview_parquet:
             return _parquet_table(file)
-    except (*_BROKEN, zipfile.BadZipFile, zlib.error):
+    except _BROKEN:
         pass
+    except _BROKEN_ZIP:
+        if not name.endswith(".zip"):
+            raise
     return None
 
 

@@ -378,13 +378,13 @@ class BaseRepositories(Generic[R]):
         checked_id = _check_new_id(user, new_id)
         with repo.changing(), self._lock:
             path = self._path(repo.type, checked_id)
-            if path == repo.path and checked_id != repo.id:
+            if path == repo.path and checked_id.partition("/")[2] != repo.id.partition("/")[2]:
                 path = path.with_name(f"{checked_id.partition('/')[2]}.git")  # the new name differs in case only
             elif (path / _SETTINGS).is_file():
                 raise ApiError(409, f"A {repo.type} repository called {new_id} already exists")
             if not repo.path.exists():
                 raise repo_not_found()
-            if path.exists():
+            if path.exists() and not path.samefile(repo.path):  # they are one where the disk ignores the case of names
                 self._files.discard(path)
             self._files.write(repo.path.with_suffix(_RENAMED), new_id.encode())  # without effect before the rename
             repo.close()

@@ -142,7 +142,8 @@ class Accounts:
         return sorted({user.name for user in self.users if organization in user.organizations})
 
     def by_token(self, token: str) -> User | None:
-        """Return the user of a token, or None; the time does not depend on how many characters are right."""
+        """Return the user of a token, or None."""
+        # By a digest that nobody can choose, so the time of the look-up tells nothing of the characters of a token.
         return self._by_digest.get(_digest(token))
 
 
