@@ -156,19 +156,19 @@ class CardUpdater:
         self._in_card = needed if text is None else None  # a card that was sent is read once more
         return () if text is None else (CommitOperationAdd("README.md", text.encode()),)
 
-    def columns_before(self, target: Target, files: Mapping[str, str], schema: Schema) -> Schema:
-        """Return the columns that new files have to fit, if each file keeps its types: those of their config.
+    def columns_before(self, card: Card, target: Target, name: str, glob: str, schema: Schema) -> tuple[str, Schema]:
+        """Return the config of new files, and the columns that they have to fit, if each file keeps its types.
 
         Args:
+            card: of the repository; the files are added to it.
             target: the repository and branch.
-            files: split → glob of the files.
+            name: of the split.
+            glob: of the files.
             schema: their columns.
         """
-        card, known = Card(read_text(self.api, target, "README.md")), Schema()
-        for name, glob in files.items():
-            known = known.extend(self.place(card, target, None, name, glob, schema)[1])
+        config, known = self.place(card, target, None, name, glob, schema)
         assert self.is_storable is not None
-        return Schema({name: kind for name, kind in known.fields.items() if self.is_storable(kind)})
+        return config, Schema({name: kind for name, kind in known.fields.items() if self.is_storable(kind)})
 
     def _merged(self, known: Schema, schema: Schema) -> Schema:
         if self.is_storable is None:
@@ -226,7 +226,7 @@ class CardUpdater:
             # `datasets` loads a folder of media only if the metadata of all its splits have the same keys and types.
             or (self.features_in_config and any(files for each, files in splits.items() if each != split))
         ):
-            if self.config is not None and not self.is_numbered:
+            if self.config in card.configs and not self.is_numbered:
                 raise HubspoolError(
                     f"{target.repo_id} has a config {config!r} whose columns differ from those of the rows.",
                     hint="Pass another config=…; the rows are pending on the disk.",

@@ -30,10 +30,11 @@ from hubspool.extending import (
     SchedulerOptions,
     SegmentName,
     Spool,
+    read_text,
     renew_after_fork,
     split_destination,
 )
-from hubspool_templates.card import MONTH_GLOB, PART_GLOB, CardUpdater
+from hubspool_templates.card import MONTH_GLOB, PART_GLOB, Card, CardUpdater
 from hubspool_templates.defaults import DEFAULTS, folder_of
 from hubspool_templates.existing import columns_of_lines
 from hubspool_templates.schema import FieldType, Learner, Schema
@@ -396,18 +397,17 @@ def published_card(
         rows: how many they have.
     """
     merge = Schema.extend if kind.is_storable else Schema.merge
+    text = Card(read_text(repo.api, repo.target, "README.md")) if kind._refit else Card(None)
     cards: list[tuple[CardUpdater, int, dict[str, str], Schema]] = []
-    for folder in sorted({folder for folder, _ in new}):
-        here = {split: paths for (each, split), paths in new.items() if each == folder}
-        files = [path for paths in here.values() for path in paths]
-        schemas = [*map(kind._columns_in, files)]
+    for (folder, split), paths in sorted(new.items()):
+        schemas, glob = [*map(kind._columns_in, paths)], f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}"
         card = replace(_updater(kind, repo.api, _config_of(folder)), is_numbered=True, way_out=_other_dataset)
-        globs = {split: f"{folder}/{MONTH_GLOB}{split}-{PART_GLOB}.{form}" for split in here}
         if kind._refit is not None:
-            known = card.columns_before(repo.target, globs, reduce(merge, schemas, Schema()))
-            schemas = _fitted(files, schemas, known, kind._refit)
-        size = sum(path.stat().st_size for path in files)
-        cards.append((card, size, globs, reduce(merge, schemas, Schema())))
+            config, known = card.columns_before(text, repo.target, split, glob, reduce(merge, schemas, Schema()))
+            schemas = _fitted(paths, schemas, known, kind._refit)
+            text.set_features(config, reduce(merge, schemas, known).to_features(), in_config=card.features_in_config)
+        size = sum(path.stat().st_size for path in paths)
+        cards.append((card, size, {split: glob}, reduce(merge, schemas, Schema())))
 
     def operations(parent: str) -> Iterable[CommitOperationAdd]:
         found: Iterable[CommitOperationAdd] = ()

@@ -183,6 +183,31 @@ MUTANTS = [
         ("tests/hub/publishing/test_publish_left.py::test_what_somebody_deleted_from_the_dataset_stays_in_the_bucket",),
     ),
     Mutant(
+        "published_files_do_not_fit",
+        "files whose columns the dataset cannot have are published as they are",
+        (Edit("hubspool_templates/rows.py", "_fitted", "not merged.can_read(schema)", "False"),),
+        ("tests/datasets/test_parquet_drift.py::test_a_published_file_keeps_columns_that_have_the_name_for_misfits",),
+    ),
+    Mutant(
+        "misfits_over_other_values",
+        "values that fit no column go to one that has other values",
+        (Edit("hubspool_templates/parquet/parquet_joiner.py", "refit", "[*new, *others]", "others"),),
+        ("tests/datasets/test_parquet_drift.py::test_a_published_file_keeps_columns_that_have_the_name_for_misfits",),
+    ),
+    Mutant(
+        "publish_fails_the_push",
+        "what fails in a publish is told as an error of the push",
+        (
+            Edit(
+                "hubspool/client/retry.py",
+                "beside_outer",
+                "None if outer is None else Caller(outer.pause, seconds_left=outer.seconds_left)",
+                "outer",
+            ),
+        ),
+        (f"{TIMES}::test_the_push_does_not_tell_what_fails_in_a_publish",),
+    ),
+    Mutant(
         "folders_share_a_config",
         "the folders of a bucket become one config of the dataset",
         (Edit("hubspool_templates/rows.py", "published_card", "_config_of(folder)", "None"),),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 import pyarrow.parquet as pq
 
-from hubspool.extending import HFValidationError
-from hubspool_templates.card import OtherColumnsError
+from hubspool.extending import HFValidationError, read_text
+from hubspool_templates.card import Card, OtherColumnsError
 from hubspool_templates.parquet.arrow_types import is_storable, schema_of
 from hubspool_templates.parquet.media import MediaEncoder
 from hubspool_templates.parquet.parquet_encoding import ParquetEncoding, columns_of_file
@@ -123,7 +123,8 @@ class ParquetScheduler(RowScheduler):
         if self.repo_type != "dataset":
             return Schema()
         try:
-            return self._card.columns_before(self.target, {self.name: self.glob_of(self.name)}, new)
+            card = Card(read_text(self.api, self.target, "README.md"))
+            return self._card.columns_before(card, self.target, self.name, self.glob_of(self.name), new)[1]
         except (UnicodeDecodeError, HFValidationError, AttributeError, KeyError, TypeError):
             # A broken card must not hold up the rows; the card's own update reports it.
             return Schema()
