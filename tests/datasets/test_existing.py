@@ -245,6 +245,20 @@ def test_rows_stay_in_the_config_of_the_first_ones(make: Callable[..., Any], loa
     assert sorted(row["q"] or "" for row in rows) == ["", "1", "text"]
 
 
+@pytest.mark.parametrize("before", ["JSON Lines in two splits", "JSON Lines in a config with a name"])
+def test_a_config_that_is_asked_for_may_have_other_types_than_what_is_there(
+    before: str, prepare: Callable[[str], None], make: Callable[..., Any], loaded: Callable[..., Any]
+) -> None:
+    prepare(before)
+    old = loaded("")[""]
+    scheduler = make(JsonlScheduler, config="errors")
+    scheduler.append({"q": 7})
+    scheduler.stop(timeout=SECONDS)
+    assert loaded("errors")["errors"] == {"train": [{"q": 7}]}
+    configs = loaded("default", "mine")
+    assert old in configs.values()
+
+
 def test_flush_makes_a_scheduler_of_the_same_config_again(make: Callable[..., Any]) -> None:
     recipe = make(config="errors").recipe()
     assert (recipe["config"], recipe["path_in_repo"]) == ("errors", "data")

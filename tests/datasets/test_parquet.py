@@ -10,7 +10,7 @@ import subprocess
 import sys
 import wave
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,22 @@ def test_a_given_schema_decides_the_types_and_refuses_the_rest(form: str, make: 
     assert features["vector"] == "List(Value('float32'))"
     assert ("ClassLabel" in features["label"]) is (form != "pyarrow")
     assert rows == [{"n": 7, "vector": [0.5, 1.0], "label": 1}, {"n": None, "vector": None, "label": None}]
+
+
+def test_columns_of_arrow_types_load(make: Make, load_all: Load) -> None:
+    types = {
+        "day": (pa.date32(), date(2026, 1, 2)),
+        "milliseconds": (pa.date64(), date(2026, 1, 2)),
+        "half": (pa.float16(), 0.5),
+        "long": (pa.large_string(), "text"),
+        "small": (pa.uint8(), 7),
+    }
+    scheduler = make(kind=ParquetScheduler, schema=pa.schema([(name, kind) for name, (kind, _) in types.items()]))
+    scheduler.append({name: value for name, (_, value) in types.items()})
+    scheduler.stop()
+    features, rows = load_all()
+    assert features["day"] == "Value('date32')"
+    assert [row["half"] for row in rows] == [0.5]
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,26 @@ def test_a_published_file_keeps_columns_that_have_the_name_for_misfits(
         assert found.get("v_image") == appended.get("v_image")
 
 
+def test_splits_of_one_publish_fit_the_columns_of_their_own_configs(
+    make: Make, load_all: Load, hub_api: HfApi, call_publish: Callable[[], int], reader: Callable[..., str]
+) -> None:
+    def put(name: str, value: Any) -> None:
+        folder = f"{name}-{value!r}".replace("/", "")[:20]
+        with make(kind=ParquetScheduler, repo_id="hf://buckets/local/votes", folder=folder, name=name) as scheduler:
+            scheduler.append({"v": value})
+
+    for name, value in (("train", [1]), ("likes", "x")):  # types that make two configs
+        put(name, value)
+        assert call_publish() == 0
+    put("train", b"raw")
+    put("likes", b"raw")
+    assert call_publish() == 0
+    (rows,) = load_all("local/votes")
+    assert sorted(map(columns_of, rows), key=repr) == [{"v": [1]}, {"v_binary": b"raw"}]
+    script = "import datasets; print([*datasets.load_dataset('local/votes', 'likes')['likes']])"
+    assert "'v_binary': b'raw'" in reader(script)
+
+
 def test_a_row_that_has_the_column_for_misfits_itself_loses_neither_value(make: Make, load_all: Load) -> None:
     scheduler = make(kind=ParquetScheduler, check_media=False)
     scheduler.append({"v": "x", "v_image": "mine", "v_unfit": 1})

@@ -15,6 +15,14 @@ from hubspool_templates.schema import FieldType, Given, ListOf, Schema, feature_
 from hubspool_templates.value_kinds import WIDE_INT
 
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns), tz=(.+)\]")
+#: Arrow's names of types that `datasets` calls otherwise.
+_NAMES = {
+    "double": "float64",
+    "float": "float32",
+    "halffloat": "float16",
+    "date32[day]": "date32",
+    "date64[ms]": "date64",
+}
 _DECIMAL = re.compile(r"decimal(128|256)\((\d+), (-?\d+)\)")
 
 
@@ -170,4 +178,4 @@ def _of_arrow(kind: pa.DataType) -> FieldType:
         return Schema({field.name: _of_arrow(field.type) for field in kind})
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return ListOf(_of_arrow(kind.value_type))
-    return {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind))
+    return _NAMES.get(str(kind), str(kind))
