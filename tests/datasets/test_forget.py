@@ -54,6 +54,39 @@ def rows(api: HfApi) -> list[tuple[str, int]]:
     return sorted((row["user"], row["n"]) for row in read_rows(REPO, api))
 
 
+LOAD_CONFIGS = """
+import json, sys, datasets
+found = {}
+for config in datasets.get_dataset_config_names(sys.argv[1]):
+    loaded = datasets.load_dataset(sys.argv[1], config)
+    found[config] = {name: sorted(split["n"]) for name, split in loaded.items()}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("kind", [JsonlScheduler, ParquetScheduler, ZipScheduler])
+@pytest.mark.parametrize("other", [{"config": "errors"}, {"name": "likes"}])
+def test_a_split_without_a_row_keeps_no_other_from_loading(
+    other: dict[str, str], kind: Any, make: Make, run: Run, reader: Callable[..., str]
+) -> None:
+    def put(user: str, n: int, **options: str) -> None:
+        with make(kind=kind, folder=f"{user}-{n}", **options) as scheduler:
+            if kind is ZipScheduler:
+                scheduler.add(Image.new("RGB", (2, 2)), f"{n}.png", user=user, n=n)
+            else:
+                scheduler.append({"user": user, "n": n})
+
+    put(VALUE, 1)
+    put("bob", 2, **other)
+    run("forget", REPO, "--where", f"user={VALUE}", "--yes")
+    loaded = json.loads(reader(LOAD_CONFIGS, REPO))
+    assert [*loaded.values()] == [{other.get("name", "train"): [2]}]
+    put("bob", 3)
+    loaded = json.loads(reader(LOAD_CONFIGS, REPO))
+    assert sorted(rows for splits in loaded.values() for rows in splits.values()) == [[2], [3]]
+    assert "train" in loaded["default"]
+
+
 def test_rows_are_removed_from_the_files_that_have_them_and_all_others_stay(
     make: Make, hub_api: HfApi, run: Run
 ) -> None:

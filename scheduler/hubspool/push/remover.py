@@ -10,6 +10,7 @@ import logging
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime
 from itertools import groupby
@@ -21,10 +22,12 @@ from hubspool.errors import (
     BadRequestError,
     ConflictError,
     ForbiddenError,
+    HFValidationError,
     RemoteEntryNotFoundError,
     RevisionNotFoundError,
 )
 from hubspool.push.compaction import CompactionReport, Compactor, Join, OldFile
+from hubspool.push.empty_splits import without_empty_splits
 from hubspool.push.ghosts import removable_ghosts
 from hubspool.push.joiner import Matches
 from hubspool.push.manifest import JoinedRun, with_sha256
@@ -143,6 +146,7 @@ class Remover(Compactor):
             raise ConflictError(f"{files} changed meanwhile, and may have rows to remove: run it again.")
         if not report.rows and not any(commit.title.startswith(_TITLE) for commit in self.repo.commits()):
             return report
+        self._name_no_empty_split()
         self._squash()
         report.is_squashed = True
         report.kept = [f"{name}, its files and its history" for name in self.repo.other_refs()]
@@ -208,6 +212,18 @@ class Remover(Compactor):
             self.report.files += len(hits)
         else:
             self.report.left += len(hits)
+
+    def _name_no_empty_split(self) -> None:
+        """Take splits of which no row is left out of the card."""
+
+        def change(head: Head) -> Change | None:
+            at = self.repo.at(head.oid)
+            text = without_empty_splits(at.text("README.md") or "", at.list_files("", recursive=True))
+            adds = [] if text is None else [CommitOperationAdd("README.md", text.encode())]
+            return (adds, f"{_TITLE} the card: no row of a split is left", "") if adds else None
+
+        with suppress(HFValidationError, UnicodeDecodeError):  # a person has to repair the card
+            self._commit_at_head(change)
 
     def _squash(self) -> None:
         """Squash the history; the digest of a part of which rows were removed would let a reader check a guess."""
