@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -30,7 +30,7 @@ _SURROGATE_HINT = (
 )
 _INDEX = re.compile(r"\[\d+\]")
 #: A string whose first character is escaped although it is one that JSON of a number, a bool or text begins with.
-_STORED_AS_TEXT = re.compile(rb'"\\u00(?:22|2d|3[0-9]|66|74)(?:[^"\\]|\\.)*"')
+_STORED_AS_TEXT = re.compile(rb'"\\u00(?:22|2d|3[0-9]|5b|66|74|7b)(?:[^"\\]|\\.)*"')
 
 
 class RowEncoder:
@@ -211,6 +211,28 @@ def _text(value: Any) -> orjson.Fragment:
 def appended(line: bytes) -> Any:
     """Return the row of a line as it was appended: numbers that are stored as text, and text as JSON, are read back."""
     return orjson.loads(_STORED_AS_TEXT.sub(lambda found: orjson.loads(found[0]).encode(), line))
+
+
+def stored_again(row: Mapping[str, Any], plain: Mapping[str, Any], as_json: Collection[str] = ()) -> dict[str, Any]:
+    """Return the row of a line, to be written again so that `appended` gives the same.
+
+    Args:
+        row: as JSON reads the line.
+        plain: as `appended` reads it.
+        as_json: columns of which all values are to be text that is JSON.
+    """
+    return {
+        name: _text(plain[name]) if name in as_json and plain[name] is not None else _again(value, plain[name])
+        for name, value in row.items()
+    }
+
+
+def _again(value: Any, plain: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _again(inner, plain[name]) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_again(*pair) for pair in zip(value, plain, strict=True)]
+    return value if type(value) is type(plain) and value == plain else _text(plain)
 
 
 def cannot_store(key: str, value: object, problem: str, hint: str) -> HFValidationError:

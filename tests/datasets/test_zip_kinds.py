@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from hubspool import HfApi
+from hubspool.cli import main
 from hubspool.errors import NotStoredError
-from hubspool_templates import ZipScheduler
+from hubspool.local_hub import LocalHub
+from hubspool_templates import ZipScheduler, read_rows
 
 REPO = "local/drawings"
 SECONDS = 60
@@ -123,3 +126,37 @@ def test_files_that_are_no_media_are_stored_together(make: Callable[..., ZipSche
     with pytest.raises(ValueError, match=r"'d\.png' is of another kind \(image\)"):
         scheduler.add(image(), "d.png")
     scheduler.flush(timeout=SECONDS)
+
+
+@pytest.mark.parametrize("values", [
+    (["a"], "x", "12"),
+    ("x", ["a"], 5),
+    ({"a": 1}, [1], "x"),
+    (1, [1], None),
+    ([1], {"a": "x"}, True),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("target", ["dataset", "bucket"])
+def test_a_column_of_one_archive_may_have_values_of_several_kinds(
+    target: str,
+    values: tuple[Any, ...],
+    make: Callable[..., ZipScheduler],
+    loaded: Callable[..., dict[str, list[dict[str, Any]]]],
+    local_hub: LocalHub,
+    hub_api: HfApi,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where = REPO if target == "dataset" else f"hf://buckets/{REPO}"
+    hub_api.delete_bucket(REPO, missing_ok=True)
+    scheduler = make(repo_id=where)
+    scheduler.last_future.exception(SECONDS)  # so that all rows are in one archive
+    for number, value in enumerate(values):
+        scheduler.add(image(), f"{number}.png", v=value)
+    scheduler.stop(timeout=SECONDS)
+    assert [row["v"] for row in read_rows(where, hub_api)] == [*values]
+    if target == "bucket":
+        monkeypatch.setenv("HF_ENDPOINT", local_hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", local_hub.token)
+        assert main(["publish", where, REPO]) == 0
+        assert [row["v"] for row in read_rows(REPO, hub_api)] == [*values]
+    rows = loaded("")["/train"]
+    assert [row["v"] for row in rows] == [*values]

@@ -8,7 +8,7 @@ import shutil
 import unicodedata
 import zipfile
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -16,10 +16,11 @@ from typing import Any
 
 import orjson
 
-from hubspool.extending import Encoding, FileRange, HFValidationError, Span
+from hubspool.extending import Encoding, FileRange, HFValidationError, Joiner, Span
 from hubspool_templates.archive.inbox import claimed_path, remove_claimed
 from hubspool_templates.media_types import COMMON_SUFFIX, is_compressed, media_of
 from hubspool_templates.schema import FieldType, Learner, Schema
+from hubspool_templates.values import appended, stored_again
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,11 @@ class ZipEncoding(Encoding):
         """Write the archive of all lines; an archive that was committed never grows."""
         if grown is not None:
             return False
+        rows: list[dict[str, Any]] = []
         with lines.open() as file:
-            rows: list[dict[str, Any]] = [orjson.loads(line) for line in file]
+            for line in file:
+                rows.append(orjson.loads(line))
+                rows[-1]["plain"] = appended(line)["metadata"]
         spool = lines.path.parent
         kept = []
         for row in rows:
@@ -63,12 +67,11 @@ class ZipEncoding(Encoding):
         with zipfile.ZipFile(out, "x") as archive:
             for name, row in members:
                 _write_member(archive, name, row, spool)
-            table = [{"file_name": name, **row["metadata"]} for name, row in members]
-            archive.writestr(member_info(METADATA, 0), b"".join(orjson.dumps(row) + b"\n" for row in table))
+            archive.writestr(member_info(METADATA, 0), b"".join(_metadata_lines(members)))
             if hint := folder_hint([name for name, _ in members]):
                 archive.writestr(zipfile.ZipInfo(hint, _DATE), b"")
             archive.comment = orjson.dumps(asdict(span))
-        self._learn(table)
+        self._learn([{"file_name": name, **row["metadata"]} for name, row in members])
         return True
 
     def in_place_of(self, line: bytes) -> bytes:
@@ -82,7 +85,8 @@ class ZipEncoding(Encoding):
     def reuse(self, path: Path) -> None:
         """Learn the columns of an archive that was written before."""
         with zipfile.ZipFile(path) as archive:
-            self._learn([orjson.loads(line) for line in archive.read(METADATA).splitlines()])
+            for line in archive.read(METADATA).splitlines():  # text that is JSON of something else makes a json column
+                self._learn([orjson.loads(line), appended(line)])
 
     @property
     def columns(self) -> Schema:
@@ -114,6 +118,18 @@ class ZipEncoding(Encoding):
         """Remove the claimed files of this segment, unless it has lines that are not on the Hub."""
         if segment.exists() and segment.stat().st_size == size:
             remove_claimed(segment)
+
+
+def _metadata_lines(members: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[bytes]:
+    """Yield the lines of the metadata.
+
+    `datasets` reads them with Arrow, in which a column of one file has one kind of values: a column with others has all
+    of them as text that is JSON, as its feature in the card, json, takes them.
+    """
+    kinds = Joiner().kinds_of(orjson.dumps(row["metadata"]) + b"\n" for _, row in members) or {}
+    mixed = {name for name, kind in kinds.items() if kind == "mixed"}
+    for name, row in members:
+        yield orjson.dumps({"file_name": name, **stored_again(row["metadata"], row["plain"], mixed)}) + b"\n"
 
 
 def columns_of_archive(path: Path) -> Schema:

@@ -15,6 +15,7 @@ from hubspool.extending import Joiner, Matches, Span
 from hubspool_templates.archive.zip_encoding import METADATA, distinct, folder_hint, member_info, span_of_comment
 from hubspool_templates.defaults import DEFAULTS
 from hubspool_templates.media_types import media_of
+from hubspool_templates.values import appended, stored_again
 
 _JOINED = b'{"joined":true}'
 
@@ -73,7 +74,7 @@ class ZipJoiner(Joiner):
         return {**row.get("metadata", {}), "file_name": row.get("name")} if row else {}
 
     def remove(self, path: Path, out: Path, matches: Matches) -> list[tuple[int, int]]:
-        removed = [number for number, row in enumerate(_rows(path)) if matches(row)]
+        removed = [number for number, line in enumerate(_lines(path)) if matches(appended(line))]
         if removed:
             _write([path], out, {*removed})
         return [(number, 1) for number in removed]
@@ -83,8 +84,12 @@ class ZipJoiner(Joiner):
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    return (orjson.loads(line) for line in _lines(path))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
     with zipfile.ZipFile(path) as archive, archive.open(METADATA) as lines:
-        yield from map(orjson.loads, lines)
+        yield from lines
 
 
 def _write(paths: Sequence[Path], out: Path, removed: Set[int]) -> list[int]:
@@ -94,22 +99,23 @@ def _write(paths: Sequence[Path], out: Path, removed: Set[int]) -> list[int]:
         The number of the first row of each.
     """
 
-    def kept(path: Path) -> Iterator[dict[str, Any]]:
-        return (row for number, row in enumerate(_rows(path)) if number not in removed)
+    def kept(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+        return ((orjson.loads(line), line) for number, line in enumerate(_lines(path)) if number not in removed)
 
-    names = distinct([row["file_name"] for path in paths for row in kept(path)])
+    names = distinct([row["file_name"] for path in paths for row, _ in kept(path)])
     lines: list[bytes] = []
     offsets: list[int] = []
     with zipfile.ZipFile(out, "x") as joined:
         for path in paths:
             offsets.append(len(lines))
             with zipfile.ZipFile(path) as archive:
-                for row in kept(path):
+                for row, line in kept(path):
                     name = names[len(lines)]
                     old = archive.getinfo(row["file_name"])
                     with archive.open(old) as content, joined.open(member_info(name, old.file_size), "w") as member:
                         shutil.copyfileobj(content, member, 1 << 20)
-                    lines.append(orjson.dumps({**row, "file_name": name}) + b"\n")  # no option: it keeps 4 kB for each
+                    again = {**stored_again(row, appended(line)), "file_name": name}
+                    lines.append(orjson.dumps(again) + b"\n")  # no option: it keeps 4 kB for each
         with joined.open(member_info(METADATA, 0), "w") as metadata:
             metadata.writelines(lines)
         if hint := folder_hint(names):
