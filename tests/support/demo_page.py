@@ -9,16 +9,19 @@ from playwright.sync_api import Locator, Page, expect
 
 
 def open_tab(page: Page, title: str) -> None:
-    """Click a tab; on a narrow page some tabs are in the menu behind a button."""
+    """Click a tab; on a narrow page some tabs are in the menu behind a button.
+
+    The page shows all tabs and then moves some into the menu: the tab or the button is chosen at the click.
+    """
     tab = page.get_by_role("tab", name=title, exact=True)
-    more = page.locator(".overflow-menu > button").first
-    expect(tab.or_(more).first).to_be_visible()
-    if tab.is_visible():
-        tab.click()
-    else:
-        more.click()
-        page.locator(".overflow-dropdown").get_by_role("button", name=title).or_(tab).first.click()
-    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    menu = page.locator(".overflow-menu > button")
+    item = page.locator(".overflow-dropdown").get_by_role("button", name=title)
+    heading = page.get_by_role("heading", name=title, exact=True)
+    tab.or_(menu).filter(visible=True).first.click()
+    expect(item.or_(heading).filter(visible=True).first).to_be_visible()
+    if item.is_visible():
+        item.click()
+    expect(heading).to_be_visible()
 
 
 def commit_now(page: Page, dataset: str) -> None:

@@ -31,9 +31,9 @@ class Visitor:
             self.faults.append(f"request to another host: {request.url}")
 
     def visit(self, address: str) -> Page:
-        """Opens the page and waits until it has a sample to vote on, or none to vote on."""
+        """Opens the sample Space and waits until it has put a text into the box: later it changes no text."""
         self.page.goto(address)
-        self.page.wait_for_function("document.querySelector('#text textarea')?.value !== ''")
+        self.page.wait_for_function("document.querySelector('#text textarea')?.value")  # the box may not be there yet
         return self.page
 
     def close(self) -> None:
