@@ -21,6 +21,9 @@ AXE = "axe-core@4.14.1"
 TABS = ["Romanisation arena", "Picture and label", "Bulk images", "Training logs", "What is on the Hub"]
 
 
+pytestmark = pytest.mark.timeout(300)  # the first one waits for npm and for the demo
+
+
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core, from npm."""

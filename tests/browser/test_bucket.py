@@ -97,6 +97,7 @@ def test_a_log_is_read_from_the_bucket_and_the_last_tab_tells_of_its_files(
     expect(row.locator("td").nth(1)).to_have_text("1")
     expect(row.locator("td").nth(3)).to_have_text(f"{log.size:,}")
     run = page.locator("#rows tr").filter(has_text=log.path.split("/")[-2])
+    expect(run.locator("td").nth(1)).to_have_text("15")
     assert float(run.locator("td").nth(3).inner_text()) > 0.5, "the accuracy of its last epoch, from the bucket"
     link = page.context.new_page()
     link.goto(f"{demo.settings['HF_ENDPOINT']}/login")

@@ -26,7 +26,7 @@ PICTURE = ROOT / "docs" / "demo-phone.png"
 
 
 def client_of(address: str) -> Client:
-    return Client(address, verbose=False, analytics_enabled=False)
+    return Client(address, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 60})
 
 
 def test_fifty_visitors_at_once_lose_nothing(demo: RunningDemo, visitor_of: Callable[..., Visitor]) -> None:
@@ -55,11 +55,13 @@ def test_gallery_and_standings_come_back_from_the_hub_after_a_restart(
     tmp_path: Path, visitor_of: Callable[..., Visitor]
 ) -> None:
     label = f"kept {uuid.uuid4().hex[:8]}"
-    with RunningDemo(tmp_path, HUBSPOOL_EVERY="600") as demo:
+    with RunningDemo(tmp_path, HUBSPOOL_EVERY="0.05") as demo:
         client = client_of(demo.space)
         client.predict("Καλημέρα", "Kalemera", "Kalimera", 1, api_name="/save_feedback")
         client.predict(handle_file(PICTURE), label, api_name="/save_picture")
         client.close()
+        assert demo.rows(), "they are on the Hub before the end, which has 8 s for the last push"
+        assert demo.rows("pictures")
     shutil.rmtree(tmp_path / "spool")
     with RunningDemo(tmp_path, HUBSPOOL_EVERY="600") as demo:
         page = visitor_of().visit(demo.space)

@@ -126,10 +126,15 @@ def test_a_flag_is_a_row_with_the_image_the_guess_and_the_reason(
         page = visitor_of().page
         page.goto(running.address)
         page.locator("input[type=file]").first.set_input_files(PICTURE)
+        expect(page.get_by_test_id("image").locator("img")).to_be_visible()
         page.get_by_role("button", name="Submit").click()
         expect(page.get_by_test_id("label-output-value")).to_be_visible()
+        page.evaluate(  # "Saving..." may come and go between two looks of `expect`
+            "new MutationObserver(() => { window.saved ||= document.body.innerText.includes('Saving...') })"
+            ".observe(document.body, {childList: true, subtree: true, characterData: true})"
+        )
         page.get_by_role("button", name="Flag as unclear").click()
-        expect(page.get_by_role("button", name="Saving...")).to_be_visible()
+        page.wait_for_function("window.saved")
         expect(page.get_by_role("button", name="Flag as unclear")).to_be_visible()
         page.close()
         assert "Error" not in running.leave()

@@ -30,7 +30,8 @@ from hubspool_templates.parquet.parquet_encoding import RANGE
 from tests.support.oracle import hub_ahead
 
 REPO = "local/votes"
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
+#: Later than today, even if midnight passes while the tests run.
+TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 KINDS = {"jsonl": JsonlScheduler, "parquet": ParquetScheduler, "zip": ZipScheduler}
 Make = Callable[..., Any]
 

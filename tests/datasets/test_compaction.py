@@ -22,7 +22,8 @@ from hubspool_templates.joiners import JOINERS
 from tests.support.oracle import second_look_after
 
 REPO = "local/votes"
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
+#: Later than today, even if midnight passes while the tests run.
+TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 Make = Callable[..., JsonlScheduler]
 

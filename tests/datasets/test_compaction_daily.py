@@ -212,12 +212,12 @@ def test_a_join_that_the_hub_holds_up_ends_and_says_so(
     make: Make, hub_api: HfApi, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of the next push must not wait for it."""
-    monkeypatch.setattr(daily, "DEFAULTS", replace(daily.DEFAULTS, compaction_limit=0.5))
+    monkeypatch.setattr(daily, "DEFAULTS", replace(daily.DEFAULTS, compaction_limit=3))
     hub_api.create_repo(REPO, repo_type="dataset")
     planted = plant(hub_api, range(1, 4), 2)
     local_hub.faults.add(Fault(route="resolve", path="/2026-01/", delay=math.inf, times=None))
     scheduler = make(settle=False)
-    scheduler.last_future.result(10)
+    scheduler.last_future.result(30)
     assert local_hub.faults.hits
     assert "Old files were not joined" in scheduler.status().warnings[0]
     local_hub.faults.clear()
@@ -229,10 +229,10 @@ def test_when_its_time_is_over_what_was_downloaded_is_joined(
     make: Make, hub_api: HfApi, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch, joins: Joins
 ) -> None:
     """Where requests are slow, a join of everything would never end."""
-    monkeypatch.setattr(daily, "DEFAULTS", replace(daily.DEFAULTS, compaction_seconds=1.0))
+    monkeypatch.setattr(daily, "DEFAULTS", replace(daily.DEFAULTS, compaction_seconds=3))
     hub_api.create_repo(REPO, repo_type="dataset")
     planted = plant(hub_api, range(1, 16), 10)
-    local_hub.faults.add(Fault(route="resolve", path="/2026-01/train-202601", delay=0.2, times=None))
+    local_hub.faults.add(Fault(route="resolve", path="/2026-01/train-202601", delay=0.6, times=None))
     make(settle=False, on_commit=joins)
     joins.wait()
     local_hub.faults.clear()

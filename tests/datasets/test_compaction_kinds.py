@@ -36,7 +36,8 @@ from tests.datasets.test_compaction import REPO, data_files, numbers
 
 pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
+#: Later than today, even if midnight passes while the tests run.
+TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 Make = Callable[..., RowScheduler]
 JOINERS_OF = {"jsonl": Joiner(), **{suffix: kind() for suffix, kind in JOINERS.items()}}
 KINDS = {"jsonl": JsonlScheduler, "parquet": ParquetScheduler, "zip": ZipScheduler}

@@ -23,7 +23,8 @@ from hubspool_templates.joiners import JOINERS
 from hubspool_templates.rows import RowScheduler
 
 REPO = "local/votes"
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
+#: Later than today, even if midnight passes while the tests run.
+TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 #: Prints what each way of reading finds: split → rows, or rows.
 READ = """

@@ -302,14 +302,14 @@ def test_rows_in_doubt_are_not_sent_again(
     writer.append({"user": VALUE, "n": 1})
     local_hub.faults.add(Fault(route="commit", status=504, late=math.inf, times=None))
     with pytest.raises(HubspoolError):
-        writer.stop(timeout=2)
+        writer.stop(timeout=5)
     assert writer._runner.loop.stop(SECONDS)  # its thread has ended
     local_hub.faults.clear()
     run("forget", REPO, "--where", f"user={VALUE}", "--yes")
     writer = make(folder="a")
     writer.append({"user": "ben", "n": 2})
     with pytest.raises(SecondLookError):
-        writer.flush(3)
+        writer.flush(SECONDS)
     assert VALUE.encode() not in everything_in(local_hub)
     if lands:
         local_hub.faults.release()

@@ -31,7 +31,8 @@ from hubspool_templates.reading import formats, on_hub
 from hubspool_templates.reading import rows as reading_rows
 
 REPO = "local/votes"
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=1)
+#: Later than today, even if midnight passes while the tests run.
+TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)
 Make = Callable[..., Any]
 

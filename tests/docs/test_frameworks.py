@@ -62,7 +62,7 @@ def serve(environment: dict[str, str], tmp_path: Path) -> Iterator[Serve]:
             try:
                 requests.get(f"{address}/docs" if "uvicorn" in command else f"{address}/config", timeout=10)
                 return address
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 time.sleep(0.1)
         raise TimeoutError(address)
 
@@ -166,7 +166,8 @@ def test_slurm(environment: dict[str, str], hub_api: HfApi, tmp_path: Path) -> N
     )
     assert sorted(done.stdout.splitlines()) == ["sends: False", "sends: True"], done.stderr
     assert "runs/slurm/loss-0.csv" in hub_api.list_repo_files("local/slurm-run")
-    assert len(hub_api.list_repo_commits("local/slurm-run")) == 2
+    # The first push may come between the files of the two ranks; the one at the end sends the rest.
+    assert len(hub_api.list_repo_commits("local/slurm-run")) in (2, 3)
 
 
 def test_each_example_has_at_most_15_lines_and_is_run() -> None:

@@ -89,6 +89,7 @@ def _swept(hub: LocalHub, root: Path, repo: str) -> list[str | Path]:
         rounds=3,
         roll_bytes=1500,
         more=3,
+        exit_budget=40,
     )
 
 

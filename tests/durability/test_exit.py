@@ -37,7 +37,7 @@ def on_hub_at_once(place: Place) -> int:
     ],
 )
 def test_a_way_out(place: Place, start: Start, way: str, code: int, flushed: bool) -> None:
-    process = start(rows=3, more=PENDING, leave=way)
+    process = start(rows=3, more=PENDING, leave=way, exit_budget=40)
     assert process.wait() == code, process.errors()
     assert process.lines[-1] in ("ready", "stopped")
     assert on_hub_at_once(place) == (3 + PENDING if flushed else 3)
@@ -57,7 +57,7 @@ def test_a_way_out(place: Place, start: Start, way: str, code: int, flushed: boo
     ids=["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGKILL"],
 )
 def test_a_signal(place: Place, start: Start, number: signal.Signals, flushed: bool) -> None:
-    process = start(rows=3, more=PENDING, leave="wait")
+    process = start(rows=3, more=PENDING, leave="wait", exit_budget=40)
     process.wait_line("ready")
     process.signal(number)
     assert process.wait() == -number, process.errors()
@@ -96,7 +96,8 @@ from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
 from tests.support.producer import Producer, wait_for_signals
 endpoint, folder, records = sys.argv[1:]
-scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=HfApi(endpoint=endpoint, token="hf_local"))
+api = HfApi(endpoint=endpoint, token="hf_local")
+scheduler = JsonlScheduler("local/rows", folder, every=600, hf_api=api, exit_budget=60)
 producer = Producer(scheduler.append, Path(records))
 scheduler.flush(60)
 producer.put_many(5)
@@ -135,12 +136,11 @@ def test_an_app_that_survives_ctrl_c_in_the_flush_still_flushes_at_its_end(
 
 
 def test_sigterm_during_atexit_does_not_end_the_flush(place: Place, start: Start) -> None:
-    place.hub.faults.add(Fault(route="commit", after=1, delay=math.inf))
-    process = start(rows=3, more=PENDING, leave="return", exit_budget=40)
+    process = start(rows=3, more=PENDING, leave="read", exit_budget=40)
     process.wait_line("ready")
-    if not place.hub.faults.wait_for_hits(timeout=5):
-        place.hub.faults.clear()
-        pytest.fail("the final commit was not met")
+    place.hub.faults.add(Fault(route="commit", delay=math.inf))
+    process.end_input()  # the main thread returns
+    assert place.hub.faults.wait_for_hits(), process.errors()
     process.signal(signal.SIGTERM)
     place.hub.faults.clear()
     assert process.wait() in (0, -signal.SIGTERM)
@@ -162,7 +162,7 @@ def test_sigterm_during_atexit_does_not_end_the_flush(place: Place, start: Start
 def test_sigterm_while_the_hub_is_unwell_ends_the_process_and_loses_nothing(
     place: Place, start: Start, fault: Fault
 ) -> None:
-    process = start(rows=3, more=PENDING, leave="wait", exit_budget=2)
+    process = start(rows=3, more=PENDING, leave="wait", exit_budget=6)
     process.wait_line("ready")
     place.hub.faults.add(fault)
     process.signal(signal.SIGTERM)

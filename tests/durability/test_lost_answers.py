@@ -67,7 +67,7 @@ def test_a_commit_that_lands_after_the_path_could_have_grown(
     """The rows of the late commit, and those that were written after it, all stand once at the end."""
     late = Fault(route="commit", late=math.inf, **answer)  # type: ignore[arg-type]  # two kinds of answer
     if restart:
-        process = start(rows=3, more=2, leave="wait", exit_budget=3)
+        process = start(rows=3, more=2, leave="wait", exit_budget=30)
         process.wait_line("ready")
         place.hub.faults.add(late)
         process.signal(15)
@@ -91,7 +91,7 @@ def test_a_commit_that_lands_after_the_path_could_have_grown(
 
 def test_two_late_commits_and_two_kills(place: Place, start: Start) -> None:
     for number in range(2):
-        process = start(rows=3, more=2, leave="wait", exit_budget=3, rounds=1)
+        process = start(rows=3, more=2, leave="wait", exit_budget=30, rounds=1)
         process.wait_line("ready")
         place.hub.faults.add(Fault(route="commit", late=math.inf, status=504))
         process.signal(15)

@@ -63,7 +63,7 @@ def test_a_wrong_answer_neither_loses_nor_doubles(place: Place, open_here: Open,
 def test_a_commit_that_lands_late(place: Place, open_here: Open, start: Start, restart: bool, remembers: bool) -> None:
     late = Fault(route="commit", late=math.inf, status=504)
     if restart:
-        process = start(mode="parquet", rows=3, more=2, leave="wait", exit_budget=3)
+        process = start(mode="parquet", rows=3, more=2, leave="wait", exit_budget=30)
         process.wait_line("ready")
         place.hub.faults.add(late)
         process.signal(15)

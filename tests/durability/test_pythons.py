@@ -117,7 +117,7 @@ def environment(version: str, folder: Path) -> Path:
     return made
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1300)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_some_of_every_kind(version: str, tmp_path: Path) -> None:
     python = environment(version, Path(os.environ.get("HUBSPOOL_TEST_VENVS", tmp_path)) / f"py{version}")
@@ -125,7 +125,7 @@ def test_some_of_every_kind(version: str, tmp_path: Path) -> None:
     command = [python, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [*command, *chosen], cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400
+        [*command, *chosen], cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900
     )
     assert done.returncode == 0, done.stdout[-8000:]
     assert f"-- Python {version}." in done.stdout

@@ -21,7 +21,7 @@ REPLICAS = 5
     [
         Fault(route="commit", status=409, times=8, body='{"error": "conflict"}'),
         Fault(route="commit", status=412, times=8, body='{"error": "A commit has happened since."}'),
-        Fault(route="commit", limit=RateLimit(3, 2.0)),
+        Fault(route="commit", limit=RateLimit(1, 2.0)),
         Fault(route="commit", status=429, times=6, headers={"Retry-After": "1"}),
     ],
     ids=["409", "412", "cap", "429"],

@@ -48,7 +48,7 @@ def rename(place: Place) -> None:
 @pytest.mark.parametrize("mode", ["jsonl", "files"])
 def test_rows_go_on_arriving_in_a_repo_that_was_renamed(place: Place, start: Start, mode: str) -> None:
     """The Hub leads the old name to the new one, and a program may go on with either."""
-    process = start(mode=mode, rows=3, rounds=2, more=2, leave="read")
+    process = start(mode=mode, rows=3, rounds=2, more=2, leave="read", exit_budget=40)
     process.wait_line("ready")
     rename(place)
     process.end_input()
@@ -71,6 +71,7 @@ def test_a_repo_that_is_renamed_in_the_middle_of_a_push(place: Place, open_here:
         renamed.append(plan)
 
     here = open_here(on_before_commit=before_commit)
+    here.scheduler.last_future.result(60)  # or it takes some of the rows
     push(here, 3)
     push(here, 2)
     here.scheduler.stop()
@@ -103,7 +104,7 @@ def test_a_branch_that_was_reset_to_an_earlier_push_gets_the_later_rows_again(
     place: Place, start: Start, mode: str
 ) -> None:
     """What stands there is ours, as it was: nobody took these rows out on purpose."""
-    process = start(mode=mode, rows=3, rounds=2, more=2, leave="read", foreign=0)
+    process = start(mode=mode, rows=3, rounds=2, more=2, leave="read", foreign=0, exit_budget=40)
     process.wait_line("ready")
     reset(place, commits(place)[1])
     process.end_input()

@@ -49,7 +49,7 @@ def read_now(place: Place) -> Verdict:
 
 def killed_in_flight(place: Place, start: Start, *, rounds: int, late: Fault | None = None) -> None:
     """A process sends some rows, then others whose commit lands late, and is killed; its ledger is lost."""
-    process = start(rows=3 if rounds else 0, rounds=max(rounds, 1), more=4, leave="wait", exit_budget=3)
+    process = start(rows=3 if rounds else 0, rounds=max(rounds, 1), more=4, leave="wait", exit_budget=30)
     process.wait_line("ready")
     place.hub.faults.add(late or Fault(route="commit", late=math.inf, status=504))
     process.signal(15)
@@ -247,7 +247,7 @@ def test_new_rows_go_at_once_after_a_running_scheduler_got_an_older_ledger(
             here.scheduler.flush(5)
     new = {here.producer.put() for _ in range(3)}
     with contextlib.suppress(FlushTimeout):
-        here.scheduler.flush(5)
+        here.scheduler.flush(60)
     assert new <= {row["id"] for row in read_rows(REPO, place.api)}
     assert here.scheduler.status().pending_rows in ((3,) if way == "recovered" else (0, 3))
     here.scheduler.stop(flush=False)
@@ -256,7 +256,7 @@ def test_new_rows_go_at_once_after_a_running_scheduler_got_an_older_ledger(
 
 def test_three_replicas_of_a_folder_that_was_baked_with_its_state(place: Place, start: Start) -> None:
     """The image was made while a commit was in flight; each replica writes rows of its own."""
-    process = start(rows=3, more=4, leave="wait", exit_budget=3)
+    process = start(rows=3, more=4, leave="wait", exit_budget=30)
     process.wait_line("ready")
     place.hub.faults.add(Fault(route="commit", late=math.inf, status=504))
     process.signal(15)

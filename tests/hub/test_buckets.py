@@ -560,11 +560,13 @@ def test_what_was_answered_is_there_after_a_kill(tmp_path: Path, hub_environment
     with process:
         account.request("POST", json={}).raise_for_status()
         hashes = account.add(text="content")
-        threading.Timer(0.3, process.kill).start()
+        kill = threading.Timer(0.3, process.kill)
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             for number in itertools.count():
                 assert account.batch(empty(f"{number:06}"), empty("last"), deletion("last")).status_code == 200
                 answered.append(f"{number:06}")
+                if number == 0:
+                    kill.start()
     process, account = serve()
     with process:
         found = account.tree()

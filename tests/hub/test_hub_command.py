@@ -155,7 +155,7 @@ def _write(address: str, name: str, answered: list[str], enough: threading.Event
             )
             try:
                 answer = session.post(f"{address}/api/models/local/m/commit/main", data=lines, timeout=TIMEOUT)
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
                 return
             answered.append(answer.json()["commitOid"])
             if number == 20:

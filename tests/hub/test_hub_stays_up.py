@@ -61,7 +61,7 @@ def test_the_patterns_of_a_repository_do_not_hold_the_hub(hub: LocalHub, file: s
     assert commit(hub, {file: rules[file]}, "ada/m", "?create_pr=1").status_code == 200  # by a stranger
     body = {"files": [{"path": path, "size": 1, "sample": ""} for path in ("a" * 200, "a/" * 90 + "a")]}
     url = f"{hub.endpoint}/api/models/ada/m/preupload/refs%2Fpr%2F1"
-    answer = requests.post(url, json=body, headers=BOB, timeout=10)
+    answer = requests.post(url, json=body, headers=BOB, timeout=TIMEOUT)
     assert [entry["shouldIgnore"] for entry in answer.json()["files"]] == [False, False]
 
 
@@ -303,7 +303,7 @@ def test_half_sent_requests_do_not_block_the_others(tmp_path: Path, sent: bytes)
                 connections.append(socket.create_connection((host, int(port)), timeout=TIMEOUT))
                 connections[-1].sendall(sent)
             for _ in range(3):
-                assert requests.get(f"{endpoint}/api/models", timeout=10).status_code == 200
+                assert requests.get(f"{endpoint}/api/models", timeout=TIMEOUT).status_code == 200
         finally:
             for connection in connections:
                 connection.close()
@@ -376,7 +376,7 @@ def _limit(monkeypatch: pytest.MonkeyPatch, **changes: float) -> None:
 )
 def test_no_value_of_a_card_makes_an_accident(hub: LocalHub, value: str) -> None:
     card = f"---\na: {value}\n---\n"
-    answer = requests.post(f"{hub.endpoint}/api/validate-yaml", json={"content": card}, headers=BOB, timeout=5)
+    answer = requests.post(f"{hub.endpoint}/api/validate-yaml", json={"content": card}, headers=BOB, timeout=TIMEOUT)
     assert answer.status_code == 400, answer.text
     assert commit(hub, {"README.md": card}).status_code == 400
 
@@ -399,11 +399,11 @@ def test_numbers_without_an_end_do_not_hold_the_hub(hub: LocalHub) -> None:
     event = struct.pack("<QI", len(endless), 0) + endless + bytes(4)
     api = HfApi(endpoint=hub.endpoint, token="hf_bob")
     api.upload_file(path_or_fileobj=event, path_in_repo="events.out.tfevents.1", repo_id="bob/own")
-    assert requests.get(f"{hub.endpoint}/bob/own/blob/main/events.out.tfevents.1", timeout=5).status_code == 200
+    assert requests.get(f"{hub.endpoint}/bob/own/blob/main/events.out.tfevents.1", timeout=TIMEOUT).status_code == 200
     pack = b"PACK" + struct.pack(">II", 2, 1) + endless
     line = f"{'0' * 40} {'1' * 40} refs/heads/x\0report-status\n".encode()
     body = b"%04x" % (len(line) + 4) + line + b"0000" + pack + hashlib.sha1(pack).digest()
-    answer = requests.post(f"{hub.endpoint}/bob/own.git/git-receive-pack", data=body, headers=BOB, timeout=10)
+    answer = requests.post(f"{hub.endpoint}/bob/own.git/git-receive-pack", data=body, headers=BOB, timeout=TIMEOUT)
     assert b"the pack is broken" in answer.content
 
 
@@ -442,7 +442,7 @@ def test_no_address_holds_the_event_loop(hub: LocalHub, revs: str) -> None:
         route.match(f"/bob/{revs}/info/lf")
     assert time.thread_time() - before < 0.5
     url = f"{hub.endpoint}/api/models/bob/own/compare/{revs[:300]}"
-    assert requests.get(url, headers=BOB, timeout=5).status_code == 404
+    assert requests.get(url, headers=BOB, timeout=TIMEOUT).status_code == 404
 
 
 def test_members_of_an_archive_that_unpack_without_a_limit_have_no_preview(hub: LocalHub) -> None:
@@ -479,7 +479,7 @@ def test_pages_that_take_long_leave_room_for_other_requests(hub: LocalHub, monke
         for _ in range(LIMITS.slow_requests):
             assert held.acquire(timeout=TIMEOUT)
         try:
-            status = requests.get(f"{hub.endpoint}/api/whoami-v2", headers=BOB, timeout=5).status_code
+            status = requests.get(f"{hub.endpoint}/api/whoami-v2", headers=BOB, timeout=TIMEOUT).status_code
         except requests.Timeout:
             status = 0
         assert status == 200

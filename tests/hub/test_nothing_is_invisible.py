@@ -90,6 +90,6 @@ def test_whatever_the_reason(
         while not _is_told(reason, scheduler.status()):
             assert scheduler.status().last_commit is None
     scheduler.flush(SECONDS)
+    status = scheduler.status()  # healthy for two periods
     assert read("a.png") == b"picture"
-    status = scheduler.status()
     assert (status.pending_files, status.pending_bytes, status.postponed, status.is_healthy) == (0, 0, {}, True)

@@ -136,7 +136,7 @@ def test_a_bad_value_is_refused_at_once_and_named(
     with pytest.raises(ValueError, match=named):
         make(**options)
     assert not list(local_hub.requests)
-    assert set(threading.enumerate()) == threads
+    assert set(threading.enumerate()) <= threads  # one of an earlier Hub may end meanwhile
 
 
 def test_a_file_as_folder_is_refused(make: Make, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_strict_raises_where_the_repo_cannot_be_reached(make: Make, local_hub: L
     threads = set(threading.enumerate())
     with pytest.raises(HubspoolError, match="403"):
         make(strict=True)
-    assert set(threading.enumerate()) == threads
+    assert set(threading.enumerate()) <= threads  # one of an earlier Hub may end meanwhile
 
 
 def test_a_missing_token_does_not_keep_an_app_from_starting(

@@ -34,7 +34,7 @@ from hubspool_templates import JsonlScheduler
 FOLDER = Path(sys.argv[1])
 
 def make(kind, **options):
-    given = dict(repo_id="local/kept", repo_type="dataset", folder_path=FOLDER, every=600)
+    given = dict(repo_id="local/kept", repo_type="dataset", folder_path=FOLDER, every=600, exit_budget=60)
     scheduler = kind(**{**given, **options})
     scheduler.last_future.exception(60)
     return scheduler
@@ -195,7 +195,7 @@ def test_sigterm_is_left_alone_where_the_caller_asked_for_it(run: Run, rows: Cal
     assert rows() == [1]
 
 
-@pytest.mark.parametrize(("budget", "waits"), [(8, False), (8, True), (1, False)])
+@pytest.mark.parametrize(("budget", "waits"), [(8, False), (8, True), (4, False)])
 def test_sigterm_under_the_writers_lock_sends_every_row(
     budget: float, waits: bool, run: Run, rows: Callable[[], list[int]]
 ) -> None:
@@ -221,7 +221,7 @@ def test_sigterm_under_the_writers_lock_sends_every_row(
 def test_an_exit_ends_within_the_budget_although_the_hub_is_silent(
     run: Run, rows: Callable[[], list[int]], local_hub: LocalHub
 ) -> None:
-    script = run("scheduler = make(JsonlScheduler, exit_budget=0.5); write(scheduler, 1); say('ready'); wait()")
+    script = run("scheduler = make(JsonlScheduler, exit_budget=4); write(scheduler, 1); say('ready'); wait()")
     script.heard()
     local_hub.faults.add(Fault(route=("commit", "preupload", "commits"), delay=float("inf"), times=None))
     assert script.end()[0] == 0
@@ -417,6 +417,6 @@ def test_a_process_that_waits_for_a_stopped_one_says_so_and_counts_its_rows(
     script.process.send_signal(signal.SIGCONT)
     assert script.end()[0] == 0
     waits.flush(SECONDS)
+    status = waits.status()  # healthy for two periods
     assert rows() == [1, 2]
-    status = waits.status()
     assert (status.last_error, status.pending_files, status.postponed, status.is_healthy) == (None, 0, {}, True)

@@ -79,7 +79,7 @@ def test_a_flush_that_fails_again_and_again_pauses_between_its_pushes(make: Make
     local_hub.faults.add(Fault(route="commit", status=503, times=None))
     waits = waits_of(scheduler)
     with pytest.raises((FlushTimeout, HubspoolError)):
-        scheduler.flush(timeout=3)
+        scheduler.flush(timeout=6)
     assert any(seconds > 1 for seconds in waits)  # they grow
 
 
@@ -105,13 +105,13 @@ def test_a_flush_does_not_wait_behind_the_pause_of_another_push(make: Make, loca
     assert isinstance(first.exception(SECONDS), HubspoolError)
 
 
-@pytest.mark.parametrize("asked", [3, 20, 59, 61])
+@pytest.mark.parametrize("asked", [31, 45, 59, 61])
 def test_no_wait_inside_a_push_outlasts_the_flush(asked: int, make: Make, local_hub: LocalHub) -> None:
     scheduler = make()
     write(scheduler)
     local_hub.faults.add(Fault(route="commit", status=429, times=None, headers={"Retry-After": str(asked)}))
     with pytest.raises(RateLimitedError):
-        scheduler.flush(timeout=2)
+        scheduler.flush(timeout=30)
     assert refused_commits(local_hub) == 1
 
 
@@ -121,7 +121,7 @@ def test_a_second_flush_does_not_ask_a_hub_that_has_just_refused(make: Make, loc
     local_hub.faults.add(Fault(route="commit", status=429, times=1, headers={"Retry-After": "100"}))
     for _ in range(5):
         with pytest.raises(RateLimitedError):
-            scheduler.flush(timeout=2)
+            scheduler.flush(timeout=60)
     assert refused_commits(local_hub) == 1
     waits = waits_of(scheduler)
     assert scheduler.flush(timeout=200) is not None
@@ -231,9 +231,9 @@ def test_the_waits_of_an_override_end_with_the_flush_too(make: Make, local_hub: 
 
     scheduler = make(Own)
     scheduler.last_future.exception(SECONDS)
-    local_hub.faults.add(Fault(route="commit", status=429, times=None, headers={"Retry-After": "20"}))
+    local_hub.faults.add(Fault(route="commit", status=429, times=None, headers={"Retry-After": "50"}))
     with pytest.raises(RateLimitedError):
-        scheduler.flush(timeout=2)
+        scheduler.flush(timeout=30)
     assert refused_commits(local_hub) == 1
 
 
@@ -245,8 +245,8 @@ def test_stop_under_429_pauses_between_the_commits_that_are_refused(
     scheduler.append({"n": 1})
     local_hub.faults.add(Fault(route="commit", status=429, times=None, headers=headers))
     with pytest.raises((RateLimitedError, FlushTimeout)):
-        scheduler.stop(timeout=4)
-    assert 1 <= refused_commits(local_hub) <= 20  # without pauses they were 76 in 8 s
+        scheduler.stop(timeout=8)
+    assert 1 <= refused_commits(local_hub) <= 40  # without pauses they were 76 in 8 s
 
 
 def test_a_flush_with_nothing_to_send_does_not_wait_for_a_hub_that_has_refused(make: Make, local_hub: LocalHub) -> None:
@@ -254,11 +254,11 @@ def test_a_flush_with_nothing_to_send_does_not_wait_for_a_hub_that_has_refused(m
     write(scheduler)
     local_hub.faults.add(Fault(route="commit", status=429, times=None, headers={"Retry-After": "3600"}))
     with pytest.raises(RateLimitedError):
-        scheduler.flush(timeout=2)
+        scheduler.flush(timeout=60)
     (scheduler.folder_path / "a.txt").unlink()
     assert scheduler.flush() is None
     assert scheduler.status().last_error is None
     write(scheduler)
     with pytest.raises(RateLimitedError):
-        scheduler.flush(timeout=2)
+        scheduler.flush(timeout=60)
     assert refused_commits(local_hub) == 1  # it is not asked again before that time

@@ -211,7 +211,7 @@ def test_restore_ends_in_time_and_its_error_is_told(
         to_store = {"status": 302, "headers": {"Location": f"{store.endpoint}/a.txt"}}
         local_hub.faults.add(Fault(route="resolve", times=None, **to_store))
         real = restore.restore
-        monkeypatch.setattr(restore, "restore", lambda *args: real(*args, seconds=0.5))
+        monkeypatch.setattr(restore, "restore", lambda *args: real(*args, seconds=3))
         options: dict[str, Any] = {"repo_id": "local/kept", "repo_type": "dataset", "hf_api": hub_api}
         errors: list[ErrorEvent] = []  # the status forgets an error with the first push that succeeds
         options["on_error"] = errors.append
@@ -231,7 +231,7 @@ def test_a_store_that_answers_byte_by_byte_ends_in_a_time_out(hub_api: HfApi, lo
         hub_api.session.retry = ONCE
         with pytest.raises(HubTimeoutError, match="no progress"):
             hub_api.preupload_lfs_files(
-                "local/kept", [addition], repo_type="dataset", options=TransferOptions(stall_timeout=1)
+                "local/kept", [addition], repo_type="dataset", options=TransferOptions(stall_timeout=4)
             )
         assert store.requests
 
@@ -257,7 +257,7 @@ def test_rows_wait_for_a_store_that_is_down_while_the_hub_is_up(
     if how == "is silent":
         local_hub.faults.add(Fault(route=("xet-xorb", "xet-shard"), times=None, delay=float("inf")))
     with pytest.raises(FlushTimeout):
-        scheduler.flush(5)
+        scheduler.flush(15)
     status = scheduler.status()
     assert status.pending_rows == 20
     assert "The Xet upload" in (status.last_error or "")

@@ -252,7 +252,7 @@ child = os.fork()
 if child == 0:
     scheduler.append({"id": 1})
     try:
-        scheduler.trigger().result(4)
+        scheduler.trigger().result(25)
     finally:
         os._exit(0)
 os.waitpid(child, 0)

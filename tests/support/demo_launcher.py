@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -90,7 +91,8 @@ class RunningDemo:
                 self.process.kill()
                 self.process.wait()
         for pid in alive(self.family):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.reader.join(10)
 
     def _logs(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
+from contextlib import suppress
 
 
 def clean_environment() -> dict[str, str]:
@@ -13,7 +15,11 @@ def clean_environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a TCP port of the loopback interface that was free a moment ago.
+
+    The system gives none of this range to a server that asks for port 0, so nobody takes it before it is used.
+    """
+    while True:
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+            return int(listener.getsockname()[1])

@@ -39,7 +39,7 @@ from hubspool import HfApi
 from hubspool_templates import JsonlScheduler
 from tests.support.producer import Producer
 scheduler = JsonlScheduler("local/rows", os.environ["FOLDER"], every=600,
-                           exit_budget=float(os.environ.get("BUDGET", 8)),
+                           exit_budget=float(os.environ.get("BUDGET", 40)),
                            hf_api=HfApi(endpoint=os.environ["HUB"], token="hf_local"))
 producer = Producer(scheduler.append, Path(os.environ["RECORDS"]))
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -116,11 +117,12 @@ def test_a_file_made_in_the_tick_in_which_its_folder_was_listed_is_found(tmp_pat
     """A folder's time moves in ticks of some milliseconds: it can be the same before and after."""
     write(tmp_path / "z.txt")  # the lock is taken only if a file has changed
     (tmp_path / "a").mkdir()
-    before = (tmp_path / "a").stat()
+    tick = time.time_ns() + 10**10  # just now, however late the folder is listed
+    os.utime(tmp_path / "a", ns=(tick, tick))
 
     def meanwhile() -> None:
         write(tmp_path / "a" / "image.png")
-        os.utime(tmp_path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+        os.utime(tmp_path / "a", ns=(tick, tick))
 
     assert sorted(scan_folder(tmp_path, then=meanwhile).changed) == ["a/image.png", "z.txt"]
 

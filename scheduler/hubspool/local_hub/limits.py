@@ -146,7 +146,7 @@ class HubLimits:
     dedup_seconds: int = 7 * 24 * 3600
     git_seconds: float = 600
     diff_seconds: float = 10
-    wait_seconds: float = 30
+    wait_seconds: float = 90
     requests_logged: int = 100_000
 
     body: int = 16 * _MIB
