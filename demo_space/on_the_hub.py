@@ -56,7 +56,9 @@ class OnTheHub:
         gr.HTML("<h3>The schedulers of this server</h3>")
         for tab in self.tabs:
             status_panel(tab.scheduler)
-        gr.on([opened.select, refresh.click], self.load, None, [repos, rows], **PAGE_ONLY)
+        # A click while the Hub is read asks for what came since.
+        events = [opened.select, refresh.click]
+        gr.on(events, self.load, None, [repos, rows], trigger_mode="always_last", **PAGE_ONLY)
 
 
 def _sent(tab: Tab[Any]) -> list[tuple[datetime, str]]:
