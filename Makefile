@@ -1,6 +1,6 @@
 # Commands for people; CONTRIBUTING.md says what each is for. Written for GNU make 3.81 (macOS) and a POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help demo space test test-rest test-slow test-all coverage loc durability durability-pythons kill9 replicas soak losses mutants recipes numbers check docs docs-serve build constraints screenshots clean
+.PHONY: help demo space test test-slow test-all coverage loc durability durability-pythons kill9 replicas soak losses mutants recipes numbers check docs docs-serve build constraints screenshots clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -18,7 +18,7 @@ help:
 	@echo "make test         set up and run the tests (ARGS=... goes to pytest)"
 	@echo "make test-slow    the tests of the same folders that take more than ten seconds each"
 	@echo "make test-all     the tests and every longer suite that CI runs"
-	@echo "make coverage     tests/unit and tests/hub with their branch coverage: a table by folder; make test-rest: the others"
+	@echo "make coverage     tests/unit and tests/hub with their branch coverage: a table by folder"
 	@echo "make durability   kills, exits, outages, lost answers, full disks, replicas: real processes, minutes"
 	@echo "make durability-pythons  the same under Python 3.10 and 3.13, in environments of their own (PYTHONS=...)"
 	@echo "make kill9        kills at system calls and at random, and of a compactor: POINTS=40 KILLS=40"
@@ -48,32 +48,29 @@ space: $(VENV)/demo.stamp
 # More than two processors: tests wait for processes, servers and the disk for a third of their time, and those of
 # durability for half of it.
 WORKERS ?= 3
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 20 --durations-min 10
 TRACED := tests/unit tests/hub
-REST   := tests/docs tests/contract tests/datasets tests/mutants tests/recipes tests/browser
-TESTS  := $(TRACED) $(REST)
+TESTS  := $(TRACED) tests/docs tests/contract tests/datasets tests/mutants tests/recipes tests/browser
 
 # ARGS replaces the folders and the choice by markers.
 test: $(VENV)/dev.stamp
 	$(PYTEST) $(or $(ARGS),-m "not slow" $(TESTS))
 
 test-slow: $(VENV)/dev.stamp
-	$(PYTEST) -m slow $(TESTS)
+	$(PYTEST) -m slow --timeout 300 $(TESTS)
 
-# What `make test` runs, in two parts: to trace branches costs half as much time again, and shows little in the rest.
+# To trace branches costs half as much time again, and shows little in the other folders.
 coverage: $(VENV)/dev.stamp
 	$(PYTEST) -q -m "not slow" $(TRACED) --cov --cov-report=
 	$(BIN)/python -m coverage json -q -o .coverage-report.json
 	$(BIN)/python .ci/coverage_by_folder.py .coverage-report.json
 
-test-rest: $(VENV)/dev.stamp
-	$(PYTEST) -m "not slow" $(REST)
-
-test-all: coverage test-rest test-slow recipes load compat durability kill9 mutants losses-ours
+test-all: test test-slow recipes load compat durability kill9 mutants losses-ours
 
 durability: WORKERS = 4
+# in the order in which they are collected: the file that takes longest is the first, although it has few tests
 durability: $(VENV)/dev.stamp
-	$(PYTEST) $(ARGS) tests/durability
+	$(PYTEST) --no-loadscope-reorder $(ARGS) tests/durability
 
 # test_pythons.py would do a part of it once more
 PYTHONS ?= 3.10 3.13
