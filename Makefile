@@ -48,7 +48,8 @@ space: $(VENV)/demo.stamp
 # More than two processors: tests wait for processes, servers and the disk for a third of their time, and those of
 # durability for half of it.
 WORKERS ?= 3
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 20 --durations-min 10
+# In the order in which they are collected: xdist would begin with the files of most tests, and end with the longest.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 10
 TRACED := tests/unit tests/hub
 TESTS  := $(TRACED) tests/docs tests/contract tests/datasets tests/mutants tests/recipes tests/browser
 
@@ -68,9 +69,8 @@ coverage: $(VENV)/dev.stamp
 test-all: test test-slow recipes load compat durability kill9 mutants losses-ours
 
 durability: WORKERS = 4
-# in the order in which they are collected: the file that takes longest is the first, although it has few tests
 durability: $(VENV)/dev.stamp
-	$(PYTEST) --no-loadscope-reorder $(ARGS) tests/durability
+	$(PYTEST) $(ARGS) tests/durability
 
 # test_pythons.py would do a part of it once more
 PYTHONS ?= 3.10 3.13

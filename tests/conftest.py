@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 REPO = "local/kept"
 SECONDS = 60
+LONGEST = ("test_pythons.py", "test_zip_many.py")  # files of few tests, which take minutes
 
 pytest_plugins = ["hubspool.local_hub.pytest_plugin"]
 
@@ -40,6 +41,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for _name in ("SIGQUIT", "SIGHUP"):
     if signal.getsignal(getattr(signal, _name, signal.SIGTERM)) is signal.SIG_IGN:
         signal.signal(getattr(signal, _name), signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: at the end, one process would wait for them alone."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture

@@ -85,11 +85,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the file that takes longest, which would else be the last to end; give the tests of this folder 400 s.
-
-    Many of them run one process after the other.
-    """
-    items.sort(key=lambda item: item.path.name != "test_pythons.py")
+    """Give the tests of this folder 400 s: many of them run one process after the other."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(400))
