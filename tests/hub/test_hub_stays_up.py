@@ -462,7 +462,7 @@ def test_pages_that_take_long_leave_room_for_other_requests(hub: LocalHub, monke
 
     def wait(*_: object, **__: object) -> list[object]:
         held.release()
-        let_go.wait(TIMEOUT)
+        let_go.wait()
         return []
 
     monkeypatch.setattr(page.preview, "charts", wait)
