@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from hubspool import HfApi
 from tests.support.demo_launcher import RunningDemo
@@ -161,6 +161,37 @@ def test_what_is_on_the_hub_is_what_the_hub_says(demo: RunningDemo, visitor: Vis
     link = row.get_by_role("link").get_attribute("href")
     assert link == f"{api.endpoint}/datasets/local/romanisation-arena-votes"
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_click_while_the_hub_is_read_reads_it_once_more(
+    demo: RunningDemo, visitor_of: Callable[..., Visitor]
+) -> None:
+    page = visitor_of().visit(demo.space)
+    number = page.evaluate(
+        "(({components, dependencies}) => {"
+        " const {id} = components.find(each => each.props.elem_id === 'repos');"
+        " return dependencies.find(each => each.outputs.includes(id)).id; })(window.gradio_config)"
+    )
+    held: list[Route] = []
+
+    def reads(request: Request) -> bool:
+        return "/queue/join" in request.url and (request.post_data_json or {})["fn_index"] == number
+
+    def hold_the_first(route: Route) -> None:
+        if reads(route.request) and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/queue/join*", hold_the_first)
+    open_tab(page, "What is on the Hub")
+    while not held:
+        page.wait_for_timeout(20)
+    page.get_by_role("button", name="Read again").click()
+    with page.expect_request(reads):
+        held[0].continue_()
+    expect(page.locator("#repos table")).to_be_visible()
+    page.unroute_all(behavior="wait")
 
 
 @pytest.mark.parametrize("choice", [1, 2])

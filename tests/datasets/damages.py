@@ -7,7 +7,6 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,10 @@ from hubspool.push.verify import Found, FoundKind
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.parquet.parquet_encoding import RANGE
+from tests.support.days import TOMORROW
 from tests.support.oracle import hub_ahead
 
 REPO = "local/votes"
-#: Later than today, even if midnight passes while the tests run.
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 KINDS = {"jsonl": JsonlScheduler, "parquet": ParquetScheduler, "zip": ZipScheduler}
 Make = Callable[..., Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,11 +19,10 @@ from hubspool.push.manifest import MANIFESTS, parse
 from hubspool.push.remote import RemoteRepo
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
 from hubspool_templates.joiners import JOINERS
+from tests.support.days import TOMORROW
 from tests.support.oracle import second_look_after
 
 REPO = "local/votes"
-#: Later than today, even if midnight passes while the tests run.
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 Make = Callable[..., JsonlScheduler]
 

@@ -19,7 +19,8 @@ from hubspool.push.compaction import Compactor, Joiner
 from hubspool.push.remote import RemoteRepo
 from hubspool.spool.segment_name import part_rule
 from hubspool_templates import JsonlScheduler
-from tests.datasets.test_compaction import REPO, TOMORROW, check_manifests, data_files, fresh, numbers, plant
+from tests.datasets.test_compaction import REPO, check_manifests, data_files, fresh, numbers, plant
+from tests.support.days import TOMORROW
 from tests.support.oracle import second_look_after
 
 Make = Callable[..., JsonlScheduler]

@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,10 @@ from hubspool_templates.defaults import DEFAULTS as TEMPLATES
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.rows import RowScheduler
 from tests.datasets.test_compaction import REPO, data_files, numbers
+from tests.support.days import TOMORROW
 
 pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 
-#: Later than today, even if midnight passes while the tests run.
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 Make = Callable[..., RowScheduler]
 JOINERS_OF = {"jsonl": Joiner(), **{suffix: kind() for suffix, kind in JOINERS.items()}}
 KINDS = {"jsonl": JsonlScheduler, "parquet": ParquetScheduler, "zip": ZipScheduler}

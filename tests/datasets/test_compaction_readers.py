@@ -6,7 +6,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -21,10 +20,9 @@ from hubspool.push.remote import RemoteRepo
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.rows import RowScheduler
+from tests.support.days import TOMORROW
 
 REPO = "local/votes"
-#: Later than today, even if midnight passes while the tests run.
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 pytestmark = pytest.mark.usefixtures("hub_is_ahead")
 #: Prints what each way of reading finds: split → rows, or rows.
 READ = """

@@ -26,8 +26,9 @@ from hubspool.push.remote import RemoteRepo, named_parts
 from hubspool.push.removal import REMOVALS, Removal
 from hubspool.push.remover import Remover
 from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, read_rows
-from tests.datasets.test_compaction import TOMORROW, data_files
+from tests.datasets.test_compaction import data_files
 from tests.datasets.test_retain import until
+from tests.support.days import TOMORROW
 from tests.support.oracle import SECONDS, second_look_after
 
 REPO = "local/votes"

@@ -20,7 +20,8 @@ from hubspool.push.manifest import MANIFESTS, parse
 from hubspool.push.payloads import Payloads
 from hubspool.push.remote import RemoteRepo
 from hubspool_templates import JsonlScheduler
-from tests.datasets.test_compaction import REPO, TOMORROW, check_manifests, data_files, numbers, plant
+from tests.datasets.test_compaction import REPO, check_manifests, data_files, numbers, plant
+from tests.support.days import TOMORROW
 from tests.support.oracle import hub_ahead, second_look_after
 
 Make = Callable[..., JsonlScheduler]

@@ -7,7 +7,7 @@ import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,9 @@ from hubspool_templates import JsonlScheduler, ParquetScheduler, ZipScheduler, r
 from hubspool_templates.joiners import JOINERS
 from hubspool_templates.reading import formats, on_hub
 from hubspool_templates.reading import rows as reading_rows
+from tests.support.days import TOMORROW
 
 REPO = "local/votes"
-#: Later than today, even if midnight passes while the tests run.
-TOMORROW = datetime.now(timezone.utc).date() + timedelta(days=2)
 NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)
 Make = Callable[..., Any]
 

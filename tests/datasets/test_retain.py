@@ -18,7 +18,8 @@ from hubspool.push.remote import RemoteFile, RemoteRepo
 from hubspool.push.remover import Expirer, expired
 from hubspool.spool.segment_name import SegmentName, new_writer_id
 from hubspool_templates import JsonlScheduler, read_rows
-from tests.datasets.test_compaction import REPO, TOMORROW, data_files, numbers
+from tests.datasets.test_compaction import REPO, data_files, numbers
+from tests.support.days import TOMORROW
 from tests.support.oracle import SECONDS, second_look_after
 
 Make = Callable[..., JsonlScheduler]

@@ -37,7 +37,6 @@ from hubspool_templates.parquet.parquet_encoding import ParquetEncoding
 from tests.datasets.damages import (
     KINDS,
     REPO,
-    TOMORROW,
     Dataset,
     Make,
     archive_row_gone,
@@ -67,6 +66,7 @@ from tests.datasets.damages import (
     wrong_file_in_a_manifest,
     wrong_sha256_in_a_manifest,
 )
+from tests.support.days import TOMORROW
 from tests.support.oracle import hub_ahead, second_look_after
 from tests.support.reader import PAGES
 
