@@ -8,7 +8,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
 
 
 class Visitor:
-    """One page in one browser context; `close` fails the test if the page caused an error."""
+    """One page in one browser context; `close` fails the test if the page caused an error.
+
+    A page of gradio is opened once: if it is loaded again, it writes each request that this aborts into its console
+    as an error. If it is closed, it writes nothing.
+    """
 
     def __init__(self, chromium: Browser, width: int, height: int, scheme: Literal["light", "dark"] = "light") -> None:
         self.context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
