@@ -140,7 +140,7 @@ $(VENV)/recipes/stamp: $(VENV)/dev.stamp tests/recipes/requirements.txt
 	@touch $@
 
 mutants: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.mutants.gate
+	$(BIN)/python -m tests.mutants.gate $(ARGS)
 
 numbers: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.benchmarks.durability
