@@ -10,7 +10,8 @@ PYTHON ?=
 ARGS   ?=
 # the first one that knows dependency groups
 NEW_PIP := pip>=25.1
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+QUIET  := install --quiet --disable-pip-version-check --no-input
+PIP    := $(BIN)/python -m pip $(QUIET) -c constraints.txt
 
 help:
 	@echo "make demo         a local Hub and the sample Space, until Ctrl-C (PORT=7860, HUB_PORT=a free one)"
@@ -122,8 +123,10 @@ LOAD_MINUTES ?= 1
 load: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.hub.load --minutes $(LOAD_MINUTES)
 
+# By test, not by file: each installs what it needs, which takes one processor.
+compat: WORKERS = 4
 compat: $(VENV)/dev.stamp
-	$(PYTEST) tests/compat
+	$(PYTEST) --dist load tests/compat
 
 .PHONY: losses-ours
 losses-ours: $(VENV)/dev.stamp
@@ -134,9 +137,8 @@ recipes: $(VENV)/recipes/stamp
 
 $(VENV)/recipes/stamp: $(VENV)/dev.stamp tests/recipes/requirements.txt
 	@echo "Installing torch, transformers and Lightning: 2 GB, or 6 where pip chooses the CUDA build"
-	@$(BIN)/python -m venv $(VENV)/recipes
-	@$(VENV)/recipes/bin/python -m pip install --quiet --disable-pip-version-check '$(NEW_PIP)'
-	@$(VENV)/recipes/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[all,demo]' --group dev -r tests/recipes/requirements.txt
+	@$(BIN)/python -m venv --without-pip $(VENV)/recipes
+	@$(BIN)/python -m pip --python $(VENV)/recipes/bin/python $(QUIET) --no-compile -e '.[all,demo]' --group dev -r tests/recipes/requirements.txt
 	@touch $@
 
 mutants: $(VENV)/dev.stamp
@@ -151,7 +153,8 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-# An environment of its own: the site needs nothing that the tests need.
+# An environment of its own: the site needs nothing that the tests need. It is filled by the pip of .venv and not
+# compiled: that took most of the time, for modules of which few are used.
 docs: $(VENV)/docs/stamp
 	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict --quiet
 	$(VENV)/docs/bin/python .ci/check_site.py build/site
@@ -159,11 +162,10 @@ docs: $(VENV)/docs/stamp
 docs-serve: $(VENV)/docs/stamp
 	$(VENV)/docs/bin/python -m mkdocs serve
 
-$(VENV)/docs/stamp: $(BIN)/python pyproject.toml
+$(VENV)/docs/stamp: pyproject.toml | $(VENV)/pip.stamp
 	@echo "Installing MkDocs"
-	@$(BIN)/python -m venv $(VENV)/docs
-	@$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input '$(NEW_PIP)'
-	@$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-input -e '.[local-hub,parquet]' --group docs
+	@$(BIN)/python -m venv --without-pip $(VENV)/docs
+	@$(BIN)/python -m pip --python $(VENV)/docs/bin/python $(QUIET) --no-compile -e '.[local-hub,parquet]' --group docs
 	@touch $@
 
 build: $(VENV)/build/stamp
@@ -172,14 +174,14 @@ build: $(VENV)/build/stamp
 	$(VENV)/build/bin/python -m twine check --strict dist/*.whl dist/*.tar.gz
 	$(VENV)/build/bin/python .ci/check_readme.py dist/*.whl dist/*.tar.gz
 	$(BIN)/python -m venv --clear $(VENV)/empty
-	$(VENV)/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-input dist/*.whl
+	$(VENV)/empty/bin/python -m pip $(QUIET) dist/*.whl
 	$(VENV)/empty/bin/hubspool --version
 	$(VENV)/empty/bin/python -c 'import hubspool, hubspool_templates; hubspool.HfApi, hubspool.CommitScheduler'
 
 $(VENV)/build/stamp: $(BIN)/python pyproject.toml
 	@$(BIN)/python -m venv $(VENV)/build
-	@$(VENV)/build/bin/python -m pip install --quiet --disable-pip-version-check --no-input '$(NEW_PIP)'
-	@$(VENV)/build/bin/python -m pip install --quiet --disable-pip-version-check --no-input --group build
+	@$(VENV)/build/bin/python -m pip $(QUIET) '$(NEW_PIP)'
+	@$(VENV)/build/bin/python -m pip $(QUIET) --group build
 	@touch $@
 
 loc:
@@ -212,9 +214,12 @@ $(BIN)/python:
 	    exit 1; \
 	}
 
-$(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
-	@echo "Installing hubspool and what its tests need (the first time takes a few minutes)"
+$(VENV)/pip.stamp: $(BIN)/python
 	@$(PIP) '$(NEW_PIP)'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/pip.stamp
+	@echo "Installing hubspool and what its tests need (the first time takes a few minutes)"
 	@$(PIP) -e '.[all,demo]' --group dev
 	@touch $(VENV)/demo.stamp $@
 
