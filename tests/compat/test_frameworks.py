@@ -15,6 +15,7 @@ from hubspool_templates import read_rows
 from tests.support.frameworks import example
 from tests.support.other_clients import python_with
 from tests.support.paths import ROOT
+from tests.support.spools import send_the_rest
 
 NEEDS = ("streamlit>=1.50", "nbclient>=0.10", "ipykernel>=7", "requests", "filelock", "hf_xet", "ruamel.yaml", "orjson")
 SECONDS = 150
@@ -60,6 +61,7 @@ def run(code: str, *arguments: str, folder: Path, environment: dict[str, str]) -
         timeout=SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    send_the_rest(folder, environment)
 
 
 @pytest.mark.timeout(600)

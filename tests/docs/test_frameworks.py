@@ -23,6 +23,7 @@ from hubspool_templates import read_rows
 from tests.support.environment import clean_environment, free_port
 from tests.support.frameworks import PAGE, example
 from tests.support.paths import ROOT
+from tests.support.spools import send_the_rest
 
 SECONDS = 90
 Serve = Callable[..., str]
@@ -69,6 +70,7 @@ def serve(environment: dict[str, str], tmp_path: Path) -> Iterator[Serve]:
     def stop(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(SECONDS)
+        send_the_rest(tmp_path, environment)
 
     start.stop = lambda: stop(running[-1])  # type: ignore[attr-defined]
     yield start

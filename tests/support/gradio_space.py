@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.demo_launcher import START_SECONDS
 from tests.support.environment import clean_environment, free_port
+from tests.support.spools import send_the_rest
 
 if TYPE_CHECKING:
     from hubspool.local_hub import LocalHub
@@ -110,11 +111,14 @@ def loaded(
 ) -> tuple[dict[str, str], list[dict[str, object]]]:
     """Return the features and the rows of a dataset, as `datasets` loads them without other arguments.
 
-    `raw`: media as the bytes of their files, in hex, rather than decoded.
+    Sends first what a Space that ran in the folder left on the disk. `raw`: media as the bytes of their files, in hex,
+    rather than decoded.
     """
+    environment = {**clean_environment(), **settings(hub, folder)}
+    send_the_rest(folder, environment)
     done = subprocess.run(
         [sys.executable, "-c", LOAD, repo, *(["raw"] if raw else [])],
-        env={**clean_environment(), **settings(hub, folder)},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=100,
