@@ -109,8 +109,9 @@ def environment(version: str, folder: Path) -> Path:
     assert base is not None
     made = folder / "bin" / "python"
     if not (folder / "complete").exists():
-        subprocess.run([base, "-m", "venv", "--clear", str(folder)], check=True, timeout=100)
-        pip = [made, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt"]
+        subprocess.run([base, "-m", "venv", "--clear", "--without-pip", str(folder)], check=True, timeout=100)
+        pip = [sys.executable, "-m", "pip", "--python", made, "install", "-q", "--disable-pip-version-check"]
+        pip += ["--no-compile", "-c", "constraints.txt"]
         wanted = ["-e", ".[local-hub]", "pytest", "pytest-timeout", "pytest-xdist"]
         subprocess.run([*pip, *wanted], cwd=ROOT, check=True, timeout=300)
         (folder / "complete").touch()
