@@ -61,7 +61,7 @@ def run(code: str, *arguments: str, folder: Path, environment: dict[str, str]) -
         timeout=SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    send_the_rest(folder, environment)
+    send_the_rest(folder, environment, done.stderr)
 
 
 @pytest.mark.timeout(600)

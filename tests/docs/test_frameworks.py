@@ -46,17 +46,20 @@ def environment(local_hub: LocalHub, tmp_path: Path) -> dict[str, str]:
 def serve(environment: dict[str, str], tmp_path: Path) -> Iterator[Serve]:
     """Write the example and run a command; return the address once it answers. SIGTERM ends it."""
     running: list[subprocess.Popen[bytes]] = []
+    errors = tmp_path / "stderr.txt"
 
     def start(name: str, *command: str) -> str:
         port = free_port()
         (tmp_path / name).write_text(example(name), encoding="utf-8")
-        running.append(
-            subprocess.Popen(
-                [sys.executable, *(word.replace("PORT", str(port)) for word in command)],
-                cwd=tmp_path,
-                env={**environment, "GRADIO_SERVER_PORT": str(port)},
+        with errors.open("wb") as stderr:
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, *(word.replace("PORT", str(port)) for word in command)],
+                    cwd=tmp_path,
+                    env={**environment, "GRADIO_SERVER_PORT": str(port)},
+                    stderr=stderr,
+                )
             )
-        )
         address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             assert running[-1].poll() is None
@@ -70,7 +73,7 @@ def serve(environment: dict[str, str], tmp_path: Path) -> Iterator[Serve]:
     def stop(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(SECONDS)
-        send_the_rest(tmp_path, environment)
+        send_the_rest(tmp_path, environment, errors.read_text(encoding="utf-8"))
 
     start.stop = lambda: stop(running[-1])  # type: ignore[attr-defined]
     yield start

@@ -40,8 +40,10 @@ print(json.dumps({"features": features, "rows": rows}, default=show))
 class RunningSpace:
     """The address, the output and the exit code of a Space that runs."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], folder: Path, environment: dict[str, str]) -> None:
         self.process = process
+        self.folder = folder
+        self.environment = environment
         self.lines: list[str] = []
         self.address = ""
         self.announced = threading.Event()
@@ -62,12 +64,17 @@ class RunningSpace:
         return "".join(self.lines)
 
     def leave(self) -> str:
-        """Ask it to end, as a restart of a Space does; returns all that it has printed."""
+        """End it and see to it that its rows are on the Hub; returns all that it has printed."""
+        self.end()
+        send_the_rest(self.folder, self.environment, self.text)
+        return self.text
+
+    def end(self) -> None:
+        """Ask it to end, as a restart of a Space does."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
         self.reader.join(10)
-        return self.text
 
 
 @contextmanager
@@ -86,14 +93,14 @@ def space(program: Path, folder: Path, hub: LocalHub, repo: str = "local/kept", 
     command = [sys.executable, str(program)]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **output)
-    running = RunningSpace(process)
+    running = RunningSpace(process, folder, environment)
     try:
         running.announced.wait(START_SECONDS)
         assert running.address, running.text
         yield running
     finally:
         try:
-            running.leave()
+            running.end()
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -111,14 +118,11 @@ def loaded(
 ) -> tuple[dict[str, str], list[dict[str, object]]]:
     """Return the features and the rows of a dataset, as `datasets` loads them without other arguments.
 
-    Sends first what a Space that ran in the folder left on the disk. `raw`: media as the bytes of their files, in hex,
-    rather than decoded.
+    `raw`: media as the bytes of their files, in hex, rather than decoded.
     """
-    environment = {**clean_environment(), **settings(hub, folder)}
-    send_the_rest(folder, environment)
     done = subprocess.run(
         [sys.executable, "-c", LOAD, repo, *(["raw"] if raw else [])],
-        env=environment,
+        env={**clean_environment(), **settings(hub, folder)},
         capture_output=True,
         text=True,
         timeout=100,
